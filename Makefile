@@ -1,0 +1,47 @@
+# Every target but `lock` needs only Python >= 3.11 and make; each sets up its own environment first.
+#   PYTHON=python3.13   the interpreter for a new environment (default: the first found that is new enough)
+#   VENV=.venv313       the environment to make and use (default: .venv)
+#   ARGS='-k name'      passed on to the target's program
+VENV ?= .venv
+PYTHON ?=
+ARGS ?=
+export VENV
+
+run = $(VENV)/bin/python
+stamp = $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check bench chaos lock
+
+help:
+	@echo 'make setup   the environment ($(VENV)); the others call it themselves'
+	@echo 'make demo    a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
+	@echo 'make test    every test but the long chaos and the benchmarks'
+	@echo 'make check   format, lint, types, import contracts, promises, links'
+	@echo 'make bench   the budgets, measured beside a bare workflow'
+	@echo 'make chaos   the fault campaign'
+	@echo 'make lock    renew the locked requirements'
+
+setup: $(stamp)
+
+$(stamp): requirements-dev.txt client/pyproject.toml scripts/setup
+	@scripts/setup '$(VENV)' '$(PYTHON)'
+	@touch $@
+
+demo: setup
+	@$(run) -m examples.demo $(ARGS)
+
+test: setup
+	@scripts/test $(ARGS)
+
+check: setup
+	@scripts/check
+
+bench: setup
+	@$(run) -m bench $(ARGS)
+
+chaos: setup
+	@$(run) -m tests.chaos $(ARGS)
+
+lock: setup
+	@scripts/lock $(ARGS)
