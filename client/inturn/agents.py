@@ -1,0 +1,141 @@
+"""Agents: what answers in a session.
+
+Invariant: an agent is a value; nothing of a session lives in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
+
+from inturn.keys import is_id
+from inturn.tools import Tool, as_tool
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that one turn may use; `None` is no bound. Checked before every model call.
+
+    Attributes:
+        steps: Model calls.
+        tokens: Input (cached or not) and output tokens together.
+        usd: Estimated cost in US dollars.
+    """
+
+    steps: int | None = 50
+    tokens: int | None = None
+    usd: float | None = None
+
+
+class InboxPolicy(BaseModel):
+    """How a session's inbox behaves. Fields that this version does not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    capacity: int = 1_000
+    """Events that may wait."""
+    capacity_bytes: int = 512 * 1024
+    """Bytes that may wait, as JSON: what continue-as-new has to carry."""
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent: a model, its instructions and its tools.
+
+    Attributes:
+        name: What sessions call it.
+        model: The model's name.
+        instructions: The system prompt; frozen in a session when it starts.
+        tools: Functions decorated with `@tool`, or plain ones.
+        subagents: Agents it may delegate to.
+        max_tokens: The most tokens of one answer.
+        budget: The most one turn may use.
+        inbox: How its sessions take events.
+        deliver: A tool `(out, ctx)` that takes answers, approvals and notices out.
+    """
+
+    name: str
+    model: str
+    instructions: str
+    tools: Sequence[Any] = ()
+    subagents: Sequence[Agent] = ()
+    max_tokens: int = 8192
+    budget: Budget = field(default_factory=Budget)
+    inbox: InboxPolicy = field(default_factory=InboxPolicy)
+    deliver: Callable[..., Any] | None = None
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        model: str,
+        instructions: str,
+        tools: Sequence[Any] = (),
+        subagents: Sequence[Agent] = (),
+        max_tokens: int = 8192,
+        budget: Budget | None = None,
+        inbox: InboxPolicy | None = None,
+        deliver: Callable[..., Any] | None = None,
+    ) -> None:
+        """Make an agent.
+
+        Raises:
+            ValueError: The name is no id, or two tools share a name.
+        """
+        if not is_id(name):
+            raise ValueError(f"agent name {name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
+        made = tuple(as_tool(t) for t in tools)
+        names = [t.name for t in made]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"agent {name!r} has more than one tool named {', '.join(twice)}")
+        values = {
+            "name": name,
+            "model": model,
+            "instructions": instructions,
+            "tools": made,
+            "subagents": tuple(subagents),
+            "max_tokens": max_tokens,
+            "budget": budget or Budget(),
+            "inbox": inbox or InboxPolicy(),
+            "deliver": deliver,
+        }
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    def tool(self, name: str) -> Tool | None:
+        """Find one of its tools."""
+        return next((t for t in self.tools if t.name == name), None)
+
+    def manifest(self) -> dict[str, Any]:
+        """Give what a session freezes: the system prompt and the tools as the model sees them, sorted by name."""
+        return {**self._manifest}
+
+    def manifest_hash(self) -> str:
+        """Give 12 hex digits that change with the manifest."""
+        return self._manifest_hash
+
+    def policy_hash(self) -> str:
+        """Give 8 hex digits that change with what the workflow has to know of it."""
+        return self._policy_hash
+
+    # An agent is a value, so these are worked out once: every model step asks for them.
+
+    @functools.cached_property
+    def _manifest(self) -> dict[str, Any]:
+        tools = sorted((t.definition() for t in self.tools), key=lambda t: str(t["name"]))
+        return {"agent": self.name, "system": self.instructions, "tools": tools}
+
+    @functools.cached_property
+    def _manifest_hash(self) -> str:
+        return hashlib.sha256(to_json(self._manifest)).hexdigest()[:12]
+
+    @functools.cached_property
+    def _policy_hash(self) -> str:
+        return hashlib.sha256(to_json([self.inbox, self.deliver is not None])).hexdigest()[:8]

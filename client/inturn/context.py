@@ -1,0 +1,120 @@
+"""What a running tool knows of where it runs.
+
+Invariant: ids travel in a context variable, never in a global, so calls that run at once never see each other's;
+threads and tasks that a tool starts inherit them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from inturn.errors import InturnError
+from inturn.events import Event
+
+Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
+Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+
+
+async def _no_progress(text: str, done: float | None, total: float | None) -> None:
+    """Report to nobody: the default outside a worker."""
+
+
+async def _no_checkpoint(value: Any) -> None:
+    """Keep nothing: the default outside a worker."""
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """The call that runs.
+
+    Attributes:
+        tenant: Whose session it is.
+        session_id: The session.
+        call_id: The model's id of this call.
+        event: The event whose turn this is; `event.metadata` holds the address to answer to.
+        key: The call's idempotency key: the same on every attempt, for ever. Hand it to whatever you change.
+        fence: Grows with every claim of the session; a target that remembers the highest can refuse stale writers.
+        resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
+        last_checkpoint: What an earlier attempt of this call kept last.
+        turn: The turn's name: the event's id, with `~n` behind it when redriven.
+    """
+
+    tenant: str
+    session_id: str
+    call_id: str
+    event: Event
+    key: str
+    fence: int = 0
+    resources: Any = None
+    last_checkpoint: Any = None
+    turn: str = ""
+    _progress: Progress = field(default=_no_progress, repr=False)
+    _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+
+    def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
+        """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
+        return _reach(self._loop, self._progress(text, done, total))
+
+    def checkpoint(self, value: Any) -> Awaitable[None]:
+        """Keep a JSON value: the next attempt finds it in `last_checkpoint`. Durable once it returns.
+
+        Await it; in a tool without `async`, just call it.
+        """
+        return _reach(self._loop, self._checkpoint(value))
+
+
+class _Done:
+    """Something that was done already; awaiting it does nothing."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+def _reach(home: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+    """Run on the worker's loop what a tool calls from it, from another loop, or from a thread without one."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not None and home in (None, here):
+        return work
+    if home is None:
+        asyncio.run(work)
+        return _Done()
+    sent = asyncio.run_coroutine_threadsafe(work, home)
+    if here is not None:
+        return asyncio.wrap_future(sent)
+    sent.result()
+    return _Done()
+
+
+_current: ContextVar[ToolContext] = ContextVar("inturn_tool_context")
+
+
+@contextmanager
+def running(context: ToolContext) -> Iterator[None]:
+    """Make a context the current one: what a worker does around a tool."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> ToolContext:
+    """Give the context of the tool call that runs here, anywhere below the tool.
+
+    Raises:
+        InturnError: No tool call runs here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise InturnError("no tool call runs here: inturn.current() works inside a tool and what it calls") from None

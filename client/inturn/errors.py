@@ -1,0 +1,120 @@
+"""The one error tree.
+
+    InturnError
+      InvalidEvent (ValueError)      the caller's mistake
+      SessionNotFound                no such session
+      SessionClosed                  the session has ended for good
+      Refused                        not accepted; ask again after `retry_after` seconds
+        SessionBusy                    `when_busy="reject"` and something runs or waits
+        Backpressure                   the inbox is full
+      TurnFailed                     the event was accepted and ended without a turn to show
+      TurnTimeout (TimeoutError)     the caller's own timeout; the turn goes on
+      ApprovalConflict               somebody answered otherwise, or it is too late
+      VersionConflict                the value changed since it was read
+      Unavailable                    nobody there to take it; the same `event_id` again is safe
+        JournalUnavailable             the journal cannot be reached
+
+Invariant: no Temporal exception reaches a user undigested, and the cause chain stays.
+"""
+
+
+class InturnError(Exception):
+    """Base of every error that inturn raises on purpose."""
+
+
+class InvalidEvent(InturnError, ValueError):
+    """The event cannot be accepted as it is: sending it again changes nothing."""
+
+
+class SessionNotFound(InturnError):
+    """No session has this id."""
+
+
+class SessionClosed(InturnError):
+    """The session was closed; it takes no more events."""
+
+
+class Refused(InturnError):
+    """The event was not accepted.
+
+    Attributes:
+        retry_after: Seconds after which trying again makes sense.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+        """Make a refusal with its advice in seconds."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class SessionBusy(Refused):
+    """The event asked to be refused while anything runs or waits."""
+
+
+class Backpressure(Refused):
+    """The session's inbox is full."""
+
+
+class TurnFailed(InturnError):
+    """The event was accepted, but no turn can be shown for it.
+
+    Attributes:
+        event_id: The event.
+        disposition: How it ended: `parked`, `expired`, `rejected`, `discarded` or `cancelled`.
+        reason: Why, in words.
+    """
+
+    def __init__(self, event_id: str, disposition: str, reason: str) -> None:
+        """Make the error from the event's end."""
+        super().__init__(f"event {event_id} ended {disposition}: {reason}")
+        self.event_id = event_id
+        self.disposition = disposition
+        self.reason = reason
+
+
+class TurnTimeout(InturnError, TimeoutError):
+    """The answer did not come within the caller's timeout; the turn goes on."""
+
+
+class ApprovalConflict(InturnError):
+    """The approval has another answer already, or came too late.
+
+    Attributes:
+        answer: The answer that stands: `approved`, `denied` or `expired`.
+        by: Who gave it, if known.
+    """
+
+    def __init__(self, message: str, *, answer: str, by: str | None = None) -> None:
+        """Make the conflict with the answer that stands."""
+        super().__init__(message)
+        self.answer = answer
+        self.by = by
+
+
+class VersionConflict(InturnError):
+    """The value was changed by somebody else since it was read."""
+
+
+class Unavailable(InturnError):
+    """No server answered, or no worker took the call in time. The same `event_id` again is safe."""
+
+
+class JournalUnavailable(Unavailable):
+    """The journal cannot be reached or read."""
+
+
+class ToolError(InturnError):
+    """Raised by a tool: shown to the model as the call's result, never retried."""
+
+
+class Retry(InturnError):
+    """Raised by a tool: nothing happened, try the call again.
+
+    Attributes:
+        after: Seconds to wait first. Temporal's server rounds values under a second up to one.
+    """
+
+    def __init__(self, message: str = "the tool asked to be tried again", *, after: float | None = None) -> None:
+        """Make the request with its delay in seconds."""
+        super().__init__(message)
+        self.after = after

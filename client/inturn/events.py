@@ -1,0 +1,149 @@
+"""The event: what a producer sends, and the rules it must keep.
+
+Invariant: whatever passes `Event` fits the inbox, the journal and the model; whatever does not is refused with the
+rule it broke. The same checks run at the client (before the send) and in the session (other SDKs send too).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import to_json
+
+from inturn.errors import InvalidEvent
+from inturn.keys import ID_PATTERN
+
+MAX_CONTENT_BYTES: Final = 256 * 1024
+"""Content of one event as JSON, in bytes."""
+MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_NESTING: Final = 100
+"""Lists and objects within each other. JSON readers stop at 200, and a session carries its events inside others."""
+PREVIEW_CHARACTERS: Final = 80
+
+WhenBusy = Literal["queue", "reject", "interrupt", "steer", "merge"]
+Block = dict[str, Any]
+Content = str | list[Block]
+_BLOCK_TYPES: Final = ("text", "image", "document")
+_Id = rf"^{ID_PATTERN}$"
+
+
+class Event(BaseModel):
+    """One thing a producer sent: the JSON object of `submit`."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    event_id: str | None = Field(default=None, pattern=_Id)
+    content: Content
+    source: str = Field(default="client", pattern=_Id)
+    sequence: int | None = Field(default=None, ge=0, lt=2**63)
+    sender: str | None = Field(default=None, max_length=256)
+    sent_at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Seconds since 1970."""
+    when_busy: WhenBusy = "queue"
+    expires_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    """Seconds from `sent_at`, else from acceptance."""
+    metadata: dict[str, Any] | None = None
+    agent: str | None = Field(default=None, pattern=_Id)
+    trace: str | None = Field(default=None, max_length=128)
+    """The producer's W3C `traceparent`."""
+
+    @field_validator("sent_at", mode="before")
+    @classmethod
+    def _seconds(cls, value: object) -> object:
+        if isinstance(value, datetime):
+            if value.tzinfo is None:
+                raise ValueError("a datetime must be aware (have a time zone)")
+            return value.timestamp()
+        return value
+
+    @field_validator("content")
+    @classmethod
+    def _blocks(cls, value: Content) -> Content:
+        if not value:
+            raise ValueError("content is empty")
+        if isinstance(value, list):
+            for block in value:
+                if block.get("type") not in _BLOCK_TYPES:
+                    raise ValueError(f"a content block's type must be one of {', '.join(_BLOCK_TYPES)}")
+        return value
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Event:
+        # A character is at least one byte: most events never pay for the encoding.
+        if not (isinstance(self.content, str) and len(self.content) * 12 <= MAX_CONTENT_BYTES):
+            _bounded("content", self.content, MAX_CONTENT_BYTES)
+        if self.metadata:
+            _bounded("metadata", self.metadata, MAX_METADATA_BYTES)
+        for value in (self.content, self.metadata, self.model_extra):
+            if _nests(value, MAX_NESTING):
+                raise ValueError(f"more than {MAX_NESTING} lists and objects stand within each other")
+        return self
+
+    @property
+    def preview(self) -> str:
+        """The start of its text, for people."""
+        return preview(self.content)
+
+    def wire(self) -> dict[str, Any]:
+        """Give the JSON object that travels: without fields that say nothing."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def make_event(**fields: Any) -> Event:
+    """Check an event.
+
+    Raises:
+        InvalidEvent: A field breaks its rule; the message says which and why.
+    """
+    try:
+        return Event(**fields)
+    except (ValidationError, ValueError) as error:
+        raise InvalidEvent(f"invalid event: {explain(error)}") from error
+
+
+def explain(error: Exception) -> str:
+    """Say in one line what is wrong, without echoing the input (it may be large or secret)."""
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors()[:3])
+    return str(error)[:300]
+
+
+def derived_id(event: Event, counter: int) -> str:
+    """Give an event without an id one that its retries share.
+
+    With `sent_at` the same thing sent twice matches; without it only the carried counter tells two equal messages
+    apart, so nothing is taken for a retry that may be a second "yes". Never random: a replay must find the same.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for part in (event.source, event.sender, event.sent_at, event.content):
+        digest.update(to_json(part))
+        digest.update(b"\0")
+    if event.sent_at is not None:
+        return f"auto:{digest.hexdigest()}"
+    return f"auto:{counter}:{digest.hexdigest()}"
+
+
+def preview(content: Content, limit: int = PREVIEW_CHARACTERS) -> str:
+    """Give the first characters of the text in a content, on one line."""
+    if isinstance(content, str):
+        text = content[: limit * 2]
+    else:
+        text = " ".join(str(b.get("text", f"[{b.get('type')}]"))[: limit * 2] for b in content[:4])
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _bounded(name: str, value: object, limit: int) -> None:
+    size = len(to_json(value))
+    if size > limit:
+        raise ValueError(f"{name} has {size:,} bytes as JSON, the limit is {limit:,}")
+
+
+def _nests(value: object, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    inside = value.values() if isinstance(value, dict) else value
+    return depth == 0 or any(_nests(item, depth - 1) for item in inside)

@@ -1,0 +1,52 @@
+"""The journal: the append-only log of each session, and the ledger that makes each step happen once.
+
+Invariant: `seq` is assigned inside the transaction that appends, so readers see every entry, in order, without gaps.
+"""
+
+from inturn.errors import InturnError
+from inturn.journal.journal import StoredJournal
+from inturn.journal.port import (
+    Attempts,
+    Claim,
+    ClaimStatus,
+    FailureClass,
+    Journal,
+    NewEntry,
+    Outcome,
+    Recorded,
+    Superseded,
+)
+from inturn.journal.sqlite import SqliteStore
+
+__all__ = [
+    "Attempts",
+    "Claim",
+    "ClaimStatus",
+    "FailureClass",
+    "Journal",
+    "NewEntry",
+    "Outcome",
+    "Recorded",
+    "Superseded",
+    "open_journal",
+]
+
+
+def open_journal(url: str) -> Journal:
+    """Give the journal that a URL names; `await journal.open()` (or the first use) connects.
+
+    Args:
+        url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
+
+    Raises:
+        InturnError: The URL names no journal that this version has.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
+        return StoredJournal(SqliteStore(rest[1:]))
+    if separator and scheme in ("postgresql", "postgres"):
+        raise InturnError("a journal on PostgreSQL is not there yet: use sqlite:///FILE for now")
+    # Not the URL itself: it may hold a password.
+    raise InturnError(
+        f"a journal's URL begins with sqlite:///FILE (relative) or sqlite:////FILE (absolute), not with {scheme[:20]!r}"
+    )

@@ -1,0 +1,146 @@
+"""The journal: the port's promises, kept by the rules over a store.
+
+Invariant: each method is one transaction; nothing here decides, it only joins a rule and a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes
+from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Superseded
+from inturn.journal.store import Store
+from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.values import Entry
+
+
+class StoredJournal:
+    """A journal in a store; see `port.Journal` for what each method promises."""
+
+    def __init__(self, store: Store) -> None:
+        """Put the rules over a store."""
+        self._store = store
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date."""
+        await self._store.open()
+
+    async def close(self) -> None:
+        """Finish what is queued and let go."""
+        await self._store.close()
+
+    async def claim_model(self, step: StepKey, opening: Sequence[NewEntry] = ()) -> Claim:
+        """Claim a model step."""
+        return await self._store.write(partial(ledger.claim_model, step=step, opening=opening))
+
+    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+        """Claim a tool call or a delivery."""
+        return await self._store.write(partial(ledger.claim_call, step=step, lease=lease, begin=begin))
+
+    async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
+        """Mark that the body begins now."""
+        if not await self._store.write(partial(ledger.begin, step=step, token=token, lease=lease)):
+            raise _superseded(step)
+
+    async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
+        """Hold the claim for longer."""
+        return await self._store.write(partial(ledger.renew, step=step, token=token, lease=lease))
+
+    async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
+        """Keep a checkpoint."""
+        if not await self._store.write(partial(ledger.keep, step=step, token=token, checkpoint=checkpoint)):
+            raise _superseded(step)
+
+    async def append(self, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int:
+        """Append entries while the step runs."""
+        head = await self._store.write(partial(ledger.append, step=step, token=token, entries=entries))
+        if head is None:
+            raise _superseded(step)
+        return head
+
+    async def finish(
+        self,
+        step: StepKey,
+        token: str,
+        result: dict[str, Any],
+        entries: Sequence[NewEntry] = (),
+        outcome: Outcome | None = None,
+    ) -> int:
+        """Record the step's result with its last entries."""
+        work = partial(ledger.finish, step=step, token=token, result=result, entries=entries, outcome=outcome)
+        head = await self._store.write(work)
+        if head is None:
+            raise _superseded(step)
+        return head
+
+    async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
+        """Count a failed attempt."""
+        return await self._store.write(partial(ledger.fail, step=step, token=token, failure=failure, clean=clean))
+
+    async def release(self, step: StepKey, token: str) -> None:
+        """Let go of a claim whose body did nothing."""
+        await self._store.write(partial(ledger.release, step=step, token=token))
+
+    async def record(
+        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+    ) -> int:
+        """Write what a session decided."""
+        work = partial(decisions.record, session=session, recorded=recorded, settle=settle, close=close)
+        return await self._store.write(work)
+
+    async def read(
+        self,
+        session: SessionKey,
+        *,
+        after: int = 0,
+        limit: int = 500,
+        event_id: str | None = None,
+        types: Sequence[str] = (),
+    ) -> list[Entry]:
+        """Read entries in order of seq."""
+        return await self._store.read(
+            partial(log.read, session=session, after=after, limit=limit, event_id=event_id, types=types)
+        )
+
+    async def head(self, session: SessionKey) -> int:
+        """Give the last seq."""
+        return await self._store.read(partial(log.head, session=session))
+
+    async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
+        """Give how an event ended."""
+        return await self._store.read(partial(outcomes.get, session=session, event_id=event_id))
+
+    async def outcomes(self, session: SessionKey) -> dict[str, int]:
+        """Count ended events by disposition."""
+        return await self._store.read(partial(outcomes.counts, session=session))
+
+    async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
+        """Give the latest parked events' entries."""
+        return await self._store.read(partial(log.parked, session=session, limit=limit))
+
+    async def verify(self, session: SessionKey) -> list[str]:
+        """Check the hash chain."""
+        return await self._store.read(partial(log.verify, session=session))
+
+    async def put_blob(self, session: SessionKey, data: bytes) -> str:
+        """Keep bytes."""
+        return await self._store.write(partial(blobs.put, session=session, data=data))
+
+    async def blob(self, session: SessionKey, ref: str) -> bytes | None:
+        """Give the bytes of a reference."""
+        return await self._store.read(partial(blobs.get, session=session, ref=ref))
+
+    async def cursor(self, tenant: str, name: str, session_id: str) -> int:
+        """Give a stored cursor."""
+        return await self._store.read(partial(cursors.get, tenant=tenant, name=name, session_id=session_id))
+
+    async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
+        """Move a stored cursor forward."""
+        work = partial(cursors.move, tenant=tenant, name=name, session_id=session_id, seq=seq)
+        return await self._store.write(work)
+
+
+def _superseded(step: StepKey) -> Superseded:
+    return Superseded(f"{step}: this attempt's claim was settled, finished or taken over; nothing was written")

@@ -1,0 +1,111 @@
+"""How events ended: one row per event.
+
+Invariant: an outcome never replaces one of the same or a later redrive, other than `parked` by `discarded`; so however
+often an end is written, and by whom, the first one of a turn stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from inturn.journal import codec
+from inturn.journal.log import micros
+from inturn.journal.port import Outcome
+from inturn.journal.store import Transaction
+from inturn.keys import SessionKey, TurnKey
+
+_COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
+
+
+def redrive_of(turn: str) -> int:
+    """Give which time an event is driven, from its turn's name: 0 the first."""
+    _, _, count = turn.partition("~")
+    return int(count) if count.isdecimal() else 0
+
+
+def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
+    """Give how an event ended, where it did."""
+    row = _row(tx, session, event_id)
+    if row is None:
+        return None
+    name, turn, _, disposition, stop, reason, host, first, last = row
+    return Outcome(name, turn, disposition, stop, reason, host, None if first is None else (first, last))
+
+
+def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
+    """Give the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive."""
+    outcome = get(tx, turn.session, turn.event_id)
+    if outcome and outcome.disposition == "parked" and redrive_of(outcome.turn) < redrive_of(turn.turn):
+        return None
+    return outcome
+
+
+def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
+    """Write an outcome where it may be; tells whether it was."""
+    redrive = redrive_of(outcome.turn)
+    if (row := _row(tx, session, outcome.event_id)) and not _replaces(outcome, redrive, row):
+        return False
+    first, last = outcome.seqs or _seqs(tx, session, outcome)
+    values = (
+        outcome.event_id,
+        outcome.turn,
+        redrive,
+        outcome.disposition,
+        outcome.stop,
+        codec.column(outcome.reason),
+        outcome.into,
+        first,
+        last,
+        micros(tx.now),
+    )
+    if row:
+        tx.execute(
+            "DELETE FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
+            (session.tenant, session.session_id, outcome.event_id),
+        )
+    tx.execute(
+        f"INSERT INTO outcomes (tenant, session, {_COLUMNS}, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (session.tenant, session.session_id, *values),
+    )
+    return True
+
+
+def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:
+    """Count a session's ended events by disposition."""
+    return dict(
+        tx.execute(
+            "SELECT disposition, COUNT(*) FROM outcomes WHERE tenant = ? AND session = ? GROUP BY disposition",
+            (session.tenant, session.session_id),
+        )
+    )
+
+
+def _replaces(outcome: Outcome, redrive: int, row: tuple[Any, ...]) -> bool:
+    before, disposition = row[2], row[3]
+    if redrive != before:
+        return redrive > int(before)
+    return disposition == "parked" and outcome.disposition == "discarded"
+
+
+def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
+        (session.tenant, session.session_id, event_id),
+    )
+    return rows[0] if rows else None
+
+
+def _seqs(tx: Transaction, session: SessionKey, outcome: Outcome) -> tuple[int | None, int | None]:
+    """Find the first and last entry of a turn: a redriven one begins at its own opening."""
+    where = (session.tenant, session.session_id)
+    [(first, last)] = tx.execute(
+        "SELECT MIN(seq), MAX(seq) FROM entries WHERE tenant = ? AND session = ? AND event_id = ?",
+        (*where, outcome.event_id),
+    )
+    if first is not None and outcome.turn != outcome.event_id:
+        [(opened,)] = tx.execute(
+            "SELECT MIN(seq) FROM entries WHERE tenant = ? AND session = ? AND key IN (?, ?)",
+            (*where, f"{outcome.turn}/user", f"{outcome.turn}/started"),
+        )
+        first = opened or first
+    return first, last

@@ -1,0 +1,243 @@
+"""The journal as its callers see it.
+
+Invariant: whatever a method of this port promises holds in one transaction, on every backend. Callers never see SQL,
+and no backend adds a rule of its own.
+
+The ledger's rules (one row per step):
+  1. A step's first claim makes its row; `done` and `settled` rows answer with their record for ever.
+  2. A later claim takes the row over with a new token; the older token can commit nothing from then on.
+  3. A model step's claim raises the session's fence, and its last append needs that fence.
+  4. A call whose body began is not taken over before its lease ran out: the caller hears `leased` until then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.values import Disposition, Entry, StopReason
+
+FailureClass = Literal["own", "unknown", "outage"]
+ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed"]
+
+
+class Superseded(Exception):
+    """The token is no longer the step's: it was settled, is done, or was claimed anew. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewEntry:
+    """An entry to append. `key` is unique in the session: an entry whose key exists already is skipped."""
+
+    type: str
+    body: dict[str, Any]
+    event_id: str | None = None
+    step: str | None = None
+    key: str | None = None
+    at: float | None = None
+    """Seconds since 1970, where it happened before it is written; else the transaction's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an event ended."""
+
+    event_id: str
+    turn: str
+    """The turn's name: the event id, with `~n` when redriven."""
+    disposition: Disposition
+    stop: StopReason | None = None
+    reason: str | None = None
+    into: str | None = None
+    """The event whose turn it was merged into."""
+    seqs: tuple[int, int] | None = None
+    """First and last entry of its turn; filled in by the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """Failed attempts of a step, by class, and when the first of each was (seconds since 1970)."""
+
+    counts: dict[FailureClass, int] = field(default_factory=dict)
+    since: dict[FailureClass, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The answer to a claim.
+
+    Attributes:
+        status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
+            body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
+            closed. These two carry the step's own record in `result` where it has one (its answer was lost).
+        began: An earlier attempt's body began and left no result: what it did is not known.
+        head: The session's last seq, after the entries of this claim.
+    """
+
+    status: ClaimStatus
+    token: str = ""
+    fence: int = 0
+    head: int = 0
+    result: dict[str, Any] | None = None
+    began: bool = False
+    lease_until: float = 0.0
+    checkpoint: Any = None
+    attempts: Attempts = field(default_factory=Attempts)
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One thing that a session decided, to be written once (by `entry.key`)."""
+
+    entry: NewEntry
+    outcome: Outcome | None = None
+
+
+class Journal(Protocol):
+    """The append-only log of sessions, with the ledger of their steps.
+
+    Every method may raise `inturn.errors.JournalUnavailable`: the same call again is then safe.
+    """
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date. Calling it twice does nothing."""
+
+    async def close(self) -> None:
+        """Finish what is queued and let go."""
+
+    # The ledger.
+
+    async def claim_model(self, step: StepKey, opening: Sequence[NewEntry] = ()) -> Claim:
+        """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
+
+        Answers `closed` for a closed session and `ended` for a turn whose outcome is recorded (a `parked` outcome of an
+        earlier redrive does not count), before it looks at the row; it never answers `leased`.
+        """
+        ...
+
+    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+        """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
+
+        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run.
+        """
+        ...
+
+    async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
+        """Mark that the body begins now.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+
+    async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
+        """Hold the claim for `lease` more seconds; `False` when it is no longer ours."""
+        ...
+
+    async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
+        """Keep a checkpoint for the step's next attempt.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+
+    async def append(self, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int:
+        """Append entries while the step runs; gives the new head.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        ...
+
+    async def finish(
+        self,
+        step: StepKey,
+        token: str,
+        result: dict[str, Any],
+        entries: Sequence[NewEntry] = (),
+        outcome: Outcome | None = None,
+    ) -> int:
+        """Append the step's last entries and record its result, in one transaction; gives the new head.
+
+        A result that comes after the row was settled is kept as the row's `late_result`.
+
+        Raises:
+            Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
+        """
+        ...
+
+    async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
+        """Count a failed attempt and let go of its claim; `clean`: its body surely did nothing, so it never began.
+
+        The attempt is over, so nobody waits out its lease. A token that is not the step's counts nothing.
+        """
+        ...
+
+    async def release(self, step: StepKey, token: str) -> None:
+        """Let go of a claim whose body surely did nothing: the next attempt need not wait or wonder."""
+
+    async def record(
+        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+    ) -> int:
+        """Write what a session decided, in one transaction; gives the new head.
+
+        First the open steps of the turns in `settle`: done stays done, all else becomes `settled`, and each tool_use
+        without a result gets an error result ("interrupted"). Then the decisions whose keys are new, in order. An
+        outcome never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
+        `session.closed` last.
+        """
+        ...
+
+    # Reading.
+
+    async def read(
+        self,
+        session: SessionKey,
+        *,
+        after: int = 0,
+        limit: int = 500,
+        event_id: str | None = None,
+        types: Sequence[str] = (),
+    ) -> list[Entry]:
+        """Read entries in order of seq: at most `limit` behind `after`, of one event and of some types where given."""
+        ...
+
+    async def head(self, session: SessionKey) -> int:
+        """Give the session's last seq, 0 where it has none."""
+        ...
+
+    async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
+        """Give how an event ended, where it did."""
+        ...
+
+    async def outcomes(self, session: SessionKey) -> dict[str, int]:
+        """Count the session's ended events by disposition."""
+        ...
+
+    async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
+        """Give the latest `event.parked` entries whose events are still parked."""
+        ...
+
+    async def verify(self, session: SessionKey) -> list[str]:
+        """Check the hash chain; name each seq that does not fit."""
+        ...
+
+    # Large values and cursors.
+
+    async def put_blob(self, session: SessionKey, data: bytes) -> str:
+        """Keep bytes and give their reference (by content: the same bytes give the same one)."""
+        ...
+
+    async def blob(self, session: SessionKey, ref: str) -> bytes | None:
+        """Give the bytes of a reference of this session."""
+        ...
+
+    async def cursor(self, tenant: str, name: str, session_id: str) -> int:
+        """Give a stored cursor's seq, 0 where it has none."""
+        ...
+
+    async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
+        """Move a stored cursor forward (never back); gives where it stands."""
+        ...

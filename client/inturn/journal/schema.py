@@ -1,0 +1,79 @@
+"""The journal's tables, version by version.
+
+Invariant: a database is at exactly one version, `MIGRATIONS` only ever grows at its end, and a database that is newer
+than this code is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inturn.errors import JournalUnavailable
+from inturn.journal.store import Transaction
+
+# `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index.
+_FIRST: Final = (
+    """CREATE TABLE sessions (
+        tenant TEXT NOT NULL, session TEXT NOT NULL,
+        head BIGINT NOT NULL, hash TEXT NOT NULL, fence BIGINT NOT NULL, closed BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session)) {clustered}""",
+    """CREATE TABLE entries (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
+        key TEXT, type TEXT NOT NULL, event_id TEXT, step TEXT, at BIGINT NOT NULL,
+        body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, seq), UNIQUE (tenant, session, key))""",
+    "CREATE INDEX entries_of_event ON entries (tenant, session, event_id, seq) WHERE event_id IS NOT NULL",
+    """CREATE TABLE steps (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
+        state TEXT NOT NULL, token TEXT NOT NULL, fence BIGINT,
+        began BIGINT NOT NULL, began_before BIGINT NOT NULL, lease_until BIGINT NOT NULL,
+        checkpoint TEXT, attempts TEXT NOT NULL, result TEXT, late_result TEXT,
+        PRIMARY KEY (tenant, session, turn, step, call)) {clustered}""",
+    """CREATE TABLE outcomes (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL,
+        turn TEXT NOT NULL, redrive BIGINT NOT NULL, disposition TEXT NOT NULL,
+        stop TEXT, reason TEXT, host TEXT, first_seq BIGINT, last_seq BIGINT, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, event_id)) {clustered}""",
+    "CREATE INDEX outcomes_parked ON outcomes (tenant, session) WHERE disposition = 'parked'",
+    """CREATE TABLE blobs (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL, data {bytes} NOT NULL,
+        PRIMARY KEY (tenant, session, ref))""",
+    """CREATE TABLE cursors (
+        tenant TEXT NOT NULL, name TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
+        PRIMARY KEY (tenant, name, session)) {clustered}""",
+)
+
+MIGRATIONS: Final = (_FIRST,)
+VERSION: Final = len(MIGRATIONS)
+
+
+def version(tx: Transaction) -> int:
+    """Give the database's version; fails where it has no journal yet.
+
+    Raises:
+        JournalUnavailable: It is newer than this code.
+    """
+    rows = tx.execute("SELECT version FROM journal_schema")
+    found = int(rows[0][0]) if rows else 0
+    if found > VERSION:
+        raise JournalUnavailable(
+            f"the journal has schema version {found}, this inturn knows versions up to {VERSION}: a newer inturn has "
+            "written to it. Upgrade inturn here, or point to another journal"
+        )
+    return found
+
+
+def migrate(tx: Transaction) -> None:
+    """Bring the database up to date.
+
+    Raises:
+        JournalUnavailable: It is newer than this code.
+    """
+    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL)")
+    found = version(tx)
+    for statements in MIGRATIONS[found:]:
+        for statement in statements:
+            tx.execute(statement.format(**tx.types))
+    if found < VERSION:
+        tx.execute("DELETE FROM journal_schema")
+        tx.execute("INSERT INTO journal_schema (version) VALUES (?)", (VERSION,))

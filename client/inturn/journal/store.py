@@ -1,0 +1,66 @@
+"""What a backend provides: transactions, nothing more.
+
+Invariant: the journal's rules are functions over `Transaction`; a backend runs each of them in one transaction, all or
+nothing, and adds no rule of its own.
+
+SQL here is the part that SQLite and PostgreSQL share, with `?` for parameters. Times are whole microseconds since 1970.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
+Rows = list[tuple[Any, ...]]
+
+
+class Transaction(Protocol):
+    """An open transaction."""
+
+    @property
+    def now(self) -> float:
+        """When it began, in seconds since 1970."""
+        ...
+
+    @property
+    def for_update(self) -> str:
+        """What a SELECT ends with to lock its rows, where the backend needs it."""
+        ...
+
+    @property
+    def types(self) -> dict[str, str]:
+        """The backend's words for what has no common one in CREATE TABLE."""
+        ...
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Run one statement and give all its rows."""
+        ...
+
+
+class Store(Protocol):
+    """A database that runs transactions for async callers."""
+
+    async def open(self) -> None:
+        """Connect, and bring the schema up to date. Calling it twice does nothing."""
+
+    async def close(self) -> None:
+        """Finish what is queued and let go."""
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` in a transaction of its own and commit it; durable once this returns.
+
+        A caller that is cancelled meanwhile does not undo the work.
+
+        Raises:
+            JournalUnavailable: Nothing was written, or (rarely) the answer was lost.
+        """
+        ...
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` on one consistent snapshot, which it must not change.
+
+        Raises:
+            JournalUnavailable: The database cannot be read.
+        """
+        ...

@@ -1,0 +1,107 @@
+"""Keys of sessions, turns and steps.
+
+Invariant: a key depends on nothing but tenant, session, event, step and call index, so it stays the same across
+retries, continue-as-new, resets and workers. It is the activity id, the ledger's key and the tool's `ctx.key`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+ID_PATTERN: Final = r"[A-Za-z0-9._:@+=-]{1,128}"
+"""What tenants, sessions, events and sources are named with. Has neither `/` nor `~`: keys use them."""
+
+_ID = re.compile(ID_PATTERN)
+
+
+def is_id(value: object) -> bool:
+    """Tell whether a value can name a tenant, a session, an event or a source."""
+    return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """A session: whose it is and which."""
+
+    tenant: str
+    session_id: str
+
+    @classmethod
+    def parse(cls, workflow_id: str) -> SessionKey:
+        """Read a workflow id.
+
+        Raises:
+            ValueError: It is not `{tenant}/{session_id}`.
+        """
+        tenant, slash, session_id = workflow_id.partition("/")
+        if not (slash and is_id(tenant) and is_id(session_id)):
+            raise ValueError(f"workflow id {workflow_id!r} is not '{{tenant}}/{{session_id}}' with ids of {ID_PATTERN}")
+        return cls(tenant, session_id)
+
+    def turn(self, event_id: str, redrive: int = 0) -> TurnKey:
+        """Give the key of an event's turn; `redrive` counts the times it was driven again."""
+        return TurnKey(self, f"{event_id}~{redrive}" if redrive else event_id)
+
+    def __str__(self) -> str:
+        """Give the workflow id."""
+        return f"{self.tenant}/{self.session_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnKey:
+    """One turn of a session: the event's id, with `~n` behind it when redriven."""
+
+    session: SessionKey
+    turn: str
+
+    @property
+    def event_id(self) -> str:
+        """The event, whichever time it is driven."""
+        return self.turn.partition("~")[0]
+
+    def step(self, step: int | str, index: int | None = None) -> StepKey:
+        """Give the key of a step, or of the call `index` of it."""
+        return StepKey(self, str(step), index)
+
+    def __str__(self) -> str:
+        """Give `{tenant}/{session}/{turn}`."""
+        return f"{self.session}/{self.turn}"
+
+
+@dataclass(frozen=True, slots=True)
+class StepKey:
+    """One activity of a turn: a model step, a tool call (with its index), a delivery."""
+
+    turn: TurnKey
+    step: str
+    index: int | None = None
+
+    @classmethod
+    def parse(cls, key: str) -> StepKey:
+        """Read a step's key back.
+
+        Raises:
+            ValueError: It is not `{tenant}/{session}/{turn}/{step}` with an optional `/{index}`.
+        """
+        parts = key.split("/")
+        if len(parts) not in (4, 5):
+            raise ValueError(f"{key!r} is not a step's key")
+        index = int(parts[4]) if len(parts) == 5 else None
+        return cls(TurnKey(SessionKey(parts[0], parts[1]), parts[2]), parts[3], index)
+
+    @property
+    def session(self) -> SessionKey:
+        """The session it belongs to."""
+        return self.turn.session
+
+    @property
+    def within_session(self) -> str:
+        """The key without tenant and session: what journal entries carry."""
+        tail = f"{self.turn.turn}/{self.step}"
+        return tail if self.index is None else f"{tail}/{self.index}"
+
+    def __str__(self) -> str:
+        """Give the whole key."""
+        return f"{self.session}/{self.within_session}"

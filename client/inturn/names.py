@@ -1,0 +1,47 @@
+"""Names that cross a process boundary.
+
+Invariant: a name here never changes its meaning. Running sessions, other SDKs and stored histories use them; a test
+pins every one. Renaming a Python class or function never touches the wire.
+"""
+
+from typing import Final
+
+TASK_QUEUE: Final = "inturn"
+
+SESSION_WORKFLOW: Final = "Session"
+
+SUBMIT: Final = "submit"
+"""Signal and update: one JSON object, an event."""
+CONTROL: Final = "control"
+"""Signal and update: one JSON object, an operator's or user's control."""
+STATUS: Final = "status"
+"""Query: the session's status."""
+
+CALL_MODEL: Final = "call_model"
+RUN_TOOL: Final = "run_tool"
+DELIVER: Final = "deliver"
+RECORD: Final = "record"
+
+AGENT_ATTRIBUTE: Final = "InturnAgent"
+TENANT_ATTRIBUTE: Final = "InturnTenant"
+STATE_ATTRIBUTE: Final = "InturnState"
+PARKED_ATTRIBUTE: Final = "InturnParked"
+
+# Types of ApplicationError: raised by workflow and activities, read by the client.
+INVALID_EVENT: Final = "InvalidEvent"
+BACKPRESSURE: Final = "Backpressure"
+SESSION_BUSY: Final = "SessionBusy"
+SESSION_CLOSED: Final = "SessionClosed"
+APPROVAL_CONFLICT: Final = "ApprovalConflict"
+UNKNOWN_NAME: Final = "UnknownName"
+"""An update or control whose name nobody knows."""
+OWN_FAILURE: Final = "OwnFailure"
+"""The event's, the tool's or the request's own fault: repeating cannot help."""
+UNKNOWN_FAILURE: Final = "UnknownFailure"
+"""Nobody knows whose fault: repeated a few times."""
+OUTAGE: Final = "Outage"
+"""Somebody else is down: repeated with patience."""
+SUPERSEDED: Final = "Superseded"
+"""This attempt's claim was settled or taken over: it may commit nothing."""
+NOT_YET: Final = "NotYet"
+"""Nothing failed; the attempt comes again later (a lease to wait out, a lock to wait for)."""

@@ -1,0 +1,199 @@
+"""What users get back: frozen values.
+
+Invariant: a value from a newer peer is never refused; fields that this version does not know are kept.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Disposition = Literal[
+    "applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded", "pending", "running", "held"
+]
+StopReason = Literal["end_turn", "max_tokens", "refusal", "budget_reached", "interrupted"]
+ReceiptStatus = Literal["sent", "accepted", "held", "duplicate"]
+SessionState = Literal["idle", "running", "requires_action", "paused", "closed"]
+Health = Literal["ok", "no_worker", "task_failing"]
+
+
+class Value(BaseModel):
+    """Base of all values."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Receipt(Value):
+    """The answer to a submitted event."""
+
+    event_id: str
+    status: ReceiptStatus
+    position: int | None = None
+    """Events ahead of it in the queue, where known."""
+    disposition: Disposition | None = None
+    """How a duplicate's original stands, where known."""
+
+
+class Usage(Value):
+    """What a turn used. `usd` is an estimate; `steps` counts model calls."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    usd: float = 0.0
+    steps: int = 0
+
+
+class TurnToolCall(Value):
+    """One tool call of a turn."""
+
+    call_id: str
+    tool: str
+    args: dict[str, Any] | None = None
+    status: str | None = None
+    """`ok error unknown denied interrupted`, where known."""
+    result: str | None = None
+
+
+class Turn(Value):
+    """A turn that ran."""
+
+    event_id: str
+    text: str = ""
+    stop_reason: StopReason = "end_turn"
+    usage: Usage = Usage()
+    tool_calls: tuple[TurnToolCall, ...] = ()
+    seqs: tuple[int, int] | None = None
+    """First and last seq of its entries in the journal."""
+    disposition: Disposition = "applied"
+    truncated: bool = False
+    """The text was cut at 4 KB; the journal has all of it."""
+
+
+class QueuedEvent(Value):
+    """An event that waits."""
+
+    event_id: str
+    source: str = "client"
+    sequence: int | None = None
+    accepted_at: datetime | None = None
+    preview: str = ""
+
+
+class TurnProgress(Value):
+    """What the running turn does."""
+
+    event_id: str
+    step: int
+    doing: str
+    since: datetime | None = None
+    attempt: int = 1
+    waiting_for: str | None = None
+    last_error: str | None = None
+
+
+class Approval(Value):
+    """A tool call that waits for a person's yes or no."""
+
+    approval_id: str
+    call_id: str
+    tool: str
+    args: dict[str, Any] | None = None
+    asked_at: datetime | None = None
+    expires_at: datetime | None = None
+
+
+class Notice(Value):
+    """News of events that were not answered: expired or rejected ones, coalesced per source."""
+
+    kind: str
+    source: str
+    count: int
+    event_ids: tuple[str, ...] = ()
+    reason: str = ""
+
+
+class SessionStatus(Value):
+    """A session at a glance."""
+
+    state: SessionState
+    health: Health = "ok"
+    source: Literal["live", "fallback"] = "live"
+    agent: str | None = None
+    turn: TurnProgress | None = None
+    queue: tuple[QueuedEvent, ...] = ()
+    held: tuple[QueuedEvent, ...] = ()
+    approvals: tuple[Approval, ...] = ()
+    counts: dict[str, int] = {}
+    """`accepted` and every disposition that occurred."""
+    usage: Usage = Usage()
+    runs: int = 1
+    head: int = 0
+    history_events: int = 0
+
+
+class Entry(Value):
+    """One entry of a session's journal."""
+
+    seq: int
+    type: str
+    event_id: str | None = None
+    step: str | None = None
+    at: datetime
+    body: dict[str, Any]
+    hash: str
+    prev: str
+
+    @property
+    def text(self) -> str | None:
+        """Its text, where it has any."""
+        text = self.body.get("text", self.body.get("content"))
+        if isinstance(text, list):
+            text = "".join(b["text"] for b in text if isinstance(b, dict) and isinstance(b.get("text"), str)) or None
+        return text if isinstance(text, str) else None
+
+
+class Delta(Value):
+    """A piece of a streaming answer. A higher `attempt` replaces the lower."""
+
+    event_id: str
+    step: str
+    attempt: int
+    index: int
+    text: str
+
+
+class Parked(Value):
+    """An event set aside with its error."""
+
+    event_id: str
+    error: str
+    attempts: int = 0
+    at: datetime | None = None
+    preview: str = ""
+
+
+class Audit(Value):
+    """Conservation: the carried counts against the journal's."""
+
+    ok: bool
+    accepted: int
+    counts: dict[str, int]
+    differences: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+    """Runs that a deep audit could not read: the server keeps histories only so long."""
+
+
+class SessionInfo(Value):
+    """A session in a listing."""
+
+    session_id: str
+    tenant: str
+    agent: str | None = None
+    state: str | None = None
+    parked: int = 0
+    started_at: datetime | None = None
+    closed_at: datetime | None = None
