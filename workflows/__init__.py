@@ -1,0 +1,1 @@
+"""The session: a pure inbox and turn, in a thin Temporal shell."""

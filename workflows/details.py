@@ -1,0 +1,113 @@
+"""What people see of a session: the `status` query and the table in the Temporal UI.
+
+Invariant: showing changes nothing, and needs no I/O.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from temporalio import workflow
+
+from workflows.inbox import Queued
+from workflows.state import SessionState, TurnState
+from workflows.steps import ActivitySteps
+
+SHOWN_EVENTS: Final = 20
+
+
+def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
+    """Give `inturn.SessionStatus` as JSON."""
+    info = workflow.info()
+    waiting = [
+        {
+            "approval_id": call.approval_id,
+            "call_id": call.id,
+            "tool": call.tool,
+            "asked_at": call.asked_at,
+            "expires_at": steps.expires_at(call),
+            "preview": call.preview,
+        }
+        for call in steps.waiting_calls()
+    ]
+    return {
+        "state": _state(state, bool(waiting)),
+        "agent": state.agent or state.wanted,
+        "turn": _turn(state.turn) if state.turn else None,
+        "queue": [_queued(queued) for queued in state.inbox.queue],
+        "approvals": waiting,
+        "counts": state.inbox.book(running=state.turn is not None),
+        "runs": state.runs,
+        "head": state.head,
+        "history_events": info.get_current_history_length(),
+        "parked": [parked.model_dump(include={"turn", "error", "at", "preview"}) for parked in state.inbox.parked],
+        "unrecorded": len(state.inbox.decisions),
+        "chain": info.first_execution_run_id[:8],
+    }
+
+
+def details(state: SessionState) -> str:
+    """Give the table that the Temporal UI shows."""
+    counts = state.inbox.book(running=state.turn is not None)
+    lines = [
+        f"**{_state(state, False)}** · agent `{state.agent or state.wanted or '?'}` · run {state.runs}",
+        "",
+        "| " + " | ".join(counts) + " |",
+        "|" + "---|" * len(counts),
+        "| " + " | ".join(str(count) for count in counts.values()) + " |",
+    ]
+    if state.turn is not None:
+        lines += [
+            "",
+            f"Turn `{state.turn.turn}` at step {state.turn.step}: {_doing(state.turn)} — {_cell(state.turn.preview)}",
+        ]
+    if state.inbox.queue:
+        lines += ["", "| waiting | source | text |", "|---|---|---|"]
+        for queued in state.inbox.queue[:SHOWN_EVENTS]:
+            source = _cell(str(queued.event.get("source", "client")))
+            lines.append(f"| `{queued.turn}` | {source} | {_cell(queued.preview)} |")
+    if state.inbox.parked:
+        lines += ["", "| parked | error |", "|---|---|"]
+        lines += [f"| `{p.turn}` | {_cell(p.error[:200])} |" for p in state.inbox.parked[-SHOWN_EVENTS:]]
+    return "\n".join(lines)
+
+
+def _state(state: SessionState, requires_action: bool) -> str:
+    if state.closing:
+        return "closed"
+    if requires_action:
+        return "requires_action"
+    if state.turn is not None:
+        return "running"
+    return "paused" if state.paused else "idle"
+
+
+def _turn(turn: TurnState) -> dict[str, Any]:
+    waiting = [call.tool for call in turn.calls if call.asked_at and not call.answer]
+    return {
+        "event_id": turn.event_id,
+        "step": turn.step,
+        "doing": _doing(turn),
+        "since": turn.started_at,
+        "waiting_for": f"approval of {', '.join(waiting)}" if waiting else None,
+    }
+
+
+def _doing(turn: TurnState) -> str:
+    if not turn.calls:
+        return "model"
+    return "tools: " + ", ".join(call.tool for call in turn.calls if not call.done)
+
+
+def _queued(queued: Queued) -> dict[str, Any]:
+    return {
+        "event_id": queued.event_id,
+        "source": queued.event.get("source", "client"),
+        "sequence": queued.event.get("sequence"),
+        "accepted_at": queued.at,
+        "preview": queued.preview,
+    }
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

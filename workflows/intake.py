@@ -1,0 +1,280 @@
+"""What comes in: decoding, admission and the callers that wait for their turn.
+
+Invariant: nothing that arrives as a signal is lost or raises; what cannot be read is parked with its error. At most
+`policies.MAX_WAITERS` updates wait, so controls always find a free update slot.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+from pydantic_core import to_json
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from activities.messages import Decision
+from inturn import names
+from inturn.events import Event, explain
+from inturn.keys import is_id
+from workflows import meters, policies
+from workflows.inbox import Receipt, Refusal
+from workflows.state import SessionState, TurnState
+
+_CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
+    "park": "parked",
+    "cancel": "cancelled",
+    "rejected": "rejected",
+}
+
+
+class Undecodable(ValueError):
+    """What arrived is no event."""
+
+
+class Waiter:
+    """A caller that waits for its turn; `answer` is set when it is released."""
+
+    def __init__(self, receipt: Receipt) -> None:
+        self.event_id = receipt.event_id
+        self.answer: dict[str, Any] = {"receipt": receipt.wire()}
+        self.released = False
+
+    def release(self, **answer: Any) -> None:
+        """Let it go with what is known."""
+        self.answer |= {name: value for name, value in answer.items() if value}
+        self.released = True
+
+
+class Intake:
+    """Takes events into the session's inbox."""
+
+    def __init__(self, state: SessionState) -> None:
+        self._state = state
+        self._waiters: list[Waiter] = []
+
+    # Signals.
+
+    def signalled(self, name: str, args: Sequence[RawValue]) -> None:
+        """Take a signal: accepted whatever it holds."""
+        if name != names.SUBMIT:
+            self.park(args, f"unknown signal {name!r}: events are signalled as {names.SUBMIT!r}")
+            return
+        try:
+            request = decode(args)
+            event = self._event(request)
+        except Undecodable as error:
+            self.park(args, str(error))
+            return
+        refusal = self._refusal(event)
+        if refusal is not None and event.event_id is not None:
+            self._state.inbox.reject(
+                event.event_id, refusal, workflow.time(), source=event.source, preview=event.preview
+            )
+            return
+        self._admit(event, inline=False)
+
+    def park(self, args: Sequence[RawValue], error: str) -> None:
+        """Set aside what is no event."""
+        data = b"".join(raw.payload.data for raw in args)
+        event_id = _claimed_id(args) or f"invalid:{hashlib.blake2b(data, digest_size=12).hexdigest()}"
+        preview = data[:80].decode("utf-8", "replace")
+        self._state.inbox.park_invalid(event_id, error, workflow.time(), preview)
+        self.answer_ended(event_id, "parked", error)
+
+    # Updates.
+
+    def check(self, name: str, args: Sequence[RawValue]) -> None:
+        """Refuse an update that cannot be accepted.
+
+        Raises:
+            ApplicationError: The refusal, with seconds to wait as its detail.
+        """
+        if name != names.SUBMIT:
+            message = f"unknown update {name!r}: use {names.SUBMIT!r} or {names.CONTROL!r}"
+            raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True)
+        request = _request(args)
+        if _is_wait(request):
+            return
+        refusal = self._refusal(self._checked_event(request))
+        if refusal is not None:
+            raise ApplicationError(refusal.message, refusal.retry_after, type=refusal.type, non_retryable=True)
+
+    def updated(self, args: Sequence[RawValue]) -> Waiter:
+        """Take a checked update."""
+        request = _request(args)
+        if _is_wait(request):
+            receipt = self._state.inbox.duplicate(str(request["event_id"]))
+            return self._wait(receipt, inline=bool(request.get("inline")))
+        wait, inline = bool(request.get("wait")), bool(request.get("inline"))
+        receipt = self._admit(self._checked_event(request), inline=wait and inline)
+        if wait:
+            return self._wait(receipt, inline=inline)
+        waiter = Waiter(receipt)
+        waiter.release()
+        return waiter
+
+    # Answers.
+
+    def ended(
+        self,
+        turn: TurnState,
+        disposition: str,
+        *,
+        stop: str | None = None,
+        reason: str | None = None,
+        answer: dict[str, Any] | None = None,
+    ) -> None:
+        """Answer everybody who waits for this turn."""
+        meters.turn_ended(disposition, lasted=workflow.time() - turn.started_at)
+        if disposition in ("applied", "merged") or stop == "interrupted":
+            known = {"event_id": turn.event_id, "disposition": disposition, "stop_reason": stop or "end_turn"}
+            full = known | (answer or {})
+            if turn.inline:
+                self._state.keep_answer(turn.event_id, full)
+            self._release_for(turn.event_id, turn=full)
+        else:
+            self.answer_ended(turn.event_id, disposition, reason)
+
+    def answer_ended(self, event_id: str, disposition: str, reason: str | None) -> None:
+        """Answer for an event that ended without a turn."""
+        self._release_for(event_id, ended={"disposition": disposition, "reason": reason or disposition})
+
+    def release(self) -> None:
+        """Let everybody go: they follow the journal or ask again."""
+        for waiter in self._waiters:
+            waiter.release(pending=True)
+        self._waiters = []
+
+    def clear(self, reason: str) -> None:
+        """End all that waits in the queue, as the close asked."""
+        disposition = _CLEARED[self._state.closing or "rejected"]
+        for event_id in self._state.inbox.clear(disposition, workflow.time(), reason):
+            self.answer_ended(event_id, disposition, reason)
+
+    def notify(self, decisions: Sequence[Decision]) -> None:
+        """Make the notices that go out for expired and rejected events, one per source and kind."""
+        if not self._state.policy.deliver:
+            return
+        groups: dict[tuple[str, str], list[Decision]] = {}
+        for decision in decisions:
+            kind = decision.type.removeprefix("event.")
+            if kind in ("expired", "rejected"):
+                groups.setdefault((kind, str(decision.body.get("source", "client"))), []).append(decision)
+        for (kind, source), group in groups.items():
+            count = sum(int(decision.body.get("count", 1)) for decision in group)
+            ids = [decision.turn for decision in group if decision.turn][:20]
+            reason = str(group[0].body.get("reason", ""))
+            notice = {"kind": kind, "source": source, "count": count, "event_ids": ids, "reason": reason}
+            self._state.notices.append(notice)
+
+    # Inside.
+
+    def _event(self, request: dict[str, Any]) -> Event:
+        fields = {name: value for name, value in request.items() if name not in ("wait", "inline")}
+        try:
+            event = Event.model_validate(fields)
+        except (ValidationError, ValueError) as error:
+            raise Undecodable(f"invalid event: {explain(error)}") from error
+        return self._state.inbox.identify(event)
+
+    def _checked_event(self, request: dict[str, Any]) -> Event:
+        try:
+            return self._event(request)
+        except Undecodable as error:
+            raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
+
+    def _refusal(self, event: Event) -> Refusal | None:
+        state = self._state
+        if state.closing and not (event.event_id and event.event_id in state.inbox.window):
+            return Refusal(names.SESSION_CLOSED, "the session is closed")
+        if event.agent and state.agent and event.agent != state.agent:
+            return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
+        busy = state.turn is not None
+        return state.inbox.check(event, _size(event), state.inbox_policy(), busy=busy)
+
+    def _admit(self, event: Event, *, inline: bool) -> Receipt:
+        return self._state.inbox.admit(event, _size(event), workflow.time(), inline=inline)
+
+    def _wait(self, receipt: Receipt, *, inline: bool) -> Waiter:
+        waiter = Waiter(receipt)
+        state, event_id = self._state, receipt.event_id
+        if state.turn is not None and state.turn.event_id == event_id:
+            state.turn.inline = state.turn.inline or inline
+            self._join(waiter)
+        elif receipt.disposition in ("pending", "held") or receipt.status in ("accepted", "held"):
+            self._join(waiter)
+        elif event_id in state.answers:
+            waiter.release(turn=state.answers[event_id])
+        elif receipt.disposition == "applied":
+            waiter.release(turn={"event_id": event_id, "disposition": "applied", "truncated": True})
+        elif receipt.disposition is not None:
+            waiter.release(ended={"disposition": receipt.disposition, "reason": self._reason(event_id)})
+        else:
+            waiter.release(unknown=True)
+        return waiter
+
+    def _join(self, waiter: Waiter) -> None:
+        turn = self._state.turn
+        if turn is not None and any(call.asked_at and not call.answer for call in turn.calls):
+            waiter.release(pending=True)  # a person is asked first: that may take days
+            return
+        if self._state.paused:
+            waiter.release(pending=True)
+            return
+        self._waiters.append(waiter)
+        while len(self._waiters) > policies.MAX_WAITERS:
+            self._waiters.pop(0).release(pending=True)
+
+    def _release_for(self, event_id: str, **answer: Any) -> None:
+        for waiter in [w for w in self._waiters if w.event_id == event_id]:
+            waiter.release(**answer)
+            self._waiters.remove(waiter)
+
+    def _reason(self, event_id: str) -> str:
+        parked = next((p for p in self._state.inbox.parked if p.event_id == event_id), None)
+        return parked.error if parked else "see the journal"
+
+
+def decode(args: Sequence[RawValue]) -> dict[str, Any]:
+    """Read the one JSON object of a message.
+
+    Raises:
+        Undecodable: It is something else.
+    """
+    if len(args) != 1:
+        raise Undecodable(f"expected one JSON object, got {len(args)} arguments")
+    try:
+        value = workflow.payload_converter().from_payload(args[0].payload)
+    except Exception as error:  # any bytes may come in, and none may fail the session
+        raise Undecodable(f"not readable as JSON: {str(error)[:200]}") from error
+    if not isinstance(value, dict):
+        raise Undecodable(f"expected a JSON object, got {type(value).__name__}")
+    return value
+
+
+def _request(args: Sequence[RawValue]) -> dict[str, Any]:
+    try:
+        return decode(args)
+    except Undecodable as error:
+        raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
+
+
+def _is_wait(request: dict[str, Any]) -> bool:
+    return bool(request.get("wait")) and "content" not in request and isinstance(request.get("event_id"), str)
+
+
+def _claimed_id(args: Sequence[RawValue]) -> str | None:
+    try:
+        event_id = decode(args).get("event_id")
+    except Undecodable:
+        return None
+    return event_id if isinstance(event_id, str) and is_id(event_id) else None
+
+
+def _size(event: Event) -> int:
+    # As continue-as-new writes it: what arrived may be shorter (1e15 becomes 1000000000000000.0).
+    return len(to_json(event.wire()))

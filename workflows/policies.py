@@ -1,0 +1,90 @@
+"""Timeouts and retries of every step, each with its reason; nothing else in the project sets one inline.
+
+Invariant: no step has a schedule-to-close timeout or a maximum of attempts. Attempts are counted per class of failure
+in the ledger, and an activity that has failed for good says so itself (non-retryable), so an outage costs time and no
+event.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+from temporalio.common import RetryPolicy
+from temporalio.workflow import ActivityCancellationType
+
+from inturn import names
+
+HEARTBEAT: Final = timedelta(seconds=5)
+"""A dead worker is noticed after this; also the lease of a call's claim. Shorter would take a busy event loop for
+dead.
+"""
+
+_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=2.0,
+    maximum_interval=timedelta(seconds=60),  # an outage is probed at least once a minute
+    maximum_attempts=0,
+    non_retryable_error_types=[names.OWN_FAILURE, names.SUPERSEDED],
+)
+_JOURNAL_RETRY: Final = RetryPolicy(
+    initial_interval=timedelta(seconds=1),
+    backoff_coefficient=1.5,
+    maximum_interval=timedelta(seconds=15),  # the journal is expected back soon, and the session waits for it
+    maximum_attempts=0,
+)
+
+MODEL_TIMEOUT: Final = timedelta(minutes=20)
+"""The longest answer; a stalled stream ends much earlier by the activity's own stall timeout."""
+CLAIM_MARGIN: Final = 30.0
+"""Seconds a call's attempt may wait for locks or an older attempt's lease before its body starts."""
+RECORD_MARGIN: Final = 15.0
+"""Seconds for its transactions around the body."""
+DELIVER_TIMEOUT: Final = 30.0
+APPROVAL_TIMEOUT: Final = 24 * 3600.0
+"""Seconds a person has to answer before the call counts as denied."""
+
+# Continue as new: between turns or steps when a run's history has one of these.
+MAX_EVENTS: Final = 2_000
+"""A cold worker replays this in well under a second; the server suggests 4,096."""
+MAX_BYTES: Final = 2 * 1024 * 1024
+"""The server suggests 4 MiB."""
+MAX_SIGNALS: Final = 5_000
+"""The server refuses signals above 10,000 and never suggests."""
+CUT_SIGNALS: Final = 8_000
+"""From here a running model call is cut: the room left must last until the run ends."""
+MAX_UPDATES: Final = 1_000
+"""The server allows 2,000 in a run."""
+
+MAX_WAITERS: Final = 4
+"""`ask`s that wait in a run. It has 10 update slots, and controls need some."""
+
+
+def model_step() -> dict[str, Any]:
+    """Options of `call_model`."""
+    return _step(MODEL_TIMEOUT, _RETRY)
+
+
+def tool_call(timeout: float) -> dict[str, Any]:
+    """Options of `run_tool`; `timeout` is the tool's own in seconds."""
+    return _step(timedelta(seconds=CLAIM_MARGIN + timeout + RECORD_MARGIN), _RETRY)
+
+
+def delivery() -> dict[str, Any]:
+    """Options of `deliver`."""
+    return tool_call(DELIVER_TIMEOUT)
+
+
+def record() -> dict[str, Any]:
+    """Options of `record`: short, and retried until the journal takes it."""
+    return _step(timedelta(seconds=30), _JOURNAL_RETRY)
+
+
+def _step(timeout: timedelta, retry: RetryPolicy) -> dict[str, Any]:
+    return {
+        "start_to_close_timeout": timeout,
+        "heartbeat_timeout": HEARTBEAT,
+        "retry_policy": retry,
+        # A cancelled step may have had its effect: wait and see what it says.
+        "cancellation_type": ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+    }

@@ -1,0 +1,278 @@
+"""The session: one workflow that takes events and runs their turns, one at a time.
+
+Rules:
+  1. Handlers never raise and only admit (`workflows.inbox`) or set a flag; the main loop alone acts.
+  2. State is restored in `__init__`: handlers of a run's first task come before `run`.
+  3. Between the last await and `continue_as_new` there is no other await, so nothing that arrived is left behind.
+  4. What the workflow alone decided is recorded before the next turn starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Final, NoReturn
+
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
+
+with workflow.unsafe.imports_passed_through():
+    from pydantic import ValidationError
+
+    from activities.messages import DeliverInput, ModelResult
+    from inturn import names
+    from inturn.keys import SessionKey
+    from workflows import meters
+    from workflows import turn as turns
+    from workflows.controls import Controls
+    from workflows.details import details, status
+    from workflows.inbox import Inbox, ParkedEvent, Queued
+    from workflows.intake import Intake, Undecodable, decode
+    from workflows.state import RunLimits, SessionInput, SessionState, TurnState
+    from workflows.steps import ActivitySteps
+    from workflows.turn import ContinueDue, Interrupted, StepFailed
+    from workflows.window import Window
+
+_NO_INPUT: Final = RawValue(Payload())
+"""Stands for an input that was not given. (`RawValue | None` would make the SDK decode the payload.)"""
+
+
+@workflow.defn(name=names.SESSION_WORKFLOW)
+class Session:
+    """A session's workflow; its id is `{tenant}/{session_id}`."""
+
+    @workflow.init
+    def __init__(self, start: RawValue = _NO_INPUT) -> None:
+        """Restore what the last run carried, or begin empty."""
+        self._key = SessionKey.parse(workflow.info().workflow_id)
+        self._state = _restore(start)
+        self._steps = ActivitySteps(self._key, self._state)
+        self._intake = Intake(self._state)
+        self._controls = Controls(self._state, self._steps, self._intake)
+        self._steps.on_approval = self._intake.release
+        self._show()
+
+    # Handlers: admit and return.
+
+    @workflow.signal(dynamic=True)
+    def signal(self, name: str, args: Sequence[RawValue]) -> None:
+        """Take any signal: an event, a control, or something to park. Nothing is lost for a wrong name."""
+        self._steps.signals += 1
+        if name == names.CONTROL:
+            self._controls.signalled(args)
+        else:
+            self._intake.signalled(name, args)
+
+    @workflow.update(dynamic=True)
+    async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
+        """Take an event or a control and answer; with `wait` the answer is the turn."""
+        self._steps.updates += 1
+        if name == names.CONTROL:
+            return self._controls.updated(args)
+        waiter = self._intake.updated(args)
+        if not waiter.released:
+            await workflow.wait_condition(lambda: waiter.released)
+        return waiter.answer
+
+    @update.validator
+    def check(self, name: str, args: Sequence[RawValue]) -> None:
+        """Refuse what cannot be accepted: a refused update leaves no trace."""
+        if name == names.CONTROL:
+            self._controls.check(args)
+        else:
+            self._intake.check(name, args)
+
+    @workflow.query(name=names.STATUS)
+    def status(self) -> dict[str, Any]:
+        """Show the session at a glance."""
+        return status(self._state, self._steps)
+
+    # The main loop.
+
+    @workflow.run
+    async def run(self, start: RawValue = _NO_INPUT) -> None:
+        """Process events until the session is closed."""
+        while True:
+            try:
+                await workflow.wait_condition(self._work_waits)
+                if self._steps.continue_due():
+                    await self._continue_as_new()
+                await self._record()
+                if self._state.closing and self._state.turn is None:
+                    return await self._close()
+                await self._deliver_again()
+                if self._state.turn is None:
+                    self._take()
+                if self._state.turn is not None:
+                    await self._run_turn(self._state.turn)
+            except asyncio.CancelledError:  # an operator's cancel ends the session in good order
+                self._controls.close("park")
+                self._steps.stop = "the workflow was cancelled"
+
+    def _work_waits(self) -> bool:
+        state = self._state
+        if state.turn is not None or state.closing or state.inbox.decisions or state.inbox.overflowed:
+            return True
+        if self._steps.continue_due() or state.redeliver or state.notices:
+            return True
+        return bool(state.inbox.queue) and not state.paused
+
+    def _take(self) -> None:
+        if self._state.paused:
+            return
+        queued = self._state.inbox.take(_now())
+        self._steps.stop = None
+        if queued is not None:  # what expired on the way is recorded with the next decisions
+            self._state.turn = _begin(queued)
+            meters.turn_started(waiting=len(self._state.inbox.queue), waited=_now() - queued.at)
+            self._show()
+
+    async def _run_turn(self, turn: TurnState) -> None:
+        try:
+            result = await turns.run(turn, self._steps)
+        except ContinueDue:
+            return
+        except Interrupted as stopped:
+            await self._interrupted(turn, str(stopped))
+        except StepFailed as failure:
+            await self._failed(turn, failure)
+        else:
+            await self._ended(turn, result)
+        self._state.turn = None
+        self._steps.stop = None
+        self._show()
+
+    # Ends of a turn.
+
+    async def _ended(self, turn: TurnState, result: ModelResult) -> None:
+        if result.stop == "closed":
+            self._state.closing = "rejected"
+            self._state.inbox.finish(turn.event_id, "rejected")
+            self._intake.ended(turn, "rejected", reason="the session was closed")
+            return
+        if result.stop == "ended" and result.ended is not None:
+            disposition, reason = result.ended.disposition, result.ended.reason
+            self._state.inbox.finish(turn.event_id, disposition)
+            self._intake.ended(turn, disposition, stop=result.ended.stop, reason=reason, answer=result.turn)
+            return
+        self._state.inbox.finish(turn.event_id, "applied")
+        self._intake.ended(turn, "applied", stop=result.stop, answer=result.turn)
+        await self._deliver(turn)
+
+    async def _interrupted(self, turn: TurnState, reason: str) -> None:
+        self._state.inbox.finish(turn.event_id, "cancelled")
+        body = {"reason": reason, "turn": turn.turn}
+        await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
+        self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)
+        await self._deliver(turn)
+
+    async def _failed(self, turn: TurnState, failure: StepFailed) -> None:
+        error = str(failure)
+        parked = ParkedEvent(
+            turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
+        )
+        self._state.inbox.park(parked)
+        body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
+        await self._steps.record_end(turn, "turn.failed", "parked", {k: v for k, v in body.items() if v is not None})
+        self._intake.ended(turn, "parked", reason=error)
+
+    # What goes out.
+
+    async def _deliver(self, turn: TurnState) -> None:
+        if self._state.policy.deliver:
+            await self._delivery(turn.turn, "deliver", DeliverInput(kind="turn", trace=turn.trace))
+
+    async def _deliver_again(self) -> None:
+        while self._state.redeliver:
+            parked = self._state.redeliver.pop(0)
+            self._state.deliveries += 1
+            step = f"{(parked.delivery or 'deliver').partition('~')[0]}~{self._state.deliveries}"
+            await self._delivery(parked.turn, step, DeliverInput.model_validate(parked.message))
+        while self._state.notices:
+            notice, self._state.notices[:1] = self._state.notices[0], []
+            if self._state.policy.deliver:
+                self._state.deliveries += 1
+                await self._delivery("~notice", str(self._state.deliveries), DeliverInput(kind="notice", notice=notice))
+
+    async def _delivery(self, turn: str, step: str, message: DeliverInput) -> None:
+        try:
+            await self._steps.deliver(turn, step, message)
+        except StepFailed as failure:
+            self._steps.park_delivery(turn, step, message, str(failure))
+
+    # Between runs.
+
+    async def _record(self) -> None:
+        decisions = self._state.inbox.drain_decisions(_now())
+        if decisions:
+            self._intake.notify(decisions)
+            await self._steps.record(decisions)
+            self._show()
+
+    async def _close(self) -> None:
+        self._intake.clear("the session was closed")
+        self._intake.release()
+        await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
+        self._steps.show_state("closed")
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        while self._state.inbox.queue or self._state.inbox.decisions:
+            self._intake.clear("the session was closed")
+            await self._steps.record(self._state.inbox.drain_decisions(_now()))
+
+    async def _continue_as_new(self) -> NoReturn:
+        await self._record()
+        self._intake.release()
+        self._state.runs += 1
+        meters.continued()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
+
+    def _show(self) -> None:
+        workflow.set_current_details(details(self._state))
+        self._steps.show_state()
+
+
+def _restore(start: RawValue) -> SessionState:
+    """Read the input: loose when somebody starts a session, strict where it carries state.
+
+    State that cannot be read fails the task, never the session: a worker that can read it goes on.
+    """
+    try:
+        given = decode([start])
+    except Undecodable:
+        if workflow.info().continued_run_id:
+            raise
+        given = {}
+    if "state" in given:
+        return SessionState.model_validate(given["state"])
+    try:
+        return _fresh(SessionInput.model_validate(given))
+    except ValidationError:
+        return _fresh(SessionInput())
+
+
+def _fresh(start: SessionInput) -> SessionState:
+    salt = f"{workflow.random().getrandbits(64):016x}"
+    chain = workflow.info().first_execution_run_id[:8]
+    inbox = Inbox(window=Window(salt=salt))
+    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or RunLimits())
+
+
+def _begin(queued: Queued) -> TurnState:
+    event = queued.event or None
+    return TurnState(
+        turn=queued.turn,
+        n=queued.n,
+        accepted_at=queued.at,
+        started_at=_now(),
+        event=event,
+        preview=queued.preview,
+        inline=queued.inline,
+        trace=event.get("trace") if event else None,
+        agent=event.get("agent") if event else None,
+    )
+
+
+def _now() -> float:
+    return workflow.time()

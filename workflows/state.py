@@ -1,0 +1,171 @@
+"""What a session carries from run to run.
+
+Invariant: everything a session knows is here or in the journal; a run that continues as new starts where the last one
+stopped. State of a newer version keeps the fields this one does not know.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from activities.messages import CallPlan, ModelInput, Policy
+from inturn.agents import InboxPolicy
+from workflows import policies
+from workflows.inbox import Inbox, ParkedEvent
+
+SCHEMA: Final = 1
+MAX_CONTROLS: Final = 256
+MAX_DECIDED: Final = 100
+MAX_ANSWERS: Final = 64
+MAX_ANSWER_BYTES: Final = 128 * 1024
+
+
+class Carried(BaseModel):
+    """Base: fields of newer versions stay."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class CallState(CallPlan):
+    """A call of the running turn."""
+
+    done: bool = False
+    asked_at: float | None = None
+    answer: Literal["approved", "denied", "expired"] | None = None
+    by: str | None = None
+    reason: str | None = None
+    delivered: bool = False
+    """The question went out through `deliver`."""
+
+    @property
+    def approval_id(self) -> str:
+        """The call, and what exactly would be done."""
+        return f"{self.id}:{self.hash}"
+
+
+class TurnState(Carried):
+    """The running turn: all that is needed to go on with it elsewhere."""
+
+    turn: str
+    n: int = 0
+    accepted_at: float = 0.0
+    started_at: float = 0.0
+    step: int = 0
+    """The next model step; the calls are of the step before it."""
+    calls: list[CallState] = []
+    event: dict[str, Any] | None = None
+    """Its content, until step 0 has recorded it."""
+    preview: str = ""
+    inline: bool = False
+    trace: str | None = None
+    agent: str | None = None
+    effects: bool = False
+    """A tool of it ran."""
+
+    @property
+    def event_id(self) -> str:
+        """The event, whichever time it is driven."""
+        return self.turn.partition("~")[0]
+
+
+class Decided(Carried):
+    """Somebody's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+
+
+class RunLimits(Carried):
+    """When to continue as new; a session started with lower ones is for tests."""
+
+    events: int = policies.MAX_EVENTS
+    bytes: int = policies.MAX_BYTES
+    signals: int = policies.MAX_SIGNALS
+    cut_signals: int = policies.CUT_SIGNALS
+    updates: int = policies.MAX_UPDATES
+
+
+class SessionState(Carried):
+    """The whole of a session."""
+
+    schema_version: int = SCHEMA
+    inbox: Inbox
+    turn: TurnState | None = None
+    agent: str | None = None
+    """The session's own, known from its first model step on."""
+    wanted: str | None = None
+    """The agent that the start asked for."""
+    policy: Policy = Policy()
+    paused: bool = False
+    closing: Literal["park", "cancel", "rejected"] | None = None
+    controls: dict[str, Any] = {}
+    """The latest controls by id, with their results."""
+    early: dict[str, Decided] = {}
+    """Answers to approvals that were not asked for yet."""
+    settled: dict[str, Decided] = {}
+    """The latest approvals that were answered or expired."""
+    answers: dict[str, dict[str, Any]] = {}
+    """Turns whose text somebody without the journal may still fetch."""
+    redeliver: list[ParkedEvent] = []
+    """Deliveries to be tried again."""
+    notices: list[dict[str, Any]] = []
+    records: int = 0
+    deliveries: int = 0
+    runs: int = 1
+    head: int = 0
+    chain: str | None = None
+    """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
+    limits: RunLimits = RunLimits()
+
+    def inbox_policy(self) -> InboxPolicy:
+        """Give the agent's policy for the inbox, or the defaults before it is known."""
+        return InboxPolicy.model_validate(self.policy.inbox)
+
+    def model_input(self, turn: TurnState) -> ModelInput:
+        """Give the input of the turn's next model step."""
+        return ModelInput(
+            event=turn.event,
+            n=turn.n if turn.step == 0 else 0,
+            agent=self.agent or turn.agent or self.wanted,
+            policy=self.policy.hash or None,
+            inline=turn.inline,
+            trace=turn.trace,
+            chain=self.chain,
+        )
+
+    def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
+        """Keep a turn's answer for callers that come back for it; the oldest go first."""
+        self.answers[turn] = answer
+        size = sum(len(a.get("text") or "") + 200 for a in self.answers.values())
+        while len(self.answers) > MAX_ANSWERS or size > MAX_ANSWER_BYTES:
+            dropped = self.answers.pop(next(iter(self.answers)))
+            size -= len(dropped.get("text") or "") + 200
+
+    def remember_control(self, control_id: str, result: Any) -> None:
+        """Remember a control, so that the same one sent again does nothing."""
+        _keep(self.controls, control_id, result, MAX_CONTROLS)
+
+    def decide_early(self, approval_id: str, decided: Decided) -> None:
+        """Keep an answer whose call is not known yet."""
+        _keep(self.early, approval_id, decided, MAX_DECIDED)
+
+    def settle_approval(self, approval_id: str, decided: Decided) -> None:
+        """Remember how an approval ended, for those who come late."""
+        _keep(self.settled, approval_id, decided, MAX_DECIDED)
+
+
+class SessionInput(Carried):
+    """The workflow's input: optional and loose, so that any SDK can start a session."""
+
+    agent: str | None = None
+    state: SessionState | None = None
+    limits: RunLimits | None = None
+
+
+def _keep(kept: dict[str, Any], name: str, value: Any, limit: int) -> None:
+    kept[name] = value
+    while len(kept) > limit:
+        kept.pop(next(iter(kept)))

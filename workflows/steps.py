@@ -1,0 +1,254 @@
+"""The steps as activities: scheduling, stopping, and the run's own limits.
+
+Invariant: an activity that was scheduled is awaited before the run goes on, also when it was cancelled, and its
+result counts if there is one: a stop and a completion may share one task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from temporalio import workflow
+from temporalio.common import SearchAttributeKey
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+
+from activities.messages import (
+    Decision,
+    DeliverInput,
+    ModelResult,
+    RecordInput,
+    RecordResult,
+    ToolInput,
+    ToolResult,
+)
+from inturn import names
+from inturn.keys import SessionKey, StepKey, TurnKey
+from workflows import meters, policies
+from workflows.inbox import ParkedEvent
+from workflows.state import CallState, Decided, SessionState, TurnState
+from workflows.turn import ContinueDue, Interrupted, StepFailed
+
+T = TypeVar("T")
+_STATE = SearchAttributeKey.for_keyword(names.STATE_ATTRIBUTE)
+_PARKED = SearchAttributeKey.for_int(names.PARKED_ATTRIBUTE)
+
+
+class ActivitySteps:
+    """Runs a session's steps as activities."""
+
+    def __init__(self, key: SessionKey, state: SessionState) -> None:
+        self._key = key
+        self._state = state
+        self._shown: tuple[str | None, int] = (None, len(state.inbox.parked))
+        self.stop: str | None = None
+        """Why the running turn is to stop."""
+        self.signals = 0
+        self.updates = 0
+        self.on_approval: Callable[[], None] = lambda: None
+        """Called when the turn starts waiting for a person."""
+
+    # The steps of a turn.
+
+    async def call_model(self, turn: TurnState) -> ModelResult:
+        """Run the turn's next model step; a flood of signals may cut it (the same key is called again)."""
+        state = self._state
+        if turn.agent and state.agent and turn.agent != state.agent:
+            message = f"the session belongs to agent {state.agent!r}, not {turn.agent!r}"
+            raise StepFailed(message, type=names.INVALID_EVENT)
+        key = self._turn_key(turn.turn).step(turn.step)
+        options = policies.model_step()
+        result = await self._run(names.CALL_MODEL, state.model_input(turn), key, ModelResult, options, cut=True)
+        state.chain = None
+        state.head = result.head
+        state.agent = result.agent or state.agent or turn.agent or state.wanted
+        if result.policy is not None:
+            state.policy = result.policy
+        return result
+
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
+        """Run one call, or record that a person said no."""
+        denied = None if call.answer in (None, "approved") else _denial(call)
+        message = ToolInput(call=call.id, agent=self._state.agent, denied=denied, trace=turn.trace)
+        key = self._turn_key(turn.turn).step(turn.step - 1, index)
+        options = policies.tool_call(call.timeout)
+        result = await self._run(names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool)
+        self._state.head = max(self._state.head, result.head)
+
+    async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
+        """Ask a person and wait, without a slot, a lock or the inbox."""
+        if call.asked_at is None:
+            call.asked_at = workflow.time()
+            early = self._state.early.pop(call.approval_id, None)
+            if early is not None:
+                call.answer, call.by, call.reason = early.answer, early.by, early.reason
+            self.on_approval()
+        if call.answer is None and not call.delivered:
+            call.delivered = True
+            await self._ask(turn, call, index)
+        left = self.expires_at(call) - workflow.time()
+        try:
+            await workflow.wait_condition(lambda: self._answered(call), timeout=max(left, 0.001))
+        except TimeoutError:
+            call.answer, call.reason = "expired", "nobody answered in time"
+        if call.answer is None:
+            self.boundary()
+            raise Interrupted("the session is closing")
+        self._state.settle_approval(call.approval_id, Decided(answer=call.answer, by=call.by, reason=call.reason))
+        self.show_state()
+
+    def boundary(self) -> None:
+        """Between two steps: stop or continue as new where that is due."""
+        if self.stop is not None:
+            raise Interrupted(self.stop)
+        if self.continue_due():
+            raise ContinueDue
+
+    # Steps outside a turn.
+
+    async def record(self, decisions: Sequence[Decision], settle: Sequence[str] = (), *, close: bool = False) -> None:
+        """Write decisions into the journal; it is tried until the journal takes them."""
+        self._state.records += 1
+        key = TurnKey(self._key, "~record").step(self._state.records)
+        message = RecordInput(decisions=list(decisions), settle=list(settle), close=close)
+        handle = workflow.start_activity(
+            names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
+        )
+        result = await handle
+        self._state.head = max(self._state.head, result.head)
+        meters.parked(sum(decision.type == "event.parked" for decision in decisions))
+
+    async def record_end(self, turn: TurnState, type_: str, disposition: str, body: dict[str, Any]) -> None:
+        """Write the end of a turn that the workflow alone decided, with what was decided before; settles its steps."""
+        end = Decision(
+            type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=body, at=workflow.time()
+        )
+        end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
+        decisions = [*self._state.inbox.drain_decisions(workflow.time()), end]
+        if disposition == "parked":
+            key = f"{turn.turn}/parked"
+            decisions.append(end.model_copy(update={"type": "event.parked", "key": key}))
+        await self.record(decisions, [turn.turn])
+
+    async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:
+        """Bring something out."""
+        message.agent = self._state.agent
+        key = TurnKey(self._key, turn).step(step)
+        await self._run(names.DELIVER, message, key, None, policies.delivery(), stoppable=False)
+
+    # The run.
+
+    def continue_due(self) -> bool:
+        """Tell whether the run's history is long enough."""
+        info, limits = workflow.info(), self._state.limits
+        return (
+            info.get_current_history_length() > limits.events
+            or self.signals > limits.signals
+            or self.updates > limits.updates
+            or info.get_current_history_size() > limits.bytes
+            or info.is_continue_as_new_suggested()
+        )
+
+    def show_state(self, state: str | None = None) -> None:
+        """Upsert the search attributes, in the rare states only: a plain turn costs no event."""
+        shown = (state or self._rare_state(), len(self._state.inbox.parked))
+        if shown == self._shown:
+            return
+        updates: list[Any] = []
+        if shown[0] != self._shown[0]:
+            updates.append(_STATE.value_set(shown[0]) if shown[0] else _STATE.value_unset())
+        if shown[1] != self._shown[1]:
+            updates.append(_PARKED.value_set(shown[1]))
+        self._shown = shown
+        workflow.upsert_search_attributes(updates)
+
+    def expires_at(self, call: CallState) -> float:
+        """Give when a call's approval runs out, in seconds since 1970."""
+        return (call.asked_at or workflow.time()) + policies.APPROVAL_TIMEOUT
+
+    def waiting_calls(self) -> list[CallState]:
+        """Give the calls that wait for a person."""
+        calls = self._state.turn.calls if self._state.turn else []
+        return [call for call in calls if call.asked_at and not call.answer and not call.done]
+
+    def _rare_state(self) -> str | None:
+        if self._state.closing:
+            return None
+        if self._state.paused:
+            return "paused"
+        return "requires_action" if self.waiting_calls() else None
+
+    async def _ask(self, turn: TurnState, call: CallState, index: int) -> None:
+        self.show_state()
+        if not self._state.policy.deliver:
+            return
+        approval = {
+            "approval_id": call.approval_id,
+            "call_id": call.id,
+            "tool": call.tool,
+            "asked_at": call.asked_at,
+            "expires_at": self.expires_at(call),
+        }
+        step = f"ask-{turn.step - 1}-{index}"
+        message = DeliverInput(kind="approval", approval=approval)
+        try:
+            await self.deliver(turn.turn, step, message)
+        except StepFailed as failure:
+            self.park_delivery(turn.turn, step, message, str(failure))
+
+    def park_delivery(self, turn: str, step: str, message: DeliverInput, error: str) -> None:
+        """Set a delivery aside; `redrive` repeats only it."""
+        parked = ParkedEvent(turn=turn, error=error, at=workflow.time(), delivery=step, message=message.model_dump())
+        self._state.inbox.park_delivery(parked, workflow.time())
+        self.show_state()
+
+    def _answered(self, call: CallState) -> bool:
+        return bool(call.answer or self.stop or self._state.closing or self.continue_due())
+
+    def _cut_due(self) -> bool:
+        return self.signals > self._state.limits.cut_signals
+
+    async def _run(
+        self,
+        activity: str,
+        message: Any,
+        key: StepKey,
+        result_type: type[T] | None,
+        options: dict[str, Any],
+        *,
+        cut: bool = False,
+        stoppable: bool = True,
+        summary: str | None = None,
+    ) -> T:
+        handle = workflow.start_activity(
+            activity, message, result_type=result_type, activity_id=str(key), summary=summary, **options
+        )
+        await workflow.wait_condition(
+            lambda: handle.done() or (stoppable and self.stop is not None) or (cut and self._cut_due())
+        )
+        if not handle.done():
+            handle.cancel()
+        try:
+            result: T = await handle
+        except ActivityError as error:
+            raise self._failure(error, stoppable) from error
+        return result
+
+    def _failure(self, error: ActivityError, stoppable: bool) -> Exception:
+        cause = error.cause
+        if stoppable and self.stop is not None:
+            return Interrupted(self.stop)
+        if is_cancelled_exception(error):
+            return ContinueDue()
+        if isinstance(cause, ApplicationError):
+            return StepFailed(cause.message, type=cause.type)
+        return StepFailed(str(cause or error))
+
+    def _turn_key(self, turn: str) -> TurnKey:
+        return TurnKey(self._key, turn)
+
+
+def _denial(call: CallState) -> str:
+    who = f" by {call.by}" if call.by else ""
+    why = f": {call.reason}" if call.reason else ""
+    return f"{call.answer}{who}{why}"
