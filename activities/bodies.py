@@ -1,0 +1,104 @@
+"""The running of a user's function: its context, its thread, its bounds.
+
+Invariant: the function sees the ids of its own call and no other's, in a task or in a thread, and everything it
+reports is written under its own claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from activities.bounds import Bounds
+from activities.threads import Place, Threads
+from inturn.context import ToolContext, running
+from inturn.errors import ToolError
+from inturn.events import Event
+from inturn.journal import Claim, Journal, NewEntry
+from inturn.keys import StepKey
+from inturn.tools import is_async
+
+MAX_CHECKPOINT: Final = 256 * 1024
+"""Bytes."""
+MAX_PROGRESS: Final = 1_000
+"""Characters of a progress text."""
+
+
+class Reports:
+    """What a running body reports, written under its claim."""
+
+    def __init__(self, journal: Journal, step: StepKey, token: str, call_id: str) -> None:
+        """Report for a call under a claim's token."""
+        self._journal = journal
+        self._step = step
+        self._token = token
+        self._call_id = call_id
+        self.kept = False
+        """It kept a checkpoint: another attempt can go on from there."""
+
+    async def progress(self, text: str, done: float | None, total: float | None) -> None:
+        """Tell readers how far it is."""
+        step = self._step
+        body: dict[str, Any] = {"call_id": self._call_id, "text": text[:MAX_PROGRESS]}
+        body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
+        where = step.step if step.index is None else f"{step.step}/{step.index}"
+        entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=where)
+        await self._journal.append(step, self._token, [entry])
+
+    async def checkpoint(self, value: Any) -> None:
+        """Keep a value for the next attempt."""
+        size = len(to_json(value))
+        if size > MAX_CHECKPOINT:
+            raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
+        await self._journal.keep(self._step, self._token, value)
+        self.kept = True
+
+
+@dataclass(frozen=True, slots=True)
+class Bodies:
+    """Makes contexts for calls, and runs functions in them."""
+
+    journal: Journal
+    threads: Threads
+    bounds: Bounds
+    resources: Any = None
+
+    def reports(self, step: StepKey, claim: Claim, call_id: str) -> Reports:
+        """Give what a body reports with under this claim."""
+        return Reports(self.journal, step, claim.token, call_id)
+
+    def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
+        """Give the context of a call under this claim."""
+        return ToolContext(
+            tenant=step.session.tenant,
+            session_id=step.session.session_id,
+            call_id=call_id,
+            event=event,
+            key=str(step),
+            fence=claim.fence,
+            resources=self.resources,
+            last_checkpoint=claim.checkpoint,
+            turn=step.turn.turn,
+            _progress=reports.progress,
+            _checkpoint=reports.checkpoint,
+            _loop=asyncio.get_running_loop(),
+        )
+
+    def room(self, fn: Callable[..., Any]) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
+        """Give what a function needs before it may begin: a thread, if it is not async."""
+        return None if is_async(fn) else lambda: self.threads.place(wait=self.bounds.thread_wait)
+
+    async def call(self, context: ToolContext, place: Place | None, fn: Callable[[], Any]) -> Any:
+        """Call a function within a context; in a thread where it has a place for one."""
+        with running(context):
+            try:
+                result = fn() if place is None else await place.run(fn)
+                return await result if inspect.isawaitable(result) else result
+            except SystemExit as error:  # ends the call, not the worker
+                raise RuntimeError(f"it called exit({error.code})") from error

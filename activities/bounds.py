@@ -1,0 +1,42 @@
+"""How long, how often and how much: every number of the steps, each with its reason.
+
+Invariant: no step sets one inline.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one worker allows. Times in seconds, sizes in bytes.
+
+    Attributes:
+        beat: Between two heartbeats; a cancel arrives as the answer to one, so it bounds how long an interrupt takes.
+        lease: A claim on a call lives this long without renewal: as long as Temporal waits for a heartbeat.
+        leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
+        commit_patience: A result that cannot be recorded is held so long; it must fit into the margin that the workflow's
+            timeouts leave for transactions (15 s).
+        outage_patience: An outage may last this long before it costs the event its turn.
+        result: A tool result larger than this goes beside the transcript, with a preview and a reference in it.
+        preview: What the model sees of such a result.
+        inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
+        threads: Tools without `async` that run at once.
+        thread_wait: A call waits in place for a free thread, then comes back later.
+        sessions: Transcripts kept in memory.
+        transcripts: Their size together.
+    """
+
+    beat: float = 0.5
+    lease: float = 5.0
+    leased_wait: float = 12.0
+    commit_patience: float = 10.0
+    outage_patience: float = 3600.0
+    result: int = 32 * 1024
+    preview: int = 4 * 1024
+    inline: int = 4 * 1024
+    threads: int = 16
+    thread_wait: float = 20.0
+    sessions: int = 1_000
+    transcripts: int = 256 * 1024 * 1024

@@ -1,0 +1,238 @@
+"""A step with an effect outside, at most once.
+
+    claim ──► done, settled: answer from the record
+      ├─────► leased: wait the other attempt out, claim again
+      ├─────► an earlier attempt began and left no result
+      │         idempotent: run it again ─ lookup: ask what it did ─ else: the outcome is unknown, and stays so
+      └─────► begin ► body (bounded in time) ► record, in one transaction that no cancel cuts
+
+Invariant: a body runs only under a claim that was good a moment before, its result counts only under that claim, and
+what is not known is never guessed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from temporalio import activity
+
+from activities import failures
+from activities.bounds import Bounds
+from activities.commit import committed, uncancelled
+from activities.heartbeat import Heartbeat, beat_for
+from inturn import names
+from inturn.errors import Retry, ToolError
+from inturn.journal import Claim, Journal, NewEntry
+from inturn.keys import StepKey
+from inturn.telemetry import count_retry
+
+Status = Literal["ok", "error", "unknown", "denied", "timeout", "settled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the body ended. `value` is its result; for all but `ok` a text that says what happened."""
+
+    status: Status
+    value: Any = None
+
+
+UNKNOWN = Ending(
+    "unknown",
+    "The outcome is unknown: an earlier attempt of this call began and left no result. Its effect may or may not have "
+    "happened. It was not repeated; find out before you try again.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Something to do once.
+
+    Attributes:
+        body: Does it; gets the claim and a resource from `room`, where there is one.
+        timeout: Seconds the body may take.
+        retries: Further attempts, where trying again is safe.
+        idempotent: Trying again is always safe.
+        lookup: Tells what an earlier attempt did: its result, or `None` for nothing.
+        room: What the body needs before it may begin (a thread).
+        kept: Tells whether the body kept a checkpoint: another attempt may go on from it.
+    """
+
+    body: Callable[[Claim, Any], Awaitable[Any]]
+    timeout: float
+    retries: int = 0
+    idempotent: bool = False
+    lookup: Callable[[], Awaitable[Any]] | None = None
+    room: Callable[[], AbstractAsyncContextManager[Any]] | None = None
+    kept: Callable[[], bool] = bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entered:
+    """What the last transaction writes: the ledger's result, and the journal's entries."""
+
+    result: dict[str, Any]
+    entries: Sequence[NewEntry] = ()
+
+
+Enter = Callable[[Ending], Awaitable[Entered]]
+"""Says how an ending is written down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The recorded end of the step."""
+
+    result: dict[str, Any] | None
+    head: int
+    replayed: bool = False
+    """It was in the ledger already."""
+
+
+class Effects:
+    """Runs effects under the ledger."""
+
+    def __init__(self, journal: Journal, bounds: Bounds) -> None:
+        """Use a journal."""
+        self._journal = journal
+        self._bounds = bounds
+
+    async def once(self, step: StepKey, effect: Effect | Ending, enter: Enter) -> Settled:
+        """Do it, or find that it was done. An `Ending` instead of an effect is recorded as it is.
+
+        Raises:
+            ApplicationError: Another attempt is to follow.
+            Superseded: The claim went to somebody else.
+        """
+        begin = isinstance(effect, Effect) and effect.lookup is None and effect.room is None
+        claim = await self._claim(step, begin=begin)
+        if claim.status != "claimed":
+            return Settled(claim.result, claim.head, replayed=True)
+        async with self._beating(step, claim):
+            ending = effect if isinstance(effect, Ending) else await self._attempt(step, claim, effect, begun=begin)
+            entered = await enter(ending)
+            head = await committed(
+                lambda: self._journal.finish(step, claim.token, entered.result, entered.entries),
+                patience=self._bounds.commit_patience,
+            )
+        return Settled(entered.result, head)
+
+    async def _claim(self, step: StepKey, *, begin: bool) -> Claim:
+        end = time.monotonic() + self._bounds.leased_wait
+        while True:
+            claim = await self._journal.claim_call(step, lease=self._bounds.lease, begin=begin)
+            if claim.status != "leased":
+                return claim
+            if time.monotonic() >= end:
+                raise failures.again(
+                    names.NOT_YET, "an earlier attempt of this call still runs", after=self._bounds.lease, benign=True
+                )
+            left = claim.lease_until - time.time()
+            await beat_for(min(max(left + 0.01, 0.05), self._bounds.lease), every=self._bounds.beat)
+
+    def _beating(self, step: StepKey, claim: Claim) -> Heartbeat:
+        lease = self._bounds.lease
+        return Heartbeat(
+            lambda: self._journal.renew(step, claim.token, lease=lease), every=self._bounds.beat, lease=lease
+        )
+
+    async def _attempt(self, step: StepKey, claim: Claim, effect: Effect, *, begun: bool) -> Ending:
+        if claim.began and not effect.idempotent:
+            known = await self._look_up(step, claim, effect)
+            if known is not None:
+                return known
+        try:
+            async with self._room(effect) as room:
+                if not begun:
+                    await self._journal.begin(step, claim.token, lease=self._bounds.lease)
+                return await self._run(step, claim, effect, room)
+        except asyncio.CancelledError:
+            await self._hand_back(step, claim, effect)
+            raise
+
+    async def _run(self, step: StepKey, claim: Claim, effect: Effect, room: Any) -> Ending:
+        limit = asyncio.timeout(effect.timeout)
+        try:
+            async with limit:
+                return Ending("ok", await effect.body(claim, room))
+        except ToolError as error:
+            return Ending("error", str(error))
+        except Retry as error:
+            return await self._retry(step, claim, effect, error, after=error.after)
+        except asyncio.CancelledError as error:
+            if _cancelled():
+                raise
+            return await self._failed(step, claim, effect, error)
+        except Exception as error:
+            if limit.expired() and isinstance(error, TimeoutError):
+                return Ending("timeout", _timed_out(effect))
+            activity.logger.warning("the body of %s failed", step, exc_info=True)
+            return await self._failed(step, claim, effect, error)
+
+    async def _failed(self, step: StepKey, claim: Claim, effect: Effect, error: BaseException) -> Ending:
+        if effect.idempotent:
+            return await self._retry(step, claim, effect, error, after=None)
+        said = failures.describe(error)
+        return Ending("error", f"{said}\nThe call failed on the way: part of its effect may have happened.")
+
+    async def _retry(
+        self, step: StepKey, claim: Claim, effect: Effect, error: BaseException, *, after: float | None
+    ) -> Ending:
+        tried = claim.attempts.counts.get("unknown", 0) + 1
+        said = str(error) if isinstance(error, Retry) else failures.describe(error)
+        if tried > effect.retries:
+            return Ending("error", f"{said} ({tried} attempts)" if tried > 1 else said)
+        await self._journal.fail(step, claim.token, "unknown", clean=isinstance(error, Retry))
+        count_retry("tool", "unknown")
+        raise failures.again(names.NOT_YET, said, after=failures.backoff(tried) if after is None else after)
+
+    async def _look_up(self, step: StepKey, claim: Claim, effect: Effect) -> Ending | None:
+        """Find out what an earlier attempt did; `None`: nothing, so the body may run."""
+        if effect.lookup is None:
+            return UNKNOWN
+        try:
+            async with asyncio.timeout(effect.timeout):
+                found = await effect.lookup()
+        except Exception as error:
+            tried = claim.attempts.counts.get("outage", 0) + 1
+            if tried > effect.retries:
+                return UNKNOWN
+            said = f"cannot find out what an earlier attempt did: {failures.describe(error)}"
+            await self._journal.fail(step, claim.token, "outage")
+            raise failures.again(names.NOT_YET, said, after=failures.backoff(tried)) from None
+        return None if found is None else Ending("ok", found)
+
+    async def _hand_back(self, step: StepKey, claim: Claim, effect: Effect) -> None:
+        """Let another worker go on at once, where this one was told to stop and going on is safe."""
+        details = activity.cancellation_details()
+        stopped = effect.room is None  # what runs in a thread cannot be stopped: its lease has to run out
+        if details is not None and details.worker_shutdown and stopped and (effect.idempotent or effect.kept()):
+            with contextlib.suppress(Exception):  # else the next attempt waits the lease out
+                await uncancelled(self._journal.release(step, claim.token))
+
+    @asynccontextmanager
+    async def _room(self, effect: Effect) -> AsyncIterator[Any]:
+        if effect.room is None:
+            yield None
+            return
+        async with effect.room() as room:
+            yield room
+
+
+def _cancelled() -> bool:
+    """Tell whether the step itself was cancelled, rather than something that the body awaited."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _timed_out(effect: Effect) -> str:
+    said = f"The call took longer than its {effect.timeout:g} s and was stopped."
+    if effect.idempotent:
+        return said
+    return f"{said} Its outcome is unknown: its effect may or may not have happened."

@@ -1,0 +1,251 @@
+"""One answer of the model.
+
+Invariant: an answer is recorded, in ledger and journal at once, before anybody hears of it; so no answer is paid for
+twice, and a turn sees only what its transcript holds. A plain turn costs two transactions: one claims and opens, one
+records and ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+
+from activities import failures, stops
+from activities.bounds import Bounds
+from activities.commit import committed
+from activities.failures import OwnFailure
+from activities.heartbeat import Heartbeat
+from activities.manifest import changed
+from activities.messages import Ended, ModelInput, ModelResult, Policy
+from activities.opening import opening
+from activities.plans import plan
+from activities.roster import Roster
+from activities.traces import trace_completed
+from activities.transcripts import Transcripts
+from activities.usage import add, exceeded, spent
+from inturn import names
+from inturn.agents import Agent
+from inturn.errors import JournalUnavailable
+from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
+from inturn.journal.transcript import Transcript
+from inturn.journal.turns import read_turn
+from inturn.keys import StepKey
+from inturn.models import Model, ModelMessage, ModelRequest
+from inturn.telemetry import count_retry, model_span
+from inturn.values import StopReason, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """What one attempt works with."""
+
+    step: StepKey
+    input: ModelInput
+    agent: Agent
+    claim: Claim
+
+    @property
+    def key(self) -> str:
+        """The step within the session."""
+        return self.step.within_session
+
+    def entry(self, type_: str, body: dict[str, Any], *, key: str, step: str | None = None) -> NewEntry:
+        """Make an entry of this turn."""
+        return NewEntry(type_, body, event_id=self.step.turn.event_id, step=step, key=key)
+
+
+class ModelSteps:
+    """Calls the model for sessions."""
+
+    def __init__(
+        self, journal: Journal, model: Model, roster: Roster, transcripts: Transcripts, bounds: Bounds
+    ) -> None:
+        """Use a model for the agents of a roster."""
+        self._journal = journal
+        self._model = model
+        self._roster = roster
+        self._transcripts = transcripts
+        self._bounds = bounds
+
+    async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
+        """Answer, or give the answer that is recorded."""
+        agent = await self._agent(step, input)
+        known = self._transcripts.knows(step.session)
+        claim = await self._journal.claim_model(step, await opening(self._journal, step, input, agent, known=known))
+        attempt = _Attempt(step, input, agent, claim)
+        if claim.status == "claimed":
+            result = await self._guarded(attempt)
+        else:
+            result = _recorded(attempt)
+        return await self._addressed(attempt, result)
+
+    async def _agent(self, step: StepKey, input: ModelInput) -> Agent:
+        """Find the agent: the one asked for, else the session's own, else the only one."""
+        name = input.agent
+        if name is None and self._roster.find(None) is None:
+            started = await self._journal.read(step.session, types=("session.started",), limit=1)
+            name = started[0].body["agent"] if started else None
+        return self._roster.get(name)
+
+    async def _guarded(self, attempt: _Attempt) -> ModelResult:
+        step, token = attempt.step, attempt.claim.token
+        bounds = self._bounds
+        beating = Heartbeat(
+            lambda: self._journal.renew(step, token, lease=bounds.lease), every=bounds.beat, lease=bounds.lease
+        )
+        try:
+            async with beating:
+                return await self._answer(attempt)
+        except (Superseded, JournalUnavailable):
+            raise
+        except Exception as error:
+            failure = failures.classify(error)
+            attempts = await self._journal.fail(step, token, failure.kind)
+            verdict = failures.verdict(failure, attempts, patience=bounds.outage_patience)
+            if not verdict.non_retryable:
+                count_retry("model", failure.kind)
+            raise verdict from error
+
+    async def _answer(self, attempt: _Attempt) -> ModelResult:
+        step, agent = attempt.step, attempt.agent
+        transcript = await self._transcript(attempt)
+        used = Usage() if step.step == "0" else await spent(self._journal, step.turn)
+        if exceeded(agent.budget, used):
+            return await self._record(attempt, "budget_reached", used)
+        frozen = transcript.manifest or {}
+        request = ModelRequest(
+            model=agent.model,
+            system=frozen.get("system") or "",
+            messages=transcript.request_messages(),
+            tools=frozen.get("tools") or [],
+            max_tokens=agent.max_tokens,
+            user_id=str(step.session),
+        )
+        seen = transcript.seq
+        number = activity.info().attempt
+        with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
+            message = await self._model.respond(request, _ignore)
+            span.answered(message)
+        stop = stops.meaning(message.stop_reason, message.content)
+        return await self._record(
+            attempt, stop, add(used, message.usage), _said(attempt, message, seen), message.content
+        )
+
+    async def _transcript(self, attempt: _Attempt) -> Transcript:
+        """Load the transcript; the journal hears of an agent that is not what the session froze."""
+        session, agent = attempt.step.session, attempt.agent
+        transcript = await self._transcripts.load(session, attempt.claim.head)
+        frozen = transcript.manifest or {}
+        if frozen.get("agent") != agent.name:
+            raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
+        if transcript.manifest_hash != agent.manifest_hash():
+            note = attempt.entry("system.message", changed(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash()}")
+            head = await self._journal.append(attempt.step, attempt.claim.token, [note])
+            transcript = await self._transcripts.load(session, head)
+        return transcript
+
+    async def _record(
+        self,
+        attempt: _Attempt,
+        stop: stops.Stop,
+        used: Usage,
+        said: NewEntry | None = None,
+        content: Sequence[Mapping[str, Any]] = (),
+    ) -> ModelResult:
+        """Record the step's end in one transaction."""
+        entries = [said] if said else []
+        uses = stops.tool_uses(content) if stop == "tool_use" else []
+        calls = [plan(attempt.agent, block) for block in uses]
+        entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
+        outcome = None
+        if stops.ends(stop):
+            entries.append(_completed(attempt, stop, used))
+            turn = attempt.step.turn
+            outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
+        result = ModelResult(stop=stop, calls=calls)
+        record = result.model_dump(mode="json")
+        head = await committed(
+            lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
+            patience=self._bounds.commit_patience,
+        )
+        if stops.ends(stop):
+            carried = attempt.input.trace
+            await trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
+        return result.model_copy(update={"head": head})
+
+    async def _addressed(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
+        """Add what this workflow does not know yet, or cannot read."""
+        input, agent = attempt.input, attempt.agent
+        more: dict[str, Any] = {}
+        if input.agent != agent.name:
+            more["agent"] = agent.name
+        if input.policy != agent.policy_hash():
+            inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
+            more["policy"] = Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
+        if input.inline and result.stop not in ("tool_use", "pause_turn", "closed"):
+            more["turn"] = await self._inline(attempt.step)
+        return result.model_copy(update=more) if more else result
+
+    async def _inline(self, step: StepKey) -> dict[str, Any] | None:
+        turn = await read_turn(self._journal, step.session, step.turn.event_id)
+        if turn is None:
+            return None
+        text = turn.text.encode()
+        if len(text) > self._bounds.inline:
+            cut = text[: self._bounds.inline].decode(errors="ignore")
+            turn = turn.model_copy(update={"text": cut, "truncated": True})
+        return turn.model_dump(mode="json", exclude_defaults=True, exclude={"tool_calls"})
+
+
+def _recorded(attempt: _Attempt) -> ModelResult:
+    """Give what stands already: no model is called."""
+    claim = attempt.claim
+    record = claim.result
+    if record is not None and "status" in record:
+        record = None  # settled: there is no answer
+    if claim.status == "closed":
+        return ModelResult(stop="closed", head=claim.head)
+    if claim.status == "ended" and claim.outcome is not None and not _was_lost(attempt, record):
+        end = claim.outcome
+        ended = Ended(disposition=end.disposition, stop=end.stop, reason=end.reason, into=end.into)
+        return ModelResult(stop="ended", head=claim.head, ended=ended)
+    if record is None:
+        raise failures.final(names.SUPERSEDED, "the step was settled without an answer")
+    return ModelResult.model_validate(record).model_copy(update={"head": claim.head})
+
+
+def _was_lost(attempt: _Attempt, record: dict[str, Any] | None) -> bool:
+    """Tell whether an earlier attempt of this activity ended the turn, and its worker died before it could say so."""
+    return activity.info().attempt > 1 and record is not None
+
+
+def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
+    body: dict[str, Any] = {
+        "seen": seen,  # what was written since is no part of what was answered
+        "content": message.content,
+        "stop": message.stop_reason,
+        "usage": message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True),
+        "model": message.model,
+    }
+    if message.request_id:
+        body["request_id"] = message.request_id
+    return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
+
+
+def _use(attempt: _Attempt, index: int, block: Any) -> NewEntry:
+    body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
+    step = f"{attempt.step.step}/{index}"
+    return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
+
+
+def _completed(attempt: _Attempt, stop: StopReason, used: Usage) -> NewEntry:
+    turn = attempt.step.turn.turn
+    body = {"stop": stop, "usage": used.model_dump(mode="json", exclude_defaults=True), "turn": turn}
+    return attempt.entry("turn.completed", body, key=f"{turn}/end")
+
+
+def _ignore(text: str) -> None:
+    """Nobody reads deltas yet."""

@@ -1,0 +1,57 @@
+"""What the workflow alone decided goes into the journal.
+
+Invariant: decisions are written in the order in which they were made, each once, in one transaction with the settling
+of the steps that they leave open.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from activities.messages import Decision, RecordInput, RecordResult
+from activities.traces import trace_decided
+from inturn.journal import Journal, NewEntry, Outcome, Recorded
+from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.values import Disposition
+
+
+async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
+    """Write the decisions of a session."""
+    session = step.session
+    head = await journal.record(
+        session,
+        [recorded(session, decision) for decision in input.decisions],
+        settle=[TurnKey(session, turn) for turn in input.settle],
+        close=input.close,
+    )
+    for decision in input.decisions:
+        trace_decided(session, decision)
+    return RecordResult(head=head)
+
+
+def recorded(session: SessionKey, decision: Decision) -> Recorded:
+    """Give a decision as the journal takes it."""
+    body = decision.body
+    turn = None if decision.turn is None else TurnKey(session, decision.turn)
+    entry = NewEntry(
+        decision.type,
+        body,
+        event_id=turn.event_id if turn else None,
+        key=decision.key or None,
+        at=decision.at or None,
+    )
+    if turn is None or decision.disposition is None:
+        return Recorded(entry)
+    outcome = Outcome(
+        turn.event_id,
+        turn.turn,
+        cast(Disposition, decision.disposition),
+        stop="interrupted" if decision.type == "turn.interrupted" else None,
+        reason=_text(body.get("reason", body.get("error"))),
+        into=_text(body.get("into")),
+    )
+    return Recorded(entry, outcome)
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)

@@ -1,0 +1,51 @@
+"""What a tool returned, as the transcript takes it.
+
+Invariant: an entry stays small whatever a tool returns; what is larger lies beside the journal, under a reference
+that the model and readers see.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from inturn.journal import Journal
+from inturn.keys import SessionKey
+
+_BLOCKS: Final = frozenset({"text", "image", "document"})
+
+
+async def rendered(journal: Journal, session: SessionKey, value: Any, *, limit: int, preview: int) -> dict[str, Any]:
+    """Give `text` or `content` of a result; above `limit` bytes a preview with `ref` and `bytes`."""
+    if _is_blocks(value):
+        data = to_json(value, fallback=str)
+        if len(data) <= limit:
+            return {"content": value}
+    else:
+        text = as_text(value)
+        data = text.encode(errors="replace")
+        if len(data) <= limit:
+            return {"text": text}
+    ref = await journal.put_blob(session, data)
+    start = data[:preview].decode(errors="ignore")
+    text = f"{start}\n[cut: the whole result has {len(data):,} bytes and is kept as {ref}]"
+    return {"text": text, "ref": ref, "bytes": len(data)}
+
+
+def as_text(value: Any) -> str:
+    """Give a result as text: strings as they are, all else as JSON."""
+    if isinstance(value, str):
+        return value or "(empty)"
+    if value is None:
+        return "(no result)"
+    return to_json(value, fallback=str).decode(errors="replace")
+
+
+def _is_blocks(value: Any) -> bool:
+    """Tell whether a tool returned content blocks of the Messages API (an image, a document)."""
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(item, dict) and item.get("type") in _BLOCKS for item in value)
+    )

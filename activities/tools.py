@@ -1,0 +1,102 @@
+"""One tool call.
+
+Invariant: only the agent's own tools run, only with arguments that fit their signature, and every call ends in
+exactly one result that the model sees, whatever happened to it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from pydantic import ValidationError
+from temporalio import activity
+
+from activities.bodies import Bodies, Reports
+from activities.bounds import Bounds
+from activities.calls import Call, find_call
+from activities.effects import Effect, Effects, Ending, Entered, Status
+from activities.messages import ToolInput, ToolResult
+from activities.results import rendered
+from activities.roster import Roster
+from inturn.events import explain
+from inturn.journal import Claim, Journal, NewEntry
+from inturn.keys import StepKey
+from inturn.telemetry import tool_span
+from inturn.tools import Tool, call_async
+
+
+class ToolSteps:
+    """Runs tool calls of sessions."""
+
+    def __init__(self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, bounds: Bounds) -> None:
+        """Run the tools of a roster's agents."""
+        self._journal = journal
+        self._roster = roster
+        self._effects = effects
+        self._bodies = bodies
+        self._bounds = bounds
+
+    async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
+        """Run a call, or give the end that is recorded."""
+        call = await find_call(self._journal, step, input.call)
+        effect = _denied(input.denied) if input.denied is not None else self._effect(step, input, call)
+
+        async def enter(ending: Ending) -> Entered:
+            return await self._entered(step, call, ending)
+
+        settled = await self._effects.once(step, effect, enter)
+        status = (settled.result or {}).get("status", "settled")
+        return ToolResult(status=cast("Status", status), head=settled.head)
+
+    def _effect(self, step: StepKey, input: ToolInput, call: Call) -> Effect | Ending:
+        tool = self._roster.get(input.agent).tool(call.tool)
+        if tool is None:
+            return Ending("error", f"There is no tool named {call.tool!r}.")
+        try:
+            arguments = tool.validate_arguments(call.arguments)
+        except (ValidationError, TypeError, ValueError) as error:
+            return Ending("error", f"The arguments do not fit: {explain(error)}")
+
+        reports: list[Reports] = []
+
+        async def body(claim: Claim, place: Any) -> Any:
+            reports.append(self._bodies.reports(step, claim, call.call_id))
+            context = self._bodies.context(step, claim, call.call_id, call.event, reports[-1])
+            given = arguments if tool.context_parameter is None else {**arguments, tool.context_parameter: context}
+            number = activity.info().attempt
+            with tool_span(step, input.trace, tool.name, call_id=call.call_id, attempt=number):
+                return await self._bodies.call(context, place, lambda: tool.fn(**given))
+
+        return Effect(
+            body,
+            timeout=tool.timeout,
+            retries=tool.retries,
+            idempotent=tool.idempotent,
+            lookup=_lookup(tool, step),
+            room=self._bodies.room(tool.fn),
+            kept=lambda: any(r.kept for r in reports),
+        )
+
+    async def _entered(self, step: StepKey, call: Call, ending: Ending) -> Entered:
+        bounds = self._bounds
+        said = await rendered(self._journal, step.session, ending.value, limit=bounds.result, preview=bounds.preview)
+        body = {"call_id": call.call_id, "tool": call.tool, "status": ending.status, **said}
+        entry = NewEntry(
+            "agent.tool_result",
+            body,
+            event_id=step.turn.event_id,
+            step=f"{step.step}/{step.index}",
+            key=step.within_session,
+        )
+        return Entered({"status": ending.status}, [entry])
+
+
+def _denied(reason: str) -> Ending:
+    return Ending("denied", f"The call was not approved ({reason}). It did not run." if reason else "Not approved.")
+
+
+def _lookup(tool: Tool[..., Any], step: StepKey) -> Any:
+    lookup = tool.lookup
+    if lookup is None:
+        return None
+    return lambda: call_async(lookup, str(step))
