@@ -7,18 +7,21 @@ reports is written under its own claim.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from pydantic_core import to_json
 
 from activities.bounds import Bounds
-from activities.threads import Place, Threads
+from activities.commit import committed
+from activities.threads import Late, Place, Threads
 from inturn.context import ToolContext, running
-from inturn.errors import ToolError
+from inturn.errors import JournalUnavailable, ToolError
 from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.keys import StepKey
@@ -33,8 +36,9 @@ MAX_PROGRESS: Final = 1_000
 class Reports:
     """What a running body reports, written under its claim."""
 
-    def __init__(self, journal: Journal, step: StepKey, token: str, call_id: str) -> None:
-        """Report for a call under a claim's token."""
+    def __init__(self, journal: Journal, step: StepKey, token: str, call_id: str, *, patience: float) -> None:
+        """Report for a call under a claim's token; wait so many seconds for a journal that is away."""
+        self._patience = patience
         self._journal = journal
         self._step = step
         self._token = token
@@ -49,14 +53,16 @@ class Reports:
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
         where = step.step if step.index is None else f"{step.step}/{step.index}"
         entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=where)
-        await self._journal.append(step, self._token, [entry])
+        with contextlib.suppress(JournalUnavailable):  # news only: no reason to end the call
+            await self._journal.append(step, self._token, [entry])
 
     async def checkpoint(self, value: Any) -> None:
         """Keep a value for the next attempt."""
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
-        await self._journal.keep(self._step, self._token, value)
+        keep = partial(self._journal.keep, self._step, self._token, value)
+        await committed(keep, patience=self._patience)
         self.kept = True
 
 
@@ -71,7 +77,7 @@ class Bodies:
 
     def reports(self, step: StepKey, claim: Claim, call_id: str) -> Reports:
         """Give what a body reports with under this claim."""
-        return Reports(self.journal, step, claim.token, call_id)
+        return Reports(self.journal, step, claim.token, call_id, patience=self.bounds.commit_patience)
 
     def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
         """Give the context of a call under this claim."""
@@ -94,11 +100,13 @@ class Bodies:
         """Give what a function needs before it may begin: a thread, if it is not async."""
         return None if is_async(fn) else lambda: self.threads.place(wait=self.bounds.thread_wait)
 
-    async def call(self, context: ToolContext, place: Place | None, fn: Callable[[], Any]) -> Any:
-        """Call a function within a context; in a thread where it has a place for one."""
+    async def call(
+        self, context: ToolContext, place: Place | None, fn: Callable[[], Any], late: Late | None = None
+    ) -> Any:
+        """Call a function within a context; in a thread where it has a place for one (see `Place.run` for `late`)."""
         with running(context):
             try:
-                result = fn() if place is None else await place.run(fn)
+                result = fn() if place is None else await place.run(fn, late)
                 return await result if inspect.isawaitable(result) else result
             except SystemExit as error:  # ends the call, not the worker
                 raise RuntimeError(f"it called exit({error.code})") from error

@@ -16,10 +16,11 @@ class Bounds:
         beat: Between two heartbeats; a cancel arrives as the answer to one, so it bounds how long an interrupt takes.
         lease: A claim on a call lives this long without renewal: as long as Temporal waits for a heartbeat.
         leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
-        commit_patience: A result that cannot be recorded is held so long; it must fit into the margin that the workflow's
-            timeouts leave for transactions (15 s).
+        commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
+            leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
         result: A tool result larger than this goes beside the transcript, with a preview and a reference in it.
+        blocks: The same for results made of content blocks: an image cannot be cut, and an event may be as large.
         preview: What the model sees of such a result.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Tools without `async` that run at once.
@@ -34,6 +35,7 @@ class Bounds:
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
     result: int = 32 * 1024
+    blocks: int = 256 * 1024
     preview: int = 4 * 1024
     inline: int = 4 * 1024
     threads: int = 16

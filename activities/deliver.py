@@ -59,6 +59,8 @@ class Deliveries:
         async def body(claim: Claim, place: Any) -> Any:
             out = await self._out(step, input)
             event = await find_event(self._journal, step.turn)
+            if isinstance(out, Notice):  # its events have no turn: the address comes with the notice
+                event = event.model_copy(update={"metadata": (input.notice or {}).get("metadata")})
             call_id = step.within_session
             reports = self._bodies.reports(step, claim, call_id)
             context = self._bodies.context(step, claim, call_id, event, reports)

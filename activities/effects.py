@@ -28,7 +28,7 @@ from activities.commit import committed, uncancelled
 from activities.heartbeat import Heartbeat, beat_for
 from inturn import names
 from inturn.errors import Retry, ToolError
-from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal import Claim, Journal, NewEntry, Superseded
 from inturn.keys import StepKey
 from inturn.telemetry import count_retry
 
@@ -114,8 +114,8 @@ class Effects:
         claim = await self._claim(step, begin=begin)
         if claim.status != "claimed":
             return Settled(claim.result, claim.head, replayed=True)
-        async with self._beating(step, claim):
-            ending = effect if isinstance(effect, Ending) else await self._attempt(step, claim, effect, begun=begin)
+        async with self._beating(step, claim, effect):
+            ending = await self._ending(step, claim, effect, begun=begin)
             entered = await enter(ending)
             head = await committed(
                 lambda: self._journal.finish(step, claim.token, entered.result, entered.entries),
@@ -136,11 +136,23 @@ class Effects:
             left = claim.lease_until - time.time()
             await beat_for(min(max(left + 0.01, 0.05), self._bounds.lease), every=self._bounds.beat)
 
-    def _beating(self, step: StepKey, claim: Claim) -> Heartbeat:
-        lease = self._bounds.lease
-        return Heartbeat(
-            lambda: self._journal.renew(step, claim.token, lease=lease), every=self._bounds.beat, lease=lease
-        )
+    def _beating(self, step: StepKey, claim: Claim, effect: Effect | Ending) -> Heartbeat:
+        bounds = self._bounds
+        may_last = 0.0 if isinstance(effect, Ending) else effect.timeout + bounds.thread_wait
+        end = time.monotonic() + may_last + bounds.commit_patience
+
+        async def renew() -> bool:
+            # A body that cannot be stopped must not keep the next attempt waiting for ever.
+            if time.monotonic() > end:
+                return True
+            return await self._journal.renew(step, claim.token, lease=bounds.lease)
+
+        return Heartbeat(renew, every=bounds.beat, lease=bounds.lease)
+
+    async def _ending(self, step: StepKey, claim: Claim, effect: Effect | Ending, *, begun: bool) -> Ending:
+        if isinstance(effect, Effect):
+            return await self._attempt(step, claim, effect, begun=begun)
+        return UNKNOWN if claim.began else effect  # it ran before, when the tool was still there
 
     async def _attempt(self, step: StepKey, claim: Claim, effect: Effect, *, begun: bool) -> Ending:
         if claim.began and not effect.idempotent:
@@ -161,6 +173,8 @@ class Effects:
         try:
             async with limit:
                 return Ending("ok", await effect.body(claim, room))
+        except Superseded:
+            raise  # found out by what the body reports
         except ToolError as error:
             return Ending("error", str(error))
         except Retry as error:

@@ -10,25 +10,26 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
+from activities.bounds import Bounds
 from inturn.journal import Journal
 from inturn.keys import SessionKey
 
 _BLOCKS: Final = frozenset({"text", "image", "document"})
 
 
-async def rendered(journal: Journal, session: SessionKey, value: Any, *, limit: int, preview: int) -> dict[str, Any]:
-    """Give `text` or `content` of a result; above `limit` bytes a preview with `ref` and `bytes`."""
+async def rendered(journal: Journal, session: SessionKey, value: Any, bounds: Bounds) -> dict[str, Any]:
+    """Give `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`."""
     if _is_blocks(value):
         data = to_json(value, fallback=str)
-        if len(data) <= limit:
+        if len(data) <= bounds.blocks:
             return {"content": value}
     else:
         text = as_text(value)
         data = text.encode(errors="replace")
-        if len(data) <= limit:
+        if len(data) <= bounds.result:
             return {"text": text}
     ref = await journal.put_blob(session, data)
-    start = data[:preview].decode(errors="ignore")
+    start = data[: bounds.preview].decode(errors="ignore")
     text = f"{start}\n[cut: the whole result has {len(data):,} bytes and is kept as {ref}]"
     return {"text": text, "ref": ref, "bytes": len(data)}
 

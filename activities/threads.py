@@ -14,6 +14,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+Late = Callable[[Any, BaseException | None], None]
+"""Takes the result, or the error, of a thread that nobody waits for any more."""
+
 
 class NoThread(Exception):
     """All places were taken for the whole of the wait."""
@@ -54,10 +57,10 @@ class Place:
         self._free = free
         self._used = False
 
-    async def run(self, fn: Callable[[], Any]) -> Any:
+    async def run(self, fn: Callable[[], Any], late: Late | None = None) -> Any:
         """Run a function in a thread, with the caller's context variables.
 
-        A cancel stops the wait, not the thread: what it returns then is dropped.
+        A cancel stops the wait, not the thread: what comes of it then goes to `late`.
         """
         self._used = True
         loop = asyncio.get_running_loop()
@@ -67,8 +70,9 @@ class Place:
         def end(result: Any, error: BaseException | None) -> None:
             self._free.release()
             if done.cancelled():
-                return
-            if error is None:
+                if late is not None:
+                    late(result, error)
+            elif error is None:
                 done.set_result(result)
             else:
                 done.set_exception(error)

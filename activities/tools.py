@@ -6,11 +6,14 @@ exactly one result that the model sees, whatever happened to it.
 
 from __future__ import annotations
 
-from typing import Any, cast
+import asyncio
+import contextlib
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 from temporalio import activity
 
+from activities import failures
 from activities.bodies import Bodies, Reports
 from activities.bounds import Bounds
 from activities.calls import Call, find_call
@@ -18,11 +21,16 @@ from activities.effects import Effect, Effects, Ending, Entered, Status
 from activities.messages import ToolInput, ToolResult
 from activities.results import rendered
 from activities.roster import Roster
+from activities.threads import Late
+from inturn.errors import JournalUnavailable
 from inturn.events import explain
-from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal import Claim, Journal, NewEntry, Superseded
 from inturn.keys import StepKey
 from inturn.telemetry import tool_span
 from inturn.tools import Tool, call_async
+
+SAID: Final = 200
+"""Characters of a result that its ledger row repeats."""
 
 
 class ToolSteps:
@@ -35,6 +43,7 @@ class ToolSteps:
         self._effects = effects
         self._bodies = bodies
         self._bounds = bounds
+        self._keeping: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
         """Run a call, or give the end that is recorded."""
@@ -59,13 +68,16 @@ class ToolSteps:
 
         reports: list[Reports] = []
 
+        def late(claim: Claim) -> Late:
+            return lambda result, error: self._late(step, call, claim, result, error)
+
         async def body(claim: Claim, place: Any) -> Any:
             reports.append(self._bodies.reports(step, claim, call.call_id))
             context = self._bodies.context(step, claim, call.call_id, call.event, reports[-1])
             given = arguments if tool.context_parameter is None else {**arguments, tool.context_parameter: context}
             number = activity.info().attempt
             with tool_span(step, input.trace, tool.name, call_id=call.call_id, attempt=number):
-                return await self._bodies.call(context, place, lambda: tool.fn(**given))
+                return await self._bodies.call(context, place, lambda: tool.fn(**given), late(claim))
 
         return Effect(
             body,
@@ -78,8 +90,7 @@ class ToolSteps:
         )
 
     async def _entered(self, step: StepKey, call: Call, ending: Ending) -> Entered:
-        bounds = self._bounds
-        said = await rendered(self._journal, step.session, ending.value, limit=bounds.result, preview=bounds.preview)
+        said = await rendered(self._journal, step.session, ending.value, self._bounds)
         body = {"call_id": call.call_id, "tool": call.tool, "status": ending.status, **said}
         entry = NewEntry(
             "agent.tool_result",
@@ -88,7 +99,21 @@ class ToolSteps:
             step=f"{step.step}/{step.index}",
             key=step.within_session,
         )
-        return Entered({"status": ending.status}, [entry])
+        # A few words for `settle`, where the result came too late to be an entry.
+        return Entered({"status": ending.status, "said": str(said.get("text", ""))[:SAID]}, [entry])
+
+    def _late(self, step: StepKey, call: Call, claim: Claim, result: Any, error: BaseException | None) -> None:
+        """Keep what came of a thread after its attempt was cancelled: as the result, if none stands there yet."""
+        ending = Ending("ok", result) if error is None else Ending("error", failures.describe(error))
+
+        async def keep() -> None:
+            with contextlib.suppress(Superseded, JournalUnavailable):
+                entered = await self._entered(step, call, ending)
+                await self._journal.finish(step, claim.token, entered.result, entered.entries)
+
+        task = asyncio.ensure_future(keep())
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
 
 
 def _denied(reason: str) -> Ending:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
@@ -29,13 +29,14 @@ class Control(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    control_id: str
+    # What is remembered of a control travels with the session: nothing in it may be long.
+    control_id: str = Field(max_length=128)
     op: Op
-    event_id: str | None = None
-    reason: str | None = None
+    event_id: str | None = Field(default=None, max_length=128)
+    reason: str | None = Field(default=None, max_length=500)
     clear_queue: bool = False
-    approval_id: str | None = None
-    by: str | None = None
+    approval_id: str | None = Field(default=None, max_length=256)
+    by: str | None = Field(default=None, max_length=256)
     pending: Literal["park", "cancel"] = "park"
     force: bool = False
 

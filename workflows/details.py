@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from temporalio import workflow
 
-from workflows.inbox import Queued
+from workflows.inbox import ParkedEvent, Queued
 from workflows.state import SessionState, TurnState
 from workflows.steps import ActivitySteps
 
@@ -40,7 +40,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "runs": state.runs,
         "head": state.head,
         "history_events": info.get_current_history_length(),
-        "parked": [parked.model_dump(include={"turn", "error", "at", "preview"}) for parked in state.inbox.parked],
+        "parked": [_parked(parked) for parked in state.inbox.parked],
         "unrecorded": len(state.inbox.decisions),
         "chain": info.first_execution_run_id[:8],
     }
@@ -97,6 +97,17 @@ def _doing(turn: TurnState) -> str:
     if not turn.calls:
         return "model"
     return "tools: " + ", ".join(call.tool for call in turn.calls if not call.done)
+
+
+def _parked(parked: ParkedEvent) -> dict[str, Any]:
+    return {
+        "event_id": parked.event_id,
+        "error": parked.error,
+        "attempts": parked.attempts,
+        "at": parked.at,
+        "preview": parked.preview,
+        "delivery": parked.delivery,
+    }
 
 
 def _queued(queued: Queued) -> dict[str, Any]:

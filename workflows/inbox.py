@@ -25,6 +25,8 @@ from workflows.window import Window
 
 MAX_PARKED: Final = 100
 MAX_DECISIONS: Final = 500
+MAX_ADDRESS: Final = 512
+"""Characters of an event's metadata that a notice about it takes along."""
 UNSERVED: Final = {"steer", "merge"}
 
 
@@ -97,7 +99,7 @@ class ParkedEvent(BaseModel):
     @property
     def event_id(self) -> str:
         """The event's id."""
-        return self.turn.partition("~")[0]
+        return self.turn.partition("~")[0] or self.turn  # a notice's turn has no event
 
     @property
     def next_turn(self) -> str:
@@ -140,6 +142,9 @@ class Inbox(BaseModel):
             return Refusal(names.INVALID_EVENT, f"{what} is not served by this version's inbox; use when_busy='queue'")
         if event.when_busy == "reject" and (busy or self.queue):
             return Refusal(names.SESSION_BUSY, "the session is busy and the event asked to be refused then", 1.0)
+        if size > policy.capacity_bytes:
+            message = f"the event has {size:,} bytes, the inbox takes {policy.capacity_bytes:,} in all"
+            return Refusal(names.INVALID_EVENT, message)
         if len(self.queue) >= policy.capacity or self.queued_bytes + size > policy.capacity_bytes:
             waiting = f"{len(self.queue)} events, {self.queued_bytes:,} bytes wait"
             return Refusal(names.BACKPRESSURE, f"the inbox is full: {waiting}", self.patience())
@@ -159,20 +164,17 @@ class Inbox(BaseModel):
         self.queued_bytes += size
         return Receipt(event_id, "accepted", position=at)
 
-    def reject(self, event_id: str, refusal: Refusal, now: float, *, source: str = "client", preview: str = "") -> None:
+    def reject(self, event: Event, refusal: Refusal, now: float) -> None:
         """Book an event that came where it could not be refused (a signal). Its id may come again."""
-        self.accepted += 1
-        self._count("rejected")
-        body = {"reason": refusal.message, "error": refusal.type, "source": source, "preview": preview}
-        key = f"{event_id}/rejected/{self.accepted}"
-        self._decide("event.rejected", event_id, key, now, body)
+        told = {"source": event.source, "preview": event.preview, **_address(event.metadata)}
+        self._reject(str(event.event_id), refusal, now, told)
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str = "") -> Receipt:
         """Book something that is no event: it waits as parked, with its error."""
         if event_id in self.window:
             return self.duplicate(event_id)
         if len(self.decisions) >= MAX_DECISIONS:  # a flood: nobody could be told of each
-            self.reject(event_id, Refusal(names.INVALID_EVENT, error), now, preview=preview)
+            self._reject(event_id, Refusal(names.INVALID_EVENT, error), now, {"preview": preview})
             return Receipt(event_id, "accepted", disposition="rejected")
         self.accepted += 1
         self.window.add(event_id, "parked")
@@ -309,11 +311,20 @@ class Inbox(BaseModel):
         if disposition == "rejected":
             self.window.forget(queued.event_id)
         source = queued.event.get("source", "client")
-        body = {"preview": queued.preview, "source": source} | body
+        told = {"preview": queued.preview, "source": source}
+        if disposition in ("expired", "rejected"):
+            told |= _address(queued.event.get("metadata"))
+        body = told | body
         kind = {"parked": "parked", "rejected": f"rejected/{queued.n}"}.get(disposition, "disposition")
         key = f"{queued.turn}/{kind}"
         outcome = None if disposition == "rejected" else disposition  # a rejected id may come again: it has no outcome
         self._decide(f"event.{disposition}", queued.turn, key, now, body, outcome)
+
+    def _reject(self, event_id: str, refusal: Refusal, now: float, told: dict[str, Any]) -> None:
+        self.accepted += 1
+        self._count("rejected")
+        body = {"reason": refusal.message, "error": refusal.type, **told}
+        self._decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
 
     def _count(self, disposition: str) -> None:
         self.counts[disposition] = self.counts.get(disposition, 0) + 1
@@ -321,7 +332,9 @@ class Inbox(BaseModel):
     def _decide(
         self, type_: str, turn: str, key: str, now: float, body: dict[str, Any], disposition: str | None = None
     ) -> None:
-        if len(self.decisions) >= MAX_DECISIONS and type_ != "event.parked":  # a parked one may hold the only content
+        # A parked one may hold the only content; and no more are discarded than were parked.
+        must_tell = type_ == "event.parked" or disposition == "discarded"
+        if len(self.decisions) >= MAX_DECISIONS and not must_tell:
             kind = f"{type_} {body.get('error') or disposition or 'closed'}"
             self.overflowed[kind] = self.overflowed.get(kind, 0) + 1
             self.unwritten += 1
@@ -332,3 +345,8 @@ class Inbox(BaseModel):
 def _expired(queued: Queued, now: float) -> bool:
     limit = queued.event.get("expires_after")
     return limit is not None and now > queued.event.get("sent_at", queued.at) + limit
+
+
+def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """Keep where a busy answer goes to, where that is small: decisions are carried by continue-as-new."""
+    return {"metadata": metadata} if metadata and len(str(metadata)) <= MAX_ADDRESS else {}

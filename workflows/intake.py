@@ -7,7 +7,7 @@ Invariant: nothing that arrives as a signal is lost or raises; what cannot be re
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
@@ -55,6 +55,8 @@ class Intake:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._waiters: list[Waiter] = []
+        self.on_interrupt: Callable[[str], None] = lambda event_id: None
+        """Called when an event that interrupts was accepted."""
 
     # Signals.
 
@@ -71,9 +73,7 @@ class Intake:
             return
         refusal = self._refusal(event)
         if refusal is not None and event.event_id is not None:
-            self._state.inbox.reject(
-                event.event_id, refusal, workflow.time(), source=event.source, preview=event.preview
-            )
+            self._state.inbox.reject(event, refusal, workflow.time())
             return
         self._admit(event, inline=False)
 
@@ -169,6 +169,7 @@ class Intake:
             ids = [decision.turn for decision in group if decision.turn][:20]
             reason = str(group[0].body.get("reason", ""))
             notice = {"kind": kind, "source": source, "count": count, "event_ids": ids, "reason": reason}
+            notice |= {"metadata": metadata} if (metadata := group[-1].body.get("metadata")) else {}
             self._state.notices.append(notice)
 
     # Inside.
@@ -197,7 +198,10 @@ class Intake:
         return state.inbox.check(event, _size(event), state.inbox_policy(), busy=busy)
 
     def _admit(self, event: Event, *, inline: bool) -> Receipt:
-        return self._state.inbox.admit(event, _size(event), workflow.time(), inline=inline)
+        receipt = self._state.inbox.admit(event, _size(event), workflow.time(), inline=inline)
+        if event.when_busy == "interrupt" and receipt.status == "accepted":
+            self.on_interrupt(receipt.event_id)
+        return receipt
 
     def _wait(self, receipt: Receipt, *, inline: bool) -> Waiter:
         waiter = Waiter(receipt)

@@ -51,6 +51,7 @@ class Session:
         self._intake = Intake(self._state)
         self._controls = Controls(self._state, self._steps, self._intake)
         self._steps.on_approval = self._intake.release
+        self._intake.on_interrupt = self._make_way
         self._show()
 
     # Handlers: admit and return.
@@ -104,11 +105,16 @@ class Session:
                 await self._deliver_again()
                 if self._state.turn is None:
                     self._take()
+                    await self._record()  # what expired on the way
                 if self._state.turn is not None:
                     await self._run_turn(self._state.turn)
             except asyncio.CancelledError:  # an operator's cancel ends the session in good order
                 self._controls.close("park")
                 self._steps.stop = "the workflow was cancelled"
+
+    def _make_way(self, event_id: str) -> None:
+        if self._state.turn is not None:
+            self._steps.stop = f"interrupted by event {event_id}"
 
     def _work_waits(self) -> bool:
         state = self._state
@@ -123,7 +129,7 @@ class Session:
             return
         queued = self._state.inbox.take(_now())
         self._steps.stop = None
-        if queued is not None:  # what expired on the way is recorded with the next decisions
+        if queued is not None:
             self._state.turn = _begin(queued)
             meters.turn_started(waiting=len(self._state.inbox.queue), waited=_now() - queued.at)
             self._show()
@@ -193,7 +199,8 @@ class Session:
             notice, self._state.notices[:1] = self._state.notices[0], []
             if self._state.policy.deliver:
                 self._state.deliveries += 1
-                await self._delivery("~notice", str(self._state.deliveries), DeliverInput(kind="notice", notice=notice))
+                turn = f"~notice{self._state.deliveries}"
+                await self._delivery(turn, "deliver", DeliverInput(kind="notice", notice=notice))
 
     async def _delivery(self, turn: str, step: str, message: DeliverInput) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
+from pydantic_core import to_json
 
 from activities.messages import CallPlan, ModelInput, Policy
 from inturn.agents import InboxPolicy
@@ -139,10 +140,9 @@ class SessionState(Carried):
     def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
         self.answers[turn] = answer
-        size = sum(len(a.get("text") or "") + 200 for a in self.answers.values())
+        size = sum(len(to_json(kept)) for kept in self.answers.values())
         while len(self.answers) > MAX_ANSWERS or size > MAX_ANSWER_BYTES:
-            dropped = self.answers.pop(next(iter(self.answers)))
-            size -= len(dropped.get("text") or "") + 200
+            size -= len(to_json(self.answers.pop(next(iter(self.answers)))))
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from inturn.keys import is_id
@@ -25,7 +25,7 @@ class Budget:
     Attributes:
         steps: Model calls.
         tokens: Input (cached or not) and output tokens together.
-        usd: Estimated cost in US dollars.
+        usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
     """
 
     steps: int | None = 50
@@ -38,9 +38,9 @@ class InboxPolicy(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    capacity: int = 1_000
+    capacity: int = Field(default=1_000, ge=1, le=2_000)
     """Events that may wait."""
-    capacity_bytes: int = 512 * 1024
+    capacity_bytes: int = Field(default=512 * 1024, ge=1_024, le=1_024 * 1024)
     """Bytes that may wait, as JSON: what continue-as-new has to carry."""
 
 
@@ -109,7 +109,7 @@ class Agent:
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
-    def tool(self, name: str) -> Tool | None:
+    def tool(self, name: str) -> Tool[..., Any] | None:
         """Find one of its tools."""
         return next((t for t in self.tools if t.name == name), None)
 

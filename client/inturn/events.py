@@ -70,6 +70,16 @@ class Event(BaseModel):
                     raise ValueError(f"a content block's type must be one of {', '.join(_BLOCK_TYPES)}")
         return value
 
+    @field_validator("content", "sender", "trace")
+    @classmethod
+    def _unicode(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no one can store it
+                raise ValueError("the text is not valid Unicode") from None
+        return value
+
     @model_validator(mode="after")
     def _sizes(self) -> Event:
         # A character is at least one byte: most events never pay for the encoding.
@@ -77,6 +87,8 @@ class Event(BaseModel):
             _bounded("content", self.content, MAX_CONTENT_BYTES)
         if self.metadata:
             _bounded("metadata", self.metadata, MAX_METADATA_BYTES)
+        if self.model_extra:  # of a newer peer
+            _bounded("unknown fields", self.model_extra, MAX_METADATA_BYTES)
         for value in (self.content, self.metadata, self.model_extra):
             if _nests(value, MAX_NESTING):
                 raise ValueError(f"more than {MAX_NESTING} lists and objects stand within each other")

@@ -14,7 +14,7 @@ import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
 
-from pydantic import BaseModel, ConfigDict, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_json
 
 from inturn.context import ToolContext
@@ -42,6 +42,8 @@ class Tool(Generic[P, R]):
         approval: Whether a person must agree first: always, never, or by a predicate on the validated arguments.
         locks: Resources it changes, as templates over its arguments: `"order:{order_id}"`.
         reads: Resources it only reads.
+        parameters: The names of the model's arguments, in order.
+        context_parameter: The parameter that receives the `ToolContext`, if any.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Tool(Generic[P, R]):
     ) -> None:
         """Declare a tool; see `tool`."""
         self.fn = fn
-        self.name = name or getattr(fn, "__name__", type(fn).__name__)
+        self.name: str = name or str(getattr(fn, "__name__", type(fn).__name__))
         self.timeout = float(timeout)
         self.retries = retries
         self.idempotent = idempotent
@@ -68,7 +70,7 @@ class Tool(Generic[P, R]):
         self.locks = tuple(locks)
         self.reads = tuple(reads)
         functools.update_wrapper(self, fn)
-        self.arguments, self.context_parameter = _arguments_model(fn, self.name)
+        self.parameters, self._arguments, self.context_parameter = _arguments_model(fn, self.name)
         self.is_async = is_async(fn)
         self._check()
 
@@ -82,9 +84,7 @@ class Tool(Generic[P, R]):
 
     def definition(self) -> dict[str, Any]:
         """Give the tool as the Messages API takes it."""
-        schema = self.arguments.model_json_schema()
-        schema.pop("title", None)
-        schema.setdefault("properties", {})
+        schema = {"properties": {}, **_untitled(self._arguments.model_json_schema())}
         return {"name": self.name, "description": inspect.getdoc(self.fn) or self.name, "input_schema": schema}
 
     def validate_arguments(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,8 +93,8 @@ class Tool(Generic[P, R]):
         Raises:
             pydantic.ValidationError: They do not fit.
         """
-        made = self.arguments.model_validate(dict(raw))
-        return {name: getattr(made, name) for name in type(made).model_fields}
+        made = self._arguments.model_validate(dict(raw))
+        return dict(zip(self.parameters, made.__dict__.values(), strict=True))
 
     def needs_approval(self, arguments: Mapping[str, Any]) -> bool:
         """Tell whether a person must agree to these validated arguments. A predicate that raises means yes."""
@@ -116,7 +116,7 @@ class Tool(Generic[P, R]):
             raise ValueError(f"tool {self.name}: timeout is {self.timeout} s, it must be above 0 and at most a day")
         if self.retries < 0:
             raise ValueError(f"tool {self.name}: retries must not be negative")
-        fields = set(self.arguments.model_fields)
+        fields = set(self.parameters)
         for template in (*self.locks, *self.reads):
             used = {name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(template) if name}
             if not used <= fields:
@@ -187,9 +187,10 @@ def _lock_name(name: str) -> str:
     return f"{name[: MAX_LOCK_NAME - 17]}~{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
 
 
-def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[type[BaseModel], str | None]:
+def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[tuple[str, ...], type[BaseModel], str | None]:
+    """Give the names of the model's arguments, a model that checks them, and the parameter for the context."""
     try:
-        hints = typing.get_type_hints(inspect.unwrap(fn), include_extras=True)
+        hints = typing.get_type_hints(_annotated(fn), include_extras=True)
     except NameError as error:
         raise TypeError(f"tool {name}: cannot read the annotations: {error}") from error
     fields: dict[str, Any] = {}
@@ -198,11 +199,38 @@ def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[type[BaseModel]
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
             raise TypeError(f"tool {name}: parameter {parameter.name!r} cannot be passed by name")
         hint = hints.get(parameter.name, parameter.annotation)
-        if hint is ToolContext:
+        if hint is ToolContext or ToolContext in typing.get_args(hint):
             context = parameter.name
             continue
         if hint is parameter.empty:
             raise TypeError(f"tool {name}: parameter {parameter.name!r} needs an annotation")
         fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
-    model = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-    return model, context
+    # Under names of our own: a parameter may be called `schema` or `_x`, which pydantic keeps for itself.
+    made: dict[str, Any] = {
+        f"argument_{i}": (h, Field(d, alias=alias)) for i, (alias, (h, d)) in enumerate(fields.items())
+    }
+    model: type[BaseModel] = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **made)
+    return tuple(fields), model, context
+
+
+def _annotated(fn: Any) -> Any:
+    """Give what holds the annotations: the function itself, behind decorators, partials and `__call__`."""
+    fn = inspect.unwrap(fn)
+    while isinstance(fn, functools.partial):
+        fn = inspect.unwrap(fn.func)
+    return fn if inspect.isroutine(fn) else type(fn).__call__
+
+
+def _untitled(schema: Any) -> Any:
+    """Leave out the titles that pydantic makes of names: they tell the model nothing and cost tokens."""
+    if isinstance(schema, list):
+        return [_untitled(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {key: _inside(key, value) for key, value in schema.items() if key != "title"}
+
+
+def _inside(key: str, value: Any) -> Any:
+    if key in ("properties", "$defs"):  # their keys are names, and one may be "title"
+        return {name: _untitled(item) for name, item in value.items()}
+    return value if key in ("default", "const", "enum", "examples") else _untitled(value)

@@ -1,0 +1,111 @@
+"""AI agents as durable sessions on Temporal: events in turn, one at a time, none lost.
+
+Everything that users need is in this namespace. What talks to the server is imported at first use, so that declaring
+agents and tools costs little, and neither a worker's sandbox nor a tool's test pays for a client.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from inturn.agents import Agent, Budget, InboxPolicy
+from inturn.context import ToolContext, current
+from inturn.errors import (
+    ApprovalConflict,
+    Backpressure,
+    InturnError,
+    InvalidEvent,
+    JournalUnavailable,
+    Refused,
+    Retry,
+    SessionBusy,
+    SessionClosed,
+    SessionNotFound,
+    ToolError,
+    TurnFailed,
+    TurnTimeout,
+    Unavailable,
+    VersionConflict,
+)
+from inturn.events import Event
+from inturn.tools import Tool, tool
+from inturn.values import (
+    Approval,
+    Audit,
+    Delta,
+    Entry,
+    Notice,
+    Parked,
+    QueuedEvent,
+    Receipt,
+    SessionInfo,
+    SessionStatus,
+    Turn,
+    TurnProgress,
+    TurnToolCall,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from inturn.client import Client
+    from inturn.reading import Cursor
+    from inturn.session import Session
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "Approval",
+    "ApprovalConflict",
+    "Audit",
+    "Backpressure",
+    "Budget",
+    "Client",
+    "Cursor",
+    "Delta",
+    "Entry",
+    "Event",
+    "InboxPolicy",
+    "InturnError",
+    "InvalidEvent",
+    "JournalUnavailable",
+    "Notice",
+    "Parked",
+    "QueuedEvent",
+    "Receipt",
+    "Refused",
+    "Retry",
+    "Session",
+    "SessionBusy",
+    "SessionClosed",
+    "SessionInfo",
+    "SessionNotFound",
+    "SessionStatus",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "Turn",
+    "TurnFailed",
+    "TurnProgress",
+    "TurnTimeout",
+    "TurnToolCall",
+    "Unavailable",
+    "Usage",
+    "VersionConflict",
+    "current",
+    "tool",
+]
+
+_LAZY = {"Client": "inturn.client", "Cursor": "inturn.reading", "Session": "inturn.session"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what talks to the server when it is first named."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the lazy names, too."""
+    return sorted({*globals(), *__all__})

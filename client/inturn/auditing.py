@@ -1,0 +1,140 @@
+"""The audit: was anything lost, repeated or reordered?
+
+Invariant: it compares two books that were kept apart, the counts that the session carries through all its runs and the
+outcomes in the journal; a deep one adds the histories on the server. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from inturn.errors import SessionNotFound, Unavailable
+from inturn.gate import Gate, Message
+from inturn.histories import Accepted, Histories
+from inturn.standing import Standing
+from inturn.values import Audit
+
+if TYPE_CHECKING:
+    from inturn.journal import Journal
+
+_OPEN: Final = frozenset({"accepted", "pending", "running", "held"})
+_SETTLE_WITHIN: Final = 3.0
+"""Seconds for what is on its way between the two books to arrive: they are not read at one moment."""
+_DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
+
+
+@dataclass
+class Auditing:
+    """The audit of one session."""
+
+    gate: Gate
+
+    async def audit(self, *, deep: bool) -> Audit:
+        """Compare the books; see `Session.audit`."""
+        journal = await self.gate.connection.any_journal()
+        carried, differences = await self._compared(journal)
+        differences += [f"the journal's entry {seq} does not fit its hash chain" for seq in await self._unfit(journal)]
+        differences += await self._order(journal)
+        gone: tuple[str, ...] = ()
+        if deep and carried is not None:
+            accepted = await Histories(self.gate).accepted()
+            differences += await self._missing(journal, carried, accepted)
+            gone = tuple(accepted.gone)
+        counts = _counts(carried) if carried is not None else await self._recorded(journal)
+        total = counts.pop("accepted", sum(counts.values()))
+        return Audit(ok=not differences, accepted=total, counts=counts, differences=tuple(differences), gone=gone)
+
+    async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
+        clock = asyncio.get_running_loop().time
+        until, pause = clock() + _SETTLE_WITHIN, 0.05
+        while True:
+            carried = await self._carried(journal)
+            if carried is None:
+                return None, []
+            differences = await self._differences(journal, carried)
+            if not differences or clock() > until:
+                return carried, differences
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _carried(self, journal: Journal) -> Message | None:
+        """Ask the session for its counts; `None` when only the journal still knows it."""
+        live = await Standing(self.gate).live()
+        if live is not None:
+            return live
+        try:
+            await Standing(self.gate).described()
+        except SessionNotFound:
+            if await journal.head(self.gate.key) == 0:
+                raise
+            return None
+        raise Unavailable(f"session {self.gate.key} does not tell its counts: no worker answers")
+
+    async def _differences(self, journal: Journal, carried: Message) -> list[str]:
+        counts = _counts(carried)
+        accepted = counts.pop("accepted", 0)
+        found: list[str] = []
+        if (ended := sum(counts.values())) != accepted:
+            found.append(f"{accepted} events were accepted, but {ended} are accounted for")
+        recorded = await self._recorded(journal)
+        unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
+        if unequal and await self._has_older_chain(journal, str(carried.get("chain") or "")):
+            unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
+        return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
+
+    async def _recorded(self, journal: Journal) -> Counter[str]:
+        """Count the ended events in the journal: those with an outcome, and decisions that stand for several."""
+        counts: Counter[str] = Counter(dict(await journal.outcomes(self.gate.key)))
+        for entry in await self._entries(journal, *_DECIDED):
+            if entry.type == "event.rejected" or "count" in entry.body:
+                counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
+        return counts
+
+    async def _has_older_chain(self, journal: Journal, chain: str) -> bool:
+        """Tell whether the journal also holds events of a session that was terminated and started anew."""
+        started = await self._entries(journal, "turn.started")
+        return any(entry.body.get("chain") not in (None, chain) for entry in started)
+
+    async def _order(self, journal: Journal) -> list[str]:
+        """Check that turns began in the order of acceptance; a redrive comes later by its nature."""
+        found: list[str] = []
+        last, before = 0, ""
+        for entry in await self._entries(journal, "turn.started"):
+            if entry.body.get("chain"):
+                last = 0
+            number, turn = int(entry.body.get("n") or 0), str(entry.body.get("turn", ""))
+            if "~" in turn or not number:
+                continue
+            if number <= last:
+                found.append(f"turn {turn} (accepted as {number}) began after {before} (accepted as {last})")
+            last, before = number, turn
+        return found
+
+    async def _unfit(self, journal: Journal) -> list[str]:
+        return await journal.verify(self.gate.key)
+
+    async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
+        """Check that each event in the histories has ended, waits, or was refused a place in the open."""
+        waiting: list[dict[str, Any]] = [*carried.get("queue", ()), carried.get("turn") or {}]
+        known = {item.get("event_id") for item in waiting}
+        known |= {entry.event_id for entry in await self._entries(journal, "event.rejected")}
+        found: list[str] = []
+        for event_id, run_id in accepted.events.items():
+            if event_id not in known and await journal.outcome(self.gate.key, event_id) is None:
+                found.append(f"event {event_id}, accepted in run {run_id}, has no outcome")
+        return found
+
+    async def _entries(self, journal: Journal, *types: str) -> list[Any]:
+        entries: list[Any] = []
+        while page := await journal.read(
+            self.gate.key, after=entries[-1].seq if entries else 0, limit=1000, types=types
+        ):
+            entries += page
+        return entries
+
+
+def _counts(carried: Message) -> dict[str, int]:
+    return {name: int(count) for name, count in dict(carried.get("counts", {})).items() if count}

@@ -1,0 +1,58 @@
+"""The command `inturn`: its commands by what people want, and the options that all of them have.
+
+Invariant: importing this does not load temporalio; a command loads what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import typer
+
+from inturn.cli import audit, chat, controls, doctor, options, parked, show, tail, talk
+
+_EPILOG: Final = (
+    "Options of inturn itself (--json, --address …) may stand anywhere. Exit codes: 0 done, 1 it failed, 2 a mistake "
+    "in the call, 3 refused for now, 4 nobody took it in time (the same --event-id again is safe)."
+)
+
+app: Final = typer.Typer(
+    name="inturn",
+    help="Talk to durable agent sessions, and see what they do.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_COMMANDS: Final = {
+    "Talk": (talk.send, talk.ask, talk.wait, chat.chat),
+    "Look": (tail.tail, show.ls, show.show),
+    "Steer": (
+        controls.interrupt,
+        controls.cancel,
+        controls.pause,
+        controls.resume,
+        controls.close,
+        controls.approve,
+        controls.deny,
+    ),
+    "Repair": (parked.parked, parked.redrive, parked.discard, audit.audit, doctor.doctor),
+}
+
+for _panel, _functions in _COMMANDS.items():
+    for _function in _functions:
+        app.command(rich_help_panel=_panel)(_function)
+
+
+@app.callback()
+def _globals(
+    ctx: typer.Context,
+    address: options.Address = None,
+    namespace: options.Namespace = None,
+    tenant: options.Tenant = "default",
+    task_queue: options.TaskQueue = None,
+    journal: options.Journal = None,
+    json: options.Json = False,
+) -> None:
+    ctx.obj = options.Options(address, namespace, tenant, task_queue, journal, json)

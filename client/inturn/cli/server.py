@@ -1,0 +1,148 @@
+"""The doctor's look at Temporal: reachable, namespace, search attributes, workers, clock.
+
+Invariant: reads only, so anyone who may use sessions may run it.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    DescribeTaskQueueRequest,
+    GetSystemInfoRequest,
+)
+from temporalio.client import Client as Temporal
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn.attributes import SEARCH_ATTRIBUTES, command
+from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.connection import Connection
+from inturn.digest import short
+from inturn.errors import Unavailable
+
+_CALL: Final = timedelta(seconds=10)
+_KINDS: Final = {
+    "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+    "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+}
+_LIVE: Final = timedelta(seconds=90)
+"""A poll waits for at most about a minute; the server lists pollers for some minutes more."""
+_SKEW: Final = timedelta(seconds=2)
+
+
+async def examine_server(connection: Connection, task_queue: str) -> list[Finding]:
+    """Check all that can be seen of the server; where it cannot be reached, only that."""
+    try:
+        temporal = await connection.temporal()
+        findings = [await _server(temporal)]
+    except (Unavailable, RPCError) as error:
+        advice = "start one (scripts/dev-server), or name it with --address or TEMPORAL_ADDRESS; look at TLS and keys"
+        return [failed("server", short(error), advice)]
+    namespace = await _namespace(temporal)
+    findings.append(namespace)
+    if namespace.state != "fail":
+        findings.append(await _attributes(temporal))
+        findings += await _workers(temporal, task_queue)
+    return findings
+
+
+async def _server(temporal: Temporal) -> Finding:
+    began = time.perf_counter()
+    info = await temporal.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=_CALL)
+    took = (time.perf_counter() - began) * 1000
+    address = temporal.service_client.config.target_host
+    return fine("server", f"{address}, Temporal {info.server_version or '?'}, answers in {took:.0f} ms")
+
+
+async def _namespace(temporal: Temporal) -> Finding:
+    name = temporal.namespace
+    try:
+        request = DescribeNamespaceRequest(namespace=name)
+        described = await temporal.workflow_service.describe_namespace(request, timeout=_CALL)
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            create = f"temporal operator namespace create --namespace {name}"
+            return failed("namespace", f"the server has no namespace {name}", f"{create}; or --namespace names another")
+        return failed("namespace", f"{name}: {short(error)}", "look at TEMPORAL_API_KEY or the TLS certificate")
+    kept = described.config.workflow_execution_retention_ttl.ToTimedelta()
+    return fine("namespace", f"{name}, keeps histories of closed runs for {kept.days} d")
+
+
+async def _attributes(temporal: Temporal) -> Finding:
+    try:
+        request = ListSearchAttributesRequest(namespace=temporal.namespace)
+        listed = await temporal.operator_service.list_search_attributes(request, timeout=_CALL)
+    except RPCError as error:
+        advice = f"ask an operator whether they are there, else: {command(temporal.namespace)}"
+        return warned("search attributes", f"this client may not list them ({short(error)})", advice)
+    there = {name: _kind(kind) for name, kind in listed.custom_attributes.items()}
+    missing = [name for name in SEARCH_ATTRIBUTES if name not in there]
+    wrong = [name for name, kind in SEARCH_ATTRIBUTES.items() if there.get(name, kind) != kind]
+    if wrong:
+        remove = "; ".join(f"temporal operator search-attribute remove --name {name}" for name in wrong)
+        return failed("search attributes", f"of another type: {', '.join(wrong)}", f"{remove}; then start a worker")
+    if missing:
+        advice = f"start a worker that may register them, or run: {command(temporal.namespace)}"
+        return failed("search attributes", f"not registered: {', '.join(missing)}", advice)
+    return fine("search attributes", ", ".join(SEARCH_ATTRIBUTES))
+
+
+def _kind(value: IndexedValueType.ValueType) -> str:
+    return IndexedValueType.Name(value).removeprefix("INDEXED_VALUE_TYPE_").title()
+
+
+async def _workers(temporal: Temporal, task_queue: str) -> list[Finding]:
+    polled: dict[str, list[PollerInfo]] = {}
+    for kind, number in _KINDS.items():
+        request = DescribeTaskQueueRequest(
+            namespace=temporal.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=number
+        )
+        try:
+            polled[kind] = list((await temporal.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers)
+        except RPCError as error:
+            return [failed("workers", f"task queue {task_queue}: {short(error)}", "look at the client's rights")]
+    now = datetime.now(UTC)
+    workers = judge_workers(task_queue, {kind: [_seen(p) for p in pollers] for kind, pollers in polled.items()}, now)
+    return [workers, judge_clock([_seen(p)[1] for pollers in polled.values() for p in pollers], now)]
+
+
+def judge_workers(task_queue: str, polled: dict[str, list[tuple[str, datetime]]], now: datetime) -> Finding:
+    """Judge who polls a task queue, by identity and the time of the last poll.
+
+    Args:
+        task_queue: Its name.
+        polled: The pollers of each kind.
+        now: The time.
+    """
+    live = {kind: {who for who, at in pollers if now - at < _LIVE} for kind, pollers in polled.items()}
+    start = f"start one: python worker.py MODULE:ATTR --task-queue {task_queue}"
+    lost = sorted(kind for kind, who in live.items() if not who)
+    if len(lost) == len(live):
+        return failed("workers", f"nobody polls task queue {task_queue}: events wait until somebody does", start)
+    if lost:
+        return failed("workers", f"nobody polls task queue {task_queue} for {lost[0]} tasks", start)
+    everyone = sorted(set.union(*live.values()))
+    more = f" and {len(everyone) - 3} more" if len(everyone) > 3 else ""
+    return fine("workers", f"task queue {task_queue}: {', '.join(everyone[:3])}{more}")
+
+
+def judge_clock(polls: list[datetime], now: datetime) -> Finding:
+    """Judge this machine's clock by when, on the server's clock, workers polled last: that cannot lie ahead."""
+    if not polls:
+        return fine("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC (without a worker there is nothing to compare it with)")
+    ahead = max(polls) - now
+    if ahead > _SKEW:
+        seconds = ahead.total_seconds()
+        advice = "synchronise it (NTP): ages and expiries are judged by clocks"
+        return warned("clock", f"this machine's clock is at least {seconds:.0f} s behind the server's", advice)
+    return fine("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the server's")
+
+
+def _seen(poller: PollerInfo) -> tuple[str, datetime]:
+    return poller.identity, poller.last_access_time.ToDatetime(tzinfo=UTC)

@@ -1,0 +1,150 @@
+"""show, ls: sessions at a glance.
+
+Invariant: shows what was found and from where, and changes nothing.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from inturn.cli.options import SessionId, options_of
+from inturn.cli.output import ago, console, document, note, one_line, plain, table
+from inturn.cli.parked import parked_table
+from inturn.cli.running import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from inturn.client import Client
+    from inturn.session import Session
+    from inturn.values import Approval, Parked, QueuedEvent, SessionStatus, TurnProgress
+
+_STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
+
+
+class ListedState(StrEnum):
+    """States that sessions can be listed by."""
+
+    requires_action = "requires_action"
+    paused = "paused"
+    closed = "closed"
+
+
+def show(ctx: typer.Context, session: SessionId) -> None:
+    """Show what a session does, what waits, and what went wrong."""
+
+    async def work(client: Client) -> None:
+        handle = client.session(session)
+        status = await handle.status()
+        parked = await _parked(handle) if _may_have_parked(status) else []
+        if options_of(ctx).json:
+            document({**plain(status), "parked": plain(list(parked))})
+        else:
+            _print_status(session, status, parked)
+
+    run(ctx, work)
+
+
+def ls(
+    ctx: typer.Context,
+    agent: Annotated[str | None, typer.Option(help="Only this agent's.")] = None,
+    state: Annotated[ListedState | None, typer.Option(help="Only those in this state.")] = None,
+    parked: Annotated[bool | None, typer.Option(help="Only with, or without, parked events.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many.", min=1)] = 100,
+) -> None:
+    """List the tenant's sessions."""
+
+    async def work(client: Client) -> None:
+        listing = client.sessions(agent=agent, state=state.value if state else None, parked=parked, limit=limit)
+        found = [info async for info in listing]
+        if options_of(ctx).json:
+            document(found)
+            return
+        if not found:
+            note(f"tenant {options_of(ctx).tenant}: no session fits")
+            return
+        rows = [(s.session_id, s.agent or "", s.state or "", s.parked or "", ago(s.started_at)) for s in found]
+        console().print(table("", ("session", "agent", "state", "parked", "age"), rows))
+        if len(found) == limit:
+            note(f"the first {limit}; --limit shows more")
+
+    run(ctx, work)
+
+
+async def _parked(handle: Session) -> Sequence[Parked]:
+    from inturn.errors import JournalUnavailable
+
+    try:
+        return await handle.parked()
+    except JournalUnavailable as error:  # the rest is worth showing
+        note(f"parked events: {error}", style="yellow")
+        return []
+
+
+def _may_have_parked(status: SessionStatus) -> bool:
+    return status.source == "fallback" or bool(status.counts.get("parked"))
+
+
+def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked]) -> None:
+    out = console()
+    out.print(_headline(session, status))
+    if status.counts:
+        out.print("  " + " · ".join(f"{name} {count}" for name, count in status.counts.items()), style="dim")
+    out.print(
+        f"  run {status.runs} · {status.history_events} history events · {status.head} journal entries", style="dim"
+    )
+    if status.turn:
+        out.print(_turn_table(status.turn))
+    if status.approvals:
+        out.print(_approvals_table(status.approvals))
+    for title, events in (("queue", status.queue), ("held", status.held)):
+        if events:
+            out.print(_events_table(title, events))
+    if parked:
+        out.print(parked_table(parked))
+
+
+def _headline(session: str, status: SessionStatus) -> Text:
+    from rich.text import Text
+
+    made = Text(one_line(session), "bold")
+    made.append(f"  {status.state}", _STATE_STYLES.get(status.state, ""))
+    if status.agent:
+        made.append(f"  agent {one_line(status.agent)}", "not bold")
+    if status.health != "ok":
+        made.append(f"  health {status.health}", "bold red")
+    if status.source == "fallback":
+        made.append("  (no worker answered: read from the server and the journal)", "yellow")
+    return made
+
+
+def _turn_table(turn: TurnProgress) -> Table:
+    row = (
+        turn.event_id,
+        turn.step,
+        one_line(turn.doing),
+        ago(turn.since),
+        turn.attempt,
+        one_line(turn.waiting_for or ""),
+        one_line(turn.last_error or ""),
+    )
+    return table("turn", ("event", "step", "doing", "since", "attempt", "waits for", "last error"), [row])
+
+
+def _approvals_table(approvals: Sequence[Approval]) -> Table:
+    rows = [(a.approval_id, a.tool, one_line(str(a.args or "")), ago(a.asked_at)) for a in approvals]
+    return table("approvals", ("approval", "tool", "arguments", "asked"), rows)
+
+
+def _events_table(title: str, events: Sequence[QueuedEvent]) -> Table:
+    rows = [
+        (e.event_id, e.source, e.sequence if e.sequence is not None else "", ago(e.accepted_at), one_line(e.preview))
+        for e in events
+    ]
+    return table(f"{title} ({len(events)})", ("event", "source", "sequence", "age", "text"), rows)

@@ -1,0 +1,95 @@
+"""tail: a session's journal, one line per entry.
+
+Invariant: an entry is one line whatever it holds, in the order of seq; `--after` with the last seq seen misses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from inturn.cli.options import SessionId, options_of
+from inturn.cli.output import console, line, one_line
+from inturn.cli.running import run
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from inturn.client import Client
+    from inturn.values import Entry
+
+_STYLES: Final = (
+    ("user.", "bold cyan"),
+    ("agent.tool", "magenta"),
+    ("agent.", "green"),
+    ("turn.failed", "bold red"),
+    ("turn.interrupted", "yellow"),
+    ("turn.", "dim"),
+    ("event.parked", "bold red"),
+    ("event.", "yellow"),
+    ("approval.", "bold yellow"),
+)
+
+
+def tail(
+    ctx: typer.Context,
+    session: SessionId,
+    after: Annotated[int, typer.Option(help="Only entries behind this seq.", min=0)] = 0,
+    event: Annotated[str | None, typer.Option(help="Only this event's entries.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as entries come, until Ctrl-C.")] = False,
+) -> None:
+    """Print a session's journal, one line per entry."""
+    as_json = options_of(ctx).json
+
+    async def work(client: Client) -> None:
+        async for entry in client.session(session).entries(after, event_id=event, follow=follow):
+            if as_json:
+                line(entry)
+            else:
+                out = console()
+                # A terminal shows what fits on one line; a file gets all of it.
+                out.print(entry_line(entry), no_wrap=True, overflow="ellipsis", soft_wrap=not out.is_terminal)
+
+    run(ctx, work)
+
+
+def entry_line(entry: Entry) -> Text:
+    """Give an entry as one line with colours."""
+    from rich.text import Text
+
+    where = " ".join(part for part in (entry.event_id, entry.step) if part)
+    made = Text()
+    made.append(f"{entry.seq:>5}  ", "dim")
+    made.append(f"{entry.at.astimezone():%H:%M:%S}  ", "dim")
+    made.append(f"{entry.type:<18} ", next((style for start, style in _STYLES if entry.type.startswith(start)), ""))
+    made.append(f"{one_line(where)}  ", "blue")
+    made.append(one_line(summary(entry)))
+    return made
+
+
+def summary(entry: Entry) -> str:
+    """Say what an entry holds."""
+    body = entry.body
+    match entry.type:
+        case "agent.tool_use":
+            return f"{body.get('tool')} {_compact(body.get('args'))}"
+        case "agent.tool_result":
+            return f"{body.get('tool')} {body.get('status')}: {entry.text or ''}"
+        case "agent.message":
+            return entry.text or f"({body.get('stop')})"
+        case "turn.completed":
+            usage = body.get("usage") or {}
+            return f"{body.get('stop')}, {usage.get('input_tokens', 0)} + {usage.get('output_tokens', 0)} tokens"
+        case "session.started":
+            return f"{body.get('agent')} ({body.get('model')})"
+        case "turn.started":
+            return f"event {body.get('n')}"
+        case _:
+            said = entry.text or body.get("error") or body.get("reason")
+            return str(said) if said else _compact(body)
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else ""

@@ -1,0 +1,189 @@
+"""send, ask, wait: events in, answers out.
+
+Invariant: each call carries an event id that is known before anything is sent and shown when anything fails, so the
+same call can always be repeated safely.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from inturn.cli.options import AgentName, EventId, SessionId, Timeout, options_of
+from inturn.cli.output import document, note, say
+from inturn.cli.running import run
+
+if TYPE_CHECKING:
+    from inturn.cli.options import Options
+    from inturn.client import Client
+    from inturn.values import Receipt, Turn
+
+Content = Annotated[
+    str, typer.Argument(metavar="CONTENT", help="The text; - reads standard input.", show_default=False)
+]
+Blocks = Annotated[bool, typer.Option("--blocks", help="CONTENT is a JSON list of content blocks.")]
+Id = Annotated[str | None, typer.Option("--event-id", help="Unique in its session; the same id twice is one turn.")]
+Source = Annotated[str, typer.Option(help="Where it comes from.")]
+Sequence = Annotated[int | None, typer.Option(help="Its number at its source.", min=0)]
+Sender = Annotated[str | None, typer.Option(help="Who wrote it.")]
+SentAt = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone, or seconds since 1970.")]
+WhenBusy = Annotated[str, typer.Option(help="queue, reject, interrupt, steer or merge.")]
+Expires = Annotated[float | None, typer.Option("--expires-after", help="Seconds for which it is wanted.", min=0.0)]
+Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object that travels with it.")]
+
+
+def send(
+    ctx: typer.Context,
+    session: SessionId,
+    content: Content,
+    blocks: Blocks = False,
+    confirm: Annotated[bool, typer.Option("--confirm", help="Wait until a worker has accepted or refused it.")] = False,
+    agent: AgentName = None,
+    event_id: Id = None,
+    source: Source = "cli",
+    sequence: Sequence = None,
+    sender: Sender = None,
+    sent_at: SentAt = None,
+    when_busy: WhenBusy = "queue",
+    expires_after: Expires = None,
+    metadata: Metadata = None,
+) -> None:
+    """Send an event; it is durable once this returns, even while no worker runs."""
+    event: dict[str, Any] = {
+        **_event(content, blocks, event_id, source, sender, when_busy, metadata),
+        "sequence": sequence,
+        "sent_at": None if sent_at is None else _time(sent_at),
+        "expires_after": expires_after,
+    }
+
+    async def work(client: Client) -> None:
+        handle = client.session(session, agent=agent)
+        with named(session, event["event_id"]):
+            receipt = await (handle.submit(**event) if confirm else handle.send(**event))
+        _show_receipt(options_of(ctx), receipt)
+
+    run(ctx, work)
+
+
+def ask(
+    ctx: typer.Context,
+    session: SessionId,
+    content: Content,
+    blocks: Blocks = False,
+    agent: AgentName = None,
+    event_id: Id = None,
+    timeout: Timeout = None,
+    source: Source = "cli",
+    sender: Sender = None,
+    when_busy: WhenBusy = "queue",
+    metadata: Metadata = None,
+) -> None:
+    """Send an event and print its answer."""
+    event = _event(content, blocks, event_id, source, sender, when_busy, metadata)
+
+    async def work(client: Client) -> None:
+        with named(session, event["event_id"]):
+            show_turn(options_of(ctx), await client.session(session, agent=agent).ask(**event, timeout=timeout))
+
+    run(ctx, work)
+
+
+def wait(ctx: typer.Context, session: SessionId, event: EventId, timeout: Timeout = None) -> None:
+    """Wait for the answer to an event that was sent before, and print it."""
+
+    async def work(client: Client) -> None:
+        with named(session, event):
+            show_turn(options_of(ctx), await client.session(session).wait(event, timeout=timeout))
+
+    run(ctx, work)
+
+
+def new_event_id() -> str:
+    """Make an id for an event that was given none."""
+    return f"cli:{uuid.uuid4().hex[:12]}"
+
+
+@contextmanager
+def named(session: str, event_id: str) -> Iterator[None]:
+    """Note the event on what leaves open how it ends, so that the caller can go on from there."""
+    from inturn.errors import TurnTimeout, Unavailable
+
+    try:
+        yield
+    except (Unavailable, TurnTimeout, asyncio.CancelledError) as error:
+        error.add_note(f"session {session}, event {event_id}")
+        raise
+
+
+def show_turn(options: Options, turn: Turn) -> None:
+    """Print a turn: its text as the result, how it ended as a note."""
+    if options.json:
+        document(turn)
+        return
+    say(turn.text)
+    if turn.truncated:
+        note("the text was cut at 4 KB; with --journal the whole of it is read")
+    if turn.stop_reason != "end_turn":
+        note(f"stop reason: {turn.stop_reason}", style="yellow")
+
+
+def _show_receipt(options: Options, receipt: Receipt) -> None:
+    if options.json:
+        document(receipt)
+        return
+    stands = f", which is {receipt.disposition}" if receipt.status == "duplicate" and receipt.disposition else ""
+    ahead = f", {receipt.position} ahead of it" if receipt.position else ""
+    say(f"{receipt.event_id} {receipt.status}{stands}{ahead}")
+
+
+def _event(
+    content: str,
+    blocks: bool,
+    event_id: str | None,
+    source: str,
+    sender: str | None,
+    when_busy: str,
+    metadata: str | None,
+) -> dict[str, Any]:
+    text = sys.stdin.read() if content == "-" else content
+    return {
+        "content": _json("CONTENT", text, list) if blocks else text,
+        "event_id": new_event_id() if event_id is None else event_id,
+        "source": source,
+        "sender": sender,
+        "when_busy": when_busy,
+        "metadata": None if metadata is None else _json("--metadata", metadata, dict),
+    }
+
+
+def _json(name: str, text: str, kind: type[list[Any]] | type[dict[str, Any]]) -> Any:
+    wanted = "list" if kind is list else "object"
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{name} is not JSON ({error}); it must be a JSON {wanted}") from None
+    if not isinstance(value, kind):
+        raise typer.BadParameter(f"{name} is JSON, but no {wanted}")
+    return value
+
+
+def _time(text: str) -> float | datetime:
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"--sent-at {text!r} is no time; for example 2026-01-31T12:00:00Z") from None
+    if at.tzinfo is None:
+        raise typer.BadParameter(f"--sent-at {text!r} has no time zone; for example 2026-01-31T12:00:00Z")
+    return at

@@ -1,0 +1,92 @@
+"""What the server's histories say was accepted.
+
+Invariant: read from the server's own record, not from anything that a session or the journal counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn import names
+from inturn.gate import Gate
+from inturn.keys import is_id
+from inturn.patience import persist
+
+_PATIENCE = 30.0
+
+
+@dataclass
+class Accepted:
+    """Accepted events by id, with the run that took each; and runs that the server no longer has."""
+
+    events: dict[str, str] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Histories:
+    """The runs of one session, from the latest back to the first."""
+
+    gate: Gate
+
+    async def accepted(self) -> Accepted:
+        """Collect what the retained runs accepted.
+
+        Raises:
+            SessionNotFound: No such session.
+            Unavailable: The server did not answer.
+        """
+        found = Accepted()
+        seen = await persist(self.gate.describe, patience=_PATIENCE, session=str(self.gate.key))
+        run_id = seen.run_id
+        while run_id:
+            history = await self._history(run_id)
+            if history is None or not history.events:
+                found.gone.append(run_id)
+                break
+            for event_id in await self._submitted(history.events):
+                found.events.setdefault(event_id, run_id)
+            run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
+        return found
+
+    async def _history(self, run_id: str) -> WorkflowHistory | None:
+        async def fetch() -> WorkflowHistory | None:
+            try:
+                return await (await self.gate.handle(run_id)).fetch_history()
+            except RPCError as error:
+                if error.status is RPCStatusCode.NOT_FOUND:
+                    return None
+                raise
+
+        return await persist(fetch, patience=_PATIENCE, session=str(self.gate.key))
+
+    async def _submitted(self, events: Iterable[HistoryEvent]) -> list[str]:
+        temporal = await self.gate.connection.temporal()
+        ids: list[str] = []
+        for payloads in filter(None, map(_message, events)):
+            try:
+                decoded = await temporal.data_converter.decode(payloads.payloads)
+            except Exception:  # anything may have been sent; what cannot be read was parked under another id
+                continue
+            message = decoded[0] if decoded else None
+            if isinstance(message, dict) and "content" in message and is_id(message.get("event_id")):
+                ids.append(message["event_id"])
+        return ids
+
+
+def _message(event: HistoryEvent) -> Payloads | None:
+    """Give what a `submit` carried, whichever way it came."""
+    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+        signal = event.workflow_execution_signaled_event_attributes
+        return signal.input if signal.signal_name == names.SUBMIT else None
+    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+        request = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
+        return request.args if request.name == names.SUBMIT else None
+    return None

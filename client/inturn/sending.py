@@ -1,0 +1,90 @@
+"""Sending events: made once, sent until they land.
+
+Invariant: what one handle sends is accepted in the order of its calls. Each call takes its place when it starts and
+holds it, through all its retries, until its event is accepted or given up. An event gets its id once per call, so no
+retry can make two of one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from temporalio.client import WorkflowUpdateHandle
+
+from inturn.events import Content, Event, derived_id, make_event
+from inturn.gate import Gate, Message
+from inturn.patience import persist
+from inturn.values import Receipt
+
+
+@dataclass
+class Sending:
+    """The sends of one handle, in a chain."""
+
+    gate: Gate
+    _chain: asyncio.Lock = field(default_factory=asyncio.Lock)  # its waiters are served in the order they came
+
+    def event(self, content: Content, **fields: Any) -> Event:
+        """Make the event of a call.
+
+        Raises:
+            InvalidEvent: A field breaks its rule.
+        """
+        from inturn.telemetry import producer_trace
+
+        event = make_event(content=content, agent=self.gate.agent, trace=producer_trace(), **fields)
+        if event.event_id is not None:
+            return event
+        event_id = derived_id(event, 0) if event.sent_at is not None else f"c:{uuid4().hex}"
+        return event.model_copy(update={"event_id": event_id})
+
+    async def send(self, event: Event) -> Receipt:
+        """Signal it: durable once this returns, with or without a worker."""
+        message = event.wire()
+        async with self._chain:
+            await persist(
+                lambda: self.gate.signal_with_start(message),
+                patience=self._settings.patience,
+                session=str(self.gate.key),
+            )
+        return Receipt(event_id=str(event.event_id), status="sent")
+
+    async def submit(self, event: Event) -> Receipt:
+        """Hand it to the session and bring the receipt."""
+        update_id = _update_id(event)
+        async with self._chain:
+            result = await persist(
+                lambda: self._completed(event.wire(), update_id),
+                patience=self._settings.patience,
+                within=self._settings.worker_timeout,
+                session=str(self.gate.key),
+            )
+        return Receipt.model_validate(result["receipt"])
+
+    async def accepted(self, event: Event, *, inline: bool) -> WorkflowUpdateHandle[Message]:
+        """Hand it to the session and wait until it is accepted, not for its turn: that is the handle's result."""
+        message = {**event.wire(), "wait": True} | ({"inline": True} if inline else {})
+        update_id = _update_id(event)
+        async with self._chain:
+            return await persist(
+                lambda: self.gate.update_with_start(message, update_id),
+                patience=self._settings.patience,
+                within=self._settings.worker_timeout,
+                session=str(self.gate.key),
+            )
+
+    @property
+    def _settings(self) -> Any:
+        return self.gate.connection.settings
+
+    async def _completed(self, message: Message, update_id: str) -> Message:
+        handle = await self.gate.update_with_start(message, update_id)
+        return await handle.result()
+
+
+def _update_id(event: Event) -> str:
+    """Name a call's update: its retries are one to the server too, and a later call with the same event is another."""
+    return f"{event.event_id}~{uuid4().hex[:6]}"

@@ -1,0 +1,67 @@
+"""The client's settings: arguments over environment over `.env` over defaults.
+
+Invariant: reading settings changes nothing. `.env` is read, never put into the process's environment; where the server
+is comes from `TEMPORAL_*`, as for every Temporal client.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Final
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from inturn import names
+from inturn.errors import InturnError
+
+DEFAULT_JOURNAL: Final = "sqlite:///inturn.sqlite"
+"""Where worker and client look when nobody says otherwise: a file in the working directory."""
+DOTENV: Final = ".env"
+
+
+class ClientSettings(BaseSettings):
+    """Environment variables are `INTURN_` plus the field's name. Times are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="INTURN_", env_file=DOTENV, extra="ignore")
+
+    task_queue: str = Field(default=names.TASK_QUEUE, min_length=1, max_length=1000)
+    journal: str | None = None
+    """`sqlite:///PATH` or `postgresql://…`; unset: answers come from the worker."""
+    connect_timeout: float = Field(default=5, gt=0)
+    patience: float = Field(default=30, gt=0)
+    """How long a call is repeated while the server cannot take it."""
+    worker_timeout: float = Field(default=10, gt=0)
+    """How long `submit`, `ask` and controls wait for a worker to take them."""
+
+
+def read_settings(**given: Any) -> ClientSettings:
+    """Read the settings; what is given and not `None` counts first.
+
+    Raises:
+        InturnError: A value breaks its rule; the message names it.
+    """
+    try:
+        return ClientSettings(**{name: value for name, value in given.items() if value is not None})
+    except ValidationError as error:
+        wrong = "; ".join(f"INTURN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
+        raise InturnError(f"wrong setting: {wrong}") from error
+
+
+def temporal_config(address: str | None = None, namespace: str | None = None) -> dict[str, Any]:
+    """Give what `temporalio.client.Client.connect` takes, from arguments, `TEMPORAL_*`, `.env` and the profile file.
+
+    Raises:
+        InturnError: The configuration cannot be read.
+    """
+    from dotenv import dotenv_values
+    from temporalio.envconfig import ClientConfig
+
+    environment = {name: value for name, value in dotenv_values(DOTENV).items() if value is not None} | dict(os.environ)
+    try:
+        config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(override_env_vars=environment))
+    except Exception as error:  # the SDK raises plain ones
+        raise InturnError(f"the Temporal client's configuration cannot be read: {error}") from error
+    config["target_host"] = address or config.get("target_host") or "localhost:7233"
+    config["namespace"] = namespace or config.get("namespace") or "default"
+    return config

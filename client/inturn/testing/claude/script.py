@@ -1,0 +1,117 @@
+"""What the server answers: replies queued by a test, else the rule of `inturn.testing.answers`.
+
+Invariant: replies are used in the order in which they were queued, each by the first request that it matches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from inturn.testing.answers import Answer, ToolCall
+
+MAX_DELAY = 3600.0
+
+
+class Matched(BaseModel):
+    """Something for some requests only.
+
+    Attributes:
+        when: The last user text holds this.
+        session: The request's `metadata.user_id` is this.
+        times: For how many requests; `None` for all.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    when: str | None = None
+    session: str | None = None
+    times: int | None = Field(default=1, ge=1)
+
+    def matches(self, session: str | None, text: str) -> bool:
+        """Tell whether a request is meant."""
+        return (self.when is None or self.when in text) and (self.session is None or self.session == session)
+
+
+class Call(BaseModel):
+    """A call of a tool, as JSON."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class Reply(Matched):
+    """An answer as JSON; a string alone is its text."""
+
+    text: str = ""
+    calls: list[Call] = []
+    stop: str | None = None
+    delay: float = Field(default=0.0, ge=0, le=MAX_DELAY)
+    """Seconds over which it streams."""
+    thinking: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shorthand(cls, value: Any) -> Any:
+        return {"text": value} if isinstance(value, str) else value
+
+    def answer(self) -> Answer:
+        """Give it as an answer."""
+        calls = tuple(ToolCall.of(call.name, call.args) for call in self.calls)
+        return Answer(self.text, calls, self.stop, self.delay, self.thinking)
+
+
+def reply(entry: str | ToolCall | Answer | Reply | Sequence[str | ToolCall], **match: Any) -> Reply:
+    """Make a reply of whatever a script may hold; `match` has the fields of `Matched`.
+
+    Raises:
+        TypeError: It is nothing that a script may hold.
+    """
+    if isinstance(entry, Reply):
+        return Reply.model_validate({**entry.model_dump(exclude_unset=True), **match})
+    if isinstance(entry, Answer):
+        calls = [Call(name=call.name, args=call.args) for call in entry.calls]
+        return Reply(text=entry.text, calls=calls, stop=entry.stop, delay=entry.delay, thinking=entry.thinking, **match)
+    parts = [entry] if isinstance(entry, str | ToolCall) else list(entry)
+    if not all(isinstance(part, str | ToolCall) for part in parts):
+        raise TypeError(f"a script has texts, ToolCalls, lists of them, Answers and Replies; {entry!r} is none")
+    text = " ".join(part for part in parts if isinstance(part, str))
+    calls = [Call(name=part.name, args=part.args) for part in parts if isinstance(part, ToolCall)]
+    return Reply(text=text, calls=calls, **match)
+
+
+M = TypeVar("M", bound=Matched)
+
+
+class Queue(Generic[M]):
+    """Things for the requests to come."""
+
+    def __init__(self) -> None:
+        """Make an empty queue."""
+        self._items: list[tuple[M, list[int]]] = []
+
+    def __len__(self) -> int:
+        """Count what waits."""
+        return len(self._items)
+
+    def extend(self, items: Iterable[M]) -> None:
+        """Append."""
+        self._items.extend((item, [0]) for item in items)
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._items.clear()
+
+    def take(self, session: str | None, text: str) -> M | None:
+        """Give the first that matches; one that has been given `times` times leaves."""
+        for at, (item, used) in enumerate(self._items):
+            if item.matches(session, text):
+                used[0] += 1
+                if item.times is not None and used[0] >= item.times:
+                    del self._items[at]
+                return item
+        return None

@@ -1,0 +1,77 @@
+"""Listing sessions through the server's visibility.
+
+Invariant: a listing never crosses tenants: each query names the tenant, and nothing that a user gives is put into a
+query unchecked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
+from temporalio.exceptions import TemporalError
+
+from inturn import names
+from inturn.attributes import AGENT, PARKED, STATE
+from inturn.connection import Connection
+from inturn.digest import digest
+from inturn.errors import InvalidEvent
+from inturn.keys import SessionKey, is_id
+from inturn.values import SessionInfo
+
+_SHOWN: tuple[str, ...] = ("requires_action", "paused", "closed")
+"""States that search attributes hold: the rare ones."""
+
+
+async def list_sessions(
+    connection: Connection, tenant: str, *, agent: str | None, state: str | None, parked: bool | None, limit: int | None
+) -> AsyncIterator[SessionInfo]:
+    """Yield a tenant's sessions; see `Client.sessions`."""
+    query = query_for(tenant, agent=agent, state=state, parked=parked)
+    temporal = await connection.temporal()
+    try:
+        async for execution in temporal.list_workflows(query, limit=limit):
+            yield _info(execution)
+    except TemporalError as error:
+        raise digest(error).error from error
+
+
+def query_for(tenant: str, *, agent: str | None, state: str | None, parked: bool | None) -> str:
+    """Make the visibility query.
+
+    Raises:
+        InvalidEvent: A filter that visibility does not hold.
+    """
+    terms = [
+        f"WorkflowType = '{names.SESSION_WORKFLOW}'",
+        f"{names.TENANT_ATTRIBUTE} = '{tenant}'",
+        "ExecutionStatus != 'ContinuedAsNew'",  # earlier runs of the same session
+    ]
+    if agent is not None:
+        if not is_id(agent):
+            raise InvalidEvent(f"agent {agent!r:.200} is no agent's name")
+        terms.append(f"{names.AGENT_ATTRIBUTE} = '{agent}'")
+    if state is not None:
+        if state not in _SHOWN:
+            raise InvalidEvent(f"sessions can be listed by state {', '.join(_SHOWN)}; {state!r} is in status() only")
+        terms.append(f"{names.STATE_ATTRIBUTE} = '{state}'")
+    if parked is not None:
+        some = f"{names.PARKED_ATTRIBUTE} > 0"
+        terms.append(some if parked else f"({names.PARKED_ATTRIBUTE} IS NULL OR {names.PARKED_ATTRIBUTE} = 0)")
+    return " AND ".join(terms)
+
+
+def _info(execution: WorkflowExecution) -> SessionInfo:
+    key = SessionKey.parse(execution.id)
+    held: dict[str, Any] = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
+    closed = execution.status is not WorkflowExecutionStatus.RUNNING
+    return SessionInfo(
+        session_id=key.session_id,
+        tenant=key.tenant,
+        agent=held.get(AGENT.name),
+        state="closed" if closed else held.get(STATE.name),
+        parked=int(held.get(PARKED.name) or 0),
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )

@@ -1,0 +1,189 @@
+"""Waiting for the turn of an event, whatever happens on the way.
+
+Invariant: an event that was accepted is never sent again to learn its answer. The wait follows it by its id: through
+continue-as-new, restarts of worker and server, and being released early. It reads the journal where the client has one,
+and otherwise asks the session, with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from temporalio.client import WorkflowUpdateHandle
+from temporalio.exceptions import TemporalError
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn import names
+from inturn.controls import Controls
+from inturn.digest import digest
+from inturn.errors import (
+    InturnError,
+    InvalidEvent,
+    JournalUnavailable,
+    SessionClosed,
+    SessionNotFound,
+    TurnFailed,
+    TurnTimeout,
+)
+from inturn.events import Event
+from inturn.gate import Gate, Message
+from inturn.patience import jittered, persist, truthful
+from inturn.sending import Sending
+from inturn.values import Turn
+
+if TYPE_CHECKING:
+    from inturn.journal import Journal, Outcome
+
+PATIENCE: Final = 300.0
+"""Seconds a wait without a timeout of its own goes on while nobody answers at all."""
+_FIRST_PAUSE: Final = 0.2
+_LONGEST_PAUSE: Final = 10.0
+_LONGEST_LOOK: Final = 1.0
+_CANCEL_WITHIN: Final = 5.0
+_STATUS_WITHIN: Final = 2.0
+_PENDING: Final[Message] = {"pending": True}
+
+
+@dataclass
+class Waiting:
+    """The waits of one handle."""
+
+    gate: Gate
+    sending: Sending
+    controls: Controls
+
+    async def ask(self, event: Event, *, timeout: float | None, cancel_on_exit: bool) -> Turn:
+        """Send an event and wait for its turn."""
+        event_id = str(event.event_id)
+        try:
+            async with _within(timeout, event_id):
+                journal = await self.gate.connection.journal()
+                handle = await self.sending.accepted(event, inline=journal is None)
+                return await self._follow(event_id, await self._result(handle), journal)
+        except (asyncio.CancelledError, TurnTimeout):
+            if cancel_on_exit:
+                with suppress(InturnError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_WITHIN):
+                        await self.controls.cancel(event_id, reason="the caller went away")
+            raise
+
+    async def wait(self, event_id: str, *, timeout: float | None) -> Turn:
+        """Wait for the turn of an event that was sent before."""
+        async with _within(timeout, event_id):
+            journal = await self.gate.connection.journal()
+            return await self._follow(event_id, await self._asked(event_id, journal), journal)
+
+    async def _follow(self, event_id: str, answer: Message, journal: Journal | None) -> Turn:
+        pause = _FIRST_PAUSE
+        while True:
+            if turn := await self._told(event_id, answer, journal):
+                return turn
+            if turn := await self._meanwhile(event_id, journal, jittered(pause)):
+                return turn
+            answer = await self._asked(event_id, journal)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _told(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
+        """Read an answer; `None` while the turn is to come."""
+        if ended := answer.get("ended"):
+            raise TurnFailed(event_id, str(ended["disposition"]), str(ended.get("reason") or "see the journal"))
+        if answer.get("unknown"):
+            return await self._recorded(event_id, InvalidEvent(f"session {self.gate.key} knows no event {event_id}"))
+        told = answer.get("turn")
+        if told is None:
+            return None
+        turn = Turn.model_validate(told)
+        if journal is None and not turn.truncated:
+            return turn
+        return await self._read(event_id) or turn
+
+    async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
+        """Let some time pass, shorter when there is news of the event."""
+        clock = asyncio.get_running_loop().time
+        until, look = clock() + pause, 0.05
+        while (left := until - clock()) > 0:
+            await asyncio.sleep(min(left, look))
+            look = min(look * 2, _LONGEST_LOOK)
+            if journal is not None:
+                outcome = await journal.outcome(self.gate.key, event_id)
+                # An older `parked` stands until a redrive has ended: only the session knows which one it is.
+                if outcome is not None and outcome.disposition not in ("parked", "discarded"):
+                    return await self._outcome(event_id, outcome)
+            elif look >= _LONGEST_LOOK and await self._gone(event_id):
+                return None
+        return None
+
+    async def _asked(self, event_id: str, journal: Journal | None) -> Message:
+        """Ask the session to be told; under a new update id each time, the older one has its answer."""
+        message = {"event_id": event_id, "wait": True} | ({"inline": True} if journal is None else {})
+        try:
+            handle = await persist(
+                lambda: self.gate.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
+                patience=PATIENCE,
+                session=str(self.gate.key),
+            )
+            return await self._result(handle)
+        except (SessionClosed, SessionNotFound) as error:
+            turn = await self._recorded(event_id, error)
+            return {"turn": turn.model_dump(mode="json")}
+
+    async def _result(self, handle: WorkflowUpdateHandle[Message]) -> Message:
+        """Take the result of an accepted update; where the way to it was cut, the wait goes on."""
+        try:
+            async with truthful():
+                return await handle.result()
+        except TemporalError as error:
+            lost = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
+            digested = digest(error, str(self.gate.key))
+            if lost or digested.again:
+                return _PENDING
+            raise digested.error from error
+
+    async def _gone(self, event_id: str) -> bool:
+        """Tell whether the session no longer has the event before it; asking leaves no trace in its history."""
+        try:
+            async with asyncio.timeout(_STATUS_WITHIN), truthful():
+                status = await self.gate.status(_STATUS_WITHIN)
+        except (TemporalError, TimeoutError):
+            return False
+        waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ()), status.get("turn") or {}]
+        return all(item.get("event_id") != event_id for item in waiting)
+
+    async def _recorded(self, event_id: str, error: InturnError) -> Turn:
+        """Look into the journal for what the session does not know any more."""
+        try:
+            journal = await self.gate.connection.any_journal()
+        except JournalUnavailable:
+            raise error from None
+        outcome = await journal.outcome(self.gate.key, event_id)
+        if outcome is None:
+            raise error
+        return await self._outcome(event_id, outcome)
+
+    async def _outcome(self, event_id: str, outcome: Outcome) -> Turn:
+        ran = outcome.disposition in ("applied", "merged") or outcome.stop == "interrupted"
+        if ran and (turn := await self._read(event_id)):
+            return turn
+        raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
+
+    async def _read(self, event_id: str) -> Turn | None:
+        from inturn.journal.turns import read_turn
+
+        try:
+            return await read_turn(await self.gate.connection.any_journal(), self.gate.key, event_id)
+        except JournalUnavailable:
+            return None
+
+
+@asynccontextmanager
+async def _within(timeout: float | None, event_id: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise TurnTimeout(f"event {event_id} was not answered within {timeout} s; its turn goes on") from error

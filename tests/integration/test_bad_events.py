@@ -1,0 +1,147 @@
+"""A bad event, a failing tool and a failing model cost their own turn, never the session."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from inturn import Agent, Client, InvalidEvent, Session, TurnFailed
+from tests.support import agents as test_agents
+from tests.support.histories import Handle, settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+
+async def _begin(client: Client, rig: Rig) -> tuple[Session, Handle]:
+    session = client.session("s", agent="support")
+    await session.ask("hello", event_id="first")
+    return session, rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+
+async def _still_answers(session: Session, event_id: str = "after") -> None:
+    turn = await session.ask("still there?", event_id=event_id)
+    assert "still there?" in turn.text
+
+
+@pytest.mark.promise("ACC-7", "SUR-3")
+async def test_undecodable_signals_and_unknown_names_are_parked_with_their_error(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session, handle = await _begin(client, rig)
+        await handle.signal("submit", "no object")
+        await handle.signal("submit", args=[{"content": "a"}, {"content": "b"}])
+        await handle.signal("submit")
+        await handle.signal("submit", {"event_id": "no spaces allowed", "content": "x"})
+        await handle.signal("submit", {"event_id": "empty", "content": ""})
+        await handle.signal("submit", {"event_id": "big", "content": "x" * 300_000})
+        await handle.signal("sbumit", {"event_id": "typo", "content": "x"})
+        await settled(handle)
+        errors = {parked.event_id: parked.error for parked in await session.parked()}
+        assert len(errors) == 7
+        assert "content is empty" in errors["empty"]
+        assert "the limit is 262,144" in errors["big"]
+        assert "unknown signal 'sbumit'" in errors["typo"]
+        assert sum("expected one JSON object" in error for error in errors.values()) == 2
+        await _still_answers(session)
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-7")
+async def test_an_event_of_three_megabytes_is_refused_before_it_is_sent(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, _ = await _begin(client, rig)
+        with pytest.raises(InvalidEvent, match="limit is 262,144"):
+            await session.send("x" * 3_000_000, event_id="huge")
+        await _still_answers(session)
+
+
+@pytest.mark.promise("ACC-7")
+async def test_an_unknown_agent_costs_only_its_own_event(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        with pytest.raises(TurnFailed, match="nobody") as failed:
+            await client.session("s", agent="nobody").ask("hi", event_id="lost")
+        assert failed.value.disposition == "parked"
+        await _still_answers(client.session("s", agent="support"))
+        with pytest.raises(InvalidEvent, match="belongs to agent 'support'"):
+            await client.session("s", agent="other").submit("hi")
+
+
+@pytest.mark.promise("SUR-3", "MOD-2")
+async def test_a_refused_request_is_parked_and_leaves_nothing_in_the_transcript(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session, _ = await _begin(client, rig)
+        with pytest.raises(TurnFailed) as failed:
+            await session.ask("[[fault 400]] poison", event_id="poison")
+        assert failed.value.disposition == "parked"
+        await _still_answers(session)
+        assert "poison" not in json.dumps(await session.transcript())
+        types = [entry.type async for entry in session.entries(event_id="poison")]
+        assert "turn.failed" in types
+        assert "event.parked" in types
+
+        await session.redrive("poison")  # the fault strikes a text only once
+        again = await session.wait("poison")
+        assert again.disposition == "applied"
+
+
+@pytest.mark.promise("SUR-3")
+async def test_a_parked_event_can_be_discarded(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session, _ = await _begin(client, rig)
+        with pytest.raises(TurnFailed):
+            await session.ask("[[fault 400]] poison", event_id="poison")
+        await session.discard("poison")
+        assert await session.parked() == []
+        status = await session.status()
+        assert status.counts["discarded"] == 1
+        assert status.counts.get("parked", 0) == 0
+
+        async def recorded() -> bool:
+            return (await session.audit()).ok
+
+        await until(recorded)
+
+
+@pytest.mark.promise("EFF-4", "EFF-5", "SEC-4", "MOD-2")
+async def test_tools_that_raise_hang_or_do_not_exist_become_error_results_in_call_order(rig: Rig) -> None:
+    calls = [
+        '[[tool crash {"why": "boom"}]]',
+        "[[tool hang {}]]",
+        '[[tool fail {"why": "no such order"}]]',
+        '[[tool add {"a": 1, "b": 2}]]',
+        '[[tool add {"a": "one"}]]',
+        "[[tool no_such_tool {}]]",
+    ]
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session, _ = await _begin(client, rig)
+        turn = await session.ask(" ".join(calls), event_id="calls")
+        assert turn.stop_reason == "end_turn"
+        statuses = [(call.tool, call.status) for call in turn.tool_calls]
+        assert statuses == [
+            ("crash", "error"),
+            ("hang", "timeout"),
+            ("fail", "error"),
+            ("add", "ok"),
+            ("add", "error"),
+            ("no_such_tool", "error"),
+        ]
+        await _still_answers(session)
+
+
+@pytest.mark.promise("MOD-1")
+async def test_a_changed_agent_reaches_an_open_session_as_an_appended_message(rig: Rig) -> None:
+    before = Agent("support", model="claude-sonnet-5-5", instructions="Be brief.", tools=test_agents.tools)
+    after = Agent("support", model="claude-sonnet-5-5", instructions="Be verbose.", tools=test_agents.tools[:-1])
+    async with rig.claude() as claude:
+        async with rig.worker([before], model=claude.model), rig.client() as client:
+            await client.session("s").ask("one", event_id="e1")
+        async with rig.worker([after], model=claude.model), rig.client() as client:
+            session = client.session("s")
+            turn = await session.ask('[[tool refund {"cents": 1}]]', event_id="e2")
+            assert turn.tool_calls[0].status == "error"
+            await session.ask("three", event_id="e3")
+            notes = [entry async for entry in session.entries() if entry.type == "system.message"]
+            assert len(notes) == 1
+            systems = {json.dumps(request.body["system"]) for request in claude.requests}
+            assert len(systems) == 1

@@ -1,0 +1,115 @@
+"""Continue-as-new loses nothing: in mid-turn, with approvals and waiters, and when signals flood in."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inturn import Client
+from tests.support.histories import runs, settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+
+async def _start(client: Client, rig: Rig, **limits: int) -> None:
+    await rig.temporal.start_workflow(
+        "Session",
+        {"agent": "support", "limits": limits},
+        id=str(rig.key("s")),
+        task_queue=rig.task_queue,
+    )
+
+
+@pytest.mark.promise("SUR-6", "EFF-1")
+async def test_a_turn_of_many_steps_crosses_runs_and_repeats_nothing(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        await _start(client, rig, events=40)
+        session = client.session("s")
+        steps = " [[then]] ".join(f'[[tool charge {{"cents": {n}}}]]' for n in range(12))
+        turn = await session.ask(f"{steps} [[then]] done", event_id="long")
+        assert len(turn.tool_calls) == 12
+        assert {call.status for call in turn.tool_calls} == {"ok"}
+        assert len(rig.attempts("charge")) == 12
+        assert len(claude.requests) == 13
+        assert len(await runs(rig.temporal, str(rig.key("s")))) >= 3
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6", "ACC-2")
+async def test_queue_parked_events_dedup_and_counts_are_carried(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        await _start(client, rig, signals=8)
+        session = client.session("s")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        await handle.signal("submit", "no object")
+        for n in range(30):
+            await session.send(f"message {n}", event_id=f"e{n}")
+            await session.send(f"message {n}", event_id=f"e{n}")
+        await session.wait("e29")
+        await settled(handle)
+        assert len(await runs(rig.temporal, handle.id)) >= 5
+        status = await session.status()
+        assert status.counts == {"accepted": 31, "applied": 30, "parked": 1}
+        assert (await session.submit("again", event_id="e0")).status == "duplicate"
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6")
+async def test_an_approval_and_its_early_answer_survive_a_new_run(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        await _start(client, rig, signals=5)
+        session = client.session("s")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="refund")
+
+        async def asked() -> str:
+            approvals = (await session.status()).approvals
+            return approvals[0].approval_id if approvals else ""
+
+        approval_id = await until(asked)
+        before = len(await runs(rig.temporal, str(rig.key("s"))))
+        for n in range(12):
+            await session.send("behind", event_id=f"behind{n}")
+
+        async def continued() -> bool:
+            return len(await runs(rig.temporal, str(rig.key("s")))) > before
+
+        await until(continued)
+        assert await asked() == approval_id
+        await session.approve(approval_id, by="ann")
+        assert (await session.wait("refund")).disposition == "applied"
+        assert (await session.wait("behind11")).disposition == "applied"
+        assert len(rig.attempts("refund")) == 1
+
+
+@pytest.mark.promise("SUR-6")
+async def test_a_flood_cuts_a_running_model_call_which_goes_on_in_the_next_run(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        await _start(client, rig, signals=20, cut_signals=30)
+        session = client.session("s")
+        await session.send("[[delay 4]] a slow one with some words", event_id="slow")
+        await claude.until_streaming("a slow one")
+        await asyncio.gather(*(client.session("s").send("hi", event_id=f"e{n}") for n in range(60)))
+        assert (await session.wait("slow")).disposition == "applied"
+        slow = [e for e in claude.requests if "a slow one" in e.text]
+        assert [e.outcome for e in slow] == ["aborted", "completed"]
+        for n in range(60):
+            assert (await session.wait(f"e{n}")).disposition == "applied"
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6")
+async def test_an_ask_survives_continue_as_new(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client, rig.client(journal=False) as far:
+        await _start(client, rig, signals=5)
+        asks = [
+            asyncio.create_task(c.session("s").ask("[[delay 0.3]] hi", event_id=f"ask{n}"))
+            for n, c in enumerate([client, far, client, far])
+        ]
+        for n in range(20):
+            await client.session("s").send("x", event_id=f"e{n}")
+        turns = await asyncio.gather(*asks)
+        assert [turn.text for turn in turns] == ["You said: hi"] * 4

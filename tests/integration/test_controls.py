@@ -1,0 +1,181 @@
+"""Controls act out of band, at once, and only on what they name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+
+from inturn import Session, SessionClosed, SessionNotFound, TurnFailed
+from tests.support.histories import settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+
+async def _running(session: Session, event_id: str) -> None:
+    async def running() -> bool:
+        with contextlib.suppress(SessionNotFound):  # it is being started
+            turn = (await session.status()).turn
+            return turn is not None and turn.event_id == event_id
+        return False
+
+    await until(running, within=10)
+
+
+@pytest.mark.promise("EFF-8", "MOD-2")
+async def test_interrupt_stops_the_model_within_a_second_and_keeps_the_queue(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        asked = asyncio.create_task(session.ask("[[delay 30]] a long story of many words", event_id="long"))
+        await _running(session, "long")
+        await claude.until_streaming("long story")
+        await session.send("next", event_id="next")
+        began = time.monotonic()
+        assert await session.interrupt(reason="enough")
+        turn = await asked
+        assert turn.disposition == "cancelled"
+        assert turn.stop_reason == "interrupted"
+        await claude.until_closed("long story", within=2)
+        assert time.monotonic() - began < 1.5
+        assert (await session.wait("next")).text.endswith("next")
+
+
+@pytest.mark.promise("EFF-8", "MOD-2")
+async def test_interrupt_stops_running_tools_and_leaves_a_valid_transcript(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        calls = '[[tool wait {"seconds": 25}]] [[tool add {"a": 1, "b": 1}]]'
+        asked = asyncio.create_task(session.ask(calls, event_id="calls"))
+
+        async def one_is_done() -> bool:
+            return any([e.type == "agent.tool_result" async for e in session.entries(event_id="calls")])
+
+        await until(one_is_done)
+        began = time.monotonic()
+        assert await session.interrupt(event_id="calls")
+        turn = await asked
+        assert time.monotonic() - began < 1.5
+        assert [call.status for call in turn.tool_calls] == ["interrupted", "ok"]
+        after = await session.ask("go on", event_id="after")
+        assert after.disposition == "applied"
+
+
+@pytest.mark.promise("EFF-8")
+async def test_an_interrupt_never_hits_another_turn(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("one", event_id="one")
+        assert not await session.interrupt()
+        assert not await session.interrupt(event_id="one")
+        for n in range(10):
+            asked = asyncio.create_task(session.ask("hi", event_id=f"racing{n}"))
+            await session.interrupt(event_id=f"racing{n}")
+            await asked
+            assert (await session.ask("hi", event_id=f"next{n}")).disposition == "applied"
+
+
+async def test_cancel_takes_out_a_queued_event_and_only_that_one(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 2]] a b", event_id="running")
+        await _running(session, "running")
+        await session.submit("two", event_id="two")
+        await session.submit("three", event_id="three")
+        assert await session.cancel("two", reason="changed my mind")
+        assert not await session.cancel("unknown")
+        with pytest.raises(TurnFailed, match="cancelled"):
+            await session.wait("two")
+        assert (await session.wait("three")).disposition == "applied"
+        assert (await session.wait("running")).disposition == "applied"
+
+
+async def test_cancelling_an_ask_can_cancel_its_turn(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        asked = asyncio.create_task(session.ask("[[delay 30]] a b", event_id="gone", cancel_on_exit=True))
+        await _running(session, "gone")
+        asked.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        assert (await session.ask("hi", event_id="after")).disposition == "applied"
+        assert (await session.status()).counts["cancelled"] == 1
+
+
+async def test_pause_lets_the_running_turn_finish_and_holds_the_next(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 1]] a b", event_id="running")
+        await _running(session, "running")
+        await session.pause()
+        await session.send("later", event_id="later")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+        async def paused() -> bool:
+            status = await session.status()
+            return status.state == "paused" and len(status.queue) == 1
+
+        await until(paused)
+        assert (await session.wait("running")).disposition == "applied"
+        await session.resume()
+        assert (await session.wait("later")).disposition == "applied"
+        await settled(handle)
+
+
+@pytest.mark.promise("SUR-11")
+async def test_close_parks_what_waits_and_is_final(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 1]] a b", event_id="running")
+        await _running(session, "running")
+        await session.submit("waiting", event_id="waiting")
+        await session.close()
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).result()
+        with pytest.raises(SessionClosed):
+            await session.send("too late", event_id="late")
+        with pytest.raises(SessionClosed):
+            await session.ask("too late", event_id="late")
+        ends = {e.type: e async for e in session.entries()}
+        assert ends["session.closed"].seq == max(e.seq for e in ends.values())
+        assert (await session.status()).state == "closed"
+        assert [parked.event_id for parked in await session.parked()] == ["waiting"]
+
+
+@pytest.mark.slow
+@pytest.mark.promise("ACC-11")
+async def test_fifty_waiting_asks_do_not_lock_out_controls(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 20]] a b c d", event_id="long")
+        await _running(session, "long")
+        asks = [asyncio.create_task(client.session("s").ask("hi", event_id=f"ask{n}")) for n in range(50)]
+
+        async def queued() -> bool:
+            return len((await session.status()).queue) == 50
+
+        await until(queued)
+        began = time.monotonic()
+        await client.session("s").submit("one more", event_id="more")
+        submitted = time.monotonic()
+        assert await client.session("s").interrupt(event_id="long")
+        interrupted = time.monotonic()
+        assert submitted - began < 1.0
+        assert interrupted - submitted < 1.0
+        turns = await asyncio.gather(*asks)
+        assert {turn.disposition for turn in turns} == {"applied"}
+
+
+async def test_a_control_sent_twice_acts_once(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        for _ in range(2):
+            assert await handle.execute_update("control", {"control_id": "c1", "op": "pause"}) == {"ok": True}
+        await session.resume()
+        assert await handle.execute_update("control", {"control_id": "c1", "op": "pause"}) == {"ok": True}
+        assert (await session.status()).state == "idle"

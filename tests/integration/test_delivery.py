@@ -1,0 +1,79 @@
+"""Answers get out: once per turn, in order, and a failed delivery is parked alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.agents import delivering
+from tests.support.histories import settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+
+@pytest.mark.promise("ACC-12")
+async def test_deliver_runs_once_per_turn_in_order(rig: Rig) -> None:
+    async with rig.worker([delivering]), rig.client() as client:
+        session = client.session("s")
+        for n in range(5):
+            await session.send(f"message {n}", event_id=f"e{n}")
+        await session.ask("last", event_id="last")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        await settled(handle)
+        texts = [row[3].split(" ", 1)[1] for row in rig.attempts("deliver:Turn")]
+        assert texts == [*(f"You said: message {n}" for n in range(5)), "You said: last"]
+
+
+@pytest.mark.promise("ACC-12")
+async def test_a_failed_delivery_is_parked_and_redriven_alone(rig: Rig) -> None:
+    async with rig.worker([delivering]), rig.client() as client:
+        session = client.session("s")
+        turn = await session.ask("undeliverable", event_id="lost")
+        assert turn.disposition == "applied"
+
+        async def parked() -> list[str]:
+            return [p.event_id for p in await session.parked()]
+
+        assert await until(parked) == ["lost"]
+        (rig.effects / "mended").touch()
+        await session.redrive("lost")
+
+        async def delivered() -> int:
+            return len(rig.attempts("deliver:Turn"))
+
+        assert await until(delivered) == 1
+        assert [e.type async for e in session.entries(event_id="lost")].count("agent.message") == 1
+        assert (await session.status()).counts == {"accepted": 1, "applied": 1}
+
+
+@pytest.mark.promise("ACC-12")
+async def test_an_approval_is_asked_for_through_deliver_and_answered(rig: Rig) -> None:
+    async with rig.worker([delivering]), rig.client() as client:
+        session = client.session("s")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="refund")
+
+        async def asked() -> tuple[str, ...]:
+            return tuple(a.approval_id for a in (await session.status()).approvals)
+
+        (approval_id,) = await until(asked)
+        assert (await session.status()).state == "requires_action"
+        assert len(rig.attempts("deliver:Approval")) == 1
+        assert rig.attempts("refund") == []
+        await session.approve(approval_id, by="ann")
+        assert (await session.wait("refund")).disposition == "applied"
+        assert len(rig.attempts("refund")) == 1
+
+
+@pytest.mark.promise("ACC-12")
+async def test_an_expired_event_is_delivered_as_a_notice(rig: Rig) -> None:
+    async with rig.worker([delivering]), rig.client() as client:
+        session = client.session("s")
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 1.5]] a b", event_id="slow")
+        await session.send("stale", event_id="stale", expires_after=0.2)
+
+        async def noticed() -> int:
+            return len(rig.attempts("deliver:Notice"))
+
+        assert await until(noticed) == 1
+        counts = (await session.status()).counts
+        assert counts["expired"] == 1

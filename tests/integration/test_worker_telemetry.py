@@ -1,0 +1,184 @@
+"""Traces and metrics of real workers, as a collector receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+
+import worker as composition
+from inturn.testing import ScriptedModel
+from inturn_service.server import connect
+from inturn_service.settings import Settings
+from tests.support import agents as test_agents
+from tests.support.histories import settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+METRICS = {
+    "gen_ai.client.token.usage",
+    "gen_ai.client.operation.duration",
+    "inturn.steps",
+    "inturn.queue.depth",
+    "inturn.queue.wait",
+    "inturn.turn.duration",
+}
+
+
+class Collector:
+    """What an OpenTelemetry collector received."""
+
+    def __init__(self) -> None:
+        self.spans: list[Span] = []
+        self.metrics: set[str] = set()
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                if self.headers.get("content-encoding") == "gzip":
+                    import gzip
+
+                    body = gzip.decompress(body)
+                collector.take(self.path, body)
+                self.send_response(200)
+                self.send_header("content-type", "application/x-protobuf")
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def take(self, path: str, body: bytes) -> None:
+        """Decode an export."""
+        if path == "/v1/traces":
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+                for scope in resource.scope_spans:
+                    self.spans.extend(scope.spans)
+        elif path == "/v1/metrics":
+            for metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
+                for scoped in metrics.scope_metrics:
+                    self.metrics.update(metric.name for metric in scoped.metrics)
+
+    def named(self, name: str) -> list[Span]:
+        """The spans of a name."""
+        return [span for span in self.spans if span.name == name]
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    """A collector on loopback."""
+    made = Collector()
+    yield made
+    made.close()
+
+
+async def test_one_trace_links_the_producer_the_turn_and_the_steps_of_two_workers(
+    rig: Rig, collector: Collector
+) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.address,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "OTEL_METRIC_EXPORT_INTERVAL": "600000",
+    }
+    producer = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(TraceFlags.SAMPLED))
+    first = rig.process(**env).start()
+    async with rig.client() as client:
+        session = client.session("s1", agent="support")
+        with trace.use_span(NonRecordingSpan(producer)):
+            await session.send('[[tool mail {"to": "a", "delay": 1}]]', event_id="e1")
+        await until(lambda: _true(rig.attempts("mail")))
+        assert await asyncio.to_thread(first.stop) == 0
+        second = rig.process(**env).start()
+        await session.wait("e1", timeout=30)
+        assert await asyncio.to_thread(second.stop) == 0
+    assert collector.metrics >= METRICS, "what was not exported yet is exported at the end"
+    (turn,) = collector.named("invoke_agent support")
+    assert turn.parent_span_id == (0xDEF).to_bytes(8, "big")
+    steps = [*collector.named("chat claude-sonnet-5-5"), *collector.named("execute_tool mail")]
+    assert len(steps) == 3
+    assert {span.trace_id for span in collector.spans} == {(0xABC).to_bytes(16, "big")}
+    assert {span.parent_span_id for span in steps} == {turn.span_id}
+    assert turn.start_time_unix_nano <= min(span.start_time_unix_nano for span in steps)
+    assert turn.end_time_unix_nano >= max(span.end_time_unix_nano for span in steps)
+
+
+async def test_an_interrupted_and_a_parked_turn_have_their_spans_too(rig: Rig, collector: Collector) -> None:
+    env = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.address}/v1/traces", "OTEL_BSP_SCHEDULE_DELAY": "100"}
+    worker = rig.process(**env).start()
+    async with rig.client() as client:
+        session = client.session("s1", agent="support")
+        await session.send('[[tool mail {"to": "a", "delay": 60}]]', event_id="stopped")
+        await until(lambda: _true(rig.attempts("mail")))
+        assert await session.interrupt(reason="enough")
+        other = client.session("s2", agent="absent")
+        await other.send("hello", event_id="parked")
+        await until(lambda: _true(len(collector.named("invoke_agent support")) == 1))
+        await until(lambda: _true(len(collector.spans) >= 4))
+    assert await asyncio.to_thread(worker.stop) == 0
+    ends = [span for span in collector.spans if span.name.startswith("invoke_agent")]
+    told = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
+    by_turn = {attributes["inturn.turn"]: attributes for attributes in told}
+    assert by_turn["stopped"]["inturn.stop_reason"] == "interrupted"
+    assert by_turn["parked"]["error.type"] == "parked"
+    assert not collector.metrics, "nobody asked for metrics"
+
+
+async def test_sessions_are_metered_once_and_not_again_in_a_replay(rig: Rig) -> None:
+    buffer = MetricBuffer(100_000)
+    runtime = Runtime(telemetry=TelemetryConfig(metrics=buffer))
+    # No cache: every workflow task replays the whole run.
+    settings = Settings(address=rig.address, task_queue=rig.task_queue, grace=1, cached_sessions=0)
+    temporal = await connect(settings, runtime)
+    async with rig.opened_journal() as journal, rig.client() as client:
+        built = composition.build_worker(
+            temporal, test_agents.agents, journal=journal, model=ScriptedModel(), settings=settings
+        )
+        async with built:
+            limits = {"agent": "support", "limits": {"signals": 4}}
+            handle = await temporal.start_workflow("Session", limits, id=str(rig.key("s")), task_queue=rig.task_queue)
+            session = client.session("s")
+            await handle.signal("submit", "no object")
+            for n in range(12):
+                await session.send(f"message {n}", event_id=f"e{n}")
+            await session.wait("e11", timeout=60)
+            await settled(handle)
+            runs = (await session.status()).runs
+    counted: dict[str, float] = {}
+    for update in buffer.retrieve_updates():
+        name = update.metric.name
+        counted[name] = counted.get(name, 0) + (update.value if name in _COUNTERS else 1)
+    assert counted["inturn.queue.depth"] == 12
+    assert counted["inturn.queue.wait"] == 12
+    assert counted["inturn.turn.duration"] == 12
+    assert counted["inturn.parked"] == 1
+    # A task that continues as new and is refused (more signals came) says so again.
+    assert runs - 1 <= counted["inturn.continued_as_new"] <= runs + 5
+
+
+_COUNTERS = ("inturn.parked", "inturn.continued_as_new")
+
+
+async def _true(value: object) -> bool:
+    return bool(value)

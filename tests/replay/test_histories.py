@@ -1,0 +1,63 @@
+"""Every history that a release recorded replays on the current code.
+
+The files in `histories/` come from `scripts/record-histories` and are never edited: a history that no longer replays
+means that a deploy would break running sessions. Mend the code (`workflow.patched`), not the file.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import pytest
+from temporalio.client import WorkflowHistory
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.worker import Replayer
+
+import worker
+from workflows.session import Session
+
+HISTORIES: Final = sorted((Path(__file__).parent / "histories").rglob("*.json"))
+KINDS: Final = {
+    "approval",
+    "bad-signals",
+    "continue-as-new-in-mid-turn",
+    "duplicates",
+    "flood",
+    "interrupt",
+    "operator-cancel",
+    "parallel-tools",
+    "plain",
+    "poison",
+    "tools",
+}
+
+
+def _replayer() -> Replayer:
+    return Replayer(
+        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=worker.workflow_runner()
+    )
+
+
+def _history(text: str) -> WorkflowHistory:
+    started = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
+    return WorkflowHistory.from_json(started["workflowId"], text)
+
+
+def test_every_kind_of_history_is_recorded() -> None:
+    assert KINDS <= {path.stem.partition("~")[0] for path in HISTORIES}
+
+
+@pytest.mark.promise("SUR-7")
+@pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+async def test_a_recorded_history_replays_on_the_current_code(path: Path) -> None:
+    await _replayer().replay_workflow(_history(path.read_text()))
+
+
+@pytest.mark.promise("SUR-7")
+async def test_a_history_with_a_changed_step_does_not_replay() -> None:
+    path = next(path for path in HISTORIES if path.stem.startswith("tools"))
+    changed = path.read_text().replace('"run_tool"', '"run_other"')
+    with pytest.raises(Exception, match=r"(?i)nondeterminis"):
+        await _replayer().replay_workflow(_history(changed))

@@ -1,0 +1,32 @@
+"""The strict Claude as tests use it: the real Anthropic SDK in front, and waits for what it sees."""
+
+from __future__ import annotations
+
+from activities.claude import Claude
+from inturn.testing import StrictClaude
+from tests.support.waiting import until
+
+
+class ClaudeRig(StrictClaude):
+    """A strict Claude, with the provider that workers use."""
+
+    @property
+    def model(self) -> Claude:
+        """The provider: the real Anthropic SDK, pointed here."""
+        return Claude(api_key="test", base_url=self.url)
+
+    async def until_streaming(self, text: str, *, within: float = 30.0) -> None:
+        """Wait until a request whose last user text holds `text` is being answered."""
+
+        async def streaming() -> bool:
+            return any(text in e.text and e.outcome == "open" for e in self.requests)
+
+        await until(streaming, within=within, every=0.02)
+
+    async def until_closed(self, text: str, *, within: float = 30.0) -> None:
+        """Wait until no request whose last user text holds `text` is open."""
+
+        async def closed() -> bool:
+            return not any(text in e.text and e.outcome == "open" for e in self.requests)
+
+        await until(closed, within=within, every=0.02)

@@ -1,0 +1,70 @@
+"""Agents whose worker dies at a named point, once per arming.
+
+`INTURN_TEST_CRASH` names a file. While it holds a point's name, the first to come by that point removes the file and
+kills its own process with SIGKILL. Points are `{journal method}:{model|call}:{before|after}`, and `tool:before-effect`
+and `tool:after-effect` in a tool's body. The product has no hook for this: the journal's methods are wrapped here.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from inturn import Agent, ToolContext, tool
+from inturn.journal.journal import StoredJournal
+from tests.support import agents as plain
+
+
+def crash(point: str) -> None:
+    """Die here, if this point is armed."""
+    path = Path(os.environ["INTURN_TEST_CRASH"])
+    try:
+        armed = path.read_text() == point
+    except FileNotFoundError:
+        return
+    if armed:
+        path.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _dying(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    async def call(self: Any, step: Any, *args: Any, **kwargs: Any) -> Any:
+        kind = getattr(step, "index", None)
+        point = f"{name}:call" if kind is not None else f"{name}:model"
+        if name == "record":
+            point = name
+        crash(f"{point}:before")
+        result = await method(self, step, *args, **kwargs)
+        crash(f"{point}:after")
+        return result
+
+    return call
+
+
+for _name in ("claim_model", "claim_call", "finish", "record"):
+    setattr(StoredJournal, _name, _dying(_name, getattr(StoredJournal, _name)))
+
+
+@tool(idempotent=True)
+async def pay(cents: int, ctx: ToolContext) -> str:
+    """Pay once; the worker may die in the middle."""
+    crash("tool:before-effect")
+    said = await plain.charge(cents, ctx)
+    crash("tool:after-effect")
+    return said
+
+
+@tool
+async def post(text: str, ctx: ToolContext) -> str:
+    """Post without a key; the worker may die in the middle."""
+    said = await plain.mail(text, ctx)
+    crash("tool:after-effect")
+    return said
+
+
+agents = [Agent("support", model="claude-sonnet-5-5", instructions="Be brief.", tools=[*plain.tools, pay, post])]

@@ -1,0 +1,116 @@
+"""A session's gate with a script: what each call of Temporal's gives, and what it was called with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn.errors import JournalUnavailable
+from inturn.keys import SessionKey
+from inturn.settings import ClientSettings
+
+Outcome = BaseException | dict[str, Any] | Callable[[], Any]
+
+
+def rpc_error(status: RPCStatusCode, message: str = "no") -> RPCError:
+    """What the SDK raises for a refused call."""
+    return RPCError(message, status, b"")
+
+
+def refused(type_: str, *details: Any) -> WorkflowUpdateFailedError:
+    """What the SDK raises for an update that the session refused."""
+    return WorkflowUpdateFailedError(ApplicationError("refused", *details, type=type_))
+
+
+def reworded_cancel() -> WorkflowUpdateRPCTimeoutOrCancelledError:
+    """What the SDK makes of a cancel in the middle of an update."""
+    error = WorkflowUpdateRPCTimeoutOrCancelledError()
+    error.__cause__ = asyncio.CancelledError()
+    return error
+
+
+class FakeUpdate:
+    """An accepted update."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    async def result(self) -> Any:
+        return await _play(self._outcome)
+
+
+class FakeGate:
+    """Plays its script, in order, and keeps the calls as `(kind, message, update id)`.
+
+    A script's item is what the call raises or gives; for an update `accepted(…)` gives what its result is.
+    """
+
+    def __init__(self, *script: Outcome, journal: Any = None, **settings: Any) -> None:
+        self.key = SessionKey("t", "s")
+        self.agent: str | None = None
+        self.script = list(script)
+        self.calls: list[tuple[str, dict[str, Any], str | None]] = []
+        self.state: Outcome = {"state": "idle"}
+        self.connection = SimpleNamespace(
+            settings=ClientSettings(_env_file=None, **settings),
+            journal=self._journal,
+            any_journal=self._any_journal,
+        )
+        self._its_journal = journal
+
+    async def signal_with_start(self, event: dict[str, Any]) -> None:
+        await self._next("signal_with_start", event)
+
+    async def signal(self, name: str, message: dict[str, Any]) -> None:
+        await self._next(f"signal {name}", message)
+
+    async def update_with_start(self, event: dict[str, Any], update_id: str) -> FakeUpdate:
+        return FakeUpdate(await self._next("update_with_start", event, update_id))
+
+    async def update(self, name: str, message: dict[str, Any], update_id: str) -> FakeUpdate:
+        return FakeUpdate(await self._next(f"update {name}", message, update_id))
+
+    async def status(self, timeout: float) -> Any:
+        return await _play(self.state)
+
+    async def _next(self, kind: str, message: dict[str, Any], update_id: str | None = None) -> Any:
+        self.calls.append((kind, message, update_id))
+        outcome = self.script.pop(0) if self.script else {}
+        return await _play(outcome) if not isinstance(outcome, _Accepted) else outcome.result
+
+    async def _journal(self) -> Any:
+        return self._its_journal
+
+    async def _any_journal(self) -> Any:
+        if self._its_journal is None:
+            raise JournalUnavailable("none here")
+        return self._its_journal
+
+
+class _Accepted:
+    def __init__(self, result: Outcome) -> None:
+        self.result = result
+
+
+def accepted(result: Outcome) -> Any:
+    """An update that is accepted, with what its result gives or raises."""
+    return _Accepted(result)
+
+
+async def never() -> None:
+    """An answer that does not come."""
+    await asyncio.Event().wait()
+
+
+async def _play(outcome: Outcome) -> Any:
+    if isinstance(outcome, BaseException):
+        raise outcome
+    if callable(outcome):
+        return await outcome()
+    return outcome

@@ -1,0 +1,52 @@
+"""Reading a session's histories from the server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+
+from tests.support.waiting import until
+
+Handle = WorkflowHandle[Any, Any]
+
+
+async def settled(handle: Handle, *, within: float = 30.0) -> dict[str, Any]:
+    """Wait until nothing runs or waits and no workflow task is pending; give the status."""
+
+    async def quiet() -> dict[str, Any] | None:
+        status: dict[str, Any] = await handle.query("status")
+        described = await handle.describe()
+        raw = described.raw_description
+        busy = status["queue"] or raw.pending_activities or raw.HasField("pending_workflow_task")
+        return None if busy or status["state"] not in ("idle", "paused") else status
+
+    status = await until(quiet, within=within, every=0.02)
+    assert status is not None
+    return status
+
+
+async def size(handle: Handle) -> tuple[int, int]:
+    """Events and bytes of the current run's history, once it is quiet."""
+    await settled(handle)
+    info = (await handle.describe()).raw_description.workflow_execution_info
+    return info.history_length, info.history_size_bytes
+
+
+async def runs(client: Client, workflow_id: str) -> list[str]:
+    """The run ids of a session, first to last, along continue-as-new."""
+    ids: list[str] = []
+    run_id: str | None = (await client.get_workflow_handle(workflow_id).describe()).run_id
+    while run_id:
+        ids.append(run_id)
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id or None
+    return ids[::-1]
+
+
+async def events(client: Client, workflow_id: str, run_id: str | None = None) -> list[str]:
+    """The event types of a run's history, as `ActivityTaskScheduled` and so on."""
+    history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+    names = (EventType.Name(event.event_type) for event in history.events)
+    return ["".join(part.capitalize() for part in name.removeprefix("EVENT_TYPE_").split("_")) for name in names]

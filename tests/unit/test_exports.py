@@ -1,0 +1,50 @@
+"""The public namespace: everything in one place, and cheap to import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import inturn
+
+
+@pytest.mark.parametrize("name", inturn.__all__)
+def test_every_exported_name_is_there(name: str) -> None:
+    assert getattr(inturn, name) is not None
+    assert name in dir(inturn)
+
+
+def test_the_names_of_the_contract_are_exported() -> None:
+    contract = """Agent Budget Client InboxPolicy Session Tool ToolContext ToolError Retry tool current
+        InturnError InvalidEvent SessionNotFound SessionClosed Refused SessionBusy Backpressure TurnFailed TurnTimeout
+        ApprovalConflict VersionConflict Unavailable JournalUnavailable
+        Receipt Turn Usage SessionStatus Entry Delta Parked Audit Approval Notice SessionInfo"""
+    assert set(contract.split()) <= set(inturn.__all__)
+
+
+def test_all_is_sorted_and_without_repeats() -> None:
+    assert sorted(set(inturn.__all__)) == list(inturn.__all__)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = inturn.Nothing
+
+
+def test_importing_it_connects_to_nothing_and_loads_no_client() -> None:
+    code = "import sys, inturn; print(sorted(m for m in sys.modules if m.startswith('temporalio')))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "[]"
+
+
+def test_errors_form_one_tree() -> None:
+    errors = [getattr(inturn, n) for n in inturn.__all__ if isinstance(getattr(inturn, n), type)]
+    errors = [e for e in errors if issubclass(e, BaseException)]
+    assert all(issubclass(e, inturn.InturnError) for e in errors)
+    assert issubclass(inturn.InvalidEvent, ValueError)
+    assert issubclass(inturn.TurnTimeout, TimeoutError)
+    assert issubclass(inturn.JournalUnavailable, inturn.Unavailable)
+    assert issubclass(inturn.Backpressure, inturn.Refused)
+    assert issubclass(inturn.SessionBusy, inturn.Refused)

@@ -1,0 +1,60 @@
+"""Flags win over the environment, the environment over `.env`, and a wrong value is named as the user gave it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inturn_service.settings import Misconfigured, read_settings
+
+
+@pytest.fixture(autouse=True)
+def clean(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An empty working directory and an environment without our variables, both as before afterwards."""
+    before = dict(os.environ)
+    for name in before:
+        if name.startswith(("INTURN_", "TEMPORAL_", "ANTHROPIC_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    yield
+    for name in set(os.environ) - set(before):
+        del os.environ[name]
+
+
+def test_a_flag_wins_over_the_environment_and_the_environment_over_dotenv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("INTURN_TASK_QUEUE=from-file\nINTURN_PROCESSES=3\nTEMPORAL_NAMESPACE=from-file\n")
+    monkeypatch.setenv("INTURN_TASK_QUEUE", "from-environment")
+    settings = read_settings(namespace="from-flag", journal=None)
+    assert settings.namespace == "from-flag"
+    assert settings.task_queue == "from-environment"
+    assert settings.processes == 3
+
+
+def test_what_dotenv_says_reaches_the_sdks_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TEMPORAL_API_KEY=k1\nANTHROPIC_API_KEY=k2\n")
+    assert read_settings().has_key
+    assert os.environ["TEMPORAL_API_KEY"] == "k1"
+
+
+@pytest.mark.parametrize(("value", "has"), [("", False), ("k", True)])
+def test_an_empty_key_is_no_key(monkeypatch: pytest.MonkeyPatch, value: str, has: bool) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", value)
+    assert read_settings().has_key is has
+
+
+def test_a_wrong_flag_is_named_as_a_flag_and_a_wrong_variable_as_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Misconfigured, match="--processes is 0: "):
+        read_settings(processes=0)
+    monkeypatch.setenv("INTURN_GRACE", "soon")
+    with pytest.raises(Misconfigured, match="INTURN_GRACE is 'soon': "):
+        read_settings()
+
+
+def test_a_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary")
+    assert "sk-canary" not in repr(read_settings())

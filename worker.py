@@ -1,0 +1,253 @@
+"""The worker: `python worker.py MODULE:ATTR…` runs agents' sessions until it is told to stop.
+
+The composition root: settings -> journal, model, agents -> Worker. Nothing imports it but tests and benchmarks.
+
+Invariant: it says `inturn worker ready …` on standard output only when the server has seen its pollers; a mistake in
+its set-up ends it before that, with one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from temporalio.client import Client
+from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
+from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+
+from activities.claude import Claude
+from activities.registry import Steps
+from inturn.agents import Agent
+from inturn.errors import InturnError
+from inturn.journal import Journal, open_journal
+from inturn.keys import SessionKey
+from inturn.models import Model
+from inturn.testing import ScriptedModel
+from inturn_service.health import Check, serve_health
+from inturn_service.loading import Lifespan, add_to_import_path, load_agents, load_lifespan
+from inturn_service.logs import configure_logs
+from inturn_service.processes import Supervisor
+from inturn_service.server import connect, identity, until_polling
+from inturn_service.settings import LogFormat, Misconfigured, Settings, read_settings
+from inturn_service.shutdown import SUPERVISED, Shutdown
+from inturn_service.telemetry import configure_telemetry, core_runtime
+from workflows.session import Session
+
+logger = logging.getLogger("inturn.worker")
+
+# What workflow code imports is pure; loading it anew for each session would cost 3 ms and 70 KiB every time.
+PASSED_THROUGH = ("inturn", "workflows", "activities", "pydantic", "pydantic_core", "opentelemetry", "annotated_types")
+# How a cancel reaches a running step: as the answer to a heartbeat. The SDK's own 30-60 s would be an interrupt's
+# latency.
+HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
+# How long a session's next event waits for a dead worker's cache before any worker takes it.
+STICKY_TIMEOUT = timedelta(seconds=2)
+
+
+def build_worker(
+    client: Client,
+    agents: Sequence[Agent],
+    *,
+    journal: Journal,
+    model: Model,
+    settings: Settings | None = None,
+    task_queue: str | None = None,
+    resources: Any = None,
+) -> Worker:
+    """Put a worker together; the caller has opened the journal, and runs the worker with `async with` or `run()`."""
+    settings = settings or Settings()
+    steps = Steps(journal, model, agents, resources=resources)
+    pollers = PollerBehaviorSimpleMaximum(settings.pollers)
+    return Worker(
+        client,
+        task_queue=task_queue or settings.task_queue,
+        workflows=[Session],
+        activities=steps.activities,
+        workflow_runner=workflow_runner(),
+        identity=identity(),
+        max_cached_workflows=settings.cached_sessions,
+        max_concurrent_workflow_tasks=settings.session_slots,
+        max_concurrent_activities=settings.step_slots,
+        workflow_task_poller_behavior=pollers,
+        activity_task_poller_behavior=pollers,
+        sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
+        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
+        graceful_shutdown_timeout=timedelta(seconds=settings.grace),
+    )
+
+
+def workflow_runner() -> SandboxedWorkflowRunner:
+    """Give the sandbox in which sessions run, and in which their histories replay."""
+    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+
+
+async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan | None) -> None:
+    """Run one worker until a signal comes.
+
+    Raises:
+        Misconfigured: It cannot run as it is set up.
+    """
+    stop = Shutdown(settings.grace)
+    stop.listen()
+    client = await connect(settings, core_runtime())
+    async with AsyncExitStack() as stack:
+        journal = await stack.enter_async_context(opened_journal(settings))
+        model, model_name = choose_model(settings)
+        if isinstance(model, Claude):
+            stack.push_async_callback(model.aclose)
+        resources = await stack.enter_async_context(lifespan()) if lifespan else None
+        worker = build_worker(client, agents, journal=journal, model=model, settings=settings, resources=resources)
+        port = await _serve_health(stack, settings, worker, stop, client, journal)
+        async with worker:
+            stop.started()
+            await until_polling(client, settings.task_queue, identity())
+            _say_ready(client, settings, agents, model_name, port)
+            await stop.wait()
+        logger.info("drained")
+
+
+@asynccontextmanager
+async def opened_journal(settings: Settings) -> AsyncGenerator[Journal, None]:
+    """Open the journal for as long as the block runs.
+
+    Raises:
+        Misconfigured: Its address is wrong, or it cannot be written.
+    """
+    try:
+        journal = open_journal(settings.journal)
+        await journal.open()
+        await journal.move_cursor("inturn", "worker", "start", 0)  # a file may open that cannot be written
+    except (InturnError, OSError, ValueError) as error:
+        raise Misconfigured(
+            f"the journal cannot be opened for writing: {error}. Name another with --journal or INTURN_JOURNAL "
+            f"(sqlite:///FILE), or correct the permissions"
+        ) from error
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+def choose_model(settings: Settings) -> tuple[Model, str]:
+    """Give Claude where there is a key, else the scripted model; and what to call it."""
+    if settings.has_key:
+        return Claude(), "anthropic"
+    logger.warning("no ANTHROPIC_API_KEY: answers come from the scripted model, and nothing is sent to Claude")
+    return ScriptedModel(), "scripted"
+
+
+async def _serve_health(
+    stack: AsyncExitStack, settings: Settings, worker: Worker, stop: Shutdown, client: Client, journal: Journal
+) -> int | None:
+    if settings.health_port is None:
+        return None
+
+    async def working() -> None:
+        if stop.wanted or not worker.is_running:
+            raise RuntimeError("draining" if stop.wanted else "not running")
+
+    async def server() -> None:
+        if not await client.service_client.check_health():
+            raise RuntimeError("the Temporal server says that it does not serve")
+
+    async def readable() -> None:
+        await journal.head(SessionKey("inturn", "readyz"))
+
+    checks: dict[str, Check] = {"worker": working, "server": server, "journal": readable}
+    shared = SUPERVISED in os.environ
+    try:
+        health = serve_health(settings.health_host, settings.health_port, checks, shared=shared)
+        return await stack.enter_async_context(health)
+    except OSError as error:
+        raise Misconfigured(
+            f"the health endpoint cannot listen on port {settings.health_port}: {error.strerror}"
+        ) from error
+
+
+def _say_ready(client: Client, settings: Settings, agents: Sequence[Agent], model: str, health: int | None) -> None:
+    said = {
+        "pid": os.getpid(),
+        "identity": identity(),
+        "namespace": client.namespace,
+        "task_queue": settings.task_queue,
+        "agents": ",".join(agent.name for agent in agents),
+        "model": model,
+    }
+    if health is not None:
+        said["health_port"] = health
+    print("inturn worker ready", *(f"{name}={value}" for name, value in said.items()), flush=True)
+
+
+def main(
+    agents: Annotated[list[str], typer.Argument(metavar="MODULE:ATTR...", help="Agents, or lists of them.")],
+    address: Annotated[str | None, typer.Option(help="Temporal's address (TEMPORAL_ADDRESS).")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace (TEMPORAL_NAMESPACE).")] = None,
+    task_queue: Annotated[str | None, typer.Option(help="Task queue (INTURN_TASK_QUEUE) [default: inturn].")] = None,
+    journal: Annotated[str | None, typer.Option(help="sqlite:///PATH or postgresql://… (INTURN_JOURNAL).")] = None,
+    lifespan: Annotated[
+        str | None, typer.Option(metavar="MODULE:ATTR", help="Async context manager that yields ctx.resources.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Worker processes, restarted when they crash.")] = None,
+    health_port: Annotated[int | None, typer.Option(help="Port of /livez and /readyz.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="auto: JSON unless on a terminal.")] = None,
+) -> None:
+    """Run the sessions of these agents. Settings come from flags, the environment, and .env, in this order."""
+    flags = {
+        "address": address,
+        "namespace": namespace,
+        "task_queue": task_queue,
+        "journal": journal,
+        "lifespan": lifespan,
+        "processes": processes,
+        "health_port": health_port,
+        "log_format": log_format,
+    }
+    try:
+        code = _run(agents, read_settings(**flags))
+    except Misconfigured as error:
+        print(f"worker: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = 0  # told to stop while it started
+    except Exception:
+        logger.exception("the worker ended")
+        code = 1
+    _end(code)
+
+
+def _run(specs: Sequence[str], settings: Settings) -> int:
+    configure_logs(settings.log_format, settings.log_level)
+    add_to_import_path(Path.cwd())
+    agents = load_agents(specs)
+    lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
+    if settings.processes > 1 and SUPERVISED not in os.environ:
+        asyncio.run(connect(settings))  # what every process would find wrong is said once
+        return asyncio.run(Supervisor([sys.executable, *sys.argv], settings.processes).run())
+    end_telemetry = configure_telemetry()
+    try:
+        asyncio.run(serve(settings, agents, lifespan))
+    finally:
+        end_telemetry()
+    return 0
+
+
+def _end(code: int) -> None:
+    # Not through the interpreter's own end: it waits for threads of tools that hang, and Temporal's Core may crash in
+    # it.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    typer.run(main)
