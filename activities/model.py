@@ -30,8 +30,8 @@ from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
-from inturn.journal.transcript import Transcript
-from inturn.journal.turns import read_turn
+from inturn.journal.transcript import TYPES, Transcript
+from inturn.journal.turns import own_turn, read_turn
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
 from inturn.telemetry import count_retry, model_span
@@ -46,6 +46,8 @@ class _Attempt:
     input: ModelInput
     agent: Agent
     claim: Claim
+    known: int | None = None
+    """The seq up to which this worker had read the session before."""
 
     @property
     def key(self) -> str:
@@ -73,9 +75,10 @@ class ModelSteps:
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""
         agent = await self._agent(step, input)
-        known = self._transcripts.knows(step.session)
-        claim = await self._journal.claim_model(step, await opening(self._journal, step, input, agent, known=known))
-        attempt = _Attempt(step, input, agent, claim)
+        known = self._transcripts.known(step.session)
+        begin = await opening(self._journal, step, input, agent, known=known is not None)
+        claim = await self._journal.claim_model(step, begin, after=known, types=TYPES)
+        attempt = _Attempt(step, input, agent, claim, known)
         if claim.status == "claimed":
             result = await self._guarded(attempt)
         else:
@@ -137,7 +140,8 @@ class ModelSteps:
     async def _transcript(self, attempt: _Attempt) -> Transcript:
         """Load the transcript; the journal hears of an agent that is not what the session froze."""
         session, agent = attempt.step.session, attempt.agent
-        transcript = await self._transcripts.load(session, attempt.claim.head)
+        claim = attempt.claim
+        transcript = await self._transcripts.load(session, claim.head, after=attempt.known, entries=claim.entries)
         frozen = transcript.manifest or {}
         if frozen.get("agent") != agent.name:
             raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
@@ -186,11 +190,12 @@ class ModelSteps:
             inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
             more["policy"] = Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
         if input.inline and result.stop not in ("tool_use", "pause_turn", "closed"):
-            more["turn"] = await self._inline(attempt.step)
+            more["turn"] = await self._inline(attempt.step, own=result.ended is None)
         return result.model_copy(update=more) if more else result
 
-    async def _inline(self, step: StepKey) -> dict[str, Any] | None:
-        turn = await read_turn(self._journal, step.session, step.turn.event_id)
+    async def _inline(self, step: StepKey, *, own: bool) -> dict[str, Any] | None:
+        read = own_turn if own else read_turn
+        turn = await read(self._journal, step.session, step.turn.event_id)
         if turn is None:
             return None
         text = turn.text.encode()

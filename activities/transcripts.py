@@ -41,16 +41,21 @@ class Transcripts:
         self._bytes = 0
         self._kept: OrderedDict[SessionKey, _Kept] = OrderedDict()
 
-    def knows(self, session: SessionKey) -> bool:
-        """Tell whether the session has begun for sure."""
+    def known(self, session: SessionKey) -> int | None:
+        """Give the seq up to which a session that has begun for sure was read; `None` for any other."""
         kept = self._kept.get(session)
-        return kept is not None and kept.transcript.manifest is not None
+        return kept.upto if kept is not None and kept.transcript.manifest is not None else None
 
-    async def load(self, session: SessionKey, head: int) -> Transcript:
-        """Give the session's transcript as of `head` or later."""
+    async def load(
+        self, session: SessionKey, head: int, *, after: int | None = None, entries: Sequence[Entry] | None = None
+    ) -> Transcript:
+        """Give the session's transcript as of `head` or later; `entries` are all those between `after` and `head`."""
         kept = self._kept.get(session)
         if kept is None or kept.upto > head:  # beyond the head: the journal was restored to an older state
             kept = _Kept()
+        if entries is not None and after is not None and after <= kept.upto:
+            _extend(kept, entries)
+            kept.upto = max(kept.upto, head)
         more = kept.upto < head
         while more:
             entries = await self._journal.read(session, after=kept.upto, limit=PAGE, types=TYPES)

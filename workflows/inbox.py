@@ -25,7 +25,7 @@ from workflows.window import Window
 
 MAX_PARKED: Final = 100
 MAX_DECISIONS: Final = 500
-MAX_ADDRESS: Final = 512
+MAX_ADDRESS: Final = 160
 """Characters of an event's metadata that a notice about it takes along."""
 UNSERVED: Final = {"steer", "merge"}
 

@@ -21,7 +21,7 @@ dead.
 """
 
 _RETRY: Final = RetryPolicy(
-    initial_interval=timedelta(seconds=1),
+    initial_interval=timedelta(seconds=0.2),  # after a dead worker; failures bring their own delay
     backoff_coefficient=2.0,
     maximum_interval=timedelta(seconds=60),  # an outage is probed at least once a minute
     maximum_attempts=0,

@@ -40,7 +40,7 @@ class InboxPolicy(BaseModel):
 
     capacity: int = Field(default=1_000, ge=1, le=2_000)
     """Events that may wait."""
-    capacity_bytes: int = Field(default=512 * 1024, ge=1_024, le=1_024 * 1024)
+    capacity_bytes: int = Field(default=512 * 1024, ge=1, le=1_024 * 1024)
     """Bytes that may wait, as JSON: what continue-as-new has to carry."""
 
 

@@ -31,10 +31,15 @@ from inturn import names
 from inturn.attributes import lacking, register, start_attributes
 from inturn.connection import Connection
 from inturn.keys import SessionKey
+from inturn.patience import truthful
 
 Message = dict[str, Any]
+TASK_TIMEOUT: Final = timedelta(seconds=5)
+"""A workflow task whose worker died comes back after this; the server's 10 s would be most of a recovery."""
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 """One try of a call that the server answers at once."""
+ALIVE_WITHIN: Final = 2.0
+"""Seconds in which a session with a worker answers a query."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +71,8 @@ class Gate:
         operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             names.SESSION_WORKFLOW, **self._start()
         )
-        try:
-            async with self.connection.update_slots(str(self.key)):
+        async with self.connection.update_slots(str(self.key)):
+            try:
                 return await temporal.start_update_with_start_workflow(
                     names.SUBMIT,
                     event,
@@ -76,10 +81,10 @@ class Gate:
                     id=update_id,
                     result_type=dict,
                 )
-        except (TemporalError, asyncio.CancelledError) as error:
-            with suppress(TemporalError, asyncio.CancelledError):
-                await operation.workflow_handle()  # holds the same error, and would complain that nobody read it
-            await self._explained(temporal, error)
+            except (TemporalError, asyncio.CancelledError) as error:
+                with suppress(TemporalError, asyncio.CancelledError):
+                    await operation.workflow_handle()  # holds the same error, and would complain that nobody read it
+                await self._explained(temporal, error)
 
     async def update(self, name: str, message: Message, update_id: str) -> WorkflowUpdateHandle[Message]:
         """Hand a message to the session that is there; returns once it is accepted or refused."""
@@ -99,6 +104,15 @@ class Gate:
             "Message", await handle.query(names.STATUS, result_type=dict, rpc_timeout=timedelta(seconds=timeout))
         )
 
+    async def alive(self) -> bool:
+        """Tell whether the session answers, and so has a worker."""
+        try:
+            async with asyncio.timeout(ALIVE_WITHIN), truthful():
+                await self.status(ALIVE_WITHIN)
+        except (TemporalError, TimeoutError):
+            return False
+        return True
+
     async def describe(self) -> WorkflowExecutionDescription:
         """Ask the server what it knows; needs no worker."""
         return await (await self.handle()).describe(rpc_timeout=RPC_TIMEOUT)
@@ -114,6 +128,7 @@ class Gate:
             "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             "search_attributes": start_attributes(self.key.tenant, self.agent),
+            "task_timeout": TASK_TIMEOUT,
             "static_summary": f"{self.agent or 'agent'} session {self.key.session_id}"[:200],
         }
         if self.agent is not None:

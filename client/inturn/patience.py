@@ -23,7 +23,12 @@ LONGEST_DELAY: Final = 2.0
 
 
 async def persist(
-    call: Callable[[], Awaitable[T]], *, patience: float, session: str = "", within: float | None = None
+    call: Callable[[], Awaitable[T]],
+    *,
+    patience: float,
+    session: str = "",
+    within: float | None = None,
+    alive: Callable[[], Awaitable[bool]] | None = None,
 ) -> T:
     """Make a call, again and again while that may help.
 
@@ -31,7 +36,8 @@ async def persist(
         call: Makes it; must carry the same ids every time.
         patience: Seconds in all.
         session: The session that is called, for messages.
-        within: Seconds for one try; no answer in that time means that no worker is there, and ends it.
+        within: Seconds for one try. No answer in that time means that no worker is there, and ends it.
+        alive: Tells whether a worker is there after all: then it is only crowded, and the next try follows.
 
     Raises:
         InturnError: What the last error means; the error itself is its cause.
@@ -45,6 +51,8 @@ async def persist(
             async with asyncio.timeout(bound), truthful():
                 return await call()
         except TimeoutError as error:
+            if alive is not None and clock() < deadline and await alive():
+                continue
             raise Unavailable(
                 f"session {session}: no worker took the call within {bound:.3g} s; the same event_id again is safe"
             ) from error

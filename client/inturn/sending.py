@@ -60,6 +60,7 @@ class Sending:
                 lambda: self._completed(event.wire(), update_id),
                 patience=self._settings.patience,
                 within=self._settings.worker_timeout,
+                alive=self.gate.alive,
                 session=str(self.gate.key),
             )
         return Receipt.model_validate(result["receipt"])
@@ -73,6 +74,7 @@ class Sending:
                 lambda: self.gate.update_with_start(message, update_id),
                 patience=self._settings.patience,
                 within=self._settings.worker_timeout,
+                alive=self.gate.alive,
                 session=str(self.gate.key),
             )
 

@@ -31,7 +31,7 @@ from inturn.errors import (
     TurnTimeout,
 )
 from inturn.events import Event
-from inturn.gate import Gate, Message
+from inturn.gate import ALIVE_WITHIN, Gate, Message
 from inturn.patience import jittered, persist, truthful
 from inturn.sending import Sending
 from inturn.values import Turn
@@ -41,11 +41,13 @@ if TYPE_CHECKING:
 
 PATIENCE: Final = 300.0
 """Seconds a wait without a timeout of its own goes on while nobody answers at all."""
-_FIRST_PAUSE: Final = 0.2
-_LONGEST_PAUSE: Final = 10.0
+_FIRST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds until the session is asked again although nothing was seen of the event: each time costs it history."""
+_FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 1.0
+"""Seconds between looks at the journal or the status, which cost no history."""
 _CANCEL_WITHIN: Final = 5.0
-_STATUS_WITHIN: Final = 2.0
 _PENDING: Final[Message] = {"pending": True}
 
 
@@ -103,18 +105,18 @@ class Waiting:
         return await self._read(event_id) or turn
 
     async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
-        """Let some time pass, shorter when there is news of the event."""
+        """Let some time pass, less when there is news of the event."""
         clock = asyncio.get_running_loop().time
-        until, look = clock() + pause, 0.05
+        until, look = clock() + pause, _FIRST_LOOK
         while (left := until - clock()) > 0:
-            await asyncio.sleep(min(left, look))
+            await asyncio.sleep(min(left, jittered(look)))
             look = min(look * 2, _LONGEST_LOOK)
             if journal is not None:
                 outcome = await journal.outcome(self.gate.key, event_id)
                 # An older `parked` stands until a redrive has ended: only the session knows which one it is.
                 if outcome is not None and outcome.disposition not in ("parked", "discarded"):
                     return await self._outcome(event_id, outcome)
-            elif look >= _LONGEST_LOOK and await self._gone(event_id):
+            elif not await self._queued(event_id):
                 return None
         return None
 
@@ -144,15 +146,17 @@ class Waiting:
                 return _PENDING
             raise digested.error from error
 
-    async def _gone(self, event_id: str) -> bool:
-        """Tell whether the session no longer has the event before it; asking leaves no trace in its history."""
+    async def _queued(self, event_id: str) -> bool:
+        """Tell whether it is too early to ask: the event still waits in the session, or a person is waited for."""
         try:
-            async with asyncio.timeout(_STATUS_WITHIN), truthful():
-                status = await self.gate.status(_STATUS_WITHIN)
+            async with asyncio.timeout(ALIVE_WITHIN), truthful():
+                status = await self.gate.status(ALIVE_WITHIN)
         except (TemporalError, TimeoutError):
-            return False
-        waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ()), status.get("turn") or {}]
-        return all(item.get("event_id") != event_id for item in waiting)
+            return True
+        waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ())]
+        if status.get("state") in ("requires_action", "paused"):
+            waiting.append(status.get("turn") or {})
+        return any(item.get("event_id") == event_id for item in waiting)
 
     async def _recorded(self, event_id: str, error: InturnError) -> Turn:
         """Look into the journal for what the session does not know any more."""

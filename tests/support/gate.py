@@ -57,6 +57,7 @@ class FakeGate:
         self.script = list(script)
         self.calls: list[tuple[str, dict[str, Any], str | None]] = []
         self.state: Outcome = {"state": "idle"}
+        self.answers = False
         self.connection = SimpleNamespace(
             settings=ClientSettings(_env_file=None, **settings),
             journal=self._journal,
@@ -78,6 +79,12 @@ class FakeGate:
 
     async def status(self, timeout: float) -> Any:
         return await _play(self.state)
+
+    async def describe(self) -> Any:
+        raise rpc_error(RPCStatusCode.UNAVAILABLE)
+
+    async def alive(self) -> bool:
+        return self.answers
 
     async def _next(self, kind: str, message: dict[str, Any], update_id: str | None = None) -> Any:
         self.calls.append((kind, message, update_id))

@@ -45,6 +45,15 @@ class DevServer:
                 self._process.stdout.close()
             self._process = None
 
+    def kill(self) -> None:
+        """SIGKILL: the server dies with its script."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+            if self._process.stdout:
+                self._process.stdout.close()
+            self._process = None
+
     def __enter__(self) -> DevServer:
         return self.start()
 
@@ -159,10 +168,10 @@ def _first_line(process: subprocess.Popen[str], start: str, within: float) -> st
             if line.startswith(start):
                 return line
             if not line:
-                raise RuntimeError(f"{process.args} ended with {process.wait(5)} before it said {start!r}")
+                raise RuntimeError(f"{process.args!r} ended with {process.wait(5)} before it said {start!r}")
     process.kill()
     process.wait(10)
-    raise TimeoutError(f"{process.args} did not say {start!r} within {within} s")
+    raise TimeoutError(f"{process.args!r} did not say {start!r} within {within} s")
 
 
 def _clean_environment() -> dict[str, str]:

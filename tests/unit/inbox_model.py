@@ -102,6 +102,8 @@ class InboxModel:
             return "InvalidEvent"
         if when_busy == "reject" and (self.running or self.line):
             return "SessionBusy"
+        if size > self.bounds.size:
+            return "InvalidEvent"
         if len(self.line) + 1 > self.bounds.events or self.bytes_waiting() + size > self.bounds.size:
             return "Backpressure"
         return None

@@ -111,6 +111,14 @@ async def test_without_a_worker_submit_ends_in_time_and_says_what_is_safe() -> N
         await sending.submit(sending.event("hi"))
 
 
+async def test_a_session_that_answers_is_crowded_and_not_without_a_worker() -> None:
+    gate = FakeGate(never, never, accepted(RECEIPT), worker_timeout=0.05)
+    gate.answers = True
+    sending = _sending(gate)
+    assert (await sending.submit(sending.event("hi"))).status == "accepted"
+    assert len({call[2] for call in gate.calls}) == 1
+
+
 async def test_a_cancelled_caller_is_cancelled_though_the_sdk_says_timeout() -> None:
     async def cancelled_inside() -> None:
         try:

@@ -44,7 +44,7 @@ def full() -> SessionState:
     state = SessionState(inbox=Inbox(window=window), agent="support", chain="12345678", policy=Policy(hash="12345678"))
     _fill_queue(state.inbox)
     for number in range(inbox_module.MAX_DECISIONS + 100):
-        event = Event(event_id=f"{ID}{number:07}", content=PREVIEW, source="s" * 128, metadata={"to": "a" * 480})
+        event = Event(event_id=f"{ID}{number:07}", content=PREVIEW, source="s" * 128, metadata={"to": "a" * 150})
         state.inbox.reject(event, Refusal("Backpressure", "m" * 80), 1e9)
     state.inbox.parked = [
         ParkedEvent(turn=f"{ID}{number:03}~12", n=number, error="e" * 500, attempts=3, at=1e9, preview=PREVIEW)

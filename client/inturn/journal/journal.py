@@ -31,9 +31,12 @@ class StoredJournal:
         """Finish what is queued and let go."""
         await self._store.close()
 
-    async def claim_model(self, step: StepKey, opening: Sequence[NewEntry] = ()) -> Claim:
+    async def claim_model(
+        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+    ) -> Claim:
         """Claim a model step."""
-        return await self._store.write(partial(ledger.claim_model, step=step, opening=opening))
+        work = partial(ledger.claim_model, step=step, opening=opening, after=after, types=types)
+        return await self._store.write(work)
 
     async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
         """Claim a tool call or a delivery."""

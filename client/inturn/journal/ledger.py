@@ -17,9 +17,13 @@ from inturn.journal.log import Log, micros
 from inturn.journal.port import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome
 from inturn.journal.store import Transaction
 from inturn.keys import StepKey, TurnKey
+from inturn.values import Entry
 
 SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
 """The record of a step that the session closed."""
+
+BROUGHT_ALONG: Final = 50
+"""Entries that a claim gives at most: reading them holds the writer up."""
 
 NO_CALL: Final = -1
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
@@ -59,7 +63,14 @@ class Row:
         return self.open and token != "" and self.token == token
 
 
-def claim_model(tx: Transaction, step: StepKey, opening: Sequence[NewEntry]) -> Claim:
+def claim_model(
+    tx: Transaction,
+    step: StepKey,
+    opening: Sequence[NewEntry],
+    *,
+    after: int | None = None,
+    types: Sequence[str] = (),
+) -> Claim:
     """Claim a model step; see the port."""
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
@@ -75,7 +86,8 @@ def claim_model(tx: Transaction, step: StepKey, opening: Sequence[NewEntry]) -> 
         else:
             tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *_key(step)))
         journal.append(opening)
-        return replace(_answer("claimed", journal, row), token=token, fence=fence)
+        entries = _behind(tx, step, after, types)
+        return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
 
 
 def claim_call(tx: Transaction, step: StepKey, *, lease: float, begin: bool) -> Claim:
@@ -201,6 +213,13 @@ def _key(step: StepKey) -> tuple[str, str, str, str, int]:
 def _row(tx: Transaction, step: StepKey) -> Row | None:
     rows = tx.execute(_SELECT, _key(step))
     return Row(*rows[0]) if rows else None
+
+
+def _behind(tx: Transaction, step: StepKey, after: int | None, types: Sequence[str]) -> tuple[Entry, ...] | None:
+    if after is None:
+        return None
+    found = log.read(tx, step.session, after=after, limit=BROUGHT_ALONG + 1, types=types)
+    return tuple(found) if len(found) <= BROUGHT_ALONG else None
 
 
 def _update(tx: Transaction, step: StepKey, token: str, change: str, value: Any) -> bool:

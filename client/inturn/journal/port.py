@@ -74,6 +74,8 @@ class Claim:
             closed. These two carry the step's own record in `result` where it has one (its answer was lost).
         began: An earlier attempt's body began and left no result: what it did is not known.
         head: The session's last seq, after the entries of this claim.
+        entries: What was asked for with `after`, where the step was claimed; `None` where it is too much to bring
+            along.
     """
 
     status: ClaimStatus
@@ -86,6 +88,7 @@ class Claim:
     checkpoint: Any = None
     attempts: Attempts = field(default_factory=Attempts)
     outcome: Outcome | None = None
+    entries: tuple[Entry, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +113,16 @@ class Journal(Protocol):
 
     # The ledger.
 
-    async def claim_model(self, step: StepKey, opening: Sequence[NewEntry] = ()) -> Claim:
+    async def claim_model(
+        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+    ) -> Claim:
         """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
 
         Answers `closed` for a closed session and `ended` for a turn whose outcome is recorded (a `parked` outcome of an
         earlier redrive does not count), before it looks at the row; it never answers `leased`.
+
+        With `after` the claim brings along the entries of these types behind that seq, its own among them: who has
+        read so far needs no read of its own.
         """
         ...
 

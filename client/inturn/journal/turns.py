@@ -47,10 +47,27 @@ async def read_turn(journal: Journal, session: SessionKey, event_id: str) -> Tur
     """
     outcome = await journal.outcome(session, event_id)
     host = outcome.into if outcome and outcome.into else event_id
+    return turn_of(await _entries(journal, session, host), outcome)
+
+
+async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
+    """Read the turn of an event that was not merged into another's, with one read less.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    return turn_of(await _entries(journal, session, event_id))
+
+
+async def _entries(journal: Journal, session: SessionKey, event_id: str) -> list[Entry]:
     entries: list[Entry] = []
-    while page := await journal.read(session, after=entries[-1].seq if entries else 0, limit=_PAGE, event_id=host):
+    more = True
+    while more:
+        after = entries[-1].seq if entries else 0
+        page = await journal.read(session, after=after, limit=_PAGE, event_id=event_id)
+        more = len(page) == _PAGE
         entries += page
-    return turn_of(entries, outcome)
+    return entries
 
 
 def total(usages: Iterable[Any]) -> Usage:
