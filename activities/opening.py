@@ -42,6 +42,8 @@ def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
     body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
     if input.chain:
         body["chain"] = input.chain
+    if (input.event or {}).get("when_busy") == "interrupt":
+        body["when_busy"] = "interrupt"  # it came to the front: out of the order of acceptance on purpose
     return NewEntry("turn.started", body, event_id=turn.event_id, key=f"{turn.turn}/started")
 
 

@@ -27,6 +27,8 @@ MAX_PARKED: Final = 100
 MAX_DECISIONS: Final = 500
 MAX_ADDRESS: Final = 160
 """Characters of an event's metadata that a notice about it takes along."""
+INTERRUPTED: Final = "interrupted"
+"""How the window remembers a cancelled event whose turn ran: there is a turn to show."""
 UNSERVED: Final = {"steer", "merge"}
 
 
@@ -190,7 +192,8 @@ class Inbox(BaseModel):
         for position, queued in enumerate(self.queue):
             if queued.event_id == event_id:
                 return Receipt(event_id, "duplicate", position=position, disposition="pending")
-        return Receipt(event_id, "duplicate", disposition=self.window.standing(event_id))
+        standing = self.window.standing(event_id)
+        return Receipt(event_id, "duplicate", disposition="cancelled" if standing == INTERRUPTED else standing)
 
     # Processing.
 

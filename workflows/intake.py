@@ -21,7 +21,7 @@ from inturn import names
 from inturn.events import Event, explain
 from inturn.keys import is_id
 from workflows import meters, policies
-from workflows.inbox import Receipt, Refusal
+from workflows.inbox import INTERRUPTED, Receipt, Refusal
 from workflows.state import SessionState, TurnState
 
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
@@ -215,6 +215,9 @@ class Intake:
             waiter.release(turn=state.answers[event_id])
         elif receipt.disposition == "applied":
             waiter.release(turn={"event_id": event_id, "disposition": "applied", "truncated": True})
+        elif state.inbox.window.standing(event_id) == INTERRUPTED:
+            stopped = {"disposition": "cancelled", "stop_reason": "interrupted", "truncated": True}
+            waiter.release(turn={"event_id": event_id, **stopped})
         elif receipt.disposition is not None:
             waiter.release(ended={"disposition": receipt.disposition, "reason": self._reason(event_id)})
         else:

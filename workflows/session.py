@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import details, status
-    from workflows.inbox import Inbox, ParkedEvent, Queued
+    from workflows.inbox import INTERRUPTED, Inbox, ParkedEvent, Queued
     from workflows.intake import Intake, Undecodable, decode
     from workflows.state import RunLimits, SessionInput, SessionState, TurnState
     from workflows.steps import ActivitySteps
@@ -168,6 +168,7 @@ class Session:
 
     async def _interrupted(self, turn: TurnState, reason: str) -> None:
         self._state.inbox.finish(turn.event_id, "cancelled")
+        self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         body = {"reason": reason, "turn": turn.turn}
         await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
         self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)

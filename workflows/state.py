@@ -120,6 +120,8 @@ class SessionState(Carried):
     chain: str | None = None
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: RunLimits = RunLimits()
+    _sizes: dict[str, int] = {}
+    """Bytes of each kept answer as JSON."""
 
     def inbox_policy(self) -> InboxPolicy:
         """Give the agent's policy for the inbox, or the defaults before it is known."""
@@ -140,9 +142,12 @@ class SessionState(Carried):
     def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
         self.answers[turn] = answer
-        size = sum(len(to_json(kept)) for kept in self.answers.values())
-        while len(self.answers) > MAX_ANSWERS or size > MAX_ANSWER_BYTES:
-            size -= len(to_json(self.answers.pop(next(iter(self.answers)))))
+        self._sizes[turn] = len(to_json(answer))
+        if len(self._sizes) < len(self.answers):  # the run before this one knew the others' sizes
+            self._sizes = {name: len(to_json(kept)) for name, kept in self.answers.items()}
+        while len(self.answers) > MAX_ANSWERS or sum(self._sizes.values()) > MAX_ANSWER_BYTES:
+            oldest = next(iter(self.answers))
+            del self.answers[oldest], self._sizes[oldest]
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""

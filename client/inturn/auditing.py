@@ -99,14 +99,14 @@ class Auditing:
         return any(entry.body.get("chain") not in (None, chain) for entry in started)
 
     async def _order(self, journal: Journal) -> list[str]:
-        """Check that turns began in the order of acceptance; a redrive comes later by its nature."""
+        """Check that turns began in the order of acceptance; redrives come later, interrupting events earlier."""
         found: list[str] = []
         last, before = 0, ""
         for entry in await self._entries(journal, "turn.started"):
             if entry.body.get("chain"):
                 last = 0
             number, turn = int(entry.body.get("n") or 0), str(entry.body.get("turn", ""))
-            if "~" in turn or not number:
+            if "~" in turn or not number or entry.body.get("when_busy") == "interrupt":
                 continue
             if number <= last:
                 found.append(f"turn {turn} (accepted as {number}) began after {before} (accepted as {last})")

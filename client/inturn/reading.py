@@ -59,8 +59,13 @@ class Reading:
                 if entry.type == "event.merged":
                     followed = entry.body.get("into")
                     break
-                if entry.type in _ENDS or entry.type in _WITHOUT_TURN:
+                if entry.type in _ENDS | _WITHOUT_TURN and not await self._driven_again(current, entry.seq):
                     return
+
+    async def _driven_again(self, event_id: str, after: int) -> bool:
+        """Tell whether another turn of the event has begun: a redrive."""
+        journal = await self.connection.any_journal()
+        return bool(await journal.read(self.key, after=after, limit=1, event_id=event_id, types=("turn.started",)))
 
     async def transcript(self) -> list[dict[str, Any]]:
         """Give the messages as the model sees them."""

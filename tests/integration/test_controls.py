@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from inturn import Session, SessionClosed, SessionNotFound, TurnFailed
+from inturn import Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -74,6 +74,33 @@ async def test_an_interrupt_never_hits_another_turn(rig: Rig) -> None:
             await session.interrupt(event_id=f"racing{n}")
             await asked
             assert (await session.ask("hi", event_id=f"next{n}")).disposition == "applied"
+
+
+async def test_an_interrupting_event_stops_the_running_turn_and_goes_first(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 20]] a b", event_id="slow")
+        await _running(session, "slow")
+        await session.submit("in line", event_id="in-line")
+        urgent = await session.ask("now", event_id="urgent", when_busy="interrupt")
+        assert urgent.text.endswith("now")
+        assert (await session.wait("slow")).stop_reason == "interrupted"
+        assert (await session.wait("in-line")).disposition == "applied"
+        started = [e.event_id async for e in session.entries() if e.type == "turn.started"]
+        assert started == ["slow", "urgent", "in-line"]
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+async def test_an_event_can_be_refused_while_the_session_is_busy(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 2]] a b", event_id="slow")
+        await _running(session, "slow")
+        with pytest.raises(SessionBusy):
+            await session.submit("only if idle", event_id="picky", when_busy="reject")
+        await session.wait("slow")
+        assert (await session.ask("only if idle", event_id="picky", when_busy="reject")).disposition == "applied"
 
 
 async def test_cancel_takes_out_a_queued_event_and_only_that_one(rig: Rig) -> None:

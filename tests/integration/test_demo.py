@@ -64,7 +64,7 @@ def test_the_demo_cleans_up_when_it_is_stopped(tmp_path: Path) -> None:
 
 
 def good(shop: Shop) -> Verdict:
-    """A session in which all went well: an event with a refund, sent twice, cut off and approved; then another event."""
+    """A session in which all went well: an event; then another, sent twice, with a refund cut off and approved."""
     shop.stock()
     shop.refund("1002", 100, key=KEY)
     with shop._open() as db:

@@ -1,0 +1,113 @@
+"""Reading a journal: every entry once, in order, live, and from where one stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inturn import Client
+from inturn.journal import Journal, NewEntry, Recorded, open_journal
+from inturn.keys import SessionKey
+
+KEY = SessionKey("default", "s")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+async def _append(journal: Journal, *entries: tuple[str, str, dict[str, Any]]) -> None:
+    head = await journal.head(KEY)
+    made = [
+        Recorded(NewEntry(type_, body, event_id=event_id or None, key=f"{head}/{n}"))
+        for n, (type_, event_id, body) in enumerate(entries)
+    ]
+    await journal.record(KEY, made)
+
+
+async def _types(entries: AsyncIterator[Any]) -> list[str]:
+    async with asyncio.timeout(10):
+        return [entry.type async for entry in entries]
+
+
+@pytest.mark.promise("ORD-9")
+async def test_who_follows_sees_what_is_appended_meanwhile_once_and_ends_with_the_close(journal: Journal) -> None:
+    session = Client(journal=journal).session("s")
+    await _append(journal, ("user.message", "e1", {"content": "hi"}))
+    reader = asyncio.create_task(_types(session.entries(follow=True)))
+    for n in range(20):
+        await _append(journal, ("turn.started", "e1", {"n": n}))
+    await _append(journal, ("session.closed", "", {}))
+    assert await reader == ["user.message", *["turn.started"] * 20, "session.closed"]
+
+
+@pytest.mark.promise("ORD-9")
+async def test_a_long_journal_is_read_whole_and_from_any_seq(journal: Journal) -> None:
+    session = Client(journal=journal).session("s")
+    await _append(journal, *[("tool.progress", f"e{n % 2}", {"n": n}) for n in range(1_203)])
+    assert [entry.seq async for entry in session.entries()] == list(range(1, 1_204))
+    assert [entry.seq async for entry in session.entries(after=1_200)] == [1_201, 1_202, 1_203]
+    assert len([entry async for entry in session.entries(event_id="e0")]) == 602
+
+
+@pytest.mark.parametrize(
+    "end", ["turn.completed", "turn.interrupted", "turn.failed", "event.parked", "event.expired", "event.cancelled"]
+)
+async def test_a_stream_ends_with_its_event(journal: Journal, end: str) -> None:
+    await _append(journal, ("user.message", "e1", {}), ("user.message", "e2", {}), (end, "e1", {}))
+    stream = Client(journal=journal).session("s").stream("e1")
+    assert await _types(stream) == ["user.message", end]
+
+
+async def test_a_stream_of_a_merged_event_goes_on_in_its_hosts_turn(journal: Journal) -> None:
+    await _append(journal, ("turn.started", "e1", {}), ("event.merged", "e2", {"into": "e1"}))
+    await _append(journal, ("turn.completed", "e1", {}))
+    stream = Client(journal=journal).session("s").stream("e2")
+    assert await _types(stream) == ["event.merged", "turn.started", "turn.completed"]
+
+
+async def test_a_stream_of_a_redriven_event_goes_on_to_its_latest_end(journal: Journal) -> None:
+    first: list[tuple[str, str, dict[str, Any]]] = [
+        ("turn.started", "e1", {}),
+        ("turn.failed", "e1", {}),
+        ("event.parked", "e1", {}),
+    ]
+    await _append(journal, *first, ("turn.started", "e1", {}), ("turn.completed", "e1", {}))
+    stream = Client(journal=journal).session("s").stream("e1")
+    assert (await _types(stream))[-2:] == ["turn.started", "turn.completed"]
+
+
+@pytest.mark.promise("ORD-9")
+async def test_a_cursor_shows_the_entry_again_whose_handling_failed(journal: Journal) -> None:
+    await _append(journal, *[("tool.progress", "e1", {"n": n}) for n in range(5)])
+    cursor = Client(journal=journal).cursor("mirror")
+    handled: list[int] = []
+
+    async def handle() -> None:
+        async for entry in cursor.entries("s"):
+            if entry.seq == 3 and len(handled) < 3:
+                handled.append(-3)
+                raise RuntimeError("the mirror is away")
+            handled.append(entry.seq)
+
+    with pytest.raises(RuntimeError):
+        await handle()
+    assert await cursor.position("s") == 2
+    await handle()
+    assert handled == [1, 2, -3, 3, 4, 5]
+    assert await cursor.position("s") == 5
+
+
+async def test_a_transcript_is_what_the_model_sees(journal: Journal) -> None:
+    answer = {"content": [{"type": "text", "text": "hello"}], "stop": "end_turn"}
+    await _append(journal, ("user.message", "e1", {"content": "hi"}), ("agent.message", "e1", answer))
+    transcript = await Client(journal=journal).session("s").transcript()
+    assert [message["role"] for message in transcript] == ["user", "assistant"]
