@@ -108,5 +108,9 @@ class Bodies:
             try:
                 result = fn() if place is None else await place.run(fn, late)
                 return await result if inspect.isawaitable(result) else result
+            except (Exception, asyncio.CancelledError, GeneratorExit):
+                raise
             except SystemExit as error:  # ends the call, not the worker
                 raise RuntimeError(f"it called exit({error.code})") from error
+            except BaseException as error:  # KeyboardInterrupt, and what else would end the event loop
+                raise RuntimeError(f"it raised {type(error).__name__}") from error

@@ -115,7 +115,7 @@ def backoff(count: int) -> float:
 
 def describe(error: BaseException) -> str:
     """Say what happened in one bounded line."""
-    text = " ".join(str(error).split()) or "no message"
+    text = " ".join(_text(error).split()) or "no message"
     if isinstance(error, anthropic.APIStatusError):
         text = f"{error.status_code} {error.type or ''}: {error.api_message or text}"
         if error.request_id:
@@ -124,6 +124,13 @@ def describe(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
         text = "timed out" if text == "no message" else text
     return f"{type(error).__name__}: {text}"[:MAX_MESSAGE]
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # an exception of a tool's may fail to say what it is
+        return ""
 
 
 def _status_class(error: anthropic.APIStatusError) -> FailureClass:

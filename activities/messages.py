@@ -83,6 +83,8 @@ class Ended(Message):
     stop: str | None = None
     reason: str | None = None
     into: str | None = None
+    effects: bool = False
+    """Its turn called tools before it was parked."""
 
 
 class ModelResult(Message):
@@ -96,6 +98,8 @@ class ModelResult(Message):
     """The agent's name, where it differs from the input's."""
     policy: Policy | None = None
     """The agent's policy, where its hash differs from the input's."""
+    usage: dict[str, Any] = {}
+    """What this step used: the fields of `Usage` that are not zero."""
     ended: Ended | None = None
     turn: dict[str, Any] | None = None
     """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""

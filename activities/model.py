@@ -82,7 +82,7 @@ class ModelSteps:
         if claim.status == "claimed":
             result = await self._guarded(attempt)
         else:
-            result = _recorded(attempt)
+            result = await self._with_effects(attempt, _recorded(attempt))
         return await self._addressed(attempt, result)
 
     async def _agent(self, step: StepKey, input: ModelInput) -> Agent:
@@ -169,7 +169,7 @@ class ModelSteps:
             entries.append(_completed(attempt, stop, used))
             turn = attempt.step.turn
             outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
-        result = ModelResult(stop=stop, calls=calls)
+        result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
         record = result.model_dump(mode="json")
         head = await committed(
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
@@ -179,6 +179,14 @@ class ModelSteps:
             carried = attempt.input.trace
             await trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
         return result.model_copy(update={"head": head})
+
+    async def _with_effects(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
+        """Say whether a parked event's turn had called tools."""
+        if result.ended is None or result.ended.disposition != "parked":
+            return result
+        turn = attempt.step.turn
+        calls = await self._journal.read(turn.session, event_id=turn.event_id, types=("agent.tool_use",), limit=1)
+        return result.model_copy(update={"ended": result.ended.model_copy(update={"effects": bool(calls)})})
 
     async def _addressed(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
         """Add what this workflow does not know yet, or cannot read."""

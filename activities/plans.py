@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from activities.messages import CallPlan
@@ -28,7 +27,7 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
         return planned
     try:
         arguments = tool.validate_arguments(raw)
-    except ValidationError:
+    except Exception:  # a validator of the tool's may raise anything: the call then ends with an error result
         return planned
     policy = {
         "timeout": tool.timeout,

@@ -6,12 +6,13 @@ that the model and readers see.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 from pydantic_core import to_json
 
 from activities.bounds import Bounds
-from inturn.journal import Journal
+from inturn.journal import Journal, codec
 from inturn.keys import SessionKey
 
 _BLOCKS: Final = frozenset({"text", "image", "document"})
@@ -19,8 +20,7 @@ _BLOCKS: Final = frozenset({"text", "image", "document"})
 
 async def rendered(journal: Journal, session: SessionKey, value: Any, bounds: Bounds) -> dict[str, Any]:
     """Give `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`."""
-    if _is_blocks(value):
-        data = to_json(value, fallback=str)
+    if _is_blocks(value) and (data := _json(value)) is not None:
         if len(data) <= bounds.blocks:
             return {"content": value}
     else:
@@ -40,7 +40,19 @@ def as_text(value: Any) -> str:
         return value or "(empty)"
     if value is None:
         return "(no result)"
-    return to_json(value, fallback=str).decode(errors="replace")
+    if (data := _json(value)) is not None:
+        return data.decode(errors="replace")
+    with contextlib.suppress(Exception):
+        return codec.dumps(value)  # less exact, but it takes bytes and half characters
+    return f"(a result of type {type(value).__name__} that cannot be shown)"
+
+
+def _json(value: Any) -> bytes | None:
+    """Give a value as JSON; `None` where it cannot be: its tool did its work, and must not fail for that."""
+    try:
+        return to_json(value, fallback=str)
+    except Exception:
+        return None
 
 
 def _is_blocks(value: Any) -> bool:

@@ -63,8 +63,9 @@ class ToolSteps:
             return Ending("error", f"There is no tool named {call.tool!r}.")
         try:
             arguments = tool.validate_arguments(call.arguments)
-        except (ValidationError, TypeError, ValueError) as error:
-            return Ending("error", f"The arguments do not fit: {explain(error)}")
+        except Exception as error:  # a validator of the tool's may raise anything
+            said = explain(error) if isinstance(error, ValidationError) else failures.describe(error)
+            return Ending("error", f"The arguments do not fit: {said}")
 
         reports: list[Reports] = []
 

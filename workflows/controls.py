@@ -87,7 +87,7 @@ class Controls:
             self._act(_control(args))
         except ApplicationError as error:
             if error.type == names.UNKNOWN_NAME:
-                self._intake.park(args, error.message)
+                self._intake.park(args, error.message, claims=False)
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events, and close once the running turn has ended."""

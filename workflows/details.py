@@ -37,6 +37,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "queue": [_queued(queued) for queued in state.inbox.queue],
         "approvals": waiting,
         "counts": state.inbox.book(running=state.turn is not None),
+        "usage": state.usage,
         "runs": state.runs,
         "head": state.head,
         "history_events": info.get_current_history_length(),

@@ -195,6 +195,12 @@ class Inbox(BaseModel):
         standing = self.window.standing(event_id)
         return Receipt(event_id, "duplicate", disposition="cancelled" if standing == INTERRUPTED else standing)
 
+    def want_inline(self, event_id: str, *, inline: bool) -> None:
+        """Note that somebody waits for a queued event who cannot read the journal."""
+        for queued in self.queue:
+            if inline and queued.event_id == event_id:
+                queued.inline = True
+
     # Processing.
 
     def take(self, now: float) -> Queued | None:

@@ -77,13 +77,13 @@ class Intake:
             return
         self._admit(event, inline=False)
 
-    def park(self, args: Sequence[RawValue], error: str) -> None:
-        """Set aside what is no event."""
+    def park(self, args: Sequence[RawValue], error: str, *, claims: bool = True) -> None:
+        """Set aside what is no event; under the id that it claims, unless the id it names is another's."""
         data = b"".join(raw.payload.data for raw in args)
-        event_id = _claimed_id(args) or f"invalid:{hashlib.blake2b(data, digest_size=12).hexdigest()}"
+        claimed = _claimed_id(args) if claims else None
+        event_id = claimed or f"invalid:{hashlib.blake2b(data, digest_size=12).hexdigest()}"
         preview = data[:80].decode("utf-8", "replace")
         self._state.inbox.park_invalid(event_id, error, workflow.time(), preview)
-        self.answer_ended(event_id, "parked", error)
 
     # Updates.
 
@@ -132,7 +132,7 @@ class Intake:
         meters.turn_ended(disposition, lasted=workflow.time() - turn.started_at)
         if disposition in ("applied", "merged") or stop == "interrupted":
             known = {"event_id": turn.event_id, "disposition": disposition, "stop_reason": stop or "end_turn"}
-            full = known | (answer or {})
+            full = known | (answer or {"truncated": True})
             if turn.inline:
                 self._state.keep_answer(turn.event_id, full)
             self._release_for(turn.event_id, turn=full)
@@ -210,6 +210,7 @@ class Intake:
             state.turn.inline = state.turn.inline or inline
             self._join(waiter)
         elif receipt.disposition in ("pending", "held") or receipt.status in ("accepted", "held"):
+            state.inbox.want_inline(event_id, inline=inline)
             self._join(waiter)
         elif event_id in state.answers:
             waiter.release(turn=state.answers[event_id])

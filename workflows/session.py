@@ -16,11 +16,12 @@ from typing import Any, Final, NoReturn
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
 
-    from activities.messages import DeliverInput, ModelResult
+    from activities.messages import DeliverInput, Ended, ModelResult
     from inturn import names
     from inturn.keys import SessionKey
     from workflows import meters
@@ -45,9 +46,10 @@ class Session:
     @workflow.init
     def __init__(self, start: RawValue = _NO_INPUT) -> None:
         """Restore what the last run carried, or begin empty."""
-        self._key = SessionKey.parse(workflow.info().workflow_id)
+        self._key = _session(workflow.info().workflow_id)
         self._state = _restore(start)
         self._steps = ActivitySteps(self._key, self._state)
+        self._steps.stop, self._state.stop = self._state.stop, None
         self._intake = Intake(self._state)
         self._controls = Controls(self._state, self._steps, self._intake)
         self._steps.on_approval = self._intake.release
@@ -93,24 +95,33 @@ class Session:
 
     @workflow.run
     async def run(self, start: RawValue = _NO_INPUT) -> None:
-        """Process events until the session is closed."""
+        """Process events until the session is closed; an operator's cancel closes it in good order."""
+        # In a task of its own: a cancel must not cut a step short that the session waits for, nor lose what it records.
+        work = asyncio.create_task(self._work())
         while True:
             try:
-                await workflow.wait_condition(self._work_waits)
-                if self._steps.continue_due():
-                    await self._continue_as_new()
-                await self._record()
-                if self._state.closing and self._state.turn is None:
-                    return await self._close()
-                await self._deliver_again()
-                if self._state.turn is None:
-                    self._take()
-                    await self._record()  # what expired on the way
-                if self._state.turn is not None:
-                    await self._run_turn(self._state.turn)
-            except asyncio.CancelledError:  # an operator's cancel ends the session in good order
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:
+                if work.done():
+                    raise
                 self._controls.close("park")
-                self._steps.stop = "the workflow was cancelled"
+                if self._state.turn is not None:
+                    self._steps.stop = "the workflow was cancelled"
+
+    async def _work(self) -> None:
+        while True:
+            await workflow.wait_condition(self._work_waits)
+            if self._steps.continue_due():
+                await self._continue_as_new()
+            await self._record()
+            await self._deliver_again()
+            if self._state.closing and self._state.turn is None:
+                return await self._close()
+            if self._state.turn is None:
+                self._take()
+                await self._record()  # what expired on the way
+            if self._state.turn is not None:
+                await self._run_turn(self._state.turn)
 
     def _make_way(self, event_id: str) -> None:
         if self._state.turn is not None:
@@ -140,41 +151,51 @@ class Session:
         except ContinueDue:
             return
         except Interrupted as stopped:
-            await self._interrupted(turn, str(stopped))
+            deliver = await self._interrupted(turn, str(stopped))
         except StepFailed as failure:
-            await self._failed(turn, failure)
+            deliver = await self._failed(turn, failure)
         else:
-            await self._ended(turn, result)
+            deliver = self._ended(turn, result)
+        # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
         self._state.turn = None
         self._steps.stop = None
         self._show()
+        if deliver and self._state.policy.deliver:
+            await self._delivery(turn.turn, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
-    # Ends of a turn.
+    # Ends of a turn; each tells whether it is to be delivered.
 
-    async def _ended(self, turn: TurnState, result: ModelResult) -> None:
+    def _ended(self, turn: TurnState, result: ModelResult) -> bool:
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
             self._intake.ended(turn, "rejected", reason="the session was closed")
-            return
+            return False
         if result.stop == "ended" and result.ended is not None:
-            disposition, reason = result.ended.disposition, result.ended.reason
-            self._state.inbox.finish(turn.event_id, disposition)
-            self._intake.ended(turn, disposition, stop=result.ended.stop, reason=reason, answer=result.turn)
-            return
+            return self._ended_before(turn, result.ended, result.turn)
         self._state.inbox.finish(turn.event_id, "applied")
         self._intake.ended(turn, "applied", stop=result.stop, answer=result.turn)
-        await self._deliver(turn)
+        return True
 
-    async def _interrupted(self, turn: TurnState, reason: str) -> None:
+    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> bool:
+        """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
+        if end.disposition == "parked":
+            parked = ParkedEvent(turn=turn.turn, n=turn.n, error=end.reason or "", at=_now(), effects=end.effects)
+            self._state.inbox.park(parked.model_copy(update={"preview": turn.preview}))
+        else:
+            self._state.inbox.finish(turn.event_id, end.disposition)
+        self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
+        return end.disposition == "applied" or end.stop == "interrupted"  # the ledger knows if it was delivered
+
+    async def _interrupted(self, turn: TurnState, reason: str) -> bool:
         self._state.inbox.finish(turn.event_id, "cancelled")
         self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         body = {"reason": reason, "turn": turn.turn}
         await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
         self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)
-        await self._deliver(turn)
+        return True
 
-    async def _failed(self, turn: TurnState, failure: StepFailed) -> None:
+    async def _failed(self, turn: TurnState, failure: StepFailed) -> bool:
         error = str(failure)
         parked = ParkedEvent(
             turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
@@ -183,12 +204,9 @@ class Session:
         body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
         await self._steps.record_end(turn, "turn.failed", "parked", {k: v for k, v in body.items() if v is not None})
         self._intake.ended(turn, "parked", reason=error)
+        return False
 
     # What goes out.
-
-    async def _deliver(self, turn: TurnState) -> None:
-        if self._state.policy.deliver:
-            await self._delivery(turn.turn, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
     async def _deliver_again(self) -> None:
         while self._state.redeliver:
@@ -234,11 +252,19 @@ class Session:
         self._state.runs += 1
         meters.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        self._state.stop = self._steps.stop  # it may have come since the last step
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
     def _show(self) -> None:
         workflow.set_current_details(details(self._state))
         self._steps.show_state()
+
+
+def _session(workflow_id: str) -> SessionKey:
+    try:
+        return SessionKey.parse(workflow_id)
+    except ValueError as error:  # started by hand under a name that no session can have: nothing can mend that
+        raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
 
 
 def _restore(start: RawValue) -> SessionState:
@@ -252,7 +278,7 @@ def _restore(start: RawValue) -> SessionState:
         if workflow.info().continued_run_id:
             raise
         given = {}
-    if "state" in given:
+    if workflow.info().continued_run_id and "state" in given:
         return SessionState.model_validate(given["state"])
     try:
         return _fresh(SessionInput.model_validate(given))

@@ -101,6 +101,8 @@ class SessionState(Carried):
     """The agent that the start asked for."""
     policy: Policy = Policy()
     paused: bool = False
+    stop: str | None = None
+    """Why the running turn is to stop, where the last run had no time left to do it."""
     closing: Literal["park", "cancel", "rejected"] | None = None
     controls: dict[str, Any] = {}
     """The latest controls by id, with their results."""
@@ -110,6 +112,10 @@ class SessionState(Carried):
     """The latest approvals that were answered or expired."""
     answers: dict[str, dict[str, Any]] = {}
     """Turns whose text somebody without the journal may still fetch."""
+    answer_bytes: int = 0
+    """Theirs, as JSON."""
+    usage: dict[str, float] = {}
+    """What all model steps used: the fields of `inturn.Usage`."""
     redeliver: list[ParkedEvent] = []
     """Deliveries to be tried again."""
     notices: list[dict[str, Any]] = []
@@ -120,8 +126,6 @@ class SessionState(Carried):
     chain: str | None = None
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: RunLimits = RunLimits()
-    _sizes: dict[str, int] = {}
-    """Bytes of each kept answer as JSON."""
 
     def inbox_policy(self) -> InboxPolicy:
         """Give the agent's policy for the inbox, or the defaults before it is known."""
@@ -139,15 +143,22 @@ class SessionState(Carried):
             chain=self.chain,
         )
 
+    def spend(self, usage: dict[str, Any]) -> None:
+        """Add what a step used."""
+        for name, amount in usage.items():
+            self.usage[name] = self.usage.get(name, 0) + amount
+
     def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
+        self._drop_answer(turn)
         self.answers[turn] = answer
-        self._sizes[turn] = len(to_json(answer))
-        if len(self._sizes) < len(self.answers):  # the run before this one knew the others' sizes
-            self._sizes = {name: len(to_json(kept)) for name, kept in self.answers.items()}
-        while len(self.answers) > MAX_ANSWERS or sum(self._sizes.values()) > MAX_ANSWER_BYTES:
-            oldest = next(iter(self.answers))
-            del self.answers[oldest], self._sizes[oldest]
+        self.answer_bytes += len(to_json(answer))
+        while len(self.answers) > MAX_ANSWERS or self.answer_bytes > MAX_ANSWER_BYTES:
+            self._drop_answer(next(iter(self.answers)))
+
+    def _drop_answer(self, turn: str) -> None:
+        if turn in self.answers:
+            self.answer_bytes -= len(to_json(self.answers.pop(turn)))
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""

@@ -60,6 +60,7 @@ class ActivitySteps:
         options = policies.model_step()
         result = await self._run(names.CALL_MODEL, state.model_input(turn), key, ModelResult, options, cut=True)
         state.chain = None
+        state.spend(result.usage)
         state.head = result.head
         state.agent = result.agent or state.agent or turn.agent or state.wanted
         if result.policy is not None:

@@ -49,7 +49,7 @@ async def test_queue_parked_events_dedup_and_counts_are_carried(rig: Rig) -> Non
             await session.send(f"message {n}", event_id=f"e{n}")
         await session.wait("e29")
         await settled(handle)
-        assert len(await runs(rig.temporal, handle.id)) >= 5
+        assert len(await runs(rig.temporal, handle.id)) >= 3
         status = await session.status()
         assert status.counts == {"accepted": 31, "applied": 30, "parked": 1}
         assert (await session.submit("again", event_id="e0")).status == "duplicate"

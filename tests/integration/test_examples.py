@@ -120,6 +120,14 @@ async def test_a_scheduled_event_is_one_turn_a_day_however_often_it_is_started(c
     assert await turns(session) == ["daily-2026-01-02", "daily-2026-01-03"]
 
 
+@pytest.mark.slow
+async def test_a_scheduled_script_ends_well_every_time(client: Client, unique: str) -> None:
+    command = [sys.executable, "-m", "examples.schedule"]
+    for n in range(20):  # one in ten crashed in the interpreter's end, once
+        script = await asyncio.create_subprocess_exec(*command, f"{unique}-{n}", cwd=ROOT, env=_environment())
+        assert await script.wait() == 0
+
+
 async def test_the_chat_shows_a_turns_steps(client: Client, unique: str) -> None:
     session = client.session(unique, agent="support")
     lines = [line async for line in chat.say(session, '[[tool look_up_order {"order_id": "1002"}]]')]
