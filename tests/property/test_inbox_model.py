@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.unit.inbox_machine import explore
+from tests.property.inbox_machine import explore
 
 pytestmark = pytest.mark.promise("ORD-1", "ACC-2", "ACC-5", "ACC-7", "ACC-8", "SUR-6")
 

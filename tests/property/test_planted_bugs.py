@@ -9,7 +9,7 @@ import pytest
 
 from inturn.agents import InboxPolicy
 from inturn.events import Event
-from tests.unit.inbox_machine import explore
+from tests.property.inbox_machine import explore
 from workflows import inbox as inbox_module
 from workflows import window as window_module
 from workflows.inbox import Inbox, ParkedEvent, Queued, Receipt, Refusal

@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from inturn.agents import InboxPolicy
 from inturn.events import Event
-from tests.unit.inbox_model import FINAL, Bounds, InboxModel
+from tests.property.inbox_model import FINAL, Bounds, InboxModel
 from workflows import inbox as inbox_module
 from workflows import window as window_module
 from workflows.inbox import Inbox, ParkedEvent, Queued, Refusal
