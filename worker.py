@@ -32,7 +32,7 @@ from inturn.keys import SessionKey
 from inturn.models import Model
 from inturn.testing import ScriptedModel
 from inturn_service.health import Check, serve_health
-from inturn_service.loading import Lifespan, add_to_import_path, load_agents, load_lifespan
+from inturn_service.loading import Lifespan, add_to_import_path, load_agents, load_lifespan, warn_of_unserved
 from inturn_service.logs import configure_logs
 from inturn_service.processes import Supervisor
 from inturn_service.server import connect, identity, until_polling
@@ -228,6 +228,7 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     configure_logs(settings.log_format, settings.log_level)
     add_to_import_path(Path.cwd())
     agents = load_agents(specs)
+    warn_of_unserved(agents)
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
     if settings.processes > 1 and SUPERVISED not in os.environ:
         asyncio.run(connect(settings))  # what every process would find wrong is said once

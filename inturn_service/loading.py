@@ -7,6 +7,7 @@ one of ours unnoticed.
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -22,6 +23,8 @@ Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 ROOT: Final = Path(__file__).resolve().parent.parent
 OURS: Final = ("activities", "workflows", "inturn_service", "inturn")
 """Top-level packages of this checkout that its workflows and activities import by name."""
+
+logger = logging.getLogger("inturn.worker")
 
 
 def add_to_import_path(directory: Path) -> None:
@@ -90,6 +93,19 @@ def load_agents(specs: Sequence[str]) -> list[Agent]:
             origin[agent.name] = spec
             agents.append(agent)
     return agents
+
+
+def warn_of_unserved(agents: Sequence[Agent]) -> None:
+    """Say what agents ask for and this version does not give yet, before somebody relies on it."""
+    for agent in agents:
+        locking = [tool.name for tool in agent.tools if tool.locks or tool.reads]
+        if locking:
+            names = ", ".join(locking)
+            logger.warning(
+                "agent %s: locks= and reads= of %s are not served yet: calls are not serialised", agent.name, names
+            )
+        if agent.subagents:
+            logger.warning("agent %s: subagents= is not served yet; the model is not told of them", agent.name)
 
 
 def load_lifespan(spec: str) -> Lifespan:

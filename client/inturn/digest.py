@@ -126,6 +126,9 @@ def _seconds(details: tuple[Any, ...]) -> float:
 
 def _rpc(error: RPCError, session: str) -> Digested:
     message = short(error)
+    if error.status is RPCStatusCode.NOT_FOUND and "aborted by closing workflow" in message:
+        # The run ended while it had the call: the next try finds the new run, or that the session is closed.
+        return Digested(Unavailable(f"session {session} ended its run: {message}"), again=True)
     if error.status is RPCStatusCode.NOT_FOUND:
         return Digested(_not_found(message, session))
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
