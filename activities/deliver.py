@@ -13,7 +13,7 @@ from temporalio import activity
 from activities.bodies import Bodies
 from activities.calls import find_arguments, find_event
 from activities.effects import Effect, Effects, Ending, Entered
-from activities.failures import OwnFailure
+from activities.failures import MAX_MESSAGE, OwnFailure
 from activities.messages import DeliverInput
 from activities.roster import Roster
 from inturn.journal import Claim, Journal, NewEntry
@@ -99,7 +99,7 @@ def _event_id(step: StepKey) -> str | None:
 
 async def _entered(step: StepKey, input: DeliverInput, ending: Ending) -> Entered:
     if ending.status != "ok":
-        return Entered({"status": ending.status, "said": ending.value})
+        return Entered({"status": ending.status, "said": str(ending.value)[:MAX_MESSAGE]})
     body = {"kind": input.kind, "turn": step.turn.turn}
     entry = NewEntry("event.delivered", body, event_id=_event_id(step), step=step.step, key=step.within_session)
     return Entered({"status": "ok"}, [entry])

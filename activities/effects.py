@@ -26,6 +26,7 @@ from activities import failures
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.heartbeat import Heartbeat, beat_for
+from activities.threads import NoThread
 from inturn import names
 from inturn.errors import Retry, ToolError
 from inturn.journal import Claim, Journal, NewEntry, Superseded
@@ -47,6 +48,13 @@ UNKNOWN = Ending(
     "unknown",
     "The outcome is unknown: an earlier attempt of this call began and left no result. Its effect may or may not have "
     "happened. It was not repeated; find out before you try again.",
+)
+
+
+DEADLY = Ending(
+    "unknown",
+    "The outcome is unknown: many attempts of this call began and none came back. It may end the process that runs it. "
+    "It is not tried again.",
 )
 
 
@@ -155,6 +163,8 @@ class Effects:
         return UNKNOWN if claim.began else effect  # it ran before, when the tool was still there
 
     async def _attempt(self, step: StepKey, claim: Claim, effect: Effect, *, begun: bool) -> Ending:
+        if claim.began and claim.attempts.counts.get("lost", 0) >= self._bounds.losses:
+            return DEADLY
         if claim.began and not effect.idempotent:
             known = await self._look_up(step, claim, effect)
             if known is not None:
@@ -164,6 +174,10 @@ class Effects:
                 if not begun:
                     await self._journal.begin(step, claim.token, lease=self._bounds.lease)
                 return await self._run(step, claim, effect, room)
+        except NoThread:
+            with contextlib.suppress(Exception):  # it never began: nobody need wonder what became of it
+                await self._journal.release(step, claim.token)
+            raise
         except asyncio.CancelledError:
             await self._hand_back(step, claim, effect)
             raise

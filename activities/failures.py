@@ -26,6 +26,8 @@ UNKNOWN_ATTEMPTS: Final = 3
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""
 MAX_MESSAGE: Final = 500
+LONGEST_MESSAGE: Final = 2_000
+"""Characters of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
 
 _OUTAGE_TYPES: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
 _OUTAGE_STATUS: Final = frozenset({408, 409, 429})
@@ -94,13 +96,14 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
 
 def final(kind: str, message: str) -> ApplicationError:
     """Give the error that ends the step."""
-    return ApplicationError(message, type=kind, non_retryable=True)
+    return ApplicationError(message[:LONGEST_MESSAGE], type=kind, non_retryable=True)
 
 
 def again(kind: str, message: str, *, after: float, benign: bool = False) -> ApplicationError:
     """Give the error that brings another attempt after some seconds (the server rounds up to about one)."""
     category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
-    return ApplicationError(message, type=kind, next_retry_delay=timedelta(seconds=max(after, 0.0)), category=category)
+    delay = timedelta(seconds=max(after, 0.0))
+    return ApplicationError(message[:LONGEST_MESSAGE], type=kind, next_retry_delay=delay, category=category)
 
 
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:

@@ -83,8 +83,10 @@ class Ended(Message):
     stop: str | None = None
     reason: str | None = None
     into: str | None = None
+    n: int = 0
+    """Its number in the order of acceptance, where a turn of it began."""
     effects: bool = False
-    """Its turn called tools before it was parked."""
+    """Its turns called tools."""
 
 
 class ModelResult(Message):
@@ -167,3 +169,5 @@ class RecordResult(Message):
     """Result of `record`."""
 
     head: int = 0
+    ended: Ended | None = None
+    """How the settled turn had ended in the journal before, where that is not what was decided."""

@@ -7,6 +7,9 @@ records and ends.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +18,7 @@ from temporalio import activity
 
 from activities import failures, stops
 from activities.bounds import Bounds
-from activities.commit import committed
+from activities.commit import committed, uncancelled
 from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
 from activities.manifest import changed
@@ -34,7 +37,7 @@ from inturn.journal.transcript import TYPES, Transcript
 from inturn.journal.turns import own_turn, read_turn
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.telemetry import count_retry, model_span
+from inturn.telemetry import count_retry, model_span, tracing
 from inturn.values import StopReason, Usage
 
 
@@ -48,6 +51,8 @@ class _Attempt:
     claim: Claim
     known: int | None = None
     """The seq up to which this worker had read the session before."""
+    said: Sequence[NewEntry] = ()
+    """What the user says at the beginning of the turn."""
 
     @property
     def key(self) -> str:
@@ -78,11 +83,14 @@ class ModelSteps:
         known = self._transcripts.known(step.session)
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         claim = await self._journal.claim_model(step, begin, after=known, types=TYPES)
-        attempt = _Attempt(step, input, agent, claim, known)
+        said = [entry for entry in begin if entry.type == "user.message"] if step.step == "0" else []
+        attempt = _Attempt(step, input, agent, claim, known, said)
         if claim.status == "claimed":
+            if (lost := claim.attempts.counts.get("lost", 0)) >= self._bounds.losses:
+                raise OwnFailure(f"{lost} attempts ended without a word: this step may end the process that runs it")
             result = await self._guarded(attempt)
         else:
-            result = await self._with_effects(attempt, _recorded(attempt))
+            result = await self._described(attempt, _recorded(attempt))
         return await self._addressed(attempt, result)
 
     async def _agent(self, step: StepKey, input: ModelInput) -> Agent:
@@ -103,6 +111,10 @@ class ModelSteps:
             async with beating:
                 return await self._answer(attempt)
         except (Superseded, JournalUnavailable):
+            raise
+        except asyncio.CancelledError:
+            with contextlib.suppress(Exception):  # it ended here: nobody need wonder what became of it
+                await uncancelled(self._journal.release(step, token))
             raise
         except Exception as error:
             failure = failures.classify(error)
@@ -149,7 +161,15 @@ class ModelSteps:
             note = attempt.entry("system.message", changed(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash()}")
             head = await self._journal.append(attempt.step, attempt.claim.token, [note])
             transcript = await self._transcripts.load(session, head)
+        if attempt.said and not transcript.awaits(attempt.step.turn.event_id):
+            transcript = await self._said_again(attempt)
         return transcript
+
+    async def _said_again(self, attempt: _Attempt) -> Transcript:
+        """Say it again: it was said in a run that was terminated, and the answers since have taken it up."""
+        again = [dataclasses.replace(entry, key=f"{entry.key}/{attempt.claim.head}") for entry in attempt.said]
+        head = await self._journal.append(attempt.step, attempt.claim.token, again)
+        return await self._transcripts.load(attempt.step.session, head)
 
     async def _record(
         self,
@@ -175,18 +195,21 @@ class ModelSteps:
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
             patience=self._bounds.commit_patience,
         )
-        if stops.ends(stop):
+        if stops.ends(stop) and tracing():
             carried = attempt.input.trace
-            await trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
+            end = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
+            await uncancelled(end)
         return result.model_copy(update={"head": head})
 
-    async def _with_effects(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
-        """Say whether a parked event's turn had called tools."""
-        if result.ended is None or result.ended.disposition != "parked":
+    async def _described(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
+        """Add to an event's end what the journal tells of its turns."""
+        if result.ended is None:
             return result
-        turn = attempt.step.turn
-        calls = await self._journal.read(turn.session, event_id=turn.event_id, types=("agent.tool_use",), limit=1)
-        return result.model_copy(update={"ended": result.ended.model_copy(update={"effects": bool(calls)})})
+        turn, types = attempt.step.turn, ("turn.started", "agent.tool_use")
+        entries = await self._journal.read(turn.session, event_id=turn.event_id, types=types)
+        n = next((int(e.body.get("n") or 0) for e in entries if e.type == "turn.started"), 0)
+        known = {"n": n, "effects": any(e.type == "agent.tool_use" for e in entries)}
+        return result.model_copy(update={"ended": result.ended.model_copy(update=known)})
 
     async def _addressed(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
         """Add what this workflow does not know yet, or cannot read."""

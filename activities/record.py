@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from activities.messages import Decision, RecordInput, RecordResult
+from activities.messages import Decision, Ended, RecordInput, RecordResult
 from activities.traces import trace_decided
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -26,7 +26,18 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
     )
     for decision in input.decisions:
         trace_decided(session, decision)
-    return RecordResult(head=head)
+    return RecordResult(head=head, ended=await _stood(journal, session, input))
+
+
+async def _stood(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:
+    """Find the end that the settled turn had already: its last step was recorded, and its worker died with the news."""
+    for decision in input.decisions:
+        if decision.type != "turn.interrupted" or decision.turn not in input.settle:
+            continue
+        end = await journal.outcome(session, TurnKey(session, decision.turn).event_id)
+        if end is not None and end.turn == decision.turn and end.disposition != decision.disposition:
+            return Ended(disposition=end.disposition, stop=end.stop, reason=end.reason, into=end.into)
+    return None
 
 
 def recorded(session: SessionKey, decision: Decision) -> Recorded:

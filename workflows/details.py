@@ -43,7 +43,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "history_events": info.get_current_history_length(),
         "parked": [_parked(parked) for parked in state.inbox.parked],
         "unrecorded": len(state.inbox.decisions),
-        "chain": info.first_execution_run_id[:8],
+        "chain": info.first_execution_run_id[-8:],
     }
 
 
@@ -74,7 +74,7 @@ def details(state: SessionState) -> str:
 
 
 def _state(state: SessionState, requires_action: bool) -> str:
-    if state.closing:
+    if state.closed:
         return "closed"
     if requires_action:
         return "requires_action"

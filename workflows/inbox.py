@@ -219,6 +219,11 @@ class Inbox(BaseModel):
         self._count(disposition)
         self.window.note(event_id, disposition)
 
+    def repeat(self, event_id: str, disposition: str) -> None:
+        """Book a duplicate that the window did not know: its event was counted when it came first."""
+        self._count("repeated")
+        self.window.note(event_id, disposition)
+
     def park(self, parked: ParkedEvent) -> None:
         """Set the running event aside."""
         self.finish(parked.event_id, "parked")

@@ -179,19 +179,26 @@ class Session:
 
     def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> bool:
         """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        if end.disposition == "parked":
+        if end.n and end.n != turn.n:
+            self._state.inbox.repeat(turn.event_id, end.disposition)
+        elif end.disposition == "parked":
             parked = ParkedEvent(turn=turn.turn, n=turn.n, error=end.reason or "", at=_now(), effects=end.effects)
             self._state.inbox.park(parked.model_copy(update={"preview": turn.preview}))
         else:
             self._state.inbox.finish(turn.event_id, end.disposition)
+        if end.stop == "interrupted":
+            self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
         return end.disposition == "applied" or end.stop == "interrupted"  # the ledger knows if it was delivered
 
     async def _interrupted(self, turn: TurnState, reason: str) -> bool:
+        self._steps.withdraw_approvals()
+        body = {"reason": reason, "turn": turn.turn}
+        stood = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
+        if stood is not None:
+            return self._ended_before(turn, stood, None)
         self._state.inbox.finish(turn.event_id, "cancelled")
         self._state.inbox.window.note(turn.event_id, INTERRUPTED)
-        body = {"reason": reason, "turn": turn.turn}
-        await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
         self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)
         return True
 
@@ -240,6 +247,7 @@ class Session:
         self._intake.clear("the session was closed")
         self._intake.release()
         await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
+        self._state.closed = True
         self._steps.show_state("closed")
         await workflow.wait_condition(workflow.all_handlers_finished)
         while self._state.inbox.queue or self._state.inbox.decisions:
@@ -288,7 +296,7 @@ def _restore(start: RawValue) -> SessionState:
 
 def _fresh(start: SessionInput) -> SessionState:
     salt = f"{workflow.random().getrandbits(64):016x}"
-    chain = workflow.info().first_execution_run_id[:8]
+    chain = workflow.info().first_execution_run_id[-8:]  # its start is the time: chains of one minute share it
     inbox = Inbox(window=Window(salt=salt))
     return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or RunLimits())
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from activities.messages import CallPlan, ModelInput, Policy
@@ -82,11 +82,11 @@ class Decided(Carried):
 class RunLimits(Carried):
     """When to continue as new; a session started with lower ones is for tests."""
 
-    events: int = policies.MAX_EVENTS
-    bytes: int = policies.MAX_BYTES
-    signals: int = policies.MAX_SIGNALS
-    cut_signals: int = policies.CUT_SIGNALS
-    updates: int = policies.MAX_UPDATES
+    events: int = Field(default=policies.MAX_EVENTS, ge=30)
+    bytes: int = Field(default=policies.MAX_BYTES, ge=16 * 1024)
+    signals: int = Field(default=policies.MAX_SIGNALS, ge=2)
+    cut_signals: int = Field(default=policies.CUT_SIGNALS, ge=2)
+    updates: int = Field(default=policies.MAX_UPDATES, ge=2)
 
 
 class SessionState(Carried):
@@ -104,6 +104,8 @@ class SessionState(Carried):
     stop: str | None = None
     """Why the running turn is to stop, where the last run had no time left to do it."""
     closing: Literal["park", "cancel", "rejected"] | None = None
+    closed: bool = False
+    """The journal holds `session.closed`."""
     controls: dict[str, Any] = {}
     """The latest controls by id, with their results."""
     early: dict[str, Decided] = {}

@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 from activities.messages import (
     Decision,
     DeliverInput,
+    Ended,
     ModelResult,
     RecordInput,
     RecordResult,
@@ -107,19 +108,22 @@ class ActivitySteps:
 
     # Steps outside a turn.
 
-    async def record(self, decisions: Sequence[Decision], settle: Sequence[str] = (), *, close: bool = False) -> None:
-        """Write decisions into the journal; it is tried until the journal takes them."""
+    async def record(
+        self, decisions: Sequence[Decision], settle: Sequence[str] = (), *, close: bool = False
+    ) -> Ended | None:
+        """Write decisions into the journal; tried until it takes them. Gives an end that stood before."""
         self._state.records += 1
         key = TurnKey(self._key, "~record").step(self._state.records)
         message = RecordInput(decisions=list(decisions), settle=list(settle), close=close)
         handle = workflow.start_activity(
             names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
         )
-        result = await handle
+        result: RecordResult = await handle
         self._state.head = max(self._state.head, result.head)
         meters.parked(sum(decision.type == "event.parked" for decision in decisions))
+        return result.ended
 
-    async def record_end(self, turn: TurnState, type_: str, disposition: str, body: dict[str, Any]) -> None:
+    async def record_end(self, turn: TurnState, type_: str, disposition: str, body: dict[str, Any]) -> Ended | None:
         """Write the end of a turn that the workflow alone decided, with what was decided before; settles its steps."""
         end = Decision(
             type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=body, at=workflow.time()
@@ -129,7 +133,7 @@ class ActivitySteps:
         if disposition == "parked":
             key = f"{turn.turn}/parked"
             decisions.append(end.model_copy(update={"type": "event.parked", "key": key}))
-        await self.record(decisions, [turn.turn])
+        return await self.record(decisions, [turn.turn])
 
     async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:
         """Bring something out."""
@@ -171,6 +175,13 @@ class ActivitySteps:
         """Give the calls that wait for a person."""
         calls = self._state.turn.calls if self._state.turn else []
         return [call for call in calls if call.asked_at and not call.answer and not call.done]
+
+    def withdraw_approvals(self) -> None:
+        """The turn stops: who answers now comes too late."""
+        for call in self.waiting_calls():
+            late = Decided(answer="expired", reason="the turn was stopped")
+            call.answer, call.reason = late.answer, late.reason
+            self._state.settle_approval(call.approval_id, late)
 
     def _rare_state(self) -> str | None:
         if self._state.closing:

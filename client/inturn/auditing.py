@@ -20,7 +20,8 @@ from inturn.values import Audit
 if TYPE_CHECKING:
     from inturn.journal import Journal
 
-_OPEN: Final = frozenset({"accepted", "pending", "running", "held"})
+_OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
+"""Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
 _SETTLE_WITHIN: Final = 3.0
 """Seconds for what is on its way between the two books to arrive: they are not read at one moment."""
 _DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")

@@ -84,6 +84,7 @@ def claim_model(
         if row is None:
             tx.execute(_INSERT, (*_key(step), token, fence, 0, 0))
         else:
+            row = _count_lost(tx, step, row)
             tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *_key(step)))
         journal.append(opening)
         entries = _behind(tx, step, after, types)
@@ -103,6 +104,7 @@ def claim_call(tx: Transaction, step: StepKey, *, lease: float, begin: bool) -> 
         if row is None:
             tx.execute(_INSERT, (*_key(step), token, None, int(begin), until))
         else:
+            row = _count_lost(tx, step, row) if row.began else row
             tx.execute(
                 f"UPDATE steps SET token = ?, began = ?, began_before = ?, lease_until = ? WHERE {_KEY}",
                 (token, int(begin or row.began), row.began, until, *_key(step)),
@@ -179,9 +181,7 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
         attempts = _attempts(row)
         if not row.held_by(token):
             return attempts
-        attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
-        attempts.since.setdefault(failure, tx.now)
-        kept = codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
+        kept = _counted(tx, attempts, failure)
         began = ", began = began_before" if clean else ""
         _update(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
         return attempts
@@ -248,6 +248,21 @@ def _answer(status: str, journal: Log, row: Row | None) -> Claim:
 def _attempts(row: Row) -> Attempts:
     kept = codec.loads(row.attempts)
     return Attempts({name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()})
+
+
+def _counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
+    attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
+    attempts.since.setdefault(failure, tx.now)
+    return codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
+
+
+def _count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:
+    """Count the attempt that this claim takes over from, if it never said how it ended."""
+    if not row.token:
+        return row
+    kept = _counted(tx, _attempts(row), "lost")
+    tx.execute(f"UPDATE steps SET attempts = ? WHERE {_KEY}", (kept, *_key(step)))
+    return replace(row, attempts=kept)
 
 
 def _new_token() -> str:

@@ -19,7 +19,8 @@ from typing import Any, Literal, Protocol
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition, Entry, StopReason
 
-FailureClass = Literal["own", "unknown", "outage"]
+FailureClass = Literal["own", "unknown", "outage", "lost"]
+"""`lost`: the attempt never said how it ended; whoever ran it died or was cut off."""
 ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed"]
 
 

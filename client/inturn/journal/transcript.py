@@ -76,6 +76,10 @@ class Transcript:
         if entry.type in ("session.started", "system.message"):
             self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
 
+    def awaits(self, event_id: str) -> bool:
+        """Tell whether what an event says is yet to be answered."""
+        return any(entry.type == "user.message" and entry.event_id == event_id for entry in self._pending)
+
     def request_messages(self) -> list[Message]:
         """Give the messages of a request made now.
 

@@ -1,0 +1,270 @@
+"""Races and odd moments, each of which once broke a promise."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.client import WorkflowFailureError
+
+from inturn import Agent, ApprovalConflict, Session, TurnFailed
+from inturn.journal import Superseded
+from inturn.journal.journal import StoredJournal
+from tests.support import agents as test_agents
+from tests.support.histories import Handle, events, settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+from workflows import window
+
+
+class Door:
+    """Holds whoever comes by until it is opened."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def pass_by(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+def _delivering(door: Door) -> Agent:
+    async def deliver(out: object, ctx: object) -> None:
+        await door.pass_by()
+
+    return Agent("support", model="claude-sonnet-5-5", instructions="x", tools=test_agents.tools, deliver=deliver)
+
+
+def _handle(rig: Rig) -> Handle:
+    return rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+
+async def _at_step(session: Session, event_id: str, step: int) -> None:
+    async def there() -> bool:
+        turn = (await session.status()).turn
+        return turn is not None and (turn.event_id, turn.step) == (event_id, step)
+
+    await until(there)
+
+
+@pytest.mark.promise("ACC-8", "EFF-8")
+async def test_a_turn_whose_delivery_takes_long_has_ended_for_everybody(rig: Rig) -> None:
+    door = Door()
+    async with rig.worker([_delivering(door)]), rig.client() as client, rig.client(journal=False) as far:
+        session = client.session("s")
+        await session.ask("hi", event_id="e1")
+        await asyncio.wait_for(door.reached.wait(), 10)
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+        assert not await session.interrupt()
+        assert (await far.session("s").wait("e1", timeout=10)).disposition == "applied"
+        door.open.set()
+        await settled(_handle(rig))
+
+
+@pytest.mark.promise("SUR-11", "ACC-8", "ACC-12")
+async def test_a_cancelled_workflow_finishes_its_delivery_and_counts_each_event_once(rig: Rig) -> None:
+    door = Door()
+    async with rig.worker([_delivering(door)]), rig.client() as client:
+        session = client.session("s")
+        await session.ask("hi", event_id="e1")
+        await asyncio.wait_for(door.reached.wait(), 10)
+        await _handle(rig).cancel()
+        await asyncio.sleep(0)
+        door.open.set()
+        async with asyncio.timeout(20):
+            await _handle(rig).result()
+        types = [entry.type async for entry in session.entries()]
+        assert types.count("event.delivered") == 1
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+        assert audit.counts == {"applied": 1}
+
+
+@pytest.mark.promise("SUR-11")
+@pytest.mark.parametrize("content", ["[[delay 20]] a b c d", '[[tool wait {"seconds": 20}]]'])
+async def test_a_cancelled_workflow_stops_its_step_and_closes_in_good_order(rig: Rig, content: str) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.submit(content, event_id="e1")
+        await session.submit("waits", event_id="e2")
+        await _at_step(session, "e1", 1 if "tool" in content else 0)
+        await _handle(rig).cancel()
+        async with asyncio.timeout(20):
+            await _handle(rig).result()
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+        assert audit.counts == {"cancelled": 1, "parked": 1}
+        seen = await events(rig.temporal, str(rig.key("s")))
+        assert seen.count("ActivityTaskScheduled") == seen.count("ActivityTaskCompleted") + seen.count(
+            "ActivityTaskCanceled"
+        )
+
+
+@pytest.mark.promise("ACC-7", "ISO-1")
+async def test_an_invalid_event_or_control_never_ends_the_event_that_it_names(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        asked = asyncio.create_task(session.ask("[[delay 1]] a b", event_id="e1"))
+        await until(lambda: _started(rig))
+        await _at_step(session, "e1", 0)
+        await _handle(rig).signal("submit", {"event_id": "e1", "content": ""})
+        await _handle(rig).signal("control", {"control_id": "c", "op": "cancl", "event_id": "e1"})
+        await _handle(rig).signal("control", {"control_id": "d", "op": "cancl", "event_id": "later"})
+        assert (await asked).disposition == "applied"
+        assert (await session.ask("hi", event_id="later")).disposition == "applied"
+
+
+async def _started(rig: Rig) -> bool:
+    try:
+        return bool((await _handle(rig).query("status"))["turn"])
+    except Exception:
+        return False
+
+
+@pytest.mark.promise("SUR-11", "SUR-3")
+async def test_a_parked_event_can_still_be_redriven_after_a_reset(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e0")
+        with pytest.raises(TurnFailed):
+            await session.ask("[[fault 400]] poison", event_id="poison")
+        await settled(_handle(rig))
+        first = (await events(rig.temporal, str(rig.key("s")))).index("WorkflowTaskCompleted") + 1
+        await rig.temporal.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=rig.temporal.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=str(rig.key("s"))),
+                reason="test",
+                workflow_task_finish_event_id=first,
+                request_id="reset-1",
+            )
+        )
+
+        async def parked_again() -> bool:
+            return [parked.event_id for parked in await session.parked()] == ["poison"]
+
+        await until(parked_again)
+        assert await session.redrive("poison")
+        assert (await session.wait("poison")).disposition == "applied"
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-2", "ACC-8")
+async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "SIZE", 4)
+    monkeypatch.setattr(window, "RECENT", 2)
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        for n in range(10):
+            await session.ask("hi", event_id=f"e{n}")
+        assert (await session.ask("hi", event_id="e0")).disposition == "applied"
+        assert (await session.status()).counts == {"accepted": 11, "applied": 10, "repeated": 1}
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6", "EFF-8")
+async def test_an_interrupt_right_before_continue_as_new_still_stops_the_turn(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, written = Door(), StoredJournal.record
+
+    async def record(self: StoredJournal, *args: Any, **kwargs: Any) -> Any:
+        await door.pass_by()
+        return await written(self, *args, **kwargs)
+
+    async with rig.worker(), rig.client() as client:
+        start = {"agent": "support", "limits": {"signals": 3}}
+        await rig.temporal.start_workflow("Session", start, id=str(rig.key("s")), task_queue=rig.task_queue)
+        session = client.session("s")
+        await session.send('[[tool wait {"seconds": 1}]] [[then]] [[tool wait {"seconds": 20}]]', event_id="long")
+        await _at_step(session, "long", 1)
+        monkeypatch.setattr(StoredJournal, "record", record)
+        for n in range(4):
+            await session.send("x", event_id=f"e{n}")
+        await session.cancel("e3")  # a decision, to be recorded before the run ends
+        await asyncio.wait_for(door.reached.wait(), 20)
+        assert await session.interrupt(event_id="long")
+        door.open.set()
+        assert (await session.wait("long", timeout=15)).disposition == "cancelled"
+        assert (await session.wait("e2")).disposition == "applied"
+
+
+@pytest.mark.promise("EFF-8", "ACC-8")
+async def test_an_interrupt_after_the_answer_was_recorded_but_never_told_leaves_it_applied(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door, finish = Door(), StoredJournal.finish
+
+    async def finish_and_fall_silent(self: StoredJournal, *args: Any, **kwargs: Any) -> Any:
+        head = await finish(self, *args, **kwargs)
+        if door.reached.is_set():
+            return head
+        await door.pass_by()
+        raise Superseded  # as if the worker had died: the journal has the answer, the workflow hears of none
+
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e0")
+        monkeypatch.setattr(StoredJournal, "finish", finish_and_fall_silent)
+        await session.send("hi", event_id="e1")
+        await asyncio.wait_for(door.reached.wait(), 20)
+        assert await session.interrupt(event_id="e1")
+        door.open.set()
+        assert (await session.wait("e1", timeout=30)).disposition == "applied"
+        await settled(_handle(rig))
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+        assert audit.counts == {"applied": 2}
+
+
+@pytest.mark.promise("SUR-11", "ACC-2")
+async def test_an_event_whose_run_was_terminated_in_mid_answer_can_be_sent_again_later(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e0")
+        await session.send("[[delay 20]] cut off", event_id="e1")
+        await claude.until_streaming("cut off")
+        await _handle(rig).terminate()
+        assert (await session.ask("something else", event_id="e2")).disposition == "applied"
+        assert (await session.ask("cut off", event_id="e1", timeout=20)).disposition == "applied"
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("EFF-8")
+async def test_an_approval_of_a_call_that_was_interrupted_comes_too_late(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="e1")
+
+        async def asked() -> Any:
+            return (await session.status()).approvals if await _started(rig) else ()
+
+        [approval] = await until(asked)
+        await session.interrupt()
+        assert (await session.wait("e1")).disposition == "cancelled"
+        with pytest.raises(ApprovalConflict):
+            await session.approve(approval.approval_id)
+        assert (await session.status()).state == "idle"
+        assert rig.attempts("refund") == []
+
+
+@pytest.mark.promise("ACC-7")
+async def test_a_start_by_hand_with_odd_input_or_name_wedges_nothing(rig: Rig) -> None:
+    await asyncio.to_thread(rig.process().start)
+    async with rig.client() as client:
+        queue = rig.task_queue
+        await rig.temporal.start_workflow("Session", {"state": 1}, id=str(rig.key("s")), task_queue=queue)
+        assert (await client.session("s").ask("hi", timeout=20)).disposition == "applied"
+        odd = await rig.temporal.start_workflow("Session", id=f"no session {rig.tenant}", task_queue=queue)
+        with pytest.raises(WorkflowFailureError):
+            await asyncio.wait_for(odd.result(), 20)
