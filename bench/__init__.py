@@ -1,0 +1,1 @@
+"""The budgets, measured beside a bare workflow: `python -m bench`."""

@@ -1,0 +1,23 @@
+"""The agent under measurement."""
+
+from __future__ import annotations
+
+import asyncio
+
+from inturn import Agent, tool
+
+
+@tool
+async def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+@tool(timeout=30, idempotent=True)
+async def work(seconds: float) -> str:
+    """Work for a while."""
+    await asyncio.sleep(seconds)
+    return "worked"
+
+
+agents = [Agent("bench", model="claude-sonnet-5-5", instructions="Be brief.", tools=[add, work])]

@@ -1,0 +1,74 @@
+"""The budgets, as the design gives them; every part names the rows it measures.
+
+Invariant: a number stands here once, and no part judges itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bench.report import Budget
+
+SEND_EVENTS: Final = "events of a plain turn by send"
+ASK_EVENTS: Final = "events of a plain turn by ask"
+TOOL_EVENTS: Final = "events of a turn with one tool"
+SEND_BYTES: Final = "bytes of a plain turn by send"
+ASK_BYTES: Final = "bytes of a plain turn by ask, text inline"
+READ_BYTES: Final = "bytes of a plain turn by ask, text from the journal"
+GROWTH: Final = "bytes of turn 1,000 against turn 10"
+SEND_P50: Final = "latency by send, p50"
+SEND_P99: Final = "latency by send, p99"
+ASK_P50: Final = "latency by ask, p50"
+ASK_P99: Final = "latency by ask, p99"
+SEND_THROUGHPUT: Final = "throughput by send, 50 sessions"
+ASK_THROUGHPUT: Final = "throughput by ask, 50 sessions"
+SEND_CPU: Final = "worker CPU per turn by send"
+ASK_CPU: Final = "worker CPU per turn by ask"
+WARM: Final = "call_model overhead, 1,000 messages, warm"
+COLD: Final = "call_model overhead, 1,000 messages, cold"
+INTERRUPT: Final = "interrupt to closed model stream"
+KILLED: Final = "SIGKILL in mid-turn to turn done"
+IDLE: Final = "SIGKILL, idle session's next turn"
+MEMORY: Final = "memory per cached idle session"
+IMPORT: Final = "import inturn"
+
+PARTS: Final[dict[str, list[Budget]]] = {
+    "history": [
+        Budget(SEND_EVENTS, 10, "events", by="exact"),
+        Budget(ASK_EVENTS, 11, "events", by="exact"),
+        Budget(TOOL_EVENTS, 22, "events", by="exact"),
+        Budget(SEND_BYTES, 3_000, "bytes"),
+        Budget(ASK_BYTES, 4_200, "bytes"),
+        Budget(READ_BYTES, 4_200, "bytes"),
+        Budget(GROWTH, 5, "%"),
+    ],
+    "latency": [
+        Budget(SEND_P50, 1.25, "×"),
+        Budget(SEND_P99, 1.5, "×"),
+        Budget(ASK_P50, 1.25, "×"),
+        Budget(ASK_P99, 1.5, "×"),
+    ],
+    "load": [
+        Budget(SEND_THROUGHPUT, 0.75, "×", at_least=True),
+        Budget(ASK_THROUGHPUT, 0.75, "×", at_least=True),
+        Budget(SEND_CPU, 1.4, "×"),
+        Budget(ASK_CPU, 1.4, "×"),
+    ],
+    "model": [Budget(WARM, 5, "ms"), Budget(COLD, 50, "ms")],
+    "interrupt": [Budget(INTERRUPT, 1, "s", by="p99")],
+    "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
+    "memory": [Budget(MEMORY, 1.3, "×", by="last")],
+    "import": [Budget(IMPORT, 0.8, "s")],
+}
+
+BOUNDS: Final = {
+    "history": 90,
+    "latency": 150,
+    "load": 150,
+    "model": 60,
+    "interrupt": 60,
+    "kills": 180,
+    "memory": 170,
+    "import": 30,
+}
+"""Seconds that each part may take: a quarter of an hour together."""
