@@ -36,7 +36,7 @@ PARTS: Final[dict[str, Part]] = {
     "import": importing.measure,
 }
 
-console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 190)
 
 
 async def run(names: list[str], rounds: int) -> Book:

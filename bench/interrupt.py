@@ -30,7 +30,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
                 book.add(budgets.INTERRUPT, *found)
         finally:
             await worker.stop()
-        book.note(budgets.INTERRUPT, f"{AT_ONCE} sessions at once, one sample each a round")
+        book.note(budgets.INTERRUPT, f"{AT_ONCE} sessions at once, a sample each")
 
 
 async def _interrupted(client: Client, claude: StrictClaude, name: str, number: int) -> float:

@@ -25,7 +25,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
     async with StrictClaude() as claude:
         await asyncio.gather(*(_mid_turn(rig.lane(f"kill{n}"), claude, book) for n in range(LANES)))
     await asyncio.gather(*(_idle(rig.lane(f"idle{n}"), book) for n in range(LANES)))
-    book.note(budgets.KILLED, f"a new worker started at once; {STREAMS:g} s of it the step's own, repeated")
+    book.note(budgets.KILLED, f"a new worker started at once; {STREAMS:g} s is the step's own")
     book.note(budgets.IDLE, "another worker running")
 
 

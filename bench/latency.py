@@ -53,4 +53,4 @@ def _ratio(found: tuple[list[float], list[float]], percent: float) -> float:
 def _note(book: Book, found: tuple[list[float], list[float]], names: tuple[str, str]) -> None:
     for name, percent in zip(names, (50, 99), strict=True):
         ours, bare = (percentile(each, percent) * 1000 for each in found)
-        book.note(name, f"last round: {ours:.1f} ms against {bare:.1f} ms")
+        book.note(name, f"last: {ours:.1f} ms against {bare:.1f} ms")

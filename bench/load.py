@@ -50,8 +50,8 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
                 ours, bare = blocks[0], blocks[1]
                 book.add(per_second, ours.per_second / bare.per_second)
                 book.add(cpu, ours.cpu / bare.cpu)
-                book.note(per_second, f"last round: {ours.per_second:.0f} against {bare.per_second:.0f} turns/s")
-                book.note(cpu, f"last round: {ours.cpu:.1f} ms against {bare.cpu:.1f} ms")
+                book.note(per_second, f"last: {ours.per_second:.0f} against {bare.per_second:.0f} turns/s")
+                book.note(cpu, f"last: {ours.cpu:.1f} ms against {bare.cpu:.1f} ms")
 
 
 async def block(timers: Sequence[Timer], worker: Process, name: str, turns: int) -> Block:

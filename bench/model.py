@@ -52,13 +52,13 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
         for _ in range(rounds):
             warm = [await calls.run(steps) for _ in range(WARM_CALLS)]
             book.add(budgets.WARM, statistics.median(warm) * 1000)
-        book.note(budgets.WARM, f"median of {WARM_CALLS} calls a round, {calls.model.messages:,} messages at the end")
+        book.note(budgets.WARM, f"{WARM_CALLS} calls a round, up to {calls.model.messages:,} messages")
     finally:
         await journal.close()
     for _ in range(rounds):
         cold = [await calls.cold(url) for _ in range(COLD_CALLS)]
         book.add(budgets.COLD, statistics.median(cold) * 1000)
-    book.note(budgets.COLD, f"median of {COLD_CALLS} fresh workers a round")
+    book.note(budgets.COLD, f"{COLD_CALLS} fresh workers a round")
 
 
 class Calls:

@@ -70,10 +70,8 @@ class Row:
             return "not measured"
         if self.budget.by == "exact":
             return "held" if self.held else f"missed by {shown(self.judged - self.budget.limit, self.budget.unit)}"
-        if self.budget.limit == 0:
-            return "held" if self.held else "missed"
-        used = self.judged / self.budget.limit
-        return f"{'held' if self.held else 'missed'}: {used:.0%} of the budget"
+        apart = abs(self.judged / self.budget.limit - 1)
+        return f"held, {apart:.0%} to spare" if self.held else f"missed by {apart:.1%}"
 
     def as_json(self) -> dict[str, Any]:
         """The row as it is written with `--json`."""

@@ -45,7 +45,7 @@ APPROVAL_TIMEOUT: Final = 24 * 3600.0
 """Seconds a person has to answer before the call counts as denied."""
 
 # Continue as new: between turns or steps when a run's history has one of these.
-MAX_EVENTS: Final = 2_000
+MAX_EVENTS: Final = 1_200
 """A cold worker replays this in well under a second; the server suggests 4,096."""
 MAX_BYTES: Final = 2 * 1024 * 1024
 """The server suggests 4 MiB."""

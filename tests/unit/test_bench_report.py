@@ -46,8 +46,9 @@ def test_a_budget_is_judged_as_it_says(
 
 
 def test_a_verdict_says_by_how_much() -> None:
-    assert Row(RATIO, [1.0]).verdict == "held: 80% of the budget"
-    assert Row(RATIO, [2.5]).verdict == "missed: 200% of the budget"
+    assert Row(RATIO, [1.0]).verdict == "held, 20% to spare"
+    assert Row(RATIO, [2.5]).verdict == "missed by 100.0%"
+    assert Row(Budget("a", 0.75, "×", at_least=True), [0.72]).verdict == "missed by 4.0%"
     assert Row(Budget("a", 10, "events", by="exact"), [10.0, 13.0]).verdict == "missed by 3 events"
 
 
