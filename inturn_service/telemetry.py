@@ -92,6 +92,7 @@ def configure_telemetry() -> Callable[[], None]:
         with ThreadPoolExecutor(len(ends)) as threads:  # at once: each waits 7 s for a collector that is down
             for each in ends:
                 threads.submit(each)
+        gc.unfreeze()  # the worker froze what it had loaded
         gc.collect()  # Core exports what is left when its runtime goes, which the client's cycles keep alive
 
     return end
