@@ -45,6 +45,7 @@ APPROVAL_TIMEOUT: Final = 24 * 3600.0
 """Seconds a person has to answer before the call counts as denied."""
 
 # Continue as new: between turns or steps when a run's history has one of these.
+# Replayed, like everything a workflow decides: once released, a change needs `workflow.patched`.
 MAX_EVENTS: Final = 1_200
 """A cold worker replays this in well under a second; the server suggests 4,096."""
 MAX_BYTES: Final = 2 * 1024 * 1024
