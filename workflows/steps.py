@@ -7,7 +7,7 @@ result counts if there is one: a stop and a completion may share one task.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
@@ -31,6 +31,8 @@ from workflows.state import CallState, Decided, SessionState, TurnState
 from workflows.turn import ContinueDue, Interrupted, StepFailed
 
 T = TypeVar("T")
+SUMMARY_CHARACTERS: Final = 40
+"""Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
 _STATE = SearchAttributeKey.for_keyword(names.STATE_ATTRIBUTE)
 _PARKED = SearchAttributeKey.for_int(names.PARKED_ATTRIBUTE)
 
@@ -59,7 +61,9 @@ class ActivitySteps:
             raise StepFailed(message, type=names.INVALID_EVENT)
         key = self._turn_key(turn.turn).step(turn.step)
         options = policies.model_step()
-        result = await self._run(names.CALL_MODEL, state.model_input(turn), key, ModelResult, options, cut=True)
+        said = turn.preview[:SUMMARY_CHARACTERS] if turn.step == 0 else None
+        asked = state.model_input(turn)
+        result = await self._run(names.CALL_MODEL, asked, key, ModelResult, options, cut=True, summary=said or None)
         state.chain = None
         state.spend(result.usage)
         state.head = result.head

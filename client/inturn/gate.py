@@ -129,6 +129,7 @@ class Gate:
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             "search_attributes": start_attributes(self.key.tenant, self.agent),
             "task_timeout": TASK_TIMEOUT,
+            "memo": {"inturn": {"tenant": self.key.tenant, "session": self.key.session_id, "agent": self.agent}},
             "static_summary": f"{self.agent or 'agent'} session {self.key.session_id}"[:200],
         }
         if self.agent is not None:
