@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inturn.client import Client
     from inturn.session import Session
-    from inturn.values import Approval, Parked, QueuedEvent, SessionStatus, TurnProgress
+    from inturn.values import Approval, Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress
 
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
@@ -69,7 +69,7 @@ def ls(
         if not found:
             note(f"tenant {options_of(ctx).tenant}: no session fits")
             return
-        rows = [(s.session_id, s.agent or "", s.state or "", s.parked or "", ago(s.started_at)) for s in found]
+        rows = [(s.session_id, s.agent or "", _standing(s), s.parked or "", ago(s.started_at)) for s in found]
         console().print(table("", ("session", "agent", "state", "parked", "age"), rows))
         if len(found) == limit:
             note(f"the first {limit}; --limit shows more")
@@ -148,3 +148,8 @@ def _events_table(title: str, events: Sequence[QueuedEvent]) -> Table:
         for e in events
     ]
     return table(f"{title} ({len(events)})", ("event", "source", "sequence", "age", "text"), rows)
+
+
+def _standing(session: SessionInfo) -> str:
+    """Give a session's state: the server's index holds only the rare ones."""
+    return session.state or ("closed" if session.closed_at else "open")
