@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 
@@ -20,21 +21,34 @@ PRODUCERS = 16
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
-async def _probe(client: Client, stop: asyncio.Event) -> list[float]:
-    """Ask other sessions, one after the other, and time them."""
+async def _p99(client: Client, stop: asyncio.Event) -> float:
+    """Let 20 other sessions ask about once a second until `stop`; give the 99th percentile of their waits."""
     times: list[float] = []
-    while not stop.is_set():
-        began = time.monotonic()
-        await client.session(f"other{len(times) % 20}", agent="support").ask("hi", event_id=f"e{len(times)}")
-        times.append(time.monotonic() - began)
-    return times
+
+    async def ask(number: int) -> None:
+        session = client.session(f"other{number}", agent="support")
+        while not stop.is_set():
+            began = time.monotonic()
+            await session.ask("hi")
+            times.append(time.monotonic() - began)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await stop.wait()
+
+    await asyncio.gather(*(ask(number) for number in range(20)))
+    return sorted(times)[int(len(times) * 0.99)]
 
 
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
 async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(rig: Rig) -> None:
-    async with rig.worker(), rig.client() as client:
+    async with rig.client() as client:
+        await asyncio.to_thread(rig.process().start)
         stop = asyncio.Event()
-        probe = asyncio.create_task(_probe(client, stop))
+        for _ in range(2):  # the first time warms up
+            asyncio.get_running_loop().call_later(10, stop.set)
+            quiet = await _p99(client, stop)
+            stop.clear()
+        probe = asyncio.create_task(_p99(client, stop))
 
         async def produce(producer: int) -> None:
             session = client.session("flooded", agent="support")
@@ -51,8 +65,8 @@ async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(r
 
         await until(drained, within=300, every=0.5)
         stop.set()
-        times = sorted(await probe)
-        assert times[int(len(times) * 0.99)] < 5.0, times[-10:]
+        # 1.07 times on two cores; twice leaves room for a machine that is busy with something else.
+        assert await probe <= 2 * quiet
 
         handle = rig.temporal.get_workflow_handle(str(rig.key("flooded")))
         await settled(handle)
