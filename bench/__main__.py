@@ -120,7 +120,8 @@ def main(
     console.print(table(book, rounds))
     console.print(
         f"{len(book.rows)} rows in {seconds:.0f} s on {os.cpu_count()} CPUs (load {os.getloadavg()[0]:.1f}): "
-        f"{len(book.missed)} missed, {len(book.unmeasured)} not measured"
+        f"{len(book.missed)} missed, {len(book.unmeasured)} not measured. "
+        "Where the time goes: docs/performance.md"
     )
     if json_file:
         json_file.write_text(json.dumps(as_json(book, rounds, seconds), indent=2) + "\n")
