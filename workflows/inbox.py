@@ -302,7 +302,7 @@ class Inbox(Books):
     ) -> Receipt:
         event_id, source = queued.event_id, queued.source
         place = self.sequencer.place(source, sequence, policy)
-        if place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
+        while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
             self._released(self.sequencer.release_early(policy), now, policy, turn)
             place = self.sequencer.place(source, sequence, policy)
         if place == "late":
@@ -323,7 +323,7 @@ class Inbox(Books):
                 "count": gap.last - gap.first + 1,
                 "policy": policy.on_gap,
             }
-            self.decide("session.gap", None, f"gap/{gap.source}/{gap.first}-{gap.last}", now, body)
+            self.decide("session.gap", None, f"gap/{gap.source}/{gap.first}-{gap.last}/{gap.behind}", now, body)
         for queued in released.late:
             self._set_aside_or_reject(queued, LATE, now, policy)
         for queued in released.parked:
@@ -363,13 +363,13 @@ class Inbox(Books):
     def _put(self, index: int, queued: Queued) -> None:
         self.queue.insert(index, queued)
         self.queued_bytes += queued.size
-        if self._waiting is not None:
+        if self._waiting is not None and queued.event:
             self._waiting[queued.source] += 1
 
     def _out(self, index: int) -> Queued:
         queued = self.queue.pop(index)
         self.queued_bytes -= queued.size
-        if self._waiting is not None:
+        if self._waiting is not None and queued.event:
             self._waiting[queued.source] -= 1
         return queued
 
@@ -378,7 +378,7 @@ class Inbox(Books):
 
     def _waiting_of(self, source: str) -> int:
         if self._waiting is None:
-            self._waiting = Counter(queued.source for queued in self.queue)
+            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
         return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
 
     def _after(self, turns: float) -> float:

@@ -33,6 +33,8 @@ class Gap:
     source: str
     first: int
     last: int
+    behind: int
+    """The event that waited for them, by its place in the order of acceptance."""
 
 
 @dataclass(slots=True)
@@ -144,11 +146,11 @@ class Sequencer(BaseModel):
 
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
-        lowest = self._of(queued.source)[0].sequence
-        expected = self._expected(queued.source, lowest, policy)
-        if policy.sequencing == "sparse" or expected >= lowest:
+        lowest = self._of(queued.source)[0]
+        expected = self._expected(queued.source, lowest.sequence, policy)
+        if policy.sequencing == "sparse" or expected >= lowest.sequence:
             return None
-        return Gap(queued.source, expected, lowest - 1)
+        return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
 
     def deadline(self, queued: Queued, policy: InboxPolicy) -> float:
         """Give when the wait of a held event's source ends at the latest."""
@@ -166,7 +168,7 @@ class Sequencer(BaseModel):
         if first.sequence < expected:  # only where the policy changed meanwhile
             self._take([first])
             return Release(late=[first] if first.event else [])
-        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1)
+        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
         self._touch(source).next = first.sequence
         run = self._run(source)
         return Release(parked=run, gap=gap) if gap and policy.on_gap == "park" else Release(ready=run, gap=gap)
