@@ -232,5 +232,5 @@ class Sequencer(BaseModel):
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
             holding = set(self._holding()) | {source}
-            del self.sources[next(name for name in self.sources if name not in holding)]
+            self.sources.pop(next((name for name in self.sources if name not in holding), source))
         return kept

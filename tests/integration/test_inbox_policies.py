@@ -11,6 +11,7 @@ import pytest
 from inturn import Agent, Backpressure, InboxPolicy, SessionBusy, TurnFailed
 from inturn.client import Client
 from inturn.session import Session
+from inturn.values import QueuedEvent
 from tests.support import agents as test_agents
 from tests.support.histories import turn_starts
 from tests.support.rig import Rig
@@ -135,7 +136,7 @@ async def _running(session: Session, event_id: str) -> bool:
     return turn is not None and turn.event_id == event_id
 
 
-async def _held(session: Session) -> tuple[object, ...]:
+async def _held(session: Session) -> tuple[QueuedEvent, ...]:
     return (await session.status()).held
 
 
