@@ -194,13 +194,15 @@ class Sequencer(BaseModel):
         return [queued for queued in run if queued.event]
 
     def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
-        """Give the lowest number that is not late. `first`: of what came first from a source that is not known."""
+        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
         known = self.sources.get(source)
         if known is not None and known.next is not None:
             return known.next
         if policy.sequencing == "sparse":
             return 0
-        return first if policy.first_sequence is None else policy.first_sequence
+        if policy.first_sequence is not None:
+            return policy.first_sequence
+        return min([first, *(queued.sequence for queued in self.held if queued.source == source)])
 
     def _deadline(self, source: str, policy: InboxPolicy) -> float:
         entries = self._of(source)
