@@ -99,9 +99,8 @@ def _turn(turn: TurnState) -> dict[str, Any]:
 
 
 def _doing(turn: TurnState) -> str:
-    if not turn.calls:
-        return "model"
-    return "tools: " + ", ".join(call.tool for call in turn.calls if not call.done)
+    open_ = [call.tool for call in turn.calls if not call.done]
+    return f"tools: {', '.join(open_)}" if open_ else "model"
 
 
 def _parked(parked: ParkedEvent) -> dict[str, Any]:

@@ -15,6 +15,7 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr
@@ -170,14 +171,16 @@ class Inbox(Books):
         return []
 
     def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Queued]:
-        """Take out what is to join the running turn."""
-        steering = [queued for queued in self.queue if queued.steers == turn]
-        for queued in steering:
+        """Take out what is to join the running turn, as much as one turn takes at once."""
+        joining: list[Queued] = []
+        for queued in [queued for queued in self.queue if queued.steers == turn]:
+            if len(joining) == policy.merge_limit or _bytes(joining) + queued.size > MAX_CONTENT_BYTES:
+                break
             self._out(self._index(queued))
-        wanted = [queued for queued in steering if not self._expires(queued, now, policy)]
-        for queued in wanted:
-            self._merge(queued, turn.partition("~")[0], now)
-        return wanted
+            if not self._expires(queued, now, policy):
+                self._merge(queued, turn.partition("~")[0], now)
+                joining.append(queued)
+        return joining
 
     def finish(self, event_id: str, disposition: str) -> None:
         """Book how an event ended; the journal knows already, or gets its decision from the caller."""
@@ -350,8 +353,7 @@ class Inbox(Books):
         while self.queue[first].joins:
             first -= 1
         group = self.queue[first:]
-        size = sum(other.size for other in group) + queued.size
-        return len(group) < policy.merge_limit and size <= MAX_CONTENT_BYTES
+        return len(group) < policy.merge_limit and _bytes(group) + queued.size <= MAX_CONTENT_BYTES
 
     def _group(self, first: int) -> int:
         """Count an entry and those that join it."""
@@ -433,6 +435,10 @@ class Inbox(Books):
         self.count("rejected")
         body = {"reason": refusal.message, "error": refusal.type, **told}
         self.decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
+
+
+def _bytes(events: Sequence[Queued]) -> int:
+    return sum(queued.size for queued in events)
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

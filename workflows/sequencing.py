@@ -144,6 +144,11 @@ class Sequencer(BaseModel):
             source.next = max(source.next or 0, queued.sequence + 1)
         return [queued for queued in cleared if queued.event]
 
+    def forget(self) -> None:
+        """Forget the sources that hold nothing; they begin anew."""
+        holding = set(self._holding())
+        self.sources = {name: source for name, source in self.sources.items() if name in holding}
+
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
         lowest = self._of(queued.source)[0]

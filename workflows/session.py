@@ -296,6 +296,7 @@ class Session:
         meters.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._state.stop = self._steps.stop  # it may have come since the last step
+        self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
     def _show(self) -> None:

@@ -23,6 +23,8 @@ MAX_CONTROLS: Final = 256
 MAX_DECIDED: Final = 100
 MAX_ANSWERS: Final = 64
 MAX_ANSWER_BYTES: Final = 128 * 1024
+MAX_CARRIED: Final = 1_900_000
+"""Bytes as JSON; only the longest ids, sources and metadata together come near it."""
 
 
 class Carried(BaseModel):
@@ -185,6 +187,12 @@ class SessionState(Carried):
     def _drop_answer(self, turn: str) -> None:
         if turn in self.answers:
             self.answer_bytes -= len(to_json(self.answers.pop(turn)))
+
+    def fit(self) -> None:
+        """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
+        if len(self.model_dump_json()) > MAX_CARRIED:
+            self.answers, self.answer_bytes = {}, 0  # the journal has them
+            self.inbox.sequencer.forget()
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""

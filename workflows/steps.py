@@ -106,9 +106,8 @@ class ActivitySteps:
         self.show_state()
 
     def join(self, turn: TurnState) -> None:
-        """Let the events join that are to steer the turn; what is to stop takes nothing in."""
-        if self.stop is None:
-            turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+        """Let the events join that are to steer the turn."""
+        turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""

@@ -64,9 +64,9 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
     while True:
         if turn.calls:
             await _settle(turn, steps)
-            turn.calls = []
-            steps.join(turn)
             steps.boundary()
+            turn.calls = []
+            steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
         result = await steps.call_model(turn)
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
