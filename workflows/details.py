@@ -139,7 +139,7 @@ def _waits_for(queued: Queued, state: SessionState) -> str:
 def _limits(state: SessionState) -> dict[str, Any]:
     """Give the policy, and how much of it is used."""
     inbox, policy = state.inbox, state.inbox_policy()
-    used = {"waiting_bytes": inbox.queued_bytes + inbox.sequencer.bytes, "turn_seconds": round(inbox.pace, 3)}
+    used = {"waiting_bytes": inbox.queued_bytes + inbox.sequencer.bytes, "turn_seconds": round(inbox.pace or 0.0, 3)}
     if policy.rate is not None:
         used["next_turn_at"] = inbox.bucket.ready_at(policy)
     return policy.model_dump(mode="json", exclude_none=True) | used

@@ -48,8 +48,8 @@ class Inbox(Books):
     sequencer: Sequencer = Sequencer()
     bucket: Bucket = Bucket()
     parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
-    pace: float = 1.0
-    """Seconds that a turn takes, lately."""
+    pace: float | None = None
+    """Seconds that a turn takes, lately; `None` before the first."""
     _waiting: Counter[str] | None = PrivateAttr(default=None)
     """Queued events by source."""
 
@@ -194,7 +194,8 @@ class Inbox(Books):
 
     def paced(self, seconds: float) -> None:
         """Note how long a turn took: what is refused is told when to come again."""
-        self.pace = 0.8 * self.pace + 0.2 * min(max(seconds, 0.01), 60.0)
+        took = min(max(seconds, 0.01), 60.0)
+        self.pace = took if self.pace is None else 0.8 * self.pace + 0.2 * took
 
     # What people do with what waits.
 
@@ -384,7 +385,7 @@ class Inbox(Books):
         return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
 
     def _after(self, turns: float) -> float:
-        return min(60.0, max(0.1, turns * self.pace))
+        return min(60.0, max(0.1, turns * (1.0 if self.pace is None else self.pace)))
 
     def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         if not queued.expired(now, policy.expires_after):
