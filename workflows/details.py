@@ -39,7 +39,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "held": [_held(queued, state) for queued in state.inbox.sequencer.held if queued.event],
         "limits": _limits(state),
         "approvals": waiting,
-        "counts": state.inbox.book(running=state.turn is not None),
+        "counts": state.inbox.book(running=state.running),
         "usage": state.usage,
         "runs": state.runs,
         "head": state.head,
@@ -52,7 +52,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
 
 def details(state: SessionState) -> str:
     """Give the table that the Temporal UI shows."""
-    counts = state.inbox.book(running=state.turn is not None)
+    counts = state.inbox.book(running=state.running)
     lines = [
         f"**{_state(state, False)}** · agent `{state.agent or state.wanted or '?'}` · run {state.runs}",
         "",

@@ -154,7 +154,7 @@ class Inbox(Books):
             self._released(released, now, policy, None)
 
     def take(self, now: float, policy: InboxPolicy) -> list[Queued]:
-        """Take the next turn's events out: its host, then those merged into it. Expired ones on the way are booked."""
+        """Take the next turn's events out: its host, then those that join it. Expired ones on the way are booked."""
         self.release(now, policy)
         if self.bucket.ready_at(policy) > now:
             return []
@@ -163,10 +163,8 @@ class Inbox(Books):
             wanted = [queued for queued in group if not self._expires(queued, now, policy)]
             if wanted:
                 self.bucket.spend(now, policy)
-                host, *merged = wanted
-                self.window.note(host.event_id, "running")
-                for queued in merged:
-                    self._merge(queued, host.event_id, now)
+                for queued in wanted:
+                    self.window.note(queued.event_id, "running")
                 return wanted
         return []
 
@@ -178,9 +176,21 @@ class Inbox(Books):
                 break
             self._out(self._index(queued))
             if not self._expires(queued, now, policy):
-                self._merge(queued, turn.partition("~")[0], now)
+                self.window.note(queued.event_id, "running")
                 joining.append(queued)
         return joining
+
+    def merge(self, event_id: str, host: str, now: float, told: dict[str, Any]) -> None:
+        """Book an event whose content another's turn took up, however that ended."""
+        self.finish(event_id, "merged")
+        self.decide("event.merged", event_id, f"{event_id}/disposition", now, told | {"into": host}, "merged")
+
+    def put_back(self, events: Sequence[Queued]) -> None:
+        """Put events that joined a turn in front again: its host turned out to have ended before."""
+        for index, queued in enumerate(events):
+            queued.joins = index > 0
+            self._put(index, queued)
+            self.window.note(queued.event_id, "pending")
 
     def finish(self, event_id: str, disposition: str) -> None:
         """Book how an event ended; the journal knows already, or gets its decision from the caller."""
@@ -272,10 +282,10 @@ class Inbox(Books):
 
     # Looking.
 
-    def book(self, *, running: bool) -> dict[str, int]:
+    def book(self, *, running: int) -> dict[str, int]:
         """Give the counts: `accepted` and every disposition that occurs."""
         held = sum(1 for queued in self.sequencer.held if queued.event)
-        open_ = {"held": held, "pending": len(self.queue), "running": int(running)}
+        open_ = {"held": held, "pending": len(self.queue), "running": running}
         return {"accepted": self.accepted, **{k: v for k, v in (self.counts | open_).items() if v}}
 
     def patience(self) -> float:
@@ -392,9 +402,6 @@ class Inbox(Books):
             return False
         self._end(queued, "expired", now, {"reason": EXPIRED})
         return True
-
-    def _merge(self, queued: Queued, host: str, now: float) -> None:
-        self._end(queued, "merged", now, {"into": host})
 
     def _set_aside_or_reject(self, queued: Queued, error: str, now: float, policy: InboxPolicy) -> str:
         """Set an event aside, or reject it where a flood of them could not be written down."""

@@ -62,10 +62,10 @@ class TurnState(Carried):
     calls: list[CallState] = []
     event: dict[str, Any] | None = None
     """Its content, until step 0 has recorded it."""
-    joined: list[dict[str, Any]] = []
+    joined: list[Queued] = []
     """Events that joined it, until the next model step has recorded them."""
-    merged: list[str] = []
-    """The ids of all that joined it."""
+    merged: dict[str, dict[str, str]] = {}
+    """All that joined it, by id, with what the journal is told of each when the turn ends."""
     preview: str = ""
     inline: bool = False
     trace: str | None = None
@@ -85,8 +85,8 @@ class TurnState(Carried):
 
     def join(self, events: Sequence[Queued]) -> None:
         """Let events join it; the next model step says them."""
-        self.joined += [queued.event for queued in events]
-        self.merged += [queued.event_id for queued in events]
+        self.joined += events
+        self.merged |= {queued.event_id: {"source": queued.source, "preview": queued.preview} for queued in events}
         self.inline = self.inline or any(queued.inline for queued in events)
 
 
@@ -158,6 +158,11 @@ class SessionState(Carried):
             self._inbox_policy = (self.policy, _inbox_policy(self.policy))
         return self._inbox_policy[1]
 
+    @property
+    def running(self) -> int:
+        """How many events the running turn answers."""
+        return len(self.turn.event_ids) if self.turn else 0
+
     def model_input(self, turn: TurnState) -> ModelInput:
         """Give the input of the turn's next model step."""
         return ModelInput(
@@ -168,7 +173,7 @@ class SessionState(Carried):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
-            joined=turn.joined,
+            joined=[queued.event for queued in turn.joined],
         )
 
     def spend(self, usage: dict[str, Any]) -> None:

@@ -153,7 +153,7 @@ class ActivitySteps:
         self.on_decided(others)
         decisions = [*others, end]
         if disposition == "parked":
-            unsaid = {"joined": turn.joined} if turn.joined else {}
+            unsaid = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
             parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | unsaid}
             decisions.append(end.model_copy(update=parked))
         return await self.record(decisions, [turn.turn])
