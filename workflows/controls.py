@@ -152,16 +152,14 @@ class Controls:
         return YES
 
     def _answer(self, control: Control) -> Result:
-        decided = Decided(
-            answer="approved" if control.op == "approve" else "denied", by=control.by, reason=control.reason
-        )
+        answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
+        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=workflow.time())
         approval_id = control.approval_id or ""
         call = self._asked(approval_id)
         if call is None:
             return self._answer_early(approval_id, decided)
-        if call.answer is None:
-            call.answer, call.by, call.reason = decided.answer, decided.by, decided.reason
-        return _same(call.answer, call.by, decided)
+        self._steps.decide(call, decided)
+        return _same(call.answer or answer, call.by, decided)
 
     def _answer_early(self, approval_id: str, decided: Decided) -> Result:
         known = self._state.early.get(approval_id) or self._state.settled.get(approval_id)
@@ -171,8 +169,14 @@ class Controls:
         return YES
 
     def _asked(self, approval_id: str) -> CallState | None:
+        """Find the call of the running turn that is meant; `None` where that call is not known (yet)."""
         calls = self._state.turn.calls if self._state.turn else []
-        return next((call for call in calls if call.approval and call.approval_id == approval_id), None)
+        call = next((call for call in calls if call.id == approval_id.rpartition(":")[0]), None)
+        if call is None or (call.approval and call.approval_id == approval_id):
+            return call
+        what = "has other arguments than these" if call.approval else "asks for no approval"
+        message = f"call {call.id} {what}: its approval is as `status` shows it"
+        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
 
 
 def _same(answer: str, by: str | None, decided: Decided) -> Result:

@@ -23,7 +23,7 @@ from activities.messages import (
     ToolInput,
     ToolResult,
 )
-from inturn import names
+from inturn import approvals, names
 from inturn.keys import SessionKey, StepKey, TurnKey
 from workflows import meters, policies
 from workflows.inbox import ParkedEvent
@@ -75,7 +75,9 @@ class ActivitySteps:
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
         """Run one call, or record that a person said no."""
         denied = None if call.answer in (None, "approved") else _denial(call)
-        message = ToolInput(call=call.id, agent=self._state.agent, denied=denied, trace=turn.trace)
+        message = ToolInput(
+            call=call.id, agent=self._state.agent, denied=denied, answered=call.answered(), trace=turn.trace
+        )
         key = self._turn_key(turn.turn).step(turn.step - 1, index)
         options = policies.tool_call(call.timeout)
         result = await self._run(names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool)
@@ -87,7 +89,7 @@ class ActivitySteps:
             call.asked_at = workflow.time()
             early = self._state.early.pop(call.approval_id, None)
             if early is not None:
-                call.answer, call.by, call.reason = early.answer, early.by, early.reason
+                self.decide(call, early)
             self.on_approval()
         if call.answer is None and not call.delivered:
             call.delivered = True
@@ -96,12 +98,17 @@ class ActivitySteps:
         try:
             await workflow.wait_condition(lambda: self._answered(call), timeout=max(left, 0.001))
         except TimeoutError:
-            call.answer, call.reason = "expired", "nobody answered in time"
+            self.decide(call, Decided(answer="expired", reason="nobody answered in time"))
         if call.answer is None:
             self.boundary()
             raise Interrupted("the session is closing")
-        self._state.settle_approval(call.approval_id, Decided(answer=call.answer, by=call.by, reason=call.reason))
         self.show_state()
+
+    def decide(self, call: CallState, decided: Decided) -> None:
+        """Take an answer to an approval: the first one stands, and those who come late learn of it."""
+        if call.answer is None:
+            call.decide(decided.model_copy(update={"at": decided.at or workflow.time()}))
+            self._state.settle_approval(call.approval_id, decided)
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""
@@ -133,7 +140,7 @@ class ActivitySteps:
             type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=body, at=workflow.time()
         )
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
-        decisions = [*self._state.inbox.drain_decisions(workflow.time()), end]
+        decisions = [*self._state.inbox.drain_decisions(workflow.time()), *self._answers(turn), end]
         if disposition == "parked":
             key = f"{turn.turn}/parked"
             decisions.append(end.model_copy(update={"type": "event.parked", "key": key}))
@@ -173,7 +180,7 @@ class ActivitySteps:
 
     def expires_at(self, call: CallState) -> float:
         """Give when a call's approval runs out, in seconds since 1970."""
-        return (call.asked_at or workflow.time()) + policies.APPROVAL_TIMEOUT
+        return (call.asked_at or workflow.time()) + call.approval_timeout
 
     def waiting_calls(self) -> list[CallState]:
         """Give the calls that wait for a person."""
@@ -183,9 +190,19 @@ class ActivitySteps:
     def withdraw_approvals(self) -> None:
         """The turn stops: who answers now comes too late."""
         for call in self.waiting_calls():
-            late = Decided(answer="expired", reason="the turn was stopped")
-            call.answer, call.reason = late.answer, late.reason
-            self._state.settle_approval(call.approval_id, late)
+            self.decide(call, Decided(answer="expired", reason="the turn was stopped"))
+
+    def _answers(self, turn: TurnState) -> list[Decision]:
+        """Give what became of the approvals of calls that did not get to run."""
+        decisions: list[Decision] = []
+        for index, call in enumerate(turn.calls):
+            answered = call.answered()
+            if answered is not None and not call.done:
+                step = self._turn_key(turn.turn).step(turn.step - 1, index)
+                key = approvals.answered_key(step)
+                place = {"turn": turn.turn, "step": f"{step.step}/{step.index}", "key": key}
+                decisions.append(Decision(type=approvals.ANSWERED, body=answered.body(), at=answered.at, **place))
+        return decisions
 
     def _rare_state(self) -> str | None:
         if self._state.closing:

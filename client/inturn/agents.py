@@ -26,11 +26,13 @@ class Budget:
         steps: Model calls.
         tokens: Input (cached or not) and output tokens together.
         usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
+        approval_timeout: Seconds that a person has to answer a call that asks for approval; then it counts as denied.
     """
 
     steps: int | None = 50
     tokens: int | None = None
     usd: float | None = None
+    approval_timeout: float = 24 * 3600.0
 
 
 class InboxPolicy(BaseModel):

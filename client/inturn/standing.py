@@ -20,6 +20,7 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
+from inturn.asking import Asking
 from inturn.attributes import AGENT, STATE
 from inturn.digest import digest
 from inturn.errors import JournalUnavailable, SessionNotFound
@@ -46,7 +47,7 @@ class Standing:
         live = await self.live()
         if live is None:
             return await self._fallback()
-        status = SessionStatus.model_validate(live)
+        status = await Asking(self.gate).detailed(SessionStatus.model_validate(live))
         if status.turn is None or status.turn.waiting_for is not None:
             return status
         return status.model_copy(update={"turn": await self._detailed(status.turn)})
@@ -93,6 +94,9 @@ class Standing:
         except SessionNotFound:
             return await self._remembered()
         turn = _progress(seen)
+        known = await self._journalled()
+        if seen.status is not WorkflowExecutionStatus.RUNNING:
+            known |= {"approvals": ()}  # nobody is there to hear an answer
         return SessionStatus(
             state=_state(seen, turn),
             health=await self._health(seen),
@@ -100,12 +104,12 @@ class Standing:
             agent=_attribute(seen, AGENT),
             turn=turn,
             history_events=seen.history_length or 0,
-            **await self._journalled(),
+            **known,
         )
 
     async def _remembered(self) -> SessionStatus:
         """Tell of a session that only the journal knows: its history is past the server's retention."""
-        known = await self._journalled()
+        known = await self._journalled() | {"approvals": ()}
         if not known.get("head"):
             raise SessionNotFound(f"no session {self.gate.key}")
         return SessionStatus(state="closed", source="fallback", **known)
@@ -115,9 +119,10 @@ class Standing:
             journal = await self.gate.connection.any_journal()
             head = await journal.head(self.gate.key)
             counts: dict[str, int] = dict(await journal.outcomes(self.gate.key))
+            asked = await Asking(self.gate).pending()
         except JournalUnavailable:
             return {}
-        return {"head": head, "counts": counts}
+        return {"head": head, "counts": counts, "approvals": asked}
 
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
         if seen.status is not WorkflowExecutionStatus.RUNNING:
