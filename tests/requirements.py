@@ -211,7 +211,6 @@ OPEN: frozenset[str] = frozenset(
         "ACC-5",
         "ACC-6",
         "ISO-4",
-        "EFF-7",
         "SHR-1",
         "SHR-2",
         "SHR-3",
