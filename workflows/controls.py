@@ -162,11 +162,14 @@ class Controls:
         return _same(call.answer or answer, call.by, decided)
 
     def _answer_early(self, approval_id: str, decided: Decided) -> Result:
-        known = self._state.early.get(approval_id) or self._state.settled.get(approval_id)
-        if known is not None:
-            return _same(known.answer, known.by, decided)
-        self._state.decide_early(approval_id, decided)
-        return YES
+        settled = self._state.settled.get(approval_id)
+        if settled is not None:
+            return _same(settled.answer, settled.by, decided)
+        known = self._state.early.get(approval_id, decided)
+        result = _same(known.answer, known.by, decided)
+        self._state.decide_early(approval_id, known)
+        # It may also be far too late: what the session has forgotten, the journal knows.
+        return {**result, "early": True}
 
     def _asked(self, approval_id: str) -> CallState | None:
         """Find the call of the running turn that is meant; `None` where that call is not known (yet)."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from inturn.approvals import TOLD_BY, arguments, pending
+from inturn.approvals import ANSWERED, TOLD_BY, arguments, pending
 from inturn.connection import Connection
 from inturn.errors import JournalUnavailable
 from inturn.gate import Gate
@@ -19,6 +19,14 @@ from inturn.visibility import list_sessions
 
 _MAY_WAIT: Final = ("requires_action", "paused")
 """What search attributes say of sessions with a pending approval: a pause hides it."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer that was given: `approved`, `denied` or `expired`."""
+
+    answer: str
+    by: str | None
 
 
 @dataclass
@@ -38,6 +46,20 @@ class Asking:
         if event_id is None:
             return ()
         return tuple(pending(await journal.read(self.gate.key, limit=_ALL, event_id=event_id, types=TOLD_BY)))
+
+    async def answer(self, approval_id: str) -> Given | None:
+        """Give the answer that the journal holds; `None` where it has none, or cannot be read."""
+        after = 0
+        try:
+            journal = await self.gate.connection.any_journal()
+            while page := await journal.read(self.gate.key, after=after, types=(ANSWERED,)):
+                for entry in page:
+                    if entry.body.get("approval_id") == approval_id:
+                        return Given(str(entry.body.get("answer")), entry.body.get("by"))
+                after = page[-1].seq
+        except JournalUnavailable:
+            pass
+        return None
 
     async def detailed(self, status: SessionStatus) -> SessionStatus:
         """Add the arguments to what the session itself tells: they never travel through it."""

@@ -273,6 +273,7 @@ class Session:
 
         Raises:
             ApprovalConflict: It has another answer, or this one is too late.
+            InvalidEvent: The call has other arguments than those, or asks for no approval.
         """
         await self._controls.answer("approve", approval_id, by=by, reason=reason)
 

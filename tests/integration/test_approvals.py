@@ -221,6 +221,53 @@ async def test_an_answer_before_the_question_is_kept_for_exactly_that_call(rig: 
         assert len(rig.attempts("refund")) == 1
 
 
+@tool(approval=True)
+async def slowly(ctx: ToolContext) -> str:
+    """Take long."""
+    await asyncio.sleep(3600)
+    return "done"
+
+
+@pytest.mark.promise("EFF-7", "MOD-2")
+async def test_a_call_that_was_approved_and_then_interrupted_keeps_its_one_answer(rig: Rig) -> None:
+    agent = Agent("support", model="m", instructions="", tools=[slowly])
+    async with rig.worker([agent]), rig.client() as client:
+        for event_id, running in (("running", True), ("raced", False)):
+            session = client.session("s", agent="support")
+            await session.submit("[[tool slowly {}]]", event_id=event_id)
+            [approval] = await _asked(session)
+            approving = asyncio.create_task(session.approve(approval.approval_id, by="ann"))
+
+            async def answered(event_id: str = event_id) -> bool:
+                said = [e.type async for e in client.session("s").entries(event_id=event_id)]
+                return "approval.answered" in said
+
+            if running:
+                await until(answered)
+            await session.interrupt(event_id=event_id)
+            await asyncio.gather(approving, return_exceptions=True)
+            turn = await session.wait(event_id)
+            assert (turn.stop_reason, turn.tool_calls[0].status) == ("interrupted", "interrupted")
+        first, second = await _answers(session)
+        assert (first["answer"], first["by"]) == ("approved", "ann")
+        assert second["answer"] in ("approved", "expired")  # whichever came first
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("EFF-7")
+async def test_an_interrupting_event_withdraws_the_question_and_goes_first(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, approval = await _begin(client, "s")
+        await session.submit("in line", event_id="e2")
+        assert (await session.ask("now", event_id="e3", when_busy="interrupt")).disposition == "applied"
+        with pytest.raises(ApprovalConflict):
+            await session.deny(approval.approval_id)
+        assert [e["answer"] for e in await _answers(session)] == ["expired"]
+        await session.wait("e2")
+        assert [e.event_id async for e in session.entries() if e.type == "turn.started"] == ["e1", "e3", "e2"]
+
+
 @tool
 async def publish(text: str, ctx: ToolContext) -> str:
     """Publish, and never come back."""
