@@ -6,6 +6,8 @@ anything is done about it.
 
 from __future__ import annotations
 
+from typing import Any
+
 from activities.messages import Answered, CallPlan
 from inturn import approvals
 from inturn.journal import NewEntry
@@ -28,6 +30,6 @@ def answered(call: StepKey, answer: Answered) -> NewEntry:
     return _entry(approvals.ANSWERED, answer.body(), call, approvals.answered_key(call), at=answer.at or None)
 
 
-def _entry(type_: str, body: dict[str, object], call: StepKey, key: str, at: float | None = None) -> NewEntry:
+def _entry(type_: str, body: dict[str, Any], call: StepKey, key: str, at: float | None = None) -> NewEntry:
     step = f"{call.step}/{call.index}"
     return NewEntry(type_, body, event_id=call.turn.event_id, step=step, key=key, at=at)

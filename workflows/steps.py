@@ -198,10 +198,10 @@ class ActivitySteps:
         for index, call in enumerate(turn.calls):
             answered = call.answered()
             if answered is not None and not call.done:
-                step = self._turn_key(turn.turn).step(turn.step - 1, index)
-                key = approvals.answered_key(step)
-                place = {"turn": turn.turn, "step": f"{step.step}/{step.index}", "key": key}
-                decisions.append(Decision(type=approvals.ANSWERED, body=answered.body(), at=answered.at, **place))
+                key = self._turn_key(turn.turn).step(turn.step - 1, index)
+                decided = Decision(type=approvals.ANSWERED, turn=turn.turn, body=answered.body(), at=answered.at)
+                decided.step, decided.key = f"{key.step}/{key.index}", approvals.answered_key(key)
+                decisions.append(decided)
         return decisions
 
     def _rare_state(self) -> str | None:

@@ -27,7 +27,7 @@ from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.gate import Gate, Message
 from inturn.keys import StepKey
 from inturn.patience import persist, truthful
-from inturn.values import Health, SessionState, SessionStatus, TurnProgress
+from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
 
 LIVE_WITHIN: Final = 2.0
 """Seconds in which the session itself may answer."""
@@ -94,9 +94,7 @@ class Standing:
         except SessionNotFound:
             return await self._remembered()
         turn = _progress(seen)
-        known = await self._journalled()
-        if seen.status is not WorkflowExecutionStatus.RUNNING:
-            known |= {"approvals": ()}  # nobody is there to hear an answer
+        runs = seen.status is WorkflowExecutionStatus.RUNNING
         return SessionStatus(
             state=_state(seen, turn),
             health=await self._health(seen),
@@ -104,12 +102,13 @@ class Standing:
             agent=_attribute(seen, AGENT),
             turn=turn,
             history_events=seen.history_length or 0,
-            **known,
+            approvals=await self._asked() if runs else (),
+            **await self._journalled(),
         )
 
     async def _remembered(self) -> SessionStatus:
         """Tell of a session that only the journal knows: its history is past the server's retention."""
-        known = await self._journalled() | {"approvals": ()}
+        known = await self._journalled()
         if not known.get("head"):
             raise SessionNotFound(f"no session {self.gate.key}")
         return SessionStatus(state="closed", source="fallback", **known)
@@ -119,10 +118,15 @@ class Standing:
             journal = await self.gate.connection.any_journal()
             head = await journal.head(self.gate.key)
             counts: dict[str, int] = dict(await journal.outcomes(self.gate.key))
-            asked = await Asking(self.gate).pending()
         except JournalUnavailable:
             return {}
-        return {"head": head, "counts": counts, "approvals": asked}
+        return {"head": head, "counts": counts}
+
+    async def _asked(self) -> tuple[Approval, ...]:
+        try:
+            return await Asking(self.gate).pending()
+        except JournalUnavailable:
+            return ()
 
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
         if seen.status is not WorkflowExecutionStatus.RUNNING:
