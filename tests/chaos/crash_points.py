@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from inturn import Client
-from tests.support.ledgers import ledger, open_ledger
+from tests.support import ledger
 from tests.support.rig import Rig
 from tests.support.server import WorkerProcess
 from tests.support.waiting import until
@@ -63,7 +63,7 @@ class CrashPoints:
     async def run(self, rounds: int) -> None:
         """Crash each kind of tool at each point so many times."""
         self._standing.mkdir()
-        open_ledger(self.rig.effects)
+        ledger.make(self.rig.effects)
         worker = await self._start()
         async with self.rig.client() as client:
             for n in range(rounds):
@@ -101,7 +101,7 @@ class CrashPoints:
         return End(str(call.status), self._count("effects", name), self._count("bodies", name))
 
     def _count(self, table: str, session: str) -> int:
-        [(count,)] = ledger(self.rig.effects, f"SELECT COUNT(*) FROM {table} WHERE session = ?", (session,))
+        [(count,)] = ledger.run(self.rig.effects, f"SELECT COUNT(*) FROM {table} WHERE session = ?", (session,))
         return int(count)
 
     @property
@@ -111,6 +111,6 @@ class CrashPoints:
     async def _start(self) -> WorkerProcess:
         armed = str(self.rig.directory / "armed")
         worker = self.rig.process(
-            agents="tests.support.ledgers:agents", INTURN_TEST_STAND=str(self._standing), INTURN_TEST_CRASH=armed
+            agents="tests.support.ledger_tools:agents", INTURN_TEST_STAND=str(self._standing), INTURN_TEST_CRASH=armed
         )
         return await asyncio.to_thread(worker.start)

@@ -221,6 +221,24 @@ async def test_an_answer_before_the_question_is_kept_for_exactly_that_call(rig: 
         assert len(rig.attempts("refund")) == 1
 
 
+@pytest.mark.promise("EFF-7")
+async def test_a_paused_session_takes_an_answer_and_a_closing_one_withdraws_the_question(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, approval = await _begin(client, "s")
+        await session.pause()
+        await session.approve(approval.approval_id)
+        assert (await session.wait("e1")).tool_calls[0].status == "ok"
+        await session.resume()
+        await session.submit(LARGE, event_id="e2")
+        await _asked(session)
+        await session.close()
+        assert (await session.wait("e2")).stop_reason == "interrupted"
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).result()
+        assert [e["answer"] for e in await _answers(session)] == ["approved", "expired"]
+        assert (await session.status()).approvals == ()
+        assert len(rig.attempts("refund")) == 1
+
+
 @tool(approval=True)
 async def slowly(ctx: ToolContext) -> str:
     """Take long."""

@@ -54,6 +54,12 @@ def test_a_plan_of_an_older_release_waits_a_day() -> None:
     assert "approval_timeout" not in CallPlan(id="c", approval=True).model_dump()
 
 
+@pytest.mark.parametrize("seconds", [0, -1, float("inf"), float("nan"), 1e12])
+def test_a_wait_that_no_workflow_can_keep_is_refused_when_it_is_declared(seconds: float) -> None:
+    with pytest.raises(ValueError, match="approval_timeout"):
+        Budget(approval_timeout=seconds)
+
+
 @tool(approval=lambda a: a["cents"] > 100)
 async def pay(cents: int, ctx: ToolContext) -> str:
     """Pay."""

@@ -1,44 +1,21 @@
-"""Tools of four kinds, with their effects in a ledger outside the system: what each kind has after a crash.
+"""Tools of four kinds with their effects in a ledger outside, whose calls can be made to stand still.
 
-`INTURN_TEST_EFFECTS` names the directory of `ledger.db`. Its table `effects` is what the world saw, its table
-`bodies` has a row per body that ran.
+Only for workers in processes of their own: importing this makes the journal's methods crash points.
 """
 
 from __future__ import annotations
 
 import os
-import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from inturn import Agent, ToolContext, tool
+from tests.support import ledger
 from tests.support.crashing import stand
-
-_SCHEMA = """
-    PRAGMA journal_mode = WAL;
-    CREATE TABLE IF NOT EXISTS bodies (tool TEXT, session TEXT);
-    CREATE TABLE IF NOT EXISTS effects (tool TEXT, session TEXT, key TEXT);
-    CREATE UNIQUE INDEX IF NOT EXISTS one_state ON effects (session) WHERE tool = 'save';
-    CREATE UNIQUE INDEX IF NOT EXISTS one_per_key ON effects (key) WHERE tool = 'book';
-"""
-
-
-def ledger(directory: Path, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-    """Run a statement on the ledger of this directory."""
-    with closing(sqlite3.connect(directory / "ledger.db", timeout=10)) as db, db:
-        return db.execute(sql, parameters).fetchall()
-
-
-def open_ledger(directory: Path) -> None:
-    """Make the ledger."""
-    with closing(sqlite3.connect(directory / "ledger.db")) as db:
-        db.executescript(_SCHEMA)
 
 
 def _run(sql: str, *parameters: str) -> list[tuple[Any, ...]]:
-    return ledger(Path(os.environ["INTURN_TEST_EFFECTS"]), sql, parameters)
+    return ledger.run(Path(os.environ["INTURN_TEST_EFFECTS"]), sql, parameters)
 
 
 async def _act(name: str, ctx: ToolContext) -> str:
