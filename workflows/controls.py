@@ -19,7 +19,7 @@ from inturn.events import explain
 from workflows.inbox import Refusal
 from workflows.intake import Intake, Undecodable, decode
 from workflows.state import CallState, Decided, SessionState
-from workflows.steps import ActivitySteps
+from workflows.steps import EXPIRED, ActivitySteps
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
 
@@ -37,6 +37,8 @@ class Control(BaseModel):
     clear_queue: bool = False
     approval_id: str | None = Field(default=None, max_length=256)
     by: str | None = Field(default=None, max_length=256)
+    at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """When it was said, by the sender's clock, in seconds since 1970: no worker may have been there to hear it."""
     pending: Literal["park", "cancel"] = "park"
     force: bool = False
 
@@ -153,12 +155,13 @@ class Controls:
 
     def _answer(self, control: Control) -> Result:
         answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
-        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=workflow.time())
+        now = workflow.time()
+        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
         approval_id = control.approval_id or ""
         call = self._asked(approval_id)
         if call is None:
             return self._answer_early(approval_id, decided)
-        self._steps.decide(call, decided)
+        self._steps.decide(call, decided if decided.at < self._steps.expires_at(call) else EXPIRED)
         return _same(call.answer or answer, call.by, decided)
 
     def _answer_early(self, approval_id: str, decided: Decided) -> Result:

@@ -33,6 +33,7 @@ from workflows.turn import ContinueDue, Interrupted, StepFailed
 T = TypeVar("T")
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
+EXPIRED: Final = Decided(answer="expired", reason="nobody answered in time")
 _STATE = SearchAttributeKey.for_keyword(names.STATE_ATTRIBUTE)
 _PARKED = SearchAttributeKey.for_int(names.PARKED_ATTRIBUTE)
 
@@ -98,7 +99,7 @@ class ActivitySteps:
         try:
             await workflow.wait_condition(lambda: self._answered(call), timeout=max(left, 0.001))
         except TimeoutError:
-            self.decide(call, Decided(answer="expired", reason="nobody answered in time"))
+            self.decide(call, EXPIRED)
         if call.answer is None:
             self.boundary()
             raise Interrupted("the session is closing")

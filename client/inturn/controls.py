@@ -7,6 +7,7 @@ same update afterwards only fetches what came of it, for the session remembers t
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -43,7 +44,7 @@ class Controls:
         self, op: Literal["approve", "deny"], approval_id: str, *, by: str | None, reason: str | None
     ) -> None:
         """Answer an approval."""
-        result = await self._control(op, approval_id=approval_id, by=by, reason=reason)
+        result = await self._control(op, approval_id=approval_id, by=by, reason=reason, at=time.time())
         if not result.get("early"):
             return
         from inturn.asking import Asking

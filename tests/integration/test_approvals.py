@@ -172,6 +172,32 @@ async def test_an_approval_expires_as_its_agent_says_and_a_late_answer_is_a_conf
 
 
 @pytest.mark.promise("EFF-7")
+async def test_without_a_worker_an_answer_counts_by_when_it_was_given(rig: Rig) -> None:
+    hasty = Agent("support", model="m", instructions="", tools=test_agents.tools, budget=Budget(approval_timeout=4.0))
+    names = ("in-time", "late", "unsaid")
+    async with rig.client() as client:
+        async with rig.worker([hasty]):
+            begun = await asyncio.gather(*(_begin(client, name) for name in names))
+        in_time, late, unsaid = (approval for _, approval in begun)
+        assert in_time.asked_at
+        assert late.expires_at
+        over = late.expires_at.timestamp() + 1  # all were asked within a moment
+
+        async def passed() -> bool:
+            return time.time() > over
+
+        await until(passed)
+        given = [{"at": in_time.asked_at.timestamp() + 0.1}, {"at": late.expires_at.timestamp() + 0.1}, {}]
+        for (session, approval), at in zip(begun, given, strict=True):
+            control = {"control_id": "c", "op": "approve", "approval_id": approval.approval_id, **at}
+            await rig.temporal.get_workflow_handle(str(rig.key(session.session_id))).signal("control", control)
+        async with rig.worker([hasty]):
+            ends = [(await session.wait("e1")).tool_calls[0].status for session, _ in begun]
+    assert ends == ["ok", "denied", "denied"]
+    assert len(rig.attempts("refund")) == 1
+
+
+@pytest.mark.promise("EFF-7")
 async def test_an_answer_with_another_hash_is_refused_and_decides_nothing(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
         session, approval = await _begin(client, "s", f'{LARGE} [[tool add {{"a": 1, "b": 2}}]]')
