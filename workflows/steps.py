@@ -108,8 +108,9 @@ class ActivitySteps:
     def decide(self, call: CallState, decided: Decided) -> None:
         """Take an answer to an approval: the first one stands, and those who come late learn of it."""
         if call.answer is None:
-            call.decide(decided.model_copy(update={"at": decided.at or workflow.time()}))
-            self._state.settle_approval(call.approval_id, decided)
+            taken = decided.model_copy(update={"at": decided.at or workflow.time()})
+            call.decide(taken)
+            self._state.settle_approval(call.approval_id, taken)
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""

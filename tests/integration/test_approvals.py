@@ -178,7 +178,7 @@ async def test_without_a_worker_an_answer_counts_by_when_it_was_given(rig: Rig) 
     async with rig.client() as client:
         async with rig.worker([hasty]):
             begun = await asyncio.gather(*(_begin(client, name) for name in names))
-        in_time, late, unsaid = (approval for _, approval in begun)
+        in_time, late, _ = (approval for _, approval in begun)
         assert in_time.asked_at
         assert late.expires_at
         over = late.expires_at.timestamp() + 1  # all were asked within a moment
