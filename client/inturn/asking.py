@@ -19,6 +19,8 @@ from inturn.visibility import list_sessions
 
 _MAY_WAIT: Final = ("requires_action", "paused")
 """What search attributes say of sessions with a pending approval: a pause hides it."""
+_ALL: Final = 10_000
+"""Entries of one turn that tell of calls; a budget ends turns long before."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,6 @@ class Asking:
         given = arguments(entries)
         told = tuple(a.model_copy(update={"args": given.get(a.call_id)}) for a in status.approvals)
         return status.model_copy(update={"approvals": told})
-
-
-_ALL: Final = 10_000
-"""Entries of one turn that tell of calls; a budget ends turns long before."""
 
 
 async def list_approvals(connection: Connection, tenant: str) -> AsyncIterator[PendingApproval]:
