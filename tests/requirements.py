@@ -201,7 +201,6 @@ PROMISES: dict[str, str] = {
 OPEN: frozenset[str] = frozenset(
     {
         "ISO-4",
-        "EFF-7",
         "SHR-1",
         "SHR-2",
         "SHR-3",

@@ -35,6 +35,7 @@ from inturn.values import (
     Entry,
     Notice,
     Parked,
+    PendingApproval,
     QueuedEvent,
     Receipt,
     SessionInfo,
@@ -42,6 +43,7 @@ from inturn.values import (
     Turn,
     TurnProgress,
     TurnToolCall,
+    UnknownOutcome,
     Usage,
 )
 
@@ -70,6 +72,7 @@ __all__ = [
     "JournalUnavailable",
     "Notice",
     "Parked",
+    "PendingApproval",
     "QueuedEvent",
     "Receipt",
     "Refused",
@@ -89,6 +92,7 @@ __all__ = [
     "TurnTimeout",
     "TurnToolCall",
     "Unavailable",
+    "UnknownOutcome",
     "Usage",
     "VersionConflict",
     "current",

@@ -15,7 +15,7 @@ from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.reading import Cursor
 from inturn.session import Session
-from inturn.values import SessionInfo, SessionState
+from inturn.values import PendingApproval, SessionInfo, SessionState
 
 if TYPE_CHECKING:
     from typing import Self
@@ -143,6 +143,19 @@ class Client:
         from inturn.visibility import list_sessions
 
         return list_sessions(self._connection, self._tenant, agent=agent, state=state, parked=parked, limit=limit)
+
+    def approvals(self) -> AsyncIterator[PendingApproval]:
+        """List the approvals that the tenant's sessions wait for, with or without a worker running.
+
+        The sessions are those that the server's visibility shows (some seconds behind), the questions and arguments
+        are the journal's; without a journal to read, `args` is `None` and a worker has to answer.
+
+        Raises:
+            Unavailable: The server did not answer.
+        """
+        from inturn.asking import list_approvals
+
+        return list_approvals(self._connection, self._tenant)
 
     def cursor(self, name: str) -> Cursor:
         """Give the stored cursor of this name: a reader's place in each session's journal.

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes
-from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Superseded
+from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes, settling
+from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
 from inturn.journal.store import Store
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Entry
+from inturn.values import Entry, UnknownOutcome
 
 
 class StoredJournal:
@@ -93,6 +93,10 @@ class StoredJournal:
         work = partial(decisions.record, session=session, recorded=recorded, settle=settle, close=close)
         return await self._store.write(work)
 
+    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
+        """Settle a call whose outcome is unknown."""
+        return await self._store.write(partial(settling.settle, call=call, settlement=settlement))
+
     async def read(
         self,
         session: SessionKey,
@@ -114,6 +118,14 @@ class StoredJournal:
     async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
         """Give how an event ended."""
         return await self._store.read(partial(outcomes.get, session=session, event_id=event_id))
+
+    async def latest_event(self, session: SessionKey) -> str | None:
+        """Give the event of the latest turn."""
+        return await self._store.read(partial(log.latest_event, session=session))
+
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        """Give the calls whose outcome is unknown."""
+        return await self._store.read(partial(settling.unknown, session=session))
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count ended events by disposition."""
