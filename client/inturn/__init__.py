@@ -27,6 +27,7 @@ from inturn.errors import (
     VersionConflict,
 )
 from inturn.events import Event
+from inturn.state import QueueClaim, State, Versioned
 from inturn.tools import Tool, tool
 from inturn.values import (
     Approval,
@@ -70,6 +71,7 @@ __all__ = [
     "JournalUnavailable",
     "Notice",
     "Parked",
+    "QueueClaim",
     "QueuedEvent",
     "Receipt",
     "Refused",
@@ -80,6 +82,7 @@ __all__ = [
     "SessionInfo",
     "SessionNotFound",
     "SessionStatus",
+    "State",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -91,6 +94,7 @@ __all__ = [
     "Unavailable",
     "Usage",
     "VersionConflict",
+    "Versioned",
     "current",
     "tool",
 ]
