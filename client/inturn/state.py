@@ -10,15 +10,17 @@ tools should know of attempts:
 - Operations come in the same order on every attempt of a call. Another one in the place of a recorded one is a
   `ToolError` that names both; where the order is not certain, `key=` names an operation instead of its ordinal.
 - `get` reads the present and is not recorded. Decide by what a change gives (`put_if_absent`, `update`, `put` with a
-  version): an attempt that follows gets the same answer.
+  version): an attempt that follows gets the same answer. Only a refusal after which nothing was changed is asked anew.
 - A tool without `async` calls them with `asyncio.run`: `asyncio.run(ctx.shared.incr("refunds"))`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import math
+import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -54,6 +56,9 @@ MAX_OPERATIONS: Final = 10_000
 """Changes of one call: what a call did is remembered until it ends."""
 MAX_LEASE: Final = 24 * 3600.0
 """Seconds."""
+FIRST_PAUSE: Final = 0.01
+LONGEST_PAUSE: Final = 2.0
+"""Seconds between two tries of an update, at most: a hundred that begin at once have to spread to all come through."""
 
 
 class Versioned(Value):
@@ -206,8 +211,11 @@ class State:
         journal = await self._open()
         what = describe(self._scope, Update(name, "", 0))
         done: Done | None = await self._persist(lambda: journal.recall(self._scope, operation, what))
-        while done is None or (done.conflict is not None and attempts > 0):
-            attempts -= 1
+        tried = 0
+        while done is None or (done.conflict is not None and tried < attempts):
+            if tried:
+                await asyncio.sleep(random.uniform(0, min(FIRST_PAUSE * 2**tried, LONGEST_PAUSE)))
+            tried += 1
             seen = await self.get(name)
             made = fn(seen.value if seen else None)
             text = _text(await made if isinstance(made, Awaitable) else made)

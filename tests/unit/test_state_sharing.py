@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.exceptions import ApplicationError
 
 from inturn import Agent, Client, JournalUnavailable, QueueClaim, Retry, ToolContext, ToolError, VersionConflict, tool
 from inturn.events import Event
+from inturn.journal import open_journal
 from inturn.state import MAX_NAME, MAX_OPERATIONS, MAX_VALUE, Versioned
 from inturn.testing import ToolCall, context, run
 from tests.support.steps import rig
@@ -65,6 +67,15 @@ async def test_update_tries_again_where_somebody_else_was_faster() -> None:
 
     assert await shared.update("v", add) == Versioned(value=21, version=3)
     assert await shared.update("v", lambda value: value + 1) == Versioned(value=22, version=4)
+
+
+@pytest.mark.promise("SHR-6")
+async def test_many_updates_at_once_all_come_through(tmp_path: Path) -> None:
+    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    shared = Client(tenant="acme", journal=journal).shared
+    await asyncio.gather(*(shared.update("v", lambda value: (value or 0) + 1) for _ in range(50)))
+    assert await shared.get("v") == Versioned(value=50, version=50)
+    await journal.close()
 
 
 async def test_update_gives_up_after_its_attempts() -> None:
@@ -249,6 +260,40 @@ async def test_a_tool_without_async_reaches_it_in_a_worker(tmp_path: Path) -> No
         answered = await worker.ask()
         assert {result.status for result in await worker.tools(answered)} == {"ok"}
         assert await Client(tenant="acme", journal=worker.journal).shared.incr("n") == 6
+
+
+@pytest.mark.promise("SHR-6")
+async def test_a_call_whose_turn_was_settled_changes_nothing_more(tmp_path: Path) -> None:
+    settled, began = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def count_late(ctx: ToolContext) -> int:
+        """Count, after the turn has ended."""
+        await ctx.shared.incr("n")
+        began.set()
+        await settled.wait()
+        return await ctx.shared.incr("n")
+
+    async with rig(tmp_path, [[ToolCall("count_late")], "done"], tools=[count_late]) as worker:
+        answered = await worker.ask()
+        call = asyncio.create_task(worker.tool(call=answered.calls[0].id))
+        await began.wait()
+        await worker.record(settle=["e1"])
+        settled.set()
+        with pytest.raises(ApplicationError, match="another attempt holds the claim"):
+            await call
+        assert await Client(tenant="acme", journal=worker.journal).shared.incr("n") == 2
+
+
+async def test_a_delivery_shares_state_and_is_counted_once(tmp_path: Path) -> None:
+    async def deliver(out: object, ctx: ToolContext) -> None:
+        await ctx.shared.incr("delivered")
+
+    async with rig(tmp_path, ["done"], deliver=deliver) as worker:
+        await worker.ask()
+        for _ in range(2):
+            await worker.deliver()
+        assert await Client(tenant="acme", journal=worker.journal).shared.incr("delivered") == 2
 
 
 # From a client
