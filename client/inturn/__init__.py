@@ -27,6 +27,7 @@ from inturn.errors import (
     VersionConflict,
 )
 from inturn.events import Event
+from inturn.state import QueueClaim, State, Versioned
 from inturn.tools import Tool, tool
 from inturn.values import (
     Approval,
@@ -73,6 +74,7 @@ __all__ = [
     "Notice",
     "Parked",
     "PendingApproval",
+    "QueueClaim",
     "QueuedEvent",
     "Receipt",
     "Refused",
@@ -83,6 +85,7 @@ __all__ = [
     "SessionInfo",
     "SessionNotFound",
     "SessionStatus",
+    "State",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -95,6 +98,7 @@ __all__ = [
     "UnknownOutcome",
     "Usage",
     "VersionConflict",
+    "Versioned",
     "current",
     "tool",
 ]

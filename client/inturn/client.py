@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from inturn.connection import Connection
 from inturn.errors import InvalidEvent
+from inturn.journal.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.reading import Cursor
 from inturn.session import Session
+from inturn.state import State
 from inturn.values import PendingApproval, SessionInfo, SessionState
 
 if TYPE_CHECKING:
@@ -165,6 +167,16 @@ class Client:
         """
         _check_id("cursor", name)
         return Cursor(self._connection, self._tenant, name)
+
+    @property
+    def shared(self) -> State:
+        """The tenant's shared state, as tools see it in `ctx.shared`. It needs the journal, and no worker.
+
+        ```python
+        await client.shared.push("orders", {"order_id": "1001"}, key="order-1001")
+        ```
+        """
+        return State(self._connection.any_journal, Scope(self._tenant))
 
 
 def _check_id(what: str, value: object) -> None:

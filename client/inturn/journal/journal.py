@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes, settling
+from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes, settling, shared, shelf
+from inturn.journal.changes import Change, Done, Operation, Scope
 from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
 from inturn.journal.store import Store
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -155,6 +156,22 @@ class StoredJournal:
         """Move a stored cursor forward."""
         work = partial(cursors.move, tenant=tenant, name=name, session_id=session_id, seq=seq)
         return await self._store.write(work)
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version."""
+        return await self._store.read(partial(shelf.get, scope=scope, name=name))
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state once."""
+        done = await self._store.write(partial(shared.change, scope=scope, change=change, operation=operation))
+        if done is None:
+            assert operation.step is not None
+            raise _superseded(operation.step)
+        return done
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before."""
+        return await self._store.read(partial(shared.recall, scope=scope, operation=operation, what=what))
 
 
 def _superseded(step: StepKey) -> Superseded:

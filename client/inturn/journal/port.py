@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from inturn.journal.changes import Change, Done, Operation, Scope
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
@@ -289,4 +290,23 @@ class Journal(Protocol):
 
     async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
         """Move a stored cursor forward (never back); gives where it stands."""
+        ...
+
+    # Shared state.
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version, where there is one."""
+        ...
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state, or give what came of this operation before.
+
+        Raises:
+            Superseded: The operation's attempt does not hold its call any more.
+            ToolError, ValueError: The operation was another before, or the value is not one to change so.
+        """
+        ...
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before, where it is not to be done anew. `what`: see `changes.describe`."""
         ...
