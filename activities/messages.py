@@ -163,6 +163,10 @@ class RecordInput(Message):
     settle: list[str] = []
     close: bool = False
     """Append `session.closed` last: nothing is taken afterwards."""
+    policy: bool = False
+    """Give the agent's policy."""
+    agent: str | None = None
+    """Which agent's; `None`: the worker's only one."""
 
 
 class RecordResult(Message):
@@ -171,3 +175,5 @@ class RecordResult(Message):
     head: int = 0
     ended: Ended | None = None
     """How the settled turn had ended in the journal before, where that is not what was decided."""
+    policy: Policy | None = None
+    """The agent's policy, where it was asked for and there is such an agent."""

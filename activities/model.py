@@ -22,10 +22,10 @@ from activities.commit import committed, uncancelled
 from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
 from activities.manifest import changed
-from activities.messages import Ended, ModelInput, ModelResult, Policy
+from activities.messages import Ended, ModelInput, ModelResult
 from activities.opening import opening
 from activities.plans import plan
-from activities.roster import Roster
+from activities.roster import Roster, policy_of
 from activities.traces import trace_completed
 from activities.transcripts import Transcripts
 from activities.usage import add, exceeded, spent
@@ -218,8 +218,7 @@ class ModelSteps:
         if input.agent != agent.name:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash():
-            inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
-            more["policy"] = Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
+            more["policy"] = policy_of(agent)
         if input.inline and result.stop not in ("tool_use", "pause_turn", "closed"):
             more["turn"] = await self._inline(attempt.step, own=result.ended is None)
         return result.model_copy(update=more) if more else result

@@ -200,16 +200,6 @@ PROMISES: dict[str, str] = {
 # No code serves these yet. An id leaves this set together with the tests that prove it.
 OPEN: frozenset[str] = frozenset(
     {
-        "ORD-3",
-        "ORD-4",
-        "ORD-5",
-        "ORD-6",
-        "ORD-7",
-        "ORD-10",
-        "ORD-12",
-        "ACC-3",
-        "ACC-5",
-        "ACC-6",
         "ISO-4",
         "EFF-7",
         "SHR-1",

@@ -16,8 +16,8 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.events import explain
-from workflows.inbox import Refusal
 from workflows.intake import Intake, Undecodable, decode
+from workflows.queued import Refusal
 from workflows.state import CallState, Decided, SessionState
 from workflows.steps import ActivitySteps
 
@@ -108,17 +108,19 @@ class Controls:
             for event_id in self._state.inbox.clear("cancelled", workflow.time(), reason):
                 self._intake.answer_ended(event_id, "cancelled", reason)
         turn = self._state.turn
-        if turn is None or control.event_id not in (None, turn.event_id):
+        if turn is None or control.event_id not in (None, *turn.event_ids):
             return NO
         self._steps.stop = control.reason or "interrupted"
         return YES
 
     def _cancel(self, control: Control) -> Result:
         event_id = control.event_id or ""
-        if self._state.inbox.cancel(event_id, workflow.time(), control.reason):
+        state = self._state
+        if state.inbox.cancel(event_id, workflow.time(), control.reason, state.inbox_policy()):
             self._intake.answer_ended(event_id, "cancelled", control.reason or "cancelled while it waited")
             return YES
-        return self._interrupt(control) if event_id else NO
+        # Only that one: an event that was merged into the turn cannot be taken out of it again.
+        return self._interrupt(control) if state.turn and event_id == state.turn.event_id else NO
 
     def _pause(self, control: Control) -> Result:
         self._state.paused = True

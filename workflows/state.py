@@ -6,15 +6,17 @@ stopped. State of a newer version keeps the fields this one does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
 from activities.messages import CallPlan, ModelInput, Policy
 from inturn.agents import InboxPolicy
 from workflows import policies
-from workflows.inbox import Inbox, ParkedEvent
+from workflows.inbox import Inbox
+from workflows.queued import ParkedEvent, Queued
 
 SCHEMA: Final = 1
 MAX_CONTROLS: Final = 256
@@ -58,6 +60,10 @@ class TurnState(Carried):
     calls: list[CallState] = []
     event: dict[str, Any] | None = None
     """Its content, until step 0 has recorded it."""
+    joined: list[dict[str, Any]] = []
+    """Events that joined it, until the next model step has recorded them."""
+    merged: list[str] = []
+    """The ids of all that joined it."""
     preview: str = ""
     inline: bool = False
     trace: str | None = None
@@ -69,6 +75,17 @@ class TurnState(Carried):
     def event_id(self) -> str:
         """The event, whichever time it is driven."""
         return self.turn.partition("~")[0]
+
+    @property
+    def event_ids(self) -> list[str]:
+        """All events that it answers, its own first."""
+        return [self.event_id, *self.merged]
+
+    def join(self, events: Sequence[Queued]) -> None:
+        """Let events join it; the next model step says them."""
+        self.joined += [queued.event for queued in events]
+        self.merged += [queued.event_id for queued in events]
+        self.inline = self.inline or any(queued.inline for queued in events)
 
 
 class Decided(Carried):
@@ -100,6 +117,8 @@ class SessionState(Carried):
     wanted: str | None = None
     """The agent that the start asked for."""
     policy: Policy = Policy()
+    policy_asked: bool = False
+    """The agent's policy was asked for before its first turn."""
     paused: bool = False
     stop: str | None = None
     """Why the running turn is to stop, where the last run had no time left to do it."""
@@ -129,9 +148,13 @@ class SessionState(Carried):
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: RunLimits = RunLimits()
 
+    _inbox_policy: tuple[Policy, InboxPolicy] | None = PrivateAttr(default=None)
+
     def inbox_policy(self) -> InboxPolicy:
         """Give the agent's policy for the inbox, or the defaults before it is known."""
-        return InboxPolicy.model_validate(self.policy.inbox)
+        if self._inbox_policy is None or self._inbox_policy[0] is not self.policy:
+            self._inbox_policy = (self.policy, _inbox_policy(self.policy))
+        return self._inbox_policy[1]
 
     def model_input(self, turn: TurnState) -> ModelInput:
         """Give the input of the turn's next model step."""
@@ -143,6 +166,7 @@ class SessionState(Carried):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
+            joined=turn.joined,
         )
 
     def spend(self, usage: dict[str, Any]) -> None:
@@ -181,6 +205,13 @@ class SessionInput(Carried):
     agent: str | None = None
     state: SessionState | None = None
     limits: RunLimits | None = None
+
+
+def _inbox_policy(policy: Policy) -> InboxPolicy:
+    try:
+        return InboxPolicy.model_validate(policy.inbox)
+    except ValidationError:  # of a newer version, with values that this one does not know: no reason to stand still
+        return InboxPolicy()
 
 
 def _keep(kept: dict[str, Any], name: str, value: Any, limit: int) -> None:

@@ -26,7 +26,7 @@ from activities.messages import (
 from inturn import names
 from inturn.keys import SessionKey, StepKey, TurnKey
 from workflows import meters, policies
-from workflows.inbox import ParkedEvent
+from workflows.queued import ParkedEvent
 from workflows.state import CallState, Decided, SessionState, TurnState
 from workflows.turn import ContinueDue, Interrupted, StepFailed
 
@@ -50,6 +50,8 @@ class ActivitySteps:
         self.updates = 0
         self.on_approval: Callable[[], None] = lambda: None
         """Called when the turn starts waiting for a person."""
+        self.on_decided: Callable[[Sequence[Decision]], None] = lambda decisions: None
+        """Called with what is about to be recorded beside the end of a turn."""
 
     # The steps of a turn.
 
@@ -103,6 +105,11 @@ class ActivitySteps:
         self._state.settle_approval(call.approval_id, Decided(answer=call.answer, by=call.by, reason=call.reason))
         self.show_state()
 
+    def join(self, turn: TurnState) -> None:
+        """Let the events join that are to steer the turn; what is to stop takes nothing in."""
+        if self.stop is None:
+            turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""
         if self.stop is not None:
@@ -112,20 +119,30 @@ class ActivitySteps:
 
     # Steps outside a turn.
 
+    async def learn_policy(self, agent: str | None) -> None:
+        """Ask for the agent's policy before its first turn: it says what a sequence means."""
+        self._state.policy_asked = True
+        result = await self._record(RecordInput(policy=True, agent=self._state.wanted or agent))
+        if result.policy is not None:
+            self._state.policy = result.policy
+
     async def record(
         self, decisions: Sequence[Decision], settle: Sequence[str] = (), *, close: bool = False
     ) -> Ended | None:
         """Write decisions into the journal; tried until it takes them. Gives an end that stood before."""
+        result = await self._record(RecordInput(decisions=list(decisions), settle=list(settle), close=close))
+        meters.parked(sum(decision.type == "event.parked" for decision in decisions))
+        return result.ended
+
+    async def _record(self, message: RecordInput) -> RecordResult:
         self._state.records += 1
         key = TurnKey(self._key, "~record").step(self._state.records)
-        message = RecordInput(decisions=list(decisions), settle=list(settle), close=close)
         handle = workflow.start_activity(
             names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
         )
         result: RecordResult = await handle
         self._state.head = max(self._state.head, result.head)
-        meters.parked(sum(decision.type == "event.parked" for decision in decisions))
-        return result.ended
+        return result
 
     async def record_end(self, turn: TurnState, type_: str, disposition: str, body: dict[str, Any]) -> Ended | None:
         """Write the end of a turn that the workflow alone decided, with what was decided before; settles its steps."""
@@ -133,10 +150,13 @@ class ActivitySteps:
             type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=body, at=workflow.time()
         )
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
-        decisions = [*self._state.inbox.drain_decisions(workflow.time()), end]
+        others = self._state.inbox.drain_decisions(workflow.time())
+        self.on_decided(others)
+        decisions = [*others, end]
         if disposition == "parked":
-            key = f"{turn.turn}/parked"
-            decisions.append(end.model_copy(update={"type": "event.parked", "key": key}))
+            unsaid = {"joined": turn.joined} if turn.joined else {}
+            parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | unsaid}
+            decisions.append(end.model_copy(update=parked))
         return await self.record(decisions, [turn.turn])
 
     async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:

@@ -46,6 +46,9 @@ class Steps(Protocol):
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
         """Run one call; its result is in the journal then."""
 
+    def join(self, turn: TurnState) -> None:
+        """After tool results: let the events join that are to steer the turn."""
+
     def boundary(self) -> None:
         """Between two steps: raise `Interrupted` or `ContinueDue` where one is due."""
 
@@ -62,9 +65,10 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
         if turn.calls:
             await _settle(turn, steps)
             turn.calls = []
+            steps.join(turn)
             steps.boundary()
         result = await steps.call_model(turn)
-        turn.event = None  # the journal has it now
+        turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
         if result.stop not in GOES_ON:

@@ -81,6 +81,10 @@ class QueuedEvent(Value):
     sequence: int | None = None
     accepted_at: datetime | None = None
     preview: str = ""
+    waiting_for: str | None = None
+    """What a held event waits for: the missing numbers of its source, or lower ones."""
+    until: datetime | None = None
+    """When a held event goes on at the latest."""
 
 
 class TurnProgress(Value):
@@ -130,6 +134,9 @@ class SessionStatus(Value):
     counts: dict[str, int] = {}
     """`accepted` and every disposition that occurred."""
     usage: Usage = Usage()
+    limits: dict[str, Any] = {}
+    """The agent's `InboxPolicy` as the session holds it, with `waiting_bytes`, `turn_seconds` (lately) and, with a
+    rate, `next_turn_at` (seconds since 1970)."""
     runs: int = 1
     head: int = 0
     history_events: int = 0

@@ -13,9 +13,11 @@ from pydantic_core import to_json
 from activities.messages import Decision, Policy
 from inturn.agents import InboxPolicy
 from inturn.events import Event
+from workflows import books as books_module
 from workflows import inbox as inbox_module
 from workflows import state as state_module
-from workflows.inbox import Inbox, ParkedEvent, Receipt, Refusal
+from workflows.inbox import Inbox
+from workflows.queued import ParkedEvent, Receipt, Refusal
 from workflows.state import CallState, Decided, SessionInput, SessionState, TurnState
 from workflows.window import RECENT, SIZE, Window
 
@@ -43,7 +45,7 @@ def full() -> SessionState:
         window.add(f"{ID}{number}", "cancelled")
     state = SessionState(inbox=Inbox(window=window), agent="support", chain="12345678", policy=Policy(hash="12345678"))
     _fill_queue(state.inbox)
-    for number in range(inbox_module.MAX_DECISIONS + 100):
+    for number in range(books_module.MAX_DECISIONS + 100):
         event = Event(event_id=f"{ID}{number:07}", content=PREVIEW, source="s" * 128, metadata={"to": "a" * 150})
         state.inbox.reject(event, Refusal("Backpressure", "m" * 80), 1e9)
     state.inbox.parked = [
@@ -68,7 +70,7 @@ def _fill_queue(inbox: Inbox) -> None:
         event = Event(event_id=f"{ID}q{number:06}", content="c" * 369)
         size = len(to_json(event.wire()))
         assert inbox.check(event, size, policy, busy=True) is None
-        inbox.admit(event, size, 1_763_677_084.123)
+        inbox.admit(event, size, 1_763_677_084.123, policy)
     more = Event(event_id="more", content="c")
     refusal = inbox.check(more, 40, policy, busy=True)
     assert refusal is not None
@@ -128,7 +130,7 @@ def test_kept_answers_are_bounded_in_bytes() -> None:
 
 def test_fields_of_a_newer_version_stay_wherever_they_stand() -> None:
     state = empty()
-    state.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0)
+    state.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0, InboxPolicy())
     state.inbox.parked = [ParkedEvent(turn="e0")]
     state.inbox.decisions = [Decision(type="event.expired", turn="e0", key="e0/disposition")]
     state.turn = TurnState(turn="e2", calls=[CallState(id="c1")])
@@ -150,7 +152,7 @@ def _places(given: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_one_session_shares_nothing_with_another() -> None:
     one, other = empty(), empty()
-    one.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0)
+    one.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0, InboxPolicy())
     one.remember_control("c1", {})
     one.limits.events = 5
     one.policy.deliver = True

@@ -47,6 +47,8 @@ class Scripted:
     running: int = 0
     most: int = 0
     waiting: int = 0
+    joins: list[int] = field(default_factory=list)
+    """The model steps before which events might join."""
 
     async def call_model(self, turn: TurnState) -> ModelResult:
         assert self.running == 0, "a model step began while calls ran"
@@ -90,6 +92,10 @@ class Scripted:
         self.log.append(call.id)
         if scripted.fails:
             raise StepFailed("no result")
+
+    def join(self, turn: TurnState) -> None:
+        assert turn.calls == [], "events joined while calls were open"
+        self.joins.append(turn.step)
 
     def boundary(self) -> None:
         self._come_up()
@@ -157,6 +163,7 @@ def test_every_call_is_settled_before_the_next_model_step(script: Script) -> Non
         assert turn.event is None, "the journal has the event now"
         assert turn.effects == any(script)
         assert steps.waiting == steps.running == 0
+        assert steps.joins == [step + 1 for step, calls in enumerate(script) if calls], "after tool results alone"
 
     asyncio.run(turn_runs())
 

@@ -6,7 +6,7 @@ Invariant: shows what was found and from where, and changes nothing.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -103,9 +103,12 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
         out.print(_turn_table(status.turn))
     if status.approvals:
         out.print(_approvals_table(status.approvals))
-    for title, events in (("queue", status.queue), ("held", status.held)):
-        if events:
-            out.print(_events_table(title, events))
+    if status.queue:
+        out.print(_events_table("queue", status.queue))
+    if status.held:
+        out.print(_held_table(status.held))
+    if limits := _limits(status.limits):
+        out.print(f"  limits: {limits}", style="dim")
     if parked:
         out.print(parked_table(parked))
 
@@ -148,6 +151,40 @@ def _events_table(title: str, events: Sequence[QueuedEvent]) -> Table:
         for e in events
     ]
     return table(f"{title} ({len(events)})", ("event", "source", "sequence", "age", "text"), rows)
+
+
+def _held_table(events: Sequence[QueuedEvent]) -> Table:
+    columns = ("event", "source", "sequence", "age", "waits for", "until", "text")
+    rows = [
+        (
+            e.event_id,
+            e.source,
+            e.sequence if e.sequence is not None else "",
+            ago(e.accepted_at),
+            one_line(e.waiting_for or ""),
+            e.until.strftime("%H:%M:%S") if e.until else "",
+            one_line(e.preview),
+        )
+        for e in events
+    ]
+    return table(f"held ({len(events)})", columns, rows)
+
+
+def _limits(limits: dict[str, Any]) -> str:
+    """Say how full the inbox may be and is, and what slows it down."""
+    if not limits:
+        return ""
+    said = [
+        f"{limits.get('capacity')} events",
+        f"{limits.get('waiting_bytes', 0)} of {limits.get('capacity_bytes')} bytes",
+    ]
+    if quota := limits.get("source_quota"):
+        said.append(f"{quota} of one source")
+    if rate := limits.get("rate"):
+        said.append(f"{rate:g} turns a second, {limits.get('burst')} at once")
+    if expires := limits.get("expires_after"):
+        said.append(f"expire after {expires:g} s")
+    return " · ".join(said)
 
 
 def _standing(session: SessionInfo) -> str:
