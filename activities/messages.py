@@ -66,6 +66,8 @@ class CallPlan(Message):
     retries: int = 2
     approval: bool = False
     locks: list[str] = []
+    failures: int | None = None
+    """So many failed calls of the step, and its others are cancelled."""
 
 
 class Policy(Message):
@@ -163,6 +165,8 @@ class RecordInput(Message):
     settle: list[str] = []
     close: bool = False
     """Append `session.closed` last: nothing is taken afterwards."""
+    cancelled: str | None = None
+    """What the results of the settled calls say that were cancelled while their turn goes on."""
     policy: bool = False
     """Give the agent's policy."""
     agent: str | None = None

@@ -26,11 +26,14 @@ class Budget:
         steps: Model calls.
         tokens: Input (cached or not) and output tokens together.
         usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
+        failures: Calls of one model step that may fail: at the last of them the step's other calls are cancelled, each
+            with a result that says so (1 fails fast). `None`: all calls of a step are settled, whatever the others do.
     """
 
     steps: int | None = 50
     tokens: int | None = None
     usd: float | None = None
+    failures: int | None = None
 
 
 class InboxPolicy(BaseModel):

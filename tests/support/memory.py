@@ -26,7 +26,7 @@ class Memory:
     async def get(self, name: str) -> Kept | None:
         return Kept(self.kept[name]) if name in self.kept else None
 
-    async def put(self, name: str, value: Any) -> Kept:
+    async def put(self, name: str, value: Any, *, key: str | None = None) -> Kept:
         self.kept[name] = value
         return Kept(value)
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import uuid
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final, Protocol, TypeVar
 
@@ -49,8 +50,8 @@ class Remembers(Protocol):
     async def get(self, name: str) -> Any:
         """Give what has `value`, or `None`."""
 
-    async def put(self, name: str, value: Any) -> Any:
-        """Keep a JSON value."""
+    async def put(self, name: str, value: Any, *, key: str | None = None) -> Any:
+        """Keep a JSON value; a `key` names the operation."""
 
 
 def files(
@@ -172,7 +173,8 @@ class Files:
         return None if kept is None else kept.value["hash"]
 
     async def _remember(self, ctx: ToolContext, path: str, hash: str | None) -> None:
-        await _memory(ctx).put(self._name(path), {"path": path, "hash": hash})
+        # Under a key of its own: what an earlier attempt saw is no answer to what this one sees.
+        await _memory(ctx).put(self._name(path), {"path": path, "hash": hash}, key=uuid.uuid4().hex)
 
     def _name(self, path: str) -> str:
         return f"file:{_hash(str(self.root.directory / path).encode())}"
