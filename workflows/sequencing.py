@@ -144,6 +144,11 @@ class Sequencer(BaseModel):
             source.next = max(source.next or 0, queued.sequence + 1)
         return [queued for queued in cleared if queued.event]
 
+    def forget(self) -> None:
+        """Forget the sources that hold nothing; they begin anew."""
+        holding = set(self._holding())
+        self.sources = {name: source for name, source in self.sources.items() if name in holding}
+
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
         lowest = self._of(queued.source)[0]
@@ -194,13 +199,15 @@ class Sequencer(BaseModel):
         return [queued for queued in run if queued.event]
 
     def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
-        """Give the lowest number that is not late. `first`: of what came first from a source that is not known."""
+        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
         known = self.sources.get(source)
         if known is not None and known.next is not None:
             return known.next
         if policy.sequencing == "sparse":
             return 0
-        return first if policy.first_sequence is None else policy.first_sequence
+        if policy.first_sequence is not None:
+            return policy.first_sequence
+        return min([first, *(queued.sequence for queued in self.held if queued.source == source)])
 
     def _deadline(self, source: str, policy: InboxPolicy) -> float:
         entries = self._of(source)

@@ -112,9 +112,8 @@ class ActivitySteps:
         self.show_state()
 
     def join(self, turn: TurnState) -> None:
-        """Let the events join that are to steer the turn; what is to stop takes nothing in."""
-        if self.stop is None:
-            turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+        """Let the events join that are to steer the turn."""
+        turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
 
     async def settle_cancelled(self, turn: TurnState) -> None:
         """Record for each call that was cancelled that it was; those that came to an end keep it."""
@@ -164,7 +163,7 @@ class ActivitySteps:
         self.on_decided(others)
         decisions = [*others, end]
         if disposition == "parked":
-            unsaid = {"joined": turn.joined} if turn.joined else {}
+            unsaid = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
             parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | unsaid}
             decisions.append(end.model_copy(update=parked))
         return await self.record(decisions, [turn.turn])

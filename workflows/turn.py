@@ -13,6 +13,8 @@ from activities.messages import ModelResult
 from workflows.state import CallState, TurnState
 
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
+OVER: Final = frozenset({"ended", "closed"})
+"""The journal knew better: the turn had ended before, or the session is closed."""
 MAX_PARALLEL_CALLS: Final = 8
 """Calls of one session that run at once; the others of the batch wait their turn without a slot."""
 GIVEN_UP: Final = "another call of the same step failed"
@@ -72,10 +74,12 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
     while True:
         if turn.calls:
             await _settle(turn, steps)
-            turn.calls = []
-            steps.join(turn)
             steps.boundary()
+            turn.calls = []
+            steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
         result = await steps.call_model(turn)
+        if result.stop in OVER:
+            return result  # nothing was said: what joined must be said elsewhere
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]

@@ -48,7 +48,7 @@ class InboxPolicy(BaseModel):
 
     capacity: int = Field(default=1_000, ge=1, le=2_000)
     """Events that may wait, queued and held."""
-    capacity_bytes: int = Field(default=512 * 1024, ge=1, le=1_024 * 1024)
+    capacity_bytes: int = Field(default=512 * 1024, ge=1, le=512 * 1024)
     """Bytes that may wait, as JSON: what continue-as-new has to carry."""
     source_quota: int | None = Field(default=None, ge=1)
     """Events of one source that may wait."""
@@ -75,7 +75,7 @@ class InboxPolicy(BaseModel):
     hold_overflow: Literal["reject", "release"] = "reject"
     """When as many are held: refuse the next one, or end the oldest wait early."""
     merge_limit: int = Field(default=20, ge=1, le=200)
-    """Events that `when_busy="merge"` makes one turn of (256 KiB of them at most)."""
+    """Events that `when_busy="merge"` makes one turn of, or that steer a turn at one step (256 KiB of them at most)."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from inturn import Agent, Backpressure, InboxPolicy, SessionBusy, TurnFailed
 from inturn.client import Client
 from inturn.session import Session
 from inturn.values import QueuedEvent
 from tests.support import agents as test_agents
-from tests.support.histories import turn_starts
+from tests.support.histories import events, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -367,3 +369,37 @@ async def _signal_twice(client: Client, rig: Rig) -> dict[str, int]:
         )
     counts = await ended(session, 2)
     return counts | {"accepted": counts["accepted"] - 1}
+
+
+@pytest.mark.promise("ORD-10", "SUR-11")
+async def test_what_joins_a_turn_that_ended_before_a_reset_is_answered_for_itself(rig: Rig) -> None:
+    async with session_of(rig) as session:
+        await session.ask("hi", event_id="first")
+        for event_id in ("host", "own"):
+            await session.send(event_id, event_id=event_id, when_busy="merge")
+            await session.wait(event_id)
+        await session.pause()
+        await session.send("late", event_id="late", when_busy="merge")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        await until(lambda: _queued(session, "late"))
+        # Back to the first task: the three are signalled again, side by side, and now become one turn.
+        first = (await events(rig.temporal, handle.id)).index("WorkflowTaskCompleted") + 1
+        await rig.temporal.workflow_service.reset_workflow_execution(
+            ResetWorkflowExecutionRequest(
+                namespace=rig.temporal.namespace,
+                workflow_execution=WorkflowExecution(workflow_id=handle.id),
+                reason="test",
+                workflow_task_finish_event_id=first,
+                request_id="reset-1",
+            )
+        )
+        await session.resume()
+        assert (await session.wait("late")).text == "You said: late"
+        assert (await session.wait("own")).text == "You said: own"
+        assert await ended(session, 4) == {"accepted": 4, "applied": 4}
+        said = [str(entry.body["content"]) async for entry in session.entries() if entry.type == "user.message"]
+        assert sorted(said) == ["hi", "host", "late", "own"]
+
+
+async def _queued(session: Session, event_id: str) -> bool:
+    return event_id in [queued.event_id for queued in (await session.status()).queue]
