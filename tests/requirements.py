@@ -208,8 +208,6 @@ OPEN: frozenset[str] = frozenset(
         "SHR-4",
         "SHR-5",
         "SHR-6",
-        "SHR-7",
-        "SHR-8",
         "SHR-9",
         "SHR-10",
         "SUR-5",
@@ -226,7 +224,6 @@ OPEN: frozenset[str] = frozenset(
         "AGT-4",
         "SEC-1",
         "SEC-2",
-        "SEC-3",
         "SEC-5",
     }
 )
