@@ -26,6 +26,7 @@ from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.journal.changes import Scope
 from inturn.keys import StepKey
+from inturn.secrets import Handed
 from inturn.state import Attempt, State
 from inturn.tools import is_async
 
@@ -45,13 +46,15 @@ class Reports:
         self._step = step
         self._token = token
         self._call_id = call_id
+        self.handed = Handed()
+        """The secrets that the body was given."""
         self.kept = False
         """It kept a checkpoint: another attempt can go on from there."""
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Tell readers how far it is."""
         step = self._step
-        body: dict[str, Any] = {"call_id": self._call_id, "text": text[:MAX_PROGRESS]}
+        body: dict[str, Any] = {"call_id": self._call_id, "text": self.handed.text(text)[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
         where = step.step if step.index is None else f"{step.step}/{step.index}"
         entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=where)
@@ -60,6 +63,8 @@ class Reports:
 
     async def checkpoint(self, value: Any) -> None:
         """Keep a value for the next attempt."""
+        if self.handed.holds(value):
+            raise ToolError("a checkpoint must not hold a secret: ask for the credential again instead")
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
@@ -99,6 +104,7 @@ class Bodies:
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),
+            _handed=reports.handed,
         )
 
     async def _opened(self) -> Journal:
@@ -111,14 +117,32 @@ class Bodies:
     async def call(
         self, context: ToolContext, place: Place | None, fn: Callable[[], Any], late: Late | None = None
     ) -> Any:
-        """Call a function within a context; in a thread where it has a place for one (see `Place.run` for `late`)."""
+        """Call a function within a context; in a thread where it has a place for one (see `Place.run` for `late`).
+
+        What it returns or raises has no secret in it.
+        """
+        handed = context._handed
         with running(context):
             try:
-                result = fn() if place is None else await place.run(fn, late)
-                return await result if inspect.isawaitable(result) else result
-            except (Exception, asyncio.CancelledError, GeneratorExit):
+                result = fn() if place is None else await place.run(fn, late and _masked(late, handed))
+                return handed.value(await result if inspect.isawaitable(result) else result)
+            except (asyncio.CancelledError, GeneratorExit):
                 raise
-            except SystemExit as error:  # ends the call, not the worker
-                raise RuntimeError(f"it called exit({error.code})") from error
-            except BaseException as error:  # KeyboardInterrupt, and what else would end the event loop
-                raise RuntimeError(f"it raised {type(error).__name__}") from error
+            except BaseException as error:
+                failed = error
+        # Out of the `except`, so that the new error does not bring the old one along.
+        raise handed.error(_bearable(failed))
+
+
+def _bearable(error: BaseException) -> BaseException:
+    """Give an error that ends the call and not the worker."""
+    if isinstance(error, Exception):
+        return error
+    said = f"it called exit({error.code})" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}"
+    made = RuntimeError(said)  # KeyboardInterrupt, and what else would end the event loop
+    made.__cause__ = error
+    return made
+
+
+def _masked(late: Late, handed: Handed) -> Late:
+    return lambda result, error: late(handed.value(result), None if error is None else handed.error(error))

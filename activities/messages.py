@@ -68,6 +68,8 @@ class CallPlan(Message):
     approval_timeout: float = 86_400.0
     """Seconds a person has to answer. The default is what histories without this field mean: it never changes."""
     locks: list[str] = []
+    failures: int | None = None
+    """So many failed calls of the step, and its others are cancelled."""
 
     @property
     def approval_id(self) -> str:
@@ -192,6 +194,8 @@ class RecordInput(Message):
     settle: list[str] = []
     close: bool = False
     """Append `session.closed` last: nothing is taken afterwards."""
+    cancelled: str | None = None
+    """What the results of the settled calls say that were cancelled while their turn goes on."""
     policy: bool = False
     """Give the agent's policy."""
     agent: str | None = None

@@ -23,6 +23,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         [recorded(session, decision) for decision in input.decisions],
         settle=[TurnKey(session, turn) for turn in input.settle],
         close=input.close,
+        cancelled=input.cancelled,
     )
     for decision in input.decisions:
         trace_decided(session, decision)

@@ -206,8 +206,6 @@ OPEN: frozenset[str] = frozenset(
         "SHR-3",
         "SHR-4",
         "SHR-5",
-        "SHR-7",
-        "SHR-8",
         "SUR-5",
         "SUR-8",
         "SUR-9",
@@ -222,7 +220,6 @@ OPEN: frozenset[str] = frozenset(
         "AGT-4",
         "SEC-1",
         "SEC-2",
-        "SEC-3",
         "SEC-5",
     }
 )

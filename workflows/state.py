@@ -47,6 +47,10 @@ class CallState(CallPlan):
     """A call of the running turn."""
 
     done: bool = False
+    failed: bool = False
+    """It ended without a success."""
+    cancelled: bool = False
+    """Too many of its step failed: it is not to run, or not to go on."""
     asked_at: float | None = None
     answer: Literal["approved", "denied", "expired"] | None = None
     by: str | None = None

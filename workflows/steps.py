@@ -28,12 +28,15 @@ from inturn.keys import SessionKey, StepKey, TurnKey
 from workflows import meters, policies
 from workflows.queued import ParkedEvent
 from workflows.state import CallState, Decided, SessionState, TurnState
-from workflows.turn import ContinueDue, Interrupted, StepFailed
+from workflows.turn import GIVEN_UP, ContinueDue, Interrupted, StepFailed
 
 T = TypeVar("T")
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
 EXPIRED: Final = Decided(answer="expired", reason="nobody answered in time")
+FAILED: Final = frozenset({"error", "timeout", "unknown"})
+"""How calls end that count as failures of their step."""
+CANCELLED: Final = f"cancelled: {GIVEN_UP}. If this call had begun, part of its effect may have happened."
 _STATE = SearchAttributeKey.for_keyword(names.STATE_ATTRIBUTE)
 _PARKED = SearchAttributeKey.for_int(names.PARKED_ATTRIBUTE)
 
@@ -75,16 +78,19 @@ class ActivitySteps:
             state.policy = result.policy
         return result
 
-    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
-        """Run one call, or record that a person said no."""
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
+        """Run one call, or record that a person said no. Tells whether it did not fail."""
         denied = None if call.answer in (None, "approved") else _denial(call)
         message = ToolInput(
             call=call.id, agent=self._state.agent, denied=denied, answered=call.answered(), trace=turn.trace
         )
         key = self._turn_key(turn.turn).step(turn.step - 1, index)
         options = policies.tool_call(call.timeout)
-        result = await self._run(names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool)
+        result = await self._run(
+            names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool, given_up=lambda: call.cancelled
+        )
         self._state.head = max(self._state.head, result.head)
+        return result.status not in FAILED
 
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
         """Ask a person and wait, without a slot, a lock or the inbox."""
@@ -117,6 +123,10 @@ class ActivitySteps:
             taken = decided.model_copy(update={"at": decided.at or workflow.time()})
             call.decide(taken)
             self._state.settle_approval(call.approval_id, taken)
+
+    async def settle_cancelled(self, turn: TurnState) -> None:
+        """Record for each call that was cancelled that it was; those that came to an end keep it."""
+        await self._record(RecordInput(settle=[turn.turn], cancelled=CANCELLED))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""
@@ -208,10 +218,10 @@ class ActivitySteps:
         calls = self._state.turn.calls if self._state.turn else []
         return [call for call in calls if call.asked_at and not call.answer and not call.done]
 
-    def withdraw_approvals(self) -> None:
-        """The turn stops: who answers now comes too late."""
+    def withdraw_approvals(self, reason: str = "the turn was stopped") -> None:
+        """Who answers now comes too late."""
         for call in self.waiting_calls():
-            self.decide(call, Decided(answer="expired", reason="the turn was stopped"))
+            self.decide(call, Decided(answer="expired", reason=reason))
 
     def _answers(self, turn: TurnState) -> list[Decision]:
         """Give what became of the approvals of calls that did not get to run."""
@@ -273,19 +283,21 @@ class ActivitySteps:
         cut: bool = False,
         stoppable: bool = True,
         summary: str | None = None,
+        given_up: Callable[[], bool] = bool,
     ) -> T:
         handle = workflow.start_activity(
             activity, message, result_type=result_type, activity_id=str(key), summary=summary, **options
         )
         await workflow.wait_condition(
-            lambda: handle.done() or (stoppable and self.stop is not None) or (cut and self._cut_due())
+            lambda: handle.done() or (stoppable and self.stop is not None) or (cut and self._cut_due()) or given_up()
         )
         if not handle.done():
             handle.cancel()
         try:
             result: T = await handle
         except ActivityError as error:
-            raise self._failure(error, stoppable) from error
+            failure = self._failure(error, stoppable)
+            raise StepFailed(str(error)) if given_up() and isinstance(failure, ContinueDue) else failure from error
         return result
 
     def _failure(self, error: ActivityError, stoppable: bool) -> Exception:

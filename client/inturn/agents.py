@@ -29,12 +29,15 @@ class Budget:
         tokens: Input (cached or not) and output tokens together.
         usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
         approval_timeout: Seconds that a person has to answer a call that asks for approval; then it counts as denied.
+        failures: Calls of one model step that may fail: at the last of them the step's other calls are cancelled, each
+            with a result that says so (1 fails fast). `None`: all calls of a step are settled, whatever the others do.
     """
 
     steps: int | None = 50
     tokens: int | None = None
     usd: float | None = None
     approval_timeout: float = 24 * 3600.0
+    failures: int | None = None
 
     def __post_init__(self) -> None:
         """Check what workflows will have to keep.

@@ -16,6 +16,7 @@ from typing import Any
 from inturn.errors import InturnError
 from inturn.events import Event
 from inturn.journal.changes import Scope
+from inturn.secrets import Handed, Secret
 from inturn.state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
@@ -64,6 +65,23 @@ class ToolContext:
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _handed: Handed = field(default_factory=Handed, repr=False, compare=False)
+
+    async def credentials(self, name: str) -> Secret:
+        """Give a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
+
+        What this call was given is masked in its result, errors and logs. In a tool without `async`:
+        `asyncio.run(ctx.credentials("github"))`.
+
+        Raises:
+            InturnError: The worker has none of this name, or it cannot be refreshed.
+        """
+        from inturn.tools.credentials import credentials_in  # most tools need none
+
+        work = credentials_in(self.resources).get(name, tenant=self.tenant)
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        return self._handed.add(await work)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
         """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""

@@ -88,10 +88,18 @@ class StoredJournal:
         await self._store.write(partial(ledger.release, step=step, token=token))
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided."""
-        work = partial(decisions.record, session=session, recorded=recorded, settle=settle, close=close)
+        work = partial(
+            decisions.record, session=session, recorded=recorded, settle=settle, close=close, cancelled=cancelled
+        )
         return await self._store.write(work)
 
     async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:

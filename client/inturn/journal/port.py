@@ -214,14 +214,20 @@ class Journal(Protocol):
         """Let go of a claim whose body surely did nothing: the next attempt need not wait or wonder."""
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided, in one transaction; gives the new head.
 
         First the open steps of the turns in `settle`: done stays done, all else becomes `settled`, and each tool_use
-        without a result gets an error result ("interrupted"). Then the decisions whose keys are new, in order. An
-        outcome never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
-        `session.closed` last.
+        without a result gets an error result: "interrupted", or "cancelled" with that text where one is given. Then the
+        decisions whose keys are new, in order. An outcome never replaces one of the same or a later redrive, other than
+        `parked` -> `discarded`. `close` appends `session.closed` last.
         """
         ...
 

@@ -30,6 +30,8 @@ from inturn.values import Approval, StopReason, Turn, TurnToolCall, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
 
+_Settled = tuple[str, str]
+_FAILED = ("error", "timeout", "unknown")
 _STOPS: dict[str | None, StopReason] = {
     "end_turn": "end_turn",
     "stop_sequence": "end_turn",
@@ -143,7 +145,8 @@ class _PlainTurn:
 
     async def _settle(self, uses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         step = str(self.usage.steps - 1)
-        settled = await asyncio.gather(*(self._call(use, step, index) for index, use in enumerate(uses)))
+        calls = [asyncio.ensure_future(self._call(use, step, index)) for index, use in enumerate(uses)]
+        settled = await _all_of(calls, self.agent.budget.failures)
         for use, (status, text) in zip(uses, settled, strict=True):
             self.calls.append(
                 TurnToolCall(call_id=use["id"], tool=use["name"], args=use["input"], status=status, result=text)
@@ -212,6 +215,23 @@ def _keyed(made: ToolContext, key: str) -> ToolContext:
     """Give the context of another attempt of the call with this key."""
     attempt = Attempt(SessionKey(made.tenant, made.session_id).turn(key).step("test"), None)
     return replace(made, key=key, state=made.state.within(attempt), shared=made.shared.within(attempt))
+
+
+async def _all_of(calls: Sequence[asyncio.Task[_Settled]], bears: int | None) -> list[_Settled]:
+    """Wait for all calls; where as many failed as the agent bears, the others are cancelled."""
+
+    def failed(call: asyncio.Task[_Settled]) -> bool:
+        return call.done() and not call.cancelled() and not call.exception() and call.result()[0] in _FAILED
+
+    def ended(call: asyncio.Task[_Settled]) -> None:
+        if bears is not None and failed(call) and sum(map(failed, calls)) >= bears:
+            for other in calls:
+                other.cancel()
+
+    for call in calls:
+        call.add_done_callback(ended)
+    await asyncio.gather(*calls, return_exceptions=True)
+    return [("cancelled", "Another call of the step failed.") if c.cancelled() else c.result() for c in calls]
 
 
 async def _execute(
