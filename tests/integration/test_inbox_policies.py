@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from inturn import Agent, Backpressure, InboxPolicy, SessionBusy, TurnFailed
 from inturn.client import Client
 from inturn.session import Session
-from inturn.values import QueuedEvent
+from inturn.values import Approval, QueuedEvent
 from tests.support import agents as test_agents
 from tests.support.histories import events, turn_starts
 from tests.support.rig import Rig
@@ -255,6 +255,25 @@ async def test_a_steering_event_joins_the_running_turn_after_its_tools(rig: Rig)
         assert await started(session) == ["host", "queued"]
         (merged,) = await bodies(session, "event.merged")
         assert merged["into"] == "host"
+
+
+@pytest.mark.promise("EFF-7")
+async def test_a_steering_event_waits_until_a_person_has_answered_and_joins_then(rig: Rig) -> None:
+    async with session_of(rig) as session:
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="host")
+        (approval,) = await until(lambda: _approvals(session))
+        await session.submit("rather not", event_id="steer", when_busy="steer")
+        assert [queued.event_id for queued in (await session.status()).queue] == ["steer"]
+        await session.deny(approval.approval_id, by="ann")
+        turn = await session.wait("steer")
+        assert (turn.event_id, turn.disposition) == ("host", "merged")
+        assert "rather not" in turn.text
+        assert [call.status for call in turn.tool_calls] == ["denied"]
+        assert await ended(session, 2) == {"accepted": 2, "applied": 1, "merged": 1}
+
+
+async def _approvals(session: Session) -> tuple[Approval, ...]:
+    return (await session.status()).approvals
 
 
 @pytest.mark.promise("ORD-1")
