@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from inturn.reading import Cursor
     from inturn.session import Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Agent",
