@@ -18,14 +18,16 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from activities.bounds import Bounds
-from activities.commit import committed
+from activities.commit import committed, persistently
 from activities.threads import Late, Place, Threads
 from inturn.context import ToolContext, running
 from inturn.errors import JournalUnavailable, ToolError
 from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal.changes import Scope
 from inturn.keys import StepKey
 from inturn.secrets import Handed
+from inturn.state import Attempt, State
 from inturn.tools import is_async
 
 MAX_CHECKPOINT: Final = 256 * 1024
@@ -86,6 +88,7 @@ class Bodies:
 
     def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
         """Give the context of a call under this claim."""
+        attempt = Attempt(step, claim.token, partial(persistently, patience=self.bounds.commit_patience))
         return ToolContext(
             tenant=step.session.tenant,
             session_id=step.session.session_id,
@@ -96,11 +99,16 @@ class Bodies:
             resources=self.resources,
             last_checkpoint=claim.checkpoint,
             turn=step.turn.turn,
+            state=State(self._opened, Scope(step.session.tenant, step.session.session_id), attempt),
+            shared=State(self._opened, Scope(step.session.tenant), attempt),
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),
             _handed=reports.handed,
         )
+
+    async def _opened(self) -> Journal:
+        return self.journal
 
     def room(self, fn: Callable[..., Any]) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
         """Give what a function needs before it may begin: a thread, if it is not async."""

@@ -17,6 +17,7 @@ from typing import Any
 from temporalio import activity
 
 from activities import failures, stops
+from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.failures import OwnFailure
@@ -184,10 +185,11 @@ class ModelSteps:
         uses = stops.tool_uses(content) if stop == "tool_use" else []
         calls = [plan(attempt.agent, block) for block in uses]
         entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
+        turn, number = attempt.step.turn, attempt.step.step
+        entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
         outcome = None
         if stops.ends(stop):
             entries.append(_completed(attempt, stop, used))
-            turn = attempt.step.turn
             outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
         result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
         record = result.model_dump(mode="json")
@@ -272,6 +274,9 @@ def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
 
 def _use(attempt: _Attempt, index: int, block: Any) -> NewEntry:
     body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
+    tool = attempt.agent.tool(block["name"])
+    if tool is not None and tool.idempotent:
+        body["idempotent"] = True  # for whoever wonders what became of it
     step = f"{attempt.step.step}/{index}"
     return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
 

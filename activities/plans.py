@@ -39,6 +39,7 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
         "timeout": tool.timeout,
         "retries": tool.retries,
         "approval": tool.needs_approval(arguments),
+        "approval_timeout": agent.budget.approval_timeout,
         "locks": tool.lock_names(arguments),
     }
     return planned.model_copy(update=policy)

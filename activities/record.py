@@ -49,6 +49,7 @@ def recorded(session: SessionKey, decision: Decision) -> Recorded:
         decision.type,
         body,
         event_id=turn.event_id if turn else None,
+        step=decision.step,
         key=decision.key or None,
         at=decision.at or None,
     )

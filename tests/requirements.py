@@ -201,15 +201,11 @@ PROMISES: dict[str, str] = {
 OPEN: frozenset[str] = frozenset(
     {
         "ISO-4",
-        "EFF-7",
         "SHR-1",
         "SHR-2",
         "SHR-3",
         "SHR-4",
         "SHR-5",
-        "SHR-6",
-        "SHR-9",
-        "SHR-10",
         "SUR-5",
         "SUR-8",
         "SUR-9",

@@ -1,7 +1,8 @@
 """An event's life: where it can stand, and what moves it on.
 
-Invariant: the table is all there is. The inbox makes no other move (the property tests watch it), and the diagram in the
-README is drawn from here by `scripts/event-life`.
+Invariant: the table is all there is. The inbox makes no other move (the property tests watch it), and the diagram in
+the README is drawn from here by `scripts/event-life`. After a reset or a duplicate older than the window, a running
+event ends as the journal says that it had ended.
 """
 
 from __future__ import annotations
@@ -29,13 +30,14 @@ MOVES: Final = (
     Move("held", "its gap never closed, or close", "parked"),
     Move("held", "cancel", "cancelled"),
     Move("held", "the session was closed", "rejected"),
-    Move("pending", "taken", "running"),
-    Move("pending", "joins another's turn", "merged"),
+    Move("pending", "taken; joins or steers a turn", "running"),
     Move("pending", "expires_after", "expired"),
     Move("pending", "cancel", "cancelled"),
     Move("pending", "close", "parked"),
     Move("pending", "the session was closed", "rejected"),
     Move("running", "end of turn", "applied"),
+    Move("running", "end of the turn that it joined", "merged"),
+    Move("running", "that turn had ended before", "pending"),
     Move("running", "interrupt", "cancelled"),
     Move("running", "fails for good", "parked"),
     Move("running", "the session was closed", "rejected"),

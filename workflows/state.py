@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
-from activities.messages import CallPlan, ModelInput, Policy
+from activities.messages import Answered, CallPlan, ModelInput, Policy
 from inturn.agents import InboxPolicy
 from workflows import policies
 from workflows.inbox import Inbox
@@ -33,6 +33,16 @@ class Carried(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class Decided(Carried):
+    """Somebody's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970."""
+
+
 class CallState(CallPlan):
     """A call of the running turn."""
 
@@ -45,13 +55,27 @@ class CallState(CallPlan):
     answer: Literal["approved", "denied", "expired"] | None = None
     by: str | None = None
     reason: str | None = None
+    answered_at: float = 0.0
     delivered: bool = False
     """The question went out through `deliver`."""
 
-    @property
-    def approval_id(self) -> str:
-        """The call, and what exactly would be done."""
-        return f"{self.id}:{self.hash}"
+    def decide(self, decided: Decided) -> None:
+        """Take an answer."""
+        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+
+    def answered(self) -> Answered | None:
+        """Give what became of its approval, for the journal; `None` where nobody was asked."""
+        if not self.approval or self.answer is None:
+            return None
+        return Answered(
+            approval_id=self.approval_id,
+            call_id=self.id,
+            tool=self.tool,
+            answer=self.answer,
+            by=self.by,
+            reason=self.reason,
+            at=self.answered_at,
+        )
 
 
 class TurnState(Carried):
@@ -92,14 +116,6 @@ class TurnState(Carried):
         self.joined += events
         self.merged |= {queued.event_id: {"source": queued.source, "preview": queued.preview} for queued in events}
         self.inline = self.inline or any(queued.inline for queued in events)
-
-
-class Decided(Carried):
-    """Somebody's answer to an approval."""
-
-    answer: Literal["approved", "denied", "expired"]
-    by: str | None = None
-    reason: str | None = None
 
 
 class RunLimits(Carried):

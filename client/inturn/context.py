@@ -15,10 +15,14 @@ from typing import Any
 
 from inturn.errors import InturnError
 from inturn.events import Event
+from inturn.journal.changes import Scope
 from inturn.secrets import Handed, Secret
+from inturn.state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+
+_NOWHERE = State(None, Scope(""))
 
 
 async def _no_progress(text: str, done: float | None, total: float | None) -> None:
@@ -43,6 +47,8 @@ class ToolContext:
         resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
         last_checkpoint: What an earlier attempt of this call kept last.
         turn: The turn's name: the event's id, with `~n` behind it when redriven.
+        state: The session's state: values and queues that its calls share, see `inturn.state`.
+        shared: The tenant's state, of all its sessions.
     """
 
     tenant: str
@@ -54,6 +60,8 @@ class ToolContext:
     resources: Any = None
     last_checkpoint: Any = None
     turn: str = ""
+    state: State = field(default=_NOWHERE, repr=False)
+    shared: State = field(default=_NOWHERE, repr=False)
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)

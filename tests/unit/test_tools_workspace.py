@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from inturn.context import ToolContext
 from inturn.errors import ToolError
+from inturn.testing import context
 from inturn.tools import Tool, files
 from inturn.tools.root import STAGED, Root, plain
 from inturn.tools.workspace import MAX_SHOWN
-from tests.support.memory import Memory, Remembering, call
 
 _number = count()
 
@@ -32,14 +33,14 @@ class Desk:
 
     def __init__(self, root: Path, **options: Any) -> None:
         self.root = root
-        self.memory = Memory()
+        self.memory = context().state
         self.tools: dict[str, Tool[..., Any]] = {tool.name: tool for tool in files(root, **options)}
 
-    async def __call__(self, name: str, /, ctx: Remembering | None = None, **arguments: Any) -> str:
+    async def __call__(self, name: str, /, ctx: ToolContext | None = None, **arguments: Any) -> str:
         tool = self.tools[name]
         given = tool.validate_arguments(arguments)
         if tool.context_parameter:
-            given[tool.context_parameter] = ctx or call(f"call-{next(_number)}", self.memory)
+            given[tool.context_parameter] = ctx or context(f"call-{next(_number)}", state=self.memory)
         result = await tool.fn(**given)
         assert isinstance(result, str)
         return result
@@ -139,7 +140,7 @@ async def test_a_program_that_changes_the_file_in_the_last_moment_loses_nothing(
 
     for name in ("write_file", "append_file"):
         with pytest.raises(ToolError, match="changed by somebody else at this moment"):
-            await desk(name, call("k", desk.memory, _checkpoint=checkpoint), path="a", content="2")
+            await desk(name, context("k", state=desk.memory, _checkpoint=checkpoint), path="a", content="2")
         assert changed.pop() is None, "the next attempt would take the write for done"
         assert (desk.root / "a").read_text() == "by an editor"
         await desk("read_file", path="a")
@@ -189,7 +190,7 @@ async def test_an_append_happens_once_wherever_its_attempts_are_killed(
     monkeypatch.setattr(Root, "stage", dying_stage)
     monkeypatch.setattr(Root, "put", dying_put)
     for attempt in range(again + 1):
-        ctx = call("key", desk.memory, last_checkpoint=kept[-1], _checkpoint=checkpoint)
+        ctx = context("key", state=desk.memory, last_checkpoint=kept[-1], _checkpoint=checkpoint)
         deaths = int(attempt < again)
         with contextlib.suppress(Killed):
             await desk("append_file", ctx, path="log", content="line\n")
@@ -207,11 +208,11 @@ async def test_an_attempt_that_was_overtaken_by_another_writer_does_not_write_tw
     async def checkpoint(value: Any) -> None:
         kept.append(value)
 
-    await desk("write_file", call("key", desk.memory, _checkpoint=checkpoint), path="a", content="mine")
+    await desk("write_file", context("key", state=desk.memory, _checkpoint=checkpoint), path="a", content="mine")
     other = Desk(desk.root)
     await other("read_file", path="a")
     await other("write_file", path="a", content="theirs")
-    await desk("write_file", call("key", desk.memory, last_checkpoint=kept[-1]), path="a", content="mine")
+    await desk("write_file", context("key", state=desk.memory, last_checkpoint=kept[-1]), path="a", content="mine")
     assert (desk.root / "a").read_text() == "theirs", "the first attempt had written already"
     assert "changed since" in await desk.refused("write_file", path="a", content="again")
 

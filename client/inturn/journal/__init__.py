@@ -14,6 +14,7 @@ from inturn.journal.port import (
     NewEntry,
     Outcome,
     Recorded,
+    Settlement,
     Superseded,
 )
 from inturn.journal.sqlite import SqliteStore
@@ -27,6 +28,7 @@ __all__ = [
     "NewEntry",
     "Outcome",
     "Recorded",
+    "Settlement",
     "Superseded",
     "open_journal",
 ]

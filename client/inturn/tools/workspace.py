@@ -21,7 +21,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Callable, Coroutine
-from typing import Annotated, Any, Final, Protocol, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
 from pydantic import AfterValidator, Field
 
@@ -42,16 +42,6 @@ _NEW_FILE: Final = 0o644
 FilePath = Annotated[str, AfterValidator(plain), Field(description="Path below the root, with / between its parts")]
 FirstLine = Annotated[int, Field(ge=1, description="First line to show, from 1")]
 LastLine = Annotated[int | None, Field(ge=1, description="Last line to show")]
-
-
-class Remembers(Protocol):
-    """What is needed of `ctx.state`."""
-
-    async def get(self, name: str) -> Any:
-        """Give what has `value`, or `None`."""
-
-    async def put(self, name: str, value: Any, *, key: str | None = None) -> Any:
-        """Keep a JSON value; a `key` names the operation."""
 
 
 def files(
@@ -169,12 +159,12 @@ class Files:
         return True
 
     async def _known(self, ctx: ToolContext, path: str) -> str | None:
-        kept = await _memory(ctx).get(self._name(path))
+        kept = await ctx.state.get(self._name(path))
         return None if kept is None else kept.value["hash"]
 
     async def _remember(self, ctx: ToolContext, path: str, hash: str | None) -> None:
         # Under a key of its own: what an earlier attempt saw is no answer to what this one sees.
-        await _memory(ctx).put(self._name(path), {"path": path, "hash": hash}, key=uuid.uuid4().hex)
+        await ctx.state.put(self._name(path), {"path": path, "hash": hash}, key=uuid.uuid4().hex)
 
     def _name(self, path: str) -> str:
         return f"file:{_hash(str(self.root.directory / path).encode())}"
@@ -188,11 +178,6 @@ async def _finished(work: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         await asyncio.wait([task])
         raise
-
-
-def _memory(ctx: ToolContext) -> Remembers:
-    state: Remembers = ctx.state  # type: ignore[attr-defined] # pyright: ignore[reportAttributeAccessIssue]
-    return state
 
 
 def _check(path: str, found: Found | None, known: str | None) -> None:
