@@ -88,7 +88,8 @@ class Bodies:
 
     def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
         """Give the context of a call under this claim."""
-        attempt = Attempt(step, claim.token, partial(persistently, patience=self.bounds.commit_patience))
+        persist = partial(persistently, patience=self.bounds.commit_patience)
+        attempt = Attempt(step, claim.token, persist, reports.handed.holds)
         return ToolContext(
             tenant=step.session.tenant,
             session_id=step.session.session_id,

@@ -126,7 +126,7 @@ class ActivitySteps:
 
     async def settle_cancelled(self, turn: TurnState) -> None:
         """Record for each call that was cancelled that it was; those that came to an end keep it."""
-        await self._record(RecordInput(settle=[turn.turn], cancelled=CANCELLED))
+        await self._record(RecordInput(decisions=self._answers(turn), settle=[turn.turn], cancelled=CANCELLED))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""

@@ -35,8 +35,7 @@ class Secret(SecretStr):
     def __init__(self, secret_value: str) -> None:
         """Wrap a text; logs mask it for as long as the object lives."""
         super().__init__(secret_value)
-        with _lock:
-            _living.add(self)
+        _living.add(self)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would show it.
@@ -58,8 +57,49 @@ class Secret(SecretStr):
     __hash__ = object.__hash__
 
 
-_living: Final[weakref.WeakSet[Secret]] = weakref.WeakSet()
-_lock: Final = threading.RLock()  # a set must not grow while a thread reads it; reading may collect garbage
+class Mask:
+    """Takes a set of secrets out of texts."""
+
+    def __init__(self, secrets: Iterable[Secret] = ()) -> None:
+        """Mask these secrets."""
+        forms = {form for secret in secrets for form in _forms(secret.get_secret_value())} - {""}
+        # The longest first: a form that is part of another must not leave the rest of that one.
+        self._forms = sorted(forms, key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Mask a text."""
+        if not self.finds(text):
+            return text
+        return re.sub("|".join(map(re.escape, self._forms)), MASK, text)
+
+    def finds(self, text: str) -> bool:
+        """Tell whether a text holds a secret. Nearly none does, and this is what it costs each log line."""
+        return any(form in text for form in self._forms)
+
+
+class _Living:
+    """All secrets of the process, for as long as they live."""
+
+    def __init__(self) -> None:
+        self._secrets: weakref.WeakSet[Secret] = weakref.WeakSet()
+        self._lock = threading.RLock()  # a set must not grow while a thread reads it; reading may collect garbage
+        self._added = 0
+        self._made: tuple[tuple[int, int], Mask] = ((0, 0), Mask())
+
+    def add(self, secret: Secret) -> None:
+        with self._lock:
+            self._secrets.add(secret)
+            self._added += 1
+
+    def mask(self) -> Mask:
+        with self._lock:
+            now = (self._added, len(self._secrets))
+            if self._made[0] != now:
+                self._made = (now, Mask(list(self._secrets)))
+            return self._made[1]
+
+
+_living: Final = _Living()
 
 
 class Redacted(Exception):
@@ -72,17 +112,17 @@ class Handed:
     def __init__(self) -> None:
         """Begin with none."""
         self._secrets: list[Secret] = []
-        self._mask: re.Pattern[str] | None = None
+        self._mask: Mask | None = None
 
     def add(self, secret: Secret) -> Secret:
         """Note a secret; gives it."""
         self._secrets.append(secret)
-        self._mask = _pattern(self._secrets)
+        self._mask = Mask(self._secrets)
         return secret
 
     def text(self, text: str) -> str:
         """Mask the secrets in a text."""
-        return text if self._mask is None else self._mask.sub(MASK, text)
+        return text if self._mask is None else self._mask(text)
 
     def value(self, value: Any) -> Any:
         """Mask the secrets in what a tool returned; where there are some, it comes back as plain JSON values."""
@@ -97,9 +137,9 @@ class Handed:
             return error
         whole = "".join(traceback.format_exception(error))
         said = _said(error)
-        if not self._mask.search(f"{whole}\n{said}"):
+        if not self._mask.finds(f"{whole}\n{said}"):
             return error
-        own = self._mask.search(said) or isinstance(error, BaseExceptionGroup)
+        own = self._mask.finds(said) or isinstance(error, BaseExceptionGroup)
         made = self._same(error, self.text(said)) if own else error
         made.__cause__ = made.__context__ = None
         made.add_note(self.text(whole))
@@ -127,16 +167,7 @@ class Handed:
 
 def masked(text: str) -> str:
     """Mask all secrets that live in this process."""
-    with _lock:
-        secrets = list(_living)
-    pattern = _pattern(secrets) if secrets else None
-    return text if pattern is None else pattern.sub(MASK, text)
-
-
-def _pattern(secrets: Iterable[Secret]) -> re.Pattern[str] | None:
-    forms = {form for secret in secrets for form in _forms(secret.get_secret_value())} - {""}
-    # The longest first: a form that is part of another must not leave the rest of that one.
-    return re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))) if forms else None
+    return _living.mask()(text)
 
 
 def _forms(value: str) -> Iterable[str]:

@@ -96,15 +96,18 @@ class Attempt:
         step: StepKey,
         token: str | None,
         persist: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]] | None = None,
+        secret: Callable[[Any], bool] = lambda value: False,
     ) -> None:
         """Number the operations of the attempt that holds this token (`None`: nobody checks).
 
-        `persist` runs a transaction, again where the journal was away for a moment.
+        `persist` runs a transaction, again where the journal was away for a moment; `secret` tells whether a value
+        holds a secret that the call was given.
         """
         self._step = step
         self._token = token
         self._ordinals = itertools.count()
         self.persist = persist
+        self.secret = secret
 
     def next(self, key: str | None) -> Operation:
         """Give the next operation; one with a key takes no ordinal."""
@@ -301,6 +304,8 @@ class State:
         return _value(await self._done(change, self._operation(key)))
 
     async def _done(self, change: Change, operation: Operation) -> Done:
+        if self._attempt is not None and self._attempt.secret([change, operation.key]):
+            raise ToolError("shared state must not hold a secret: ask for the credential again instead")
         journal = await self._open()
         done: Done = await self._persist(lambda: journal.change(self._scope, change, operation))
         return done

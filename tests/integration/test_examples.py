@@ -26,7 +26,7 @@ from tests.support.waiting import until
 
 ONE_IDEA = 60
 """Lines."""
-SMALL = ("approve", "backpressure", "chat", "schedule", "shared_state", "test_support", "webhook")
+SMALL = ("approve", "backpressure", "chat", "schedule", "shared_state", "test_support", "webhook", "workspace")
 
 
 @pytest.fixture
@@ -98,6 +98,15 @@ async def test_the_support_agent_reads_and_changes_its_shop(client: Client, rig:
         {"key": f"default/{unique}/e1/0/1", "order_id": "1002", "cents": 2450}
     ]
     assert len(shop.rows("SELECT * FROM notes")) == 1
+
+
+def test_the_workspace_example_writes_below_its_root_and_nowhere_else(tmp_path: Path) -> None:
+    env = {**os.environ, "WORKSPACE": str(tmp_path / "notes")}
+    command = [sys.executable, "-m", "examples.workspace"]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert "append_file ok" in ran.stdout
+    assert "read_file error" in ran.stdout
+    assert (tmp_path / "notes" / "todo.txt").read_text() == "call Ann\n"
 
 
 async def test_the_webhook_acknowledges_a_redelivery_and_the_session_answers_once(client: Client, unique: str) -> None:

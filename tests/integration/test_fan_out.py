@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
@@ -15,7 +16,7 @@ from temporalio.worker import Replayer
 
 import worker
 from activities.bounds import Bounds
-from inturn import Agent, Budget, ToolContext, ToolError, tool
+from inturn import Agent, Budget, SessionNotFound, ToolContext, ToolError, tool
 from tests.support.rig import Rig
 from tests.support.waiting import until
 from workflows.session import Session
@@ -195,6 +196,32 @@ async def test_where_the_agent_bears_no_failure_the_other_calls_are_cancelled_an
     runner = worker.workflow_runner()
     replayer = Replayer(workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=runner)
     await replayer.replay_workflow(history)
+
+
+@pytest.mark.promise("EFF-4", "EFF-7")
+async def test_who_allowed_a_call_that_was_cancelled_before_it_ran_is_in_the_journal(rig: Rig) -> None:
+    world = World()
+    agent = world.agent("hasty", Budget(failures=1))
+    calls = [*[use("slow")] * (MAX_PARALLEL_CALLS - 1), use("fail", after=MAX_PARALLEL_CALLS), use("pay")]
+    async with rig.worker([agent]), rig.client() as client:
+        session = client.session("s")
+        asked = asyncio.create_task(session.ask(" ".join(calls), event_id="e1"))
+
+        async def waiting() -> str | None:
+            with contextlib.suppress(SessionNotFound):
+                approvals = (await session.status()).approvals
+                return approvals[0].approval_id if approvals and len(world.begun) == MAX_PARALLEL_CALLS - 1 else None
+            return None
+
+        approval_id = await until(waiting)
+        assert approval_id
+        await session.approve(approval_id, by="ann")
+        world.begun.append("the failing call may go on")
+        turn = await asked
+        types = {entry.type: entry.body async for entry in session.entries(event_id="e1")}
+    assert [call.status for call in turn.tool_calls][-2:] == ["error", "cancelled"]
+    assert "pay" not in world.begun
+    assert (types["approval.answered"]["answer"], types["approval.answered"]["by"]) == ("approved", "ann")
 
 
 @pytest.mark.promise("EFF-4")

@@ -39,7 +39,10 @@ async def test_a_credential_is_found_in_no_history_no_journal_and_no_log_whateve
             histories += (await handle.fetch_history()).to_json()
             histories += str((await handle.describe()).raw_description)
     assert process.stop() == 0
-    ok, failed = {"show", "in_thread", "in_task"}, {"blow", "blow_again", "put_off", "refuse", "keep"}
+    ok, failed = (
+        {"show", "in_thread", "in_task"},
+        {"blow", "blow_again", "put_off", "refuse", "keep", "share", "share_with_all"},
+    )
     assert statuses == dict.fromkeys(ok, "ok") | dict.fromkeys(failed, "error")
 
     journal = b"".join(path.read_bytes() for path in rig.directory.glob("journal.db*"))

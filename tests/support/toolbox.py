@@ -91,6 +91,20 @@ async def keep(ctx: ToolContext) -> str:
 
 
 @tool
+async def share(ctx: ToolContext) -> str:
+    """Share it with the session."""
+    await ctx.state.put("token", {"token": [await _given(ctx)]})
+    return "shared"
+
+
+@tool
+async def share_with_all(ctx: ToolContext) -> str:
+    """Share it with the tenant, as a name."""
+    await ctx.shared.incr(f"used {await _given(ctx)}")
+    return "shared"
+
+
+@tool
 def in_thread(ctx: ToolContext) -> str:
     """Show it from a thread."""
     token = asyncio.run(ctx.credentials("bank")).get_secret_value()
@@ -117,5 +131,5 @@ async def _deliver(out: object, ctx: ToolContext) -> None:
         raise ToolError(f"{MARKER}: cannot deliver with {await _given(ctx)}")
 
 
-tools: list[Tool[..., Any]] = [show, blow, blow_again, put_off, refuse, keep, in_thread, in_task]
+tools: list[Tool[..., Any]] = [show, blow, blow_again, put_off, refuse, keep, share, share_with_all, in_thread, in_task]
 agents = [Agent("leaky", model="claude-sonnet-5-5", instructions="Be brief.", tools=tools, deliver=_deliver)]
