@@ -193,7 +193,7 @@ class Sequencer(BaseModel):
         for queued in self._of(source):
             if queued.sequence != kept.next:
                 break
-            kept.next += 1
+            kept.next = queued.sequence + 1
             run.append(queued)
         self._take(run)
         return [queued for queued in run if queued.event]
