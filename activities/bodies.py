@@ -19,6 +19,9 @@ from pydantic_core import to_json
 
 from activities.bounds import Bounds
 from activities.commit import committed
+from activities.limits import Limits
+from activities.locks import BodyLocks
+from activities.stuck import moved
 from activities.threads import Late, Place, Threads
 from inturn.context import ToolContext, running
 from inturn.errors import JournalUnavailable, ToolError
@@ -48,6 +51,7 @@ class Reports:
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Tell readers how far it is."""
+        moved()
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": text[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
@@ -58,6 +62,7 @@ class Reports:
 
     async def checkpoint(self, value: Any) -> None:
         """Keep a value for the next attempt."""
+        moved()
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
@@ -73,6 +78,7 @@ class Bodies:
     journal: Journal
     threads: Threads
     bounds: Bounds
+    limits: Limits
     resources: Any = None
 
     def reports(self, step: StepKey, claim: Claim, call_id: str) -> Reports:
@@ -94,6 +100,7 @@ class Bodies:
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),
+            _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),
         )
 
     def room(self, fn: Callable[..., Any]) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
