@@ -19,6 +19,9 @@ from pydantic_core import to_json
 
 from activities.bounds import Bounds
 from activities.commit import committed, persistently
+from activities.limits import Limits
+from activities.locks import BodyLocks
+from activities.stuck import moved
 from activities.threads import Late, Place, Threads
 from inturn.context import ToolContext, running
 from inturn.errors import JournalUnavailable, ToolError
@@ -53,6 +56,7 @@ class Reports:
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Tell readers how far it is."""
+        moved()
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": self.handed.text(text)[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
@@ -65,6 +69,7 @@ class Reports:
         """Keep a value for the next attempt."""
         if self.handed.holds(value):
             raise ToolError("a checkpoint must not hold a secret: ask for the credential again instead")
+        moved()
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
@@ -80,6 +85,7 @@ class Bodies:
     journal: Journal
     threads: Threads
     bounds: Bounds
+    limits: Limits
     resources: Any = None
 
     def reports(self, step: StepKey, claim: Claim, call_id: str) -> Reports:
@@ -106,6 +112,7 @@ class Bodies:
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),
             _handed=reports.handed,
+            _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),
         )
 
     async def _opened(self) -> Journal:

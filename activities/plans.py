@@ -33,14 +33,17 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
         return planned
     try:
         arguments = tool.validate_arguments(raw)
-    except Exception:  # a validator of the tool's may raise anything: the call then ends with an error result
+        locks = tool.lock_names(arguments)
+    except (
+        Exception
+    ):  # a validator or a value of the tool's may raise anything: the call then ends with an error result
         return planned
     policy = {
         "timeout": tool.timeout,
         "retries": tool.retries,
         "approval": tool.needs_approval(arguments),
         "approval_timeout": agent.budget.approval_timeout,
-        "locks": tool.lock_names(arguments),
+        "locks": locks,
     }
     return planned.model_copy(update=policy)
 

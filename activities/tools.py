@@ -19,6 +19,7 @@ from activities.bodies import Bodies, Reports
 from activities.bounds import Bounds
 from activities.calls import Call, find_call
 from activities.effects import Effect, Effects, Ending, Entered, Status
+from activities.limits import Limits
 from activities.messages import ToolInput, ToolResult
 from activities.results import rendered
 from activities.roster import Roster
@@ -37,13 +38,16 @@ SAID: Final = 200
 class ToolSteps:
     """Runs tool calls of sessions."""
 
-    def __init__(self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, bounds: Bounds) -> None:
+    def __init__(
+        self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, bounds: Bounds, limits: Limits
+    ) -> None:
         """Run the tools of a roster's agents."""
         self._journal = journal
         self._roster = roster
         self._effects = effects
         self._bodies = bodies
         self._bounds = bounds
+        self._limits = limits
         self._keeping: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
@@ -61,11 +65,13 @@ class ToolSteps:
         return ToolResult(status=cast("Status", status), head=settled.head)
 
     def _effect(self, step: StepKey, input: ToolInput, call: Call) -> Effect | Ending:
-        tool = self._roster.get(input.agent).tool(call.tool)
+        agent = self._roster.get(input.agent)
+        tool = agent.tool(call.tool)
         if tool is None:
             return Ending("error", f"There is no tool named {call.tool!r}.")
         try:
             arguments = tool.validate_arguments(call.arguments)
+            wants = self._limits.of_call(step.session.tenant, agent.name, tool, arguments)
         except Exception as error:  # a validator of the tool's may raise anything
             said = explain(error) if isinstance(error, ValidationError) else failures.describe(error)
             return Ending("error", f"The arguments do not fit: {said}")
@@ -89,6 +95,8 @@ class ToolSteps:
             retries=tool.retries,
             idempotent=tool.idempotent,
             lookup=_lookup(tool, step),
+            doing=f"tool {tool.name} runs",
+            wants=wants,
             room=self._bodies.room(tool.fn),
             kept=lambda: any(r.kept for r in reports),
         )

@@ -200,12 +200,6 @@ PROMISES: dict[str, str] = {
 # No code serves these yet. An id leaves this set together with the tests that prove it.
 OPEN: frozenset[str] = frozenset(
     {
-        "ISO-4",
-        "SHR-1",
-        "SHR-2",
-        "SHR-3",
-        "SHR-4",
-        "SHR-5",
         "SUR-5",
         "SUR-8",
         "SUR-9",

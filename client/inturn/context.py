@@ -16,6 +16,7 @@ from typing import Any
 from inturn.errors import InturnError
 from inturn.events import Event
 from inturn.journal.changes import Scope
+from inturn.locks import Lock, Locks, Unshared
 from inturn.secrets import Handed, Secret
 from inturn.state import State
 
@@ -43,7 +44,8 @@ class ToolContext:
         call_id: The model's id of this call.
         event: The event whose turn this is; `event.metadata` holds the address to answer to.
         key: The call's idempotency key: the same on every attempt, for ever. Hand it to whatever you change.
-        fence: Grows with every claim of the session; a target that remembers the highest can refuse stale writers.
+        fence: Grows with every grant of the tool's locks; a target that remembers the highest can refuse stale
+            writers. 0 for a tool without locks.
         resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
         last_checkpoint: What an earlier attempt of this call kept last.
         turn: The turn's name: the event's id, with `~n` behind it when redriven.
@@ -83,6 +85,8 @@ class ToolContext:
             return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
         return self._handed.add(await work)
 
+    _locks: Locks = field(default_factory=Unshared, repr=False)
+
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
         """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
         return _reach(self._loop, self._progress(text, done, total))
@@ -93,6 +97,18 @@ class ToolContext:
         Await it; in a tool without `async`, just call it.
         """
         return _reach(self._loop, self._checkpoint(value))
+
+    def lock(self, name: str) -> Lock:
+        """Hold a lock of the tenant's alone: `async with ctx.lock("order:17") as lock:`; `lock.fence` is its fence.
+
+        The call waits in place, so what `locks=` of the tool can name belongs there. Waits that form a circle end with
+        an error for one of the calls.
+        """
+        return Lock(self._locks, name, read=False)
+
+    def read_lock(self, name: str) -> Lock:
+        """Hold a lock together with other readers; see `lock`."""
+        return Lock(self._locks, name, read=True)
 
 
 class _Done:

@@ -7,6 +7,8 @@ together from what the server and the journal know, and says what is wrong.
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -182,9 +184,18 @@ def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
         doing=pending.activity_type.name,
         since=_since(pending),
         attempt=pending.attempt,
-        waiting_for=failure.message if waits else None,
+        waiting_for=_said(pending) or (failure.message if waits else None),
         last_error=(failure.message or None) if not waits else None,
     )
+
+
+def _said(pending: PendingActivityInfo) -> str | None:
+    """Read what a step that waits in place says with its heartbeats."""
+    for payload in pending.heartbeat_details.payloads:
+        with suppress(ValueError):
+            said = json.loads(payload.data)
+            return said if isinstance(said, str) else None
+    return None
 
 
 def _since(pending: PendingActivityInfo) -> datetime:

@@ -9,10 +9,24 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes, settling, shared, shelf
+from inturn.journal import (
+    blobs,
+    cursors,
+    decisions,
+    grants,
+    ledger,
+    log,
+    outcomes,
+    places,
+    settling,
+    shared,
+    shelf,
+    waits,
+)
 from inturn.journal.changes import Change, Done, Operation, Scope
 from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
 from inturn.journal.store import Store
+from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Entry, UnknownOutcome
 
@@ -33,15 +47,26 @@ class StoredJournal:
         await self._store.close()
 
     async def claim_model(
-        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+        self,
+        step: StepKey,
+        opening: Sequence[NewEntry] = (),
+        *,
+        after: int | None = None,
+        types: Sequence[str] = (),
+        wants: Sequence[Want] = (),
+        lease: float = 0.0,
     ) -> Claim:
         """Claim a model step."""
-        work = partial(ledger.claim_model, step=step, opening=opening, after=after, types=types)
-        return await self._store.write(work)
+        return await self._store.write(
+            partial(ledger.claim_model, step=step, opening=opening, after=after, types=types, wants=wants, lease=lease)
+        )
 
-    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+    async def claim_call(
+        self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
+    ) -> Claim:
         """Claim a tool call or a delivery."""
-        return await self._store.write(partial(ledger.claim_call, step=step, lease=lease, begin=begin))
+        work = partial(ledger.claim_call, step=step, lease=lease, begin=begin, wants=wants, lasts=lasts)
+        return await self._store.write(work)
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
         """Mark that the body begins now."""
@@ -105,6 +130,32 @@ class StoredJournal:
     async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
         """Settle a call whose outcome is unknown."""
         return await self._store.write(partial(settling.settle, call=call, settlement=settlement))
+
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
+        """Tell what a waiter still lacks."""
+        return await self._store.read(partial(grants.look, caller=places.Caller(step, part), wants=wants))
+
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
+        """Take a lock for a part of a running body."""
+        work = partial(ledger.lock, step=step, token=token, want=want, part=part, lease=lease)
+        found = await self._store.write(work)
+        if found is None:
+            raise _superseded(step)
+        return found
+
+    async def leave(self, step: StepKey, *, part: str = "") -> None:
+        """Give back what a part of a step holds."""
+        await self._store.write(partial(places.leave, step=step, part=part))
+
+    async def resolve(self, step: StepKey, victim: Victim) -> Deadlock | None:
+        """Break the cycle that a call is part of."""
+        if not await self._store.read(partial(waits.cycle, scope=step.session.tenant, call=places.called(step))):
+            return None
+        return await self._store.write(partial(waits.resolve, step=step, victim=victim))
+
+    async def places(self, tenant: str | None = None) -> list[Place]:
+        """Give who holds what and who waits for it."""
+        return await self._store.read(partial(places.listed, tenant=tenant))
 
     async def read(
         self,

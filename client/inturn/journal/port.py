@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from inturn.journal.changes import Change, Done, Operation, Scope
+from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
 """`lost`: the attempt never said how it ended; whoever ran it died or was cut off."""
-ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed"]
+ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting"]
 
 
 class Superseded(Exception):
@@ -74,7 +75,9 @@ class Claim:
     Attributes:
         status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
             body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
-            closed. These two carry the step's own record in `result` where it has one (its answer was lost).
+            closed. These two carry the step's own record in `result` where it has one (its answer was lost). `waiting`:
+            what was wanted is not free, and `waiting` tells why; nothing was claimed.
+        fence: A model step's: the session's. A call's: that of the locks granted with it.
         began: An earlier attempt's body began and left no result: what it did is not known.
         head: The session's last seq, after the entries of this claim.
         entries: What was asked for with `after`, where the step was claimed; `None` where it is too much to bring
@@ -92,6 +95,7 @@ class Claim:
     attempts: Attempts = field(default_factory=Attempts)
     outcome: Outcome | None = None
     entries: tuple[Entry, ...] | None = None
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +145,14 @@ class Journal(Protocol):
     # The ledger.
 
     async def claim_model(
-        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+        self,
+        step: StepKey,
+        opening: Sequence[NewEntry] = (),
+        *,
+        after: int | None = None,
+        types: Sequence[str] = (),
+        wants: Sequence[Want] = (),
+        lease: float = 0.0,
     ) -> Claim:
         """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
 
@@ -150,13 +161,20 @@ class Journal(Protocol):
 
         With `after` the claim brings along the entries of these types behind that seq, its own among them: who has
         read so far needs no read of its own.
+
+        With `wants` the step is claimed only when it gets all of them, for `lease` seconds; else it answers `waiting`
+        and keeps a ticket.
         """
         ...
 
-    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+    async def claim_call(
+        self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
+    ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
 
-        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run.
+        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
+        `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
+        be done in `lasts` seconds.
         """
         ...
 
@@ -236,6 +254,31 @@ class Journal(Protocol):
 
         Gives the settlement that stands: an earlier one, where there is one. `None`: the outcome is not unknown.
         """
+        ...
+
+    # Limits. What a step holds is its own until its row is done, settled or let go; `renew` holds it for longer.
+
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
+        """Tell what a waiter still lacks; `None`: it may have it. Only looks."""
+        ...
+
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
+        """Take a lock for a part of a running body: its fence, or what it waits for.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        ...
+
+    async def leave(self, step: StepKey, *, part: str = "") -> None:
+        """Give back what a part of a step holds, or its tickets; without `part` those of the step's claim."""
+
+    async def resolve(self, step: StepKey, victim: Victim) -> Deadlock | None:
+        """Break the cycle of waits that a call is part of, if there is one that nobody found before."""
+        ...
+
+    async def places(self, tenant: str | None = None) -> list[Place]:
+        """Give who holds what and who waits for it, of one tenant or of all."""
         ...
 
     # Reading.

@@ -64,7 +64,22 @@ _STATE: Final = (
     "CREATE INDEX operations_of_keys ON operations (at) WHERE turn = '~key'",
 )
 
-MIGRATIONS: Final = (_FIRST, _STATE)
+# Locks, permits and rates. A row of `places` is a caller's place at one resource, held or waiting (grants.py).
+_LIMITS: Final = (
+    """CREATE TABLE places (
+        turn TEXT NOT NULL, step TEXT NOT NULL, part TEXT NOT NULL, scope TEXT NOT NULL, resource TEXT NOT NULL,
+        mode TEXT NOT NULL, state TEXT NOT NULL, number BIGINT NOT NULL, fence BIGINT NOT NULL,
+        since BIGINT NOT NULL, until BIGINT NOT NULL, done_by BIGINT NOT NULL,
+        sentenced TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
+    "CREATE INDEX places_of_resource ON places (scope, resource, state, until)",
+    """CREATE TABLE buckets (
+        scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
+        PRIMARY KEY (scope, resource)) {clustered}""",
+    "CREATE TABLE turnstiles (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
+)
+
+MIGRATIONS: Final = (_FIRST, _STATE, _LIMITS)
 VERSION: Final = len(MIGRATIONS)
 
 

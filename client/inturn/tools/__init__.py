@@ -21,6 +21,7 @@ from inturn.tools.declaration import (
     as_tool,
     call_async,
     is_async,
+    lock_name,
     tool,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "files",
     "http_get",
     "is_async",
+    "lock_name",
     "tool",
 ]
 

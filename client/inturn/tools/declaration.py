@@ -107,7 +107,11 @@ class Tool(Generic[P, R]):
 
     def lock_names(self, arguments: Mapping[str, Any]) -> list[str]:
         """Give the names of the resources that these arguments lock, sorted. Long ones are cut and keep a hash."""
-        return sorted({_lock_name(template.format_map(dict(arguments))) for template in self.locks})
+        return _resources(self.locks, arguments)
+
+    def read_names(self, arguments: Mapping[str, Any]) -> list[str]:
+        """Give the names of the resources that these arguments only read, as `lock_names` does."""
+        return _resources(self.reads, arguments)
 
     def _check(self) -> None:
         if not (1 <= len(self.name) <= 128 and set(self.name) <= _NAME):
@@ -181,7 +185,12 @@ async def call_async(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> An
     return await result if isinstance(result, Awaitable) else result
 
 
-def _lock_name(name: str) -> str:
+def _resources(templates: Sequence[str], arguments: Mapping[str, Any]) -> list[str]:
+    return sorted({lock_name(template.format_map(dict(arguments))) for template in templates})
+
+
+def lock_name(name: str) -> str:
+    """Give a lock's name as it is kept: a long one is cut and keeps a hash."""
     if len(name) <= MAX_LOCK_NAME:
         return name
     return f"{name[: MAX_LOCK_NAME - 17]}~{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
