@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,28 @@ async def test_a_session_overwrites_only_what_it_has_read_and_nobody_changed_sin
         assert await does(mine, "read_file", path="a.txt") == ("ok", "2")
         assert (await does(mine, "write_file", path="a.txt", content="3"))[0] == "ok"
     assert (root / "a.txt").read_text() == "3"
+
+
+@pytest.mark.promise("SHR-7", "SHR-1")
+async def test_appends_of_many_sessions_and_workers_never_interleave_and_none_is_lost(rig: Rig) -> None:
+    root = rig.directory / "workspace"
+    workers = [
+        rig.process(agents="tests.support.writers:agents", INTURN_TEST_WORKSPACE=str(root)).start(wait=False)
+        for _ in range(2)
+    ]
+    for worker in workers:
+        await asyncio.to_thread(worker.until_ready)
+    lines = {f"{n}-{i}": f"{n}-{i} {'x' * 5_000} {n}-{i}\n" for n in range(4) for i in range(3)}
+    async with rig.client() as client:
+
+        async def writes(n: int) -> list[tuple[str | None, str]]:
+            # Two spellings of one file, by calls of one step that run at once.
+            calls = [use("append_file", path=("log", "./log")[i % 2], content=lines[f"{n}-{i}"]) for i in range(3)]
+            return ends(await client.session(f"s{n}").ask(" ".join(calls), timeout=60))
+
+        said = await asyncio.gather(*(writes(n) for n in range(4)))
+    assert {end for session in said for end in session} == {("ok", "appended to log")}
+    assert Counter((root / "log").read_text().splitlines(keepends=True)) == Counter(lines.values())
 
 
 @pytest.mark.promise("SHR-7", "EFF-1", "SUR-1")
