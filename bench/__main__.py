@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench import budgets, history, importing, interrupt, kills, latency, load, memory, model
+from bench import admit, budgets, history, importing, interrupt, kills, latency, load, memory, model
 from bench.report import Book, Row, shown
 from bench.rig import Rig
 
@@ -34,6 +34,7 @@ PARTS: Final[dict[str, Part]] = {
     "kills": kills.measure,
     "memory": memory.measure,
     "import": importing.measure,
+    "inbox": admit.measure,
 }
 
 console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 190)

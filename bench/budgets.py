@@ -31,6 +31,9 @@ KILLED: Final = "SIGKILL in mid-turn to turn done"
 IDLE: Final = "SIGKILL, idle session's next turn"
 MEMORY: Final = "memory per cached idle session"
 IMPORT: Final = "import inturn"
+ADMIT_SOME: Final = "admit and take, 1,000 queued against 10"
+ADMIT_MANY: Final = "admit and take, 10,000 queued against 10"
+WINDOW: Final = "admit and take, what 10,000 remembered ids add"
 
 PARTS: Final[dict[str, list[Budget]]] = {
     "history": [
@@ -59,6 +62,7 @@ PARTS: Final[dict[str, list[Budget]]] = {
     "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
     "import": [Budget(IMPORT, 0.8, "s")],
+    "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
 }
 
 BOUNDS: Final = {
@@ -69,6 +73,7 @@ BOUNDS: Final = {
     "interrupt": 60,
     "kills": 180,
     "memory": 170,
-    "import": 30,
+    "import": 20,
+    "inbox": 20,
 }
 """Seconds that each part may take: a quarter of an hour together."""

@@ -1,189 +1,232 @@
-"""A state machine that does the same to the inbox and to the naive one.
+"""A state machine that does the same to the inbox and to the naive one, in any order.
 
-After each step both must hold the same, and what must always hold does. Bounds are small here, so that a few steps
-reach them; `test_inbox.py` and `test_window.py` pin the real ones.
+What it chooses from is in `inbox_choices.py`, what must hold after each step in `inbox_checks.py`.
 """
 
 from __future__ import annotations
 
 import json
-from collections import Counter
+import math
 from typing import Any, Literal
-from unittest.mock import patch
 
-from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import initialize, precondition, rule
 
 from inturn.agents import InboxPolicy
 from inturn.events import Event
-from tests.property.inbox_model import FINAL, Bounds, InboxModel
-from workflows import inbox as inbox_module
-from workflows import window as window_module
-from workflows.inbox import Inbox, ParkedEvent, Queued, Refusal
-from workflows.state import SessionState, TurnState
-from workflows.window import Window
+from tests.property.books_model import FINAL
+from tests.property.inbox_checks import NEWER, START, InboxUnderTest
+from tests.property.inbox_choices import (
+    AHEAD,
+    KIB,
+    MODES,
+    ORDERS,
+    SIZES,
+    SOURCES,
+    choice,
+    drawn,
+    limits,
+    picks,
+    sequencing,
+)
+from workflows.queued import ParkedEvent
+from workflows.state import SessionState
 
-BOUNDS = Bounds(events=5, size=1_000, window=12, recent=3, parked=3, decisions=6)
-NEWER = {"a_field_of_tomorrow": {"kept": [1, "two"]}}
-names = st.integers(0, 7).map(lambda number: f"e{number}")
-picks = st.integers(0, 7)
-choice = st.sampled_from
 
+class InboxMachine(InboxUnderTest):
+    """Everything that can happen to an inbox."""
 
-class InboxMachine(RuleBasedStateMachine):
-    """An inbox in a session's state, and the model of it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.policy = InboxPolicy(capacity=BOUNDS.events, capacity_bytes=BOUNDS.size)
-        self.state = SessionState(inbox=Inbox(window=Window(salt="salt")))
-        self.model = InboxModel(BOUNDS)
-        self.now = 1_000.0
-        self.fresh = 0
-        self.started: list[Queued] = []
-        self.keys: Counter[str] = Counter()
-        self.newer = False
-        self.came_again: set[str] = set()
-
-    @property
-    def inbox(self) -> Inbox:
-        """The inbox under test: another object after each continue-as-new."""
-        return self.state.inbox
+    @initialize(limits=limits, sequencing=sequencing, restless=choice([False, False, False, True]))
+    def start(self, limits: dict[str, Any], sequencing: dict[str, Any], restless: bool) -> None:
+        """Choose how the inbox is to behave."""
+        self.policy = InboxPolicy(**limits, **sequencing)
+        self.ever_sparse = self.policy.sequencing == "sparse"
+        self.restless = restless
+        type(self).steps -= 1  # this is none
 
     # What producers do.
 
     @rule(
-        name=st.one_of(names, names, choice(["no id", "no id but sent_at", "sequenced"])),
-        size=choice([1, 100, 100, 400, 1_001]),
-        when_busy=choice(["queue", "queue", "queue", "reject", "interrupt", "merge"]),
-        expires_after=choice([None, 5.0]),
-        sent_ago=choice([None, 3.0]),
-        signal=st.booleans(),
+        pick=st.integers(0, 11),
+        what=drawn(when_busy=MODES, source=SOURCES, expires_after=[None, None, 5.0]),
+        how=drawn(size=SIZES, sent_ago=[None, 3.0], signal=[False, True]),
     )
-    def submit(
-        self,
-        name: str,
-        size: int,
-        when_busy: Literal["queue", "reject", "interrupt", "merge"],
-        expires_after: float | None,
-        sent_ago: float | None,
-        signal: bool,
-    ) -> None:
-        """Send an event: as a signal it is accepted whatever happens, as an update it may be refused."""
-        sent_at = None if sent_ago is None else self.now - sent_ago
-        event = Event(
-            event_id=name if " " not in name else None,
-            content=f"hello from {name}",
-            when_busy=when_busy,
-            expires_after=expires_after,
-            sent_at=900.0 if name == "no id but sent_at" else sent_at,
-            sequence=1 if name == "sequenced" else None,
-        )
-        self._send(self.inbox.identify(event), size, signal=signal)
+    def submit(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
+        """Send an event of any kind; some ids come often, and some events have none."""
+        event_id = None if pick == 0 else self._name(pick)
+        sent_at = None if how["sent_ago"] is None else self.now - how["sent_ago"]
+        event = self.inbox.identify(Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what))
+        self.send(event, how["size"], signal=how["signal"])
 
-    @rule(name=names)
+    @rule(
+        pick=st.integers(1, 11),
+        what=drawn(when_busy=MODES, source=SOURCES),
+        how=drawn(ahead=AHEAD, size=[100, 100, 100, 200 * KIB], signal=[False, True]),
+    )
+    def submit_in_sequence(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
+        """Send an event with a sequence around the one that its source waits for."""
+        sequence = self._sequence(what["source"], how["ahead"])
+        event = Event(event_id=self._name(pick), content="x", sequence=sequence, **what)
+        self.send(event, how["size"], signal=how["signal"])
+
+    @rule(what=drawn(when_busy=MODES, source=SOURCES), order=choice(ORDERS), size=choice(SIZES[:-2]))
+    def submit_shuffled(self, what: dict[str, Any], order: tuple[int, ...], size: int) -> None:
+        """Send some of the next events of a source in any order."""
+        base = self._sequence(what["source"], 0)
+        for ahead in self.each_checked(order):
+            self.send(Event(event_id=self._name(1), content="x", sequence=base + ahead, **what), size, signal=False)
+
+    @rule(name=choice([f"e{pick}" for pick in range(8, 12)]))
     def signal_nonsense(self, name: str) -> None:
         """Send something that cannot be read."""
-        known = self._known(name)
+        known = self.knows(name)
         receipt = self.inbox.park_invalid(name, "not an event", self.now)
         if known:
-            self._is_duplicate(receipt.wire(), name)
+            self.is_duplicate(receipt.wire(), name)
         else:
-            self._note_return(name)
+            self.note_return(name)
             disposition = self.model.park_invalid(name)
             assert receipt.wire() == {"event_id": name, "status": "accepted", "disposition": disposition}
 
-    @rule(count=st.integers(1, 12))
+    @rule(
+        what=drawn(when_busy=MODES, source=SOURCES, expires_after=[None, 5.0]),
+        how=drawn(count=range(2, 5), size=[1, 1, 100 * KIB], signal=[False, True]),
+    )
+    def flood(self, what: dict[str, Any], how: dict[str, Any]) -> None:
+        """Send several alike, perhaps more than there is room for."""
+        for _ in self.each_checked(range(how["count"])):
+            self.send(Event(event_id=self._name(1), content="x", **what), how["size"], signal=how["signal"])
+
+    @rule(count=st.integers(1, 6))
     def churn(self, count: int) -> None:
-        """Let so many new events through that the window rolls on."""
-        for _ in range(count):
-            self.fresh += 1
-            self._send(Event(event_id=f"new{self.fresh}", content="x"), 1, signal=False)
-            self.take()
-            self.finish("applied")
+        """Let new events through, so that the window rolls on."""
+        for _ in self.each_checked(range(count)):
+            self.send(Event(event_id=self._name(1), content="x"), 1, signal=False)
+            self.everything_holds()
+            self.next_turn()
 
-    @rule(name=names, count=st.integers(3, 9), when_busy=choice(["queue", "reject"]))
-    def flood(self, name: str, count: int, when_busy: Literal["queue", "reject"]) -> None:
-        """Signal more than there is room for."""
-        for number in range(count):
-            self._send(Event(event_id=f"{name}.{number}", content="x", when_busy=when_busy), 1, signal=True)
+    # What time does.
 
-    # What the session does.
-
-    @precondition(lambda self: self.model.line)
-    @rule(seconds=choice([0.5, 3.0, 10.0]))
+    @precondition(lambda self: self.inbox.queue or self.inbox.sequencer.held)
+    @rule(seconds=choice([0.125, 0.5, 1.0, 3.0, 5.0, 10.0, 70.0]))
     def pass_time(self, seconds: float) -> None:
         """Wait."""
         self.now += seconds
 
-    @precondition(lambda self: self.model.line)
+    @precondition(lambda self: self.turn is None and self.inbox.next_due(self.policy) is not None)
+    @rule()
+    def wake(self) -> None:
+        """Wait exactly until something is due: then something happens."""
+        self.now = max(self.now, self.inbox.next_due(self.policy) or 0.0)
+        assert self.begin(), "woken for nothing"
+        self.now = START + math.ceil((self.now - START) * 8) / 8  # exact sums again
+
+    # What the session does.
+
+    @precondition(lambda self: self.turn is None and (self.inbox.queue or self.inbox.sequencer.held))
     @rule()
     def take(self) -> None:
-        """Start the next turn, where none runs."""
-        if self.model.running is not None:
-            return
-        queued, expected = self.inbox.take(self.now), self.model.take(self.now)
-        assert (queued.turn if queued else None) == (expected.turn if expected else None)
-        if queued is not None:
-            self.started.append(queued)
-            self.state.turn = TurnState(turn=queued.turn, n=queued.n)
+        """Start the next turn."""
+        self.begin()
 
-    @precondition(lambda self: self.state.turn is not None)
-    @rule(disposition=choice([end for end in FINAL if end != "parked"]))
-    def finish(self, disposition: str) -> None:
+    @rule()
+    def next_turn(self) -> None:
+        """Let one turn after another run."""
+        if self.turn is not None:
+            self.finish("applied")
+            self.everything_holds()
+        self.begin()
+
+    @precondition(lambda self: self.inbox.sequencer.held)
+    @rule()
+    def release(self) -> None:
+        """Let go what is due, whether a turn runs or not."""
+        self.model.release(self.now, self.policy)
+        self.inbox.release(self.now, self.policy)
+
+    @precondition(lambda self: self.turn is not None)
+    @rule(count=st.integers(0, 3), size=choice([100, 100, 100, 100 * KIB]))
+    def steer(self, count: int, size: int) -> None:
+        """Send something to the running turn, which then reaches a boundary."""
+        for _ in range(count):
+            self.send(Event(event_id=self._name(1), content="x", when_busy="steer"), size, signal=True)
+            self.everything_holds()
+        joining = self.inbox.steer(str(self.turn), self.now, self.policy)
+        expected = self.model.steer(str(self.turn), self.now, self.policy)
+        assert [queued.turn for queued in joining] == [item.turn for item in expected]
+        for queued in joining:
+            self.note_once(queued)
+        self.running.joined += joining
+
+    @precondition(lambda self: self.turn is not None)
+    @rule(disposition=choice([end for end in FINAL if end != "parked"]), seconds=choice([0.0, 0.01, 3.0, 600.0]))
+    def finish(self, disposition: str, seconds: float = 1.0) -> None:
         """End the running turn."""
-        if self.state.turn is None:
-            return
-        self.inbox.finish(self.state.turn.event_id, disposition)
+        self.inbox.finish(self.running.event_id, disposition)
+        self.inbox.paced(seconds)
         self.model.finish(disposition)
+        self.end_turn()
+
+    @precondition(lambda self: self.turn is not None)
+    @rule()
+    def learn_that_it_had_ended(self) -> None:
+        """Find the running event in the journal, ended long ago; what joined it has a turn of its own."""
+        joined = self.running.joined
+        self.inbox.repeat(self.running.event_id, "applied")
+        self.inbox.put_back(joined)
+        self.model.repeat()
+        self.turns.subtract(queued.turn for queued in joined)
+        self.put_back |= {queued.turn for queued in joined}
         self.state.turn = None
 
-    @precondition(lambda self: self.model.line or self.model.running)
+    @precondition(lambda self: self.inbox.queue or self.turn is not None)
     @rule(effects=st.booleans())
-    def park(self, effects: bool) -> None:
+    def fail(self, effects: bool) -> None:
         """Let the running turn, or the next one, fail for good."""
-        self.take()
-        turn = self.state.turn
-        if turn is None:
+        self.begin()
+        if self.turn is None:
             return
+        turn = self.running
         self.inbox.park(ParkedEvent(turn=turn.turn, n=turn.n, error="it broke", at=self.now, effects=effects))
         self.model.park(effects=effects)
-        self.state.turn = None
+        self.end_turn()
 
     @precondition(lambda self: self.started and not self.inbox.decisions)
     @rule()
-    def park_delivery(self) -> None:
+    def fail_to_deliver(self) -> None:
         """Let the delivery of the last turn fail for good."""
-        turn, self.fresh = self.started[-1].turn, self.fresh + 1
-        step = f"deliver~{self.fresh}"
+        turn, step = self.started[-1].turn, f"deliver~{self._name(1)}"
         parked = ParkedEvent(turn=turn, error="nobody there", at=self.now, delivery=step)
         self.inbox.park_delivery(parked, self.now)
         self.model.park_delivery(turn, step)
 
     # What people do.
 
-    @precondition(lambda self: self.model.line)
+    @precondition(lambda self: self.model.waiting())
     @rule(pick=picks)
     def cancel(self, pick: int) -> None:
-        """Take an event out of the queue, or try one that may not be in it."""
-        name = self.model.line[pick].id if pick < len(self.model.line) else f"e{pick}"
-        assert self.inbox.cancel(name, self.now, None) is self.model.cancel(name)
+        """Take out an event that waits or is held, or try one that may not be."""
+        waiting = [*self.model.order.held, *self.model.line]
+        name = waiting[pick].id if pick < len(waiting) else f"e{pick + 4}"
+        cancelled = self.inbox.cancel(name, self.now, None, self.policy)
+        assert cancelled is self.model.cancel(name, self.policy)
 
-    @precondition(lambda self: len(self.model.line) > 2)
+    @precondition(lambda self: len(self.model.waiting()) > 2)
     @rule(disposition=choice(["cancelled", "cancelled", "parked", "rejected"]))
     def clear(self, disposition: Literal["cancelled", "parked", "rejected"]) -> None:
         """End all that waits."""
-        assert self.inbox.clear(disposition, self.now, "cleared") == self.model.clear(disposition)
+        cleared = self.inbox.clear(disposition, self.now, "cleared")
+        assert cleared == self.model.clear(disposition)
 
     @precondition(lambda self: self.model.shelf)
     @rule(pick=picks, force=st.booleans())
     def redrive(self, pick: int, force: bool) -> None:
         """Drive something parked again, or try what may not be."""
-        name = self.model.shelf[pick % 3].id if pick % 3 < len(self.model.shelf) else f"e{pick}"
+        name = self._parked(pick)
         shelved = self.model.shelved(name)
         redriven = self.inbox.redrive(name, self.now, force=force)
-        assert isinstance(redriven, ParkedEvent) is self.model.redrive(name, force=force)
+        allowed = self.model.redrive(name, self.now, force=force)
+        assert isinstance(redriven, ParkedEvent) is allowed
         if shelved is not None and isinstance(redriven, ParkedEvent):
             assert redriven.turn == shelved.turn
 
@@ -191,8 +234,14 @@ class InboxMachine(RuleBasedStateMachine):
     @rule(pick=picks)
     def discard(self, pick: int) -> None:
         """Give something parked up, or try what may not be."""
-        name = self.model.shelf[pick % 3].id if pick % 3 < len(self.model.shelf) else f"e{pick}"
+        name = self._parked(pick)
         assert (self.inbox.discard(name, self.now) is None) is self.model.discard(name)
+
+    @rule(on_gap=choice(["skip", "park"]), sequencing=choice(["dense", "sparse"]), expires_after=choice([None, 8.0]))
+    def deploy(self, **changed: Any) -> None:
+        """Give the agent another policy."""
+        self.policy = self.policy.model_copy(update=changed)
+        self.ever_sparse |= self.policy.sequencing == "sparse"
 
     # What happens between runs.
 
@@ -202,12 +251,13 @@ class InboxMachine(RuleBasedStateMachine):
         """Record what was decided: each decision once, in order."""
         drained = self.inbox.drain_decisions(self.now)
         written, tallied = self.model.drain()
-        listed = drained[: len(written)]
-        assert [(d.type, d.turn, d.key, d.disposition) for d in listed] == written
+        for decision, expected in zip(drained, written, strict=False):
+            assert (decision.type, decision.turn, decision.key, decision.disposition) == expected[:4]
+            assert {name: decision.body.get(name) for name in expected.body} == expected.body
         counted = {f"{d.type} {d.body['reason']}": d.body["count"] for d in drained[len(written) :]}
         assert counted == tallied
         self.keys.update(d.key for d in drained)
-        assert all(times == 1 for key, times in self.keys.items() if self._came_once(key)), "a decision came twice"
+        assert all(times == 1 for key, times in self.keys.items() if self.came_once(key)), "a decision came twice"
 
     @rule(newer=st.booleans())
     def continue_as_new(self, newer: bool) -> None:
@@ -215,134 +265,24 @@ class InboxMachine(RuleBasedStateMachine):
         carried = json.loads(self.state.model_dump_json())
         if newer:
             self.newer = True
-            for place in (carried, carried["inbox"], carried["inbox"]["window"]):
+            for place in (carried, carried["inbox"], carried["inbox"]["window"], carried["inbox"]["sequencer"]):
                 place |= NEWER
-        before, self.state = self.state, SessionState.model_validate(carried)
+        before, self.state = self.state.model_dump(), SessionState.model_validate(carried)
         if not newer:
-            assert self.state == before
-
-    # What always holds.
-
-    @invariant()
-    def the_books_balance(self) -> None:
-        """Accepted is the sum of dispositions, what waits and what runs; both sides count the same."""
-        book = self.inbox.book(running=self.state.turn is not None)
-        accepted = book.pop("accepted")
-        assert accepted == sum(book.values())
-        assert {"accepted": accepted, **book} == self.model.book()
-
-    @invariant()
-    def the_same_waits(self) -> None:
-        """Queue, bytes, parked events and decisions are the model's."""
-        queue = [(queued.turn, queued.n, queued.size) for queued in self.inbox.queue]
-        assert queue == [(item.turn, item.n, item.size) for item in self.model.line]
-        assert self.inbox.queued_bytes == self.model.bytes_waiting()
-        assert [parked.turn for parked in self.inbox.parked] == [shelved.turn for shelved in self.model.shelf]
-        assert [decision.key for decision in self.inbox.decisions] == [written[2] for written in self.model.written]
-
-    @invariant()
-    def nothing_grows(self) -> None:
-        """Queue, bytes, parked events, decisions and window keep their bounds."""
-        inbox = self.inbox
-        assert len(inbox.queue) <= BOUNDS.events + BOUNDS.parked  # redriven events need no free place
-        assert inbox.queued_bytes <= BOUNDS.size
-        assert len(inbox.parked) <= BOUNDS.parked
-        told = [d for d in inbox.decisions if d.type != "event.parked" and d.disposition != "discarded"]
-        assert len(told) <= BOUNDS.decisions
-        assert len(inbox.overflowed) <= 8
-        assert len(inbox.window) <= BOUNDS.window + 2 * BOUNDS.recent
-
-    @invariant()
-    def the_last_ids_are_known(self) -> None:
-        """The window knows every id that it has to."""
-        for name in self.model.remembered[-BOUNDS.window :]:
-            assert not name or name in self.inbox.window
-
-    @invariant()
-    def turns_start_in_order_and_once(self) -> None:
-        """First come, first served; an event has one turn each time it is driven."""
-        served = [item.n for item in self.started if "~" not in item.turn and item.event.get("when_busy") is None]
-        assert served == sorted(served)
-        turns = Counter(item.turn for item in self.started if self._came_once(item.turn))
-        assert all(times == 1 for times in turns.values()), "an event ran twice"
-
-    @invariant()
-    def fields_of_a_newer_version_stay(self) -> None:
-        """What another version added is still there."""
-        if self.newer:
-            for place in (self.state, self.inbox, self.inbox.window):
-                assert place.model_extra == NEWER
+            assert self.state.model_dump() == before
 
     # Inside.
 
-    def _send(self, event: Event, size: int, *, signal: bool) -> None:
-        name = event.event_id
-        assert name is not None
-        known = self._known(name)
-        refusal = self.inbox.check(event, size, self.policy, busy=self.state.turn is not None)
-        expected = self.model.refusal(size, event.when_busy, sequence=event.sequence is not None)
-        assert (refusal.type if refusal else None) == (None if known else expected)
-        if refusal is not None:
-            assert refusal.type == "InvalidEvent" or (refusal.retry_after or 0) >= 1
-            self._refused(name, refusal, signal=signal)
-            return
-        receipt = self.inbox.admit(event, size, self.now).wire()
-        if known:
-            self._is_duplicate(receipt, name)
-            return
-        since = self.now if event.sent_at is None else event.sent_at
-        deadline = None if event.expires_after is None else since + event.expires_after
-        self._note_return(name)
-        place = self.model.accept(name, size, deadline, front=event.when_busy == "interrupt")
-        assert receipt == {"event_id": name, "status": "accepted", "position": place}
+    def _sequence(self, source: str, ahead: int) -> int:
+        return max(0, (self.model.order.next.get(source) or 0) + ahead)
 
-    def _refused(self, name: str, refusal: Refusal, *, signal: bool) -> None:
-        if signal:
-            self.inbox.reject(Event(event_id=name, content="x"), refusal, self.now)
-            self.model.reject(name, refusal.type)
-        assert name not in self.inbox.window, "a refused id may come again"
+    def _name(self, pick: int) -> str:
+        """Give one of a few ids that come again, or mostly a new one."""
+        if pick > 7:
+            return f"e{pick}"
+        self.fresh += 1
+        return f"new{self.fresh}"
 
-    def _known(self, name: str) -> bool:
-        known = name in self.inbox.window
-        assert known or not self.model.must_know(name), "an id was forgotten"
-        assert not known or self.model.may_know(name), "an id is known that should not be"
-        return known
-
-    def _is_duplicate(self, receipt: dict[str, Any], name: str) -> None:
-        assert (receipt["event_id"], receipt["status"]) == (name, "duplicate")
-        assert receipt.get("position") == self.model.position(name)
-        if self._came_once(name):
-            assert receipt.get("disposition") in self.model.standings(name)
-
-    def _note_return(self, name: str) -> None:
-        """Note an id that is accepted although it was before: what the window forgot is told apart by the journal."""
-        ended = any(item.id == name and item.state != "rejected" for item in self.model.came)
-        if ended or any(queued.turn == name for queued in self.started):
-            self.came_again.add(name)
-
-    def _came_once(self, key: str) -> bool:
-        return key.partition("/")[0].partition("~")[0] not in self.came_again
-
-
-def explore(examples: int, steps: int, *, start: int | None = None, shrink: bool = True) -> None:
-    """Run the machine over `examples` sequences of up to `steps` steps: other ones for each `start`.
-
-    Raises:
-        AssertionError: The inbox did what it must not.
-    """
-    phases = (Phase.generate, Phase.shrink) if shrink else (Phase.generate,)
-    how = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        derandomize=False,
-        database=None,
-        deadline=None,
-        phases=phases,
-        suppress_health_check=list(HealthCheck),
-    )
-    machine = InboxMachine if start is None else seed(start)(type("Seeded", (InboxMachine,), {}))
-    with (
-        patch.multiple(window_module, SIZE=BOUNDS.window, RECENT=BOUNDS.recent),
-        patch.multiple(inbox_module, MAX_PARKED=BOUNDS.parked, MAX_DECISIONS=BOUNDS.decisions),
-    ):
-        run_state_machine_as_test(machine, settings=how)
+    def _parked(self, pick: int) -> str:
+        shelf = self.model.shelf
+        return shelf[pick % 3].id if pick % 3 < len(shelf) else f"e{pick + 4}"

@@ -1,152 +1,169 @@
-"""An inbox so plain that it is right by reading: one list of all that ever came, scanned for every question.
+"""An inbox so plain that it is right by reading: lists, scanned for every question.
 
-It shares no code with `workflows.inbox`; the state machine in `test_inbox_model.py` compares the two after each step.
+It shares no code with `workflows`; the state machine in `inbox_machine.py` compares the two after each step.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 
-FINAL = ("applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded")
-Written = tuple[str, str, str, str | None]
-"""A decision: type, turn, key, disposition."""
+from inturn.agents import InboxPolicy
+from tests.property.books_model import BooksModel, Shelved
+from tests.property.pace_model import PaceModel
+from tests.property.sequence_model import Gap, Item, SequenceModel
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """The limits that the inbox under test has."""
-
-    events: int
-    size: int
-    window: int
-    recent: int
-    parked: int
-    decisions: int
+MERGED_BYTES = 256 * 1024
 
 
 @dataclass(eq=False)
-class Item:
-    """One accepted event."""
-
-    id: str
-    n: int
-    state: str
-    size: int = 0
-    deadline: float | None = None
-    times: int = 0
-    """How often it was driven again."""
-
-    @property
-    def turn(self) -> str:
-        """Its turn's name."""
-        return f"{self.id}~{self.times}" if self.times else self.id
-
-
-@dataclass(eq=False)
-class Shelved:
-    """What is parked: an event, or a delivery of one."""
-
-    id: str
-    turn: str
-    item: Item | None
-    valid: bool = True
-    effects: bool = False
-
-
-@dataclass(eq=False)
-class InboxModel:
+class InboxModel(BooksModel):
     """What an inbox should hold."""
 
-    bounds: Bounds
-    came: list[Item] = field(default_factory=list)
+    order: SequenceModel = field(default_factory=SequenceModel)
+    pace: PaceModel = field(default_factory=PaceModel)
     line: list[Item] = field(default_factory=list)
     running: Item | None = None
-    shelf: list[Shelved] = field(default_factory=list)
-    remembered: list[str] = field(default_factory=list)
-    written: list[Written] = field(default_factory=list)
-    tallied: Counter[str] = field(default_factory=Counter)
+    joined: list[Item] = field(default_factory=list)
+    """What the running turn took up beside its own event."""
+
+    def __post_init__(self) -> None:
+        self.order.most_sources = self.bounds.sources
 
     # Questions.
 
-    def book(self) -> dict[str, int]:
-        """Count every event where it stands."""
-        return {"accepted": len(self.came), **Counter(item.state for item in self.came)}
+    def waiting(self) -> list[Item]:
+        """List what waits, in the line or held, with the places that cancelled ones keep."""
+        return [*self.line, *self.order.held]
 
     def bytes_waiting(self) -> int:
         """Add up what waits."""
-        return sum(item.size for item in self.line)
+        return sum(item.size for item in self.waiting() if item.state in ("pending", "held"))
 
-    def must_know(self, event_id: str) -> bool:
-        """Tell whether the window has to know an id."""
-        return event_id in self.remembered[-self.bounds.window :]
-
-    def may_know(self, event_id: str) -> bool:
-        """Tell whether it is allowed to: a little longer than it has to."""
-        known = [known for known in self.remembered if known]
-        return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
-
-    def standings(self, event_id: str) -> set[str | None]:
-        """Give what a duplicate's receipt may say of the original."""
-        state = next((item.state for item in reversed(self.came) if item.id == event_id), None)
-        surely = event_id in self.remembered[-self.bounds.recent :] or any(item.id == event_id for item in self.line)
-        return {state} if surely else {state, None}
+    def place(self, item: Item) -> int | None:
+        """Count the events ahead of one that waits in the line."""
+        return next((place for place, other in enumerate(self.line) if other is item), None)
 
     def position(self, event_id: str) -> int | None:
-        """Count the events ahead of one that waits."""
+        """Count the events ahead of the first that waits under an id."""
         return next((place for place, item in enumerate(self.line) if item.id == event_id), None)
 
-    def refusal(self, size: int, when_busy: str, *, sequence: bool = False) -> str | None:
+    def refusal(self, item: Item, policy: InboxPolicy) -> str | None:
         """Say why a new event would not be taken."""
-        if sequence or when_busy in ("merge", "steer"):
-            return "InvalidEvent"
-        if when_busy == "reject" and (self.running or self.line):
+        waiting = self.waiting()
+        if item.when_busy == "reject" and (self.running or waiting):
             return "SessionBusy"
-        if size > self.bounds.size:
+        if item.size > policy.capacity_bytes:
             return "InvalidEvent"
-        if len(self.line) + 1 > self.bounds.events or self.bytes_waiting() + size > self.bounds.size:
+        if not self.line and self.order.fills_a_gap(item, policy):
+            return None
+        if len(waiting) + 1 > policy.capacity or self.bytes_waiting() + item.size > policy.capacity_bytes:
+            return "Backpressure"
+        of_source = [other for other in waiting if other.source == item.source]
+        if policy.source_quota is not None and len(of_source) + 1 > policy.source_quota:
+            return "Backpressure"
+        hold = item.sequence is not None and self.order.verdict(item, policy) == "held"
+        if hold and policy.hold_overflow == "reject" and len(self.order.held) + 1 > policy.hold_capacity:
             return "Backpressure"
         return None
 
-    # Changes.
+    def due(self, policy: InboxPolicy) -> float | None:
+        """Give the earliest time at which something can be taken or released."""
+        times = [self.order.deadline(source, policy) for source in self.order.waiting_sources(policy)]
+        return min(times + ([self.pace.opens(policy)] if self.line else []), default=None)
 
-    def accept(self, event_id: str, size: int, deadline: float | None, *, front: bool) -> int:
-        """Take a new event; gives its place in the line."""
-        item = self._arrive(event_id, "pending", size, deadline)
-        self._remember(event_id)
-        self.line.insert(0 if front else len(self.line), item)
-        return self.line.index(item)
+    # Arrivals.
 
-    def reject(self, event_id: str, error: str) -> None:
-        """Book what could not be refused."""
-        item = self._arrive(event_id, "rejected")
-        self._write("event.rejected", event_id, f"{event_id}/rejected/{item.n}", None, error)
+    def accept(self, item: Item, policy: InboxPolicy, turn: str | None) -> tuple[str, str | None]:
+        """Take a new event; gives the receipt's status, and its disposition where it has one already."""
+        self._arrive(item)
+        self._remember(item.id)
+        if item.sequence is None:
+            self._apply([item], policy, turn)
+            return "accepted", None
+        while (verdict := self.order.verdict(item, policy)) == "held" and len(self.order.held) >= policy.hold_capacity:
+            first = self.order.waiting_sources(policy)[0]
+            self._apply(self.order.end_wait(first, policy), policy, turn)
+        if verdict == "held":
+            self.order.hold(item)
+            return "held", None
+        if verdict == "next":
+            self._apply(self.order.deliver(item), policy, turn)
+            return "accepted", None
+        self._set_aside(item, policy.capacity_bytes)
+        return "accepted", item.state
 
-    def park_invalid(self, event_id: str) -> str:
-        """Shelve what is no event, or count it where nobody could be told; gives its disposition."""
-        if len(self.written) >= self.bounds.decisions:
-            self.reject(event_id, "InvalidEvent")
-            return "rejected"
-        item = self._arrive(event_id, "parked")
-        self._remember(event_id)
-        self._shelve(Shelved(event_id, event_id, item, valid=False))
-        self._write("event.parked", event_id, f"{event_id}/parked", "parked")
-        return "parked"
+    def release(self, now: float, policy: InboxPolicy) -> None:
+        """Let go what has been held for long enough."""
+        self._apply(self.order.release(now, policy), policy, None)
 
-    def take(self, now: float) -> Item | None:
-        """Start the first of the line that is still wanted."""
+    def _apply(self, released: list[Item | Gap], policy: InboxPolicy, turn: str | None) -> None:
+        for out in released:
+            if isinstance(out, Gap):
+                self._write_gap(out, policy.on_gap)
+            elif out.state in ("late", "parked"):
+                self._set_aside(out, policy.capacity_bytes)
+            else:
+                self._line_up(out, policy, turn)
+
+    def _write_gap(self, gap: Gap, policy: str) -> None:
+        key = f"gap/{gap.source}/{gap.first}-{gap.last}/{gap.behind}"
+        missing, count = [gap.first, gap.last], gap.last - gap.first + 1
+        self._write(
+            "session.gap", None, key, tally=policy, source=gap.source, missing=missing, count=count, policy=policy
+        )
+
+    def _line_up(self, item: Item, policy: InboxPolicy, turn: str | None) -> None:
+        item.state, item.group = "pending", item.n
+        item.steers = turn if item.when_busy == "steer" else None
+        last = self.line[-1] if self.line else None
+        if last and last.when_busy == item.when_busy == "merge" and last.source == item.source:
+            group = [other for other in self.line if other.group == last.group]
+            size = sum(other.size for other in group) + item.size
+            if len(group) + 1 <= policy.merge_limit and size <= MERGED_BYTES:
+                item.group = last.group
+        self.line.insert(0 if item.when_busy == "interrupt" else len(self.line), item)
+
+    # Turns.
+
+    def take(self, now: float, policy: InboxPolicy) -> list[Item]:
+        """Start the first of the line that is still wanted, with its group; that a turn may start is asked before."""
         while self.line:
-            item = self.line.pop(0)
-            if item.deadline is None or item.deadline >= now:
-                item.state, self.running = "running", item
-                return item
-            self._end(item, "expired")
-        return None
+            group = [item for item in self.line if item.group == self.line[0].group]
+            self.line = self.line[len(group) :]
+            wanted = [item for item in group if not self._expire(item, now, policy)]
+            if wanted:
+                self.running, self.joined = wanted[0], wanted[1:]
+                for item in wanted:
+                    item.state = "running"
+                self.pace.starts.append(now)
+                return wanted
+        return []
+
+    def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Item]:
+        """Let what was sent to the running turn join it, as far as it fits one boundary."""
+        joining: list[Item] = []
+        for item in [item for item in self.line if item.steers == turn]:
+            if len(joining) + 1 > policy.merge_limit or sum(other.size for other in [*joining, item]) > MERGED_BYTES:
+                break
+            self.line.remove(item)
+            if not self._expire(item, now, policy):
+                item.state = "running"
+                joining.append(item)
+        self.joined += joining
+        return joining
 
     def finish(self, disposition: str) -> None:
-        """End the running event."""
-        assert self.running is not None
-        self.running.state, self.running = disposition, None
+        """End the running event, and what joined it."""
+        host, joined = self._end_turn(disposition)
+        for item in joined:
+            self._end(item, "merged", into=host.id)
+
+    def repeat(self) -> None:
+        """Learn that the running event had ended long ago: what joined it is first in the line again."""
+        joined = self._end_turn("repeated")[1]
+        for item in joined:
+            item.state, item.group = "pending", joined[0].n
+        self.line = [*joined, *self.line]
 
     def park(self, *, effects: bool) -> None:
         """Shelve the running event."""
@@ -155,85 +172,46 @@ class InboxModel:
         self.finish("parked")
         self._shelve(Shelved(item.id, item.turn, item, effects=effects))
 
-    def park_delivery(self, turn: str, step: str) -> None:
-        """Shelve a delivery: no event changes."""
-        self._shelve(Shelved(turn.split("~")[0], turn, None))
-        self._write("event.parked", turn, f"{turn}/{step}/parked", None)
+    def _end_turn(self, disposition: str) -> tuple[Item, list[Item]]:
+        host, joined = self.running, self.joined
+        assert host is not None
+        host.state, self.running, self.joined = disposition, None, []
+        return host, joined
 
-    def cancel(self, event_id: str) -> bool:
-        """Take an event out of the line."""
-        item = next((item for item in self.line if item.id == event_id), None)
+    def _expire(self, item: Item, now: float, policy: InboxPolicy) -> bool:
+        expired = item.expired(now, policy)
+        if expired:
+            self._end(item, "expired")
+        return expired
+
+    # What people do.
+
+    def cancel(self, event_id: str, policy: InboxPolicy) -> bool:
+        """Take an event out. Of one that was held the number stays, where numbers are awaited."""
+        waiting = [item for item in self.waiting() if item.state in ("pending", "held")]
+        item = next((item for item in waiting if item.id == event_id), None)
         if item is None:
             return False
-        self.line.remove(item)
+        self.line = [other for other in self.line if other is not item]
+        if policy.sequencing == "sparse":
+            self.order.held = [other for other in self.order.held if other is not item]
         self._end(item, "cancelled")
         return True
 
     def clear(self, disposition: str) -> list[str]:
-        """End the whole line."""
-        cleared, self.line = self.line, []
+        """End everything that waits; gives the ids."""
+        cleared, self.line = [*self.line, *self.order.clear()], []
         for item in cleared:
             if disposition == "parked":
                 self._shelve(Shelved(item.id, item.turn, item))
             self._end(item, disposition)
         return [item.id for item in cleared]
 
-    def redrive(self, event_id: str, *, force: bool) -> bool:
-        """Put something parked back; tells whether that may be."""
-        shelved = self.shelved(event_id)
-        if shelved is None or not shelved.valid or (shelved.effects and not force):
-            return False
-        self.shelf.remove(shelved)
-        if shelved.item is not None:
-            shelved.item.state, shelved.item.size, shelved.item.deadline = "pending", 0, None
-            shelved.item.times += 1
-            self.line.append(shelved.item)
-        return True
-
-    def discard(self, event_id: str) -> bool:
-        """Give something parked up."""
-        shelved = self.shelved(event_id)
-        if shelved is None:
-            return False
-        self.shelf.remove(shelved)
-        if shelved.item is not None:
-            shelved.item.state = "discarded"
-            self._write("event.cancelled", shelved.turn, f"{shelved.turn}/discarded", "discarded")
-        return True
-
-    def drain(self) -> tuple[list[Written], Counter[str]]:
-        """Give what was decided since the last time, and what was only counted."""
-        drained = self.written, self.tallied
-        self.written, self.tallied = [], Counter()
-        return drained
-
-    # Inside.
-
-    def shelved(self, event_id: str) -> Shelved | None:
-        """Find what was parked last under an id."""
-        return next((shelved for shelved in reversed(self.shelf) if shelved.id == event_id), None)
-
-    def _arrive(self, event_id: str, state: str, size: int = 0, deadline: float | None = None) -> Item:
-        self.came.append(Item(event_id, len(self.came) + 1, state, size, deadline))
-        return self.came[-1]
-
-    def _remember(self, event_id: str) -> None:
-        self.remembered = [*(known for known in self.remembered if known != event_id), event_id]
-
-    def _shelve(self, shelved: Shelved) -> None:
-        self.shelf = [*self.shelf, shelved][-self.bounds.parked :]
-
-    def _end(self, item: Item, disposition: str) -> None:
-        item.state = disposition
-        if disposition == "rejected":
-            self.remembered = ["" if known == item.id else known for known in self.remembered]
-        kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
-        outcome = None if disposition == "rejected" else disposition
-        self._write(f"event.{disposition}", item.turn, f"{item.turn}/{kind}", outcome)
-
-    def _write(self, type_: str, turn: str, key: str, disposition: str | None, error: str | None = None) -> None:
-        always = type_ == "event.parked" or disposition == "discarded"
-        if len(self.written) >= self.bounds.decisions and not always:
-            self.tallied[f"{type_} {error or disposition or 'closed'}"] += 1
-        else:
-            self.written.append((type_, turn, key, disposition))
+    def redrive(self, event_id: str, now: float, *, force: bool) -> bool:
+        """Drive something parked again: it has no content then, so it is of no source and takes no room."""
+        item = self.take_off(event_id, force=force)
+        if isinstance(item, Item):
+            again = Item(item.id, item.n, now, "pending", times=item.times + 1, group=-item.n)
+            self.came[item.n - 1] = again
+            self.line.append(again)
+        return item is not False

@@ -1,0 +1,51 @@
+"""Runs the state machine over as many steps as are asked for, under small bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.property.inbox_checks import BOUNDS
+from tests.property.inbox_machine import InboxMachine
+from workflows import books, inbox, sequencing, window
+
+
+@contextmanager
+def small_bounds() -> Iterator[None]:
+    """Let a few steps reach what no policy sets."""
+    with ExitStack() as stack:
+        stack.enter_context(patch.multiple(window, SIZE=BOUNDS.window, RECENT=BOUNDS.recent))
+        stack.enter_context(patch.object(sequencing, "MAX_SOURCES", BOUNDS.sources))
+        stack.enter_context(patch.object(inbox, "MAX_PARKED", BOUNDS.parked))
+        for module in (books, inbox):
+            stack.enter_context(patch.object(module, "MAX_DECISIONS", BOUNDS.decisions))
+        yield
+
+
+def explore(examples: int, steps: int, *, start: int | None = None, shrink: bool = True) -> int:
+    """Run the machine over `examples` sequences of up to `steps` steps, others for each `start`; gives the steps done.
+
+    Raises:
+        AssertionError: The inbox did what it must not.
+    """
+    how = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        derandomize=False,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+        suppress_health_check=list(HealthCheck),
+    )
+
+    class Counted(InboxMachine):
+        steps = 0
+
+    with small_bounds():
+        run_state_machine_as_test(Counted if start is None else seed(start)(Counted), settings=how)
+    return Counted.steps
