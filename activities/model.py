@@ -17,16 +17,17 @@ from typing import Any
 from temporalio import activity
 
 from activities import failures, stops
+from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
 from activities.limits import Limits
 from activities.manifest import changed
-from activities.messages import Ended, ModelInput, ModelResult, Policy
+from activities.messages import Ended, ModelInput, ModelResult
 from activities.opening import opening
 from activities.plans import plan
-from activities.roster import Roster
+from activities.roster import Roster, policy_of
 from activities.stuck import moved, watched
 from activities.traces import trace_completed
 from activities.transcripts import Transcripts
@@ -208,10 +209,11 @@ class ModelSteps:
         uses = stops.tool_uses(content) if stop == "tool_use" else []
         calls = [plan(attempt.agent, block) for block in uses]
         entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
+        turn, number = attempt.step.turn, attempt.step.step
+        entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
         outcome = None
         if stops.ends(stop):
             entries.append(_completed(attempt, stop, used))
-            turn = attempt.step.turn
             outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
         result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
         record = result.model_dump(mode="json")
@@ -242,8 +244,7 @@ class ModelSteps:
         if input.agent != agent.name:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash():
-            inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
-            more["policy"] = Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
+            more["policy"] = policy_of(agent)
         if input.inline and result.stop not in ("tool_use", "pause_turn", "closed"):
             more["turn"] = await self._inline(attempt.step, own=result.ended is None)
         return result.model_copy(update=more) if more else result
@@ -297,6 +298,9 @@ def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
 
 def _use(attempt: _Attempt, index: int, block: Any) -> NewEntry:
     body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
+    tool = attempt.agent.tool(block["name"])
+    if tool is not None and tool.idempotent:
+        body["idempotent"] = True  # for whoever wonders what became of it
     step = f"{attempt.step.step}/{index}"
     return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
 

@@ -42,8 +42,11 @@ def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
     body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
     if input.chain:
         body["chain"] = input.chain
-    if (input.event or {}).get("when_busy") == "interrupt":
+    event = input.event or {}
+    if event.get("when_busy") == "interrupt":
         body["when_busy"] = "interrupt"  # it came to the front: out of the order of acceptance on purpose
+    if "sequence" in event:
+        body |= {"source": event.get("source", "client"), "sequence": event["sequence"]}  # the order of its source
     return NewEntry("turn.started", body, event_id=turn.event_id, key=f"{turn.turn}/started")
 
 
@@ -70,6 +73,7 @@ async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
         body = entry.body
         if entry.type == "event.parked":
             own = body.get("event") or own
+            joined |= {event["event_id"]: event for event in body.get("joined", ())}
         elif "joined" in body:
             joined[body["joined"]] = {**body, "event_id": body["joined"]}
         else:

@@ -21,7 +21,13 @@ PREVIEW: Final = 200
 def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
     """Give the plan of a `tool_use` block."""
     raw = block["input"] if isinstance(block["input"], dict) else {}
-    planned = CallPlan(id=block["id"], tool=block["name"], preview=preview(raw), hash=arguments_hash(raw))
+    planned = CallPlan(
+        id=block["id"],
+        tool=block["name"],
+        preview=preview(raw),
+        hash=arguments_hash(raw),
+        failures=agent.budget.failures,
+    )
     tool = agent.tool(block["name"])
     if tool is None:
         return planned
@@ -36,6 +42,7 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
         "timeout": tool.timeout,
         "retries": tool.retries,
         "approval": tool.needs_approval(arguments),
+        "approval_timeout": agent.budget.approval_timeout,
         "locks": locks,
     }
     return planned.model_copy(update=policy)

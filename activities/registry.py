@@ -21,7 +21,7 @@ from activities.limits import Limits
 from activities.messages import DeliverInput, ModelInput, ModelResult, RecordInput, RecordResult, ToolInput, ToolResult
 from activities.model import ModelSteps
 from activities.record import record
-from activities.roster import Roster
+from activities.roster import Roster, policy_of
 from activities.threads import NoThread, Threads
 from activities.tools import ToolSteps
 from activities.transcripts import Transcripts
@@ -63,7 +63,7 @@ class Steps:
             ValueError: No agent was given, or two have one name.
         """
         bounds, limits = bounds or Bounds(), limits or Limits()
-        roster = Roster(agents)
+        self._roster = roster = Roster(agents)
         waits = Waits(journal, bounds, limits)
         effects = Effects(journal, waits, bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
@@ -96,7 +96,9 @@ class Steps:
     @activity.defn(name=names.RECORD)
     async def record(self, input: RecordInput) -> RecordResult:
         """Write what the workflow decided."""
-        return await _step(lambda step: record(self._journal, step, input))
+        result = await _step(lambda step: record(self._journal, step, input))
+        agent = self._roster.find(input.agent) if input.policy else None
+        return result if agent is None else result.model_copy(update={"policy": policy_of(agent)})
 
 
 async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:

@@ -8,7 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from activities.failures import OwnFailure
+from activities.messages import Policy
 from inturn.agents import Agent
+
+
+def policy_of(agent: Agent) -> Policy:
+    """Give what the workflow has to know of an agent."""
+    inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
+    return Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
 
 
 class Roster:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from temporalio import activity
 
 from activities import failures
+from activities.approvals import answered
 from activities.bodies import Bodies, Reports
 from activities.bounds import Bounds
 from activities.calls import Call, find_call
@@ -25,7 +26,7 @@ from activities.roster import Roster
 from activities.threads import Late
 from inturn.errors import JournalUnavailable
 from inturn.events import explain
-from inturn.journal import Claim, Journal, NewEntry, Superseded
+from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded
 from inturn.keys import StepKey
 from inturn.telemetry import tool_span
 from inturn.tools import Tool, call_async
@@ -52,6 +53,8 @@ class ToolSteps:
     async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
         """Run a call, or give the end that is recorded."""
         call = await find_call(self._journal, step, input.call)
+        if input.answered is not None:  # before the effect: who allowed it is known whatever happens next
+            await self._journal.record(step.session, [Recorded(answered(step, input.answered))])
         effect = _denied(input.denied) if input.denied is not None else self._effect(step, input, call)
 
         async def enter(ending: Ending) -> Entered:

@@ -5,11 +5,12 @@ Invariant: showing changes nothing, and needs no I/O.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from temporalio import workflow
 
-from workflows.inbox import ParkedEvent, Queued
+from workflows.queued import ParkedEvent, Queued
 from workflows.state import SessionState, TurnState
 from workflows.steps import ActivitySteps
 
@@ -35,8 +36,10 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "agent": state.agent or state.wanted,
         "turn": _turn(state.turn) if state.turn else None,
         "queue": [_queued(queued) for queued in state.inbox.queue],
+        "held": [_held(queued, state) for queued in state.inbox.sequencer.held if queued.event],
+        "limits": _limits(state),
         "approvals": waiting,
-        "counts": state.inbox.book(running=state.turn is not None),
+        "counts": state.inbox.book(running=state.running),
         "usage": state.usage,
         "runs": state.runs,
         "head": state.head,
@@ -49,7 +52,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
 
 def details(state: SessionState) -> str:
     """Give the table that the Temporal UI shows."""
-    counts = state.inbox.book(running=state.turn is not None)
+    counts = state.inbox.book(running=state.running)
     lines = [
         f"**{_state(state, False)}** · agent `{state.agent or state.wanted or '?'}` · run {state.runs}",
         "",
@@ -63,10 +66,11 @@ def details(state: SessionState) -> str:
             f"Turn `{state.turn.turn}` at step {state.turn.step}: {_doing(state.turn)} — {_cell(state.turn.preview)}",
         ]
     if state.inbox.queue:
-        lines += ["", "| waiting | source | text |", "|---|---|---|"]
-        for queued in state.inbox.queue[:SHOWN_EVENTS]:
-            source = _cell(str(queued.event.get("source", "client")))
-            lines.append(f"| `{queued.turn}` | {source} | {_cell(queued.preview)} |")
+        lines += ["", "| waiting | since | source | sequence | text |", "|---|---|---|---|---|"]
+        lines += [f"| {_row(queued)} | {_cell(queued.preview)} |" for queued in state.inbox.queue[:SHOWN_EVENTS]]
+    if held := [queued for queued in state.inbox.sequencer.held if queued.event][:SHOWN_EVENTS]:
+        lines += ["", "| held | since | source | sequence | waits for |", "|---|---|---|---|---|"]
+        lines += [f"| {_row(queued)} | {_cell(_waits_for(queued, state))} |" for queued in held]
     if state.inbox.parked:
         lines += ["", "| parked | error |", "|---|---|"]
         lines += [f"| `{p.turn}` | {_cell(p.error[:200])} |" for p in state.inbox.parked[-SHOWN_EVENTS:]]
@@ -95,9 +99,8 @@ def _turn(turn: TurnState) -> dict[str, Any]:
 
 
 def _doing(turn: TurnState) -> str:
-    if not turn.calls:
-        return "model"
-    return "tools: " + ", ".join(call.tool for call in turn.calls if not call.done)
+    open_ = [call.tool for call in turn.calls if not call.done]
+    return f"tools: {', '.join(open_)}" if open_ else "model"
 
 
 def _parked(parked: ParkedEvent) -> dict[str, Any]:
@@ -119,6 +122,33 @@ def _queued(queued: Queued) -> dict[str, Any]:
         "accepted_at": queued.at,
         "preview": queued.preview,
     }
+
+
+def _held(queued: Queued, state: SessionState) -> dict[str, Any]:
+    until = state.inbox.sequencer.deadline(queued, state.inbox_policy())
+    return _queued(queued) | {"waiting_for": _waits_for(queued, state), "until": until}
+
+
+def _waits_for(queued: Queued, state: SessionState) -> str:
+    gap = state.inbox.sequencer.missing(queued, state.inbox_policy())
+    if gap is None:
+        return f"lower numbers of {queued.source}"
+    return f"{gap.first} of {gap.source}" if gap.first == gap.last else f"{gap.first} to {gap.last} of {gap.source}"
+
+
+def _limits(state: SessionState) -> dict[str, Any]:
+    """Give the policy, and how much of it is used."""
+    inbox, policy = state.inbox, state.inbox_policy()
+    used = {"waiting_bytes": inbox.queued_bytes + inbox.sequencer.bytes, "turn_seconds": round(inbox.pace or 0.0, 3)}
+    if policy.rate is not None:
+        used["next_turn_at"] = inbox.bucket.ready_at(policy)
+    return policy.model_dump(mode="json", exclude_none=True) | used
+
+
+def _row(queued: Queued) -> str:
+    since = datetime.fromtimestamp(queued.at, UTC).strftime("%H:%M:%S")
+    sequence = queued.event.get("sequence", "")
+    return f"`{queued.turn}` | {since} | {_cell(queued.source)} | {sequence}"
 
 
 def _cell(text: str) -> str:

@@ -1,131 +1,57 @@
 """The inbox: what a session has accepted and not yet processed. Pure: no clock, no I/O, no randomness.
 
 Rules:
-  1. Every accepted event stands in exactly one place: `pending` (queued), `running`, or a final disposition;
+  1. Every accepted event stands in exactly one place: held, pending (queued), running, or a final disposition;
      `accepted` is always the sum of them.
-  2. `take` gives events in the order of acceptance. `when_busy="interrupt"` alone goes to the front.
+  2. `take` gives events in the order of acceptance; those with a `sequence` in the order of their source
+     (`workflows.sequencing`). Only `when_busy="interrupt"` goes to the front and only `"steer"` joins a running turn.
   3. An id is accepted once while the window remembers it; a refused or rejected id is not remembered.
-  4. Nothing grows without bound: the queue by events and bytes, parked events and unwritten decisions by number.
+  4. Nothing grows without bound: what waits by events and bytes, parked events and unwritten decisions by number.
+  5. Whatever waits for time alone is named by `next_due`, so one timer is enough.
 
 Time is an argument (seconds since 1970). What the journal must learn is appended to `decisions`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field, PrivateAttr
 
-from activities.messages import Decision
 from inturn import names
 from inturn.agents import InboxPolicy
-from inturn.events import Event, derived_id, preview
+from inturn.events import MAX_CONTENT_BYTES, Event, derived_id
+from workflows.books import MAX_DECISIONS, Books
+from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
+from workflows.rates import Bucket
+from workflows.sequencing import Release, Sequencer
 from workflows.window import Window
 
 MAX_PARKED: Final = 100
-MAX_DECISIONS: Final = 500
 MAX_ADDRESS: Final = 160
 """Characters of an event's metadata that a notice about it takes along."""
 INTERRUPTED: Final = "interrupted"
 """How the window remembers a cancelled event whose turn ran: there is a turn to show."""
-UNSERVED: Final = {"steer", "merge"}
+LATE: Final = "it came late: its source had passed its sequence"
+BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
+EXPIRED: Final = "it waited longer than its expires_after"
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The answer to an admitted event."""
-
-    event_id: str
-    status: Literal["accepted", "held", "duplicate"]
-    position: int | None = None
-    disposition: str | None = None
-
-    def wire(self) -> dict[str, Any]:
-        """Give the JSON object, without what says nothing."""
-        pairs = (("position", self.position), ("disposition", self.disposition))
-        return {"event_id": self.event_id, "status": self.status, **{k: v for k, v in pairs if v is not None}}
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why an event is not accepted; `retry_after` in seconds."""
-
-    type: str
-    message: str
-    retry_after: float | None = None
-
-
-class Queued(BaseModel):
-    """An accepted event that waits. `event` is empty for a redriven one: the journal holds it."""
-
-    model_config = ConfigDict(extra="allow")
-
-    turn: str
-    n: int
-    at: float
-    event: dict[str, Any] = {}
-    size: int = 0
-    inline: bool = False
-
-    @property
-    def event_id(self) -> str:
-        """The event's id, whichever time it is driven."""
-        return self.turn.partition("~")[0]
-
-    @property
-    def preview(self) -> str:
-        """The start of its text, for people."""
-        return preview(self.event["content"]) if "content" in self.event else ""
-
-
-class ParkedEvent(BaseModel):
-    """An event (or a delivery) set aside. The payload lives in the journal."""
-
-    model_config = ConfigDict(extra="allow")
-
-    turn: str
-    n: int = 0
-    error: str = ""
-    attempts: int = 0
-    at: float = 0.0
-    preview: str = ""
-    effects: bool = False
-    """A tool ran in its turn."""
-    valid: bool = True
-    delivery: str | None = None
-    """Only the delivery failed: the step that did."""
-    message: dict[str, Any] = {}
-    """What was to be delivered."""
-
-    @property
-    def event_id(self) -> str:
-        """The event's id."""
-        return self.turn.partition("~")[0] or self.turn  # a notice's turn has no event
-
-    @property
-    def next_turn(self) -> str:
-        """The turn it has when it is driven again."""
-        return f"{self.event_id}~{int(self.turn.partition('~')[2] or 0) + 1}"
-
-
-class Inbox(BaseModel):
+class Inbox(Books):
     """The queue and its books; carried whole by continue-as-new."""
 
-    model_config = ConfigDict(extra="allow")
-
     window: Window
-    accepted: int = 0
-    queue: list[Queued] = []
+    queue: list[Queued] = Field(default_factory=list[Queued])
     queued_bytes: int = 0
-    counts: dict[str, int] = {}
-    """Events by final disposition."""
-    parked: list[ParkedEvent] = []
-    decisions: list[Decision] = []
-    overflowed: dict[str, int] = {}
-    """Decisions beyond `MAX_DECISIONS`, counted by type and error."""
-    unwritten: int = 0
-    """How many decisions were only counted, ever."""
+    sequencer: Sequencer = Sequencer()
+    bucket: Bucket = Bucket()
+    parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
+    pace: float | None = None
+    """Seconds that a turn takes, lately; `None` before the first."""
+    _waiting: Counter[str] | None = PrivateAttr(default=None)
+    """Queued events by source."""
 
     # Accepting.
 
@@ -139,21 +65,26 @@ class Inbox(BaseModel):
         """Tell why an event would be refused; a duplicate never is. Changes nothing."""
         if event.event_id is not None and event.event_id in self.window:
             return None
-        if event.when_busy in UNSERVED or event.sequence is not None:
-            what = "sequence" if event.sequence is not None else f"when_busy={event.when_busy!r}"
-            return Refusal(names.INVALID_EVENT, f"{what} is not served by this version's inbox; use when_busy='queue'")
-        if event.when_busy == "reject" and (busy or self.queue):
-            return Refusal(names.SESSION_BUSY, "the session is busy and the event asked to be refused then", 1.0)
+        if event.when_busy == "reject" and (busy or self.queue or self.sequencer.held):
+            message = "the session is busy and the event asked to be refused then"
+            return Refusal(names.SESSION_BUSY, message, self._after(len(self.queue) + 1))
         if size > policy.capacity_bytes:
             message = f"the event has {size:,} bytes, the inbox takes {policy.capacity_bytes:,} in all"
             return Refusal(names.INVALID_EVENT, message)
-        if len(self.queue) >= policy.capacity or self.queued_bytes + size > policy.capacity_bytes:
-            waiting = f"{len(self.queue)} events, {self.queued_bytes:,} bytes wait"
-            return Refusal(names.BACKPRESSURE, f"the inbox is full: {waiting}", self.patience())
-        return None
+        full = self._full(event, size, policy)
+        return None if full is None else Refusal(names.BACKPRESSURE, full, self.patience())
 
-    def admit(self, event: Event, size: int, now: float, *, inline: bool = False) -> Receipt:
-        """Accept a checked event that has its id."""
+    def admit(
+        self,
+        event: Event,
+        size: int,
+        now: float,
+        policy: InboxPolicy,
+        *,
+        inline: bool = False,
+        turn: str | None = None,
+    ) -> Receipt:
+        """Accept a checked event that has its id. `turn`: the one that runs."""
         event_id = event.event_id
         assert event_id is not None, "identify() comes first"
         if event_id in self.window:
@@ -161,10 +92,14 @@ class Inbox(BaseModel):
         self.accepted += 1
         self.window.add(event_id, "pending")
         queued = Queued(turn=event_id, n=self.accepted, at=now, event=event.wire(), size=size, inline=inline)
-        at = 0 if event.when_busy == "interrupt" else len(self.queue)
-        self.queue.insert(at, queued)
-        self.queued_bytes += size
-        return Receipt(event_id, "accepted", position=at)
+        if event.sequence is None:
+            return Receipt(event_id, "accepted", position=self._enqueue(queued, policy, turn))
+        return self._admit_sequenced(queued, event.sequence, now, policy, turn)
+
+    def refused(self, event: Event, refusal: Refusal, policy: InboxPolicy, now: float) -> None:
+        """Note a refusal: while the event may come again, it is no gap."""
+        if event.sequence is not None and refusal.retry_after is not None and policy.sequencing == "dense":
+            self.sequencer.wait_longer(event.source, now + refusal.retry_after + policy.gap_timeout)
 
     def reject(self, event: Event, refusal: Refusal, now: float) -> None:
         """Book an event that came where it could not be refused (a signal). Its id may come again."""
@@ -182,9 +117,9 @@ class Inbox(BaseModel):
         self.window.add(event_id, "parked")
         parked = ParkedEvent(turn=event_id, n=self.accepted, error=error, at=now, preview=preview, valid=False)
         self._park(parked)
-        self._count("parked")
+        self.count("parked")
         body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id}
-        self._decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
+        self.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
         return Receipt(event_id, "accepted", disposition="parked")
 
     def duplicate(self, event_id: str) -> Receipt:
@@ -192,37 +127,87 @@ class Inbox(BaseModel):
         for position, queued in enumerate(self.queue):
             if queued.event_id == event_id:
                 return Receipt(event_id, "duplicate", position=position, disposition="pending")
+        if any(queued.event_id == event_id for queued in self.sequencer.held):
+            return Receipt(event_id, "duplicate", disposition="held")
         standing = self.window.standing(event_id)
         return Receipt(event_id, "duplicate", disposition="cancelled" if standing == INTERRUPTED else standing)
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
-        """Note that somebody waits for a queued event who cannot read the journal."""
-        for queued in self.queue:
-            if inline and queued.event_id == event_id:
+        """Note that somebody waits for a queued or held event who cannot read the journal."""
+        for queued in (*self.queue, *self.sequencer.held) if inline else ():
+            if queued.event_id == event_id:
                 queued.inline = True
 
     # Processing.
 
-    def take(self, now: float) -> Queued | None:
-        """Take the next event out; expired ones on the way are booked."""
+    def next_due(self, policy: InboxPolicy) -> float | None:
+        """Give when there is something to do though nothing arrives: 0 at once, `None` never."""
+        due = self.sequencer.next_due(policy)
+        if not self.queue:
+            return due
+        ready = self.bucket.ready_at(policy)
+        return ready if due is None else min(ready, due)
+
+    def release(self, now: float, policy: InboxPolicy) -> None:
+        """Let go of held events whose wait is over."""
+        while (released := self.sequencer.release(policy, now)) is not None:
+            self._released(released, now, policy, None)
+
+    def take(self, now: float, policy: InboxPolicy) -> list[Queued]:
+        """Take the next turn's events out: its host, then those that join it. Expired ones on the way are booked."""
+        self.release(now, policy)
+        if self.bucket.ready_at(policy) > now:
+            return []
         while self.queue:
-            queued = self.queue.pop(0)
-            self.queued_bytes -= queued.size
-            if not _expired(queued, now):
+            group = [self._out(0) for _ in range(self._group(0))]
+            wanted = [queued for queued in group if not self._expires(queued, now, policy)]
+            if wanted:
+                self.bucket.spend(now, policy)
+                for queued in wanted:
+                    self.window.note(queued.event_id, "running")
+                return wanted
+        return []
+
+    def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Queued]:
+        """Take out what is to join the running turn, as much as one turn takes at once."""
+        joining: list[Queued] = []
+        for queued in [queued for queued in self.queue if queued.steers == turn]:
+            if len(joining) == policy.merge_limit or _bytes(joining) + queued.size > MAX_CONTENT_BYTES:
+                break
+            self._out(self._index(queued))
+            if not self._expires(queued, now, policy):
                 self.window.note(queued.event_id, "running")
-                return queued
-            self._end(queued, "expired", now, {"reason": "it waited longer than its expires_after"})
-        return None
+                joining.append(queued)
+        return joining
+
+    def merge(self, event_id: str, host: str, now: float, told: dict[str, Any]) -> None:
+        """Book an event whose content another's turn took up, however that ended."""
+        self.finish(event_id, "merged")
+        self.decide("event.merged", event_id, f"{event_id}/disposition", now, told | {"into": host}, "merged")
+
+    def put_back(self, events: Sequence[Queued]) -> None:
+        """Put events that joined a turn in front again: its host turned out to have ended before."""
+        for index, queued in enumerate(events):
+            queued.joins = index > 0
+            self._put(index, queued)
+            self.window.note(queued.event_id, "pending")
 
     def finish(self, event_id: str, disposition: str) -> None:
-        """Book how the running event ended; the journal knows already, or gets its decision from the caller."""
-        self._count(disposition)
+        """Book how an event ended; the journal knows already, or gets its decision from the caller."""
+        self.count(disposition)
         self.window.note(event_id, disposition)
 
     def repeat(self, event_id: str, disposition: str) -> None:
         """Book a duplicate that the window did not know: its event was counted when it came first."""
-        self._count("repeated")
+        self.count("repeated")
         self.window.note(event_id, disposition)
+
+    def paced(self, seconds: float) -> None:
+        """Note how long a turn took: what is refused is told when to come again."""
+        took = min(max(seconds, 0.01), 60.0)
+        self.pace = took if self.pace is None else 0.8 * self.pace + 0.2 * took
+
+    # What people do with what waits.
 
     def park(self, parked: ParkedEvent) -> None:
         """Set the running event aside."""
@@ -233,27 +218,30 @@ class Inbox(BaseModel):
         """Set a delivery aside: the event itself has ended otherwise."""
         self._park(parked)
         body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
-        self._decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
+        self.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
 
-    def cancel(self, event_id: str, now: float, reason: str | None) -> bool:
-        """Take a queued event out."""
-        for index, queued in enumerate(self.queue):
-            if queued.event_id == event_id:
-                del self.queue[index]
-                self.queued_bytes -= queued.size
-                self._end(queued, "cancelled", now, {"reason": reason or "cancelled while it waited"})
-                return True
-        return False
+    def cancel(self, event_id: str, now: float, reason: str | None, policy: InboxPolicy) -> bool:
+        """Take a queued or held event out."""
+        index = next((i for i, queued in enumerate(self.queue) if queued.event_id == event_id), None)
+        if index is not None:
+            follower = self.queue[index + 1] if index + 1 < len(self.queue) else None
+            if follower is not None and not self.queue[index].joins:
+                follower.joins = False  # its host goes: it is the host now
+            cancelled: Queued | None = self._out(index)
+        else:
+            cancelled = self.sequencer.cancel(event_id, policy)
+        if cancelled is None:
+            return False
+        self._end(cancelled, "cancelled", now, {"reason": reason or "cancelled while it waited"})
+        return True
 
     def clear(self, disposition: Literal["cancelled", "parked", "rejected"], now: float, reason: str) -> list[str]:
         """End everything that waits; gives the ids."""
-        cleared = self.queue
-        self.queue, self.queued_bytes = [], 0
+        cleared = [*self.queue, *self.sequencer.clear()]
+        self.queue, self.queued_bytes, self._waiting = [], 0, None
         for queued in cleared:
             if disposition == "parked":
-                self._park(ParkedEvent(turn=queued.turn, n=queued.n, error=reason, at=now, preview=queued.preview))
-                body = {"error": reason, "event": queued.event, "preview": queued.preview, "turn": queued.turn}
-                self._end(queued, "parked", now, body)
+                self._set_aside(queued, reason, now)
             else:
                 self._end(queued, disposition, now, {"reason": reason})
         return [queued.event_id for queued in cleared]
@@ -274,7 +262,7 @@ class Inbox(BaseModel):
         self.parked.remove(parked)
         if parked.delivery is None:
             self.counts["parked"] -= 1
-            self.queue.append(Queued(turn=parked.next_turn, n=parked.n, at=now))
+            self._put(len(self.queue), Queued(turn=parked.next_turn, n=parked.n, at=now))
             self.window.note(event_id, "pending")
         return parked
 
@@ -286,32 +274,149 @@ class Inbox(BaseModel):
         self.parked.remove(parked)
         if parked.delivery is None:
             self.counts["parked"] -= 1
-            self._count("discarded")
+            self.count("discarded")
             self.window.note(event_id, "discarded")
             body = {"reason": reason or "discarded", "turn": parked.turn}
-            self._decide("event.cancelled", parked.turn, f"{parked.turn}/discarded", now, body, "discarded")
+            self.decide("event.cancelled", parked.turn, f"{parked.turn}/discarded", now, body, "discarded")
         return None
 
-    # The books.
+    # Looking.
 
-    def drain_decisions(self, now: float) -> list[Decision]:
-        """Take what the journal must learn, in order."""
-        drained, self.decisions = self.decisions, []
-        for kind, count in self.overflowed.items():
-            type_, _, reason = kind.partition(" ")
-            body = {"reason": reason, "count": count}
-            drained.append(Decision(type=type_, key=f"{kind}/{self.unwritten}@{now:.3f}", body=body, at=now))
-        self.overflowed = {}
-        return drained
-
-    def book(self, *, running: bool) -> dict[str, int]:
+    def book(self, *, running: int) -> dict[str, int]:
         """Give the counts: `accepted` and every disposition that occurs."""
-        open_ = {"pending": len(self.queue), "running": int(running)}
+        held = sum(1 for queued in self.sequencer.held if queued.event)
+        open_ = {"held": held, "pending": len(self.queue), "running": running}
         return {"accepted": self.accepted, **{k: v for k, v in (self.counts | open_).items() if v}}
 
     def patience(self) -> float:
-        """Seconds until a place is probably free: a tenth of the queue at one event per second, within a minute."""
-        return min(60.0, max(1.0, len(self.queue) / 10))
+        """Seconds until a refused event should come again: when a tenth of the queue is done, at the latest pace."""
+        return self._after(len(self.queue) / 10)
+
+    # Inside.
+
+    def _full(self, event: Event, size: int, policy: InboxPolicy) -> str | None:
+        held = self.sequencer.held
+        sequence = event.sequence
+        # Held events alone must not shut out the one that they wait for.
+        exempt = not self.queue and sequence is not None and self.sequencer.fills(event.source, sequence, policy)
+        waiting, waiting_bytes = len(self.queue) + len(held), self.queued_bytes + self.sequencer.bytes
+        if not exempt:
+            if waiting >= policy.capacity or waiting_bytes + size > policy.capacity_bytes:
+                return f"the inbox is full: {waiting} events, {waiting_bytes:,} bytes wait"
+            if policy.source_quota is not None and self._waiting_of(event.source) >= policy.source_quota:
+                return f"source {event.source} has its quota of {policy.source_quota} events waiting"
+        if sequence is None or policy.hold_overflow == "release" or len(held) < policy.hold_capacity:
+            return None
+        if self.sequencer.place(event.source, sequence, policy) != "held":
+            return None
+        return f"{len(held)} events wait for missing ones already"
+
+    def _admit_sequenced(
+        self, queued: Queued, sequence: int, now: float, policy: InboxPolicy, turn: str | None
+    ) -> Receipt:
+        event_id, source = queued.event_id, queued.source
+        place = self.sequencer.place(source, sequence, policy)
+        while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
+            self._released(self.sequencer.release_early(policy), now, policy, turn)
+            place = self.sequencer.place(source, sequence, policy)
+        if place == "late":
+            return Receipt(event_id, "accepted", disposition=self._set_aside_or_reject(queued, LATE, now, policy))
+        if place == "held":
+            self.window.note(event_id, "held")
+            self.sequencer.hold(queued)
+            return Receipt(event_id, "held")
+        for ready in self.sequencer.follow(queued):
+            self._enqueue(ready, policy, turn)
+        return Receipt(event_id, "accepted", position=self._index(queued))
+
+    def _released(self, released: Release, now: float, policy: InboxPolicy, turn: str | None) -> None:
+        if (gap := released.gap) is not None:
+            body = {
+                "source": gap.source,
+                "missing": [gap.first, gap.last],
+                "count": gap.last - gap.first + 1,
+                "policy": policy.on_gap,
+            }
+            self.decide("session.gap", None, f"gap/{gap.source}/{gap.first}-{gap.last}/{gap.behind}", now, body)
+        for queued in released.late:
+            self._set_aside_or_reject(queued, LATE, now, policy)
+        for queued in released.parked:
+            self._set_aside_or_reject(queued, BEHIND_A_GAP, now, policy)
+        for queued in released.ready:
+            self._enqueue(queued, policy, turn)
+
+    def _enqueue(self, queued: Queued, policy: InboxPolicy, turn: str | None) -> int:
+        mode = queued.mode
+        index = 0 if mode == "interrupt" else len(self.queue)
+        if mode == "merge":
+            queued.joins = self._may_join(queued, policy)
+        elif mode == "steer":
+            queued.steers = turn
+        if "sequence" in queued.event:
+            self.window.note(queued.event_id, "pending")  # it may have been held
+        self._put(index, queued)
+        return index
+
+    def _may_join(self, queued: Queued, policy: InboxPolicy) -> bool:
+        if not self.queue or self.queue[-1].mode != "merge" or self.queue[-1].source != queued.source:
+            return False
+        first = len(self.queue) - 1
+        while self.queue[first].joins:
+            first -= 1
+        group = self.queue[first:]
+        return len(group) < policy.merge_limit and _bytes(group) + queued.size <= MAX_CONTENT_BYTES
+
+    def _group(self, first: int) -> int:
+        """Count an entry and those that join it."""
+        end = first + 1
+        while end < len(self.queue) and self.queue[end].joins:
+            end += 1
+        return end - first
+
+    def _put(self, index: int, queued: Queued) -> None:
+        self.queue.insert(index, queued)
+        self.queued_bytes += queued.size
+        if self._waiting is not None and queued.event:
+            self._waiting[queued.source] += 1
+
+    def _out(self, index: int) -> Queued:
+        queued = self.queue.pop(index)
+        self.queued_bytes -= queued.size
+        if self._waiting is not None and queued.event:
+            self._waiting[queued.source] -= 1
+        return queued
+
+    def _index(self, queued: Queued) -> int:
+        return next(index for index, other in enumerate(self.queue) if other is queued)
+
+    def _waiting_of(self, source: str) -> int:
+        if self._waiting is None:
+            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
+        return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
+
+    def _after(self, turns: float) -> float:
+        return min(60.0, max(0.1, turns * (1.0 if self.pace is None else self.pace)))
+
+    def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
+        if not queued.expired(now, policy.expires_after):
+            return False
+        self._end(queued, "expired", now, {"reason": EXPIRED})
+        return True
+
+    def _set_aside_or_reject(self, queued: Queued, error: str, now: float, policy: InboxPolicy) -> str:
+        """Set an event aside, or reject it where a flood of them could not be written down."""
+        self.unwritten_bytes += queued.size
+        if len(self.decisions) >= MAX_DECISIONS or self.unwritten_bytes > policy.capacity_bytes:
+            self.unwritten_bytes -= queued.size
+            self._end(queued, "rejected", now, {"reason": error, "error": names.BACKPRESSURE})
+            return "rejected"
+        self._set_aside(queued, error, now)
+        return "parked"
+
+    def _set_aside(self, queued: Queued, error: str, now: float) -> None:
+        self._park(ParkedEvent(turn=queued.turn, n=queued.n, error=error, at=now, preview=queued.preview))
+        body = {"error": error, "event": queued.event, "preview": queued.preview, "turn": queued.turn}
+        self._end(queued, "parked", now, body)
 
     def _parked(self, event_id: str) -> ParkedEvent | None:
         return next((p for p in reversed(self.parked) if p.event_id == event_id), None)
@@ -324,41 +429,24 @@ class Inbox(BaseModel):
         self.finish(queued.event_id, disposition)
         if disposition == "rejected":
             self.window.forget(queued.event_id)
-        source = queued.event.get("source", "client")
-        told = {"preview": queued.preview, "source": source}
+        told = {"preview": queued.preview, "source": queued.source}
         if disposition in ("expired", "rejected"):
             told |= _address(queued.event.get("metadata"))
         body = told | body
         kind = {"parked": "parked", "rejected": f"rejected/{queued.n}"}.get(disposition, "disposition")
         key = f"{queued.turn}/{kind}"
         outcome = None if disposition == "rejected" else disposition  # a rejected id may come again: it has no outcome
-        self._decide(f"event.{disposition}", queued.turn, key, now, body, outcome)
+        self.decide(f"event.{disposition}", queued.turn, key, now, body, outcome)
 
     def _reject(self, event_id: str, refusal: Refusal, now: float, told: dict[str, Any]) -> None:
         self.accepted += 1
-        self._count("rejected")
+        self.count("rejected")
         body = {"reason": refusal.message, "error": refusal.type, **told}
-        self._decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
-
-    def _count(self, disposition: str) -> None:
-        self.counts[disposition] = self.counts.get(disposition, 0) + 1
-
-    def _decide(
-        self, type_: str, turn: str, key: str, now: float, body: dict[str, Any], disposition: str | None = None
-    ) -> None:
-        # A parked one may hold the only content; and no more are discarded than were parked.
-        must_tell = type_ == "event.parked" or disposition == "discarded"
-        if len(self.decisions) >= MAX_DECISIONS and not must_tell:
-            kind = f"{type_} {body.get('error') or disposition or 'closed'}"
-            self.overflowed[kind] = self.overflowed.get(kind, 0) + 1
-            self.unwritten += 1
-            return
-        self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
+        self.decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
 
 
-def _expired(queued: Queued, now: float) -> bool:
-    limit = queued.event.get("expires_after")
-    return limit is not None and now > queued.event.get("sent_at", queued.at) + limit
+def _bytes(events: Sequence[Queued]) -> int:
+    return sum(queued.size for queued in events)
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

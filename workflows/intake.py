@@ -20,8 +20,9 @@ from activities.messages import Decision
 from inturn import names
 from inturn.events import Event, explain
 from inturn.keys import is_id
-from workflows import meters, policies
-from workflows.inbox import INTERRUPTED, Receipt, Refusal
+from workflows import meters, patches, policies
+from workflows.inbox import INTERRUPTED
+from workflows.queued import Receipt, Refusal
 from workflows.state import SessionState, TurnState
 
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
@@ -71,7 +72,7 @@ class Intake:
         except Undecodable as error:
             self.park(args, str(error))
             return
-        refusal = self._refusal(event)
+        refusal = _unserved(event) or self._refusal(event)
         if refusal is not None and event.event_id is not None:
             self._state.inbox.reject(event, refusal, workflow.time())
             return
@@ -99,18 +100,28 @@ class Intake:
         request = _request(args)
         if _is_wait(request):
             return
-        refusal = self._refusal(self._checked_event(request))
-        if refusal is not None:
-            raise ApplicationError(refusal.message, refusal.retry_after, type=refusal.type, non_retryable=True)
+        event = self._checked_event(request)
+        refusal = self._refusal(event)
+        # One that is missed in its source's order is refused by the handler: that the gap's clock stops is kept.
+        if refusal is not None and (event.sequence is None or refusal.retry_after is None):
+            raise _refused(refusal)
 
     def updated(self, args: Sequence[RawValue]) -> Waiter:
-        """Take a checked update."""
+        """Take a checked update.
+
+        Raises:
+            ApplicationError: The refusal of an event that has a sequence.
+        """
         request = _request(args)
         if _is_wait(request):
             receipt = self._state.inbox.duplicate(str(request["event_id"]))
             return self._wait(receipt, inline=bool(request.get("inline")))
         wait, inline = bool(request.get("wait")), bool(request.get("inline"))
-        receipt = self._admit(self._checked_event(request), inline=wait and inline)
+        event = self._checked_event(request)
+        if event.sequence is not None and (refusal := self._refusal(event)) is not None:
+            self._state.inbox.refused(event, refusal, self._state.inbox_policy(), workflow.time())
+            raise _refused(refusal)
+        receipt = self._admit(event, inline=wait and inline)
         if wait:
             return self._wait(receipt, inline=inline)
         waiter = Waiter(receipt)
@@ -128,16 +139,21 @@ class Intake:
         reason: str | None = None,
         answer: dict[str, Any] | None = None,
     ) -> None:
-        """Answer everybody who waits for this turn."""
-        meters.turn_ended(disposition, lasted=workflow.time() - turn.started_at)
-        if disposition in ("applied", "merged") or stop == "interrupted":
-            known = {"event_id": turn.event_id, "disposition": disposition, "stop_reason": stop or "end_turn"}
-            full = known | (answer or {"truncated": True})
-            if turn.inline:
-                self._state.keep_answer(turn.event_id, full)
-            self._release_for(turn.event_id, turn=full)
-        else:
-            self.answer_ended(turn.event_id, disposition, reason)
+        """Answer everybody who waits for this turn, for its own event or one merged into it."""
+        lasted = workflow.time() - turn.started_at
+        self._state.inbox.paced(lasted)
+        meters.turn_ended(disposition, lasted=lasted)
+        ran = disposition in ("applied", "merged") or stop == "interrupted"
+        known = {"event_id": turn.event_id, "disposition": disposition, "stop_reason": stop or "end_turn"}
+        full = known | (answer or {"truncated": True})
+        for event_id in turn.event_ids:
+            if ran:
+                told = full if event_id == turn.event_id else full | {"disposition": "merged"}
+                if turn.inline:
+                    self._state.keep_answer(event_id, told)
+                self._release_for(event_id, turn=told)
+            else:
+                self.answer_ended(event_id, disposition, reason)
 
     def answer_ended(self, event_id: str, disposition: str, reason: str | None) -> None:
         """Answer for an event that ended without a turn."""
@@ -155,15 +171,31 @@ class Intake:
         for event_id in self._state.inbox.clear(disposition, workflow.time(), reason):
             self.answer_ended(event_id, disposition, reason)
 
-    def notify(self, decisions: Sequence[Decision]) -> None:
-        """Make the notices that go out for expired and rejected events, one per source and kind."""
-        if not self._state.policy.deliver:
-            return
-        groups: dict[tuple[str, str], list[Decision]] = {}
+    def decided(self, decisions: Sequence[Decision]) -> None:
+        """Tell of events that ended without a turn: those who wait for them, and the source where that is wished."""
         for decision in decisions:
-            kind = decision.type.removeprefix("event.")
+            event_id = (decision.turn or "").partition("~")[0]
+            end = decision.disposition
+            if end in ("expired", "parked") and self._awaited(event_id, end) and patches.ordering():
+                self.answer_ended(event_id, end, decision.body.get("reason", decision.body.get("error")))
+        if self._state.policy.deliver:
+            self._notify(decisions)
+
+    def decided_aside(self, decisions: Sequence[Decision]) -> None:
+        """The same for what is written along with a turn's end."""
+        if any(decision.type in ("event.expired", "event.rejected") for decision in decisions) and patches.ordering():
+            self.decided(decisions)
+
+    def _notify(self, decisions: Sequence[Decision]) -> None:
+        """Make the notices that go out for expired and rejected events, one per source and kind."""
+        groups: dict[tuple[str, str], list[Decision]] = {}
+        quiet = self._state.inbox_policy().overflow == "reject"
+        for decision in decisions:
+            kind, body = decision.type.removeprefix("event."), decision.body
+            if quiet and names.BACKPRESSURE in (body.get("error"), body.get("reason")):
+                continue
             if kind in ("expired", "rejected"):
-                groups.setdefault((kind, str(decision.body.get("source", "client"))), []).append(decision)
+                groups.setdefault((kind, str(body.get("source", "client"))), []).append(decision)
         for (kind, source), group in groups.items():
             count = sum(int(decision.body.get("count", 1)) for decision in group)
             ids = [decision.turn for decision in group if decision.turn][:20]
@@ -198,24 +230,28 @@ class Intake:
         return state.inbox.check(event, _size(event), state.inbox_policy(), busy=busy)
 
     def _admit(self, event: Event, *, inline: bool) -> Receipt:
-        receipt = self._state.inbox.admit(event, _size(event), workflow.time(), inline=inline)
-        if event.when_busy == "interrupt" and receipt.status == "accepted":
-            self.on_interrupt(receipt.event_id)
+        inbox, policy = self._state.inbox, self._state.inbox_policy()
+        turn = self._state.turn.turn if self._state.turn else None
+        receipt = inbox.admit(event, _size(event), workflow.time(), policy, inline=inline, turn=turn)
+        # It may be one that was held until this one came.
+        if receipt.status != "duplicate" and inbox.queue and inbox.queue[0].mode == "interrupt":
+            self.on_interrupt(inbox.queue[0].event_id)
         return receipt
 
     def _wait(self, receipt: Receipt, *, inline: bool) -> Waiter:
         waiter = Waiter(receipt)
         state, event_id = self._state, receipt.event_id
-        if state.turn is not None and state.turn.event_id == event_id:
+        waits = receipt.disposition in ("pending", "held") or receipt.status == "held"
+        if state.turn is not None and event_id in state.turn.event_ids:
             state.turn.inline = state.turn.inline or inline
             self._join(waiter)
-        elif receipt.disposition in ("pending", "held") or receipt.status in ("accepted", "held"):
+        elif waits or (receipt.status == "accepted" and receipt.disposition is None):
             state.inbox.want_inline(event_id, inline=inline)
             self._join(waiter)
         elif event_id in state.answers:
             waiter.release(turn=state.answers[event_id])
-        elif receipt.disposition == "applied":
-            waiter.release(turn={"event_id": event_id, "disposition": "applied", "truncated": True})
+        elif receipt.disposition in ("applied", "merged"):
+            waiter.release(turn={"event_id": event_id, "disposition": receipt.disposition, "truncated": True})
         elif state.inbox.window.standing(event_id) == INTERRUPTED:
             stopped = {"disposition": "cancelled", "stop_reason": "interrupted", "truncated": True}
             waiter.release(turn={"event_id": event_id, **stopped})
@@ -241,6 +277,11 @@ class Intake:
         for waiter in [w for w in self._waiters if w.event_id == event_id]:
             waiter.release(**answer)
             self._waiters.remove(waiter)
+
+    def _awaited(self, event_id: str, disposition: str) -> bool:
+        # It may have been redriven since.
+        stands = self._state.inbox.window.standing(event_id) == disposition
+        return stands and any(waiter.event_id == event_id for waiter in self._waiters)
 
     def _reason(self, event_id: str) -> str:
         parked = next((p for p in self._state.inbox.parked if p.event_id == event_id), None)
@@ -281,6 +322,20 @@ def _claimed_id(args: Sequence[RawValue]) -> str | None:
     except Undecodable:
         return None
     return event_id if isinstance(event_id, str) and is_id(event_id) else None
+
+
+def _unserved(event: Event) -> Refusal | None:
+    """Refuse what version 0.1.0 refused, in histories that it wrote: it neither ordered, merged nor steered."""
+    what = "sequence" if event.sequence is not None else f"when_busy={event.when_busy!r}"
+    if what == "sequence" or event.when_busy in ("merge", "steer"):
+        if not patches.ordering():
+            message = f"{what} is not served by this version's inbox; use when_busy='queue'"
+            return Refusal(names.INVALID_EVENT, message)
+    return None
+
+
+def _refused(refusal: Refusal) -> ApplicationError:
+    return ApplicationError(refusal.message, refusal.retry_after, type=refusal.type, non_retryable=True)
 
 
 def _size(event: Event) -> int:

@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -28,8 +29,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import details, status
-    from workflows.inbox import INTERRUPTED, Inbox, ParkedEvent, Queued
+    from workflows.inbox import INTERRUPTED, Inbox
     from workflows.intake import Intake, Undecodable, decode
+    from workflows.queued import ParkedEvent, Queued
     from workflows.state import RunLimits, SessionInput, SessionState, TurnState
     from workflows.steps import ActivitySteps
     from workflows.turn import ContinueDue, Interrupted, StepFailed
@@ -53,6 +55,7 @@ class Session:
         self._intake = Intake(self._state)
         self._controls = Controls(self._state, self._steps, self._intake)
         self._steps.on_approval = self._intake.release
+        self._steps.on_decided = self._intake.decided_aside
         self._intake.on_interrupt = self._make_way
         self._show()
 
@@ -110,7 +113,7 @@ class Session:
 
     async def _work(self) -> None:
         while True:
-            await workflow.wait_condition(self._work_waits)
+            await self._wait_for_work()
             if self._steps.continue_due():
                 await self._continue_as_new()
             await self._record()
@@ -118,8 +121,9 @@ class Session:
             if self._state.closing and self._state.turn is None:
                 return await self._close()
             if self._state.turn is None:
+                await self._learn_policy()
                 self._take()
-                await self._record()  # what expired on the way
+                await self._record()  # what expired, was merged or came too late on the way
             if self._state.turn is not None:
                 await self._run_turn(self._state.turn)
 
@@ -127,22 +131,52 @@ class Session:
         if self._state.turn is not None:
             self._steps.stop = f"interrupted by event {event_id}"
 
+    async def _wait_for_work(self) -> None:
+        """Wait until there is something to do; with a timer only where time alone brings it."""
+        while not self._work_waits():
+            await self._until(self._due())
+
+    async def _until(self, due: float | None) -> None:
+        if due is not None:
+            self._show()  # something is held
+        left = None if due is None else max(due - _now(), 0.001)
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: self._work_waits() or self._due() != due, timeout=left)
+
     def _work_waits(self) -> bool:
         state = self._state
         if state.turn is not None or state.closing or state.inbox.decisions or state.inbox.overflowed:
             return True
         if self._steps.continue_due() or state.redeliver or state.notices:
             return True
-        return bool(state.inbox.queue) and not state.paused
+        due = self._due()
+        return due is not None and due <= _now()
+
+    def _due(self) -> float | None:
+        state = self._state
+        if state.paused:
+            return None
+        return 0.0 if self._policy_wanted() else state.inbox.next_due(state.inbox_policy())
+
+    def _policy_wanted(self) -> bool:
+        """Before the first turn nothing is known of the agent, and so not what a sequence means."""
+        state = self._state
+        return bool(state.inbox.sequencer.held) and not state.policy.hash and not state.policy_asked
+
+    async def _learn_policy(self) -> None:
+        if not self._state.paused and self._policy_wanted():
+            await self._steps.learn_policy(self._state.inbox.sequencer.held[0].event.get("agent"))
 
     def _take(self) -> None:
-        if self._state.paused:
+        state = self._state
+        if state.paused or state.closing:
             return
-        queued = self._state.inbox.take(_now())
+        queued = state.inbox.take(_now(), state.inbox_policy())
         self._steps.stop = None
-        if queued is not None:
-            self._state.turn = _begin(queued)
-            meters.turn_started(waiting=len(self._state.inbox.queue), waited=_now() - queued.at)
+        if queued:
+            state.turn = _begin(queued[0])
+            state.turn.join(queued[1:])
+            meters.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
             self._show()
 
     async def _run_turn(self, turn: TurnState) -> None:
@@ -157,6 +191,8 @@ class Session:
         else:
             deliver = self._ended(turn, result)
         # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
+        for event_id, told in turn.merged.items():
+            self._state.inbox.merge(event_id, turn.event_id, _now(), told)
         self._state.turn = None
         self._steps.stop = None
         self._show()
@@ -166,6 +202,8 @@ class Session:
     # Ends of a turn; each tells whether it is to be delivered.
 
     def _ended(self, turn: TurnState, result: ModelResult) -> bool:
+        if result.stop in turns.OVER:
+            self._put_back(turn)
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
@@ -190,6 +228,13 @@ class Session:
             self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
         return end.disposition == "applied" or end.stop == "interrupted"  # the ledger knows if it was delivered
+
+    def _put_back(self, turn: TurnState) -> None:
+        """What was to join a turn that runs no step stands for itself again."""
+        self._state.inbox.put_back(turn.joined)
+        for queued in turn.joined:
+            del turn.merged[queued.event_id]
+        turn.joined = []
 
     async def _interrupted(self, turn: TurnState, reason: str) -> bool:
         self._steps.withdraw_approvals()
@@ -239,7 +284,7 @@ class Session:
     async def _record(self) -> None:
         decisions = self._state.inbox.drain_decisions(_now())
         if decisions:
-            self._intake.notify(decisions)
+            self._intake.decided(decisions)
             await self._steps.record(decisions)
             self._show()
 
@@ -250,7 +295,8 @@ class Session:
         self._state.closed = True
         self._steps.show_state("closed")
         await workflow.wait_condition(workflow.all_handlers_finished)
-        while self._state.inbox.queue or self._state.inbox.decisions:
+        inbox = self._state.inbox
+        while inbox.queue or inbox.sequencer.held or inbox.decisions:
             self._intake.clear("the session was closed")
             await self._steps.record(self._state.inbox.drain_decisions(_now()))
 
@@ -261,6 +307,7 @@ class Session:
         meters.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._state.stop = self._steps.stop  # it may have come since the last step
+        self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
     def _show(self) -> None:

@@ -6,21 +6,25 @@ stopped. State of a newer version keeps the fields this one does not know.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
-from activities.messages import CallPlan, ModelInput, Policy
+from activities.messages import Answered, CallPlan, ModelInput, Policy
 from inturn.agents import InboxPolicy
 from workflows import policies
-from workflows.inbox import Inbox, ParkedEvent
+from workflows.inbox import Inbox
+from workflows.queued import ParkedEvent, Queued
 
 SCHEMA: Final = 1
 MAX_CONTROLS: Final = 256
 MAX_DECIDED: Final = 100
 MAX_ANSWERS: Final = 64
 MAX_ANSWER_BYTES: Final = 128 * 1024
+MAX_CARRIED: Final = 1_900_000
+"""Bytes as JSON; only the longest ids, sources and metadata together come near it."""
 
 
 class Carried(BaseModel):
@@ -29,21 +33,49 @@ class Carried(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class Decided(Carried):
+    """Somebody's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970."""
+
+
 class CallState(CallPlan):
     """A call of the running turn."""
 
     done: bool = False
+    failed: bool = False
+    """It ended without a success."""
+    cancelled: bool = False
+    """Too many of its step failed: it is not to run, or not to go on."""
     asked_at: float | None = None
     answer: Literal["approved", "denied", "expired"] | None = None
     by: str | None = None
     reason: str | None = None
+    answered_at: float = 0.0
     delivered: bool = False
     """The question went out through `deliver`."""
 
-    @property
-    def approval_id(self) -> str:
-        """The call, and what exactly would be done."""
-        return f"{self.id}:{self.hash}"
+    def decide(self, decided: Decided) -> None:
+        """Take an answer."""
+        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+
+    def answered(self) -> Answered | None:
+        """Give what became of its approval, for the journal; `None` where nobody was asked."""
+        if not self.approval or self.answer is None:
+            return None
+        return Answered(
+            approval_id=self.approval_id,
+            call_id=self.id,
+            tool=self.tool,
+            answer=self.answer,
+            by=self.by,
+            reason=self.reason,
+            at=self.answered_at,
+        )
 
 
 class TurnState(Carried):
@@ -58,6 +90,10 @@ class TurnState(Carried):
     calls: list[CallState] = []
     event: dict[str, Any] | None = None
     """Its content, until step 0 has recorded it."""
+    joined: list[Queued] = []
+    """Events that joined it, until the next model step has recorded them."""
+    merged: dict[str, dict[str, str]] = {}
+    """All that joined it, by id, with what the journal is told of each when the turn ends."""
     preview: str = ""
     inline: bool = False
     trace: str | None = None
@@ -70,13 +106,16 @@ class TurnState(Carried):
         """The event, whichever time it is driven."""
         return self.turn.partition("~")[0]
 
+    @property
+    def event_ids(self) -> list[str]:
+        """All events that it answers, its own first."""
+        return [self.event_id, *self.merged]
 
-class Decided(Carried):
-    """Somebody's answer to an approval."""
-
-    answer: Literal["approved", "denied", "expired"]
-    by: str | None = None
-    reason: str | None = None
+    def join(self, events: Sequence[Queued]) -> None:
+        """Let events join it; the next model step says them."""
+        self.joined += events
+        self.merged |= {queued.event_id: {"source": queued.source, "preview": queued.preview} for queued in events}
+        self.inline = self.inline or any(queued.inline for queued in events)
 
 
 class RunLimits(Carried):
@@ -100,6 +139,8 @@ class SessionState(Carried):
     wanted: str | None = None
     """The agent that the start asked for."""
     policy: Policy = Policy()
+    policy_asked: bool = False
+    """The agent's policy was asked for before its first turn."""
     paused: bool = False
     stop: str | None = None
     """Why the running turn is to stop, where the last run had no time left to do it."""
@@ -129,9 +170,18 @@ class SessionState(Carried):
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: RunLimits = RunLimits()
 
+    _inbox_policy: tuple[Policy, InboxPolicy] | None = PrivateAttr(default=None)
+
     def inbox_policy(self) -> InboxPolicy:
         """Give the agent's policy for the inbox, or the defaults before it is known."""
-        return InboxPolicy.model_validate(self.policy.inbox)
+        if self._inbox_policy is None or self._inbox_policy[0] is not self.policy:
+            self._inbox_policy = (self.policy, _inbox_policy(self.policy))
+        return self._inbox_policy[1]
+
+    @property
+    def running(self) -> int:
+        """How many events the running turn answers."""
+        return len(self.turn.event_ids) if self.turn else 0
 
     def model_input(self, turn: TurnState) -> ModelInput:
         """Give the input of the turn's next model step."""
@@ -143,6 +193,7 @@ class SessionState(Carried):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
+            joined=[queued.event for queued in turn.joined],
         )
 
     def spend(self, usage: dict[str, Any]) -> None:
@@ -161,6 +212,12 @@ class SessionState(Carried):
     def _drop_answer(self, turn: str) -> None:
         if turn in self.answers:
             self.answer_bytes -= len(to_json(self.answers.pop(turn)))
+
+    def fit(self) -> None:
+        """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
+        if len(self.model_dump_json()) > MAX_CARRIED:
+            self.answers, self.answer_bytes = {}, 0  # the journal has them
+            self.inbox.sequencer.forget()
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""
@@ -181,6 +238,13 @@ class SessionInput(Carried):
     agent: str | None = None
     state: SessionState | None = None
     limits: RunLimits | None = None
+
+
+def _inbox_policy(policy: Policy) -> InboxPolicy:
+    try:
+        return InboxPolicy.model_validate(policy.inbox)
+    except ValidationError:  # of a newer version, with values that this one does not know: no reason to stand still
+        return InboxPolicy()
 
 
 def _keep(kept: dict[str, Any], name: str, value: Any, limit: int) -> None:

@@ -46,7 +46,15 @@ class Auditing:
             gone = tuple(accepted.gone)
         counts = _counts(carried) if carried is not None else await self._recorded(journal)
         total = counts.pop("accepted", sum(counts.values()))
-        return Audit(ok=not differences, accepted=total, counts=counts, differences=tuple(differences), gone=gone)
+        unknown = tuple(await journal.unknown_calls(self.gate.key))
+        return Audit(
+            ok=not differences,
+            accepted=total,
+            counts=counts,
+            differences=tuple(differences),
+            gone=gone,
+            unknown=unknown,
+        )
 
     async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
         clock = asyncio.get_running_loop().time
@@ -100,18 +108,26 @@ class Auditing:
         return any(entry.body.get("chain") not in (None, chain) for entry in started)
 
     async def _order(self, journal: Journal) -> list[str]:
-        """Check that turns began in the order of acceptance; redrives come later, interrupting events earlier."""
+        """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
+
+        Redrives come later, interrupting events earlier.
+        """
         found: list[str] = []
-        last, before = 0, ""
+        last: dict[str | None, tuple[int, str]] = {}
         for entry in await self._entries(journal, "turn.started"):
-            if entry.body.get("chain"):
-                last = 0
-            number, turn = int(entry.body.get("n") or 0), str(entry.body.get("turn", ""))
-            if "~" in turn or not number or entry.body.get("when_busy") == "interrupt":
+            body = entry.body
+            if body.get("chain"):
+                last = {}
+            turn = str(body.get("turn", ""))
+            if "~" in turn or not body.get("n") or body.get("when_busy") == "interrupt":
                 continue
-            if number <= last:
-                found.append(f"turn {turn} (accepted as {number}) began after {before} (accepted as {last})")
-            last, before = number, turn
+            source = body["source"] if "sequence" in body else None
+            number = int(body["n"] if source is None else body["sequence"])
+            before, earlier = last.get(source, (-1, ""))
+            if number < before or (source is None and number == before):
+                place = "accepted as" if source is None else f"{source} sequence"
+                found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
+            last[source] = (number, turn)
         return found
 
     async def _unfit(self, journal: Journal) -> list[str]:
@@ -119,7 +135,7 @@ class Auditing:
 
     async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
         """Check that each event in the histories has ended, waits, or was refused a place in the open."""
-        waiting: list[dict[str, Any]] = [*carried.get("queue", ()), carried.get("turn") or {}]
+        waiting: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), carried.get("turn") or {}]
         known = {item.get("event_id") for item in waiting}
         known |= {entry.event_id for entry in await self._entries(journal, "event.rejected")}
         found: list[str] = []

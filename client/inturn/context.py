@@ -15,10 +15,15 @@ from typing import Any
 
 from inturn.errors import InturnError
 from inturn.events import Event
+from inturn.journal.changes import Scope
 from inturn.locks import Lock, Locks, Unshared
+from inturn.secrets import Handed, Secret
+from inturn.state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+
+_NOWHERE = State(None, Scope(""))
 
 
 async def _no_progress(text: str, done: float | None, total: float | None) -> None:
@@ -44,6 +49,8 @@ class ToolContext:
         resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
         last_checkpoint: What an earlier attempt of this call kept last.
         turn: The turn's name: the event's id, with `~n` behind it when redriven.
+        state: The session's state: values and queues that its calls share, see `inturn.state`.
+        shared: The tenant's state, of all its sessions.
     """
 
     tenant: str
@@ -55,9 +62,29 @@ class ToolContext:
     resources: Any = None
     last_checkpoint: Any = None
     turn: str = ""
+    state: State = field(default=_NOWHERE, repr=False)
+    shared: State = field(default=_NOWHERE, repr=False)
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _handed: Handed = field(default_factory=Handed, repr=False, compare=False)
+
+    async def credentials(self, name: str) -> Secret:
+        """Give a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
+
+        What this call was given is masked in its result, errors and logs. In a tool without `async`:
+        `asyncio.run(ctx.credentials("github"))`.
+
+        Raises:
+            InturnError: The worker has none of this name, or it cannot be refreshed.
+        """
+        from inturn.tools.credentials import credentials_in  # most tools need none
+
+        work = credentials_in(self.resources).get(name, tenant=self.tenant)
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        return self._handed.add(await work)
+
     _locks: Locks = field(default_factory=Unshared, repr=False)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:

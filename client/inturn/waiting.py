@@ -32,6 +32,7 @@ from inturn.errors import (
 )
 from inturn.events import Event
 from inturn.gate import ALIVE_WITHIN, Gate, Message
+from inturn.keys import SessionKey
 from inturn.patience import jittered, persist, truthful
 from inturn.sending import Sending
 from inturn.values import Turn
@@ -102,7 +103,9 @@ class Waiting:
         turn = Turn.model_validate(told)
         if journal is None and not turn.truncated:
             return turn
-        return await self._read(event_id) or turn
+        # Of a merged event that is its host's, which may be known before it is written whose it is.
+        read = await self._read(turn.event_id or event_id)
+        return turn if read is None else read.model_copy(update={"disposition": turn.disposition})
 
     async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
         """Let some time pass, less when there is news of the event."""
@@ -112,7 +115,7 @@ class Waiting:
             await asyncio.sleep(min(left, jittered(look)))
             look = min(look * 2, _LONGEST_LOOK)
             if journal is not None:
-                outcome = await journal.outcome(self.gate.key, event_id)
+                outcome = await _ended(journal, self.gate.key, event_id)
                 # An older `parked` stands until a redrive has ended: only the session knows which one it is.
                 if outcome is not None and outcome.disposition not in ("parked", "discarded"):
                     return await self._outcome(event_id, outcome)
@@ -164,13 +167,13 @@ class Waiting:
             journal = await self.gate.connection.any_journal()
         except JournalUnavailable:
             raise error from None
-        outcome = await journal.outcome(self.gate.key, event_id)
+        outcome = await _ended(journal, self.gate.key, event_id)
         if outcome is None:
             raise error
         return await self._outcome(event_id, outcome)
 
     async def _outcome(self, event_id: str, outcome: Outcome) -> Turn:
-        ran = outcome.disposition in ("applied", "merged") or outcome.stop == "interrupted"
+        ran = outcome.disposition == "applied" or outcome.stop == "interrupted"
         if ran and (turn := await self._read(event_id)):
             return turn
         raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
@@ -182,6 +185,14 @@ class Waiting:
             return await read_turn(await self.gate.connection.any_journal(), self.gate.key, event_id)
         except JournalUnavailable:
             return None
+
+
+async def _ended(journal: Journal, session: SessionKey, event_id: str) -> Outcome | None:
+    """Give how the turn ended that answers an event: of a merged one that is its host's."""
+    outcome = await journal.outcome(session, event_id)
+    if outcome is not None and outcome.disposition == "merged" and outcome.into:
+        return await journal.outcome(session, outcome.into)
+    return outcome
 
 
 @asynccontextmanager

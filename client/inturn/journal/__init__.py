@@ -14,6 +14,7 @@ from inturn.journal.port import (
     NewEntry,
     Outcome,
     Recorded,
+    Settlement,
     Superseded,
 )
 from inturn.journal.sqlite import SqliteStore
@@ -30,6 +31,7 @@ __all__ = [
     "Outcome",
     "Place",
     "Recorded",
+    "Settlement",
     "Superseded",
     "Victim",
     "Waiting",

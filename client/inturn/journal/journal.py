@@ -9,12 +9,26 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import blobs, cursors, decisions, grants, ledger, log, outcomes, places, waits
-from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Superseded
+from inturn.journal import (
+    blobs,
+    cursors,
+    decisions,
+    grants,
+    ledger,
+    log,
+    outcomes,
+    places,
+    settling,
+    shared,
+    shelf,
+    waits,
+)
+from inturn.journal.changes import Change, Done, Operation, Scope
+from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
 from inturn.journal.store import Store
 from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Entry
+from inturn.values import Entry, UnknownOutcome
 
 
 class StoredJournal:
@@ -99,11 +113,23 @@ class StoredJournal:
         await self._store.write(partial(ledger.release, step=step, token=token))
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided."""
-        work = partial(decisions.record, session=session, recorded=recorded, settle=settle, close=close)
+        work = partial(
+            decisions.record, session=session, recorded=recorded, settle=settle, close=close, cancelled=cancelled
+        )
         return await self._store.write(work)
+
+    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
+        """Settle a call whose outcome is unknown."""
+        return await self._store.write(partial(settling.settle, call=call, settlement=settlement))
 
     async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
         """Tell what a waiter still lacks."""
@@ -153,6 +179,14 @@ class StoredJournal:
         """Give how an event ended."""
         return await self._store.read(partial(outcomes.get, session=session, event_id=event_id))
 
+    async def latest_event(self, session: SessionKey) -> str | None:
+        """Give the event of the latest turn."""
+        return await self._store.read(partial(log.latest_event, session=session))
+
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        """Give the calls whose outcome is unknown."""
+        return await self._store.read(partial(settling.unknown, session=session))
+
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count ended events by disposition."""
         return await self._store.read(partial(outcomes.counts, session=session))
@@ -181,6 +215,22 @@ class StoredJournal:
         """Move a stored cursor forward."""
         work = partial(cursors.move, tenant=tenant, name=name, session_id=session_id, seq=seq)
         return await self._store.write(work)
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version."""
+        return await self._store.read(partial(shelf.get, scope=scope, name=name))
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state once."""
+        done = await self._store.write(partial(shared.change, scope=scope, change=change, operation=operation))
+        if done is None:
+            assert operation.step is not None
+            raise _superseded(operation.step)
+        return done
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before."""
+        return await self._store.read(partial(shared.recall, scope=scope, operation=operation, what=what))
 
 
 def _superseded(step: StepKey) -> Superseded:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from inturn.journal import codec, grants, log, outcomes, places
+from inturn.journal import codec, grants, log, operations, outcomes, places
 from inturn.journal.log import Log, micros
 from inturn.journal.port import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome
 from inturn.journal.store import Transaction
@@ -136,6 +136,11 @@ def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     return held
 
 
+def holds(tx: Transaction, step: StepKey, token: str) -> bool:
+    """Tell whether the claim is ours, and keep it so until this transaction ends."""
+    return token != "" and bool(tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*_key(step), token)))
+
+
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     """Keep a checkpoint; tells whether the claim was still ours."""
     return _update(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
@@ -191,6 +196,8 @@ def finish(
             return None
         journal.append(entries)
         _update(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        if row.fence is None:  # a model step has no body that operates on anything
+            operations.forget(tx, _key(step))
         places.leave(tx, step)
         if outcome:
             outcomes.put(tx, step.session, outcome)
@@ -220,6 +227,7 @@ def settle(tx: Transaction, turn: TurnKey) -> None:
         "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open'",
         (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn),
     )
+    operations.forget_turn(tx, turn)
     places.settle(tx, turn)
 
 

@@ -12,13 +12,15 @@ The ledger's rules (one row per step):
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from inturn.journal.changes import Change, Done, Operation, Scope
 from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Disposition, Entry, StopReason
+from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
 """`lost`: the attempt never said how it ended; whoever ran it died or was cut off."""
@@ -102,6 +104,30 @@ class Recorded:
 
     entry: NewEntry
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an operator says of a call whose outcome is unknown."""
+
+    done: bool
+    result: Any = None
+    by: str | None = None
+    reason: str | None = None
+
+    def text(self, of: UnknownOutcome) -> str:
+        """Say it to the model."""
+        who = f" by {self.by}" if self.by else ""
+        why = f" ({self.reason})" if self.reason else ""
+        found = f"The call {of.call_id} of {of.tool}, whose outcome was unknown, was looked into{who}{why}: "
+        if not self.done:
+            return f"{found}it was not done and had no effect."
+        result = self.result if isinstance(self.result, str) else json.dumps(self.result, ensure_ascii=False)
+        return f"{found}it was done. Its result: {result}" if self.result is not None else f"{found}it was done."
+
+    def same(self, other: Settlement) -> bool:
+        """Tell whether both say the same, whoever says it."""
+        return (self.done, self.result) == (other.done, other.result)
 
 
 class Journal(Protocol):
@@ -206,14 +232,27 @@ class Journal(Protocol):
         """Let go of a claim whose body surely did nothing: the next attempt need not wait or wonder."""
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided, in one transaction; gives the new head.
 
         First the open steps of the turns in `settle`: done stays done, all else becomes `settled`, and each tool_use
-        without a result gets an error result ("interrupted"). Then the decisions whose keys are new, in order. An
-        outcome never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
-        `session.closed` last.
+        without a result gets an error result: "interrupted", or "cancelled" with that text where one is given. Then the
+        decisions whose keys are new, in order. An outcome never replaces one of the same or a later redrive, other than
+        `parked` -> `discarded`. `close` appends `session.closed` last.
+        """
+        ...
+
+    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
+        """Settle a call whose outcome is unknown, with a `system.message`.
+
+        Gives the settlement that stands: an earlier one, where there is one. `None`: the outcome is not unknown.
         """
         ...
 
@@ -264,6 +303,14 @@ class Journal(Protocol):
         """Give how an event ended, where it did."""
         ...
 
+    async def latest_event(self, session: SessionKey) -> str | None:
+        """Give the event whose turn began last."""
+        ...
+
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        """Give the calls whose outcome is unknown and that nobody settled, in order of their results."""
+        ...
+
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count the session's ended events by disposition."""
         ...
@@ -292,4 +339,23 @@ class Journal(Protocol):
 
     async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
         """Move a stored cursor forward (never back); gives where it stands."""
+        ...
+
+    # Shared state.
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version, where there is one."""
+        ...
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state, or give what came of this operation before.
+
+        Raises:
+            Superseded: The operation's attempt does not hold its call any more.
+            ToolError, ValueError: The operation was another before, or the value is not one to change so.
+        """
+        ...
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before, where it is not to be done anew. `what`: see `changes.describe`."""
         ...

@@ -1,0 +1,22 @@
+"""What changed between releases in a way that a recorded history could tell.
+
+Invariant: a history of an older release replays as it was written (SUR-7). A patch is asked for only where the old and
+the new way differ, because the first question in a run costs it two events.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from temporalio import workflow
+
+_ORDERING: Final = "ordering-policies"
+
+
+def ordering() -> bool:
+    """Tell whether this run orders, merges and steers; in 0.1.0 such signals were rejected.
+
+    In 0.1.0 also nobody heard of events that expired while they were waited for, and what was decided while a turn
+    was stopped or failed made no notices.
+    """
+    return workflow.patched(_ORDERING)

@@ -1,0 +1,243 @@
+"""The order of sources: events that carry a `sequence` are held until it is their turn.
+
+Rules:
+  1. What a source numbered leaves here in the order of its numbers; sources never wait for one another.
+  2. `dense`: numbers without holes. A missing one is waited for, `gap_timeout` seconds from the first event behind it;
+     then the gap ends, by `on_gap`, and is told. A refused event stops that clock: it is on its way.
+  3. `sparse`: growing numbers with holes (chat timestamps). Each event waits `reorder_window` seconds for lower ones.
+  4. What comes after its place has passed is late; it never overtakes backwards.
+  5. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
+
+Pure: time is an argument, in seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from activities.messages import Message
+from inturn.agents import InboxPolicy
+from workflows.queued import Queued
+
+MAX_SOURCES: Final = 1_000
+Place = Literal["next", "held", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of a source that did not come: `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    behind: int
+    """The event that waited for them, by its place in the order of acceptance."""
+
+
+@dataclass(slots=True)
+class Release:
+    """What leaves the hold buffer together, in order."""
+
+    ready: list[Queued] = field(default_factory=list)
+    parked: list[Queued] = field(default_factory=list)
+    """Set aside, because a gap before them never closed."""
+    late: list[Queued] = field(default_factory=list)
+    gap: Gap | None = None
+
+
+class Source(Message):
+    """Where a source stands."""
+
+    next: int | None = None
+    """The lowest number that is not late: dense, the one behind the last that left; sparse, the last itself."""
+    patience: float = 0.0
+    """A gap is waited for until then at least: an event was refused and is to come again."""
+
+
+class Sequencer(BaseModel):
+    """The hold buffer and the sources' places; carried whole by continue-as-new."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sources: dict[str, Source] = {}
+    """The least recently used first."""
+    held: list[Queued] = []
+    """In order of acceptance."""
+
+    @property
+    def bytes(self) -> int:
+        """What the held events have as JSON."""
+        return sum(queued.size for queued in self.held)
+
+    # Arrivals.
+
+    def place(self, source: str, sequence: int, policy: InboxPolicy) -> Place:
+        """Tell what an arriving event would be. Changes nothing."""
+        expected = self._expected(source, sequence, policy)
+        if policy.sequencing == "sparse":
+            return "late" if expected is not None and sequence < expected else "held"
+        if sequence < expected or any(held.sequence == sequence for held in self._of(source)):
+            return "late"
+        return "next" if sequence == expected else "held"
+
+    def fills(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
+        """Tell whether events of its source wait for it."""
+        return self.place(source, sequence, policy) == "next" and bool(self._of(source))
+
+    def hold(self, queued: Queued) -> None:
+        """Keep an event back."""
+        self._touch(queued.source)
+        self.held.append(queued)
+
+    def follow(self, queued: Queued) -> list[Queued]:
+        """Let the next one of a dense source pass; gives it with those that waited for it."""
+        source = self._touch(queued.source)
+        source.next = queued.sequence + 1
+        return [queued, *self._run(queued.source)]
+
+    def wait_longer(self, source: str, until: float) -> None:
+        """Stop the clock of a source's gap: what was refused comes again."""
+        kept = self._touch(source)
+        kept.patience = max(kept.patience, until)
+
+    # Time.
+
+    def next_due(self, policy: InboxPolicy) -> float | None:
+        """Give when something leaves here though nothing arrives: 0 at once, `None` never."""
+        if not self.held:
+            return None
+        return min(self._deadline(source, policy) for source in self._holding())
+
+    def release(self, policy: InboxPolicy, now: float) -> Release | None:
+        """Let out what is due of the source that waited longest; `None` where nothing is."""
+        source = self._first_due(policy)
+        if source is None or self._deadline(source, policy) > now:
+            return None
+        return self._end(source, policy)
+
+    def release_early(self, policy: InboxPolicy) -> Release:
+        """Make room: end the first wait of the source that would be due first."""
+        source = self._first_due(policy)
+        return Release() if source is None else self._end(source, policy)
+
+    # People.
+
+    def cancel(self, event_id: str, policy: InboxPolicy) -> Queued | None:
+        """Take an event out. Where numbers have no holes, its place is kept: it is no gap."""
+        for index, queued in enumerate(self.held):
+            if queued.event_id == event_id and queued.event:
+                del self.held[index]
+                if policy.sequencing == "dense":
+                    kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
+                    self.held.insert(index, kept)
+                return queued
+        return None
+
+    def clear(self) -> list[Queued]:
+        """Take everything out; the sources go on behind it."""
+        cleared, self.held = self.held, []
+        for queued in cleared:
+            source = self._touch(queued.source)
+            source.next = max(source.next or 0, queued.sequence + 1)
+        return [queued for queued in cleared if queued.event]
+
+    def forget(self) -> None:
+        """Forget the sources that hold nothing; they begin anew."""
+        holding = set(self._holding())
+        self.sources = {name: source for name, source in self.sources.items() if name in holding}
+
+    def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
+        """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
+        lowest = self._of(queued.source)[0]
+        expected = self._expected(queued.source, lowest.sequence, policy)
+        if policy.sequencing == "sparse" or expected >= lowest.sequence:
+            return None
+        return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
+
+    def deadline(self, queued: Queued, policy: InboxPolicy) -> float:
+        """Give when the wait of a held event's source ends at the latest."""
+        return self._deadline(queued.source, policy)
+
+    # Inside.
+
+    def _end(self, source: str, policy: InboxPolicy) -> Release:
+        entries = self._of(source)
+        if policy.sequencing == "sparse":
+            top = min(entries, key=lambda queued: (queued.at, queued.n)).sequence
+            return self._up_to(source, top)
+        first = entries[0]
+        expected = self._expected(source, first.sequence, policy)
+        if first.sequence < expected:  # only where the policy changed meanwhile
+            self._take([first])
+            return Release(late=[first] if first.event else [])
+        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
+        self._touch(source).next = first.sequence
+        run = self._run(source)
+        return Release(parked=run, gap=gap) if gap and policy.on_gap == "park" else Release(ready=run, gap=gap)
+
+    def _up_to(self, source: str, top: int) -> Release:
+        entries = [queued for queued in self._of(source) if queued.sequence <= top]
+        self._take(entries)
+        kept = self._touch(source)
+        late = [queued for queued in entries if queued.sequence < (kept.next or 0)]
+        kept.next = max(kept.next or 0, top)
+        ready = [queued for queued in entries if queued not in late]
+        return Release(ready=[q for q in ready if q.event], late=[q for q in late if q.event])
+
+    def _run(self, source: str) -> list[Queued]:
+        """Take the held ones that follow without a hole."""
+        kept, run = self.sources[source], []
+        for queued in self._of(source):
+            if queued.sequence != kept.next:
+                break
+            kept.next = queued.sequence + 1
+            run.append(queued)
+        self._take(run)
+        return [queued for queued in run if queued.event]
+
+    def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
+        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
+        known = self.sources.get(source)
+        if known is not None and known.next is not None:
+            return known.next
+        if policy.sequencing == "sparse":
+            return 0
+        if policy.first_sequence is not None:
+            return policy.first_sequence
+        return min([first, *(queued.sequence for queued in self.held if queued.source == source)])
+
+    def _deadline(self, source: str, policy: InboxPolicy) -> float:
+        entries = self._of(source)
+        oldest = min(queued.at for queued in entries)
+        if policy.sequencing == "sparse":
+            return oldest + policy.reorder_window
+        if entries[0].sequence <= self._expected(source, entries[0].sequence, policy):
+            return 0.0
+        known = self.sources.get(source)
+        return max(oldest + policy.gap_timeout, known.patience if known else 0.0)
+
+    def _first_due(self, policy: InboxPolicy) -> str | None:
+        holding = self._holding()
+        return min(holding, key=lambda s: (self._deadline(s, policy), self._of(s)[0].n)) if holding else None
+
+    def _holding(self) -> list[str]:
+        return list(dict.fromkeys(queued.source for queued in self.held))
+
+    def _of(self, source: str) -> list[Queued]:
+        return sorted((q for q in self.held if q.source == source), key=lambda q: (q.sequence, q.n))
+
+    def _take(self, entries: list[Queued]) -> None:
+        gone = {queued.n for queued in entries}
+        self.held = [queued for queued in self.held if queued.n not in gone]
+
+    def _touch(self, source: str) -> Source:
+        """Remember a source as the latest used; the one used least recently is forgotten, if it holds nothing."""
+        kept = self.sources.pop(source, None) or Source()
+        self.sources[source] = kept
+        if len(self.sources) > MAX_SOURCES:
+            holding = set(self._holding()) | {source}
+            self.sources.pop(next((name for name in self.sources if name not in holding), source))
+        return kept
