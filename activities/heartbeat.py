@@ -61,7 +61,10 @@ class Heartbeat:
                 raise Superseded from error
 
     def _beat(self) -> None:
-        activity.heartbeat()
+        if self._watch is not None and self._watch.waiting:
+            activity.heartbeat(self._watch.waiting)
+        else:
+            activity.heartbeat()
         self._beats += 1
         if self._watch is not None:
             self._watch.look()

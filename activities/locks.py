@@ -63,12 +63,16 @@ class BodyLocks:
 
     async def _wait(self, part: str, want: Want) -> int:
         while True:
-            found = await self._journal.lock(self._step, self._token, want, part=part, lease=self._bounds.lease)
-            if isinstance(found, int):
-                return found
-            self._judge(found)
-            report_waiting(self._step, found, every=self._limits.stuck_after)
-            await self._in_place(part, want)
+            try:
+                found = await self._journal.lock(self._step, self._token, want, part=part, lease=self._bounds.lease)
+                if isinstance(found, int):
+                    moved()
+                    return found
+                self._judge(found)
+                report_waiting(self._step, found, every=self._limits.stuck_after)
+                await self._in_place(part, want)
+            except JournalUnavailable:  # the tool's timeout ends it
+                await asyncio.sleep(self._bounds.beat)
 
     async def _in_place(self, part: str, want: Want) -> None:
         """Wait until it may be free, or it is time to say that this call still waits."""
@@ -88,7 +92,7 @@ class BodyLocks:
             raise ToolError(f"This call was ended to break a {waiting.sentenced}")
         if waiting.waited >= self._limits.lock_timeout:
             raise ToolError(f"{waiting}: gave up after {waiting.waited:.0f} s")
-        moved()  # it is reported as a waiter
+        moved(str(waiting))  # it is reported as a waiter
 
     async def _look_around(self) -> None:
         found = await self._journal.resolve(self._step, self._limits.victim)

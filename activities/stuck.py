@@ -28,10 +28,12 @@ class Watch:
         self._every = every
         self._since = time.monotonic()
         self._said = 0
+        self.waiting = ""
+        """What its body waits for; readers of the session's status see it."""
 
-    def moved(self) -> None:
-        """It made progress."""
-        self._since, self._said = time.monotonic(), 0
+    def moved(self, waiting: str = "") -> None:
+        """It made progress, or reports itself what it waits for."""
+        self._since, self._said, self.waiting = time.monotonic(), 0, waiting
 
     def look(self) -> None:
         """Report it, if it is time to."""
@@ -55,11 +57,11 @@ def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
         _watch.reset(token)
 
 
-def moved() -> None:
-    """Say that the step that runs here made progress. Waiting counts: a waiter reports itself."""
+def moved(waiting: str = "") -> None:
+    """Say that the step that runs here made progress, or what it waits for: a waiter reports itself."""
     watch = _watch.get()
     if watch is not None:
-        watch.moved()
+        watch.moved(waiting)
 
 
 def report_waiting(step: StepKey, waiting: Waiting, *, every: float) -> None:

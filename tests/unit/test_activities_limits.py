@@ -15,7 +15,9 @@ from activities.bounds import Bounds
 from activities.limits import Limits
 from activities.messages import ToolInput
 from inturn import ToolContext, tool
+from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, Want
+from inturn.journal.journal import StoredJournal
 from inturn.journal.sqlite import SqliteStore
 from inturn.testing import ToolCall
 from tests.support.limits import TENANT, call, write
@@ -271,3 +273,24 @@ async def test_a_step_without_progress_is_reported_once_in_a_while_and_goes_on(
         assert (await texts(made))[0] == ("ok", "done")
     said = [r.getMessage() for r in caplog.records if "makes no progress" in r.getMessage()]
     assert said[0] == "acme/s1/e1/0/0 makes no progress since 0 s: tool slow runs"
+
+
+async def test_a_body_that_takes_a_lock_waits_for_a_journal_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = StoredJournal.lock
+    away = 3
+
+    async def sometimes(self: StoredJournal, *args: Any, **options: Any) -> Any:
+        nonlocal away
+        away -= 1
+        if away >= 0:
+            raise JournalUnavailable("away")
+        return await lock(self, *args, **options)
+
+    monkeypatch.setattr(StoredJournal, "lock", sometimes)
+    async with rig(tmp_path, [ToolCall("nest", first="a", second="b")], tools=[nest], bounds=FAST) as made:
+        await made.tool(call=await asked(made))
+        [(status, _)] = await texts(made)
+        assert status == "ok"
+        assert away < 0

@@ -63,9 +63,9 @@ def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
     """Give a line for each resource that is locked or waited for, and one for each of its places."""
     now = time.time() if now is None else now
     for (_, resource), group in groupby(places, key=lambda p: (p.scope, p.resource)):
-        there = list(group)
+        there = [place for place in group if place.state != "aside"]
         if all(place.mode == "permit" and place.state == "held" for place in there):
-            yield f"{resource}: {len(there)} taken"
+            yield f"{resource}: {sum(place.present for place in there)} taken"
             continue
         yield f"{resource}:"
         for place in sorted(there, key=lambda p: (p.state != "held", p.number)):
@@ -95,8 +95,7 @@ def _place(place: Place, now: float) -> str:
     gone = "" if place.present else ", not seen lately"
     if place.state == "held":
         return f"held by {place.call} ({place.mode}, fence {place.fence}) for {since}{gone}"
-    also = "" if place.state == "waiting" else ", for something else first"
-    return f"waiting: {place.call} ({place.mode}, ticket {place.number}) for {since}{also}{gone}"
+    return f"waiting: {place.call} ({place.mode}, ticket {place.number}) for {since}{gone}"
 
 
 def _quoted(name: str) -> str:

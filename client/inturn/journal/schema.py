@@ -72,7 +72,7 @@ _LIMITS: Final = (
         since BIGINT NOT NULL, until BIGINT NOT NULL, done_by BIGINT NOT NULL,
         sentenced TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
-    "CREATE INDEX places_of_resource ON places (scope, resource, state, until)",
+    "CREATE INDEX places_of_resource ON places (scope, resource, until, state)",
     """CREATE TABLE buckets (
         scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
         PRIMARY KEY (scope, resource)) {clustered}""",
