@@ -188,7 +188,7 @@ class Inbox(Books):
     def put_back(self, events: Sequence[Queued]) -> None:
         """Put events that joined a turn in front again: its host turned out to have ended before."""
         for index, queued in enumerate(events):
-            queued.joins = index > 0
+            queued.joins = queued.joins and index > 0
             self._put(index, queued)
             self.window.note(queued.event_id, "pending")
 

@@ -160,9 +160,10 @@ class InboxModel(BooksModel):
 
     def repeat(self) -> None:
         """Learn that the running event had ended long ago: what joined it is first in the line again."""
-        joined = self._end_turn("repeated")[1]
+        host, joined = self._end_turn("repeated")
+        merged = [item for item in joined if item.group == host.group]
         for item in joined:
-            item.state, item.group = "pending", joined[0].n
+            item.state, item.group = "pending", merged[0].n if item in merged else item.n
         self.line = [*joined, *self.line]
 
     def park(self, *, effects: bool) -> None:
