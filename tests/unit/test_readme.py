@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from activities.limits import Limits
 from inturn.cli.app import app
 from inturn.settings import ClientSettings
 from inturn.testing import run
@@ -69,7 +70,8 @@ def test_every_command_of_the_readme_exists_and_none_is_missing() -> None:
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bINTURN_[A-Z_]+", README))))
 def test_every_setting_of_the_readme_exists(name: str) -> None:
     field = name.removeprefix("INTURN_").lower()
-    assert field in Settings.model_fields or field in ClientSettings.model_fields or field == "tenant"
+    known = {*Settings.model_fields, *ClientSettings.model_fields, "tenant"}
+    assert field in known | {f"limits_{limit}" for limit in Limits.model_fields}
 
 
 def test_the_picture_holds_no_trace_of_the_machine_that_drew_it() -> None:
