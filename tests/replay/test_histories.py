@@ -25,13 +25,16 @@ KINDS: Final = {
     "continue-as-new-in-mid-turn",
     "duplicates",
     "expired-ask",
+    "failing-fast",
     "flood",
     "interrupt",
+    "merged-and-steered",
     "operator-cancel",
     "ordering-signals",
     "parallel-tools",
     "plain",
     "poison",
+    "sequences",
     "tools",
 }
 
