@@ -65,11 +65,16 @@ class Sending:
             )
         return Receipt.model_validate(result["receipt"])
 
-    async def accepted(self, event: Event, *, inline: bool) -> WorkflowUpdateHandle[Message]:
-        """Hand it to the session and wait until it is accepted, not for its turn: that is the handle's result."""
-        message = {**event.wire(), "wait": True} | ({"inline": True} if inline else {})
+    async def accepted(self, event: Event) -> WorkflowUpdateHandle[Message]:
+        """Hand it to the session and wait until it is accepted, not for its turn: that is the handle's result.
+
+        The answer's text comes with it where this client has no journal to read it from.
+        """
+        message = {**event.wire(), "wait": True}
         update_id = _update_id(event)
-        async with self._chain:
+        async with self._chain:  # before anything is awaited: calls are accepted in call order
+            if await self.gate.connection.journal() is None:
+                message["inline"] = True
             return await persist(
                 lambda: self.gate.update_with_start(message, update_id),
                 patience=self._settings.patience,

@@ -65,8 +65,8 @@ class Waiting:
         event_id = str(event.event_id)
         try:
             async with _within(timeout, event_id):
+                handle = await self.sending.accepted(event)
                 journal = await self.gate.connection.journal()
-                handle = await self.sending.accepted(event, inline=journal is None)
                 return await self._follow(event_id, await self._result(handle), journal)
         except (asyncio.CancelledError, TurnTimeout):
             if cancel_on_exit:

@@ -63,6 +63,15 @@ async def test_calls_of_one_handle_are_accepted_in_call_order_under_gather(rig: 
         assert started == [*(f"e{n}" for n in range(40)), "last"]
 
 
+@pytest.mark.promise("ORD-11")
+async def test_a_first_ask_that_has_a_journal_to_open_is_not_overtaken(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await asyncio.gather(session.ask("one", event_id="e1"), session.send("two", event_id="e2"))
+        await session.wait("e2")
+        assert [e.event_id async for e in session.entries() if e.type == "turn.started"] == ["e1", "e2"]
+
+
 @pytest.mark.promise("ORD-1")
 async def test_sessions_run_in_parallel(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:

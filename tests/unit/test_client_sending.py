@@ -70,7 +70,7 @@ async def test_what_one_handle_sends_is_accepted_in_call_order_through_retries()
 async def test_an_ask_holds_its_place_until_it_is_accepted_not_answered() -> None:
     gate = FakeGate(accepted(never), {})
     sending = _sending(gate)
-    await sending.accepted(sending.event("a", event_id="e1"), inline=True)
+    await sending.accepted(sending.event("a", event_id="e1"))
     await sending.send(sending.event("b", event_id="e2"))
     assert gate.calls[0][1] == {"event_id": "e1", "content": "a", "wait": True, "inline": True}
 
