@@ -1,7 +1,8 @@
-"""The fault campaign: `python -m tests.chaos [--kills N] [--lanes N] [--seed S] [--json FILE]`.
+"""The fault campaign: `python -m tests.chaos [--minutes M] [--seed S] [--json FILE] [--keep DIRECTORY]`.
 
-Workers are killed at random named points, in several sessions at once, on a real server. Seeded: the same seed kills at
-the same points in the same order. Exit code 1 where anything did not hold.
+Rounds of a few minutes on real processes: a server, two lanes of workers, producers, and faults of every kind. After
+each round the checker judges its evidence. The same seed does the same faults in the same order. Exit code 1 where
+anything was violated; the evidence of that round is kept.
 """
 
 from __future__ import annotations
@@ -10,82 +11,79 @@ import argparse
 import asyncio
 import json
 import random
+import shutil
 import tempfile
-import time
-from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from rich.console import Console
-from rich.table import Table
 
-from inturn.testing.claude.log import overlaps
-from tests.chaos.campaign import POINTS, Campaign
-from tests.support.claude import ClaudeRig
-from tests.support.rig import Rig
-from tests.support.server import DevServer
+from tests.chaos.checker.__main__ import show, verdict_of
+from tests.chaos.checker.verdict import Verdict
+from tests.chaos.rounds import Round
+from tests.chaos.summary import Summary
 
-
-async def campaign(address: str, directory: Path, *, kills: int, lanes: int, seed: int) -> dict[str, Any]:
-    """Run it and give what was measured."""
-    rng = random.Random(seed)
-    points = [point for group in POINTS.values() for point in group]
-    async with ClaudeRig() as claude:
-        made: list[Campaign] = []
-        for lane in range(lanes):
-            (directory / str(lane)).mkdir()
-            rig = await Rig(address, directory / str(lane)).connect()
-            made.append(Campaign(rig, claude, [rng.choice(points) for _ in range(kills // lanes)]))
-        began = time.monotonic()
-        try:
-            ends = await asyncio.gather(*(lane.run() for lane in made), return_exceptions=True)
-        finally:
-            for lane_made in made:
-                lane_made.rig.end()
-        overlapping = overlaps(claude.requests)
-    recoveries: dict[str, list[float]] = defaultdict(list)
-    for point, seconds in (recovery for lane_made in made for recovery in lane_made.recoveries):
-        recoveries[point].append(seconds)
-    failures = [f"{type(end).__name__}: {end}" for end in ends if isinstance(end, BaseException)]
-    return {
-        "seed": seed,
-        "kills": sum(len(times) for times in recoveries.values()),
-        "seconds": round(time.monotonic() - began, 1),
-        "overlaps": len(overlapping),
-        "failures": failures,
-        "recoveries": {point: sorted(times) for point, times in sorted(recoveries.items())},
-    }
+ROUND: Final = 5.0
+"""Minutes of a round: its evidence fits into memory, and a violation is found while it is young."""
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the table."""
-    table = Table(title=f"{result['kills']} kills in {result['seconds']} s, seed {result['seed']}")
-    for column in ("killed at", "kills", "median s", "worst s"):
-        table.add_column(column, justify="left" if column == "killed at" else "right")
-    for point, times in result["recoveries"].items():
-        table.add_row(point, str(len(times)), f"{times[len(times) // 2]:.1f}", f"{times[-1]:.1f}")
-    console = Console()
-    console.print(table)
-    console.print(f"overlapping model calls: {result['overlaps']}; violations: {len(result['failures'])}")
-    for failure in result["failures"]:
-        console.print(failure, style="red", markup=False)
+def campaign(
+    minutes: float,
+    seed: int,
+    *,
+    keep: Path,
+    length: float = ROUND,
+    tell: Callable[[str], None] = print,
+    judged: Callable[[Verdict], None] = lambda verdict: None,
+) -> Summary:
+    """Run rounds until the minutes are over; a round with violations leaves its evidence in `keep`."""
+    summary = Summary(seed)
+    count = max(1, round(minutes / length))
+    for number in range(count):
+        with tempfile.TemporaryDirectory(prefix="inturn-chaos-", ignore_cleanup_errors=True) as directory:
+            tell(f"round {number + 1} of {count}, seed {seed}/{number}")
+            figures = asyncio.run(Round(Path(directory), f"{seed}/{number}", minutes / count, tell).run())
+            tell("  judging")
+            verdict = verdict_of(Path(directory)).with_finding(
+                "audit", "every session's own audit holds", figures["audit_differences"]
+            )
+            summary.add(verdict, figures)
+            judged(verdict)
+            if verdict.violations:
+                kept = keep / f"{seed}-{number}"
+                shutil.copytree(directory, kept, ignore=shutil.ignore_patterns("*.sock", "disk"))
+                tell(f"  the evidence is in {kept}")
+    return summary
 
 
 def main() -> int:
     """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=60, help="workers to kill (default: 60)")
-    parser.add_argument("--lanes", type=int, default=3, help="sessions at once (default: 3)")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the points' order")
-    parser.add_argument("--json", type=Path, help="write the result there, too")
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="The fault campaign.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of faults, in all (default: 10)")
+    parser.add_argument("--round", type=float, default=ROUND, help="minutes of a round (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the faults and their order")
+    parser.add_argument("--json", type=Path, help="write the summary there, too")
+    parser.add_argument("--keep", type=Path, default=Path("chaos-evidence"), help="for rounds with violations")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, DevServer() as server:
-        run = campaign(server.address, Path(directory), kills=args.kills, lanes=args.lanes, seed=args.seed)
-        result = asyncio.run(run)
-    show(result)
+    console = Console()
+    summary = campaign(
+        args.minutes,
+        args.seed,
+        keep=args.keep,
+        length=min(args.round, args.minutes),
+        tell=lambda line: console.print(line, markup=False, highlight=False),
+        judged=lambda verdict: show(verdict, console),
+    )
+    figures = summary.as_json()
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
-    return 1 if result["failures"] or result["overlaps"] else 0
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    console.print(
+        f"{figures['minutes']} min, {figures['events']:,} events ({figures['events_per_second']}/s), "
+        f"{figures['kills']:,} kills ({figures['kills_per_minute']}/min), {summary.violations} violations, "
+        f"seed {args.seed}"
+    )
+    return 1 if summary.violations else 0
 
 
 if __name__ == "__main__":
