@@ -26,6 +26,8 @@ POINTS: Final = (
 )
 WEIGHTS: Final = {point: 4 if ":model" in point else 2 for point in POINTS}
 """Model steps are what there is most of; the others are waited for."""
+DECK: Final = ("freeze", "stop", *["kill"] * 4, *["kill at a point"] * 8)
+"""What is done to a lane's workers, shuffled again and again: everything comes, in any order."""
 HIT_WITHIN: Final = 4.0
 """Seconds to wait for a worker to come by a point."""
 FROZEN: Final = (6.0, 9.0)
@@ -50,20 +52,22 @@ class Violence:
     async def storm(self, deadline: float) -> None:
         """Kill, freeze and stop workers, and start others, until the time is up."""
         frozen: set[asyncio.Task[None]] = set()
+        deck: list[str] = []
         while time.monotonic() < deadline:
             await self.lane.keep(self.lane.size)
             await asyncio.sleep(self.rng.uniform(0, self.pause))
-            chance = self.rng.random()
-            if chance < 0.05 and not frozen:
-                task = asyncio.create_task(self._freeze())
-                frozen.add(task)
-                task.add_done_callback(frozen.discard)
-            elif chance < 0.10:
-                await self._stop()
-            elif chance < 0.35:
-                await self._kill(self._any())
-            else:
-                await self._kill_at(self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+            deck = deck or self.rng.sample(DECK, len(DECK))
+            match deck.pop():
+                case "freeze":
+                    task = asyncio.create_task(self._freeze())
+                    frozen.add(task)
+                    task.add_done_callback(frozen.discard)
+                case "stop":
+                    await self._stop()
+                case "kill":
+                    await self._kill(self._any())
+                case _:
+                    await self._kill_at(self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
         await asyncio.gather(*frozen)
         self.lane.armed.unlink(missing_ok=True)
         await self.lane.keep(self.lane.size)

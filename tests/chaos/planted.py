@@ -265,6 +265,10 @@ def unanswered_call(evidence: Evidence) -> None:
     evidence.log.remove(next(line for line in evidence.log if line["op"] == "ok"))
 
 
+def stubborn_worker(evidence: Evidence) -> None:
+    next(line for line in evidence.faults if line.get("kind") == "stop")["code"] = None
+
+
 def no_faults(evidence: Evidence) -> None:
     evidence.faults[:] = [line for line in evidence.faults if line["op"] == "plan"]
 
@@ -315,6 +319,7 @@ PLANTED: Final = (
     Planted("swapped calls", "two calls of one handle are accepted in the other order", "calls", swapped_calls),
     Planted("truncated log", "the producers' log ends early", "log", truncated_log),
     Planted("unanswered call", "a call has no outcome", "log", unanswered_call),
+    Planted("stubborn worker", "a worker that was told to stop goes on", "stops", stubborn_worker),
     Planted("no faults", "a campaign without faults", "faults", no_faults),
     Planted("harmless faults", "faults that the histories do not show", "faults", faults_that_hit_nothing),
     Planted("changed step", "code that cannot replay a history", "replay", changed_step),

@@ -33,7 +33,7 @@ AHEAD: Final = 60
 """Events that may wait in a session before its producers pause."""
 EVENTS: Final = 240
 """Of a session, after which it is closed and the next one begins."""
-RUNS: Final = (100, 250, 250, 1_200)
+RUNS: Final = (100, 200, 400)
 """History events after which sessions continue as new: the fewer, the more seams, and the less a new worker replays."""
 MERGED: Final = 0.6
 """Of the batches: all of one handle, to be merged into few turns."""

@@ -32,8 +32,8 @@ from tests.chaos.producers import produce
 from tests.support.proxy import Proxy
 from tests.support.server import DevServer
 
-SLOTS: Final[Mapping[str, int]] = {"scripted": 32, "claude": 6}
-"""Sessions at once of each lane."""
+SLOTS: Final[Mapping[str, int]] = {"scripted": 14, "claude": 4}
+"""Sessions at once of each lane: each death of a worker makes others replay its share of them."""
 MIX: Final[Mapping[str, Mapping[str, float]]] = {
     "scripted": {"pay": 0.04, "post": 0.04, "poison": 0.01},
     "claude": {"pay": 0.04, "post": 0.04, "poison": 0.01, "fault": 0.04},

@@ -185,6 +185,14 @@ def conservation(recording: Recording) -> Iterator[str]:
             yield f"{session.name}: {len(session.accepted)} accepted, {len(open_)} without an end"
 
 
+def stops(recording: Recording) -> Iterator[str]:
+    """A worker that is told to stop does, in good order."""
+    for line in recording.done:
+        if line["kind"] == "stop" and line["code"] != 0:
+            how = "did not end" if line["code"] is None else f"ended with {line['code']}"
+            yield f"worker {line['pid']} of lane {line['lane']}, told to stop, {how}"
+
+
 def faults(recording: Recording) -> Iterator[str]:
     """The campaign was no quiet day: what it planned was done, and the histories show it."""
     planned: list[str] = next((line["kinds"] for line in recording.faults if line["op"] == "plan"), [])
@@ -248,5 +256,6 @@ CHECKS: Final = (
     Check("effects", "an effect per call: not two, not none, no other's", ("EFF-1", "EFF-2"), effects),
     Check("leak", "no session's canary in another's history, model call or effect", ("ISO-1",), leak),
     Check("conservation", "accepted = sum of dispositions, in the histories and as carried", ("ACC-8",), conservation),
+    Check("stops", "a worker that is told to stop ends by itself, in good order", ("SUR-2",), stops),
     Check("faults", "the planned faults were done, and the histories show them", (), faults),
 )
