@@ -222,7 +222,6 @@ OPEN: frozenset[str] = frozenset(
         "SHR-8",
         "SHR-9",
         "SHR-10",
-        "SUR-5",
         "SUR-8",
         "SUR-9",
         "SUR-10",

@@ -8,53 +8,14 @@ anything was violated; the evidence of that round is kept.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import random
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 from rich.console import Console
 
-from tests.chaos.checker.__main__ import show, verdict_of
-from tests.chaos.checker.verdict import Verdict
-from tests.chaos.rounds import Round
-from tests.chaos.summary import Summary
-
-ROUND: Final = 5.0
-"""Minutes of a round: its evidence fits into memory, and a violation is found while it is young."""
-
-
-def campaign(
-    minutes: float,
-    seed: int,
-    *,
-    keep: Path,
-    length: float = ROUND,
-    tell: Callable[[str], None] = print,
-    judged: Callable[[Verdict], None] = lambda verdict: None,
-) -> Summary:
-    """Run rounds until the minutes are over; a round with violations leaves its evidence in `keep`."""
-    summary = Summary(seed)
-    count = max(1, round(minutes / length))
-    for number in range(count):
-        with tempfile.TemporaryDirectory(prefix="inturn-chaos-", ignore_cleanup_errors=True) as directory:
-            tell(f"round {number + 1} of {count}, seed {seed}/{number}")
-            figures = asyncio.run(Round(Path(directory), f"{seed}/{number}", minutes / count, tell).run())
-            tell("  judging")
-            verdict = verdict_of(Path(directory)).with_finding(
-                "audit", "every session's own audit holds", figures["audit_differences"]
-            )
-            summary.add(verdict, figures)
-            judged(verdict)
-            if verdict.violations:
-                kept = keep / f"{seed}-{number}"
-                shutil.copytree(directory, kept, ignore=shutil.ignore_patterns("*.sock", "disk"))
-                tell(f"  the evidence is in {kept}")
-    return summary
+from tests.chaos.campaign import ROUND, campaign
+from tests.chaos.checker.__main__ import show
 
 
 def main() -> int:

@@ -146,39 +146,50 @@ class Weather:
 
     async def _do(self, kind: str) -> None:
         began = time.monotonic()
-        proxy = self.rng.choice((self.temporal, self.temporal, self.model))
         self.doing = kind
+        proxy = self.temporal if kind == "deaf" else self.rng.choice((self.temporal, self.temporal, self.model))
+        hit = await self._done(kind, proxy)
+        self.doing = ""
+        where = {"server": "server", "disk": "journal"}.get(kind, "model" if proxy is self.model else "temporal")
+        seconds = round(time.monotonic() - began, 3)
+        self.outside.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
+
+    async def _done(self, kind: str, proxy: Proxy) -> int:
+        """Do it; gives what it hit: connections, or bytes."""
+        cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
         match kind:
             case "server":
                 await self._restart()
+                return 1
             case "disk":
-                await self._fill()
+                return await self._fill()
             case "latency":
                 proxy.latency = self.rng.uniform(0.02, 0.2)
                 await asyncio.sleep(self.rng.uniform(2.0, 5.0))
                 proxy.latency = 0.0
+                return links
             case "reset":
                 for _ in range(self.rng.randint(1, 4)):
                     proxy.reset()
                     await asyncio.sleep(self.rng.uniform(0.1, 1.0))
+                return proxy.cut - cut
             case "hole":
                 async with proxy.hole():
                     await asyncio.sleep(self.rng.uniform(1.0, 8.0))
+                return links
             case _:
-                async with self.temporal.deaf():
+                async with proxy.deaf():
                     await asyncio.sleep(self.rng.uniform(0.05, 0.5))
-        self.doing = ""
-        where = "model" if proxy is self.model else "temporal"
-        seconds = round(time.monotonic() - began, 3)
-        self.outside.faults.write(op="done", kind=kind, where=where, seconds=seconds)
+                return proxy.dropped - dropped
 
     async def _restart(self) -> None:
         await asyncio.to_thread(self.server.kill)
         await asyncio.sleep(self.rng.uniform(0.0, 2.0))
         await asyncio.to_thread(self.server.start)
 
-    async def _fill(self) -> None:
+    async def _fill(self) -> int:
         assert self.disk is not None
-        await asyncio.to_thread(self.disk.fill)
+        taken = await asyncio.to_thread(self.disk.fill)
         await asyncio.sleep(self.rng.uniform(1.0, 5.0))
         self.disk.free()
+        return taken

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.__main__ import campaign
+from tests.chaos.campaign import campaign
 
 
 @pytest.mark.slow

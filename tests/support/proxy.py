@@ -20,7 +20,7 @@ class Proxy:
 
     Attributes:
         latency: Seconds by which each chunk is late, in both directions.
-        passed: Connections made so far.
+        passed: Connections made so far; `links` are open.
         cut: Connections that were reset.
         dropped: Bytes of answers that were thrown away.
     """
@@ -35,6 +35,11 @@ class Proxy:
         self.latency = 0.0
         self.passed = self.cut = self.dropped = 0
         self.address = ""
+
+    @property
+    def links(self) -> int:
+        """Connections that are open."""
+        return len(self._links)
 
     def reset(self) -> int:
         """Reset every connection; gives how many."""

@@ -200,6 +200,8 @@ def faults(recording: Recording) -> Iterator[str]:
     for kind in planned:
         if not done[kind]:
             yield f"no {kind} was done"
+        elif not any(line.get("hit", True) for line in recording.done if line["kind"] == kind):
+            yield f"no {kind} hit anything"
     if not done:
         yield "no fault was done"
     retried = retries(recording)
