@@ -215,6 +215,17 @@ def leaked_to_a_history(evidence: Evidence) -> None:
     put(said, {**value, "content": value["content"].replace(own, foreign)})
 
 
+def leaked_to_an_asker(evidence: Evidence) -> None:
+    canaries = {line["session"]: line["canary"] for line in evidence.log if line["op"] == "session"}
+    line = _answer(evidence)
+    line["text"] += next(canary for session, canary in canaries.items() if session != line["session"])
+
+
+def crossed_answer(evidence: Evidence) -> None:
+    line = _answer(evidence)
+    line["text"] = line["text"].replace(line["event_id"], "a0")
+
+
 def parked_by_a_fault(evidence: Evidence) -> None:
     for line in evidence.log:
         if "parked" in line.get("ends", ()):
@@ -266,7 +277,7 @@ def unanswered_call(evidence: Evidence) -> None:
 
 
 def stubborn_worker(evidence: Evidence) -> None:
-    next(line for line in evidence.faults if line.get("kind") == "stop")["code"] = None
+    evidence.faults.append({"op": "done", "kind": "stop", "pid": 1, "lane": "scripted", "code": None})
 
 
 def no_faults(evidence: Evidence) -> None:
@@ -290,6 +301,11 @@ def _lines(path: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+def _answer(evidence: Evidence) -> Line:
+    asked = (line for line in evidence.log if line["op"] == "answer" and line["disposition"] == "applied")
+    return next(line for line in asked if "canary-" in line["asked"] and line["asked"] in line["text"])
+
+
 def _carried(evidence: Evidence) -> dict[str, Any]:
     histories = evidence.histories.values()
     continued = next(events[-1] for events in histories if kind(events[-1]) == "CONTINUED_AS_NEW")
@@ -311,6 +327,8 @@ PLANTED: Final = (
     Planted("misplaced effect", "a call acts for another event", "effects", misplaced_effect),
     Planted("leak to the model", "a model is told of another session", "leak", leaked_to_the_model),
     Planted("leak to a history", "an event lands in another session", "leak", leaked_to_a_history),
+    Planted("leak to an asker", "an answer tells of another session", "leak", leaked_to_an_asker),
+    Planted("crossed answer", "an asker is told the answer to another event", "answers", crossed_answer),
     Planted("parked by a fault", "an event ends as it did not ask for", "ends", parked_by_a_fault),
     Planted("miscounted end", "a run carries one end less than it had", "conservation", miscounted_disposition),
     Planted("miscounted event", "a run carries one event more than it had", "conservation", miscounted_acceptance),

@@ -15,7 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypedDict
 
 import temporalio.client
 from temporalio.service import RPCError
@@ -37,6 +37,9 @@ RUNS: Final = (100, 200, 400)
 """History events after which sessions continue as new: the fewer, the more seams, and the less a new worker replays."""
 MERGED: Final = 0.6
 """Of the batches: all of one handle, to be merged into few turns."""
+ASKED: Final = {"queue": 0.04, "merge": 0.01}
+"""Of the calls: they wait for their answer."""
+SUBMITTED: Final = 0.02
 MODEL_FAULTS: Final = (
     "[[fault 529]]",
     "[[fault 429 retry_after=1]]",
@@ -50,6 +53,14 @@ MODEL_FAULTS: Final = (
 DRAINED_WITHIN: Final = 240.0
 """Seconds after the last fault in which everything accepted must have ended."""
 TASK_TIMEOUT: Final = timedelta(seconds=5)
+
+
+class Fields(TypedDict):
+    """What every call of an event carries."""
+
+    event_id: str
+    source: str
+    when_busy: WhenBusy
 
 
 @dataclass
@@ -135,14 +146,28 @@ class Conversation:
             self.gone.add(event_id)  # nobody knows whether a model will see it
 
     async def _made(self, handle: Handle, event_id: str, text: str, when_busy: WhenBusy) -> str:
-        call = handle.session.submit if self.rng.random() < 0.02 else handle.session.send
+        chance, asked = self.rng.random(), ASKED[when_busy]
+        fields: Fields = {"event_id": event_id, "source": handle.source, "when_busy": when_busy}
         try:
-            await call(text, event_id=event_id, source=handle.source, when_busy=when_busy)
+            if chance < asked:
+                await self._ask(handle, text, fields)
+            elif chance < asked + SUBMITTED:
+                await handle.session.submit(text, **fields)
+            else:
+                await handle.session.send(text, **fields)
         except (Refused, InvalidEvent, SessionClosed):
             return "fail"
         except InturnError:
             return "unknown"
         return "ok"
+
+    async def _ask(self, handle: Handle, text: str, fields: Fields) -> None:
+        """Ask, and write down what was answered; an event that ended without a turn was accepted all the same."""
+        with contextlib.suppress(TurnFailed):
+            turn = await handle.session.ask(text, **fields, timeout=DRAINED_WITHIN)
+            asked = text if fields["when_busy"] == "queue" else ""  # of merged ones the model echoes the last
+            answer = {"text": turn.text, "disposition": turn.disposition, "asked": asked}
+            self.outside.producers.write(op="answer", session=self.name, event_id=fields["event_id"], **answer)
 
     def _text(self, event_id: str, *, plain: bool) -> tuple[str, list[str]]:
         """Make a text, and say how its event may end."""

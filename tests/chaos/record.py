@@ -42,10 +42,13 @@ def main() -> int:
 
 
 def _rich(verdict: Verdict, directory: Path) -> bool:
-    tools = {row.get("tool") for row in read(directory).ledger}
+    recording = read(directory)
+    tools = {row.get("tool") for row in recording.ledger}
     endings = {"applied", "merged", "parked"}
     counts = verdict.counts
-    return tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings and counts["runs"] > counts["sessions"]
+    enough = counts["runs"] > counts["sessions"] and counts["repeated_attempts"]
+    answered = any("canary-" in line["asked"] for line in recording.answers)
+    return bool(enough and answered and tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings)
 
 
 def _keep(directory: Path) -> None:

@@ -117,6 +117,7 @@ class Round:
                 await lane.keep(lane.size)
                 client = Client(temporal.address, tenant=lane.name, task_queue=lane.name, journal=lane.url)
                 clients[lane.name] = await stack.enter_async_context(client)
+                await client.session("nobody").transcript()  # opens its journal, while there is a disk
             weather = Weather(server, temporal, model, disk, outside, random.Random(f"{self.seed} weather"))
             below = await connect(Settings(address=temporal.address))
             yield Stage(server, lanes, outside, weather, clients, below)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from tests.chaos.checker.histories import Session
+from tests.chaos.checker.histories import CANARY, Session
 from tests.chaos.checker.recording import OUTCOMES, Recording
 
 Find = Callable[[Recording], Iterator[str]]
@@ -37,7 +37,7 @@ def log(recording: Recording) -> Iterator[str]:
         if len(call.outcomes) != 1:
             yield f"{call.session} {call.source}#{call.sequence} has the outcomes {call.outcomes or 'none'}"
     for line in recording.log:
-        if line["op"] not in ("session", "invoke", "cancel", "end", *OUTCOMES):
+        if line["op"] not in ("session", "invoke", "cancel", "answer", "end", *OUTCOMES):
             yield f"unknown line {line}"
 
 
@@ -174,6 +174,16 @@ def leak(recording: Recording) -> Iterator[str]:
             yield from _foreign(recording, f"history of {session.name}", session.name, run.canaries)
     for row in recording.ledger:
         yield from _foreign(recording, f"{row['kind']} {row['key']}", row["session"], row["canaries"])
+    for line in recording.answers:
+        found = [canary.decode() for canary in CANARY.findall(line["text"].encode())]
+        yield from _foreign(recording, f"answer to {line['event_id']}", line["session"], found)
+
+
+def answers(recording: Recording) -> Iterator[str]:
+    """Who asked gets the answer to that."""
+    for line in recording.answers:
+        if line["disposition"] == "applied" and "[[" not in line["asked"] and line["asked"] not in line["text"]:
+            yield f"{line['session']} {line['event_id']}: asked {line['asked']!r}, and was told {line['text'][:100]!r}"
 
 
 def conservation(recording: Recording) -> Iterator[str]:
@@ -257,6 +267,7 @@ CHECKS: Final = (
     Check("overlap", "a turn is over before the next one of its session begins", ("ORD-2",), overlap),
     Check("effects", "an effect per call: not two, not none, no other's", ("EFF-1", "EFF-2"), effects),
     Check("leak", "no session's canary in another's history, model call or effect", ("ISO-1",), leak),
+    Check("answers", "who asks is told the answer to that", ("ISO-1",), answers),
     Check("conservation", "accepted = sum of dispositions, in the histories and as carried", ("ACC-8",), conservation),
     Check("stops", "a worker that is told to stop ends by itself, in good order", ("SUR-2",), stops),
     Check("faults", "the planned faults were done, and the histories show them", (), faults),

@@ -93,6 +93,11 @@ class Recording:
         return {canary: session for session, canary in self.canaries.items()}
 
     @cached_property
+    def answers(self) -> list[dict[str, Any]]:
+        """What askers were told."""
+        return [line for line in self.log if line["op"] == "answer"]
+
+    @cached_property
     def done(self) -> list[dict[str, Any]]:
         """The faults that were done."""
         return [line for line in self.faults if line["op"] == "done"]

@@ -88,6 +88,7 @@ def _counts(recording: Recording) -> dict[str, int]:
         "resent": sum(len(run.accepted) for s in sessions for run in s.runs) - sum(len(s.accepted) for s in sessions),
         "turns": sum(len(session.turns) for session in sessions),
         "steps": sum(len(session.steps) for session in sessions),
+        "answers": len(recording.answers),
         "effects": len({row["key"] for row in effects}),
         "bodies": len(effects),
         "model_calls": sum(row["kind"] == "model" for row in recording.ledger),
