@@ -65,7 +65,7 @@ def build_worker(
 ) -> Worker:
     """Put a worker together; the caller has opened the journal, and runs the worker with `async with` or `run()`."""
     settings = settings or Settings()
-    steps = Steps(journal, model, agents, resources=resources)
+    steps = Steps(journal, model, agents, resources=resources, limits=settings.limits)
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
     return Worker(
         client,

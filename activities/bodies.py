@@ -18,13 +18,19 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from activities.bounds import Bounds
-from activities.commit import committed
+from activities.commit import committed, persistently
+from activities.limits import Limits
+from activities.locks import BodyLocks
+from activities.stuck import moved
 from activities.threads import Late, Place, Threads
 from inturn.context import ToolContext, running
 from inturn.errors import JournalUnavailable, ToolError
 from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal.changes import Scope
 from inturn.keys import StepKey
+from inturn.secrets import Handed
+from inturn.state import Attempt, State
 from inturn.tools import is_async
 
 MAX_CHECKPOINT: Final = 256 * 1024
@@ -43,13 +49,16 @@ class Reports:
         self._step = step
         self._token = token
         self._call_id = call_id
+        self.handed = Handed()
+        """The secrets that the body was given."""
         self.kept = False
         """It kept a checkpoint: another attempt can go on from there."""
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Tell readers how far it is."""
+        moved()
         step = self._step
-        body: dict[str, Any] = {"call_id": self._call_id, "text": text[:MAX_PROGRESS]}
+        body: dict[str, Any] = {"call_id": self._call_id, "text": self.handed.text(text)[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
         where = step.step if step.index is None else f"{step.step}/{step.index}"
         entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=where)
@@ -58,6 +67,9 @@ class Reports:
 
     async def checkpoint(self, value: Any) -> None:
         """Keep a value for the next attempt."""
+        if self.handed.holds(value):
+            raise ToolError("a checkpoint must not hold a secret: ask for the credential again instead")
+        moved()
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
@@ -73,6 +85,7 @@ class Bodies:
     journal: Journal
     threads: Threads
     bounds: Bounds
+    limits: Limits
     resources: Any = None
 
     def reports(self, step: StepKey, claim: Claim, call_id: str) -> Reports:
@@ -81,6 +94,8 @@ class Bodies:
 
     def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
         """Give the context of a call under this claim."""
+        persist = partial(persistently, patience=self.bounds.commit_patience)
+        attempt = Attempt(step, claim.token, persist, reports.handed.holds)
         return ToolContext(
             tenant=step.session.tenant,
             session_id=step.session.session_id,
@@ -91,10 +106,17 @@ class Bodies:
             resources=self.resources,
             last_checkpoint=claim.checkpoint,
             turn=step.turn.turn,
+            state=State(self._opened, Scope(step.session.tenant, step.session.session_id), attempt),
+            shared=State(self._opened, Scope(step.session.tenant), attempt),
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),
+            _handed=reports.handed,
+            _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),
         )
+
+    async def _opened(self) -> Journal:
+        return self.journal
 
     def room(self, fn: Callable[..., Any]) -> Callable[[], AbstractAsyncContextManager[Any]] | None:
         """Give what a function needs before it may begin: a thread, if it is not async."""
@@ -103,14 +125,32 @@ class Bodies:
     async def call(
         self, context: ToolContext, place: Place | None, fn: Callable[[], Any], late: Late | None = None
     ) -> Any:
-        """Call a function within a context; in a thread where it has a place for one (see `Place.run` for `late`)."""
+        """Call a function within a context; in a thread where it has a place for one (see `Place.run` for `late`).
+
+        What it returns or raises has no secret in it.
+        """
+        handed = context._handed
         with running(context):
             try:
-                result = fn() if place is None else await place.run(fn, late)
-                return await result if inspect.isawaitable(result) else result
-            except (Exception, asyncio.CancelledError, GeneratorExit):
+                result = fn() if place is None else await place.run(fn, late and _masked(late, handed))
+                return handed.value(await result if inspect.isawaitable(result) else result)
+            except (asyncio.CancelledError, GeneratorExit):
                 raise
-            except SystemExit as error:  # ends the call, not the worker
-                raise RuntimeError(f"it called exit({error.code})") from error
-            except BaseException as error:  # KeyboardInterrupt, and what else would end the event loop
-                raise RuntimeError(f"it raised {type(error).__name__}") from error
+            except BaseException as error:
+                failed = error
+        # Out of the `except`, so that the new error does not bring the old one along.
+        raise handed.error(_bearable(failed))
+
+
+def _bearable(error: BaseException) -> BaseException:
+    """Give an error that ends the call and not the worker."""
+    if isinstance(error, Exception):
+        return error
+    said = f"it called exit({error.code})" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}"
+    made = RuntimeError(said)  # KeyboardInterrupt, and what else would end the event loop
+    made.__cause__ = error
+    return made
+
+
+def _masked(late: Late, handed: Handed) -> Late:
+    return lambda result, error: late(handed.value(result), None if error is None else handed.error(error))

@@ -16,6 +16,9 @@ class Bounds:
         beat: Between two heartbeats; a cancel arrives as the answer to one, so it bounds how long an interrupt takes.
         lease: A claim on a call lives this long without renewal: as long as Temporal waits for a heartbeat.
         leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
+        claim_wait: A call's attempt waits in place for a lock, a permit or a thread so long, and the workflow's timeout
+            leaves 30 s for it.
+        poll: Between two looks at what it waits for: how fast a lock goes from hand to hand.
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
@@ -33,6 +36,8 @@ class Bounds:
     beat: float = 0.5
     lease: float = 5.0
     leased_wait: float = 12.0
+    claim_wait: float = 28.0
+    poll: float = 0.03
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
     losses: int = 10

@@ -29,7 +29,7 @@ async def committed(transaction: Callable[[], Awaitable[T]], *, patience: float)
         JournalUnavailable: It could not be reached all that time.
         asyncio.CancelledError: The caller was cancelled and the transaction failed.
     """
-    return await uncancelled(_persistently(transaction, patience))
+    return await uncancelled(persistently(transaction, patience=patience))
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
@@ -50,7 +50,12 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def _persistently(transaction: Callable[[], Awaitable[T]], patience: float) -> T:
+async def persistently(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
+    """Run a transaction, again while the journal cannot be reached, for at most so many seconds.
+
+    Raises:
+        JournalUnavailable: It could not be reached all that time.
+    """
     loop = asyncio.get_running_loop()
     end, delay = loop.time() + patience, FIRST_DELAY
     while True:

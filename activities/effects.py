@@ -2,6 +2,7 @@
 
     claim ──► done, settled: answer from the record
       ├─────► leased: wait the other attempt out, claim again
+      ├─────► waiting: a lock or a permit is not free; come back, or wait in place as the first in line
       ├─────► an earlier attempt began and left no result
       │         idempotent: run it again ─ lookup: ask what it did ─ else: the outcome is unknown, and stays so
       └─────► begin ► body (bounded in time) ► record, in one transaction that no cancel cuts
@@ -26,10 +27,12 @@ from activities import failures
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.heartbeat import Heartbeat, beat_for
+from activities.stuck import Watch, watched
 from activities.threads import NoThread
+from activities.waits import WaitedTooLong, Waits
 from inturn import names
 from inturn.errors import Retry, ToolError
-from inturn.journal import Claim, Journal, NewEntry, Superseded
+from inturn.journal import Claim, Journal, NewEntry, Superseded, Want
 from inturn.keys import StepKey
 from inturn.telemetry import count_retry
 
@@ -68,6 +71,8 @@ class Effect:
         retries: Further attempts, where trying again is safe.
         idempotent: Trying again is always safe.
         lookup: Tells what an earlier attempt did: its result, or `None` for nothing.
+        doing: What it does, for people.
+        wants: Locks and permits that it needs from its claim to its end.
         room: What the body needs before it may begin (a thread).
         kept: Tells whether the body kept a checkpoint: another attempt may go on from it.
     """
@@ -77,6 +82,8 @@ class Effect:
     retries: int = 0
     idempotent: bool = False
     lookup: Callable[[], Awaitable[Any]] | None = None
+    doing: str = "its body runs"
+    wants: Sequence[Want] = ()
     room: Callable[[], AbstractAsyncContextManager[Any]] | None = None
     kept: Callable[[], bool] = bool
 
@@ -106,9 +113,10 @@ class Settled:
 class Effects:
     """Runs effects under the ledger."""
 
-    def __init__(self, journal: Journal, bounds: Bounds) -> None:
-        """Use a journal."""
+    def __init__(self, journal: Journal, waits: Waits, bounds: Bounds) -> None:
+        """Use a journal, and wait by `waits`."""
         self._journal = journal
+        self._waits = waits
         self._bounds = bounds
 
     async def once(self, step: StepKey, effect: Effect | Ending, enter: Enter) -> Settled:
@@ -119,22 +127,39 @@ class Effects:
             Superseded: The claim went to somebody else.
         """
         begin = isinstance(effect, Effect) and effect.lookup is None and effect.room is None
-        claim = await self._claim(step, begin=begin)
+        try:
+            claim = await self._claim(step, effect, begin=begin)
+        except WaitedTooLong as late:
+            effect, begin = Ending("error", str(late)), False
+            claim = await self._claim(step, effect, begin=begin)
         if claim.status != "claimed":
             return Settled(claim.result, claim.head, replayed=True)
-        async with self._beating(step, claim, effect):
-            ending = await self._ending(step, claim, effect, begun=begin)
-            entered = await enter(ending)
-            head = await committed(
-                lambda: self._journal.finish(step, claim.token, entered.result, entered.entries),
-                patience=self._bounds.commit_patience,
-            )
+        doing = effect.doing if isinstance(effect, Effect) else effect.status
+        watching = watched(step, doing, every=self._waits.limits.stuck_after)
+        with watching as watch:
+            async with self._beating(step, claim, effect, watch):
+                ending = await self._ending(step, claim, effect, begun=begin)
+                entered = await enter(ending)
+                head = await committed(
+                    lambda: self._journal.finish(step, claim.token, entered.result, entered.entries),
+                    patience=self._bounds.commit_patience,
+                )
         return Settled(entered.result, head)
 
-    async def _claim(self, step: StepKey, *, begin: bool) -> Claim:
-        end = time.monotonic() + self._bounds.leased_wait
+    async def _claim(self, step: StepKey, effect: Effect | Ending, *, begin: bool) -> Claim:
+        bounds = self._bounds
+        body = effect if isinstance(effect, Effect) else None
+        wants, lasts = (body.wants, body.timeout) if body else ((), 0.0)
+        margin = bounds.thread_wait if body and body.room else 0.0
+
+        async def claimed() -> Claim:
+            return await self._journal.claim_call(step, lease=bounds.lease, begin=begin, wants=wants, lasts=lasts)
+
+        start = time.monotonic()
+        end = start + bounds.leased_wait
         while True:
-            claim = await self._journal.claim_call(step, lease=self._bounds.lease, begin=begin)
+            left = bounds.claim_wait - margin - (time.monotonic() - start)
+            claim = await self._waits.claim(step, wants, claimed, within=left)
             if claim.status != "leased":
                 return claim
             if time.monotonic() >= end:
@@ -144,7 +169,7 @@ class Effects:
             left = claim.lease_until - time.time()
             await beat_for(min(max(left + 0.01, 0.05), self._bounds.lease), every=self._bounds.beat)
 
-    def _beating(self, step: StepKey, claim: Claim, effect: Effect | Ending) -> Heartbeat:
+    def _beating(self, step: StepKey, claim: Claim, effect: Effect | Ending, watch: Watch) -> Heartbeat:
         bounds = self._bounds
         may_last = 0.0 if isinstance(effect, Ending) else effect.timeout + bounds.thread_wait
         end = time.monotonic() + may_last + bounds.commit_patience
@@ -155,7 +180,7 @@ class Effects:
                 return True
             return await self._journal.renew(step, claim.token, lease=bounds.lease)
 
-        return Heartbeat(renew, every=bounds.beat, lease=bounds.lease)
+        return Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch)
 
     async def _ending(self, step: StepKey, claim: Claim, effect: Effect | Ending, *, begun: bool) -> Ending:
         if isinstance(effect, Effect):

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from temporalio import activity
 
+from activities.stuck import Watch
 from inturn.errors import JournalUnavailable
 from inturn.journal import Superseded
 
@@ -25,9 +26,10 @@ Renew = Callable[[], Awaitable[bool]]
 class Heartbeat:
     """`async with Heartbeat(…)`: beats until the block ends. Costs a timer, and no task until a renewal is due."""
 
-    def __init__(self, renew: Renew, *, every: float, lease: float) -> None:
-        """Beat `every` so many seconds, and renew a lease of so many."""
+    def __init__(self, renew: Renew, *, every: float, lease: float, watch: Watch | None = None) -> None:
+        """Beat `every` so many seconds, renew a lease of so many, and look whether the step is stuck."""
         self._renew = renew
+        self._watch = watch
         self._every = every
         self._beats_per_renewal = max(1, round(lease / RENEWALS_PER_LEASE / every))
         self._beats = 0
@@ -61,6 +63,8 @@ class Heartbeat:
     def _beat(self) -> None:
         activity.heartbeat()
         self._beats += 1
+        if self._watch is not None:
+            self._watch.look()
         self._timer = self._loop.call_later(self._every, self._beat)
         if self._beats % self._beats_per_renewal == 0 and (self._task is None or self._task.done()):
             self._task = self._loop.create_task(self._keep())

@@ -65,7 +65,16 @@ class CallPlan(Message):
     timeout: float = 30.0
     retries: int = 2
     approval: bool = False
+    approval_timeout: float = 86_400.0
+    """Seconds a person has to answer. The default is what histories without this field mean: it never changes."""
     locks: list[str] = []
+    failures: int | None = None
+    """So many failed calls of the step, and its others are cancelled."""
+
+    @property
+    def approval_id(self) -> str:
+        """The call, and what exactly would be done."""
+        return f"{self.id}:{self.hash}"
 
 
 class Policy(Message):
@@ -107,6 +116,24 @@ class ModelResult(Message):
     """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""
 
 
+class Answered(Message):
+    """What became of an approval, on its way to the journal."""
+
+    approval_id: str = ""
+    call_id: str = ""
+    tool: str = ""
+    answer: Literal["approved", "denied", "expired"] = "approved"
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970 by the workflow's clock."""
+
+    def body(self) -> dict[str, Any]:
+        """Give the body of its journal entry."""
+        fields = ("approval_id", "call_id", "tool", "answer", "by", "reason")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+
+
 class ToolInput(Message):
     """Input of `run_tool`. The call is named by the activity id; its arguments are in the journal."""
 
@@ -114,6 +141,8 @@ class ToolInput(Message):
     agent: str | None = None
     denied: str | None = None
     """A person said no: record this reason as the call's result, run nothing."""
+    answered: Answered | None = None
+    """What a person said of the call, where one was asked."""
     trace: str | None = None
 
 
@@ -141,6 +170,8 @@ class Decision(Message):
     """The journal entry's type."""
     turn: str | None = None
     """The turn's name (the event id, with `~n` when redriven), where it concerns an event."""
+    step: str | None = None
+    """The step of the turn, where it concerns one."""
     key: str = ""
     """Unique in the session: a decision is recorded once."""
     disposition: str | None = None
@@ -163,6 +194,8 @@ class RecordInput(Message):
     settle: list[str] = []
     close: bool = False
     """Append `session.closed` last: nothing is taken afterwards."""
+    cancelled: str | None = None
+    """What the results of the settled calls say that were cancelled while their turn goes on."""
     policy: bool = False
     """Give the agent's policy."""
     agent: str | None = None

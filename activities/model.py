@@ -17,18 +17,22 @@ from typing import Any
 from temporalio import activity
 
 from activities import failures, stops
+from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
+from activities.limits import Limits
 from activities.manifest import changed
 from activities.messages import Ended, ModelInput, ModelResult
 from activities.opening import opening
 from activities.plans import plan
 from activities.roster import Roster, policy_of
+from activities.stuck import moved, watched
 from activities.traces import trace_completed
 from activities.transcripts import Transcripts
 from activities.usage import add, exceeded, spent
+from activities.waits import Waits
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
@@ -68,21 +72,30 @@ class ModelSteps:
     """Calls the model for sessions."""
 
     def __init__(
-        self, journal: Journal, model: Model, roster: Roster, transcripts: Transcripts, bounds: Bounds
+        self,
+        journal: Journal,
+        model: Model,
+        roster: Roster,
+        transcripts: Transcripts,
+        waits: Waits,
+        bounds: Bounds,
+        limits: Limits,
     ) -> None:
         """Use a model for the agents of a roster."""
         self._journal = journal
         self._model = model
         self._roster = roster
         self._transcripts = transcripts
+        self._waits = waits
         self._bounds = bounds
+        self._limits = limits
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
         begin = await opening(self._journal, step, input, agent, known=known is not None)
-        claim = await self._journal.claim_model(step, begin, after=known, types=TYPES)
+        claim = await self._claim(step, agent, begin, known)
         said = [entry for entry in begin if entry.type == "user.message"] if step.step == "0" else []
         attempt = _Attempt(step, input, agent, claim, known, said)
         if claim.status == "claimed":
@@ -92,6 +105,15 @@ class ModelSteps:
         else:
             result = await self._described(attempt, _recorded(attempt))
         return await self._addressed(attempt, result)
+
+    async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
+        wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
+        lease = self._bounds.lease
+
+        async def claimed() -> Claim:
+            return await self._journal.claim_model(step, begin, after=known, types=TYPES, wants=wants, lease=lease)
+
+        return await self._waits.claim(step, wants, claimed, within=self._bounds.claim_wait)
 
     async def _agent(self, step: StepKey, input: ModelInput) -> Agent:
         """Find the agent: the one asked for, else the session's own, else the only one."""
@@ -104,12 +126,15 @@ class ModelSteps:
     async def _guarded(self, attempt: _Attempt) -> ModelResult:
         step, token = attempt.step, attempt.claim.token
         bounds = self._bounds
-        beating = Heartbeat(
-            lambda: self._journal.renew(step, token, lease=bounds.lease), every=bounds.beat, lease=bounds.lease
-        )
+        watching = watched(step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
+
+        async def renew() -> bool:
+            return await self._journal.renew(step, token, lease=bounds.lease)
+
         try:
-            async with beating:
-                return await self._answer(attempt)
+            with watching as watch:
+                async with Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch):
+                    return await self._answer(attempt)
         except (Superseded, JournalUnavailable):
             raise
         except asyncio.CancelledError:
@@ -142,7 +167,7 @@ class ModelSteps:
         seen = transcript.seq
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            message = await self._model.respond(request, _ignore)
+            message = await self._model.respond(request, _heard)
             span.answered(message)
         stop = stops.meaning(message.stop_reason, message.content)
         return await self._record(
@@ -184,10 +209,11 @@ class ModelSteps:
         uses = stops.tool_uses(content) if stop == "tool_use" else []
         calls = [plan(attempt.agent, block) for block in uses]
         entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
+        turn, number = attempt.step.turn, attempt.step.step
+        entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
         outcome = None
         if stops.ends(stop):
             entries.append(_completed(attempt, stop, used))
-            turn = attempt.step.turn
             outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
         result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
         record = result.model_dump(mode="json")
@@ -272,6 +298,9 @@ def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
 
 def _use(attempt: _Attempt, index: int, block: Any) -> NewEntry:
     body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
+    tool = attempt.agent.tool(block["name"])
+    if tool is not None and tool.idempotent:
+        body["idempotent"] = True  # for whoever wonders what became of it
     step = f"{attempt.step.step}/{index}"
     return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
 
@@ -282,5 +311,6 @@ def _completed(attempt: _Attempt, stop: StopReason, used: Usage) -> NewEntry:
     return attempt.entry("turn.completed", body, key=f"{turn}/end")
 
 
-def _ignore(text: str) -> None:
-    """Nobody reads deltas yet."""
+def _heard(text: str) -> None:
+    """Nobody reads deltas yet; the model is not stuck."""
+    moved()

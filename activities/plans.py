@@ -21,19 +21,29 @@ PREVIEW: Final = 200
 def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
     """Give the plan of a `tool_use` block."""
     raw = block["input"] if isinstance(block["input"], dict) else {}
-    planned = CallPlan(id=block["id"], tool=block["name"], preview=preview(raw), hash=arguments_hash(raw))
+    planned = CallPlan(
+        id=block["id"],
+        tool=block["name"],
+        preview=preview(raw),
+        hash=arguments_hash(raw),
+        failures=agent.budget.failures,
+    )
     tool = agent.tool(block["name"])
     if tool is None:
         return planned
     try:
         arguments = tool.validate_arguments(raw)
-    except Exception:  # a validator of the tool's may raise anything: the call then ends with an error result
+        locks = tool.lock_names(arguments)
+    except (
+        Exception
+    ):  # a validator or a value of the tool's may raise anything: the call then ends with an error result
         return planned
     policy = {
         "timeout": tool.timeout,
         "retries": tool.retries,
         "approval": tool.needs_approval(arguments),
-        "locks": tool.lock_names(arguments),
+        "approval_timeout": agent.budget.approval_timeout,
+        "locks": locks,
     }
     return planned.model_copy(update=policy)
 

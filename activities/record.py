@@ -23,6 +23,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         [recorded(session, decision) for decision in input.decisions],
         settle=[TurnKey(session, turn) for turn in input.settle],
         close=input.close,
+        cancelled=input.cancelled,
     )
     for decision in input.decisions:
         trace_decided(session, decision)
@@ -48,6 +49,7 @@ def recorded(session: SessionKey, decision: Decision) -> Recorded:
         decision.type,
         body,
         event_id=turn.event_id if turn else None,
+        step=decision.step,
         key=decision.key or None,
         at=decision.at or None,
     )

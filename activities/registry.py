@@ -17,6 +17,7 @@ from activities.bodies import Bodies
 from activities.bounds import Bounds
 from activities.deliver import Deliveries
 from activities.effects import Effects
+from activities.limits import Limits
 from activities.messages import DeliverInput, ModelInput, ModelResult, RecordInput, RecordResult, ToolInput, ToolResult
 from activities.model import ModelSteps
 from activities.record import record
@@ -24,6 +25,7 @@ from activities.roster import Roster, policy_of
 from activities.threads import NoThread, Threads
 from activities.tools import ToolSteps
 from activities.transcripts import Transcripts
+from activities.waits import Waits
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
@@ -45,6 +47,7 @@ class Steps:
         *,
         resources: Any = None,
         bounds: Bounds | None = None,
+        limits: Limits | None = None,
     ) -> None:
         """Make the steps.
 
@@ -53,19 +56,21 @@ class Steps:
             model: What answers.
             agents: What sessions may ask for.
             resources: What tools find in `ctx.resources`.
-            bounds: What this worker allows.
+            bounds: What a step may take.
+            limits: What steps share.
 
         Raises:
             ValueError: No agent was given, or two have one name.
         """
-        bounds = bounds or Bounds()
+        bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
-        effects = Effects(journal, bounds)
+        waits = Waits(journal, bounds, limits)
+        effects = Effects(journal, waits, bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
-        self._models = ModelSteps(journal, model, roster, transcripts, bounds)
-        bodies = Bodies(journal, Threads(bounds.threads), bounds, resources)
-        self._tools = ToolSteps(journal, roster, effects, bodies, bounds)
+        self._models = ModelSteps(journal, model, roster, transcripts, waits, bounds, limits)
+        bodies = Bodies(journal, Threads(bounds.threads), bounds, limits, resources)
+        self._tools = ToolSteps(journal, roster, effects, bodies, bounds, limits)
         self._deliveries = Deliveries(journal, roster, effects, bodies)
 
     @property

@@ -14,17 +14,19 @@ from pydantic import ValidationError
 from temporalio import activity
 
 from activities import failures
+from activities.approvals import answered
 from activities.bodies import Bodies, Reports
 from activities.bounds import Bounds
 from activities.calls import Call, find_call
 from activities.effects import Effect, Effects, Ending, Entered, Status
+from activities.limits import Limits
 from activities.messages import ToolInput, ToolResult
 from activities.results import rendered
 from activities.roster import Roster
 from activities.threads import Late
 from inturn.errors import JournalUnavailable
 from inturn.events import explain
-from inturn.journal import Claim, Journal, NewEntry, Superseded
+from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded
 from inturn.keys import StepKey
 from inturn.telemetry import tool_span
 from inturn.tools import Tool, call_async
@@ -36,18 +38,23 @@ SAID: Final = 200
 class ToolSteps:
     """Runs tool calls of sessions."""
 
-    def __init__(self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, bounds: Bounds) -> None:
+    def __init__(
+        self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, bounds: Bounds, limits: Limits
+    ) -> None:
         """Run the tools of a roster's agents."""
         self._journal = journal
         self._roster = roster
         self._effects = effects
         self._bodies = bodies
         self._bounds = bounds
+        self._limits = limits
         self._keeping: set[asyncio.Task[None]] = set()  # the loop itself holds tasks weakly
 
     async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
         """Run a call, or give the end that is recorded."""
         call = await find_call(self._journal, step, input.call)
+        if input.answered is not None:  # before the effect: who allowed it is known whatever happens next
+            await self._journal.record(step.session, [Recorded(answered(step, input.answered))])
         effect = _denied(input.denied) if input.denied is not None else self._effect(step, input, call)
 
         async def enter(ending: Ending) -> Entered:
@@ -58,11 +65,13 @@ class ToolSteps:
         return ToolResult(status=cast("Status", status), head=settled.head)
 
     def _effect(self, step: StepKey, input: ToolInput, call: Call) -> Effect | Ending:
-        tool = self._roster.get(input.agent).tool(call.tool)
+        agent = self._roster.get(input.agent)
+        tool = agent.tool(call.tool)
         if tool is None:
             return Ending("error", f"There is no tool named {call.tool!r}.")
         try:
             arguments = tool.validate_arguments(call.arguments)
+            wants = self._limits.of_call(step.session.tenant, agent.name, tool, arguments)
         except Exception as error:  # a validator of the tool's may raise anything
             said = explain(error) if isinstance(error, ValidationError) else failures.describe(error)
             return Ending("error", f"The arguments do not fit: {said}")
@@ -86,6 +95,8 @@ class ToolSteps:
             retries=tool.retries,
             idempotent=tool.idempotent,
             lookup=_lookup(tool, step),
+            doing=f"tool {tool.name} runs",
+            wants=wants,
             room=self._bodies.room(tool.fn),
             kept=lambda: any(r.kept for r in reports),
         )

@@ -1,4 +1,4 @@
-"""A person's yes or no to a tool call: `python -m examples.approve order-1004 dora@shop.example`.
+"""A person's yes or no to a tool call: `python -m examples.approve dora@shop.example`.
 
 The waiting call holds no worker and no connection: it may take days, through restarts and deploys.
 """
@@ -20,15 +20,15 @@ async def decide(session: Session, approval: Approval, *, yes: bool, by: str) ->
     return "approved" if yes else "denied"
 
 
-async def main(session_id: str, by: str) -> None:
-    """Ask for each call that waits in a session."""
+async def main(by: str) -> None:
+    """Ask for each call that waits, in whatever session."""
     async with Client() as client:
-        session = client.session(session_id)
-        for approval in (await session.status()).approvals:
-            question = f"{approval.tool} {getattr(approval, 'preview', approval.args)}? [y/N] "
+        async for approval in client.approvals():
+            question = f"{approval.session_id}: {approval.tool} {approval.args}? [y/N] "
             answer = await asyncio.to_thread(input, question)
+            session = client.session(approval.session_id)
             print(await decide(session, approval, yes=answer.strip().lower() == "y", by=by))
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "me"))
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "me"))

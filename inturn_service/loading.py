@@ -98,12 +98,6 @@ def load_agents(specs: Sequence[str]) -> list[Agent]:
 def warn_of_unserved(agents: Sequence[Agent]) -> None:
     """Say what agents ask for and this version does not give yet, before somebody relies on it."""
     for agent in agents:
-        locking = [tool.name for tool in agent.tools if tool.locks or tool.reads]
-        if locking:
-            names = ", ".join(locking)
-            logger.warning(
-                "agent %s: locks= and reads= of %s are not served yet: calls are not serialised", agent.name, names
-            )
         if agent.subagents:
             logger.warning("agent %s: subagents= is not served yet; the model is not told of them", agent.name)
 

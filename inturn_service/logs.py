@@ -2,6 +2,7 @@
 
 Invariant: the ids come from the context that logs (Temporal's and the tool call's context variables), never from a
 global, so lines of sessions that run at once are never mixed up; threads that a tool starts with its context keep them.
+No line shows a secret that lives in the process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from temporalio import activity, workflow
 from inturn.context import current
 from inturn.errors import InturnError
 from inturn.keys import SessionKey, StepKey
+from inturn.secrets import masked
 from inturn_service.settings import LogFormat
 
 _IDS: Final = "inturn_ids"
@@ -61,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return masked(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -73,7 +75,7 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         ids: dict[str, Any] = getattr(record, _IDS, {})
         shown = " ".join(f"{name}={value}" for name, value in ids.items())
-        return super().format(record) + (f"  [{shown}]" if shown else "")
+        return masked(super().format(record) + (f"  [{shown}]" if shown else ""))
 
 
 def _ids() -> dict[str, Any]:

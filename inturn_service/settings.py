@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 from dotenv import load_dotenv
 from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from activities.limits import Limits
 from inturn import names
 from inturn.settings import DEFAULT_JOURNAL
 
@@ -24,10 +25,19 @@ class Misconfigured(Exception):
 class Settings(BaseSettings):
     """Environment variables are `INTURN_` plus the field's name, except where an alias says otherwise.
 
+    Limits are `INTURN_LIMITS_` plus theirs; those by name are JSON: `INTURN_LIMITS_PER_TOOL='{"send_refund": 2}'`.
+
     What else a connection needs (`TEMPORAL_API_KEY`, TLS, profiles) is read as every Temporal client reads it.
     """
 
-    model_config = SettingsConfigDict(env_prefix="INTURN_", extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="INTURN_",
+        extra="ignore",
+        populate_by_name=True,
+        env_nested_delimiter="_",
+        env_nested_max_split=1,
+        env_parse_none_str="none",
+    )
 
     address: str | None = Field(default=None, validation_alias="TEMPORAL_ADDRESS")
     namespace: str | None = Field(default=None, validation_alias="TEMPORAL_NAMESPACE")
@@ -55,6 +65,9 @@ class Settings(BaseSettings):
     pollers: int = Field(default=20, ge=2)
     """Of each kind. With the SDK's 5, tasks sat for 2 s now and then (older servers)."""
 
+    limits: Limits = Limits()
+    """What sessions share; `none` lifts a limit."""
+
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_auth_token: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_AUTH_TOKEN")
 
@@ -77,11 +90,16 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{_named(str(e['loc'][0]), flags)} is {e['input']!r}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{_named(e['loc'], flags)} is {e['input']!r}: {e['msg']}" for e in error.errors())
         raise Misconfigured(f"wrong setting: {wrong}") from error
+    except SettingsError as error:
+        raise Misconfigured(
+            f"wrong setting: {error}. Limits by name are JSON objects: INTURN_LIMITS_PER_TOOL='{{\"send_refund\": 2}}'"
+        ) from error
 
 
-def _named(field: str, flags: dict[str, Any]) -> str:
+def _named(place: tuple[int | str, ...], flags: dict[str, Any]) -> str:
+    field = "_".join(str(part) for part in place)
     if flags.get(field) is not None:
         return f"--{field.replace('_', '-')}"
     return field if field.isupper() else f"INTURN_{field.upper()}"

@@ -200,28 +200,6 @@ PROMISES: dict[str, str] = {
 # No code serves these yet. An id leaves this set together with the tests that prove it.
 OPEN: frozenset[str] = frozenset(
     {
-        "ORD-3",
-        "ORD-4",
-        "ORD-5",
-        "ORD-6",
-        "ORD-7",
-        "ORD-10",
-        "ORD-12",
-        "ACC-3",
-        "ACC-5",
-        "ACC-6",
-        "ISO-4",
-        "EFF-7",
-        "SHR-1",
-        "SHR-2",
-        "SHR-3",
-        "SHR-4",
-        "SHR-5",
-        "SHR-6",
-        "SHR-7",
-        "SHR-8",
-        "SHR-9",
-        "SHR-10",
         "SUR-8",
         "SUR-9",
         "SUR-10",
@@ -235,7 +213,6 @@ OPEN: frozenset[str] = frozenset(
         "AGT-4",
         "SEC-1",
         "SEC-2",
-        "SEC-3",
         "SEC-5",
     }
 )

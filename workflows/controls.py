@@ -19,7 +19,7 @@ from inturn.events import explain
 from workflows.intake import Intake, Undecodable, decode
 from workflows.queued import Refusal
 from workflows.state import CallState, Decided, SessionState
-from workflows.steps import ActivitySteps
+from workflows.steps import EXPIRED, ActivitySteps
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
 
@@ -37,6 +37,8 @@ class Control(BaseModel):
     clear_queue: bool = False
     approval_id: str | None = Field(default=None, max_length=256)
     by: str | None = Field(default=None, max_length=256)
+    at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """When it was said, by the sender's clock, in seconds since 1970: no worker may have been there to hear it."""
     pending: Literal["park", "cancel"] = "park"
     force: bool = False
 
@@ -154,27 +156,35 @@ class Controls:
         return YES
 
     def _answer(self, control: Control) -> Result:
-        decided = Decided(
-            answer="approved" if control.op == "approve" else "denied", by=control.by, reason=control.reason
-        )
+        answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
+        now = workflow.time()
+        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
         approval_id = control.approval_id or ""
         call = self._asked(approval_id)
         if call is None:
             return self._answer_early(approval_id, decided)
-        if call.answer is None:
-            call.answer, call.by, call.reason = decided.answer, decided.by, decided.reason
-        return _same(call.answer, call.by, decided)
+        self._steps.decide(call, decided if decided.at < self._steps.expires_at(call) else EXPIRED)
+        return _same(call.answer or answer, call.by, decided)
 
     def _answer_early(self, approval_id: str, decided: Decided) -> Result:
-        known = self._state.early.get(approval_id) or self._state.settled.get(approval_id)
-        if known is not None:
-            return _same(known.answer, known.by, decided)
-        self._state.decide_early(approval_id, decided)
-        return YES
+        settled = self._state.settled.get(approval_id)
+        if settled is not None:
+            return _same(settled.answer, settled.by, decided)
+        known = self._state.early.get(approval_id, decided)
+        result = _same(known.answer, known.by, decided)
+        self._state.decide_early(approval_id, known)
+        # It may also be far too late: what the session has forgotten, the journal knows.
+        return {**result, "early": True}
 
     def _asked(self, approval_id: str) -> CallState | None:
+        """Find the call of the running turn that is meant; `None` where that call is not known (yet)."""
         calls = self._state.turn.calls if self._state.turn else []
-        return next((call for call in calls if call.approval and call.approval_id == approval_id), None)
+        call = next((call for call in calls if call.id == approval_id.rpartition(":")[0]), None)
+        if call is None or (call.approval and call.approval_id == approval_id):
+            return call
+        what = "has other arguments than these" if call.approval else "asks for no approval"
+        message = f"call {call.id} {what}: its approval is as `status` shows it"
+        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
 
 
 def _same(answer: str, by: str | None, decided: Decided) -> Result:

@@ -39,7 +39,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
         "held": [_held(queued, state) for queued in state.inbox.sequencer.held if queued.event],
         "limits": _limits(state),
         "approvals": waiting,
-        "counts": state.inbox.book(running=state.turn is not None),
+        "counts": state.inbox.book(running=state.running),
         "usage": state.usage,
         "runs": state.runs,
         "head": state.head,
@@ -52,7 +52,7 @@ def status(state: SessionState, steps: ActivitySteps) -> dict[str, Any]:
 
 def details(state: SessionState) -> str:
     """Give the table that the Temporal UI shows."""
-    counts = state.inbox.book(running=state.turn is not None)
+    counts = state.inbox.book(running=state.running)
     lines = [
         f"**{_state(state, False)}** · agent `{state.agent or state.wanted or '?'}` · run {state.runs}",
         "",
@@ -99,9 +99,8 @@ def _turn(turn: TurnState) -> dict[str, Any]:
 
 
 def _doing(turn: TurnState) -> str:
-    if not turn.calls:
-        return "model"
-    return "tools: " + ", ".join(call.tool for call in turn.calls if not call.done)
+    open_ = [call.tool for call in turn.calls if not call.done]
+    return f"tools: {', '.join(open_)}" if open_ else "model"
 
 
 def _parked(parked: ParkedEvent) -> dict[str, Any]:
@@ -140,7 +139,7 @@ def _waits_for(queued: Queued, state: SessionState) -> str:
 def _limits(state: SessionState) -> dict[str, Any]:
     """Give the policy, and how much of it is used."""
     inbox, policy = state.inbox, state.inbox_policy()
-    used = {"waiting_bytes": inbox.queued_bytes + inbox.sequencer.bytes, "turn_seconds": round(inbox.pace, 3)}
+    used = {"waiting_bytes": inbox.queued_bytes + inbox.sequencer.bytes, "turn_seconds": round(inbox.pace or 0.0, 3)}
     if policy.rate is not None:
         used["next_turn_at"] = inbox.bucket.ready_at(policy)
     return policy.model_dump(mode="json", exclude_none=True) | used

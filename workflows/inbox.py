@@ -15,6 +15,7 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr
@@ -47,8 +48,8 @@ class Inbox(Books):
     sequencer: Sequencer = Sequencer()
     bucket: Bucket = Bucket()
     parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
-    pace: float = 1.0
-    """Seconds that a turn takes, lately."""
+    pace: float | None = None
+    """Seconds that a turn takes, lately; `None` before the first."""
     _waiting: Counter[str] | None = PrivateAttr(default=None)
     """Queued events by source."""
 
@@ -153,7 +154,7 @@ class Inbox(Books):
             self._released(released, now, policy, None)
 
     def take(self, now: float, policy: InboxPolicy) -> list[Queued]:
-        """Take the next turn's events out: its host, then those merged into it. Expired ones on the way are booked."""
+        """Take the next turn's events out: its host, then those that join it. Expired ones on the way are booked."""
         self.release(now, policy)
         if self.bucket.ready_at(policy) > now:
             return []
@@ -162,22 +163,34 @@ class Inbox(Books):
             wanted = [queued for queued in group if not self._expires(queued, now, policy)]
             if wanted:
                 self.bucket.spend(now, policy)
-                host, *merged = wanted
-                self.window.note(host.event_id, "running")
-                for queued in merged:
-                    self._merge(queued, host.event_id, now)
+                for queued in wanted:
+                    self.window.note(queued.event_id, "running")
                 return wanted
         return []
 
     def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Queued]:
-        """Take out what is to join the running turn."""
-        steering = [queued for queued in self.queue if queued.steers == turn]
-        for queued in steering:
+        """Take out what is to join the running turn, as much as one turn takes at once."""
+        joining: list[Queued] = []
+        for queued in [queued for queued in self.queue if queued.steers == turn]:
+            if len(joining) == policy.merge_limit or _bytes(joining) + queued.size > MAX_CONTENT_BYTES:
+                break
             self._out(self._index(queued))
-        wanted = [queued for queued in steering if not self._expires(queued, now, policy)]
-        for queued in wanted:
-            self._merge(queued, turn.partition("~")[0], now)
-        return wanted
+            if not self._expires(queued, now, policy):
+                self.window.note(queued.event_id, "running")
+                joining.append(queued)
+        return joining
+
+    def merge(self, event_id: str, host: str, now: float, told: dict[str, Any]) -> None:
+        """Book an event whose content another's turn took up, however that ended."""
+        self.finish(event_id, "merged")
+        self.decide("event.merged", event_id, f"{event_id}/disposition", now, told | {"into": host}, "merged")
+
+    def put_back(self, events: Sequence[Queued]) -> None:
+        """Put events that joined a turn in front again: its host turned out to have ended before."""
+        for index, queued in enumerate(events):
+            queued.joins = index > 0
+            self._put(index, queued)
+            self.window.note(queued.event_id, "pending")
 
     def finish(self, event_id: str, disposition: str) -> None:
         """Book how an event ended; the journal knows already, or gets its decision from the caller."""
@@ -191,7 +204,8 @@ class Inbox(Books):
 
     def paced(self, seconds: float) -> None:
         """Note how long a turn took: what is refused is told when to come again."""
-        self.pace = 0.8 * self.pace + 0.2 * min(max(seconds, 0.01), 60.0)
+        took = min(max(seconds, 0.01), 60.0)
+        self.pace = took if self.pace is None else 0.8 * self.pace + 0.2 * took
 
     # What people do with what waits.
 
@@ -268,10 +282,10 @@ class Inbox(Books):
 
     # Looking.
 
-    def book(self, *, running: bool) -> dict[str, int]:
+    def book(self, *, running: int) -> dict[str, int]:
         """Give the counts: `accepted` and every disposition that occurs."""
         held = sum(1 for queued in self.sequencer.held if queued.event)
-        open_ = {"held": held, "pending": len(self.queue), "running": int(running)}
+        open_ = {"held": held, "pending": len(self.queue), "running": running}
         return {"accepted": self.accepted, **{k: v for k, v in (self.counts | open_).items() if v}}
 
     def patience(self) -> float:
@@ -302,7 +316,7 @@ class Inbox(Books):
     ) -> Receipt:
         event_id, source = queued.event_id, queued.source
         place = self.sequencer.place(source, sequence, policy)
-        if place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
+        while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
             self._released(self.sequencer.release_early(policy), now, policy, turn)
             place = self.sequencer.place(source, sequence, policy)
         if place == "late":
@@ -323,7 +337,7 @@ class Inbox(Books):
                 "count": gap.last - gap.first + 1,
                 "policy": policy.on_gap,
             }
-            self.decide("session.gap", None, f"gap/{gap.source}/{gap.first}-{gap.last}", now, body)
+            self.decide("session.gap", None, f"gap/{gap.source}/{gap.first}-{gap.last}/{gap.behind}", now, body)
         for queued in released.late:
             self._set_aside_or_reject(queued, LATE, now, policy)
         for queued in released.parked:
@@ -350,8 +364,7 @@ class Inbox(Books):
         while self.queue[first].joins:
             first -= 1
         group = self.queue[first:]
-        size = sum(other.size for other in group) + queued.size
-        return len(group) < policy.merge_limit and size <= MAX_CONTENT_BYTES
+        return len(group) < policy.merge_limit and _bytes(group) + queued.size <= MAX_CONTENT_BYTES
 
     def _group(self, first: int) -> int:
         """Count an entry and those that join it."""
@@ -363,13 +376,13 @@ class Inbox(Books):
     def _put(self, index: int, queued: Queued) -> None:
         self.queue.insert(index, queued)
         self.queued_bytes += queued.size
-        if self._waiting is not None:
+        if self._waiting is not None and queued.event:
             self._waiting[queued.source] += 1
 
     def _out(self, index: int) -> Queued:
         queued = self.queue.pop(index)
         self.queued_bytes -= queued.size
-        if self._waiting is not None:
+        if self._waiting is not None and queued.event:
             self._waiting[queued.source] -= 1
         return queued
 
@@ -378,20 +391,17 @@ class Inbox(Books):
 
     def _waiting_of(self, source: str) -> int:
         if self._waiting is None:
-            self._waiting = Counter(queued.source for queued in self.queue)
+            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
         return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
 
     def _after(self, turns: float) -> float:
-        return min(60.0, max(0.1, turns * self.pace))
+        return min(60.0, max(0.1, turns * (1.0 if self.pace is None else self.pace)))
 
     def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         if not queued.expired(now, policy.expires_after):
             return False
         self._end(queued, "expired", now, {"reason": EXPIRED})
         return True
-
-    def _merge(self, queued: Queued, host: str, now: float) -> None:
-        self._end(queued, "merged", now, {"into": host})
 
     def _set_aside_or_reject(self, queued: Queued, error: str, now: float, policy: InboxPolicy) -> str:
         """Set an event aside, or reject it where a flood of them could not be written down."""
@@ -433,6 +443,10 @@ class Inbox(Books):
         self.count("rejected")
         body = {"reason": refusal.message, "error": refusal.type, **told}
         self.decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
+
+
+def _bytes(events: Sequence[Queued]) -> int:
+    return sum(queued.size for queued in events)
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

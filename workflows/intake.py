@@ -175,9 +175,9 @@ class Intake:
         """Tell of events that ended without a turn: those who wait for them, and the source where that is wished."""
         for decision in decisions:
             event_id = (decision.turn or "").partition("~")[0]
-            if decision.disposition in ("expired", "parked") and self._awaited(event_id) and patches.ordering():
-                reason = decision.body.get("reason", decision.body.get("error"))
-                self.answer_ended(event_id, decision.disposition, reason)
+            end = decision.disposition
+            if end in ("expired", "parked") and self._awaited(event_id, end) and patches.ordering():
+                self.answer_ended(event_id, end, decision.body.get("reason", decision.body.get("error")))
         if self._state.policy.deliver:
             self._notify(decisions)
 
@@ -278,8 +278,10 @@ class Intake:
             waiter.release(**answer)
             self._waiters.remove(waiter)
 
-    def _awaited(self, event_id: str) -> bool:
-        return any(waiter.event_id == event_id for waiter in self._waiters)
+    def _awaited(self, event_id: str, disposition: str) -> bool:
+        # It may have been redriven since.
+        stands = self._state.inbox.window.standing(event_id) == disposition
+        return stands and any(waiter.event_id == event_id for waiter in self._waiters)
 
     def _reason(self, event_id: str) -> str:
         parked = next((p for p in self._state.inbox.parked if p.event_id == event_id), None)

@@ -41,8 +41,6 @@ CLAIM_MARGIN: Final = 30.0
 RECORD_MARGIN: Final = 15.0
 """Seconds for its transactions around the body."""
 DELIVER_TIMEOUT: Final = 30.0
-APPROVAL_TIMEOUT: Final = 24 * 3600.0
-"""Seconds a person has to answer before the call counts as denied."""
 
 # Continue as new: between turns or steps when a run's history has one of these.
 # Replayed, like everything a workflow decides: once released, a change needs `workflow.patched`.

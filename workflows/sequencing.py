@@ -33,6 +33,8 @@ class Gap:
     source: str
     first: int
     last: int
+    behind: int
+    """The event that waited for them, by its place in the order of acceptance."""
 
 
 @dataclass(slots=True)
@@ -142,13 +144,18 @@ class Sequencer(BaseModel):
             source.next = max(source.next or 0, queued.sequence + 1)
         return [queued for queued in cleared if queued.event]
 
+    def forget(self) -> None:
+        """Forget the sources that hold nothing; they begin anew."""
+        holding = set(self._holding())
+        self.sources = {name: source for name, source in self.sources.items() if name in holding}
+
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
-        lowest = self._of(queued.source)[0].sequence
-        expected = self._expected(queued.source, lowest, policy)
-        if policy.sequencing == "sparse" or expected >= lowest:
+        lowest = self._of(queued.source)[0]
+        expected = self._expected(queued.source, lowest.sequence, policy)
+        if policy.sequencing == "sparse" or expected >= lowest.sequence:
             return None
-        return Gap(queued.source, expected, lowest - 1)
+        return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
 
     def deadline(self, queued: Queued, policy: InboxPolicy) -> float:
         """Give when the wait of a held event's source ends at the latest."""
@@ -166,7 +173,7 @@ class Sequencer(BaseModel):
         if first.sequence < expected:  # only where the policy changed meanwhile
             self._take([first])
             return Release(late=[first] if first.event else [])
-        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1)
+        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
         self._touch(source).next = first.sequence
         run = self._run(source)
         return Release(parked=run, gap=gap) if gap and policy.on_gap == "park" else Release(ready=run, gap=gap)
@@ -186,19 +193,21 @@ class Sequencer(BaseModel):
         for queued in self._of(source):
             if queued.sequence != kept.next:
                 break
-            kept.next += 1
+            kept.next = queued.sequence + 1
             run.append(queued)
         self._take(run)
         return [queued for queued in run if queued.event]
 
     def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
-        """Give the lowest number that is not late. `first`: of what came first from a source that is not known."""
+        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
         known = self.sources.get(source)
         if known is not None and known.next is not None:
             return known.next
         if policy.sequencing == "sparse":
             return 0
-        return first if policy.first_sequence is None else policy.first_sequence
+        if policy.first_sequence is not None:
+            return policy.first_sequence
+        return min([first, *(queued.sequence for queued in self.held if queued.source == source)])
 
     def _deadline(self, source: str, policy: InboxPolicy) -> float:
         entries = self._of(source)
@@ -230,5 +239,5 @@ class Sequencer(BaseModel):
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
             holding = set(self._holding()) | {source}
-            del self.sources[next(name for name in self.sources if name not in holding)]
+            self.sources.pop(next((name for name in self.sources if name not in holding), source))
         return kept

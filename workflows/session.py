@@ -169,7 +169,7 @@ class Session:
 
     def _take(self) -> None:
         state = self._state
-        if state.paused:
+        if state.paused or state.closing:
             return
         queued = state.inbox.take(_now(), state.inbox_policy())
         self._steps.stop = None
@@ -191,6 +191,8 @@ class Session:
         else:
             deliver = self._ended(turn, result)
         # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
+        for event_id, told in turn.merged.items():
+            self._state.inbox.merge(event_id, turn.event_id, _now(), told)
         self._state.turn = None
         self._steps.stop = None
         self._show()
@@ -200,6 +202,8 @@ class Session:
     # Ends of a turn; each tells whether it is to be delivered.
 
     def _ended(self, turn: TurnState, result: ModelResult) -> bool:
+        if result.stop in turns.OVER:
+            self._put_back(turn)
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
@@ -224,6 +228,13 @@ class Session:
             self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
         return end.disposition == "applied" or end.stop == "interrupted"  # the ledger knows if it was delivered
+
+    def _put_back(self, turn: TurnState) -> None:
+        """What was to join a turn that runs no step stands for itself again."""
+        self._state.inbox.put_back(turn.joined)
+        for queued in turn.joined:
+            del turn.merged[queued.event_id]
+        turn.joined = []
 
     async def _interrupted(self, turn: TurnState, reason: str) -> bool:
         self._steps.withdraw_approvals()
@@ -296,6 +307,7 @@ class Session:
         meters.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._state.stop = self._steps.stop  # it may have come since the last step
+        self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
     def _show(self) -> None:

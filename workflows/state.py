@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
-from activities.messages import CallPlan, ModelInput, Policy
+from activities.messages import Answered, CallPlan, ModelInput, Policy
 from inturn.agents import InboxPolicy
 from workflows import policies
 from workflows.inbox import Inbox
@@ -23,6 +23,8 @@ MAX_CONTROLS: Final = 256
 MAX_DECIDED: Final = 100
 MAX_ANSWERS: Final = 64
 MAX_ANSWER_BYTES: Final = 128 * 1024
+MAX_CARRIED: Final = 1_900_000
+"""Bytes as JSON; only the longest ids, sources and metadata together come near it."""
 
 
 class Carried(BaseModel):
@@ -31,21 +33,49 @@ class Carried(BaseModel):
     model_config = ConfigDict(extra="allow")
 
 
+class Decided(Carried):
+    """Somebody's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970."""
+
+
 class CallState(CallPlan):
     """A call of the running turn."""
 
     done: bool = False
+    failed: bool = False
+    """It ended without a success."""
+    cancelled: bool = False
+    """Too many of its step failed: it is not to run, or not to go on."""
     asked_at: float | None = None
     answer: Literal["approved", "denied", "expired"] | None = None
     by: str | None = None
     reason: str | None = None
+    answered_at: float = 0.0
     delivered: bool = False
     """The question went out through `deliver`."""
 
-    @property
-    def approval_id(self) -> str:
-        """The call, and what exactly would be done."""
-        return f"{self.id}:{self.hash}"
+    def decide(self, decided: Decided) -> None:
+        """Take an answer."""
+        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+
+    def answered(self) -> Answered | None:
+        """Give what became of its approval, for the journal; `None` where nobody was asked."""
+        if not self.approval or self.answer is None:
+            return None
+        return Answered(
+            approval_id=self.approval_id,
+            call_id=self.id,
+            tool=self.tool,
+            answer=self.answer,
+            by=self.by,
+            reason=self.reason,
+            at=self.answered_at,
+        )
 
 
 class TurnState(Carried):
@@ -60,10 +90,10 @@ class TurnState(Carried):
     calls: list[CallState] = []
     event: dict[str, Any] | None = None
     """Its content, until step 0 has recorded it."""
-    joined: list[dict[str, Any]] = []
+    joined: list[Queued] = []
     """Events that joined it, until the next model step has recorded them."""
-    merged: list[str] = []
-    """The ids of all that joined it."""
+    merged: dict[str, dict[str, str]] = {}
+    """All that joined it, by id, with what the journal is told of each when the turn ends."""
     preview: str = ""
     inline: bool = False
     trace: str | None = None
@@ -83,17 +113,9 @@ class TurnState(Carried):
 
     def join(self, events: Sequence[Queued]) -> None:
         """Let events join it; the next model step says them."""
-        self.joined += [queued.event for queued in events]
-        self.merged += [queued.event_id for queued in events]
+        self.joined += events
+        self.merged |= {queued.event_id: {"source": queued.source, "preview": queued.preview} for queued in events}
         self.inline = self.inline or any(queued.inline for queued in events)
-
-
-class Decided(Carried):
-    """Somebody's answer to an approval."""
-
-    answer: Literal["approved", "denied", "expired"]
-    by: str | None = None
-    reason: str | None = None
 
 
 class RunLimits(Carried):
@@ -156,6 +178,11 @@ class SessionState(Carried):
             self._inbox_policy = (self.policy, _inbox_policy(self.policy))
         return self._inbox_policy[1]
 
+    @property
+    def running(self) -> int:
+        """How many events the running turn answers."""
+        return len(self.turn.event_ids) if self.turn else 0
+
     def model_input(self, turn: TurnState) -> ModelInput:
         """Give the input of the turn's next model step."""
         return ModelInput(
@@ -166,7 +193,7 @@ class SessionState(Carried):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
-            joined=turn.joined,
+            joined=[queued.event for queued in turn.joined],
         )
 
     def spend(self, usage: dict[str, Any]) -> None:
@@ -185,6 +212,12 @@ class SessionState(Carried):
     def _drop_answer(self, turn: str) -> None:
         if turn in self.answers:
             self.answer_bytes -= len(to_json(self.answers.pop(turn)))
+
+    def fit(self) -> None:
+        """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
+        if len(self.model_dump_json()) > MAX_CARRIED:
+            self.answers, self.answer_bytes = {}, 0  # the journal has them
+            self.inbox.sequencer.forget()
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""

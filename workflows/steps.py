@@ -23,16 +23,20 @@ from activities.messages import (
     ToolInput,
     ToolResult,
 )
-from inturn import names
+from inturn import approvals, names
 from inturn.keys import SessionKey, StepKey, TurnKey
 from workflows import meters, policies
 from workflows.queued import ParkedEvent
 from workflows.state import CallState, Decided, SessionState, TurnState
-from workflows.turn import ContinueDue, Interrupted, StepFailed
+from workflows.turn import GIVEN_UP, ContinueDue, Interrupted, StepFailed
 
 T = TypeVar("T")
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
+EXPIRED: Final = Decided(answer="expired", reason="nobody answered in time")
+FAILED: Final = frozenset({"error", "timeout", "unknown"})
+"""How calls end that count as failures of their step."""
+CANCELLED: Final = f"cancelled: {GIVEN_UP}. If this call had begun, part of its effect may have happened."
 _STATE = SearchAttributeKey.for_keyword(names.STATE_ATTRIBUTE)
 _PARKED = SearchAttributeKey.for_int(names.PARKED_ATTRIBUTE)
 
@@ -74,14 +78,19 @@ class ActivitySteps:
             state.policy = result.policy
         return result
 
-    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
-        """Run one call, or record that a person said no."""
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
+        """Run one call, or record that a person said no. Tells whether it did not fail."""
         denied = None if call.answer in (None, "approved") else _denial(call)
-        message = ToolInput(call=call.id, agent=self._state.agent, denied=denied, trace=turn.trace)
+        message = ToolInput(
+            call=call.id, agent=self._state.agent, denied=denied, answered=call.answered(), trace=turn.trace
+        )
         key = self._turn_key(turn.turn).step(turn.step - 1, index)
         options = policies.tool_call(call.timeout)
-        result = await self._run(names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool)
+        result = await self._run(
+            names.RUN_TOOL, message, key, ToolResult, options, summary=call.tool, given_up=lambda: call.cancelled
+        )
         self._state.head = max(self._state.head, result.head)
+        return result.status not in FAILED
 
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
         """Ask a person and wait, without a slot, a lock or the inbox."""
@@ -89,7 +98,7 @@ class ActivitySteps:
             call.asked_at = workflow.time()
             early = self._state.early.pop(call.approval_id, None)
             if early is not None:
-                call.answer, call.by, call.reason = early.answer, early.by, early.reason
+                self.decide(call, early)
             self.on_approval()
         if call.answer is None and not call.delivered:
             call.delivered = True
@@ -98,17 +107,26 @@ class ActivitySteps:
         try:
             await workflow.wait_condition(lambda: self._answered(call), timeout=max(left, 0.001))
         except TimeoutError:
-            call.answer, call.reason = "expired", "nobody answered in time"
+            self.decide(call, EXPIRED)
         if call.answer is None:
             self.boundary()
             raise Interrupted("the session is closing")
-        self._state.settle_approval(call.approval_id, Decided(answer=call.answer, by=call.by, reason=call.reason))
         self.show_state()
 
     def join(self, turn: TurnState) -> None:
-        """Let the events join that are to steer the turn; what is to stop takes nothing in."""
-        if self.stop is None:
-            turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+        """Let the events join that are to steer the turn."""
+        turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+
+    def decide(self, call: CallState, decided: Decided) -> None:
+        """Take an answer to an approval: the first one stands, and those who come late learn of it."""
+        if call.answer is None:
+            taken = decided.model_copy(update={"at": decided.at or workflow.time()})
+            call.decide(taken)
+            self._state.settle_approval(call.approval_id, taken)
+
+    async def settle_cancelled(self, turn: TurnState) -> None:
+        """Record for each call that was cancelled that it was; those that came to an end keep it."""
+        await self._record(RecordInput(decisions=self._answers(turn), settle=[turn.turn], cancelled=CANCELLED))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""
@@ -152,9 +170,9 @@ class ActivitySteps:
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
         others = self._state.inbox.drain_decisions(workflow.time())
         self.on_decided(others)
-        decisions = [*others, end]
+        decisions = [*others, *self._answers(turn), end]
         if disposition == "parked":
-            unsaid = {"joined": turn.joined} if turn.joined else {}
+            unsaid = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
             parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | unsaid}
             decisions.append(end.model_copy(update=parked))
         return await self.record(decisions, [turn.turn])
@@ -193,19 +211,29 @@ class ActivitySteps:
 
     def expires_at(self, call: CallState) -> float:
         """Give when a call's approval runs out, in seconds since 1970."""
-        return (call.asked_at or workflow.time()) + policies.APPROVAL_TIMEOUT
+        return (call.asked_at or workflow.time()) + call.approval_timeout
 
     def waiting_calls(self) -> list[CallState]:
         """Give the calls that wait for a person."""
         calls = self._state.turn.calls if self._state.turn else []
         return [call for call in calls if call.asked_at and not call.answer and not call.done]
 
-    def withdraw_approvals(self) -> None:
-        """The turn stops: who answers now comes too late."""
+    def withdraw_approvals(self, reason: str = "the turn was stopped") -> None:
+        """Who answers now comes too late."""
         for call in self.waiting_calls():
-            late = Decided(answer="expired", reason="the turn was stopped")
-            call.answer, call.reason = late.answer, late.reason
-            self._state.settle_approval(call.approval_id, late)
+            self.decide(call, Decided(answer="expired", reason=reason))
+
+    def _answers(self, turn: TurnState) -> list[Decision]:
+        """Give what became of the approvals of calls that did not get to run."""
+        decisions: list[Decision] = []
+        for index, call in enumerate(turn.calls):
+            answered = call.answered()
+            if answered is not None and not call.done:
+                key = self._turn_key(turn.turn).step(turn.step - 1, index)
+                decided = Decision(type=approvals.ANSWERED, turn=turn.turn, body=answered.body(), at=answered.at)
+                decided.step, decided.key = f"{key.step}/{key.index}", approvals.answered_key(key)
+                decisions.append(decided)
+        return decisions
 
     def _rare_state(self) -> str | None:
         if self._state.closing:
@@ -255,19 +283,21 @@ class ActivitySteps:
         cut: bool = False,
         stoppable: bool = True,
         summary: str | None = None,
+        given_up: Callable[[], bool] = bool,
     ) -> T:
         handle = workflow.start_activity(
             activity, message, result_type=result_type, activity_id=str(key), summary=summary, **options
         )
         await workflow.wait_condition(
-            lambda: handle.done() or (stoppable and self.stop is not None) or (cut and self._cut_due())
+            lambda: handle.done() or (stoppable and self.stop is not None) or (cut and self._cut_due()) or given_up()
         )
         if not handle.done():
             handle.cancel()
         try:
             result: T = await handle
         except ActivityError as error:
-            raise self._failure(error, stoppable) from error
+            failure = self._failure(error, stoppable)
+            raise StepFailed(str(error)) if given_up() and isinstance(failure, ContinueDue) else failure from error
         return result
 
     def _failure(self, error: ActivityError, stoppable: bool) -> Exception:

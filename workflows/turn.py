@@ -13,8 +13,11 @@ from activities.messages import ModelResult
 from workflows.state import CallState, TurnState
 
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
+OVER: Final = frozenset({"ended", "closed"})
+"""The journal knew better: the turn had ended before, or the session is closed."""
 MAX_PARALLEL_CALLS: Final = 8
 """Calls of one session that run at once; the others of the batch wait their turn without a slot."""
+GIVEN_UP: Final = "another call of the same step failed"
 
 
 class Interrupted(Exception):
@@ -43,8 +46,15 @@ class Steps(Protocol):
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
         """Wait until somebody answered for the call, or its time ran out: `call.answer` is set then."""
 
-    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
-        """Run one call; its result is in the journal then."""
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
+        """Run one call; its result is in the journal then, unless it was cancelled. Tells whether it succeeded."""
+        ...
+
+    def withdraw_approvals(self, reason: str) -> None:
+        """Let nobody answer any more: the calls that wait for a person are denied."""
+
+    async def settle_cancelled(self, turn: TurnState) -> None:
+        """Give the turn's calls that were cancelled a result each, which says so."""
 
     def join(self, turn: TurnState) -> None:
         """After tool results: let the events join that are to steer the turn."""
@@ -64,10 +74,12 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
     while True:
         if turn.calls:
             await _settle(turn, steps)
-            turn.calls = []
-            steps.join(turn)
             steps.boundary()
+            turn.calls = []
+            steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
         result = await steps.call_model(turn)
+        if result.stop in OVER:
+            return result  # nothing was said: what joined must be said elsewhere
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
@@ -84,16 +96,32 @@ async def _settle(turn: TurnState, steps: Steps) -> None:
     raised = [end for end in ends if isinstance(end, BaseException)]
     for end in sorted(raised, key=lambda end: not isinstance(end, Interrupted)):
         raise end
+    if any(call.cancelled for call in turn.calls):
+        await steps.settle_cancelled(turn)
 
 
 async def _call(turn: TurnState, call: CallState, index: int, steps: Steps, slots: asyncio.Semaphore) -> None:
     if call.approval and call.answer is None:
         await steps.approve(turn, call, index)
     async with slots:
+        if call.cancelled:
+            return
         steps.boundary()
         try:
-            await steps.run_tool(turn, call, index)
+            call.failed = not await steps.run_tool(turn, call, index)
         except StepFailed:
-            pass  # no result: the transcript gives the call an error result
+            call.failed = True  # no result: the transcript gives the call an error result
         call.done = True
         turn.effects = True
+    if call.failed and not call.cancelled:
+        _fail(turn, call, steps)
+
+
+def _fail(turn: TurnState, call: CallState, steps: Steps) -> None:
+    """A call failed: cancel the others where that is as many as the agent bears. Without a bound nothing happens."""
+    if call.failures is None or sum(c.failed and not c.cancelled for c in turn.calls) < call.failures:
+        return
+    for other in turn.calls:
+        waits = other.approval and other.answer is None
+        other.cancelled = other.cancelled or not (other.done or waits)
+    steps.withdraw_approvals(GIVEN_UP)

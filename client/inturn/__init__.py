@@ -27,6 +27,7 @@ from inturn.errors import (
     VersionConflict,
 )
 from inturn.events import Event
+from inturn.state import QueueClaim, State, Versioned
 from inturn.tools import Tool, tool
 from inturn.values import (
     Approval,
@@ -35,6 +36,7 @@ from inturn.values import (
     Entry,
     Notice,
     Parked,
+    PendingApproval,
     QueuedEvent,
     Receipt,
     SessionInfo,
@@ -42,6 +44,7 @@ from inturn.values import (
     Turn,
     TurnProgress,
     TurnToolCall,
+    UnknownOutcome,
     Usage,
 )
 
@@ -50,7 +53,7 @@ if TYPE_CHECKING:
     from inturn.reading import Cursor
     from inturn.session import Session
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Agent",
@@ -70,6 +73,8 @@ __all__ = [
     "JournalUnavailable",
     "Notice",
     "Parked",
+    "PendingApproval",
+    "QueueClaim",
     "QueuedEvent",
     "Receipt",
     "Refused",
@@ -80,6 +85,7 @@ __all__ = [
     "SessionInfo",
     "SessionNotFound",
     "SessionStatus",
+    "State",
     "Tool",
     "ToolContext",
     "ToolError",
@@ -89,8 +95,10 @@ __all__ = [
     "TurnTimeout",
     "TurnToolCall",
     "Unavailable",
+    "UnknownOutcome",
     "Usage",
     "VersionConflict",
+    "Versioned",
     "current",
     "tool",
 ]

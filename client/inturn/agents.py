@@ -9,13 +9,15 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 
 from inturn.keys import is_id
 from inturn.tools import Tool, as_tool
+
+MAX_APPROVAL_TIMEOUT: Final = 366 * 24 * 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +28,25 @@ class Budget:
         steps: Model calls.
         tokens: Input (cached or not) and output tokens together.
         usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
+        approval_timeout: Seconds that a person has to answer a call that asks for approval; then it counts as denied.
+        failures: Calls of one model step that may fail: at the last of them the step's other calls are cancelled, each
+            with a result that says so (1 fails fast). `None`: all calls of a step are settled, whatever the others do.
     """
 
     steps: int | None = 50
     tokens: int | None = None
     usd: float | None = None
+    approval_timeout: float = 24 * 3600.0
+    failures: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what workflows will have to keep.
+
+        Raises:
+            ValueError: Nobody can wait for so long.
+        """
+        if not 0 < self.approval_timeout <= MAX_APPROVAL_TIMEOUT:
+            raise ValueError(f"approval_timeout is {self.approval_timeout} s: more than 0, at most a year")
 
 
 class InboxPolicy(BaseModel):
@@ -45,7 +61,7 @@ class InboxPolicy(BaseModel):
 
     capacity: int = Field(default=1_000, ge=1, le=2_000)
     """Events that may wait, queued and held."""
-    capacity_bytes: int = Field(default=512 * 1024, ge=1, le=1_024 * 1024)
+    capacity_bytes: int = Field(default=512 * 1024, ge=1, le=512 * 1024)
     """Bytes that may wait, as JSON: what continue-as-new has to carry."""
     source_quota: int | None = Field(default=None, ge=1)
     """Events of one source that may wait."""
@@ -72,7 +88,7 @@ class InboxPolicy(BaseModel):
     hold_overflow: Literal["reject", "release"] = "reject"
     """When as many are held: refuse the next one, or end the oldest wait early."""
     merge_limit: int = Field(default=20, ge=1, le=200)
-    """Events that `when_busy="merge"` makes one turn of (256 KiB of them at most)."""
+    """Events that `when_busy="merge"` makes one turn of, or that steer a turn at one step (256 KiB of them at most)."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,15 @@ class Auditing:
             gone = tuple(accepted.gone)
         counts = _counts(carried) if carried is not None else await self._recorded(journal)
         total = counts.pop("accepted", sum(counts.values()))
-        return Audit(ok=not differences, accepted=total, counts=counts, differences=tuple(differences), gone=gone)
+        unknown = tuple(await journal.unknown_calls(self.gate.key))
+        return Audit(
+            ok=not differences,
+            accepted=total,
+            counts=counts,
+            differences=tuple(differences),
+            gone=gone,
+            unknown=unknown,
+        )
 
     async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
         clock = asyncio.get_running_loop().time

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from inturn.connection import Connection
 from inturn.errors import InvalidEvent
+from inturn.journal.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.reading import Cursor
 from inturn.session import Session
-from inturn.values import SessionInfo, SessionState
+from inturn.state import State
+from inturn.values import PendingApproval, SessionInfo, SessionState
 
 if TYPE_CHECKING:
     from typing import Self
@@ -144,6 +146,19 @@ class Client:
 
         return list_sessions(self._connection, self._tenant, agent=agent, state=state, parked=parked, limit=limit)
 
+    def approvals(self) -> AsyncIterator[PendingApproval]:
+        """List the approvals that the tenant's sessions wait for, with or without a worker running.
+
+        The sessions are those that the server's visibility shows (some seconds behind), the questions and arguments
+        are the journal's; without a journal to read, `args` is `None` and a worker has to answer.
+
+        Raises:
+            Unavailable: The server did not answer.
+        """
+        from inturn.asking import list_approvals
+
+        return list_approvals(self._connection, self._tenant)
+
     def cursor(self, name: str) -> Cursor:
         """Give the stored cursor of this name: a reader's place in each session's journal.
 
@@ -152,6 +167,16 @@ class Client:
         """
         _check_id("cursor", name)
         return Cursor(self._connection, self._tenant, name)
+
+    @property
+    def shared(self) -> State:
+        """The tenant's shared state, as tools see it in `ctx.shared`. It needs the journal, and no worker.
+
+        ```python
+        await client.shared.push("orders", {"order_id": "1001"}, key="order-1001")
+        ```
+        """
+        return State(self._connection.any_journal, Scope(self._tenant))
 
 
 def _check_id(what: str, value: object) -> None:

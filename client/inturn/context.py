@@ -15,9 +15,15 @@ from typing import Any
 
 from inturn.errors import InturnError
 from inturn.events import Event
+from inturn.journal.changes import Scope
+from inturn.locks import Lock, Locks, Unshared
+from inturn.secrets import Handed, Secret
+from inturn.state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+
+_NOWHERE = State(None, Scope(""))
 
 
 async def _no_progress(text: str, done: float | None, total: float | None) -> None:
@@ -38,10 +44,13 @@ class ToolContext:
         call_id: The model's id of this call.
         event: The event whose turn this is; `event.metadata` holds the address to answer to.
         key: The call's idempotency key: the same on every attempt, for ever. Hand it to whatever you change.
-        fence: Grows with every claim of the session; a target that remembers the highest can refuse stale writers.
+        fence: Grows with every grant of the tool's locks; a target that remembers the highest can refuse stale
+            writers. 0 for a tool without locks.
         resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
         last_checkpoint: What an earlier attempt of this call kept last.
         turn: The turn's name: the event's id, with `~n` behind it when redriven.
+        state: The session's state: values and queues that its calls share, see `inturn.state`.
+        shared: The tenant's state, of all its sessions.
     """
 
     tenant: str
@@ -53,9 +62,30 @@ class ToolContext:
     resources: Any = None
     last_checkpoint: Any = None
     turn: str = ""
+    state: State = field(default=_NOWHERE, repr=False)
+    shared: State = field(default=_NOWHERE, repr=False)
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _handed: Handed = field(default_factory=Handed, repr=False, compare=False)
+
+    async def credentials(self, name: str) -> Secret:
+        """Give a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
+
+        What this call was given is masked in its result, errors and logs. In a tool without `async`:
+        `asyncio.run(ctx.credentials("github"))`.
+
+        Raises:
+            InturnError: The worker has none of this name, or it cannot be refreshed.
+        """
+        from inturn.tools.credentials import credentials_in  # most tools need none
+
+        work = credentials_in(self.resources).get(name, tenant=self.tenant)
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        return self._handed.add(await work)
+
+    _locks: Locks = field(default_factory=Unshared, repr=False)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
         """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
@@ -67,6 +97,18 @@ class ToolContext:
         Await it; in a tool without `async`, just call it.
         """
         return _reach(self._loop, self._checkpoint(value))
+
+    def lock(self, name: str) -> Lock:
+        """Hold a lock of the tenant's alone: `async with ctx.lock("order:17") as lock:`; `lock.fence` is its fence.
+
+        The call waits in place, so what `locks=` of the tool can name belongs there. Waits that form a circle end with
+        an error for one of the calls.
+        """
+        return Lock(self._locks, name, read=False)
+
+    def read_lock(self, name: str) -> Lock:
+        """Hold a lock together with other readers; see `lock`."""
+        return Lock(self._locks, name, read=True)
 
 
 class _Done:

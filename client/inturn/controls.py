@@ -7,6 +7,7 @@ same update afterwards only fetches what came of it, for the session remembers t
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from uuid import uuid4
@@ -15,7 +16,7 @@ from temporalio.exceptions import TemporalError
 
 from inturn import names
 from inturn.digest import digest
-from inturn.errors import InturnError, SessionClosed, Unavailable
+from inturn.errors import ApprovalConflict, InturnError, SessionClosed, Unavailable
 from inturn.gate import Gate, Message
 from inturn.patience import persist, truthful
 
@@ -43,7 +44,15 @@ class Controls:
         self, op: Literal["approve", "deny"], approval_id: str, *, by: str | None, reason: str | None
     ) -> None:
         """Answer an approval."""
-        await self._control(op, approval_id=approval_id, by=by, reason=reason)
+        result = await self._control(op, approval_id=approval_id, by=by, reason=reason, at=time.time())
+        if not result.get("early"):
+            return
+        from inturn.asking import Asking
+
+        given = await Asking(self.gate).answer(approval_id)
+        if given is not None and given.answer != ("approved" if op == "approve" else "denied"):
+            message = f"the call is {given.answer} already" + (f" by {given.by}" if given.by else "")
+            raise ApprovalConflict(message, answer=given.answer, by=given.by)
 
     async def pause(self) -> None:
         """Take no new event after the running turn."""

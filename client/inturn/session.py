@@ -15,8 +15,9 @@ from inturn.events import Content, WhenBusy
 from inturn.gate import Gate
 from inturn.reading import Reading
 from inturn.sending import Sending
+from inturn.settling import Settling
 from inturn.standing import Standing
-from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn
+from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 from inturn.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Session:
         self._waiting = Waiting(gate, self._sending, self._controls)
         self._reading = Reading(connection, key)
         self._standing = Standing(gate)
+        self._settling = Settling(connection, key)
 
     @property
     def session_id(self) -> str:
@@ -271,6 +273,7 @@ class Session:
 
         Raises:
             ApprovalConflict: It has another answer, or this one is too late.
+            InvalidEvent: The call has other arguments than those, or asks for no approval.
         """
         await self._controls.answer("approve", approval_id, by=by, reason=reason)
 
@@ -326,6 +329,39 @@ class Session:
             InvalidEvent: It is not parked.
         """
         return await self._controls.discard(event_id, reason=reason)
+
+    # Calls that nobody knows the outcome of.
+
+    async def unknown_calls(self) -> list[UnknownOutcome]:
+        """List the tool calls of which nobody knows what they did, until somebody settles them.
+
+        Such a call was cut off (by a dead worker, its timeout, an interrupt) while it ran, and its tool is neither
+        idempotent nor has a `lookup`.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read.
+        """
+        return await self._settling.unknown()
+
+    async def settle(
+        self, call: str, *, done: bool, result: Any = None, by: str | None = None, reason: str | None = None
+    ) -> None:
+        """Say what became of a call whose outcome is unknown; the model learns of it with the next event.
+
+        The same settlement again is fine; it needs no worker.
+
+        Args:
+            call: Its key, from `unknown_calls()`.
+            done: Whether it had its effect.
+            result: What it would have returned, for the model; at most 16 KiB as JSON.
+            by: Who found out.
+            reason: How, or why.
+
+        Raises:
+            InvalidEvent: The call's outcome is not unknown, or it was settled otherwise before.
+            JournalUnavailable: The journal cannot be written.
+        """
+        await self._settling.settle(call, done=done, result=result, by=by, reason=reason)
 
     # Looking.
 

@@ -7,6 +7,8 @@ together from what the server and the journal know, and says what is wrong.
 from __future__ import annotations
 
 import asyncio
+import json
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,13 +22,14 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
+from inturn.asking import Asking
 from inturn.attributes import AGENT, STATE
 from inturn.digest import digest
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.gate import Gate, Message
 from inturn.keys import StepKey
 from inturn.patience import persist, truthful
-from inturn.values import Health, SessionState, SessionStatus, TurnProgress
+from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
 
 LIVE_WITHIN: Final = 2.0
 """Seconds in which the session itself may answer."""
@@ -46,7 +49,7 @@ class Standing:
         live = await self.live()
         if live is None:
             return await self._fallback()
-        status = SessionStatus.model_validate(live)
+        status = await Asking(self.gate).detailed(SessionStatus.model_validate(live))
         if status.turn is None or status.turn.waiting_for is not None:
             return status
         return status.model_copy(update={"turn": await self._detailed(status.turn)})
@@ -93,6 +96,7 @@ class Standing:
         except SessionNotFound:
             return await self._remembered()
         turn = _progress(seen)
+        runs = seen.status is WorkflowExecutionStatus.RUNNING
         return SessionStatus(
             state=_state(seen, turn),
             health=await self._health(seen),
@@ -100,6 +104,7 @@ class Standing:
             agent=_attribute(seen, AGENT),
             turn=turn,
             history_events=seen.history_length or 0,
+            approvals=await self._asked() if runs else (),
             **await self._journalled(),
         )
 
@@ -118,6 +123,12 @@ class Standing:
         except JournalUnavailable:
             return {}
         return {"head": head, "counts": counts}
+
+    async def _asked(self) -> tuple[Approval, ...]:
+        try:
+            return await Asking(self.gate).pending()
+        except JournalUnavailable:
+            return ()
 
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
         if seen.status is not WorkflowExecutionStatus.RUNNING:
@@ -173,9 +184,18 @@ def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
         doing=pending.activity_type.name,
         since=_since(pending),
         attempt=pending.attempt,
-        waiting_for=failure.message if waits else None,
+        waiting_for=_said(pending) or (failure.message if waits else None),
         last_error=(failure.message or None) if not waits else None,
     )
+
+
+def _said(pending: PendingActivityInfo) -> str | None:
+    """Read what a step that waits in place says with its heartbeats."""
+    for payload in pending.heartbeat_details.payloads:
+        with suppress(ValueError):
+            said = json.loads(payload.data)
+            return said if isinstance(said, str) else None
+    return None
 
 
 def _since(pending: PendingActivityInfo) -> datetime:

@@ -34,6 +34,8 @@ STEPS: Final = "inturn.steps"
 """Counter: bodies of steps that ran, by `kind` (model, tool, deliver) and `status`."""
 RETRIES: Final = "inturn.retries"
 """Counter: failed attempts that will be repeated, by `kind` and `class` (own, unknown, outage)."""
+STUCK: Final = "inturn.stuck"
+"""Counter: steps reported for making no progress, by `on` (limit, deadlock, body)."""
 TOKENS: Final = "gen_ai.client.token.usage"
 """Histogram, tokens, by `gen_ai.token.type`."""
 MODEL_DURATION: Final = "gen_ai.client.operation.duration"
@@ -43,6 +45,7 @@ _tracer: Final = trace.get_tracer("inturn")
 _meter: Final = metrics.get_meter("inturn")
 _steps: Final = _meter.create_counter(STEPS, "{step}", "Bodies of steps that ran.")
 _retries: Final = _meter.create_counter(RETRIES, "{attempt}", "Failed attempts that will be repeated.")
+_stuck: Final = _meter.create_counter(STUCK, "{step}", "Steps reported for making no progress.")
 # The bounds that the semantic conventions ask for.
 _tokens: Final = _meter.create_histogram(
     TOKENS, "{token}", "Tokens of model calls.", explicit_bucket_boundaries_advisory=[4**n for n in range(14)]
@@ -224,6 +227,11 @@ def turn_span(
 def count_retry(kind: str, failure: str) -> None:
     """Count a failed attempt that will be repeated, by the step's kind and the failure's class."""
     _retries.add(1, {"kind": kind, "class": failure})
+
+
+def count_stuck(on: str) -> None:
+    """Count a step that is reported for making no progress, by what it waits on."""
+    _stuck.add(1, {"on": on})
 
 
 def tracing() -> bool:

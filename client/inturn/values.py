@@ -110,6 +110,31 @@ class Approval(Value):
     expires_at: datetime | None = None
 
 
+class PendingApproval(Approval):
+    """An approval in a listing over sessions."""
+
+    tenant: str
+    session_id: str
+
+
+class UnknownOutcome(Value):
+    """A tool call of which nobody knows what it did: for an operator to find out and to settle."""
+
+    key: str
+    """The call's key, as the tool saw it in `ctx.key`."""
+    event_id: str
+    call_id: str
+    tool: str
+    args: dict[str, Any] | None = None
+    status: str = "unknown"
+    """What the model was told: `unknown`, `timeout` or `interrupted`."""
+    at: datetime | None = None
+    late_status: str | None = None
+    """How the call ended, where that came too late to count: `ok` or `error`."""
+    late_result: str | None = None
+    """The beginning of what it said then."""
+
+
 class Notice(Value):
     """News of events that were not answered: expired or rejected ones, coalesced per source."""
 
@@ -135,8 +160,8 @@ class SessionStatus(Value):
     """`accepted` and every disposition that occurred."""
     usage: Usage = Usage()
     limits: dict[str, Any] = {}
-    """The agent's `InboxPolicy` as the session holds it, with `waiting_bytes`, `turn_seconds` (lately) and, with a rate,
-    `next_turn_at` (seconds since 1970)."""
+    """The agent's `InboxPolicy` as the session holds it, with `waiting_bytes`, `turn_seconds` (lately) and, with a
+    rate, `next_turn_at` (seconds since 1970)."""
     runs: int = 1
     head: int = 0
     history_events: int = 0
@@ -192,6 +217,8 @@ class Audit(Value):
     differences: tuple[str, ...] = ()
     gone: tuple[str, ...] = ()
     """Runs that a deep audit could not read: the server keeps histories only so long."""
+    unknown: tuple[UnknownOutcome, ...] = ()
+    """Calls that somebody should look into: no event is lost by them, so `ok` does not count them."""
 
 
 class SessionInfo(Value):

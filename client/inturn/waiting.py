@@ -103,7 +103,9 @@ class Waiting:
         turn = Turn.model_validate(told)
         if journal is None and not turn.truncated:
             return turn
-        return await self._read(event_id) or turn
+        # Of a merged event that is its host's, which may be known before it is written whose it is.
+        read = await self._read(turn.event_id or event_id)
+        return turn if read is None else read.model_copy(update={"disposition": turn.disposition})
 
     async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
         """Let some time pass, less when there is news of the event."""

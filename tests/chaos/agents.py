@@ -22,13 +22,12 @@ from activities.failures import OwnFailure
 from inturn import Agent, ToolContext, tool
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
+from tests.chaos.outside import POISON
 from tests.support.crashing import crash
 
 CANARY: Final = re.compile(rb"canary-[0-9a-f]{12}")
 SAID: Final = re.compile(r"\b([ab]\d+) canary-")
 """How an event names itself in its text."""
-POISON: Final = "[[poison]]"
-"""An event with it fails for good, where the scripted model answers."""
 
 
 def _tell(**row: Any) -> None:

@@ -22,7 +22,7 @@ from tests.support.server import DevServer
 POINTS: Final = (
     *(f"{method}:{when}" for method in ("claim_model:model", "finish:model") for when in ("before", "after")),
     *(f"{method}:{when}" for method in ("claim_call:call", "finish:call") for when in ("before", "after")),
-    *("tool:before-effect", "tool:after-effect", "record:before", "record:after"),
+    *("tool:before-effect", "tool:after-effect", "complete:call:before", "record:before", "record:after"),
 )
 WEIGHTS: Final = {point: 4 if ":model" in point else 2 for point in POINTS}
 """Model steps are what there is most of; the others are waited for."""

@@ -13,7 +13,10 @@ import time
 from collections import defaultdict
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import Any, Final, Self, TextIO
+
+POISON: Final = "[[poison]]"
+"""An event with it fails for good, where the scripted model answers."""
 
 
 class Log:

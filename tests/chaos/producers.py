@@ -22,9 +22,8 @@ from temporalio.service import RPCError
 
 from inturn import Client, InturnError, InvalidEvent, Refused, Session, SessionClosed, TurnFailed
 from inturn.events import WhenBusy
-from tests.chaos.agents import POISON
 from tests.chaos.lanes import Lane
-from tests.chaos.outside import Outside
+from tests.chaos.outside import POISON, Outside
 from tests.support.waiting import until
 
 BATCH: Final = 20

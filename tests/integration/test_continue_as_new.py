@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
-from inturn import Client
-from tests.support.histories import runs, settled
+from inturn import Agent, Client, InboxPolicy
+from tests.support.histories import runs, settled, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -113,3 +114,29 @@ async def test_an_ask_survives_continue_as_new(rig: Rig) -> None:
             await client.session("s").send("x", event_id=f"e{n}")
         turns = await asyncio.gather(*asks)
         assert [turn.text for turn in turns] == ["You said: hi"] * 4
+
+
+@pytest.mark.promise("SUR-6", "ORD-3", "ORD-7")
+async def test_held_events_merged_ones_and_the_rate_are_carried(rig: Rig) -> None:
+    policy = InboxPolicy(gap_timeout=60, rate=5.0, burst=1)
+    desk = Agent("support", model="claude-sonnet-5-5", instructions="Be brief.", inbox=policy)
+    async with rig.worker([desk]), rig.client() as client:
+        await _start(client, rig, signals=6, events=40)
+        session = client.session("s")
+        await session.send("first", event_id="first")
+        for n in (3, 1, 2):
+            await session.send(f"number {n}", event_id=f"n{n}", source="hook", sequence=n)
+        for n in range(20):
+            await session.send(f"message {n}", event_id=f"e{n}", source="chat", when_busy="merge")
+        await session.send("number 0", event_id="n0", source="hook", sequence=0)
+        assert (await session.wait("n3", timeout=60)).disposition == "applied"
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        await settled(handle)
+        assert len(await runs(rig.temporal, handle.id)) >= 3
+        order = [str(entry.body["turn"]) async for entry in session.entries() if entry.type == "turn.started"]
+        assert [turn for turn in order if turn[0] == "n"] == ["n0", "n1", "n2", "n3"]
+        begun = (await turn_starts(rig.temporal, handle.id))[1:]  # the first turn brings the rate
+        assert all(later - earlier > 0.199 for earlier, later in pairwise(begun)), "five a second, in all runs"
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+        assert audit.accepted == 25

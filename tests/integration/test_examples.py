@@ -17,7 +17,7 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from examples import approve, backpressure, chat, schedule, webhook
+from examples import approve, backpressure, chat, schedule, shared_state, webhook
 from examples.shop import Shop
 from inturn import Backpressure, Client, Receipt, Session, SessionNotFound, SessionStatus
 from tests.support.rig import Rig
@@ -26,15 +26,20 @@ from tests.support.waiting import until
 
 ONE_IDEA = 60
 """Lines."""
-SMALL = ("approve", "backpressure", "chat", "schedule", "test_support", "webhook")
+SMALL = ("approve", "backpressure", "chat", "schedule", "shared_state", "test_support", "webhook", "workspace")
 
 
-@pytest_asyncio.fixture
-async def client(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Client]:
-    """A client as the examples make theirs; a worker runs the support agent on a shop of its own."""
+@pytest.fixture
+def surroundings(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment in which the examples find this test's server, queue and journal."""
     monkeypatch.setenv("TEMPORAL_ADDRESS", rig.address)
     monkeypatch.setenv("INTURN_TASK_QUEUE", rig.task_queue)
     monkeypatch.setenv("INTURN_JOURNAL", rig.journal)
+
+
+@pytest_asyncio.fixture
+async def client(rig: Rig, surroundings: None) -> AsyncIterator[Client]:
+    """A client as the examples make theirs; a worker runs the support agent on a shop of its own."""
     lifespan = ("--lifespan", "examples.support:lifespan")
     worker = rig.process(*lifespan, agents="examples.support:agents", SHOP_DB=str(rig.directory / "shop.sqlite"))
     await asyncio.to_thread(worker.start)
@@ -93,6 +98,15 @@ async def test_the_support_agent_reads_and_changes_its_shop(client: Client, rig:
         {"key": f"default/{unique}/e1/0/1", "order_id": "1002", "cents": 2450}
     ]
     assert len(shop.rows("SELECT * FROM notes")) == 1
+
+
+def test_the_workspace_example_writes_below_its_root_and_nowhere_else(tmp_path: Path) -> None:
+    env = {**os.environ, "WORKSPACE": str(tmp_path / "notes")}
+    command = [sys.executable, "-m", "examples.workspace"]
+    ran = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=True, timeout=60)
+    assert "append_file ok" in ran.stdout
+    assert "read_file error" in ran.stdout
+    assert (tmp_path / "notes" / "todo.txt").read_text() == "call Ann\n"
 
 
 async def test_the_webhook_acknowledges_a_redelivery_and_the_session_answers_once(client: Client, unique: str) -> None:
@@ -170,6 +184,19 @@ async def test_a_large_refund_runs_after_one_yes_and_the_second_person_hears_who
     await session.wait("e1", timeout=30)
     assert await approve.decide(session, approval, yes=False, by="eve") == "approved already by dora"
     assert len(shop.rows("SELECT * FROM refunds")) == 1
+
+
+@pytest.mark.usefixtures("surroundings")
+async def test_each_voucher_is_given_to_one_customer(rig: Rig) -> None:
+    async with rig.worker(shared_state.agents), Client() as client:
+        for _ in range(2):
+            await shared_state.main(["SPRING-1", "SPRING-2"])
+        asking = (client.session(uuid.uuid4().hex, agent="shop").ask("[[tool give_voucher {}]]" * 2) for _ in range(3))
+        calls = [call for turn in await asyncio.gather(*asking) for call in turn.tool_calls]
+    given = sorted(str(call.result) for call in calls if call.status == "ok")
+    assert given == ["SPRING-1", "SPRING-2"]
+    refused = {str(call.result) for call in calls if call.status == "error"}
+    assert refused == {"This customer has one already.", "No vouchers are left."}
 
 
 def test_the_example_of_a_test_passes() -> None:

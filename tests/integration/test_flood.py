@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import time
 
 import pytest
 
-from inturn import Backpressure, Client, Session
+from inturn import Backpressure, Client, Session, Unavailable
 from tests.support.histories import runs, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
 SIGNALS = 10_000
-SUBMITS = 1_500
+SUBMITS = int(os.environ.get("INTURN_TEST_FLOOD_SUBMITS", "1000"))
+"""Updates that come at the same time; each gets in, so each is a turn: 10,000 take some ten minutes."""
+PATIENT = 1_200
+"""Updates at a paused session: more than its inbox takes."""
 PRODUCERS = 16
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -39,8 +43,22 @@ async def _p99(client: Client, stop: asyncio.Event) -> float:
     return sorted(times)[int(len(times) * 0.99)]
 
 
+async def _patient(session: Session, event_id: str) -> int:
+    """Submit until there is room; gives how often there was none."""
+    refused = 0
+    while True:
+        try:
+            await session.submit("hi", event_id=event_id)
+            return refused
+        except Backpressure as full:
+            refused += 1
+            await asyncio.sleep(full.retry_after * random.uniform(0.5, 1.0))
+        except Unavailable:
+            pass  # no worker came to it within 10 s: the same id again is safe
+
+
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
-async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(rig: Rig) -> None:
+async def test_ten_thousand_signals_and_updates_at_once_are_processed_in_order_or_refused_visibly(rig: Rig) -> None:
     async with rig.client() as client:
         await asyncio.to_thread(rig.process().start)
         stop = asyncio.Event()
@@ -55,18 +73,26 @@ async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(r
             for n in range(SIGNALS // PRODUCERS):
                 await session.send(f"{producer} {n}", event_id=f"p{producer}:{n}", source=f"p{producer}")
 
-        await asyncio.gather(*(produce(p) for p in range(PRODUCERS)))
+        async def submit(producer: int) -> None:
+            session = client.session("flooded", agent="support")
+            for n in range(SUBMITS // PRODUCERS):
+                await _patient(session, f"u{producer}:{n}")
+
+        await asyncio.gather(*(produce(p) for p in range(PRODUCERS)), *(submit(p) for p in range(PRODUCERS)))
         session = client.session("flooded")
+        submitted = SUBMITS // PRODUCERS * PRODUCERS
 
         async def drained() -> bool:
             status = await session.status()
             ended = status.counts.get("applied", 0) + status.counts.get("rejected", 0)
-            return ended == status.counts.get("accepted") == SIGNALS
+            return ended == status.counts.get("accepted") == SIGNALS + submitted
 
         await until(drained, within=300, every=0.5)
         stop.set()
         # 1.07 times on two cores; twice leaves room for a machine that is busy with something else.
-        assert await probe <= 2 * quiet
+        flooded = await probe
+        print(f"p99 of 20 other sessions: {quiet:.3f} s in the quiet, {flooded:.3f} s in the flood")
+        assert flooded <= 2 * quiet
 
         handle = rig.temporal.get_workflow_handle(str(rig.key("flooded")))
         await settled(handle)
@@ -75,10 +101,12 @@ async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(r
         rejected = [e async for e in session.entries() if e.type == "event.rejected"]
         told = sum(int(e.body.get("count", 1)) for e in rejected)
         assert len(set(started)) == len(started)
-        assert len(started) + told == SIGNALS
+        assert len(started) + told == SIGNALS + submitted
+        updates = [event_id for event_id in started if str(event_id).startswith("u")]
+        assert len(updates) == submitted, "with their retry all get in"
         assert all("the inbox is full" in e.body["reason"] for e in rejected)
-        for producer in range(PRODUCERS):
-            own = [int(str(e).partition(":")[2]) for e in started if str(e).startswith(f"p{producer}:")]
+        for producer in (f"{kind}{number}" for kind in "pu" for number in range(PRODUCERS)):
+            own = [int(str(e).partition(":")[2]) for e in started if str(e).startswith(f"{producer}:")]
             assert own == sorted(own)
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
@@ -86,18 +114,6 @@ async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(r
 
 @pytest.mark.promise("ACC-9")
 async def test_submit_with_its_retry_gets_all_in(rig: Rig) -> None:
-    refused = 0
-
-    async def patient(session: Session, event_id: str) -> None:
-        nonlocal refused
-        while True:
-            try:
-                await session.submit("hi", event_id=event_id)
-                return
-            except Backpressure as full:
-                refused += 1
-                await asyncio.sleep(full.retry_after * random.uniform(0.1, 0.3))
-
     async with rig.client() as client:
         async with rig.worker():
             session = client.session("s", agent="support")
@@ -105,21 +121,21 @@ async def test_submit_with_its_retry_gets_all_in(rig: Rig) -> None:
             await session.pause()  # so that the inbox fills whatever the machine's speed
             sessions = [client.session("s") for _ in range(PRODUCERS)]
 
-            async def produce(producer: int) -> None:
-                for n in range(SUBMITS // PRODUCERS):
-                    await patient(sessions[producer], f"p{producer}:{n}")
+            async def produce(producer: int) -> int:
+                ids = [f"p{producer}:{n}" for n in range(PATIENT // PRODUCERS)]
+                return sum([await _patient(sessions[producer], event_id) for event_id in ids])
 
             producing = asyncio.gather(*(produce(p) for p in range(PRODUCERS)))
 
             async def full() -> bool:
-                return refused > 0
+                return len((await session.status()).queue) == 1_000
 
             await until(full, within=120)
             await session.resume()
-            await producing
+            assert sum(await producing) > 0, "it was full, and they were told"
 
             async def drained() -> bool:
-                return (await session.status()).counts.get("applied") == 1 + SUBMITS // PRODUCERS * PRODUCERS
+                return (await session.status()).counts.get("applied") == 1 + PATIENT // PRODUCERS * PRODUCERS
 
             await until(drained, within=200, every=0.5)
             audit = await session.audit()

@@ -38,7 +38,7 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.promise("ORD-8", "ORD-9")
+@pytest.mark.promise("ORD-8", "ORD-9", "SHR-9")
 async def test_eight_processes_share_one_file_and_one_is_killed(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'journal.db'}"
     files = [tmp_path / f"acknowledged-{n}" for n in range(PROCESSES)]

@@ -50,3 +50,17 @@ async def events(client: Client, workflow_id: str, run_id: str | None = None) ->
     history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
     names = (EventType.Name(event.event_type) for event in history.events)
     return ["".join(part.capitalize() for part in name.removeprefix("EVENT_TYPE_").split("_")) for name in names]
+
+
+async def turn_starts(client: Client, workflow_id: str) -> list[float]:
+    """Give when the workflow decided to start each turn, by its own clock, in seconds since 1970; of all its runs."""
+    starts: list[float] = []
+    for run_id in await runs(client, workflow_id):
+        history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
+        events = {event.event_id: event for event in history.events}
+        for event in history.events:
+            scheduled = event.activity_task_scheduled_event_attributes
+            if scheduled.activity_type.name == "call_model" and scheduled.activity_id.endswith("/0"):
+                done = events[scheduled.workflow_task_completed_event_id].workflow_task_completed_event_attributes
+                starts.append(events[done.started_event_id].event_time.ToNanoseconds() / 1e9)
+    return sorted(starts)

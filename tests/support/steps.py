@@ -13,6 +13,7 @@ from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
 from activities.bounds import Bounds
+from activities.limits import Limits
 from activities.messages import (
     Decision,
     DeliverInput,
@@ -95,6 +96,7 @@ async def rig(
     model: Model | None = None,
     agents: Sequence[Agent] = (),
     bounds: Bounds | None = None,
+    limits: Limits | None = None,
     **agent: Any,
 ) -> AsyncIterator[Rig]:
     """Give a worker's steps with one agent named `support`, or with these agents."""
@@ -108,6 +110,7 @@ async def rig(
             model or ScriptedModel(script),
             agents or [Agent("support", **values)],
             bounds=bounds or Bounds(beat=0.01, lease=0.1, leased_wait=5),
+            limits=limits,
         )
     finally:
         await journal.close()

@@ -21,7 +21,7 @@ from inturn.cli.app import app
 from inturn.cli.failures import exit_code, to_do
 from inturn.cli.options import hoisted
 from inturn.cli.tail import entry_line
-from inturn.values import Audit, Entry, Parked, Receipt, SessionStatus, Turn
+from inturn.values import Audit, Entry, Parked, PendingApproval, Receipt, SessionStatus, Turn, UnknownOutcome
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -71,6 +71,7 @@ class Fake:
         self.answers: dict[str, Any] = {}
         self.session_made = FakeSession(self.answers)
         self.made: dict[str, Any] = {}
+        self.waiting: list[PendingApproval] = []
 
     def __call__(self, address: str | None = None, **options: Any) -> Fake:
         self.made = {"address": address, **options}
@@ -78,6 +79,10 @@ class Fake:
 
     def session(self, session_id: str, *, agent: str | None = None) -> FakeSession:
         return self.session_made
+
+    async def approvals(self) -> AsyncIterator[PendingApproval]:
+        for approval in self.waiting:
+            yield approval
 
     async def aclose(self) -> None:
         return None
@@ -249,6 +254,11 @@ def test_tail_prints_one_line_per_entry_behind_after_and_json_lines(fake: Fake) 
         (entry(1, "agent.tool_use", call_id="c", tool="add", args={"a": 1}), 'add {"a":1}'),
         (entry(1, "agent.tool_result", call_id="c", tool="add", status="error", text="no"), "add error: no"),
         (entry(1, "turn.failed", error="400", turn="e1"), "400"),
+        (entry(1, "approval.requested", tool="pay", approval_id="c1:0"), "pay? c1:0"),
+        (
+            entry(1, "approval.answered", tool="pay", answer="denied", by="ann", reason="too much"),
+            "pay denied by ann: too much",
+        ),
         (entry(1, "turn.completed", stop="end_turn", usage={"input_tokens": 7}), "end_turn, 7 + 0 tokens"),
         (entry(1, "from.the.future", what="?"), '{"what":"?"}'),
     ],
@@ -263,6 +273,7 @@ def test_show_goes_on_without_a_journal_and_lists_what_waits(fake: Fake) -> None
         {"state": "running", "health": "no_worker", "queue": [waiting], "counts": {"accepted": 2, "parked": 1}}
     )
     fake.answers["parked"] = errors.JournalUnavailable("no journal named")
+    fake.answers["unknown_calls"] = errors.JournalUnavailable("no journal named")
     ended = fake.run("show", "s")
     assert ended.exit_code == 0
     for said in ("running", "no_worker", "e9", "slack", "Where is it?", "parked 1"):
@@ -274,6 +285,67 @@ def test_parked_events_are_a_table_or_json(fake: Fake) -> None:
     fake.answers["parked"] = [Parked(event_id="e1", error="400: too long", attempts=3, preview="hi")]
     assert "400: too long" in fake.run("parked", "s").stdout
     assert json.loads(fake.run("parked", "s", "--json").stdout)[0]["event_id"] == "e1"
+
+
+def test_approvals_are_listed_with_session_and_arguments(fake: Fake) -> None:
+    asked = PendingApproval(
+        tenant="t",
+        session_id="order-17",
+        approval_id="c1:0123456789ab",
+        call_id="c1",
+        tool="refund",
+        args={"cents": 9000},
+        expires_at=datetime.now(UTC) + timedelta(hours=5, minutes=1),
+    )
+    fake.waiting = [asked]
+    said = fake.run("approvals").stdout
+    for part in ("order-17", "c1:0123456789ab", "refund", '{"cents":9000}', "5 h"):
+        assert part in said
+    assert json.loads(fake.run("approvals", "--json").stdout) == [asked.model_dump(mode="json")]
+    fake.waiting = []
+    assert "nothing waits" in fake.run("approvals").stderr
+
+
+UNKNOWN = UnknownOutcome(
+    key="default/s/e1/0/0", event_id="e1", call_id="c1", tool="post", late_status="ok", late_result="posted 7"
+)
+
+
+def test_calls_of_unknown_outcome_are_shown_with_what_came_too_late(fake: Fake) -> None:
+    fake.answers["status"] = SessionStatus(state="idle")
+    fake.answers["unknown_calls"] = [UNKNOWN]
+    said = fake.run("show", "s").stdout
+    assert "default/s/e1/0/0" in said
+    assert "ok: posted 7" in said
+    assert json.loads(fake.run("show", "s", "--json").stdout)["unknown"][0]["key"] == UNKNOWN.key
+    fake.answers["audit"] = Audit(ok=True, accepted=1, counts={"applied": 1}, unknown=(UNKNOWN,))
+    audited = fake.run("audit", "s")
+    assert audited.exit_code == 0  # no event is lost
+    assert "default/s/e1/0/0" in audited.stdout
+    assert "inturn settle" in audited.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "given"),
+    [
+        (("--done", "posted 7", "--by", "ann"), {"done": True, "result": "posted 7", "by": "ann", "reason": None}),
+        (
+            ("--not-done", "--by", "ann", "--reason", "asked them"),
+            {"done": False, "result": None, "by": "ann", "reason": "asked them"},
+        ),
+    ],
+)
+def test_settle_names_the_call_and_what_became_of_it(fake: Fake, arguments: tuple[str, ...], given: Any) -> None:
+    fake.answers["settle"] = None
+    assert fake.run("settle", UNKNOWN.key, *arguments).exit_code == 0
+    assert fake.session_made.calls[-1] == ("settle", (UNKNOWN.key,), given)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--done", "x", "--not-done")])
+def test_settle_wants_to_hear_one_thing(fake: Fake, arguments: tuple[str, ...]) -> None:
+    assert fake.run("settle", UNKNOWN.key, *arguments).exit_code == 2
+    assert fake.run("settle", "toolu_1", "--not-done").exit_code == 2
+    assert fake.session_made.calls == []
 
 
 def test_an_audit_that_is_not_ok_fails(fake: Fake) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from temporalio.service import RPCStatusCode as Status
@@ -10,6 +12,7 @@ from temporalio.service import RPCStatusCode as Status
 import inturn.controls
 from inturn.controls import Controls
 from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, Unavailable
+from inturn.journal import NewEntry, Recorded, open_journal
 from tests.support.gate import FakeGate, accepted, never, refused, rpc_error
 
 FULL = rpc_error(Status.RESOURCE_EXHAUSTED, "limit on number of concurrent in-flight updates has been reached")
@@ -75,6 +78,25 @@ async def test_a_refused_control_says_why(error: Any, meaning: type[Exception]) 
     with pytest.raises(meaning):
         await _controls(gate).answer("deny", "call:0123456789ab", by=None, reason=None)
     assert len(gate.calls) == 1
+
+
+@pytest.mark.promise("EFF-7")
+@pytest.mark.parametrize(("op", "late"), [("approve", False), ("deny", True)])
+async def test_an_answer_that_the_session_has_forgotten_is_known_by_the_journal(
+    tmp_path: Path, op: Literal["approve", "deny"], late: bool
+) -> None:
+    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    body = {"approval_id": "call:0123456789ab", "answer": "approved", "by": "ann"}
+    gate = FakeGate(accepted({"ok": True, "early": True}), journal=journal)
+    await journal.record(gate.key, [Recorded(NewEntry("approval.answered", body, "e1", key="k"))])
+    with pytest.raises(ApprovalConflict) if late else contextlib.nullcontext() as conflict:
+        await _controls(gate).answer(op, "call:0123456789ab", by="eve", reason=None)
+    assert conflict is None or (conflict.value.answer, conflict.value.by) == ("approved", "ann")
+    await journal.close()
+
+
+async def test_an_early_answer_needs_no_journal() -> None:
+    await _controls(FakeGate(accepted({"ok": True, "early": True}))).answer("approve", "c:0", by=None, reason=None)
 
 
 async def test_closing_a_closed_session_is_fine() -> None:

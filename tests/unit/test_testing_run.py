@@ -236,3 +236,21 @@ def test_what_the_kit_does_not_have_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="nothing"):
         inturn.testing.nothing  # noqa: B018
+
+
+@pytest.mark.promise("EFF-4")
+@pytest.mark.parametrize(("failures", "slow"), [(None, "ok"), (2, "ok"), (1, "cancelled")])
+async def test_calls_are_cancelled_once_as_many_failed_as_the_agent_bears(failures: int | None, slow: str) -> None:
+    @tool
+    async def work(seconds: float, fails: bool = False) -> str:
+        """Work."""
+        await asyncio.sleep(seconds)
+        if fails:
+            raise ToolError("broke")
+        return "done"
+
+    agent = Agent("a", model="m", instructions="", tools=[work], budget=Budget(failures=failures))
+    calls = [ToolCall("work", seconds=0.2), ToolCall("work", seconds=0.0), ToolCall("work", seconds=0.05, fails=True)]
+    turn = await run(agent, "go", script=[calls, "so it is"])
+    assert [call.status for call in turn.tool_calls] == [slow, "ok", "error"]
+    assert turn.text == "so it is"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from activities.messages import CallPlan, ModelResult
 from workflows import turn as turns
 from workflows.state import CallState, TurnState
-from workflows.turn import MAX_PARALLEL_CALLS, ContinueDue, Interrupted, StepFailed
+from workflows.turn import GIVEN_UP, MAX_PARALLEL_CALLS, ContinueDue, Interrupted, StepFailed
 
 pytestmark = pytest.mark.promise("ORD-2", "EFF-4", "EFF-6", "SUR-6")
 
@@ -24,6 +24,7 @@ class Call:
 
     waits: int = 0
     fails: bool = False
+    failures: int | None = None
     approval: bool = False
     answer_after: int = 0
 
@@ -47,6 +48,7 @@ class Scripted:
     running: int = 0
     most: int = 0
     waiting: int = 0
+    withdrawn: bool = False
     joins: list[int] = field(default_factory=list)
     """The model steps before which events might join."""
 
@@ -64,19 +66,24 @@ class Scripted:
         calls = self.script[turn.step] if turn.step < len(self.script) else None
         if calls is None:
             return ModelResult(stop="end_turn")
-        plans = [CallPlan(id=f"{turn.step}.{index}", approval=call.approval) for index, call in enumerate(calls)]
+        plans = [
+            CallPlan(id=f"{turn.step}.{index}", approval=call.approval, failures=call.failures)
+            for index, call in enumerate(calls)
+        ]
         return ModelResult(stop="tool_use" if calls else "pause_turn", calls=plans)
 
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
         assert call.answer is None, "somebody was asked again"
         self.waiting += 1
         for _ in range(self.script[turn.step - 1][index].answer_after):
+            if self.withdrawn:
+                break
             await asyncio.sleep(0)
         self.waiting -= 1
         self._come_up()
-        call.answer = "approved"
+        call.answer = "expired" if self.withdrawn else "approved"
 
-    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
         scripted = self.script[turn.step - 1][index]
         assert not scripted.approval or call.answer is not None, "a call ran that nobody approved"
         self.begun[call.id] += 1
@@ -84,6 +91,8 @@ class Scripted:
         self.most = max(self.most, self.running)
         try:
             for _ in range(scripted.waits):
+                if call.cancelled:
+                    raise StepFailed("cancelled")
                 await asyncio.sleep(0)
             self._come_up()
         finally:
@@ -92,6 +101,17 @@ class Scripted:
         self.log.append(call.id)
         if scripted.fails:
             raise StepFailed("no result")
+        return True
+
+    def withdraw_approvals(self, reason: str) -> None:
+        assert reason == GIVEN_UP
+        self.withdrawn = True
+
+    async def settle_cancelled(self, turn: TurnState) -> None:
+        assert self.running == self.waiting == 0, "something still ran when the rest was settled"
+        self._come_up()
+        cancelled = [call.id for call in turn.calls if call.cancelled and not self.done[call.id]]
+        self.log.append(f"cancelled {' '.join(cancelled)}")
 
     def join(self, turn: TurnState) -> None:
         assert turn.calls == [], "events joined while calls were open"
@@ -248,9 +268,50 @@ async def test_one_calls_failure_cuts_no_other_call() -> None:
     assert steps.log == ["model 0", "0.0", "0.1", "model 1"]
 
 
+async def test_a_failure_cancels_what_runs_and_what_waits_where_the_agent_bears_none() -> None:
+    slow = [Call(waits=9, failures=1)]
+    steps, turn = Scripted([[*slow, Call(waits=1, fails=True, failures=1), Call(failures=1), *slow * 10]]), begin()
+    await turns.run(turn, steps)
+    cut = " ".join(f"0.{index}" for index in (0, *range(3, 13)))
+    assert steps.log == ["model 0", "0.2", "0.1", f"cancelled {cut}", "model 1"]
+    assert len(steps.begun) - 2 <= MAX_PARALLEL_CALLS + 1, "calls began after the failure"
+    assert turn.effects
+
+
+async def test_fewer_failures_than_the_agent_bears_cancel_nothing() -> None:
+    fails, slow = [Call(fails=True, failures=3)], [Call(waits=5, failures=3)]
+    steps = Scripted([[*fails * 2, *slow], [*fails * 3, *slow]])
+    await turns.run(begin(), steps)
+    assert steps.log[:5] == ["model 0", "0.0", "0.1", "0.2", "model 1"]
+    assert steps.log[-2:] == ["cancelled 1.3", "model 2"]
+
+
+async def test_calls_that_wait_for_a_person_are_denied_when_another_fails() -> None:
+    waiting = Call(approval=True, answer_after=50, failures=1)
+    steps, turn = Scripted([[waiting, Call(fails=True, failures=1)]]), begin()
+    await turns.run(turn, steps)
+    assert steps.log == ["model 0", "0.1", "0.0", "model 1"], "a denial has a result of its own"
+
+
+@pytest.mark.parametrize("at", range(2, 14))
+async def test_what_was_cancelled_stays_so_in_the_next_run(at: int) -> None:
+    steps, turn = Scripted([[Call(fails=True, failures=1), *[Call(waits=3, failures=1)] * 9]]), begin()
+    steps.stops, steps.at = [ContinueDue()], at
+    try:
+        await turns.run(turn, steps)
+    except ContinueDue:
+        cancelled = {call.id for call in turn.calls if call.cancelled}
+        steps.stops, turn = [], moved(turn)
+        before = Counter(steps.begun)
+        await turns.run(turn, steps)
+        assert not [call for call in cancelled if steps.begun[call] > before[call]], "it ran all the same"
+    assert steps.done["0.0"] == 1
+    assert steps.log[-2].startswith("cancelled ")
+
+
 async def test_an_interrupt_outweighs_a_continue_as_new_that_comes_with_it() -> None:
     class Both(Scripted):
-        async def run_tool(self, turn: TurnState, call: CallState, index: int) -> None:
+        async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
             raise ContinueDue if index == 0 else Interrupted("stop")
 
     turn = begin()

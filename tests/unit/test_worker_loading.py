@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from inturn.agents import Agent
-from inturn.tools import tool
 from inturn_service.loading import OURS, ROOT, add_to_import_path, load_agents, load_lifespan, warn_of_unserved
 from inturn_service.settings import Misconfigured
 
@@ -118,14 +117,8 @@ def test_a_lifespan_must_be_callable(directory: Path) -> None:
 
 
 def test_what_is_not_served_yet_is_said_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    @tool(locks=["order:{order}"])
-    def change(order: str) -> str:
-        """Change an order."""
-        return order
-
     helper = Agent("helper", model="m", instructions="i")
-    warn_of_unserved([Agent("a", model="m", instructions="i", tools=[change], subagents=[helper]), helper])
+    warn_of_unserved([Agent("a", model="m", instructions="i", subagents=[helper]), helper])
     assert [record.getMessage() for record in caplog.records] == [
-        "agent a: locks= and reads= of change are not served yet: calls are not serialised",
         "agent a: subagents= is not served yet; the model is not told of them",
     ]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from activities.limits import Limits
 from inturn_service.settings import Misconfigured, read_settings
 
 
@@ -52,6 +53,29 @@ def test_a_wrong_flag_is_named_as_a_flag_and_a_wrong_variable_as_a_variable(monk
         read_settings(processes=0)
     monkeypatch.setenv("INTURN_GRACE", "soon")
     with pytest.raises(Misconfigured, match="INTURN_GRACE is 'soon': "):
+        read_settings()
+
+
+def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().limits == Limits(max_steps=50, lock_timeout=300, victim="oldest_waiter")
+    monkeypatch.setenv("INTURN_LIMITS_MAX_STEPS", "none")
+    monkeypatch.setenv("INTURN_LIMITS_PER_TOOL", '{"send_refund": 2}')
+    monkeypatch.setenv("INTURN_LIMITS_VICTIM", "youngest")
+    assert read_settings().limits == Limits(max_steps=None, per_tool={"send_refund": 2}, victim="youngest")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("MAX_STEPS", "0", "INTURN_LIMITS_MAX_STEPS is '0': "),
+        ("VICTIM", "me", "INTURN_LIMITS_VICTIM is 'me': "),
+        ("MAX_STEP", "5", "INTURN_LIMITS_MAX_STEP is '5': "),
+        ("PER_TOOL", "{a", "Limits by name are JSON objects"),
+    ],
+)
+def test_a_wrong_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(f"INTURN_LIMITS_{name}", value)
+    with pytest.raises(Misconfigured, match=said):
         read_settings()
 
 

@@ -5,11 +5,12 @@ Invariant: importing this does not load temporalio; a command loads what it need
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import typer
 
-from inturn.cli import audit, chat, controls, doctor, options, parked, show, tail, talk
+from inturn.cli import approvals, audit, chat, controls, doctor, options, parked, settle, show, tail, talk
 
 _EPILOG: Final = (
     "Options of inturn itself (--json, --address …) may stand anywhere. Exit codes: 0 done, 1 it failed, 2 a mistake "
@@ -25,9 +26,9 @@ app: Final = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_COMMANDS: Final = {
+_COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Talk": (talk.send, talk.ask, talk.wait, chat.chat),
-    "Look": (tail.tail, show.ls, show.show),
+    "Look": (tail.tail, show.ls, show.show, approvals.approvals),
     "Steer": (
         controls.interrupt,
         controls.cancel,
@@ -37,7 +38,7 @@ _COMMANDS: Final = {
         controls.approve,
         controls.deny,
     ),
-    "Repair": (parked.parked, parked.redrive, parked.discard, audit.audit, doctor.doctor),
+    "Repair": (parked.parked, parked.redrive, parked.discard, settle.settle, audit.audit, doctor.doctor),
 }
 
 for _panel, _functions in _COMMANDS.items():

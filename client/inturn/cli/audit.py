@@ -13,6 +13,7 @@ from inturn.cli.failures import FAILED
 from inturn.cli.options import SessionId, options_of
 from inturn.cli.output import console, document, note, say, table
 from inturn.cli.running import run
+from inturn.cli.settle import unknown_table
 
 if TYPE_CHECKING:
     from inturn.client import Client
@@ -43,5 +44,8 @@ def _print(session: str, found: Audit) -> None:
         console().print(table("", ("disposition", "events"), found.counts.items()))
     for difference in found.differences:
         note(difference, style="yellow" if found.ok else "red")
+    if found.unknown:
+        console().print(unknown_table(found.unknown))
+        note("find out what they did, then `inturn settle CALL --done RESULT` or `--not-done`", style="yellow")
     if found.gone:
         note(f"past the server's retention, so not looked at: runs {', '.join(found.gone)}")

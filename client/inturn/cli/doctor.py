@@ -6,7 +6,8 @@ Invariant: it looks and tries, and repairs nothing; each finding says what to do
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -20,27 +21,40 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from inturn.cli.findings import Finding
+    from inturn.journal import Place
 
 _MARKS: Final = {"ok": ("ok", "green"), "warn": ("warn", "bold yellow"), "fail": ("FAIL", "bold red")}
 
 
-def doctor(ctx: typer.Context) -> None:
-    """Check the server, the workers, the journal and this machine."""
+def doctor(
+    ctx: typer.Context,
+    agents: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODULE:ATTR...", help="Agents whose tools' modules to look at.", show_default=False),
+    ] = None,
+    dot: Annotated[bool, typer.Option("--dot", help="Only who waits for whom, as Graphviz reads it.")] = False,
+) -> None:
+    """Check the server, the workers, the journal, its locks, and this machine."""
     options = options_of(ctx)
     try:
-        findings = asyncio.run(_examine(options))
+        findings, places = asyncio.run(_limits(options) if dot else _examine(options))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    findings += _modules(agents or ())
     ok = all(finding.state != "fail" for finding in findings)
-    if options.json:
-        document({"ok": ok, "checks": [finding.as_json() for finding in findings]})
+    if dot:
+        _draw(places)
+    elif options.json:
+        checks = [finding.as_json() for finding in findings]
+        document({"ok": ok, "checks": checks, "limits": [asdict(place) for place in places]})
     else:
         _print(findings)
+        _list(places)
     if not ok:
         raise typer.Exit(FAILED)
 
 
-async def _examine(options: Options) -> list[Finding]:
+async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.findings import failed
     from inturn.cli.machine import examine_journal, examine_machine
     from inturn.cli.server import examine_server
@@ -57,7 +71,49 @@ async def _examine(options: Options) -> list[Finding]:
         findings.append(failed("settings", str(error), "correct it in the environment, .env or the option"))
     finally:
         await connection.close()
-    return findings
+    limits, places = await _limits(options)
+    return findings + limits, places
+
+
+async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
+    """Look at who holds and waits, where there is a journal."""
+    from inturn.cli.graph import examine_limits
+    from inturn.cli.machine import is_missing
+    from inturn.errors import InturnError
+    from inturn.journal import open_journal
+    from inturn.settings import DEFAULT_JOURNAL, read_settings
+
+    try:
+        url = options.journal or read_settings().journal or DEFAULT_JOURNAL
+        if is_missing(url):
+            return [], []
+        journal = open_journal(url)
+        try:
+            finding, places = await examine_limits(journal, options.tenant)
+        finally:
+            await journal.close()
+    except InturnError:  # the journal's own check says why
+        return [], []
+    return [finding], places
+
+
+def _modules(specs: Sequence[str]) -> list[Finding]:
+    from inturn.cli.modules import examine_modules
+
+    return [examine_modules(spec) for spec in specs]
+
+
+def _draw(places: Sequence[Place]) -> None:
+    from inturn.cli.graph import dot
+
+    print(dot(places))
+
+
+def _list(places: Sequence[Place]) -> None:
+    from inturn.cli.graph import text
+
+    for line in text(places):
+        console().print(clean(line), markup=False, highlight=False, soft_wrap=True)
 
 
 def _print(findings: Sequence[Finding]) -> None:

@@ -37,7 +37,7 @@ async def examine_journal(url: str | None, tenant: str) -> Finding:
     url = url or DEFAULT_JOURNAL
     where = _shown(url)
     advice = "name the workers' journal with --journal or INTURN_JOURNAL"
-    if _is_missing(url):
+    if is_missing(url):
         return warned("journal", f"{where} is not there yet; the first worker makes it", f"start a worker, or {advice}")
     try:
         version = await _tried(url, tenant)
@@ -82,7 +82,8 @@ def _version(name: str) -> str:
         return "(not installed)"
 
 
-def _is_missing(url: str) -> bool:
+def is_missing(url: str) -> bool:
+    """Tell whether a journal's file is not there yet."""
     return url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists()
 
 

@@ -116,10 +116,22 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> 
     return made
 
 
+def compact(value: Any) -> str:
+    """Give JSON on one line; nothing for nothing."""
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")) if value else ""
+
+
 def ago(at: datetime | None, *, now: datetime | None = None) -> str:
     """Say how long ago a time was: `12 s`, `3 min`, `5 h`, `2 d`."""
-    if at is None:
-        return ""
-    seconds = max(0, int(((now or datetime.now(UTC)) - at).total_seconds()))
+    return "" if at is None else _span(((now or datetime.now(UTC)) - at).total_seconds())
+
+
+def until(at: datetime | None, *, now: datetime | None = None) -> str:
+    """Say how far ahead a time is, as `ago` does."""
+    return "" if at is None else _span((at - (now or datetime.now(UTC))).total_seconds())
+
+
+def _span(length: float) -> str:
+    seconds = max(0, int(length))
     size, unit = next(((size, unit) for size, unit in _UNITS if seconds >= size), (1, "s"))
     return f"{seconds // size} {unit}"

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from inturn.cli.approvals import approvals_table
 from inturn.cli.options import SessionId, options_of
 from inturn.cli.output import ago, console, document, note, one_line, plain, table
 from inturn.cli.parked import parked_table
 from inturn.cli.running import run
+from inturn.cli.settle import unknown_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from inturn.client import Client
     from inturn.session import Session
-    from inturn.values import Approval, Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress
+    from inturn.values import Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress, UnknownOutcome
 
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
@@ -43,10 +45,13 @@ def show(ctx: typer.Context, session: SessionId) -> None:
         handle = client.session(session)
         status = await handle.status()
         parked = await _parked(handle) if _may_have_parked(status) else []
+        unknown = await _unknown(handle)
         if options_of(ctx).json:
-            document({**plain(status), "parked": plain(list(parked))})
-        else:
-            _print_status(session, status, parked)
+            document({**plain(status), "parked": plain(list(parked)), "unknown": plain(list(unknown))})
+            return
+        _print_status(session, status, parked)
+        if unknown:
+            console().print(unknown_table(unknown))
 
     run(ctx, work)
 
@@ -87,6 +92,15 @@ async def _parked(handle: Session) -> Sequence[Parked]:
         return []
 
 
+async def _unknown(handle: Session) -> Sequence[UnknownOutcome]:
+    from inturn.errors import JournalUnavailable
+
+    try:
+        return await handle.unknown_calls()
+    except JournalUnavailable:
+        return []
+
+
 def _may_have_parked(status: SessionStatus) -> bool:
     return status.source == "fallback" or bool(status.counts.get("parked"))
 
@@ -102,7 +116,7 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
     if status.turn:
         out.print(_turn_table(status.turn))
     if status.approvals:
-        out.print(_approvals_table(status.approvals))
+        out.print(approvals_table(status.approvals))
     if status.queue:
         out.print(_events_table("queue", status.queue))
     if status.held:
@@ -138,11 +152,6 @@ def _turn_table(turn: TurnProgress) -> Table:
         one_line(turn.last_error or ""),
     )
     return table("turn", ("event", "step", "doing", "since", "attempt", "waits for", "last error"), [row])
-
-
-def _approvals_table(approvals: Sequence[Approval]) -> Table:
-    rows = [(a.approval_id, a.tool, one_line(str(a.args or "")), ago(a.asked_at)) for a in approvals]
-    return table("approvals", ("approval", "tool", "arguments", "asked"), rows)
 
 
 def _events_table(title: str, events: Sequence[QueuedEvent]) -> Table:

@@ -5,13 +5,12 @@ Invariant: an entry is one line whatever it holds, in the order of seq; `--after
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from inturn.cli.options import SessionId, options_of
-from inturn.cli.output import console, line, one_line
+from inturn.cli.output import compact, console, line, one_line
 from inturn.cli.running import run
 
 if TYPE_CHECKING:
@@ -74,7 +73,7 @@ def summary(entry: Entry) -> str:
     body = entry.body
     match entry.type:
         case "agent.tool_use":
-            return f"{body.get('tool')} {_compact(body.get('args'))}"
+            return f"{body.get('tool')} {compact(body.get('args'))}"
         case "agent.tool_result":
             return f"{body.get('tool')} {body.get('status')}: {entry.text or ''}"
         case "agent.message":
@@ -82,14 +81,16 @@ def summary(entry: Entry) -> str:
         case "turn.completed":
             usage = body.get("usage") or {}
             return f"{body.get('stop')}, {usage.get('input_tokens', 0)} + {usage.get('output_tokens', 0)} tokens"
+        case "approval.requested":
+            return f"{body.get('tool')}? {body.get('approval_id')}"
+        case "approval.answered":
+            by = f" by {body['by']}" if body.get("by") else ""
+            why = f": {body['reason']}" if body.get("reason") else ""
+            return f"{body.get('tool')} {body.get('answer')}{by}{why}"
         case "session.started":
             return f"{body.get('agent')} ({body.get('model')})"
         case "turn.started":
             return f"event {body.get('n')}"
         case _:
             said = entry.text or body.get("error") or body.get("reason")
-            return str(said) if said else _compact(body)
-
-
-def _compact(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")) if value else ""
+            return str(said) if said else compact(body)

@@ -14,20 +14,28 @@ from inturn.journal.port import (
     NewEntry,
     Outcome,
     Recorded,
+    Settlement,
     Superseded,
 )
 from inturn.journal.sqlite import SqliteStore
+from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 
 __all__ = [
     "Attempts",
     "Claim",
     "ClaimStatus",
+    "Deadlock",
     "FailureClass",
     "Journal",
     "NewEntry",
     "Outcome",
+    "Place",
     "Recorded",
+    "Settlement",
     "Superseded",
+    "Victim",
+    "Waiting",
+    "Want",
     "open_journal",
 ]
 

@@ -19,12 +19,17 @@ CLOSED_KEY: Final = "closed"
 
 
 def record(
-    tx: Transaction, session: SessionKey, recorded: Sequence[Recorded], settle: Sequence[TurnKey], close: bool
+    tx: Transaction,
+    session: SessionKey,
+    recorded: Sequence[Recorded],
+    settle: Sequence[TurnKey],
+    close: bool,
+    cancelled: str | None = None,
 ) -> int:
     """Settle turns, write decisions whose keys are new, close; see the port. Gives the new head."""
     with log.locked(tx, session) as journal:
         for turn in settle:
-            _settle(journal, turn)
+            _settle(journal, turn, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
         for decision in recorded:
             before = journal.head
             journal.append([decision.entry])
@@ -36,7 +41,8 @@ def record(
         return journal.head
 
 
-def _settle(journal: Log, turn: TurnKey) -> None:
+def _settle(journal: Log, turn: TurnKey, ended: tuple[str, str]) -> None:
+    status, text = ended
     ledger.settle(journal.tx, turn)
     rows = journal.tx.execute(
         "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
@@ -57,8 +63,8 @@ def _settle(journal: Log, turn: TurnKey) -> None:
                     {
                         "call_id": use.get("call_id"),
                         "tool": use.get("tool"),
-                        "status": "interrupted",
-                        "text": INTERRUPTED,
+                        "status": status,
+                        "text": text,
                     },
                     event_id=turn.event_id,
                     step=f"{call.step}/{call.index}",

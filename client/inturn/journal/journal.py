@@ -9,11 +9,26 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import blobs, cursors, decisions, ledger, log, outcomes
-from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Superseded
+from inturn.journal import (
+    blobs,
+    cursors,
+    decisions,
+    grants,
+    ledger,
+    log,
+    outcomes,
+    places,
+    settling,
+    shared,
+    shelf,
+    waits,
+)
+from inturn.journal.changes import Change, Done, Operation, Scope
+from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
 from inturn.journal.store import Store
+from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Entry
+from inturn.values import Entry, UnknownOutcome
 
 
 class StoredJournal:
@@ -32,15 +47,26 @@ class StoredJournal:
         await self._store.close()
 
     async def claim_model(
-        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+        self,
+        step: StepKey,
+        opening: Sequence[NewEntry] = (),
+        *,
+        after: int | None = None,
+        types: Sequence[str] = (),
+        wants: Sequence[Want] = (),
+        lease: float = 0.0,
     ) -> Claim:
         """Claim a model step."""
-        work = partial(ledger.claim_model, step=step, opening=opening, after=after, types=types)
-        return await self._store.write(work)
+        return await self._store.write(
+            partial(ledger.claim_model, step=step, opening=opening, after=after, types=types, wants=wants, lease=lease)
+        )
 
-    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+    async def claim_call(
+        self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
+    ) -> Claim:
         """Claim a tool call or a delivery."""
-        return await self._store.write(partial(ledger.claim_call, step=step, lease=lease, begin=begin))
+        work = partial(ledger.claim_call, step=step, lease=lease, begin=begin, wants=wants, lasts=lasts)
+        return await self._store.write(work)
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
         """Mark that the body begins now."""
@@ -87,11 +113,49 @@ class StoredJournal:
         await self._store.write(partial(ledger.release, step=step, token=token))
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided."""
-        work = partial(decisions.record, session=session, recorded=recorded, settle=settle, close=close)
+        work = partial(
+            decisions.record, session=session, recorded=recorded, settle=settle, close=close, cancelled=cancelled
+        )
         return await self._store.write(work)
+
+    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
+        """Settle a call whose outcome is unknown."""
+        return await self._store.write(partial(settling.settle, call=call, settlement=settlement))
+
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
+        """Tell what a waiter still lacks."""
+        return await self._store.read(partial(grants.look, caller=places.Caller(step, part), wants=wants))
+
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
+        """Take a lock for a part of a running body."""
+        work = partial(ledger.lock, step=step, token=token, want=want, part=part, lease=lease)
+        found = await self._store.write(work)
+        if found is None:
+            raise _superseded(step)
+        return found
+
+    async def leave(self, step: StepKey, *, part: str = "") -> None:
+        """Give back what a part of a step holds."""
+        await self._store.write(partial(places.leave, step=step, part=part))
+
+    async def resolve(self, step: StepKey, victim: Victim) -> Deadlock | None:
+        """Break the cycle that a call is part of."""
+        if not await self._store.read(partial(waits.cycle, scope=step.session.tenant, call=places.called(step))):
+            return None
+        return await self._store.write(partial(waits.resolve, step=step, victim=victim))
+
+    async def places(self, tenant: str | None = None) -> list[Place]:
+        """Give who holds what and who waits for it."""
+        return await self._store.read(partial(places.listed, tenant=tenant))
 
     async def read(
         self,
@@ -114,6 +178,14 @@ class StoredJournal:
     async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
         """Give how an event ended."""
         return await self._store.read(partial(outcomes.get, session=session, event_id=event_id))
+
+    async def latest_event(self, session: SessionKey) -> str | None:
+        """Give the event of the latest turn."""
+        return await self._store.read(partial(log.latest_event, session=session))
+
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        """Give the calls whose outcome is unknown."""
+        return await self._store.read(partial(settling.unknown, session=session))
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count ended events by disposition."""
@@ -143,6 +215,22 @@ class StoredJournal:
         """Move a stored cursor forward."""
         work = partial(cursors.move, tenant=tenant, name=name, session_id=session_id, seq=seq)
         return await self._store.write(work)
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version."""
+        return await self._store.read(partial(shelf.get, scope=scope, name=name))
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state once."""
+        done = await self._store.write(partial(shared.change, scope=scope, change=change, operation=operation))
+        if done is None:
+            assert operation.step is not None
+            raise _superseded(operation.step)
+        return done
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before."""
+        return await self._store.read(partial(shared.recall, scope=scope, operation=operation, what=what))
 
 
 def _superseded(step: StepKey) -> Superseded:

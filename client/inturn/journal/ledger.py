@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
-from inturn.journal import codec, log, outcomes
+from inturn.journal import codec, grants, log, operations, outcomes, places
 from inturn.journal.log import Log, micros
 from inturn.journal.port import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome
 from inturn.journal.store import Transaction
+from inturn.journal.wants import Waiting, Want
 from inturn.keys import StepKey, TurnKey
 from inturn.values import Entry
 
@@ -70,6 +71,8 @@ def claim_model(
     *,
     after: int | None = None,
     types: Sequence[str] = (),
+    wants: Sequence[Want] = (),
+    lease: float = 0.0,
 ) -> Claim:
     """Claim a model step; see the port."""
     with log.locked(tx, step.session) as journal:
@@ -80,6 +83,8 @@ def claim_model(
             return replace(_answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
             return _answer(row.state, journal, row)
+        if isinstance(granted := _granted(tx, step, wants, lease), Waiting):
+            return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence = _new_token(), journal.raise_fence()
         if row is None:
             tx.execute(_INSERT, (*_key(step), token, fence, 0, 0))
@@ -91,7 +96,9 @@ def claim_model(
         return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
 
 
-def claim_call(tx: Transaction, step: StepKey, *, lease: float, begin: bool) -> Claim:
+def claim_call(
+    tx: Transaction, step: StepKey, *, lease: float, begin: bool, wants: Sequence[Want] = (), lasts: float = 0.0
+) -> Claim:
     """Claim a call; see the port."""
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
@@ -100,16 +107,19 @@ def claim_call(tx: Transaction, step: StepKey, *, lease: float, begin: bool) -> 
         now = micros(tx.now)
         if row and row.began and row.lease_until > now:
             return _answer("leased", journal, row)
+        if isinstance(granted := _granted(tx, step, wants, lease, lasts), Waiting):
+            return replace(_answer("waiting", journal, row), waiting=granted)
         token, until = _new_token(), now + micros(lease) if begin else 0
         if row is None:
             tx.execute(_INSERT, (*_key(step), token, None, int(begin), until))
         else:
             row = _count_lost(tx, step, row) if row.began else row
+            places.abandon(tx, step)
             tx.execute(
                 f"UPDATE steps SET token = ?, began = ?, began_before = ?, lease_until = ? WHERE {_KEY}",
                 (token, int(begin or row.began), row.began, until, *_key(step)),
             )
-        return replace(_answer("claimed", journal, row), token=token, lease_until=until / 1e6)
+        return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_until=until / 1e6)
 
 
 def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
@@ -119,8 +129,16 @@ def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
 
 
 def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
-    """Hold the claim for longer; tells whether it was still ours."""
-    return _update(tx, step, token, "lease_until = ?", micros(tx.now + lease))
+    """Hold the claim for longer, and what was granted with it; tells whether it was still ours."""
+    held = _update(tx, step, token, "lease_until = ?", micros(tx.now + lease))
+    if held:
+        places.renew(tx, step, lease=lease)
+    return held
+
+
+def holds(tx: Transaction, step: StepKey, token: str) -> bool:
+    """Tell whether the claim is ours, and keep it so until this transaction ends."""
+    return token != "" and bool(tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*_key(step), token)))
 
 
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
@@ -130,7 +148,18 @@ def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
 
 def release(tx: Transaction, step: StepKey, token: str) -> bool:
     """Let go of a claim that did nothing; what earlier attempts began stays begun."""
-    return _update(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
+    held = _update(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
+    if held:
+        places.leave(tx, step)
+    return held
+
+
+def lock(tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting | None:
+    """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
+    row = _row(tx, step)
+    if row is None or not row.held_by(token):
+        return None
+    return _granted(tx, step, (want,), lease, part=part)
 
 
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
@@ -167,6 +196,9 @@ def finish(
             return None
         journal.append(entries)
         _update(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        if row.fence is None:  # a model step has no body that operates on anything
+            operations.forget(tx, _key(step))
+        places.leave(tx, step)
         if outcome:
             outcomes.put(tx, step.session, outcome)
         return journal.head
@@ -184,6 +216,7 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
         kept = _counted(tx, attempts, failure)
         began = ", began = began_before" if clean else ""
         _update(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
+        places.leave(tx, step)
         return attempts
 
 
@@ -194,6 +227,8 @@ def settle(tx: Transaction, turn: TurnKey) -> None:
         "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open'",
         (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn),
     )
+    operations.forget_turn(tx, turn)
+    places.settle(tx, turn)
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
@@ -203,6 +238,28 @@ def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
         tx.execute(
             f"UPDATE steps SET state = 'settled', result = ? WHERE {_KEY}", (codec.dumps(SETTLED_RESULT), *_key(step))
         )
+
+
+def _granted(
+    tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
+) -> int | Waiting:
+    """Take what is wanted: the fence of its locks, or what the step waits for."""
+    if not wants:
+        return 0
+    found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
+    if isinstance(found, Waiting):
+        return found
+    for stale in found.stale:
+        _revoke(tx, stale)
+    return found.fence
+
+
+def _revoke(tx: Transaction, step: StepKey) -> None:
+    """Take the claim of a step whose locks somebody else took over: its attempt can write nothing more."""
+    row = _row(tx, step)
+    if row and row.open:
+        _count_lost(tx, step, row)
+        tx.execute(f"UPDATE steps SET token = '', lease_until = 0 WHERE {_KEY}", _key(step))
 
 
 def _key(step: StepKey) -> tuple[str, str, str, str, int]:

@@ -144,6 +144,16 @@ def head(tx: Transaction, session: SessionKey) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def latest_event(tx: Transaction, session: SessionKey) -> str | None:
+    """Give the event whose turn began last."""
+    rows = tx.execute(
+        "SELECT event_id FROM entries WHERE tenant = ? AND session = ? AND type = 'turn.started' "
+        "ORDER BY seq DESC LIMIT 1",
+        (session.tenant, session.session_id),
+    )
+    return rows[0][0] if rows else None
+
+
 def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
     """Give the latest `event.parked` entries whose events are still parked, in order of seq."""
     columns = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))

@@ -12,16 +12,19 @@ The ledger's rules (one row per step):
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from inturn.journal.changes import Change, Done, Operation, Scope
+from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Disposition, Entry, StopReason
+from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
 """`lost`: the attempt never said how it ended; whoever ran it died or was cut off."""
-ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed"]
+ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting"]
 
 
 class Superseded(Exception):
@@ -72,7 +75,9 @@ class Claim:
     Attributes:
         status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
             body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
-            closed. These two carry the step's own record in `result` where it has one (its answer was lost).
+            closed. These two carry the step's own record in `result` where it has one (its answer was lost). `waiting`:
+            what was wanted is not free, and `waiting` tells why; nothing was claimed.
+        fence: A model step's: the session's. A call's: that of the locks granted with it.
         began: An earlier attempt's body began and left no result: what it did is not known.
         head: The session's last seq, after the entries of this claim.
         entries: What was asked for with `after`, where the step was claimed; `None` where it is too much to bring
@@ -90,6 +95,7 @@ class Claim:
     attempts: Attempts = field(default_factory=Attempts)
     outcome: Outcome | None = None
     entries: tuple[Entry, ...] | None = None
+    waiting: Waiting | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,30 @@ class Recorded:
 
     entry: NewEntry
     outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What an operator says of a call whose outcome is unknown."""
+
+    done: bool
+    result: Any = None
+    by: str | None = None
+    reason: str | None = None
+
+    def text(self, of: UnknownOutcome) -> str:
+        """Say it to the model."""
+        who = f" by {self.by}" if self.by else ""
+        why = f" ({self.reason})" if self.reason else ""
+        found = f"The call {of.call_id} of {of.tool}, whose outcome was unknown, was looked into{who}{why}: "
+        if not self.done:
+            return f"{found}it was not done and had no effect."
+        result = self.result if isinstance(self.result, str) else json.dumps(self.result, ensure_ascii=False)
+        return f"{found}it was done. Its result: {result}" if self.result is not None else f"{found}it was done."
+
+    def same(self, other: Settlement) -> bool:
+        """Tell whether both say the same, whoever says it."""
+        return (self.done, self.result) == (other.done, other.result)
 
 
 class Journal(Protocol):
@@ -115,7 +145,14 @@ class Journal(Protocol):
     # The ledger.
 
     async def claim_model(
-        self, step: StepKey, opening: Sequence[NewEntry] = (), *, after: int | None = None, types: Sequence[str] = ()
+        self,
+        step: StepKey,
+        opening: Sequence[NewEntry] = (),
+        *,
+        after: int | None = None,
+        types: Sequence[str] = (),
+        wants: Sequence[Want] = (),
+        lease: float = 0.0,
     ) -> Claim:
         """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
 
@@ -124,13 +161,20 @@ class Journal(Protocol):
 
         With `after` the claim brings along the entries of these types behind that seq, its own among them: who has
         read so far needs no read of its own.
+
+        With `wants` the step is claimed only when it gets all of them, for `lease` seconds; else it answers `waiting`
+        and keeps a ticket.
         """
         ...
 
-    async def claim_call(self, step: StepKey, *, lease: float, begin: bool = True) -> Claim:
+    async def claim_call(
+        self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
+    ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
 
-        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run.
+        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
+        `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
+        be done in `lasts` seconds.
         """
         ...
 
@@ -188,15 +232,53 @@ class Journal(Protocol):
         """Let go of a claim whose body surely did nothing: the next attempt need not wait or wonder."""
 
     async def record(
-        self, session: SessionKey, recorded: Sequence[Recorded], *, settle: Sequence[TurnKey] = (), close: bool = False
+        self,
+        session: SessionKey,
+        recorded: Sequence[Recorded],
+        *,
+        settle: Sequence[TurnKey] = (),
+        close: bool = False,
+        cancelled: str | None = None,
     ) -> int:
         """Write what a session decided, in one transaction; gives the new head.
 
         First the open steps of the turns in `settle`: done stays done, all else becomes `settled`, and each tool_use
-        without a result gets an error result ("interrupted"). Then the decisions whose keys are new, in order. An
-        outcome never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
-        `session.closed` last.
+        without a result gets an error result: "interrupted", or "cancelled" with that text where one is given. Then the
+        decisions whose keys are new, in order. An outcome never replaces one of the same or a later redrive, other than
+        `parked` -> `discarded`. `close` appends `session.closed` last.
         """
+        ...
+
+    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
+        """Settle a call whose outcome is unknown, with a `system.message`.
+
+        Gives the settlement that stands: an earlier one, where there is one. `None`: the outcome is not unknown.
+        """
+        ...
+
+    # Limits. What a step holds is its own until its row is done, settled or let go; `renew` holds it for longer.
+
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
+        """Tell what a waiter still lacks; `None`: it may have it. Only looks."""
+        ...
+
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
+        """Take a lock for a part of a running body: its fence, or what it waits for.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        ...
+
+    async def leave(self, step: StepKey, *, part: str = "") -> None:
+        """Give back what a part of a step holds, or its tickets; without `part` those of the step's claim."""
+
+    async def resolve(self, step: StepKey, victim: Victim) -> Deadlock | None:
+        """Break the cycle of waits that a call is part of, if there is one that nobody found before."""
+        ...
+
+    async def places(self, tenant: str | None = None) -> list[Place]:
+        """Give who holds what and who waits for it, of one tenant or of all."""
         ...
 
     # Reading.
@@ -219,6 +301,14 @@ class Journal(Protocol):
 
     async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
         """Give how an event ended, where it did."""
+        ...
+
+    async def latest_event(self, session: SessionKey) -> str | None:
+        """Give the event whose turn began last."""
+        ...
+
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        """Give the calls whose outcome is unknown and that nobody settled, in order of their results."""
         ...
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
@@ -249,4 +339,23 @@ class Journal(Protocol):
 
     async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
         """Move a stored cursor forward (never back); gives where it stands."""
+        ...
+
+    # Shared state.
+
+    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
+        """Give a named value with its version, where there is one."""
+        ...
+
+    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
+        """Change shared state, or give what came of this operation before.
+
+        Raises:
+            Superseded: The operation's attempt does not hold its call any more.
+            ToolError, ValueError: The operation was another before, or the value is not one to change so.
+        """
+        ...
+
+    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
+        """Give what came of an operation before, where it is not to be done anew. `what`: see `changes.describe`."""
         ...

@@ -43,7 +43,43 @@ _FIRST: Final = (
         PRIMARY KEY (tenant, name, session)) {clustered}""",
 )
 
-MIGRATIONS: Final = (_FIRST,)
+# Shared state. Session '' is the tenant's own.
+_STATE: Final = (
+    """CREATE TABLE shelf (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, name TEXT NOT NULL,
+        version BIGINT NOT NULL, value TEXT, expires BIGINT, forget BIGINT,
+        PRIMARY KEY (tenant, session, name)) {clustered}""",
+    "CREATE INDEX shelf_forget ON shelf (forget) WHERE forget IS NOT NULL",
+    """CREATE TABLE queues (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, last BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, queue)) {clustered}""",
+    """CREATE TABLE queue_items (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, seq BIGINT NOT NULL,
+        item TEXT NOT NULL, token TEXT NOT NULL, lease_until BIGINT NOT NULL, claims BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, queue, seq))""",
+    """CREATE TABLE operations (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
+        ordinal BIGINT NOT NULL, what TEXT NOT NULL, final BIGINT NOT NULL, result TEXT, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, turn, step, call, ordinal)) {clustered}""",
+    "CREATE INDEX operations_of_keys ON operations (at) WHERE turn = '~key'",
+)
+
+# Locks, permits and rates. A row of `places` is a caller's place at one resource, held or waiting (grants.py).
+_LIMITS: Final = (
+    """CREATE TABLE places (
+        turn TEXT NOT NULL, step TEXT NOT NULL, part TEXT NOT NULL, scope TEXT NOT NULL, resource TEXT NOT NULL,
+        mode TEXT NOT NULL, state TEXT NOT NULL, number BIGINT NOT NULL, fence BIGINT NOT NULL,
+        since BIGINT NOT NULL, until BIGINT NOT NULL, done_by BIGINT NOT NULL,
+        sentenced TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
+    "CREATE INDEX places_of_resource ON places (scope, resource, state, until)",
+    """CREATE TABLE buckets (
+        scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
+        PRIMARY KEY (scope, resource)) {clustered}""",
+    "CREATE TABLE turnstiles (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
+)
+
+MIGRATIONS: Final = (_FIRST, _STATE, _LIMITS)
 VERSION: Final = len(MIGRATIONS)
 
 

@@ -19,14 +19,19 @@ from inturn.agents import Agent
 from inturn.context import ToolContext
 from inturn.errors import InturnError, Retry, ToolError
 from inturn.events import Content, Event, explain
+from inturn.journal.changes import Scope
 from inturn.keys import SessionKey, TurnKey
 from inturn.models import Model, ModelMessage, ModelRequest
+from inturn.state import Attempt, State
+from inturn.testing.memory import Memory
 from inturn.testing.scripted import Entry, ScriptedModel
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.values import Approval, StopReason, Turn, TurnToolCall, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
 
+_Settled = tuple[str, str]
+_FAILED = ("error", "timeout", "unknown")
 _STOPS: dict[str | None, StopReason] = {
     "end_turn": "end_turn",
     "stop_sequence": "end_turn",
@@ -39,11 +44,20 @@ _STOPS: dict[str | None, StopReason] = {
 def context(key: str = "test/session/event/0/0", **overrides: Any) -> ToolContext:
     """Make the context that a tool gets, for calling a tool directly.
 
+    Its shared state is in memory. Contexts share it where one is given the other's, and one with the same key is then
+    the next attempt of the same call:
+
+    ```python
+    first = context("k")
+    await my_tool("1001", first)
+    await my_tool("1001", context("k", state=first.state, shared=first.shared))  # changes nothing more
+    ```
+
     Args:
         key: The call's idempotency key.
         **overrides: Any other field of `ToolContext`.
     """
-    return _context_of({"key": key, **overrides})
+    return _context_of({"key": key, **overrides}, Memory())
 
 
 async def run(
@@ -65,7 +79,8 @@ async def run(
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
         model: Another model to ask, instead of a script.
         messages: An earlier conversation; the turn's messages are appended to it.
-        **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...).
+        **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
+            memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
     Raises:
         InturnError: A call needs approval and there is no `approve`, or the script is exhausted.
@@ -85,6 +100,7 @@ class _PlainTurn:
         self.overrides = overrides
         self.calls: list[TurnToolCall] = []
         self.usage = Usage()
+        self.memory = Memory()
 
     async def run(self, content: Content) -> Turn:
         self.event = self.overrides.pop("event", None) or Event(event_id="event", content=content)
@@ -129,7 +145,8 @@ class _PlainTurn:
 
     async def _settle(self, uses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         step = str(self.usage.steps - 1)
-        settled = await asyncio.gather(*(self._call(use, step, index) for index, use in enumerate(uses)))
+        calls = [asyncio.ensure_future(self._call(use, step, index)) for index, use in enumerate(uses)]
+        settled = await _all_of(calls, self.agent.budget.failures)
         for use, (status, text) in zip(uses, settled, strict=True):
             self.calls.append(
                 TurnToolCall(call_id=use["id"], tool=use["name"], args=use["input"], status=status, result=text)
@@ -146,7 +163,7 @@ class _PlainTurn:
             return "error", f"invalid arguments: {explain(error)}"
         if tool.needs_approval(args) and not await self._approved(use):
             return "denied", "A person denied this call."
-        return await _execute(tool, args, self._context(use["id"], step, index))
+        return await _execute(tool, args, lambda: self._context(use["id"], step, index))
 
     async def _approved(self, use: dict[str, Any]) -> bool:
         if self.approve is None:
@@ -158,9 +175,9 @@ class _PlainTurn:
         return bool(await call_async(self.approve, asked))
 
     def _context(self, call_id: str, step: str, index: int | None) -> ToolContext:
-        made = _context_of({"call_id": call_id, "event": self.event, **self.overrides})
+        made = _context_of({"call_id": call_id, "event": self.event, **self.overrides}, self.memory)
         turn = TurnKey(SessionKey(made.tenant, made.session_id), str(self.event.event_id))
-        return made if "key" in self.overrides else replace(made, key=str(turn.step(step, index)))
+        return made if "key" in self.overrides else _keyed(made, str(turn.step(step, index)))
 
     def _over_budget(self) -> bool:
         budget, used = self.agent.budget, self.usage
@@ -179,7 +196,7 @@ class _PlainTurn:
         self.usage = Usage(steps=self.usage.steps + 1, **sums)
 
 
-def _context_of(overrides: dict[str, Any]) -> ToolContext:
+def _context_of(overrides: dict[str, Any], memory: Memory) -> ToolContext:
     values: dict[str, Any] = {
         "tenant": "test",
         "session_id": "session",
@@ -187,14 +204,43 @@ def _context_of(overrides: dict[str, Any]) -> ToolContext:
         "event": Event(event_id="event", content="test"),
         "key": "",
     }
-    return ToolContext(**{**values, **overrides})
+    values |= overrides
+    values.setdefault("state", State(memory, Scope(values["tenant"], values["session_id"])))
+    values.setdefault("shared", State(memory, Scope(values["tenant"])))
+    made = ToolContext(**values)
+    return _keyed(made, made.key)
 
 
-async def _execute(tool: Tool[..., Any], args: dict[str, Any], ctx: ToolContext) -> tuple[str, str]:
+def _keyed(made: ToolContext, key: str) -> ToolContext:
+    """Give the context of another attempt of the call with this key."""
+    attempt = Attempt(SessionKey(made.tenant, made.session_id).turn(key).step("test"), None)
+    return replace(made, key=key, state=made.state.within(attempt), shared=made.shared.within(attempt))
+
+
+async def _all_of(calls: Sequence[asyncio.Task[_Settled]], bears: int | None) -> list[_Settled]:
+    """Wait for all calls; where as many failed as the agent bears, the others are cancelled."""
+
+    def failed(call: asyncio.Task[_Settled]) -> bool:
+        return call.done() and not call.cancelled() and not call.exception() and call.result()[0] in _FAILED
+
+    def ended(call: asyncio.Task[_Settled]) -> None:
+        if bears is not None and failed(call) and sum(map(failed, calls)) >= bears:
+            for other in calls:
+                other.cancel()
+
+    for call in calls:
+        call.add_done_callback(ended)
+    await asyncio.gather(*calls, return_exceptions=True)
+    return [("cancelled", "Another call of the step failed.") if c.cancelled() else c.result() for c in calls]
+
+
+async def _execute(
+    tool: Tool[..., Any], args: dict[str, Any], context_of: Callable[[], ToolContext]
+) -> tuple[str, str]:
     """Run a tool's body as often as its retries allow; give its status and text."""
     for attempt in range(tool.retries + 1):
         try:
-            value = await asyncio.wait_for(_body(tool, args, ctx), tool.timeout)
+            value = await asyncio.wait_for(_body(tool, args, context_of()), tool.timeout)
         except ToolError as error:
             return "error", str(error)
         except TimeoutError:

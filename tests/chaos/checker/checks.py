@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from tests.chaos.checker.histories import CANARY, Session
+from tests.chaos.checker.histories import CANARY, Session, endings
 from tests.chaos.checker.recording import OUTCOMES, Recording
 
 Find = Callable[[Recording], Iterator[str]]
@@ -248,8 +248,10 @@ def _books(session: Session) -> Iterator[str]:
         inbox = run.carried["inbox"]
         accepted = sum(at[0] <= n for at in session.accepted.values())
         counts = Counter({kind: count for kind, count in inbox["counts"].items() if count and kind != "repeated"})
-        ended = Counter(how for ends in session.ends.values() for at, how in ends if at[0] <= n)
-        waiting = len(inbox["queue"]) + (run.carried.get("turn") is not None)
+        told = Counter(how for ends in session.ends.values() for at, how in ends if at[0] <= n)
+        ended = told + Counter(how for _, how in endings(inbox))  # decided, and written by the next run
+        turn, held = run.carried.get("turn"), inbox.get("sequencer", {}).get("held", ())
+        waiting = len(inbox["queue"]) + len(held) + (1 + len(turn.get("merged", ())) if turn else 0)
         if inbox["accepted"] != accepted or counts != ended or counts.total() + waiting != accepted:
             books = f"{inbox['accepted']} accepted, {dict(counts)}, {waiting} open"
             yield f"{session.name} run {n + 1} carried {books}; its histories show {accepted} accepted, {dict(ended)}"

@@ -214,7 +214,7 @@ class _Reader:
         self.scheduled[str(at)] = step
         self.run.steps.append(step)
         if step.kind == "record":
-            self.run.decisions += [(*ended, at) for ended in _endings(_decoded(attributes["input"]))]
+            self.run.decisions += [(*ended, at) for ended in endings(_decoded(attributes["input"]))]
 
     def _started(self, at: int, attributes: dict[str, Any]) -> None:
         self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)
@@ -233,8 +233,8 @@ class _Reader:
         self.run.lost_tasks += 1
 
 
-def _endings(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Give the ends that the workflow alone decided. A failed turn is told twice: as a turn and as an event."""
+def endings(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
     for decision in message.get("decisions", ()):
         kind, disposition = decision.get("type", ""), decision.get("disposition")
         if kind == "event.rejected":

@@ -1,0 +1,66 @@
+"""Approvals as the journal tells them: what was asked of people, and what they said.
+
+Invariant: a question and its answer are entries of the call they are about, each written once. A question is pending
+until its call has an answer or a result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, Final
+
+from inturn.keys import StepKey
+from inturn.values import Approval, Entry
+
+REQUESTED: Final = "approval.requested"
+ANSWERED: Final = "approval.answered"
+TOLD_BY: Final = ("agent.tool_use", REQUESTED, ANSWERED, "agent.tool_result", "turn.started")
+"""The types of entries that tell of a turn's approvals."""
+
+
+def requested_key(call: StepKey) -> str:
+    """Give the key of the entry that asks."""
+    return f"{call.within_session}/requested"
+
+
+def answered_key(call: StepKey) -> str:
+    """Give the key of the entry that answers: the first one stands."""
+    return f"{call.within_session}/answered"
+
+
+def arguments(entries: Iterable[Entry]) -> dict[str, Any]:
+    """Give the arguments of a turn's calls, by call id."""
+    return {str(e.body.get("call_id")): e.body.get("args") for e in entries if e.type == "agent.tool_use"}
+
+
+def pending(entries: Iterable[Entry]) -> list[Approval]:
+    """Give the approvals that a turn waits for, in the order of asking.
+
+    Args:
+        entries: Those of one event, of the types in `TOLD_BY`, in order.
+    """
+    told = list(entries)
+    given = arguments(told)
+    asked: dict[str, Approval] = {}
+    for entry in told:
+        call_id = str(entry.body.get("call_id"))
+        if entry.type == "turn.started":  # of a redrive: what was asked before it is over
+            asked.clear()
+        elif entry.type == REQUESTED:
+            asked[call_id] = _asked(entry, given.get(call_id))
+        elif entry.type in (ANSWERED, "agent.tool_result"):
+            asked.pop(call_id, None)
+    return list(asked.values())
+
+
+def _asked(entry: Entry, args: Any) -> Approval:
+    body = entry.body
+    return Approval(
+        approval_id=str(body.get("approval_id")),
+        call_id=str(body.get("call_id")),
+        tool=str(body.get("tool")),
+        args=args if isinstance(args, dict) else None,
+        asked_at=entry.at,
+        expires_at=entry.at + timedelta(seconds=float(body.get("timeout") or 0)),
+    )

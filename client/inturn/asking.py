@@ -1,0 +1,101 @@
+"""Approvals that wait for a person: of one session, and of all.
+
+Invariant: what is shown is what was asked, with the arguments as the journal holds them; looking needs no worker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from inturn.approvals import ANSWERED, TOLD_BY, arguments, pending
+from inturn.connection import Connection
+from inturn.errors import JournalUnavailable
+from inturn.gate import Gate
+from inturn.keys import SessionKey
+from inturn.values import Approval, PendingApproval, SessionStatus
+from inturn.visibility import list_sessions
+
+_MAY_WAIT: Final = ("requires_action", "paused")
+"""What search attributes say of sessions with a pending approval: a pause hides it."""
+_ALL: Final = 10_000
+"""Entries of one turn that tell of calls; a budget ends turns long before."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """An answer that was given: `approved`, `denied` or `expired`."""
+
+    answer: str
+    by: str | None
+
+
+@dataclass
+class Asking:
+    """The approvals of one session."""
+
+    gate: Gate
+
+    async def pending(self) -> tuple[Approval, ...]:
+        """Give those that the journal knows.
+
+        Raises:
+            JournalUnavailable: It cannot be read.
+        """
+        journal = await self.gate.connection.any_journal()
+        event_id = await journal.latest_event(self.gate.key)
+        if event_id is None:
+            return ()
+        return tuple(pending(await journal.read(self.gate.key, limit=_ALL, event_id=event_id, types=TOLD_BY)))
+
+    async def answer(self, approval_id: str) -> Given | None:
+        """Give the answer that the journal holds; `None` where it has none, or cannot be read."""
+        after = 0
+        try:
+            journal = await self.gate.connection.any_journal()
+            while page := await journal.read(self.gate.key, after=after, types=(ANSWERED,)):
+                for entry in page:
+                    if entry.body.get("approval_id") == approval_id:
+                        return Given(str(entry.body.get("answer")), entry.body.get("by"))
+                after = page[-1].seq
+        except JournalUnavailable:
+            pass
+        return None
+
+    async def detailed(self, status: SessionStatus) -> SessionStatus:
+        """Add the arguments to what the session itself tells: they never travel through it."""
+        if not status.approvals or status.turn is None:
+            return status
+        try:
+            journal = await self.gate.connection.any_journal()
+            entries = await journal.read(
+                self.gate.key, limit=_ALL, event_id=status.turn.event_id, types=("agent.tool_use",)
+            )
+        except JournalUnavailable:
+            return status
+        given = arguments(entries)
+        told = tuple(a.model_copy(update={"args": given.get(a.call_id)}) for a in status.approvals)
+        return status.model_copy(update={"approvals": told})
+
+
+async def list_approvals(connection: Connection, tenant: str) -> AsyncIterator[PendingApproval]:
+    """Yield the pending approvals of a tenant's sessions; see `Client.approvals`."""
+    seen: set[SessionKey] = set()  # one may be paused, or resumed, while this looks
+    for state in _MAY_WAIT:
+        async for info in list_sessions(connection, tenant, agent=None, state=state, parked=None, limit=None):
+            key = SessionKey(info.tenant, info.session_id)
+            if info.closed_at is not None or key in seen:
+                continue
+            seen.add(key)
+            for approval in await _of(Gate(connection, key)):
+                yield PendingApproval(tenant=key.tenant, session_id=key.session_id, **approval.model_dump())
+
+
+async def _of(gate: Gate) -> tuple[Approval, ...]:
+    try:
+        return await Asking(gate).pending()
+    except JournalUnavailable:  # the session itself knows all but the arguments
+        from inturn.standing import Standing
+
+        return (await Standing(gate).status()).approvals

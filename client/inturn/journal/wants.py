@@ -1,0 +1,118 @@
+"""What a step asks for before it runs, and what it hears.
+
+Invariant: values only; whether something is free is decided in `grants.py`, inside a transaction.
+
+A resource is named by its scope (the tenant; empty for what all tenants share) and a name that people can read: it
+stands in messages as it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Mode = Literal["write", "read", "permit", "rate"]
+Victim = Literal["oldest_waiter", "youngest", "report_only"]
+
+
+@dataclass(frozen=True, slots=True)
+class Want:
+    """One resource that is wanted.
+
+    Attributes:
+        mode: `write` excludes all others, `read` excludes writers, of a `permit` there are `capacity`, and a `rate`
+            is a bucket of tokens, of which one is used up.
+        capacity: Permits that there are, or tokens that the bucket holds.
+        refill: Tokens that come back in a second.
+    """
+
+    scope: str
+    resource: str
+    mode: Mode
+    capacity: float = 1
+    refill: float = 0.0
+
+    @property
+    def is_lock(self) -> bool:
+        """It is held by one writer or by readers."""
+        return self.mode in ("write", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a caller waits for: of all that it lacks, the first. Times in seconds.
+
+    Attributes:
+        resource: What it lacks.
+        is_lock: It lacks a lock.
+        holder: Who holds that: a session; `None` where there are many, or nobody does.
+        held_for: How long that one has held it.
+        over: How long ago that one should have been done.
+        behind: Whoever came first, where nobody holds it.
+        capacity: How many permits or tokens there are.
+        ahead: How many wait before this caller; only the first may wait in place.
+        waited: Since its ticket was made.
+        waited_before: The same, at its visit before.
+        sentenced: It is the victim of a deadlock, which this text describes.
+    """
+
+    resource: str
+    is_lock: bool = False
+    holder: str | None = None
+    held_for: float = 0.0
+    over: float = 0.0
+    behind: str | None = None
+    capacity: float = 1
+    ahead: int = 0
+    waited: float = 0.0
+    waited_before: float = 0.0
+    sentenced: str = ""
+
+    @property
+    def first(self) -> bool:
+        """Nobody waits before it."""
+        return self.ahead == 0
+
+    def __str__(self) -> str:
+        """Say it, for people."""
+        said = f"waiting for {self.resource}"
+        if self.holder is not None:
+            over = f" ({self.over:.0f} s over its limit)" if self.over >= 1 else ""
+            return f"{said}, held by {self.holder} for {self.held_for:.0f} s{over}"
+        if self.is_lock:
+            return f"{said}, after {self.behind}, who came first"
+        return f"{said}: all {self.capacity:g} taken"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A caller's place at one resource, as the doctor shows it. Times in seconds since 1970.
+
+    Attributes:
+        call: The step's key.
+        state: `held`, `waiting`, or `aside`: it wants that too, and lacks something else.
+        present: It was seen lately; a holder's lease has not run out.
+    """
+
+    scope: str
+    resource: str
+    call: str
+    mode: Mode
+    state: Literal["held", "waiting", "aside"]
+    number: int
+    fence: int
+    since: float
+    present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """A cycle of calls of which each waits for a lock that the next one holds.
+
+    Attributes:
+        text: The cycle in words.
+        victim: The call that has to give way; `None` where it was only reported.
+    """
+
+    text: str
+    victim: str | None

@@ -1,0 +1,64 @@
+"""Locks that a tool takes on its way: `async with ctx.lock("order:17")`.
+
+Invariant: a lock belongs to the tenant and is held by the call: taking it again inside is fine, and whatever way the
+block or the call ends, it is given back.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol, Self
+
+
+class Locks(Protocol):
+    """Where locks come from."""
+
+    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+        """Wait for a lock; gives what to give back, and the grant's fence.
+
+        Raises:
+            ToolError: It was not granted in time, or waiting for it would never end.
+        """
+        ...
+
+    async def give(self, part: str) -> None:
+        """Give it back."""
+
+
+class Unshared:
+    """Locks that nobody else asks for: the default outside a worker."""
+
+    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+        """Grant it at once."""
+        return name, 0
+
+    async def give(self, part: str) -> None:
+        """Nobody waits for it."""
+
+
+class Lock:
+    """`async with lock:` holds it.
+
+    Attributes:
+        name: Its name within the tenant.
+        fence: Higher than that of every earlier grant of this lock; 0 before it is held.
+    """
+
+    def __init__(self, locks: Locks, name: str, *, read: bool) -> None:
+        """Name a lock; nothing is taken yet."""
+        self._locks = locks
+        self._read = read
+        self._part = ""
+        self.name = name
+        self.fence = 0
+
+    async def __aenter__(self) -> Self:
+        """Wait for it, in place."""
+        self._part, self.fence = await self._locks.take(self.name, read=self._read)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Give it back."""
+        await self._locks.give(self._part)

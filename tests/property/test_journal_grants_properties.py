@@ -1,0 +1,165 @@
+"""The grant table under any order of requests, renewals, deaths and releases, against a plain model of its rules."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from inturn.journal import Want, grants, places, schema
+from inturn.journal.grants import Grant
+from inturn.journal.places import PRESENCE, Caller
+from inturn.journal.sqlite_connection import SqliteTransaction
+from tests.support.limits import call, permit, read, write
+
+LEASE = 5.0
+PERMITS = 3
+CALLERS = st.integers(1, 6)
+LOCKS = st.dictionaries(st.sampled_from("abc"), st.sampled_from([read, write]), max_size=3)
+
+
+@dataclass
+class Asked:
+    """What a caller wants, and how it stands."""
+
+    wants: list[Want]
+    number: int
+    held: bool = False
+    until: float = 0.0
+    lacks_lock: bool = field(default=False)
+
+    def clashes(self, other: Asked) -> bool:
+        """Whether the two cannot hold their locks at once."""
+        return any(
+            mine.resource == theirs.resource and mine.is_lock and "write" in (mine.mode, theirs.mode)
+            for mine in self.wants
+            for theirs in other.wants
+        )
+
+    @property
+    def counted(self) -> bool:
+        """Whether it needs a permit."""
+        return any(want.mode == "permit" for want in self.wants)
+
+
+class Table(RuleBasedStateMachine):
+    """Callers come, wait, hold, fall silent and go; the clock is the test's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        self.tx = SqliteTransaction(self.connection)
+        self.tx.now = 0.0
+        schema.migrate(self.tx)
+        self.asked: dict[int, Asked] = {}
+        self.numbers = 0
+        self.fences: dict[str, int] = {}
+
+    def teardown(self) -> None:
+        self.everybody_gets_it_in_the_end()
+        self.connection.close()
+
+    def present(self, *, held: bool) -> dict[int, Asked]:
+        return {who: a for who, a in self.asked.items() if a.held is held and a.until > self.tx.now}
+
+    @rule(who=CALLERS, locks=LOCKS, counted=st.booleans())
+    def ask(self, who: int, locks: dict[str, object], counted: bool) -> None:
+        if who not in self.asked:
+            wants = [make(name) for name, make in sorted(locks.items())]  # type: ignore[operator]
+            wants += [permit(of=PERMITS)] if counted or not wants else []
+            self.numbers += 1
+            self.asked[who] = Asked(wants, self.numbers)
+        self.visit(who)
+
+    def visit(self, who: int) -> None:
+        mine = self.asked[who]
+        if mine.held and mine.until <= self.tx.now:
+            return  # its worker died: nobody asks again for it here
+        found = grants.take(self.tx, Caller(call(who)), mine.wants, lease=LEASE)
+        if mine.held:
+            assert isinstance(found, Grant), "it was its own already"
+        self.check(who, mine, isinstance(found, Grant))
+        mine.held, mine.until = (
+            isinstance(found, Grant),
+            self.tx.now + (LEASE if isinstance(found, Grant) else PRESENCE),
+        )
+        if isinstance(found, Grant):
+            self.granted(mine, found)
+
+    def check(self, who: int, mine: Asked, granted: bool) -> None:
+        if mine.held:
+            return
+        holders = [a for other, a in self.present(held=True).items() if other != who]
+        ahead = [a for other, a in self.present(held=False).items() if other != who and a.number < mine.number]
+        blocked = any(mine.clashes(a) for a in (*holders, *ahead))
+        mine.lacks_lock = blocked
+        full = mine.counted and sum(a.counted for a in holders) >= PERMITS
+        if granted:
+            assert not blocked, "two hold it, or somebody present was overtaken"
+            assert not full, "more than there are permits"
+            return
+        queued = sum(a.counted for a in (*holders, *ahead)) >= PERMITS if mine.counted else False
+        assert blocked or full or queued, "it waits for nothing"
+
+    def granted(self, mine: Asked, grant: Grant) -> None:
+        for want in mine.wants:
+            if want.is_lock:
+                assert grant.fence > self.fences.get(want.resource, 0), "a fence did not grow"
+                self.fences[want.resource] = grant.fence
+        for step in grant.stale:
+            [gone] = [who for who in self.asked if call(who) == step]
+            assert self.asked[gone].held
+            assert self.asked[gone].until <= self.tx.now, "a lock was taken from a living holder"
+            del self.asked[gone]
+
+    @rule(who=CALLERS)
+    def renew(self, who: int) -> None:
+        if who in self.present(held=True):
+            places.renew(self.tx, call(who), lease=LEASE)
+            self.asked[who].until = self.tx.now + LEASE
+
+    @rule(who=CALLERS)
+    def leave(self, who: int) -> None:
+        places.leave(self.tx, call(who))
+        self.asked.pop(who, None)
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, LEASE, PRESENCE]))
+    def pass_time(self, seconds: float) -> None:
+        self.tx.now += seconds
+
+    @precondition(lambda self: self.present(held=False))
+    @rule(data=st.data())
+    def hand_over(self, data: st.DataObject) -> None:
+        """The longest waiter, present among present ones, is served as soon as nobody holds anything."""
+        for who in [w for w, a in self.asked.items() if a.held]:
+            self.leave(who)
+        waiting = self.present(held=False)
+        first = min(waiting, key=lambda who: waiting[who].number)
+        for who in data.draw(st.permutations(sorted(waiting))):
+            self.visit(who)
+        self.visit(first)
+        assert self.asked[first].held, "who waits longest was not served"
+
+    @invariant()
+    def a_lock_is_one_writers_or_readers(self) -> None:
+        holders = list(self.present(held=True).values())
+        assert not any(a.clashes(b) for n, a in enumerate(holders) for b in holders[:n])
+        assert sum(a.counted for a in holders) <= PERMITS
+
+    def everybody_gets_it_in_the_end(self) -> None:
+        left = set(self.asked)
+        for _ in range(2 * len(left) + 1):
+            for who in sorted(left, reverse=True):  # the worst order
+                if who in self.asked:
+                    self.visit(who)
+                if who not in self.asked or self.asked[who].held:
+                    self.leave(who)
+                    left.discard(who)
+        assert not left, "somebody starved"
+
+
+Table.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestTable = Table.TestCase
