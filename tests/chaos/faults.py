@@ -32,7 +32,7 @@ HIT_WITHIN: Final = 4.0
 """Seconds to wait for a worker to come by a point."""
 FROZEN: Final = (6.0, 9.0)
 """Seconds: longer than a heartbeat (5 s)."""
-LULL: Final = (2.0, 8.0)
+LULL: Final = (2.0, 11.0)
 """Seconds between two faults of server, network and disk."""
 GRACE: Final = 15.0
 """Seconds that a worker gets to drain: its own grace is 5."""

@@ -40,7 +40,7 @@ MIX: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """Shares of the events that ask for more than an answer: tools, failing for good, a model that fails."""
 WORKERS: Final = {"scripted": 3, "claude": 2}
-PAUSE: Final = {"scripted": 3.0, "claude": 6.0}
+PAUSE: Final = {"scripted": 4.0, "claude": 6.0}
 """Seconds between two faults done to a lane's workers, at most."""
 TELL_EVERY: Final = 10.0
 """Seconds between two lines of progress."""
