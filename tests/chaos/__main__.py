@@ -1,8 +1,8 @@
-"""The fault campaign: `python -m tests.chaos [--kills N] [--lanes N] [--crashes N] [--seed S] [--json FILE]`.
+"""The fault campaign: `python -m tests.chaos [--minutes M] [--seed S] [--json FILE] [--keep DIRECTORY]`.
 
-Workers are killed at random named points, in several sessions at once, on a real server; then at each crash point of a
-tool call, with each kind of tool. Seeded: the same seed kills at the same points in the same order. Exit code 1 where
-anything did not hold.
+Rounds of a few minutes on real processes: a server, two lanes of workers, producers, and faults of every kind. After
+each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call. The same seed
+does the same faults in the same order. Exit code 1 where anything was violated; the evidence of that round is kept.
 """
 
 from __future__ import annotations
@@ -12,114 +12,78 @@ import asyncio
 import json
 import random
 import tempfile
-import time
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from inturn.testing.claude.log import overlaps
-from tests.chaos.campaign import POINTS, Campaign
-from tests.chaos.crash_points import POINTS as CALL_POINTS
-from tests.chaos.crash_points import TOOLS, CrashPoints
-from tests.support.claude import ClaudeRig
+from tests.chaos.campaign import ROUND, campaign
+from tests.chaos.checker.__main__ import show
+from tests.chaos.crash_points import POINTS, TOOLS, CrashPoints
 from tests.support.rig import Rig
 from tests.support.server import DevServer
 
 
-async def campaign(address: str, directory: Path, *, kills: int, lanes: int, seed: int) -> dict[str, Any]:
-    """Run it and give what was measured."""
-    rng = random.Random(seed)
-    points = [point for group in POINTS.values() for point in group]
-    async with ClaudeRig() as claude:
-        made: list[Campaign] = []
-        for lane in range(min(lanes, kills)):
-            (directory / str(lane)).mkdir()
-            rig = await Rig(address, directory / str(lane)).connect()
-            made.append(Campaign(rig, claude, [rng.choice(points) for _ in range(kills // lanes)]))
-        began = time.monotonic()
-        try:
-            ends = await asyncio.gather(*(lane.run() for lane in made), return_exceptions=True)
-        finally:
-            for lane_made in made:
-                lane_made.rig.end()
-        overlapping = overlaps(claude.requests)
-    recoveries: dict[str, list[float]] = defaultdict(list)
-    for point, seconds in (recovery for lane_made in made for recovery in lane_made.recoveries):
-        recoveries[point].append(seconds)
-    failures = [f"{type(end).__name__}: {end}" for end in ends if isinstance(end, BaseException)]
-    return {
-        "seed": seed,
-        "kills": sum(len(times) for times in recoveries.values()),
-        "seconds": round(time.monotonic() - began, 1),
-        "overlaps": len(overlapping),
-        "failures": failures,
-        "recoveries": {point: sorted(times) for point, times in sorted(recoveries.items())},
-    }
-
-
-async def crashes(address: str, directory: Path, *, rounds: int) -> dict[str, Any]:
+async def crashes(directory: Path, rounds: int) -> dict[str, Any]:
     """Crash each kind of tool at each point so many times; give what was counted."""
-    directory.mkdir()
-    rig = await Rig(address, directory).connect()
-    made = CrashPoints(rig)
-    try:
-        await made.run(rounds)
-    except Exception as error:
-        made.wrong.append(f"{type(error).__name__}: {error}")
-    finally:
-        rig.end()
+    with DevServer() as server:
+        rig = await Rig(server.address, directory).connect()
+        made = CrashPoints(rig)
+        try:
+            await made.run(rounds)
+        except Exception as error:
+            made.wrong.append(f"{type(error).__name__}: {error}")
+        finally:
+            rig.end()
     return {"crashes": {f"{tool} {point}": count for (tool, point), count in made.seen.items()}, "wrong": made.wrong}
 
 
-def show_crashes(result: dict[str, Any]) -> None:
+def show_crashes(result: dict[str, Any], console: Console) -> None:
     """Print the table: tools by points."""
-    table = Table(title=f"{sum(result['crashes'].values())} crashes of tool calls")
-    for column in ("tool", *CALL_POINTS):
+    table = Table(title=f"{sum(result['crashes'].values())} crashes of tool calls", title_justify="left")
+    for column in ("tool", *POINTS):
         table.add_column(column, justify="left" if column == "tool" else "right")
     for tool in TOOLS:
-        table.add_row(tool, *(str(result["crashes"].get(f"{tool} {point}", 0)) for point in CALL_POINTS))
-    console = Console()
+        table.add_row(tool, *(str(result["crashes"].get(f"{tool} {point}", 0)) for point in POINTS))
     console.print(table)
     console.print(f"ends that the rules do not allow: {len(result['wrong'])}")
     for wrong in result["wrong"]:
         console.print(wrong, style="red", markup=False)
 
 
-def show(result: dict[str, Any]) -> None:
-    """Print the table."""
-    table = Table(title=f"{result['kills']} kills in {result['seconds']} s, seed {result['seed']}")
-    for column in ("killed at", "kills", "median s", "worst s"):
-        table.add_column(column, justify="left" if column == "killed at" else "right")
-    for point, times in result["recoveries"].items():
-        table.add_row(point, str(len(times)), f"{times[len(times) // 2]:.1f}", f"{times[-1]:.1f}")
-    console = Console()
-    console.print(table)
-    console.print(f"overlapping model calls: {result['overlaps']}; violations: {len(result['failures'])}")
-    for failure in result["failures"]:
-        console.print(failure, style="red", markup=False)
-
-
 def main() -> int:
     """Parse the arguments and run."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=60, help="workers to kill (default: 60)")
-    parser.add_argument("--lanes", type=int, default=3, help="sessions at once (default: 3)")
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="The fault campaign.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of faults, in all (default: 10)")
+    parser.add_argument("--round", type=float, default=ROUND, help="minutes of a round (default: %(default)g)")
     parser.add_argument("--crashes", type=int, default=30, help="of each kind of tool at each point (default: 30)")
-    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the points' order")
-    parser.add_argument("--json", type=Path, help="write the result there, too")
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the faults and their order")
+    parser.add_argument("--json", type=Path, help="write the summary there, too")
+    parser.add_argument("--keep", type=Path, default=Path("chaos-evidence"), help="for rounds with violations")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as directory, DevServer() as server:
-        run = campaign(server.address, Path(directory), kills=args.kills, lanes=args.lanes, seed=args.seed)
-        result = asyncio.run(run)
-        show(result)
-        result |= asyncio.run(crashes(server.address, Path(directory) / "calls", rounds=args.crashes))
-        show_crashes(result)
+    console = Console()
+    summary = campaign(
+        args.minutes,
+        args.seed,
+        keep=args.keep,
+        length=min(args.round, args.minutes),
+        tell=lambda line: console.print(line, markup=False, highlight=False),
+        judged=lambda verdict: show(verdict, console),
+    )
+    figures: dict[str, Any] = {**summary.as_json(), "wrong": []}
+    if args.crashes:
+        with tempfile.TemporaryDirectory() as directory:
+            figures |= asyncio.run(crashes(Path(directory), args.crashes))
+        show_crashes(figures, console)
     if args.json:
-        args.json.write_text(json.dumps(result, indent=1))
-    return 1 if result["failures"] or result["overlaps"] or result["wrong"] else 0
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    console.print(
+        f"{figures['minutes']} min, {figures['events']:,} events ({figures['events_per_second']}/s), "
+        f"{figures['kills']:,} kills ({figures['kills_per_minute']}/min), {summary.violations} violations, "
+        f"seed {args.seed}"
+    )
+    return 1 if summary.violations or figures["wrong"] else 0
 
 
 if __name__ == "__main__":

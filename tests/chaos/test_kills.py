@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from inturn.testing.claude.log import overlaps
-from tests.chaos.campaign import POINTS, Campaign
+from tests.chaos.kills import POINTS, Kills
 from tests.support.claude import ClaudeRig
 from tests.support.rig import Rig
 
@@ -32,7 +32,7 @@ async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(server_add
         for name, points in POINTS.items():
             (tmp_path / name).mkdir()
             rig = await Rig(server_address, tmp_path / name).connect()
-            campaigns.append(Campaign(rig, claude, list(itertools.islice(itertools.cycle(points), ROUNDS))))
+            campaigns.append(Kills(rig, claude, list(itertools.islice(itertools.cycle(points), ROUNDS))))
         try:
             await asyncio.gather(*(campaign.run() for campaign in campaigns))
         finally:
@@ -48,7 +48,7 @@ async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(server_add
 @pytest.mark.promise("EFF-2")
 async def test_a_call_without_key_that_was_cut_off_is_reported_as_unknown_and_not_repeated(rig: Rig) -> None:
     async with ClaudeRig() as claude, rig.client() as client:
-        campaign = Campaign(rig, claude, [])
+        campaign = Kills(rig, claude, [])
         worker = await campaign.start()
         session = client.session("s", agent="support")
         await session.ask("hello", event_id="hello")

@@ -5,6 +5,7 @@ Invariant: it ends with the tests that started it; only the process started here
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -23,16 +24,19 @@ READY_WITHIN: Final = 420.0
 class DevServer:
     """`with DevServer() as server: server.address`. A fixed `port` and `db` let it be killed and started again."""
 
-    def __init__(self, *, port: int = 0, db: Path | None = None) -> None:
+    def __init__(self, *, port: int = 0, db: Path | None = None, log: Path | None = None) -> None:
         self._args = [sys.executable, str(ROOT / "scripts/dev-server"), "--port", str(port)]
         if db is not None:
             self._args += ["--db", str(db)]
+        self._log = log
         self._process: subprocess.Popen[str] | None = None
         self.address = ""
 
     def start(self) -> DevServer:
         """Start it and wait until it answers."""
-        self._process = subprocess.Popen(self._args, stdout=subprocess.PIPE, text=True)
+        with contextlib.ExitStack() as stack:
+            errors = stack.enter_context(self._log.open("a")) if self._log else None
+            self._process = subprocess.Popen(self._args, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.address = _first_line(self._process, "ready ", READY_WITHIN).split()[1]
         return self
 
@@ -78,7 +82,7 @@ class WorkerProcess:
         self._args = [sys.executable, str(ROOT / "worker.py"), *agents, "--address", address]
         self._args += ["--task-queue", task_queue, "--journal", journal, *options]
         path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
-        self._env = {**_clean_environment(), "PYTHONPATH": path, **(env or {})}
+        self._env = {**clean_environment(), "PYTHONPATH": path, **(env or {})}
         self._cwd = cwd
         self._log = log
         self._process: subprocess.Popen[str] | None = None
@@ -174,7 +178,7 @@ def _first_line(process: subprocess.Popen[str], start: str, within: float) -> st
     raise TimeoutError(f"{process.args!r} did not say {start!r} within {within} s")
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """The environment without the settings of whoever runs the tests."""
     ours = ("INTURN_", "ANTHROPIC_", "TEMPORAL_", "OTEL_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

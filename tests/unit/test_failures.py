@@ -81,7 +81,7 @@ def test_what_is_our_own_fault_is_final_at_once(error: Exception) -> None:
     assert said.type == names.OWN_FAILURE
 
 
-@pytest.mark.promise("SUR-4")
+@pytest.mark.promise("SUR-4", "SUR-5")
 @pytest.mark.parametrize("error", OUTAGES, ids=describe)
 def test_an_outage_is_tried_again_with_patience(error: Exception) -> None:
     attempts = Attempts({"outage": 500}, {"outage": NOW - 3599})

@@ -1,0 +1,252 @@
+"""Exported Temporal histories, read as the facts of a session.
+
+Invariant: only the server's own record counts: what is accepted stands as a signal or an accepted update, what ran as
+an activity, how an event ended as a model step's result or a recorded decision. A position in a session is (run, event
+of its history), so everything that happened has one order.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+Position = tuple[int, int]
+CANARY: Final = re.compile(rb"canary-[0-9a-f]{12}")
+_PAYLOAD: Final = re.compile(rb'"data":\s*"([A-Za-z0-9+/=]+)"')
+_GOES_ON: Final = ("tool_use", "pause_turn")
+_STANDS: Final = ("ended", "closed")
+"""Stop reasons of a step that did not run, since the journal holds its event's end already."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One activity of a history."""
+
+    key: str
+    kind: str
+    first: int
+    last: int | None = None
+    result: dict[str, Any] | None = None
+    attempt: int = 1
+    """Of the attempt that the history shows: the ones before it were lost or failed."""
+
+    @property
+    def turn(self) -> str:
+        """The turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
+        return self.key.split("/")[2]
+
+    @property
+    def event_id(self) -> str:
+        """The event; empty for what belongs to none."""
+        return self.turn.partition("~")[0]
+
+    @property
+    def ends_turn(self) -> bool:
+        """Whether it is the model's last word of its turn."""
+        stop = self.result.get("stop", "end_turn") if self.result is not None else None
+        return self.kind == "call_model" and stop is not None and stop not in (*_GOES_ON, *_STANDS)
+
+    @property
+    def stood(self) -> str | None:
+        """The disposition that the journal held before, where the step found one."""
+        ended = (self.result or {}).get("ended") if self.kind == "call_model" else None
+        return ended.get("disposition", "applied") if ended else None
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a session."""
+
+    session: str
+    run_id: str
+    continued_from: str | None = None
+    continued_to: str | None = None
+    end: str = ""
+    """The type of its last event, where that closed it."""
+    accepted: list[tuple[str, int]] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    decisions: list[tuple[str, str, int]] = field(default_factory=list)
+    """(event id, disposition, position)"""
+    carried: dict[str, Any] | None = None
+    """The inbox that it handed to the next run."""
+    canaries: frozenset[str] = frozenset()
+    workers: set[str] = field(default_factory=set)
+    lost_tasks: int = 0
+    """Workflow tasks that timed out or failed."""
+
+
+@dataclass
+class Session:
+    """All runs of a session, first to last."""
+
+    name: str
+    runs: list[Run]
+
+    @cached_property
+    def accepted(self) -> dict[str, Position]:
+        """Where each event was accepted first."""
+        found: dict[str, Position] = {}
+        for n, run in enumerate(self.runs):
+            for event_id, at in run.accepted:
+                found.setdefault(event_id, (n, at))
+        return found
+
+    @cached_property
+    def steps(self) -> list[tuple[Position, Step]]:
+        """Every activity, in the order of scheduling."""
+        return [((n, step.first), step) for n, run in enumerate(self.runs) for step in run.steps]
+
+    @cached_property
+    def turns(self) -> dict[str, tuple[Position, Position]]:
+        """Where each event's turn began, and where its last step closed."""
+        found: dict[str, tuple[Position, Position]] = {}
+        for (n, first), step in self.steps:
+            if step.event_id and step.stood is None:
+                began, ended = found.get(step.event_id, ((n, first), (n, first)))
+                found[step.event_id] = (began, max(ended, (n, step.last or first)))
+        return found
+
+    @cached_property
+    def ends(self) -> dict[str, list[tuple[Position, str]]]:
+        """How each event ended: more than one entry is a mistake."""
+        found: dict[str, list[tuple[Position, str]]] = {}
+        for (n, first), step in self.steps:
+            if step.ends_turn:
+                found.setdefault(step.event_id, []).append(((n, step.last or first), "applied"))
+            elif step.stood and step.event_id not in found:
+                found.setdefault(step.event_id, []).append(((n, step.last or first), step.stood))
+        for n, run in enumerate(self.runs):
+            for event_id, disposition, at in run.decisions:
+                found.setdefault(event_id, []).append(((n, at), disposition))
+        return found
+
+
+def read_sessions(directory: Path) -> dict[str, Session]:
+    """Read every run of a directory, and put each session's in order."""
+    runs: dict[str, list[Run]] = {}
+    for path in sorted(directory.glob("*.json")):
+        run = read_run(path.read_bytes())
+        runs.setdefault(run.session, []).append(run)
+    return {name: Session(name, in_order(found)) for name, found in runs.items()}
+
+
+def in_order(runs: list[Run]) -> list[Run]:
+    """Order runs along continue-as-new; those that hang on nothing come last, for `runs` to complain of."""
+    left = {run.run_id: run for run in runs}
+    ordered: list[Run] = []
+    following = next((run for run in runs if run.continued_from is None), None)
+    while following is not None:
+        ordered.append(left.pop(following.run_id))
+        following = left.get(following.continued_to or "")
+    return ordered + list(left.values())
+
+
+def read_run(text: bytes) -> Run:
+    """Read one history."""
+    events = json.loads(text)["events"]
+    started = events[0]["workflowExecutionStartedEventAttributes"]
+    run = Run(started["workflowId"], started["originalExecutionRunId"], started.get("continuedExecutionRunId"))
+    reader = _Reader(run)
+    for event in events:
+        reader.read(event)
+    decoded = b"\n".join(base64.b64decode(data) for data in _PAYLOAD.findall(text))
+    run.canaries = frozenset(found.decode() for found in CANARY.findall(text + decoded))
+    return run
+
+
+class _Reader:
+    """Reads a history's events, one by one."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.scheduled: dict[str, Step] = {}
+        self.readers: dict[str, Callable[[int, dict[str, Any]], None]] = {
+            "WORKFLOW_EXECUTION_SIGNALED": self._signaled,
+            "WORKFLOW_EXECUTION_UPDATE_ACCEPTED": self._updated,
+            "WORKFLOW_EXECUTION_CONTINUED_AS_NEW": self._continued,
+            "ACTIVITY_TASK_SCHEDULED": self._scheduled,
+            "ACTIVITY_TASK_STARTED": self._started,
+            "ACTIVITY_TASK_COMPLETED": self._closed,
+            "ACTIVITY_TASK_FAILED": self._closed,
+            "ACTIVITY_TASK_TIMED_OUT": self._closed,
+            "ACTIVITY_TASK_CANCELED": self._closed,
+            "WORKFLOW_TASK_STARTED": self._worked,
+            "WORKFLOW_TASK_TIMED_OUT": self._lost,
+            "WORKFLOW_TASK_FAILED": self._lost,
+        }
+
+    def read(self, event: dict[str, Any]) -> None:
+        """Read one event."""
+        kind = event["eventType"].removeprefix("EVENT_TYPE_")
+        ended = kind.removeprefix("WORKFLOW_EXECUTION_")
+        if ended in ("COMPLETED", "FAILED", "TIMED_OUT", "TERMINATED", "CANCELED", "CONTINUED_AS_NEW"):
+            self.run.end = ended
+        if reader := self.readers.get(kind):
+            attributes = next(value for name, value in event.items() if name.endswith("EventAttributes"))
+            reader(int(event["eventId"]), attributes)
+
+    def _signaled(self, at: int, attributes: dict[str, Any]) -> None:
+        if attributes["signalName"] == "submit":
+            self._accepted(at, attributes.get("input"))
+
+    def _updated(self, at: int, attributes: dict[str, Any]) -> None:
+        request = attributes["acceptedRequest"]["input"]
+        if request["name"] == "submit":
+            self._accepted(at, request.get("args"))
+
+    def _accepted(self, at: int, payloads: dict[str, Any] | None) -> None:
+        event = _decoded(payloads)
+        if "content" in event:
+            self.run.accepted.append((event["event_id"], at))
+
+    def _continued(self, at: int, attributes: dict[str, Any]) -> None:
+        self.run.continued_to = attributes["newExecutionRunId"]
+        self.run.carried = _decoded(attributes["input"])["state"]
+
+    def _scheduled(self, at: int, attributes: dict[str, Any]) -> None:
+        step = Step(attributes["activityId"], attributes["activityType"]["name"], at)
+        self.scheduled[str(at)] = step
+        self.run.steps.append(step)
+        if step.kind == "record":
+            self.run.decisions += [(*ended, at) for ended in endings(_decoded(attributes["input"]))]
+
+    def _started(self, at: int, attributes: dict[str, Any]) -> None:
+        self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)
+        self._worked(at, attributes)
+
+    def _worked(self, at: int, attributes: dict[str, Any]) -> None:
+        self.run.workers.add(attributes.get("identity", ""))
+
+    def _closed(self, at: int, attributes: dict[str, Any]) -> None:
+        step = self.scheduled[attributes["scheduledEventId"]]
+        step.last = at
+        if "result" in attributes:
+            step.result = _decoded(attributes["result"])
+
+    def _lost(self, at: int, attributes: dict[str, Any]) -> None:
+        self.run.lost_tasks += 1
+
+
+def endings(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
+    for decision in message.get("decisions", ()):
+        kind, disposition = decision.get("type", ""), decision.get("disposition")
+        if kind == "event.rejected":
+            disposition = "rejected"
+        if disposition and kind != "turn.failed":
+            yield decision["turn"].partition("~")[0], disposition
+
+
+def _decoded(payloads: dict[str, Any] | None) -> dict[str, Any]:
+    found = (payloads or {}).get("payloads") or [{}]
+    try:
+        value = json.loads(base64.b64decode(found[0].get("data", "")))
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
