@@ -19,7 +19,7 @@ help:
 	@echo 'make test    every test but the long chaos and the benchmarks'
 	@echo 'make check   format, lint, types, import contracts, promises, links'
 	@echo 'make bench   the budgets, measured beside a bare workflow'
-	@echo 'make chaos   the fault campaign'
+	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock    renew the locked requirements'
 
 setup: $(stamp)
