@@ -24,6 +24,7 @@ _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
 _SETTLE_WITHIN: Final = 3.0
 """Seconds for what is on its way between the two books to arrive: they are not read at one moment."""
+_MADE: Final = ("auto:", "invalid:", "~")
 _DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
 
 
@@ -37,12 +38,15 @@ class Auditing:
         """Compare the books; see `Session.audit`."""
         journal = await self.gate.connection.any_journal()
         carried, differences = await self._compared(journal)
+        if differences and carried is not None:
+            differences += await self._unended(journal, carried)
         differences += [f"the journal's entry {seq} does not fit its hash chain" for seq in await self._unfit(journal)]
         differences += await self._order(journal)
         gone: tuple[str, ...] = ()
         if deep and carried is not None:
             accepted = await Histories(self.gate).accepted()
             differences += await self._missing(journal, carried, accepted)
+            differences += await self._unaccepted(journal, carried, accepted)
             gone = tuple(accepted.gone)
         counts = _counts(carried) if carried is not None else await self._recorded(journal)
         total = counts.pop("accepted", sum(counts.values()))
@@ -135,14 +139,31 @@ class Auditing:
 
     async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
         """Check that each event in the histories has ended, waits, or was refused a place in the open."""
-        waiting: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), carried.get("turn") or {}]
-        known = {item.get("event_id") for item in waiting}
+        known = _open(carried)
         known |= {entry.event_id for entry in await self._entries(journal, "event.rejected")}
         found: list[str] = []
         for event_id, run_id in accepted.events.items():
             if event_id not in known and await journal.outcome(self.gate.key, event_id) is None:
                 found.append(f"event {event_id}, accepted in run {run_id}, has no outcome")
         return found
+
+    async def _unaccepted(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
+        """Check that each event in the journal was accepted by some run, where the server still has all of them."""
+        if accepted.gone or await self._has_older_chain(journal, str(carried.get("chain") or "")):
+            return []
+        entries = await self._entries(journal, "turn.started", "event.parked", *_DECIDED)
+        ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
+        made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
+        return [
+            f"event {event_id} is in the journal, and no run accepted it"
+            for event_id in sorted(ids - made - accepted.events.keys())
+        ]
+
+    async def _unended(self, journal: Journal, carried: Message) -> list[str]:
+        """Name the events whose turn began and has no end, though the session does not run them."""
+        begun = {str(e.event_id) for e in await self._entries(journal, "turn.started") if e.event_id}
+        lost = [e for e in sorted(begun - _open(carried)) if await journal.outcome(self.gate.key, e) is None]
+        return [f"event {event_id} began a turn that has no end" for event_id in lost]
 
     async def _entries(self, journal: Journal, *types: str) -> list[Any]:
         entries: list[Any] = []
@@ -151,6 +172,12 @@ class Auditing:
         ):
             entries += page
         return entries
+
+
+def _open(carried: Message) -> set[Any]:
+    """Give the events that wait or run."""
+    items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), carried.get("turn") or {}]
+    return {item.get("event_id") for item in items}
 
 
 def _counts(carried: Message) -> dict[str, int]:

@@ -5,7 +5,7 @@ Invariant: read from the server's own record, not from anything that a session o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from temporalio.api.common.v1 import Payloads
@@ -67,10 +67,11 @@ class Histories:
 
         return await persist(fetch, patience=_PATIENCE, session=str(self.gate.key))
 
-    async def _submitted(self, events: Iterable[HistoryEvent]) -> list[str]:
+    async def _submitted(self, events: Sequence[HistoryEvent]) -> list[str]:
         temporal = await self.gate.connection.temporal()
         ids: list[str] = []
-        for payloads in filter(None, map(_message, events)):
+        refused = _refused(events)
+        for payloads in filter(None, (_message(event, refused) for event in events)):
             try:
                 decoded = await temporal.data_converter.decode(payloads.payloads)
             except Exception:  # anything may have been sent; what cannot be read was parked under another id
@@ -81,12 +82,19 @@ class Histories:
         return ids
 
 
-def _message(event: HistoryEvent) -> Payloads | None:
-    """Give what a `submit` carried, whichever way it came."""
+def _refused(events: Sequence[HistoryEvent]) -> set[str]:
+    """Give the updates that their handler refused: the server took them, the session did not."""
+    ended = (event.workflow_execution_update_completed_event_attributes for event in events)
+    return {update.meta.update_id for update in ended if update.outcome.HasField("failure")}
+
+
+def _message(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
+    """Give what a `submit` carried that the session took, whichever way it came."""
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
         signal = event.workflow_execution_signaled_event_attributes
         return signal.input if signal.signal_name == names.SUBMIT else None
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-        request = event.workflow_execution_update_accepted_event_attributes.accepted_request.input
-        return request.args if request.name == names.SUBMIT else None
+        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+        taken = request.input.name == names.SUBMIT and request.meta.update_id not in refused
+        return request.input.args if taken else None
     return None

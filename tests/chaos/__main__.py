@@ -1,8 +1,9 @@
 """The fault campaign: `python -m tests.chaos [--minutes M] [--seed S] [--json FILE] [--keep DIRECTORY]`.
 
 Rounds of a few minutes on real processes: a server, two lanes of workers, producers, and faults of every kind. After
-each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call. The same seed
-does the same faults in the same order. Exit code 1 where anything was violated; the evidence of that round is kept.
+each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call, and the inbox
+is compared with a naive one over millions of steps. The same seed does the same faults in the same order. Exit code 1
+where anything was violated; the evidence of that round is kept.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import random
 import tempfile
 from pathlib import Path
@@ -21,6 +23,7 @@ from rich.table import Table
 from tests.chaos.campaign import ROUND, campaign
 from tests.chaos.checker.__main__ import show
 from tests.chaos.crash_points import POINTS, TOOLS, CrashPoints
+from tests.property.soak import soak
 from tests.support.rig import Rig
 from tests.support.server import DevServer
 
@@ -58,6 +61,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of faults, in all (default: 10)")
     parser.add_argument("--round", type=float, default=ROUND, help="minutes of a round (default: %(default)g)")
     parser.add_argument("--crashes", type=int, default=30, help="of each kind of tool at each point (default: 30)")
+    parser.add_argument("--steps", type=int, default=5_000_000, help="of the inbox's machine (default: 5,000,000)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the faults and their order")
     parser.add_argument("--json", type=Path, help="write the summary there, too")
     parser.add_argument("--keep", type=Path, default=Path("chaos-evidence"), help="for rounds with violations")
@@ -76,6 +80,10 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as directory:
             figures |= asyncio.run(crashes(Path(directory), args.crashes))
         show_crashes(figures, console)
+    if args.steps:
+        figures["inbox"] = soak(args.steps, processes=os.cpu_count() or 1, seed=args.seed)
+        figures["wrong"] += figures["inbox"]["failures"]
+        console.print(f"{figures['inbox']['steps']:,} steps of the inbox: {len(figures['inbox']['failures'])} failures")
     if args.json:
         args.json.write_text(json.dumps(figures, indent=1) + "\n")
     console.print(

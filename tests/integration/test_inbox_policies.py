@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -422,3 +423,25 @@ async def test_what_joins_a_turn_that_ended_before_a_reset_is_answered_for_itsel
 
 async def _queued(session: Session, event_id: str) -> bool:
     return event_id in [queued.event_id for queued in (await session.status()).queue]
+
+
+@pytest.mark.promise("ACC-8")
+async def test_an_audit_names_the_events_that_differ(rig: Rig) -> None:
+    async with session_of(rig, capacity=1) as session:
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 0.5]] a b c", event_id="slow")
+        await until(lambda: _running(session, "slow"))
+        await session.send("x", event_id="waits")
+        with pytest.raises(Backpressure):  # by the handler: its history holds the update
+            await session.submit("zero", event_id="refused", source="hook", sequence=0)
+        assert await ended(session, 3) == {"accepted": 3, "applied": 3}
+        with sqlite3.connect(rig.directory / "journal.db") as database:
+            database.execute("DELETE FROM outcomes WHERE event_id = 'slow'")
+        found = (await session.audit()).differences
+        assert "event slow began a turn that has no end" in found
+        with sqlite3.connect(rig.directory / "journal.db") as database:
+            database.execute(
+                "UPDATE entries SET event_id = 'phantom' WHERE type = 'turn.started' AND event_id = 'waits'"
+            )
+        found = (await session.audit(deep=True)).differences
+        assert "event phantom is in the journal, and no run accepted it" in found
