@@ -306,6 +306,27 @@ def test_approvals_are_listed_with_session_and_arguments(fake: Fake) -> None:
     assert "nothing waits" in fake.run("approvals").stderr
 
 
+@pytest.mark.promise("ORD-4", "ORD-5")
+def test_show_says_what_held_events_wait_for_and_what_the_limits_are(fake: Fake) -> None:
+    held = {"event_id": "e7", "source": "hook", "sequence": 7, "waiting_for": "5 to 6 of hook", "preview": "seven"}
+    limits = {"capacity": 1000, "capacity_bytes": 524288, "waiting_bytes": 99, "rate": 0.5, "burst": 3}
+    limits |= {"source_quota": 20, "expires_after": 600.0}
+    fake.answers["status"] = SessionStatus.model_validate({"state": "idle", "held": [held], "limits": limits})
+    fake.answers["unknown_calls"] = []
+    said = " ".join(fake.run("show", "s").stdout.split())
+    for part in (
+        "held (1)",
+        "e7",
+        "hook",
+        "5 to 6 of hook",
+        "99 of 524288 bytes",
+        "20 of one source",
+        "0.5 turns a second",
+    ):
+        assert part in said
+    assert "expire after 600 s" in said
+
+
 UNKNOWN = UnknownOutcome(
     key="default/s/e1/0/0", event_id="e1", call_id="c1", tool="post", late_status="ok", late_result="posted 7"
 )
