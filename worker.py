@@ -51,6 +51,9 @@ PASSED_THROUGH = ("inturn", "workflows", "activities", "pydantic", "pydantic_cor
 HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
 # How long a session's next event waits for a dead worker's cache before any worker takes it.
 STICKY_TIMEOUT = timedelta(seconds=2)
+# Seconds that one task of a session may compute. After a flood it replays up to 10,000 signals, on a busy machine for
+# more than the SDK's 2 s; what the SDK takes for a deadlock it interrupts midway, and then cannot evict the session.
+DEADLOCK_TIMEOUT = 60
 
 
 def build_worker(
@@ -67,7 +70,7 @@ def build_worker(
     settings = settings or Settings()
     steps = Steps(journal, model, agents, resources=resources, limits=settings.limits)
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
-    return Worker(
+    made = Worker(
         client,
         task_queue=task_queue or settings.task_queue,
         workflows=[Session],
@@ -84,6 +87,9 @@ def build_worker(
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         graceful_shutdown_timeout=timedelta(seconds=settings.grace),
     )
+    # The SDK has no setting for it.
+    made._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
+    return made
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from temporalio.worker._workflow import _WorkflowWorker
 
 from inturn_service import processes
 from inturn_service.processes import MISCONFIGURED, Supervisor
@@ -72,3 +74,7 @@ async def test_the_processes_end_when_their_supervisor_was_killed(tmp_path: Path
     supervisor.kill()
     await supervisor.wait()
     await until(lambda: any(name.startswith("orphan") for name in names(tmp_path)))
+
+
+def test_the_sdk_still_takes_its_deadlock_timeout_from_where_the_worker_sets_it() -> None:
+    assert "self._deadlock_timeout_seconds" in inspect.getsource(_WorkflowWorker._handle_activation)
