@@ -83,6 +83,11 @@ def _clock_of_the_newest(deadline: Any) -> Any:
     return bug
 
 
+def _alone(sequencer: Sequencer, queued: Queued) -> list[Queued]:
+    sequencer._touch(queued.source).next = queued.sequence + 1
+    return [queued]
+
+
 def _released_as_they_came(up_to: Any) -> Any:
     def bug(sequencer: Sequencer, *given: Any) -> Release:
         released: Release = up_to(sequencer, *given)
@@ -182,7 +187,7 @@ PLANTS: dict[str, Plant] = {
     "reject does not see what is held": wrap("check", _reject_sees_no_held),
     # Sources.
     "one number too many is passed": wrap("follow", _one_too_far, Sequencer),
-    "those that waited for an event stay behind": instead("_run", lambda sequencer, source: [], Sequencer),
+    "those that waited for an event stay behind": instead("follow", _alone, Sequencer),
     "a late event is processed": _placed({"late": "next"}),
     "a late event is held": _placed({"late": "held"}),
     "a number is held twice": wrap("place", _held_number_held_twice, Sequencer),
