@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Request
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -93,8 +94,12 @@ def _message(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
         signal = event.workflow_execution_signaled_event_attributes
         return signal.input if signal.signal_name == names.SUBMIT else None
+    request: Request | None = None
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:  # again, after a reset
+        request = event.workflow_execution_update_admitted_event_attributes.request
+    if request is not None:
         taken = request.input.name == names.SUBMIT and request.meta.update_id not in refused
         return request.input.args if taken else None
     return None

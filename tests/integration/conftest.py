@@ -1,5 +1,18 @@
 """The rig's fixtures."""
 
+import signal
+from collections.abc import Iterator
+
+import pytest
+
 from tests.support.rig import rig, server_address
 
 __all__ = ["rig", "server_address"]
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """Let processes hear Ctrl-C, also where these tests run in the background: there a shell has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
