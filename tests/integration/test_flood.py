@@ -16,8 +16,8 @@ from tests.support.rig import Rig
 from tests.support.waiting import until
 
 SIGNALS = 10_000
-SUBMITS = int(os.environ.get("INTURN_TEST_FLOOD_SUBMITS", "1000"))
-"""Updates that come at the same time; each gets in, so each is a turn: 10,000 take some ten minutes."""
+MIXED = int(os.environ.get("INTURN_TEST_FLOOD", "1000"))
+"""Signals, and as many updates at the same time; each update gets in and is a turn: 10,000 take some ten minutes."""
 PATIENT = 1_200
 """Updates at a paused session: more than its inbox takes."""
 PRODUCERS = 16
@@ -58,7 +58,19 @@ async def _patient(session: Session, event_id: str) -> int:
 
 
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
-async def test_ten_thousand_signals_and_updates_at_once_are_processed_in_order_or_refused_visibly(rig: Rig) -> None:
+async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly_and_others_are_served(rig: Rig) -> None:
+    quiet, flooded = await _flood(rig, signals=SIGNALS, submits=0)
+    # 1.07 times on two cores; twice leaves room for a machine that is busy with something else.
+    assert flooded <= 2 * quiet
+
+
+@pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
+async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_visibly(rig: Rig) -> None:
+    await _flood(rig, signals=MIXED, submits=MIXED)
+
+
+async def _flood(rig: Rig, *, signals: int, submits: int) -> tuple[float, float]:
+    """Flood a session, and check what became of all that; gives the p99 of others in the quiet and in the flood."""
     async with rig.client() as client:
         await asyncio.to_thread(rig.process().start)
         stop = asyncio.Event()
@@ -70,38 +82,37 @@ async def test_ten_thousand_signals_and_updates_at_once_are_processed_in_order_o
 
         async def produce(producer: int) -> None:
             session = client.session("flooded", agent="support")
-            for n in range(SIGNALS // PRODUCERS):
+            for n in range(signals // PRODUCERS):
                 await session.send(f"{producer} {n}", event_id=f"p{producer}:{n}", source=f"p{producer}")
 
         async def submit(producer: int) -> None:
             session = client.session("flooded", agent="support")
-            for n in range(SUBMITS // PRODUCERS):
+            for n in range(submits // PRODUCERS):
                 await _patient(session, f"u{producer}:{n}")
 
         await asyncio.gather(*(produce(p) for p in range(PRODUCERS)), *(submit(p) for p in range(PRODUCERS)))
         session = client.session("flooded")
-        submitted = SUBMITS // PRODUCERS * PRODUCERS
+        signalled, submitted = (count // PRODUCERS * PRODUCERS for count in (signals, submits))
 
         async def drained() -> bool:
             status = await session.status()
             ended = status.counts.get("applied", 0) + status.counts.get("rejected", 0)
-            return ended == status.counts.get("accepted") == SIGNALS + submitted
+            return ended == status.counts.get("accepted") == signalled + submitted
 
         await until(drained, within=300, every=0.5)
         stop.set()
         # 1.07 times on two cores; twice leaves room for a machine that is busy with something else.
         flooded = await probe
         print(f"p99 of 20 other sessions: {quiet:.3f} s in the quiet, {flooded:.3f} s in the flood")
-        assert flooded <= 2 * quiet
 
         handle = rig.temporal.get_workflow_handle(str(rig.key("flooded")))
         await settled(handle)
-        assert len(await runs(rig.temporal, handle.id)) >= 3
+        assert len(await runs(rig.temporal, handle.id)) >= 2
         started = [e.event_id async for e in session.entries() if e.type == "turn.started"]
         rejected = [e async for e in session.entries() if e.type == "event.rejected"]
         told = sum(int(e.body.get("count", 1)) for e in rejected)
         assert len(set(started)) == len(started)
-        assert len(started) + told == SIGNALS + submitted
+        assert len(started) + told == signalled + submitted
         updates = [event_id for event_id in started if str(event_id).startswith("u")]
         assert len(updates) == submitted, "with their retry all get in"
         assert all("the inbox is full" in e.body["reason"] for e in rejected)
@@ -110,6 +121,7 @@ async def test_ten_thousand_signals_and_updates_at_once_are_processed_in_order_o
             assert own == sorted(own)
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
+        return quiet, flooded
 
 
 @pytest.mark.promise("ACC-9")
