@@ -181,7 +181,11 @@ def leak(recording: Recording) -> Iterator[str]:
 
 def answers(recording: Recording) -> Iterator[str]:
     """Who asked gets the answer to that."""
+    # Asked again for an event that others were merged with, one is told the answer to all of them.
+    shared = {(e["session"], e["event_id"]) for e in recording.log if e["op"] == "invoke" and "merged" in e["ends"]}
     for line in recording.answers:
+        if (line["session"], line["event_id"]) in shared:
+            continue
         if line["disposition"] == "applied" and "[[" not in line["asked"] and line["asked"] not in line["text"]:
             yield f"{line['session']} {line['event_id']}: asked {line['asked']!r}, and was told {line['text'][:100]!r}"
 
