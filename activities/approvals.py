@@ -31,5 +31,4 @@ def answered(call: StepKey, answer: Answered) -> NewEntry:
 
 
 def _entry(type_: str, body: dict[str, Any], call: StepKey, key: str, at: float | None = None) -> NewEntry:
-    step = f"{call.step}/{call.index}"
-    return NewEntry(type_, body, event_id=call.turn.event_id, step=step, key=key, at=at)
+    return NewEntry(type_, body, event_id=call.turn.event_id, step=call.within_turn, key=key, at=at)

@@ -60,8 +60,7 @@ class Reports:
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": self.handed.text(text)[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
-        where = step.step if step.index is None else f"{step.step}/{step.index}"
-        entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=where)
+        entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=step.within_turn)
         with contextlib.suppress(JournalUnavailable):  # news only: no reason to end the call
             await self._journal.append(step, self._token, [entry])
 

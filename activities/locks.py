@@ -52,12 +52,11 @@ class BodyLocks:
         try:
             return part, await self._wait(part, want)
         except BaseException:
-            with contextlib.suppress(JournalUnavailable):  # it runs out by itself
-                await uncancelled(self._journal.leave(self._step, part=part))
+            await self.give(part)
             raise
 
     async def give(self, part: str) -> None:
-        """Give a lock back."""
+        """Give a lock back, or the ticket for it."""
         with contextlib.suppress(JournalUnavailable):  # it goes with the call's end, or its lease
             await uncancelled(self._journal.leave(self._step, part=part))
 

@@ -34,9 +34,7 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
     try:
         arguments = tool.validate_arguments(raw)
         locks = tool.lock_names(arguments)
-    except (
-        Exception
-    ):  # a validator or a value of the tool's may raise anything: the call then ends with an error result
+    except Exception:  # a validator or a value of the tool's may raise anything: the call ends with an error result
         return planned
     policy = {
         "timeout": tool.timeout,

@@ -108,7 +108,7 @@ class ToolSteps:
             "agent.tool_result",
             body,
             event_id=step.turn.event_id,
-            step=f"{step.step}/{step.index}",
+            step=step.within_turn,
             key=step.within_session,
         )
         # A few words for `settle`, where the result came too late to be an entry.

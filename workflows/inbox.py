@@ -159,7 +159,7 @@ class Inbox(Books):
         if self.bucket.ready_at(policy) > now:
             return []
         while self.queue:
-            group = [self._out(0) for _ in range(self._group(0))]
+            group = [self._out(0) for _ in range(self._group())]
             wanted = [queued for queued in group if not self._expires(queued, now, policy)]
             if wanted:
                 self.bucket.spend(now, policy)
@@ -366,12 +366,9 @@ class Inbox(Books):
         group = self.queue[first:]
         return len(group) < policy.merge_limit and _bytes(group) + queued.size <= MAX_CONTENT_BYTES
 
-    def _group(self, first: int) -> int:
-        """Count an entry and those that join it."""
-        end = first + 1
-        while end < len(self.queue) and self.queue[end].joins:
-            end += 1
-        return end - first
+    def _group(self) -> int:
+        """Count the first entry and those that join it."""
+        return next((n for n in range(1, len(self.queue)) if not self.queue[n].joins), len(self.queue))
 
     def _put(self, index: int, queued: Queued) -> None:
         self.queue.insert(index, queued)

@@ -182,10 +182,13 @@ class Sequencer(BaseModel):
         entries = [queued for queued in self._of(source) if queued.sequence <= top]
         self._take(entries)
         kept = self._touch(source)
-        late = [queued for queued in entries if queued.sequence < (kept.next or 0)]
-        kept.next = max(kept.next or 0, top)
-        ready = [queued for queued in entries if queued not in late]
-        return Release(ready=[q for q in ready if q.event], late=[q for q in late if q.event])
+        passed = kept.next or 0
+        kept.next = max(passed, top)
+        released = Release()
+        for queued in entries:
+            if queued.event:
+                (released.late if queued.sequence < passed else released.ready).append(queued)
+        return released
 
     def _run(self, source: str) -> list[Queued]:
         """Take the held ones that follow without a hole."""

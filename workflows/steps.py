@@ -231,7 +231,7 @@ class ActivitySteps:
             if answered is not None and not call.done:
                 key = self._turn_key(turn.turn).step(turn.step - 1, index)
                 decided = Decision(type=approvals.ANSWERED, turn=turn.turn, body=answered.body(), at=answered.at)
-                decided.step, decided.key = f"{key.step}/{key.index}", approvals.answered_key(key)
+                decided.step, decided.key = key.within_turn, approvals.answered_key(key)
                 decisions.append(decided)
         return decisions
 

@@ -97,10 +97,14 @@ class StepKey:
         return self.turn.session
 
     @property
+    def within_turn(self) -> str:
+        """The step, with the call's index where it is one: what journal entries name as their step."""
+        return self.step if self.index is None else f"{self.step}/{self.index}"
+
+    @property
     def within_session(self) -> str:
         """The key without tenant and session: what journal entries carry."""
-        tail = f"{self.turn.turn}/{self.step}"
-        return tail if self.index is None else f"{tail}/{self.index}"
+        return f"{self.turn.turn}/{self.within_turn}"
 
     def __str__(self) -> str:
         """Give the whole key."""

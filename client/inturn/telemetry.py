@@ -251,7 +251,7 @@ def _step_span(
 ) -> Generator[StepSpan, None, None]:
     if tracing():
         attributes = {**shared, **own, "gen_ai.conversation.id": step.session.session_id, **_ids(step.turn)}
-        attributes["inturn.step"] = step.step if step.index is None else f"{step.step}/{step.index}"
+        attributes["inturn.step"] = step.within_turn
         span = _tracer.start_span(name, _turn_context(step.turn, carried), span_kind, attributes)
     else:
         span = trace.INVALID_SPAN

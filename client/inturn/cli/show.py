@@ -155,10 +155,7 @@ def _turn_table(turn: TurnProgress) -> Table:
 
 
 def _events_table(title: str, events: Sequence[QueuedEvent]) -> Table:
-    rows = [
-        (e.event_id, e.source, e.sequence if e.sequence is not None else "", ago(e.accepted_at), one_line(e.preview))
-        for e in events
-    ]
+    rows = [(*_waiting(e), one_line(e.preview)) for e in events]
     return table(f"{title} ({len(events)})", ("event", "source", "sequence", "age", "text"), rows)
 
 
@@ -166,10 +163,7 @@ def _held_table(events: Sequence[QueuedEvent]) -> Table:
     columns = ("event", "source", "sequence", "age", "waits for", "until", "text")
     rows = [
         (
-            e.event_id,
-            e.source,
-            e.sequence if e.sequence is not None else "",
-            ago(e.accepted_at),
+            *_waiting(e),
             one_line(e.waiting_for or ""),
             e.until.strftime("%H:%M:%S") if e.until else "",
             one_line(e.preview),
@@ -177,6 +171,11 @@ def _held_table(events: Sequence[QueuedEvent]) -> Table:
         for e in events
     ]
     return table(f"held ({len(events)})", columns, rows)
+
+
+def _waiting(event: QueuedEvent) -> tuple[Any, ...]:
+    sequence = event.sequence if event.sequence is not None else ""
+    return event.event_id, event.source, sequence, ago(event.accepted_at)
 
 
 def _limits(limits: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def _settle(journal: Log, turn: TurnKey, ended: tuple[str, str]) -> None:
                         "text": text,
                     },
                     event_id=turn.event_id,
-                    step=f"{call.step}/{call.index}",
+                    step=call.within_turn,
                     key=call.within_session,
                 )
             ]

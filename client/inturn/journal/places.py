@@ -29,7 +29,7 @@ Call = tuple[str, str]
 
 def called(step: StepKey) -> Call:
     """Give a step as the rows name it."""
-    return str(step.turn), step.step if step.index is None else f"{step.step}/{step.index}"
+    return str(step.turn), step.within_turn
 
 
 @dataclass(frozen=True, slots=True)
