@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,7 +16,7 @@ from inturn.errors import SessionNotFound, Unavailable
 from inturn.gate import Gate, Message
 from inturn.histories import Accepted, Histories
 from inturn.standing import Standing
-from inturn.values import Audit
+from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
     from inturn.journal import Journal
@@ -38,15 +39,16 @@ class Auditing:
         """Compare the books; see `Session.audit`."""
         journal = await self.gate.connection.any_journal()
         carried, differences = await self._compared(journal)
+        started = await self._entries(journal, "turn.started")
         if differences and carried is not None:
-            differences += await self._unended(journal, carried)
+            differences += await self._unended(journal, started, carried)
         differences += [f"the journal's entry {seq} does not fit its hash chain" for seq in await self._unfit(journal)]
-        differences += await self._order(journal)
+        differences += _out_of_order(started)
         gone: tuple[str, ...] = ()
         if deep and carried is not None:
             accepted = await Histories(self.gate).accepted()
             differences += await self._missing(journal, carried, accepted)
-            differences += await self._unaccepted(journal, carried, accepted)
+            differences += await self._unaccepted(journal, started, carried, accepted)
             gone = tuple(accepted.gone)
         counts = _counts(carried) if carried is not None else await self._recorded(journal)
         total = counts.pop("accepted", sum(counts.values()))
@@ -94,7 +96,7 @@ class Auditing:
             found.append(f"{accepted} events were accepted, but {ended} are accounted for")
         recorded = await self._recorded(journal)
         unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
-        if unequal and await self._has_older_chain(journal, str(carried.get("chain") or "")):
+        if unequal and _has_older_chain(await self._entries(journal, "turn.started"), carried):
             unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
         return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
 
@@ -105,34 +107,6 @@ class Auditing:
             if entry.type == "event.rejected" or "count" in entry.body:
                 counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         return counts
-
-    async def _has_older_chain(self, journal: Journal, chain: str) -> bool:
-        """Tell whether the journal also holds events of a session that was terminated and started anew."""
-        started = await self._entries(journal, "turn.started")
-        return any(entry.body.get("chain") not in (None, chain) for entry in started)
-
-    async def _order(self, journal: Journal) -> list[str]:
-        """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
-
-        Redrives come later, interrupting events earlier.
-        """
-        found: list[str] = []
-        last: dict[str | None, tuple[int, str]] = {}
-        for entry in await self._entries(journal, "turn.started"):
-            body = entry.body
-            if body.get("chain"):
-                last = {}
-            turn = str(body.get("turn", ""))
-            if "~" in turn or not body.get("n") or body.get("when_busy") == "interrupt":
-                continue
-            source = body["source"] if "sequence" in body else None
-            number = int(body["n"] if source is None else body["sequence"])
-            before, earlier = last.get(source, (-1, ""))
-            if number < before or (source is None and number == before):
-                place = "accepted as" if source is None else f"{source} sequence"
-                found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
-            last[source] = (number, turn)
-        return found
 
     async def _unfit(self, journal: Journal) -> list[str]:
         return await journal.verify(self.gate.key)
@@ -147,11 +121,13 @@ class Auditing:
                 found.append(f"event {event_id}, accepted in run {run_id}, has no outcome")
         return found
 
-    async def _unaccepted(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
+    async def _unaccepted(
+        self, journal: Journal, started: Sequence[Entry], carried: Message, accepted: Accepted
+    ) -> list[str]:
         """Check that each event in the journal was accepted by some run, where the server still has all of them."""
-        if accepted.gone or await self._has_older_chain(journal, str(carried.get("chain") or "")):
+        if accepted.gone or _has_older_chain(started, carried):
             return []
-        entries = await self._entries(journal, "turn.started", "event.parked", *_DECIDED)
+        entries = [*started, *await self._entries(journal, "event.parked", *_DECIDED)]
         ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
         made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
         return [
@@ -159,19 +135,49 @@ class Auditing:
             for event_id in sorted(ids - made - accepted.events.keys())
         ]
 
-    async def _unended(self, journal: Journal, carried: Message) -> list[str]:
+    async def _unended(self, journal: Journal, started: Sequence[Entry], carried: Message) -> list[str]:
         """Name the events whose turn began and has no end, though the session does not run them."""
-        begun = {str(e.event_id) for e in await self._entries(journal, "turn.started") if e.event_id}
+        begun = {str(e.event_id) for e in started if e.event_id}
         lost = [e for e in sorted(begun - _open(carried)) if await journal.outcome(self.gate.key, e) is None]
         return [f"event {event_id} began a turn that has no end" for event_id in lost]
 
-    async def _entries(self, journal: Journal, *types: str) -> list[Any]:
-        entries: list[Any] = []
+    async def _entries(self, journal: Journal, *types: str) -> list[Entry]:
+        entries: list[Entry] = []
         while page := await journal.read(
             self.gate.key, after=entries[-1].seq if entries else 0, limit=1000, types=types
         ):
             entries += page
         return entries
+
+
+def _out_of_order(started: Sequence[Entry]) -> list[str]:
+    """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
+
+    Redrives come later, interrupting events earlier.
+    """
+    found: list[str] = []
+    last: dict[str | None, tuple[int, str]] = {}
+    for entry in started:
+        body = entry.body
+        if body.get("chain"):
+            last = {}
+        turn = str(body.get("turn", ""))
+        if "~" in turn or not body.get("n") or body.get("when_busy") == "interrupt":
+            continue
+        source = body["source"] if "sequence" in body else None
+        number = int(body["n"] if source is None else body["sequence"])
+        before, earlier = last.get(source, (-1, ""))
+        if number < before or (source is None and number == before):
+            place = "accepted as" if source is None else f"{source} sequence"
+            found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
+        last[source] = (number, turn)
+    return found
+
+
+def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
+    """Tell whether the journal also holds events of a session that was terminated and started anew."""
+    chain = str(carried.get("chain") or "")
+    return any(entry.body.get("chain") not in (None, chain) for entry in started)
 
 
 def _open(carried: Message) -> set[Any]:
