@@ -91,6 +91,7 @@ def _turn(turn: TurnState) -> dict[str, Any]:
     waiting = [call.tool for call in turn.calls if call.asked_at and not call.answer]
     return {
         "event_id": turn.event_id,
+        "merged": list(turn.merged),
         "step": turn.step,
         "doing": _doing(turn),
         "since": turn.started_at,

@@ -182,8 +182,9 @@ def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
 
 def _open(carried: Message) -> set[Any]:
     """Give the events that wait or run."""
-    items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), carried.get("turn") or {}]
-    return {item.get("event_id") for item in items}
+    turn = carried.get("turn") or {}
+    items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), turn]
+    return {item.get("event_id") for item in items} | set(turn.get("merged", ()))
 
 
 def _counts(carried: Message) -> dict[str, int]:

@@ -91,6 +91,8 @@ class TurnProgress(Value):
     """What the running turn does."""
 
     event_id: str
+    merged: tuple[str, ...] = ()
+    """Events that joined it; they end with it."""
     step: int
     doing: str
     since: datetime | None = None

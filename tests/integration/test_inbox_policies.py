@@ -215,11 +215,13 @@ async def test_a_merged_event_can_be_cancelled_before_its_turn_and_not_taken_out
     async with session_of(rig) as session:
         await session.send("[[delay 0.6]] a b", event_id="slow")
         for name in ("host", "m2", "m3"):
-            await session.send(f"[[delay 0.6]] {name}", event_id=name, when_busy="merge")
+            await session.send(f"[[delay 1.0]] {name}", event_id=name, when_busy="merge")
         await until(lambda: _running(session, "slow"))
         assert await session.cancel("host")
         await until(lambda: _running(session, "m2"))
         assert not await session.cancel("m3")
+        audit = await session.audit(deep=True)
+        assert audit.ok, f"in the middle of a turn that others joined: {audit.differences}"
         assert (await session.wait("m3")).event_id == "m2"
         assert await ended(session, 4) == {"accepted": 4, "applied": 2, "merged": 1, "cancelled": 1}
 
