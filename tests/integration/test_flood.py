@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import time
 
 import pytest
 
-from inturn import Backpressure, Client, Session, Unavailable
+from inturn import Client
+from tests.support.flooding import PRODUCERS, Flood, patient
 from tests.support.histories import runs, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -20,9 +20,8 @@ MIXED = int(os.environ.get("INTURN_TEST_FLOOD", "1000"))
 """Signals, and as many updates at the same time; each update gets in and is a turn: 10,000 take some ten minutes."""
 PATIENT = 1_200
 """Updates at a paused session: more than its inbox takes."""
-PRODUCERS = 16
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 
 async def _p99(client: Client, stop: asyncio.Event) -> float:
@@ -41,20 +40,6 @@ async def _p99(client: Client, stop: asyncio.Event) -> float:
 
     await asyncio.gather(*(ask(number) for number in range(20)))
     return sorted(times)[int(len(times) * 0.99)]
-
-
-async def _patient(session: Session, event_id: str) -> int:
-    """Submit until there is room; gives how often there was none."""
-    refused = 0
-    while True:
-        try:
-            await session.submit("hi", event_id=event_id)
-            return refused
-        except Backpressure as full:
-            refused += 1
-            await asyncio.sleep(full.retry_after * random.uniform(0.5, 1.0))
-        except Unavailable:
-            pass  # no worker came to it within 10 s: the same id again is safe
 
 
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
@@ -80,24 +65,15 @@ async def _flood(rig: Rig, *, signals: int, submits: int) -> tuple[float, float]
             stop.clear()
         probe = asyncio.create_task(_p99(client, stop))
 
-        async def produce(producer: int) -> None:
-            session = client.session("flooded", agent="support")
-            for n in range(signals // PRODUCERS):
-                await session.send(f"{producer} {n}", event_id=f"p{producer}:{n}", source=f"p{producer}")
-
-        async def submit(producer: int) -> None:
-            session = client.session("flooded", agent="support")
-            for n in range(submits // PRODUCERS):
-                await _patient(session, f"u{producer}:{n}")
-
-        await asyncio.gather(*(produce(p) for p in range(PRODUCERS)), *(submit(p) for p in range(PRODUCERS)))
+        flood = Flood(rig.tenant, rig.task_queue, "flooded", signals, submits)
+        sending = await flood.start(rig.address)
+        assert await sending.wait() == 0
         session = client.session("flooded")
-        signalled, submitted = (count // PRODUCERS * PRODUCERS for count in (signals, submits))
 
         async def drained() -> bool:
             status = await session.status()
             ended = status.counts.get("applied", 0) + status.counts.get("rejected", 0)
-            return ended == status.counts.get("accepted") == signalled + submitted
+            return ended == status.counts.get("accepted") == flood.sent
 
         await until(drained, within=300, every=0.5)
         stop.set()
@@ -112,9 +88,9 @@ async def _flood(rig: Rig, *, signals: int, submits: int) -> tuple[float, float]
         rejected = [e async for e in session.entries() if e.type == "event.rejected"]
         told = sum(int(e.body.get("count", 1)) for e in rejected)
         assert len(set(started)) == len(started)
-        assert len(started) + told == signalled + submitted
+        assert len(started) + told == flood.sent
         updates = [event_id for event_id in started if str(event_id).startswith("u")]
-        assert len(updates) == submitted, "with their retry all get in"
+        assert len(updates) == submits // PRODUCERS * PRODUCERS, "with their retry all get in"
         assert all("the inbox is full" in e.body["reason"] for e in rejected)
         for producer in (f"{kind}{number}" for kind in "pu" for number in range(PRODUCERS)):
             own = [int(str(e).partition(":")[2]) for e in started if str(e).startswith(f"{producer}:")]
@@ -135,7 +111,7 @@ async def test_submit_with_its_retry_gets_all_in(rig: Rig) -> None:
 
             async def produce(producer: int) -> int:
                 ids = [f"p{producer}:{n}" for n in range(PATIENT // PRODUCERS)]
-                return sum([await _patient(sessions[producer], event_id) for event_id in ids])
+                return sum([await patient(sessions[producer], event_id) for event_id in ids])
 
             producing = asyncio.gather(*(produce(p) for p in range(PRODUCERS)))
 
