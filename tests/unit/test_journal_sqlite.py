@@ -80,6 +80,42 @@ async def test_commits_are_durable_and_readers_do_not_block(store: SqliteStore, 
     assert await store.write(pragmas) == ["wal", 2]
 
 
+def level(tx: Transaction) -> int:
+    return int(tx.execute("PRAGMA synchronous")[0][0])
+
+
+async def test_what_need_not_be_durable_waits_for_no_disk_unless_it_shares_a_commit(store: SqliteStore) -> None:
+    assert await store.write(level, durable=False) == 1
+    assert await store.write(level) == 2
+    gate = threading.Event()
+    first = asyncio.ensure_future(store.write(lambda tx: gate.wait(5)))
+    relaxed = [asyncio.ensure_future(store.write(level, durable=False)) for _ in range(3)]
+    durable = asyncio.ensure_future(store.write(insert("a")))
+    await asyncio.sleep(0)
+    gate.set()
+    assert await asyncio.gather(first, *relaxed, durable) == [True, 2, 2, 2, 1]
+    assert await store.read(names) == ["a"]
+
+
+async def test_only_the_claim_of_a_model_step_waits_for_no_disk(store: SqliteStore) -> None:
+    journal, levels = StoredJournal(store), dict[str, int]()
+    write = store.write
+
+    async def seen(work: Any, *, durable: bool = True) -> Any:
+        def noted(tx: Transaction) -> Any:
+            levels[work.func.__name__] = level(tx)
+            return work(tx)
+
+        return await write(noted, durable=durable)
+
+    store.write = seen  # type: ignore[method-assign,assignment]
+    await plain_turn(journal, SESSION, "e1")
+    call = SESSION.turn("e2").step(0, 0)
+    claim = await journal.claim_call(call, lease=5)
+    await journal.finish(call, claim.token, {"status": "ok"})
+    assert levels == {"claim_model": 1, "finish": 2, "claim_call": 2}
+
+
 async def test_jobs_that_wait_share_one_commit(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gate, batches = threading.Event(), []
     run = sqlite_writer.Writer._commit

@@ -57,9 +57,11 @@ class StoredJournal:
         lease: float = 0.0,
     ) -> Claim:
         """Claim a model step."""
-        return await self._store.write(
-            partial(ledger.claim_model, step=step, opening=opening, after=after, types=types, wants=wants, lease=lease)
+        work = partial(
+            ledger.claim_model, step=step, opening=opening, after=after, types=types, wants=wants, lease=lease
         )
+        # A power cut that takes the claim takes the attempt with it; the next one claims and says the same again.
+        return await self._store.write(work, durable=False)
 
     async def claim_call(
         self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0

@@ -59,14 +59,14 @@ class SqliteStore:
         """Finish what is queued and let go of the file."""
         await asyncio.to_thread(self._close)
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own; it shares its commit with what else waits."""
         writer = self._writer
         if writer is None:
             await self._open_first()
             writer = self._writer
             assert writer is not None
-        result: T = await writer.submit(work)
+        result: T = await writer.submit(work, durable=durable)
         return result
 
     async def read(self, work: Callable[[Transaction], T]) -> T:

@@ -1,7 +1,7 @@
 """Connections to the journal's file.
 
-Invariant: what a commit acknowledged is on the disk (`synchronous=FULL` in WAL mode), and nobody fails for a lock that
-is given back within `busy_timeout`.
+Invariant: what a durable commit acknowledged is on the disk (`synchronous=FULL` in WAL mode), with all that was
+committed before it, and nobody fails for a lock that is given back within `busy_timeout`.
 """
 
 from __future__ import annotations

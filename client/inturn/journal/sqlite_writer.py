@@ -1,7 +1,8 @@
 """The one thread that writes, with group commit.
 
 Invariant: a job's future resolves only after the commit that holds its work, and a job that fails undoes its own work
-alone. Whoever waits for the disk waits together: all jobs that are there share one BEGIN IMMEDIATE .. COMMIT.
+alone. Whoever waits for the disk waits together: all jobs that are there share one BEGIN IMMEDIATE .. COMMIT. Jobs that
+need not be durable do not wait for the disk: the log keeps the order, so the next durable commit takes them along.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ class _Job:
     work: Callable[[Transaction], Any]
     future: asyncio.Future[Any]
     loop: asyncio.AbstractEventLoop
+    durable: bool
     value: Any = None
     error: Exception | None = None
 
@@ -48,11 +50,11 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="inturn-journal", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Callable[[Transaction], Any]) -> asyncio.Future[Any]:
+    def submit(self, work: Callable[[Transaction], Any], *, durable: bool = True) -> asyncio.Future[Any]:
         """Queue work; the future belongs to the running loop."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        self._queue.put(_Job(work, future, loop))
+        self._queue.put(_Job(work, future, loop, durable))
         return future
 
     def stop(self) -> None:
@@ -77,12 +79,20 @@ class Writer:
     def _commit(self, batch: list[_Job]) -> bool:
         """Run and commit `batch` and what is queued by then; tells whether to go on."""
         connection = self._connected()
-        patiently(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
+        durable = batch[0].durable
+        self._begin(connection, durable=durable)
         going = self._gather(batch)
+        if not durable and any(job.durable for job in batch):
+            connection.execute("ROLLBACK")  # empty yet; and in a transaction the level stays what it is
+            self._begin(connection, durable=True)
         for job in batch:
             self._run_job(connection, job, alone=len(batch) == 1)
         connection.execute("COMMIT")
         return going
+
+    def _begin(self, connection: sqlite3.Connection, *, durable: bool) -> None:
+        connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+        patiently(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
 
     def _gather(self, batch: list[_Job]) -> bool:
         """Take what is queued. Called when the lock is ours: the longer that took, the more share the commit."""

@@ -47,10 +47,11 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is queued and let go."""
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own and commit it; durable once this returns.
 
-        A caller that is cancelled meanwhile does not undo the work.
+        A caller that is cancelled meanwhile does not undo the work. With `durable=False` it survives the death of any
+        process at once, but a power cut only with the next durable commit: for what whoever lost it does again.
 
         Raises:
             JournalUnavailable: Nothing was written, or (rarely) the answer was lost.

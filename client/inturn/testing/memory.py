@@ -51,7 +51,7 @@ class MemoryStore:
     async def close(self) -> None:
         """It ends with its last user."""
 
-    async def write(self, work: Callable[[Transaction], T]) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work`, all or nothing."""
         with self._lock:
             self._connection.execute("BEGIN")
