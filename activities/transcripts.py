@@ -17,6 +17,8 @@ from inturn.keys import SessionKey
 from inturn.values import Entry
 
 PAGE: Final = 2_000
+MANIFESTS: Final = 64
+"""Different ones that sessions share; agents of one worker rarely have more."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Transcripts:
         self._size = size
         self._bytes = 0
         self._kept: OrderedDict[SessionKey, _Kept] = OrderedDict()
+        self._manifests: dict[str, dict[str, Any]] = {}
 
     def known(self, session: SessionKey) -> int | None:
         """Give the seq up to which a session that has begun for sure was read; `None` for any other."""
@@ -54,13 +57,13 @@ class Transcripts:
         if kept is None or kept.upto > head:  # beyond the head: the journal was restored to an older state
             kept = _Kept()
         if entries is not None and after is not None and after <= kept.upto:
-            _extend(kept, entries)
+            self._extend(kept, entries)
             kept.upto = max(kept.upto, head)
         more = kept.upto < head
         while more:
             entries = await self._journal.read(session, after=kept.upto, limit=PAGE, types=TYPES)
             more = len(entries) == PAGE
-            _extend(kept, entries)
+            self._extend(kept, entries)
         kept.upto = max(kept.upto, head)
         self._keep(session, kept)
         return kept.transcript
@@ -74,14 +77,25 @@ class Transcripts:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.counted
 
+    def _extend(self, kept: _Kept, entries: Sequence[Entry]) -> None:
+        """Apply what is new; two loads of one session may run at once, and read the same."""
+        for entry in entries:
+            if entry.seq > kept.upto:
+                kept.transcript.apply(entry)
+                kept.size += _weight(entry.body)
+                kept.upto = entry.seq
+                if entry.type == "session.started":
+                    kept.transcript.manifest = self._shared(kept.transcript)
 
-def _extend(kept: _Kept, entries: Sequence[Entry]) -> None:
-    """Apply what is new; two loads of one session may run at once, and read the same."""
-    for entry in entries:
-        if entry.seq > kept.upto:
-            kept.transcript.apply(entry)
-            kept.size += _weight(entry.body)
-            kept.upto = entry.seq
+    def _shared(self, transcript: Transcript) -> dict[str, Any] | None:
+        """Give the same manifest to all sessions that froze the same: tools are large, and sessions many."""
+        manifest, name = transcript.manifest, transcript.manifest_hash
+        if manifest is None or name is None:
+            return manifest
+        if len(self._manifests) >= MANIFESTS and name not in self._manifests:
+            self._manifests.clear()
+        known = self._manifests.setdefault(name, manifest)
+        return known if known == manifest else manifest
 
 
 def _weight(value: Any) -> int:

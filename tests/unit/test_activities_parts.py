@@ -254,6 +254,26 @@ async def test_a_journal_restored_to_an_older_state_is_read_anew(tmp_path: Path)
         assert len(loaded.request_messages()) == 2
 
 
+async def test_sessions_that_froze_the_same_tools_share_them_in_memory(tmp_path: Path) -> None:
+    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    agents = [Agent(name, model="m", instructions="the same") for name in ("a", "b")]
+    steps = Rig(journal, ScriptedModel(), agents)
+    transcripts = Transcripts(journal, sessions=10, size=1_000_000)
+    manifests = []
+    for key, agent in (
+        (SessionKey("acme", "s1"), "a"),
+        (SessionKey("beta", "s1"), "a"),
+        (SessionKey("acme", "s2"), "b"),
+    ):
+        message = ModelInput(event={"content": "hi"}, agent=agent)
+        await environment(key.turn("e1").step(0)).run(steps.steps.call_model, message)
+        manifests.append((await transcripts.load(key, await journal.head(key))).manifest)
+    assert manifests[0] is manifests[1]
+    assert (manifests[0] or {})["agent"] == "a"
+    assert (manifests[2] or {})["agent"] == "b"
+    await journal.close()
+
+
 @pytest.mark.parametrize("bounds", [{"sessions": 3, "size": 10**9}, {"sessions": 10**9, "size": 12_000}])
 async def test_transcripts_in_memory_are_bounded_in_number_and_bytes(tmp_path: Path, bounds: dict[str, int]) -> None:
     journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
