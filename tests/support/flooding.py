@@ -35,11 +35,17 @@ class Flood:
         """Events in all."""
         return sum(count // PRODUCERS * PRODUCERS for count in (self.signals, self.submits))
 
-    async def start(self, address: str) -> asyncio.subprocess.Process:
-        """Let a process send it."""
+    async def send(self, address: str) -> None:
+        """Let a process send it, and wait until all is sent."""
         args = (sys.executable, "-m", "tests.support.flooding", address, json.dumps(asdict(self)))
         env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
-        return await asyncio.create_subprocess_exec(*args, cwd=ROOT, env=env)
+        process = await asyncio.create_subprocess_exec(*args, cwd=ROOT, env=env)
+        try:
+            if await process.wait():
+                raise RuntimeError(f"the flood ended with {process.returncode}")
+        finally:
+            if process.returncode is None:
+                process.kill()
 
     async def run(self, address: str) -> int:
         """Send it; gives how often a full inbox refused."""
