@@ -16,7 +16,7 @@ from typing import Any
 
 from temporalio import activity
 
-from activities import failures, stops
+from activities import answers, failures, stops
 from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
@@ -38,7 +38,6 @@ from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
 from inturn.journal.transcript import TYPES, Transcript
-from inturn.journal.turns import own_turn, read_turn
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
 from inturn.telemetry import count_retry, model_span, tracing
@@ -225,7 +224,11 @@ class ModelSteps:
             carried = attempt.input.trace
             end = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
             await uncancelled(end)
-        return result.model_copy(update={"head": head})
+        more: dict[str, Any] = {"head": head}
+        if attempt.input.inline and stops.ends(stop):
+            told = answers.from_memory(attempt.step, attempt.claim, entries, head)
+            more |= {"turn": answers.inline(told, self._bounds.inline)} if told else {}
+        return result.model_copy(update=more)
 
     async def _described(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
         """Add to an event's end what the journal tells of its turns."""
@@ -245,20 +248,10 @@ class ModelSteps:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash():
             more["policy"] = policy_of(agent)
-        if input.inline and result.stop not in ("tool_use", "pause_turn", "closed"):
-            more["turn"] = await self._inline(attempt.step, own=result.ended is None)
+        if input.inline and result.turn is None and result.stop not in ("tool_use", "pause_turn", "closed"):
+            turn = await answers.from_journal(self._journal, attempt.step, own=result.ended is None)
+            more["turn"] = answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
-
-    async def _inline(self, step: StepKey, *, own: bool) -> dict[str, Any] | None:
-        read = own_turn if own else read_turn
-        turn = await read(self._journal, step.session, step.turn.event_id)
-        if turn is None:
-            return None
-        text = turn.text.encode()
-        if len(text) > self._bounds.inline:
-            cut = text[: self._bounds.inline].decode(errors="ignore")
-            turn = turn.model_copy(update={"text": cut, "truncated": True})
-        return turn.model_dump(mode="json", exclude_defaults=True, exclude={"tool_calls"})
 
 
 def _recorded(attempt: _Attempt) -> ModelResult:

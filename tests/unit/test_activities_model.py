@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities import answers
 from activities.bounds import Bounds
 from activities.messages import Decision, ModelInput
 from inturn import names
 from inturn.agents import Agent, Budget, InboxPolicy
 from inturn.errors import JournalUnavailable
+from inturn.journal.turns import own_turn
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import Answer, ScriptedModel, ToolCall
 from inturn.tools import tool
@@ -25,6 +27,9 @@ from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
 async def refund(order: str, cents: int) -> str:
     """Refund an order."""
     return f"{order} {cents}"
+
+
+WRITES = ("claim_model", "claim_call", "begin", "renew", "keep", "append", "finish", "fail", "release", "record")
 
 
 async def test_a_plain_turn_is_five_entries_in_two_transactions(tmp_path: Path) -> None:
@@ -96,6 +101,42 @@ async def test_the_text_comes_back_only_when_it_is_wanted_and_never_more_than_4_
         assert long["truncated"] is True
         assert long["text"] == "ä" * 2_048
         assert (await r.ask("e2")).turn is None
+
+
+async def test_an_inline_answer_is_what_the_journal_tells_and_costs_no_read_on_a_warm_worker(tmp_path: Path) -> None:
+    async with rig(tmp_path, ["hello"] + ["again"] * 4, tools=[refund]) as r:
+        await r.ask()
+        reads = counted(r, "read")
+        joined = [{"event_id": "e3", "content": "and this", "source": "b"}]
+        told = {
+            "e2": await r.ask("e2", inline=True),
+            "e4": await r.ask("e4", inline=True, joined=joined),
+        }
+        assert reads == []
+        other = Rig(r.journal, ScriptedModel(["cold"]), r.agents)
+        told["e5"] = await other.ask("e5", inline=True)
+        assert reads, "a cold worker cannot know the whole turn"
+        for event_id, result in told.items():
+            turn = await own_turn(r.journal, SESSION, event_id)
+            assert turn is not None
+            assert turn.seqs is not None
+            assert result.turn == answers.inline(turn, 4_096)
+
+
+async def test_an_inline_answer_is_read_where_somebody_wrote_in_the_middle_of_the_turn(tmp_path: Path) -> None:
+    async with rig(tmp_path, model=(model := Waiting())) as r:
+        model.go.set()
+        await r.ask()
+        model.go.clear()
+        model.asked.clear()
+        asked = asyncio.create_task(r.ask("e2", inline=True))
+        await model.asked.wait()
+        await r.record(Decision(type="event.rejected", turn="e9", body={"reason": "full"}, key="k"))
+        model.go.set()
+        told = (await asked).turn
+        turn = await own_turn(r.journal, SESSION, "e2")
+        assert turn is not None
+        assert told == answers.inline(turn, 4_096)
 
 
 async def test_calls_come_back_planned_without_their_arguments(tmp_path: Path) -> None:
@@ -468,21 +509,10 @@ class Waiting:
         return ModelMessage([{"type": "text", "text": "late"}], "end_turn", Usage(), "m")
 
 
-def counted(r: Rig) -> list[str]:
-    """Note the journal's transactions from here on."""
+def counted(r: Rig, *names: str) -> list[str]:
+    """Note the journal's calls of these names from here on; without names, its transactions."""
     seen: list[str] = []
-    for name in (
-        "claim_model",
-        "claim_call",
-        "begin",
-        "renew",
-        "keep",
-        "append",
-        "finish",
-        "fail",
-        "release",
-        "record",
-    ):
+    for name in names or WRITES:
 
         def noting(method: Any, name: str) -> Any:
             def call(*args: Any, **options: Any) -> Any:
