@@ -108,7 +108,7 @@ async def test_only_the_claim_of_a_model_step_waits_for_no_disk(store: SqliteSto
 
         return await write(noted, durable=durable)
 
-    store.write = seen  # type: ignore[method-assign,assignment]
+    store.write = seen  # type: ignore[method-assign]
     await plain_turn(journal, SESSION, "e1")
     call = SESSION.turn("e2").step(0, 0)
     claim = await journal.claim_call(call, lease=5)
