@@ -1,6 +1,6 @@
 """A campaign: rounds of faults, each judged by the checker when it is over.
 
-Invariant: no round's figures count without its verdict, and the evidence of a round with violations is kept.
+Invariant: no round's figures count without its verdict; what a round with violations leaves is kept, or one that broke off.
 """
 
 from __future__ import annotations
@@ -36,14 +36,20 @@ def campaign(
     for number in range(count):
         with tempfile.TemporaryDirectory(prefix="inturn-chaos-", ignore_cleanup_errors=True) as directory:
             tell(f"round {number + 1} of {count}, seed {seed}/{number}")
-            figures = asyncio.run(Round(Path(directory), f"{seed}/{number}", minutes / count, tell).run())
-            tell("  judging")
-            verdict = verdict_of(Path(directory)).with_finding(
-                "audit", "every session's own audit holds", figures["audit_differences"]
-            )
-            summary.add(verdict, figures)
-            judged(verdict)
-            if verdict.violations:
+            before = summary.violations
+            try:
+                figures = asyncio.run(Round(Path(directory), f"{seed}/{number}", minutes / count, tell).run())
+            except Exception as error:  # the other rounds count all the same
+                summary.add_broken(error)
+                tell(f"  broken off: {error!r}")
+            else:
+                tell("  judging")
+                verdict = verdict_of(Path(directory)).with_finding(
+                    "audit", "every session's own audit holds", figures["audit_differences"]
+                )
+                summary.add(verdict, figures)
+                judged(verdict)
+            if summary.violations > before:
                 kept = keep / f"{seed}-{number}"
                 shutil.copytree(directory, kept, ignore=shutil.ignore_patterns("*.sock", "disk"))
                 tell(f"  the evidence is in {kept}")

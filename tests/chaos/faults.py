@@ -128,6 +128,8 @@ class Weather:
     rng: random.Random
     doing: str = ""
     """What is being done now."""
+    deaths: int = 0
+    """Of the server, by itself."""
 
     @property
     def kinds(self) -> list[str]:
@@ -143,6 +145,14 @@ class Weather:
             if time.monotonic() > deadline:
                 return
             await self._do(order.pop())
+
+    async def mind(self) -> None:
+        """Start the server again where it ended by itself, as whoever runs one does."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self.server.gone and self.doing != "server":
+                self.deaths += 1
+                await asyncio.to_thread(self.server.start)
 
     async def _do(self, kind: str) -> None:
         began = time.monotonic()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -30,7 +29,7 @@ from tests.chaos.lanes import Lane, Nursery
 from tests.chaos.outside import Outside
 from tests.chaos.producers import produce
 from tests.support.proxy import Proxy
-from tests.support.server import DevServer
+from tests.support.server import DevServer, fixed_port
 
 SLOTS: Final[Mapping[str, int]] = {"scripted": 14, "claude": 4}
 """Sessions at once of each lane: each death of a worker makes others replay its share of them."""
@@ -83,7 +82,10 @@ class Round:
             self._plan(stage)
             deadline = began + self.minutes * 60
             violence = [self._violence(stage, lane) for lane in stage.lanes]
-            progress = asyncio.create_task(self._progress(stage, violence, began))
+            aside = [
+                asyncio.create_task(stage.weather.mind()),
+                asyncio.create_task(self._progress(stage, violence, began)),
+            ]
             try:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(stage.weather.storm(deadline))
@@ -92,7 +94,8 @@ class Round:
                     for lane in stage.lanes:
                         tasks.create_task(self._produce(stage, lane, deadline))
             finally:
-                progress.cancel()
+                for task in aside:
+                    task.cancel()
             seconds = time.monotonic() - began
             figures = {"seconds": round(seconds, 1), **await self._evidence(stage)}
         return {**figures, "cpu_seconds": round(sum(os.times()[:4]) - cpu, 1)}
@@ -101,7 +104,7 @@ class Round:
     async def _stage(self) -> AsyncGenerator[Stage]:
         async with AsyncExitStack() as stack:
             log = self.directory / "server.log"
-            server = DevServer(port=_free_port(), db=self.directory / "temporal.db", log=log)
+            server = DevServer(port=fixed_port(), db=self.directory / "temporal.db", log=log)
             await asyncio.to_thread(server.start)
             stack.callback(server.stop)
             disk = stack.enter_context(small_disk(self.directory / "disk"))
@@ -174,7 +177,8 @@ class Round:
         audits = [await self._audit(stage, name) for name in sessions]
         runs = await export(stage.temporal, sessions, self.directory / "histories")
         differences = [text for found in audits for text in found]
-        return {"runs": runs, "audits": len(audits), "audit_differences": differences}
+        deaths = stage.weather.deaths
+        return {"runs": runs, "audits": len(audits), "audit_differences": differences, "server_deaths": deaths}
 
     async def _audit(self, stage: Stage, name: str) -> list[str]:
         tenant, _, session_id = name.partition("/")
@@ -182,12 +186,6 @@ class Round:
         return [f"{name}: {difference}" for difference in audit.differences] or (
             [] if audit.ok else [f"{name}: not ok"]
         )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _port(address: str) -> int:

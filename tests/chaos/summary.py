@@ -42,9 +42,16 @@ class Summary:
         self.dispositions.update(verdict.dispositions)
         self.faults.update(verdict.faults)
         self.points.update(verdict.points)
+        self.faults["server died by itself"] += figures["server_deaths"]
         for finding in verdict.findings:
             self.checks[finding.check] += finding.violations
             self.quoted += [f"{finding.check}: {text}" for text in finding.quoted]
+
+    def add_broken(self, error: Exception) -> None:
+        """Add a round that did not come to its end: nobody knows what it would have shown."""
+        self.rounds += 1
+        self.checks["campaign"] += 1
+        self.quoted.append(f"campaign: {type(error).__name__}: {error}")
 
     @property
     def violations(self) -> int:
@@ -69,7 +76,7 @@ class Summary:
             "quoted": self.quoted[:50],
             "counts": dict(self.counts),
             "dispositions": dict(self.dispositions),
-            "faults": dict(self.faults),
+            "faults": dict(+self.faults),
             "points": dict(sorted(self.points.items())),
             "machine": machine(),
         }

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from pathlib import Path
 
 import pytest
 
 from tests.support.rig import Rig
-from tests.support.server import DevServer
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.support.server import DevServer, fixed_port
 
 
 @pytest.mark.slow
 @pytest.mark.promise("ACC-1", "ACC-2")
 async def test_an_ask_survives_a_restart_of_the_server_in_the_middle(tmp_path: Path) -> None:
-    server = DevServer(port=_free_port(), db=tmp_path / "temporal.db")
+    server = DevServer(port=fixed_port(), db=tmp_path / "temporal.db")
     await asyncio.to_thread(server.start)
     rig = await Rig(server.address, tmp_path).connect()
     try:

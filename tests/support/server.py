@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,7 +24,11 @@ READY_WITHIN: Final = 420.0
 
 
 class DevServer:
-    """`with DevServer() as server: server.address`. A fixed `port` and `db` let it be killed and started again."""
+    """`with DevServer() as server: server.address`. A fixed `port` and `db` let it be killed and started again.
+
+    The port is not to be one that the system gives to connections: who calls a server that is down may get that very
+    port as its own end, then talks to itself, and keeps the server from coming back. `fixed_port` gives one.
+    """
 
     def __init__(self, *, port: int = 0, db: Path | None = None, log: Path | None = None) -> None:
         self._args = [sys.executable, str(ROOT / "scripts/dev-server"), "--port", str(port)]
@@ -39,6 +45,11 @@ class DevServer:
             self._process = subprocess.Popen(self._args, stdout=subprocess.PIPE, stderr=errors, text=True)
         self.address = _first_line(self._process, "ready ", READY_WITHIN).split()[1]
         return self
+
+    @property
+    def gone(self) -> bool:
+        """It was started, and ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
         """End it in good order."""
@@ -159,6 +170,15 @@ class WorkerProcess:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._process is not None:
             self.kill()
+
+
+def fixed_port() -> int:
+    """Give a port that is free, and stays so: below those that the system gives away."""
+    while True:
+        port = random.randrange(20_000, 30_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def _first_line(process: subprocess.Popen[str], start: str, within: float) -> str:
