@@ -1,6 +1,7 @@
 """A campaign: rounds of faults, each judged by the checker when it is over.
 
-Invariant: no round's figures count without its verdict; what a round with violations leaves is kept, or one that broke off.
+Invariant: no round's figures count without its verdict. What a round with violations or one that broke off leaves is
+kept.
 """
 
 from __future__ import annotations
