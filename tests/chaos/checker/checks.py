@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tests.chaos.checker.histories import CANARY, Session, endings
 from tests.chaos.checker.recording import OUTCOMES, Recording
+from tests.chaos.checker.sequences import excused, per_source
 
 Find = Callable[[Recording], Iterator[str]]
 
@@ -77,6 +78,8 @@ def ends(recording: Recording) -> Iterator[str]:
         if session is None or not call.ok:
             continue
         allowed = {*call.ends, "cancelled"} if (call.session, call.event_id) in recording.cancelled else {*call.ends}
+        if call.event_id in session.accepted and excused(session, call.event_id):
+            allowed.add("parked")
         found = {how for _, how in session.ends.get(call.event_id, ())}
         if found - allowed:
             yield f"{call.session} {call.event_id}: ended {sorted(found)}, asked for {sorted(allowed)}"
@@ -109,9 +112,10 @@ def phantom(recording: Recording) -> Iterator[str]:
 
 
 def order(recording: Recording) -> Iterator[str]:
-    """Turns of a session begin in the order of acceptance."""
+    """Turns of a session begin in the order of acceptance, but for those whose source numbers them."""
     for session in recording.sessions.values():
-        began = sorted((at, event_id) for event_id, (at, _) in session.turns.items() if event_id in session.accepted)
+        queued = {event_id for event_id, event in session.arrivals.items() if event.number is None}
+        began = sorted((at, event_id) for event_id, (at, _) in session.turns.items() if event_id in queued)
         for (_, earlier), (_, later) in pairwise(began):
             if session.accepted[earlier] > session.accepted[later]:
                 yield f"{session.name}: {earlier} ran before {later}, which was accepted earlier"
@@ -269,6 +273,7 @@ CHECKS: Final = (
     Check("phantom", "nothing ran or had an effect that nobody sent", ("ACC-8",), phantom),
     Check("once", "one turn and one end per event id, no step done twice", ("ACC-2", "EFF-3"), once),
     Check("order", "turns begin in the order of acceptance", ("ORD-1",), order),
+    Check("source", "a numbered source's turns begin by its numbers, none in silence left out", ("ORD-3",), per_source),
     Check("calls", "what one handle sends is accepted in call order", ("ORD-11",), calls),
     Check("overlap", "a turn is over before the next one of its session begins", ("ORD-2",), overlap),
     Check("effects", "an effect per call: not two, not none, no other's", ("EFF-1", "EFF-2"), effects),

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -59,6 +60,31 @@ class Step:
         return ended.get("disposition", "applied") if ended else None
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event as it was accepted."""
+
+    event_id: str
+    at: int
+    time: float
+    """When the session knew of it at the earliest, in seconds since 1970, by the server's clock."""
+    source: str = "client"
+    number: int | None = None
+    """Its number in its source."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers that a source was told to miss: `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    policy: str
+    at: Position
+    time: float
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a session."""
@@ -69,10 +95,12 @@ class Run:
     continued_to: str | None = None
     end: str = ""
     """The type of its last event, where that closed it."""
-    accepted: list[tuple[str, int]] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     decisions: list[tuple[str, str, int]] = field(default_factory=list)
     """(event id, disposition, position)"""
+    gaps: list[tuple[dict[str, Any], int, float]] = field(default_factory=list)
+    """(what was told, position, time)"""
     carried: dict[str, Any] | None = None
     """The inbox that it handed to the next run."""
     canaries: frozenset[str] = frozenset()
@@ -93,9 +121,26 @@ class Session:
         """Where each event was accepted first."""
         found: dict[str, Position] = {}
         for n, run in enumerate(self.runs):
-            for event_id, at in run.accepted:
-                found.setdefault(event_id, (n, at))
+            for event in run.accepted:
+                found.setdefault(event.event_id, (n, event.at))
         return found
+
+    @cached_property
+    def arrivals(self) -> dict[str, Accepted]:
+        """Each event, as it was accepted first."""
+        found: dict[str, Accepted] = {}
+        for event in (event for run in self.runs for event in run.accepted):
+            found.setdefault(event.event_id, event)
+        return found
+
+    @cached_property
+    def gaps(self) -> list[Gap]:
+        """Every gap that was told."""
+        return [
+            Gap(told["source"], told["missing"][0], told["missing"][1], told["policy"], (n, at), time)
+            for n, run in enumerate(self.runs)
+            for told, at, time in run.gaps
+        ]
 
     @cached_property
     def steps(self) -> list[tuple[Position, Step]]:
@@ -165,6 +210,8 @@ class _Reader:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.time = 0.0
+        self.task_began = 0.0
         self.scheduled: dict[str, Step] = {}
         self.readers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "WORKFLOW_EXECUTION_SIGNALED": self._signaled,
@@ -176,7 +223,7 @@ class _Reader:
             "ACTIVITY_TASK_FAILED": self._closed,
             "ACTIVITY_TASK_TIMED_OUT": self._closed,
             "ACTIVITY_TASK_CANCELED": self._closed,
-            "WORKFLOW_TASK_STARTED": self._worked,
+            "WORKFLOW_TASK_STARTED": self._task,
             "WORKFLOW_TASK_TIMED_OUT": self._lost,
             "WORKFLOW_TASK_FAILED": self._lost,
         }
@@ -189,21 +236,23 @@ class _Reader:
             self.run.end = ended
         if reader := self.readers.get(kind):
             attributes = next(value for name, value in event.items() if name.endswith("EventAttributes"))
+            self.time = datetime.fromisoformat(event["eventTime"]).timestamp()
             reader(int(event["eventId"]), attributes)
 
     def _signaled(self, at: int, attributes: dict[str, Any]) -> None:
         if attributes["signalName"] == "submit":
-            self._accepted(at, attributes.get("input"))
+            self._accepted(at, attributes.get("input"), self.time)
 
     def _updated(self, at: int, attributes: dict[str, Any]) -> None:
         request = attributes["acceptedRequest"]["input"]
         if request["name"] == "submit":
-            self._accepted(at, request.get("args"))
+            self._accepted(at, request.get("args"), self.task_began)
 
-    def _accepted(self, at: int, payloads: dict[str, Any] | None) -> None:
+    def _accepted(self, at: int, payloads: dict[str, Any] | None, time: float) -> None:
         event = _decoded(payloads)
         if "content" in event:
-            self.run.accepted.append((event["event_id"], at))
+            source, number = event.get("source", "client"), event.get("sequence")
+            self.run.accepted.append(Accepted(event["event_id"], at, time, source, number))
 
     def _continued(self, at: int, attributes: dict[str, Any]) -> None:
         self.run.continued_to = attributes["newExecutionRunId"]
@@ -214,10 +263,17 @@ class _Reader:
         self.scheduled[str(at)] = step
         self.run.steps.append(step)
         if step.kind == "record":
-            self.run.decisions += [(*ended, at) for ended in endings(_decoded(attributes["input"]))]
+            message = _decoded(attributes["input"])
+            self.run.decisions += [(*ended, at) for ended in endings(message)]
+            gaps = (d["body"] for d in message.get("decisions", ()) if d.get("type") == "session.gap")
+            self.run.gaps += [(told, at, self.time) for told in gaps]
 
     def _started(self, at: int, attributes: dict[str, Any]) -> None:
         self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)
+        self._worked(at, attributes)
+
+    def _task(self, at: int, attributes: dict[str, Any]) -> None:
+        self.task_began = self.time
         self._worked(at, attributes)
 
     def _worked(self, at: int, attributes: dict[str, Any]) -> None:

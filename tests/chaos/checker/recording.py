@@ -28,6 +28,8 @@ class Call:
     outcomes: tuple[str, ...]
     ends: tuple[str, ...]
     """How its event may end, by what it asks for."""
+    number: int | None = None
+    """Its event's number in its source."""
 
     @property
     def ok(self) -> bool:
@@ -56,7 +58,8 @@ class Recording:
             elif line["op"] in OUTCOMES:
                 outcomes.setdefault(name, []).append(line["op"])
         return [
-            Call(at["event_id"], *_name(at), tuple(outcomes.get(_name(at), ())), tuple(at["ends"])) for at in invoked
+            Call(at["event_id"], *_name(at), tuple(outcomes.get(_name(at), ())), tuple(at["ends"]), at.get("number"))
+            for at in invoked
         ]
 
     @cached_property
@@ -86,6 +89,11 @@ class Recording:
     def canaries(self) -> dict[str, str]:
         """The canary of each session."""
         return {line["session"]: line["canary"] for line in self.log if line["op"] == "session"}
+
+    @cached_property
+    def patience(self) -> dict[str, float]:
+        """How long each session is to wait for a missing number, in seconds."""
+        return {line["session"]: line.get("patience", 0.0) for line in self.log if line["op"] == "session"}
 
     @cached_property
     def owners(self) -> dict[str, str]:

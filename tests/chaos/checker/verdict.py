@@ -86,6 +86,8 @@ def _counts(recording: Recording) -> dict[str, int]:
         "refused": outcomes["fail",],
         "events": sum(len(session.accepted) for session in sessions),
         "resent": sum(len(run.accepted) for s in sessions for run in s.runs) - sum(len(s.accepted) for s in sessions),
+        "numbered": sum(event.number is not None for s in sessions for event in s.arrivals.values()),
+        "gaps": sum(len(session.gaps) for session in sessions),
         "turns": sum(len(session.turns) for session in sessions),
         "steps": sum(len(session.steps) for session in sessions),
         "answers": len(recording.answers),
