@@ -36,7 +36,7 @@ RUNS: Final = (100, 200, 400)
 """History events after which sessions continue as new: the fewer, the more seams, and the less a new worker replays."""
 DISPLACED: Final = 4.0
 """Places that a numbered event may come too early or late."""
-ASKED: Final = {"queue": 0.04, "merge": 0.01}
+ASKED: Final = {"queue": 0.04, "merge": 0.01, "steer": 0.04, "interrupt": 0.04}
 """Of the calls: they wait for their answer."""
 SUBMITTED: Final = 0.02
 MODEL_FAULTS: Final = (
@@ -129,10 +129,19 @@ class Conversation:
             )
 
     async def _batch(self, handle: Handle, size: int, when_busy: WhenBusy) -> None:
-        calls = [self._call(handle, when_busy) for _ in range(size)]
+        calls = [self._call(handle, self._impatient() if when_busy == "queue" else when_busy) for _ in range(size)]
         await asyncio.gather(*calls)
         if self.rng.random() < 0.05:
             await self._cancel(handle)
+        if self.rng.random() < self.lane.shares.stopped:
+            await self._interrupt(handle)
+
+    def _impatient(self) -> WhenBusy:
+        """Choose whether an event waits for its turn like all others."""
+        chance, shares = self.rng.random(), self.lane.shares
+        if chance < shares.steered:
+            return "steer"
+        return "interrupt" if chance < shares.steered + shares.interrupting else "queue"
 
     async def _numbered_batch(self, handle: Handle) -> None:
         """Send the next numbers of a source, out of order and not all of them, and some that the last batch left out.
@@ -150,14 +159,21 @@ class Conversation:
         await asyncio.gather(*(self._call(handle, "queue", number) for number in order))
 
     async def _call(self, handle: Handle, when_busy: WhenBusy, number: int | None = None) -> None:
-        again = number is None and self.rng.random() < 0.02 and bool(handle.acknowledged)
+        again = (
+            number is None
+            and when_busy in ("queue", "merge")
+            and self.rng.random() < 0.02
+            and bool(handle.acknowledged)
+        )
         handle.sequence += 1
         event_id = f"{handle.source}{handle.sequence if number is None else number}"
         event_id = self.rng.choice(handle.acknowledged[-BATCH:]) if again else event_id
         call = {"event_id": event_id, "session": self.name, "source": handle.source, "sequence": handle.sequence}
-        merge = when_busy == "merge"
-        text, ends = self._text(event_id, plain=again or merge)
-        ends += ["merged"] if merge else []
+        joins = when_busy in ("merge", "steer")  # what they ask for would be done in another event's name
+        text, ends = self._text(event_id, plain=again or joins)
+        ends += ["merged"] if joins else []
+        if when_busy == "interrupt":
+            self._cut()
         if not again:
             self.sent.append(event_id)
         self.outside.invoke(**call, ends=ends, **({} if number is None else {"number": number}))
@@ -227,6 +243,16 @@ class Conversation:
                 self.gone.add(event_id)
         except InturnError:
             self.gone.add(event_id)  # perhaps
+
+    async def _interrupt(self, handle: Handle) -> None:
+        self.outside.producers.write(op="interrupt", session=self.name)
+        self._cut()
+        with contextlib.suppress(InturnError):
+            await handle.session.interrupt()
+
+    def _cut(self) -> None:
+        """Expect no longer that a model sees what was sent: one turn is to be stopped, and nobody knows which."""
+        self.gone.update(self.sent)
 
     async def _pause(self) -> None:
         """Let the session catch up."""

@@ -24,7 +24,7 @@ from tests.chaos.shares import Shares
 RECORDED: Final = Path(__file__).parent / "recorded"
 SLOTS: Final = {"scripted": 1, "claude": 1}
 MIX: Final = {name: {"pay": 0.1, "post": 0.1, "poison": 0.05} for name in SLOTS}
-SHARES: Final = Shares(merged=0.3, numbered=0.3, lost=0.1)
+SHARES: Final = Shares(merged=0.3, numbered=0.3, lost=0.1, steered=0.2, interrupting=0.05, stopped=0.1)
 MINUTES: Final = 0.15
 ATTEMPTS: Final = 20
 
@@ -50,8 +50,8 @@ def _rich(verdict: Verdict, directory: Path) -> bool:
     counts = verdict.counts
     enough = counts["runs"] > counts["sessions"] and counts["repeated_attempts"]
     answered = any("canary-" in line["asked"] for line in recording.answers)
-    gaps = any(session.gaps for session in recording.sessions.values())
-    return bool(enough and answered and gaps and tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings)
+    seen = counts["gaps"] and counts["interrupted"] and counts["steered"]
+    return bool(enough and answered and seen and tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings)
 
 
 def _keep(directory: Path) -> None:

@@ -6,6 +6,7 @@ Invariant: a line that cannot be read is a mistake of the recording and ends the
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -84,6 +85,11 @@ class Recording:
     def cancelled(self) -> set[tuple[str, str]]:
         """Every event that somebody tried to cancel."""
         return {(line["session"], line["event_id"]) for line in self.log if line["op"] == "cancel"}
+
+    @cached_property
+    def interrupts(self) -> Counter[str]:
+        """How many controls were sent to each session to stop its turn."""
+        return Counter(line["session"] for line in self.log if line["op"] == "interrupt")
 
     @cached_property
     def canaries(self) -> dict[str, str]:

@@ -36,7 +36,7 @@ def excused(session: Session, event_id: str) -> bool:
     arrived = session.arrivals[event_id]
     if arrived.number is None:
         return False
-    parked = [at for at, how in session.ends.get(event_id, ()) if how == "parked"]
+    parked = [end.at for end in session.ends.get(event_id, ()) if end.how == "parked"]
     accepted = session.accepted[event_id]
     for gap in (gap for gap in session.gaps if gap.source == arrived.source):
         late = gap.first <= arrived.number <= gap.last and gap.at < accepted
