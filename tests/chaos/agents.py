@@ -19,14 +19,14 @@ from temporalio import activity
 
 from activities.claude import Claude
 from activities.failures import OwnFailure
-from inturn import Agent, ToolContext, tool
+from inturn import Agent, InboxPolicy, ToolContext, tool
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
-from tests.chaos.outside import POISON
+from tests.chaos.outside import PATIENCE, POISON
 from tests.support.crashing import crash
 
 CANARY: Final = re.compile(rb"canary-[0-9a-f]{12}")
-SAID: Final = re.compile(r"\b([ab]\d+) canary-")
+SAID: Final = re.compile(r"\b([a-z]\d+) canary-")
 """How an event names itself in its text."""
 
 
@@ -84,4 +84,9 @@ async def post(event_id: str, canary: str, ctx: ToolContext) -> str:
     return _effect("post", event_id, canary, ctx, keyed=False)
 
 
-agents = [Agent("support", model="claude-sonnet-5-5", instructions="Be brief.", tools=[pay, post])]
+def _agent(name: str, on_gap: str) -> Agent:
+    policy = InboxPolicy.model_validate({"gap_timeout": PATIENCE, "on_gap": on_gap})
+    return Agent(name, model="claude-sonnet-5-5", instructions="Be brief.", tools=[pay, post], inbox=policy)
+
+
+agents = [_agent("support", "skip"), _agent("desk", "park")]

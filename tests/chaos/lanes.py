@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.chaos.shares import Shares
 from tests.support.server import ROOT, clean_environment
 
 READY_WITHIN: Final = 90.0
@@ -138,6 +139,8 @@ class Lane:
     """Sessions at once."""
     mix: Mapping[str, float]
     """Shares of the events that ask for more than an answer."""
+    shares: Shares
+    agent: str
     claude: bool = False
     workers: list[Worker] = field(default_factory=list)
 

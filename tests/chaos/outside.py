@@ -17,6 +17,8 @@ from typing import Any, Final, Self, TextIO
 
 POISON: Final = "[[poison]]"
 """An event with it fails for good, where the scripted model answers."""
+PATIENCE: Final = 1.5
+"""Seconds that a session waits for a number that its source left out."""
 
 
 class Log:
@@ -56,7 +58,7 @@ class Outside(asyncio.DatagramProtocol):
     def session(self, name: str, canary: str) -> None:
         """Note that a session begins."""
         self.sessions.add(name)
-        self.producers.write(op="session", session=name, canary=canary)
+        self.producers.write(op="session", session=name, canary=canary, patience=PATIENCE)
 
     def invoke(self, **call: Any) -> None:
         """Note a call before it is made."""

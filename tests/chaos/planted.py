@@ -95,6 +95,13 @@ def plain_turns(events: list[Event]) -> list[str]:
     return [turn for turn in turns if accepted.count(turn) == 1 and len(steps_of(events, turn)) == 3]
 
 
+def queued_turns(events: list[Event]) -> list[str]:
+    """Plain turns that have nothing but the queue to order them."""
+    sent = [payload(attributes(event)["input"]) for event in events if submitted(event)]
+    queued = {event["event_id"] for event in sent if "sequence" not in event and event.get("when_busy") != "interrupt"}
+    return [turn for turn in plain_turns(events) if turn in queued]
+
+
 def submitted(event: Event) -> str | None:
     """The event id that a signal brought."""
     if kind(event) != "SIGNALED" or attributes(event)["signalName"] != "submit":
@@ -154,11 +161,65 @@ def doubled_turn(evidence: Evidence) -> None:
 
 def swapped_turns(evidence: Evidence) -> None:
     events = evidence.longest
-    first, second = plain_turns(events)[1:3]
+    first, second = queued_turns(events)[1:3]
     one, other = steps_of(events, first)[0], steps_of(events, second)[0]
     for name in ("activityId", "input"):
         a, b = attributes(one), attributes(other)
         a[name], b[name] = b[name], a[name]
+
+
+def swapped_numbers(evidence: Evidence) -> None:
+    numbered = next(found for found in map(_numbered, evidence.histories.values()) if len(found) > 1)
+    one, other = (attributes(event)["input"] for event in numbered[:2])
+    first, second = payload(one), payload(other)
+    put(one, first | {"sequence": second["sequence"]})
+    put(other, second | {"sequence": first["sequence"]})
+    numbers = {first["event_id"]: second["sequence"], second["event_id"]: first["sequence"]}
+    for line in evidence.log:
+        if line["op"] == "invoke" and line["event_id"] in numbers:
+            line["number"] = numbers[line["event_id"]]
+
+
+def silent_gap(evidence: Evidence) -> None:
+    for told in _gaps(evidence):
+        value = payload(told)
+        put(told, value | {"decisions": [d for d in value["decisions"] if d["type"] != "session.gap"]})
+
+
+def hasty_gap(evidence: Evidence) -> None:
+    for line in evidence.log:
+        if line["op"] == "session":
+            line["patience"] += 3600
+
+
+def idle_interrupt(evidence: Evidence) -> None:
+    for events in evidence.histories.values():
+        for said in _messages(events):
+            value = payload(said)
+            if value.get("when_busy") == "interrupt":
+                put(said, value | {"when_busy": "queue"})
+            elif value.get("op") == "interrupt":
+                put(said, value | {"op": "resume"})
+
+
+def patient_interrupt(evidence: Evidence) -> None:
+    events = evidence.longest
+    began = {turn: int(steps_of(events, turn)[0]["eventId"]) for turn in plain_turns(events)}
+    for event in events:
+        came, turn = int(event["eventId"]), submitted(event)
+        if turn in began and any(came < at < began[turn] for at in began.values()):
+            said = attributes(event)["input"]
+            put(said, payload(said) | {"when_busy": "interrupt"})
+            return
+
+
+def wrong_host(evidence: Evidence) -> None:
+    for told in _records(evidence):
+        value = payload(told)
+        for decision in value.get("decisions", ()):
+            if decision["type"] == "event.merged":
+                decision["body"]["into"] = decision["turn"]
+        put(told, value)
 
 
 def overlapping_turns(evidence: Evidence) -> None:
@@ -306,6 +367,27 @@ def _answer(evidence: Evidence) -> Line:
     return next(line for line in asked if "canary-" in line["asked"] and line["asked"] in line["text"])
 
 
+def _numbered(events: list[Event]) -> list[Event]:
+    plain = plain_turns(events)
+    return [e for e in events if submitted(e) in plain and "sequence" in payload(attributes(e)["input"])]
+
+
+def _gaps(evidence: Evidence) -> list[dict[str, Any]]:
+    records = ((told, payload(told).get("decisions", ())) for told in _records(evidence))
+    return [told for told, decisions in records if any(d["type"] == "session.gap" for d in decisions)]
+
+
+def _records(evidence: Evidence) -> list[dict[str, Any]]:
+    steps = (e for events in evidence.histories.values() for e in events if kind(e) == "ACTIVITY_TASK_SCHEDULED")
+    return [attributes(e)["input"] for e in steps if attributes(e)["activityType"]["name"] == "record"]
+
+
+def _messages(events: list[Event]) -> list[dict[str, Any]]:
+    signalled = [attributes(e)["input"] for e in events if kind(e) == "SIGNALED"]
+    updates = [attributes(e)["acceptedRequest"]["input"] for e in events if kind(e) == "UPDATE_ACCEPTED"]
+    return signalled + [update["args"] for update in updates]
+
+
 def _carried(evidence: Evidence) -> dict[str, Any]:
     histories = evidence.histories.values()
     continued = next(events[-1] for events in histories if kind(events[-1]) == "CONTINUED_AS_NEW")
@@ -319,6 +401,12 @@ PLANTED: Final = (
     Planted("unheard event", "an event ends as applied, and no model was told of it", "loss", unheard_event),
     Planted("doubled turn", "an event is processed twice", "once", doubled_turn),
     Planted("swapped turns", "an event overtakes the one accepted before it", "order", swapped_turns),
+    Planted("swapped numbers", "a numbered event overtakes a lower one of its source", "source", swapped_numbers),
+    Planted("silent gap", "a missing number is passed over and nobody is told", "source", silent_gap),
+    Planted("hasty gap", "a missing number is given up before its time", "source", hasty_gap),
+    Planted("idle interrupt", "a running event is cancelled, and nobody interrupted it", "ends", idle_interrupt),
+    Planted("patient interrupt", "an event that interrupts waits in the queue", "interrupts", patient_interrupt),
+    Planted("wrong host", "an event is merged into a turn that it did not come to", "joins", wrong_host),
     Planted("overlapping turns", "a turn begins before the last one is over", "overlap", overlapping_turns),
     Planted("phantom turn", "a turn of an event that nobody sent", "phantom", phantom_turn),
     Planted("doubled effect", "a tool without key acts twice", "effects", doubled_effect),

@@ -34,9 +34,9 @@ EVENTS: Final = 240
 """Of a session, after which it is closed and the next one begins."""
 RUNS: Final = (100, 200, 400)
 """History events after which sessions continue as new: the fewer, the more seams, and the less a new worker replays."""
-MERGED: Final = 0.6
-"""Of the batches: all of one handle, to be merged into few turns."""
-ASKED: Final = {"queue": 0.04, "merge": 0.01}
+DISPLACED: Final = 4.0
+"""Places that a numbered event may come too early or late."""
+ASKED: Final = {"queue": 0.04, "merge": 0.01, "steer": 0.04, "interrupt": 0.04}
 """Of the calls: they wait for their answer."""
 SUBMITTED: Final = 0.02
 MODEL_FAULTS: Final = (
@@ -59,6 +59,7 @@ class Fields(TypedDict):
 
     event_id: str
     source: str
+    sequence: int | None
     when_busy: WhenBusy
 
 
@@ -70,11 +71,14 @@ class Handle:
     session: Session
     sequence: int = 0
     acknowledged: list[str] = field(default_factory=list)
+    number: int = 0
+    """The next number of a source that numbers its events."""
+    lost: list[int] = field(default_factory=list)
 
 
 @dataclass
 class Conversation:
-    """A session's life: batches of events from two handles, then its end."""
+    """A session's life: batches of events from two handles and a numbered source, then its end."""
 
     lane: Lane
     client: Client
@@ -98,14 +102,18 @@ class Conversation:
         self.canary = f"canary-{self.rng.getrandbits(48):012x}"
         self.outside.session(self.name, self.canary)
         await self._start()
-        handles = [Handle(source, self.client.session(self.session_id, agent="support")) for source in ("a", "b")]
+        shares = self.lane.shares
+        a, b, numbered = (Handle(name, self.client.session(self.session_id, agent=self.lane.agent)) for name in "abs")
         while len(self.sent) < self.size and time.monotonic() < self.deadline:
-            if self.rng.random() < MERGED:
-                await self._batch(self.rng.choice(handles), BATCH, "merge")
+            chance = self.rng.random()
+            if chance < shares.merged:
+                await self._batch(self.rng.choice((a, b)), BATCH, "merge")
+            elif chance < shares.merged + shares.numbered:
+                await self._numbered_batch(numbered)
             else:
-                await asyncio.gather(*(self._batch(handle, BATCH // 2, "queue") for handle in handles))
+                await asyncio.gather(*(self._batch(handle, BATCH // 2, "queue") for handle in (a, b)))
             await self._pause()
-        await self._close(handles)
+        await self._close([a, b, numbered])
 
     async def _start(self) -> None:
         """Start the session with limits of its own; where that fails, the first event starts it with the usual ones."""
@@ -113,7 +121,7 @@ class Conversation:
         with contextlib.suppress(RPCError):
             await self.temporal.start_workflow(
                 "Session",
-                {"agent": "support", "limits": limits},
+                {"agent": self.lane.agent, "limits": limits},
                 id=self.name,
                 task_queue=self.lane.name,
                 task_timeout=TASK_TIMEOUT,
@@ -121,32 +129,69 @@ class Conversation:
             )
 
     async def _batch(self, handle: Handle, size: int, when_busy: WhenBusy) -> None:
-        calls = [self._call(handle, when_busy) for _ in range(size)]
+        calls = [self._call(handle, self._impatient() if when_busy == "queue" else when_busy) for _ in range(size)]
         await asyncio.gather(*calls)
         if self.rng.random() < 0.05:
             await self._cancel(handle)
+        if self.rng.random() < self.lane.shares.stopped:
+            await self._interrupt(handle)
 
-    async def _call(self, handle: Handle, when_busy: WhenBusy) -> None:
-        again = self.rng.random() < 0.02 and bool(handle.acknowledged)
+    def _impatient(self) -> WhenBusy:
+        """Choose whether an event waits for its turn like all others."""
+        chance, shares = self.rng.random(), self.lane.shares
+        if chance < shares.steered:
+            return "steer"
+        return "interrupt" if chance < shares.steered + shares.interrupting else "queue"
+
+    async def _numbered_batch(self, handle: Handle) -> None:
+        """Send the next numbers of a source, out of order and not all of them, and some that the last batch left out.
+
+        Nobody waits for a model to see them: what is late or behind a gap may never get there.
+        """
+        numbers = range(handle.number, handle.number + BATCH // 2)
+        handle.number = numbers.stop
+        late = [number for number in handle.lost if self.rng.random() < 0.5]
+        handle.lost = [number for number in numbers if self.rng.random() < self.lane.shares.lost]
+        places = {n: n + self.rng.uniform(0, DISPLACED) for n in numbers if n not in handle.lost}
+        places |= {n: numbers.start + self.rng.uniform(0, len(numbers)) for n in late}
+        self.gone |= {f"{handle.source}{number}" for number in places}
+        order = sorted(places, key=places.__getitem__)
+        await asyncio.gather(*(self._call(handle, "queue", number) for number in order))
+
+    async def _call(self, handle: Handle, when_busy: WhenBusy, number: int | None = None) -> None:
+        again = (
+            number is None
+            and when_busy in ("queue", "merge")
+            and self.rng.random() < 0.02
+            and bool(handle.acknowledged)
+        )
         handle.sequence += 1
-        event_id = self.rng.choice(handle.acknowledged[-BATCH:]) if again else f"{handle.source}{handle.sequence}"
+        event_id = f"{handle.source}{handle.sequence if number is None else number}"
+        event_id = self.rng.choice(handle.acknowledged[-BATCH:]) if again else event_id
         call = {"event_id": event_id, "session": self.name, "source": handle.source, "sequence": handle.sequence}
-        merge = when_busy == "merge"
-        text, ends = self._text(event_id, plain=again or merge)
-        ends += ["merged"] if merge else []
+        joins = when_busy in ("merge", "steer")  # what they ask for would be done in another event's name
+        text, ends = self._text(event_id, plain=again or joins)
+        ends += ["merged"] if joins else []
+        if when_busy == "interrupt":
+            self._cut()
         if not again:
             self.sent.append(event_id)
-        self.outside.invoke(**call, ends=ends)
-        outcome = await self._made(handle, event_id, text, when_busy)
+        self.outside.invoke(**call, ends=ends, **({} if number is None else {"number": number}))
+        fields: Fields = {
+            "event_id": event_id,
+            "source": handle.source,
+            "sequence": number,
+            "when_busy": when_busy,
+        }
+        outcome = await self._made(handle, text, fields)
         self.outside.producers.write(op=outcome, **call)
         if outcome == "ok" and not again:
             handle.acknowledged.append(event_id)
         elif not again:
             self.gone.add(event_id)  # nobody knows whether a model will see it
 
-    async def _made(self, handle: Handle, event_id: str, text: str, when_busy: WhenBusy) -> str:
-        chance, asked = self.rng.random(), ASKED[when_busy]
-        fields: Fields = {"event_id": event_id, "source": handle.source, "when_busy": when_busy}
+    async def _made(self, handle: Handle, text: str, fields: Fields) -> str:
+        chance, asked = self.rng.random(), ASKED[fields["when_busy"]]
         try:
             if chance < asked:
                 await self._ask(handle, text, fields)
@@ -199,6 +244,16 @@ class Conversation:
         except InturnError:
             self.gone.add(event_id)  # perhaps
 
+    async def _interrupt(self, handle: Handle) -> None:
+        self.outside.producers.write(op="interrupt", session=self.name)
+        self._cut()
+        with contextlib.suppress(InturnError):
+            await handle.session.interrupt()
+
+    def _cut(self) -> None:
+        """Expect no longer that a model sees what was sent: one turn is to be stopped, and nobody knows which."""
+        self.gone.update(self.sent)
+
     async def _pause(self) -> None:
         """Let the session catch up."""
         seen = self.outside.seen[self.name]
@@ -224,7 +279,7 @@ async def _idle(session: Session) -> None:
 
     async def idle() -> bool:
         status = await session.status()
-        return status.source == "live" and not status.queue and status.turn is None
+        return status.source == "live" and not status.queue and not status.held and status.turn is None
 
     await until(idle, within=DRAINED_WITHIN, every=0.2)
 

@@ -19,10 +19,12 @@ from tests.chaos.checker.__main__ import show, verdict_of
 from tests.chaos.checker.recording import read
 from tests.chaos.checker.verdict import Verdict
 from tests.chaos.rounds import Round
+from tests.chaos.shares import Shares
 
 RECORDED: Final = Path(__file__).parent / "recorded"
 SLOTS: Final = {"scripted": 1, "claude": 1}
 MIX: Final = {name: {"pay": 0.1, "post": 0.1, "poison": 0.05} for name in SLOTS}
+SHARES: Final = Shares(merged=0.3, numbered=0.3, lost=0.1, steered=0.2, interrupting=0.05, stopped=0.1)
 MINUTES: Final = 0.15
 ATTEMPTS: Final = 20
 
@@ -32,7 +34,7 @@ def main() -> int:
     for number in range(ATTEMPTS):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             directory = Path(name)
-            asyncio.run(Round(directory, f"recorded {number}", MINUTES, slots=SLOTS, mix=MIX).run())
+            asyncio.run(Round(directory, f"recorded {number}", MINUTES, slots=SLOTS, mix=MIX, shares=SHARES).run())
             verdict = verdict_of(directory)
             show(verdict, Console())
             if not verdict.violations and _rich(verdict, directory):
@@ -48,7 +50,8 @@ def _rich(verdict: Verdict, directory: Path) -> bool:
     counts = verdict.counts
     enough = counts["runs"] > counts["sessions"] and counts["repeated_attempts"]
     answered = any("canary-" in line["asked"] for line in recording.answers)
-    return bool(enough and answered and tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings)
+    seen = counts["gaps"] and counts["interrupted"] and counts["steered"]
+    return bool(enough and answered and seen and tools >= {"pay", "post"} and verdict.dispositions.keys() >= endings)
 
 
 def _keep(directory: Path) -> None:

@@ -28,6 +28,7 @@ from tests.chaos.faults import POINTS, Violence, Weather
 from tests.chaos.lanes import Lane, Nursery
 from tests.chaos.outside import Outside
 from tests.chaos.producers import produce
+from tests.chaos.shares import Shares
 from tests.support.proxy import Proxy
 from tests.support.server import DevServer, fixed_port
 
@@ -38,6 +39,8 @@ MIX: Final[Mapping[str, Mapping[str, float]]] = {
     "claude": {"pay": 0.04, "post": 0.04, "poison": 0.01, "fault": 0.04},
 }
 """Shares of the events that ask for more than an answer: tools, failing for good, a model that fails."""
+AGENTS: Final = {"scripted": "support", "claude": "desk"}
+"""What becomes of events behind a gap: `support` goes on without the missing one, `desk` sets them aside."""
 WORKERS: Final = {"scripted": 3, "claude": 2}
 PAUSE: Final = {"scripted": 4.0, "claude": 6.0}
 """Seconds between two faults done to a lane's workers, at most."""
@@ -73,6 +76,7 @@ class Round:
     tell: Tell = print
     slots: Mapping[str, int] = field(default_factory=lambda: SLOTS)
     mix: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MIX)
+    shares: Shares = field(default_factory=Shares)
 
     async def run(self) -> dict[str, Any]:
         """Run it and leave the evidence; gives the figures that only the campaign knows."""
@@ -141,6 +145,8 @@ class Round:
                 size=WORKERS[name],
                 slots=self.slots[name],
                 mix=self.mix[name],
+                shares=self.shares,
+                agent=AGENTS[name],
                 claude=env is asked,
             )
             for name, address, env in (("scripted", direct, told), ("claude", temporal, asked))

@@ -25,7 +25,7 @@ RELEASED = ROOT / "tests/replay/histories/0.1.0/tools~1.json"
 def test_a_good_run_breaks_no_check() -> None:
     verdict = judge(read(RECORDED))
     assert verdict.broken() == [], [finding for finding in verdict.findings if finding.violations]
-    for name in ("turns", "effects", "model_calls", "answers", "repeated_attempts", "resent"):
+    for name in ("gaps", "turns", "effects", "model_calls", "answers", "repeated_attempts", "resent"):
         assert verdict.counts[name] > 0, name
 
 

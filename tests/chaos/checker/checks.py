@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from tests.chaos.checker.histories import CANARY, Session, endings
+from tests.chaos.checker.histories import CANARY, Session, endings, event_of
+from tests.chaos.checker.interrupts import interrupts, joins, stopped
 from tests.chaos.checker.recording import OUTCOMES, Recording
+from tests.chaos.checker.sequences import excused, per_source
 
 Find = Callable[[Recording], Iterator[str]]
 
@@ -37,7 +39,7 @@ def log(recording: Recording) -> Iterator[str]:
         if len(call.outcomes) != 1:
             yield f"{call.session} {call.source}#{call.sequence} has the outcomes {call.outcomes or 'none'}"
     for line in recording.log:
-        if line["op"] not in ("session", "invoke", "cancel", "answer", "end", *OUTCOMES):
+        if line["op"] not in ("session", "invoke", "cancel", "interrupt", "answer", "end", *OUTCOMES):
             yield f"unknown line {line}"
 
 
@@ -66,8 +68,11 @@ def loss(recording: Recording) -> Iterator[str]:
             yield f"{name} {event_id}: acknowledged and in no history"
         elif not ends:
             yield f"{name} {event_id}: accepted and never ended"
-        elif ends[0][1] in ("applied", "merged") and (name, event_id) not in said:
-            yield f"{name} {event_id}: {ends[0][1]}, and no model was ever told of it"
+        elif ends[0].how in ("applied", "merged") and (name, event_id) not in said:
+            # Where the turn that it joined was stopped or failed, that may have been before the model was asked.
+            hosts = session.ends.get(ends[0].into or "", ()) if ends[0].how == "merged" else ()
+            if not any(host.how in ("cancelled", "parked") for host in hosts):
+                yield f"{name} {event_id}: {ends[0].how}, and no model was ever told of it"
 
 
 def ends(recording: Recording) -> Iterator[str]:
@@ -77,7 +82,10 @@ def ends(recording: Recording) -> Iterator[str]:
         if session is None or not call.ok:
             continue
         allowed = {*call.ends, "cancelled"} if (call.session, call.event_id) in recording.cancelled else {*call.ends}
-        found = {how for _, how in session.ends.get(call.event_id, ())}
+        if call.event_id in session.accepted and excused(session, call.event_id):
+            allowed.add("parked")
+        # Stopped with its turn, which somebody interrupted.
+        found = {end.how for end in session.ends.get(call.event_id, ()) if not stopped(session, end)}
         if found - allowed:
             yield f"{call.session} {call.event_id}: ended {sorted(found)}, asked for {sorted(allowed)}"
 
@@ -87,7 +95,7 @@ def once(recording: Recording) -> Iterator[str]:
     for session in recording.sessions.values():
         for event_id, ends in session.ends.items():
             if len(ends) > 1:
-                yield f"{session.name} {event_id}: ended {len(ends)} times: {[how for _, how in ends]}"
+                yield f"{session.name} {event_id}: ended {len(ends)} times: {[end.how for end in ends]}"
         done = Counter(step.key for _, step in session.steps if step.result is not None and step.stood is None)
         for key, count in done.items():
             if count > 1:
@@ -97,11 +105,12 @@ def once(recording: Recording) -> Iterator[str]:
 def phantom(recording: Recording) -> Iterator[str]:
     """Nothing is accepted, run or done outside that nobody sent."""
     for session in recording.sessions.values():
-        known = session.accepted.keys() | session.turns.keys() | session.ends.keys()
+        ran = {event_of(turn) for turn in session.turns}
+        known = session.accepted.keys() | ran | session.ends.keys()
         for event_id in sorted(known - {""}):
             if (session.name, event_id) not in recording.invoked:
                 yield f"{session.name} {event_id}: in the history, and nobody sent it"
-        for event_id in sorted((session.turns.keys() | session.ends.keys()) - session.accepted.keys()):
+        for event_id in sorted((ran | session.ends.keys()) - session.accepted.keys()):
             yield f"{session.name} {event_id}: ran or ended, and was never accepted"
     for row in recording.ledger:
         if (row["session"], row["event_id"]) not in recording.invoked:
@@ -109,9 +118,10 @@ def phantom(recording: Recording) -> Iterator[str]:
 
 
 def order(recording: Recording) -> Iterator[str]:
-    """Turns of a session begin in the order of acceptance."""
+    """Turns of a session begin in the order of acceptance, but for those that interrupt or are numbered."""
     for session in recording.sessions.values():
-        began = sorted((at, event_id) for event_id, (at, _) in session.turns.items() if event_id in session.accepted)
+        queued = {e for e, event in session.arrivals.items() if event.number is None and event.mode != "interrupt"}
+        began = sorted((at, event_id) for event_id, (at, _) in session.turns.items() if event_id in queued)
         for (_, earlier), (_, later) in pairwise(began):
             if session.accepted[earlier] > session.accepted[later]:
                 yield f"{session.name}: {earlier} ran before {later}, which was accepted earlier"
@@ -252,8 +262,8 @@ def _books(session: Session) -> Iterator[str]:
         inbox = run.carried["inbox"]
         accepted = sum(at[0] <= n for at in session.accepted.values())
         counts = Counter({kind: count for kind, count in inbox["counts"].items() if count and kind != "repeated"})
-        told = Counter(how for ends in session.ends.values() for at, how in ends if at[0] <= n)
-        ended = told + Counter(how for _, how in endings(inbox))  # decided, and written by the next run
+        told = Counter(end.how for ends in session.ends.values() for end in ends if end.at[0] <= n)
+        ended = told + Counter(end.how for end in endings(inbox))  # decided, and written by the next run
         turn, held = run.carried.get("turn"), inbox.get("sequencer", {}).get("held", ())
         waiting = len(inbox["queue"]) + len(held) + (1 + len(turn.get("merged", ())) if turn else 0)
         if inbox["accepted"] != accepted or counts != ended or counts.total() + waiting != accepted:
@@ -269,6 +279,9 @@ CHECKS: Final = (
     Check("phantom", "nothing ran or had an effect that nobody sent", ("ACC-8",), phantom),
     Check("once", "one turn and one end per event id, no step done twice", ("ACC-2", "EFF-3"), once),
     Check("order", "turns begin in the order of acceptance", ("ORD-1",), order),
+    Check("source", "a numbered source's turns begin by its numbers, none in silence left out", ("ORD-3",), per_source),
+    Check("interrupts", "an event that interrupts runs next, before any other step", ("EFF-8",), interrupts),
+    Check("joins", "an event is merged into the turn that it came to, or its source's last", ("ORD-10",), joins),
     Check("calls", "what one handle sends is accepted in call order", ("ORD-11",), calls),
     Check("overlap", "a turn is over before the next one of its session begins", ("ORD-2",), overlap),
     Check("effects", "an effect per call: not two, not none, no other's", ("EFF-1", "EFF-2"), effects),

@@ -11,7 +11,8 @@ import base64
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
@@ -38,13 +39,13 @@ class Step:
 
     @property
     def turn(self) -> str:
-        """The turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
+        """The turn's name."""
         return self.key.split("/")[2]
 
     @property
     def event_id(self) -> str:
         """The event; empty for what belongs to none."""
-        return self.turn.partition("~")[0]
+        return event_of(self.turn)
 
     @property
     def ends_turn(self) -> bool:
@@ -59,6 +60,56 @@ class Step:
         return ended.get("disposition", "applied") if ended else None
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event as it was accepted."""
+
+    event_id: str
+    at: int
+    time: float
+    """When the session knew of it at the earliest, in seconds since 1970, by the server's clock."""
+    source: str = "client"
+    number: int | None = None
+    """Its number in its source."""
+    mode: str = "queue"
+    """What it wanted to do while a turn ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What somebody asked of a session, out of band."""
+
+    control_id: str
+    op: str
+    event_id: str | None
+    at: Position
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How a turn's event ended."""
+
+    turn: str
+    how: str
+    at: Position = (0, 0)
+    interrupted: bool = False
+    """Its turn was running, and stopped."""
+    into: str | None = None
+    """The event whose turn took it up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers that a source was told to miss: `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    policy: str
+    at: Position
+    time: float
+
+
 @dataclass(slots=True)
 class Run:
     """One run of a session."""
@@ -69,10 +120,14 @@ class Run:
     continued_to: str | None = None
     end: str = ""
     """The type of its last event, where that closed it."""
-    accepted: list[tuple[str, int]] = field(default_factory=list)
+    accepted: list[Accepted] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    decisions: list[tuple[str, str, int]] = field(default_factory=list)
-    """(event id, disposition, position)"""
+    decisions: list[tuple[End, int]] = field(default_factory=list)
+    """(end, position)"""
+    controls: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    """(control, position)"""
+    gaps: list[tuple[dict[str, Any], int, float]] = field(default_factory=list)
+    """(what was told, position, time)"""
     carried: dict[str, Any] | None = None
     """The inbox that it handed to the next run."""
     canaries: frozenset[str] = frozenset()
@@ -93,9 +148,36 @@ class Session:
         """Where each event was accepted first."""
         found: dict[str, Position] = {}
         for n, run in enumerate(self.runs):
-            for event_id, at in run.accepted:
-                found.setdefault(event_id, (n, at))
+            for event in run.accepted:
+                found.setdefault(event.event_id, (n, event.at))
         return found
+
+    @cached_property
+    def arrivals(self) -> dict[str, Accepted]:
+        """Each event, as it was accepted first."""
+        found: dict[str, Accepted] = {}
+        for event in (event for run in self.runs for event in run.accepted):
+            found.setdefault(event.event_id, event)
+        return found
+
+    @cached_property
+    def gaps(self) -> list[Gap]:
+        """Every gap that was told."""
+        return [
+            Gap(told["source"], told["missing"][0], told["missing"][1], told["policy"], (n, at), time)
+            for n, run in enumerate(self.runs)
+            for told, at, time in run.gaps
+        ]
+
+    @cached_property
+    def controls(self) -> list[Control]:
+        """Every control, each as it came first: one that was sent again has the same id."""
+        found: dict[str, Control] = {}
+        for n, run in enumerate(self.runs):
+            for said, at in ((said, at) for said, at in run.controls if "control_id" in said):
+                control = Control(said["control_id"], said["op"], said.get("event_id"), (n, at))
+                found.setdefault(control.control_id, control)
+        return list(found.values())
 
     @cached_property
     def steps(self) -> list[tuple[Position, Step]]:
@@ -104,26 +186,39 @@ class Session:
 
     @cached_property
     def turns(self) -> dict[str, tuple[Position, Position]]:
-        """Where each event's turn began, and where its last step closed."""
+        """Where each turn began, and where its last step closed, by the turn's name."""
         found: dict[str, tuple[Position, Position]] = {}
         for (n, first), step in self.steps:
             if step.event_id and step.stood is None:
-                began, ended = found.get(step.event_id, ((n, first), (n, first)))
-                found[step.event_id] = (began, max(ended, (n, step.last or first)))
+                began, ended = found.get(step.turn, ((n, first), (n, first)))
+                found[step.turn] = (began, max(ended, (n, step.last or first)))
         return found
 
     @cached_property
-    def ends(self) -> dict[str, list[tuple[Position, str]]]:
+    def overs(self) -> dict[str, Position]:
+        """Where each turn was over: with its last step, or with the record of its interruption."""
+        found = {turn: ended for turn, (_, ended) in self.turns.items()}
+        for end in (end for ends in self.ends.values() for end in ends if end.interrupted):
+            found[end.turn] = max(found.get(end.turn, end.at), end.at)
+        return found
+
+    def since(self, turn: str) -> Position:
+        """Give where the turn before was over: what came after that found this one running, or the next."""
+        over = self.overs[turn]
+        return max((at for at in self.overs.values() if at < over), default=(0, 0))
+
+    @cached_property
+    def ends(self) -> dict[str, list[End]]:
         """How each event ended: more than one entry is a mistake."""
-        found: dict[str, list[tuple[Position, str]]] = {}
+        found: dict[str, list[End]] = {}
         for (n, first), step in self.steps:
             if step.ends_turn:
-                found.setdefault(step.event_id, []).append(((n, step.last or first), "applied"))
+                found.setdefault(step.event_id, []).append(End(step.turn, "applied", (n, step.last or first)))
             elif step.stood and step.event_id not in found:
-                found.setdefault(step.event_id, []).append(((n, step.last or first), step.stood))
+                found.setdefault(step.event_id, []).append(End(step.turn, step.stood, (n, step.last or first)))
         for n, run in enumerate(self.runs):
-            for event_id, disposition, at in run.decisions:
-                found.setdefault(event_id, []).append(((n, at), disposition))
+            for end, at in run.decisions:
+                found.setdefault(event_of(end.turn), []).append(replace(end, at=(n, at)))
         return found
 
 
@@ -165,6 +260,8 @@ class _Reader:
 
     def __init__(self, run: Run) -> None:
         self.run = run
+        self.time = 0.0
+        self.task_began = 0.0
         self.scheduled: dict[str, Step] = {}
         self.readers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "WORKFLOW_EXECUTION_SIGNALED": self._signaled,
@@ -176,7 +273,7 @@ class _Reader:
             "ACTIVITY_TASK_FAILED": self._closed,
             "ACTIVITY_TASK_TIMED_OUT": self._closed,
             "ACTIVITY_TASK_CANCELED": self._closed,
-            "WORKFLOW_TASK_STARTED": self._worked,
+            "WORKFLOW_TASK_STARTED": self._task,
             "WORKFLOW_TASK_TIMED_OUT": self._lost,
             "WORKFLOW_TASK_FAILED": self._lost,
         }
@@ -189,21 +286,30 @@ class _Reader:
             self.run.end = ended
         if reader := self.readers.get(kind):
             attributes = next(value for name, value in event.items() if name.endswith("EventAttributes"))
+            self.time = datetime.fromisoformat(event["eventTime"]).timestamp()
             reader(int(event["eventId"]), attributes)
 
     def _signaled(self, at: int, attributes: dict[str, Any]) -> None:
         if attributes["signalName"] == "submit":
-            self._accepted(at, attributes.get("input"))
+            self._accepted(at, attributes.get("input"), self.time)
+        else:
+            self._controlled(at, attributes.get("input"))
 
     def _updated(self, at: int, attributes: dict[str, Any]) -> None:
         request = attributes["acceptedRequest"]["input"]
         if request["name"] == "submit":
-            self._accepted(at, request.get("args"))
+            self._accepted(at, request.get("args"), self.task_began)
+        else:
+            self._controlled(at, request.get("args"))
 
-    def _accepted(self, at: int, payloads: dict[str, Any] | None) -> None:
+    def _controlled(self, at: int, payloads: dict[str, Any] | None) -> None:
+        self.run.controls.append((_decoded(payloads), at))
+
+    def _accepted(self, at: int, payloads: dict[str, Any] | None, time: float) -> None:
         event = _decoded(payloads)
         if "content" in event:
-            self.run.accepted.append((event["event_id"], at))
+            source, number, mode = event.get("source", "client"), event.get("sequence"), event.get("when_busy", "queue")
+            self.run.accepted.append(Accepted(event["event_id"], at, time, source, number, mode))
 
     def _continued(self, at: int, attributes: dict[str, Any]) -> None:
         self.run.continued_to = attributes["newExecutionRunId"]
@@ -214,10 +320,17 @@ class _Reader:
         self.scheduled[str(at)] = step
         self.run.steps.append(step)
         if step.kind == "record":
-            self.run.decisions += [(*ended, at) for ended in endings(_decoded(attributes["input"]))]
+            message = _decoded(attributes["input"])
+            self.run.decisions += [(end, at) for end in endings(message)]
+            gaps = (d["body"] for d in message.get("decisions", ()) if d.get("type") == "session.gap")
+            self.run.gaps += [(told, at, self.time) for told in gaps]
 
     def _started(self, at: int, attributes: dict[str, Any]) -> None:
         self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)
+        self._worked(at, attributes)
+
+    def _task(self, at: int, attributes: dict[str, Any]) -> None:
+        self.task_began = self.time
         self._worked(at, attributes)
 
     def _worked(self, at: int, attributes: dict[str, Any]) -> None:
@@ -228,19 +341,36 @@ class _Reader:
         step.last = at
         if "result" in attributes:
             step.result = _decoded(attributes["result"])
+            self._stood(step)
+
+    def _stood(self, step: Step) -> None:
+        """Correct what a record decided where the journal held another end already, which stands."""
+        ended = (step.result or {}).get("ended") if step.kind == "record" else None
+        if ended is not None:
+            how = ended.get("disposition", "applied")
+            self.run.decisions = [
+                (replace(end, how=how, interrupted=False) if at == step.first and end.interrupted else end, at)
+                for end, at in self.run.decisions
+            ]
 
     def _lost(self, at: int, attributes: dict[str, Any]) -> None:
         self.run.lost_tasks += 1
 
 
-def endings(message: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def event_of(turn: str) -> str:
+    """Give the event of a turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
+    return turn.partition("~")[0]
+
+
+def endings(message: dict[str, Any]) -> Iterator[End]:
     """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
     for decision in message.get("decisions", ()):
         kind, disposition = decision.get("type", ""), decision.get("disposition")
         if kind == "event.rejected":
             disposition = "rejected"
         if disposition and kind != "turn.failed":
-            yield decision["turn"].partition("~")[0], disposition
+            into = decision.get("body", {}).get("into")
+            yield End(decision["turn"], disposition, interrupted=kind == "turn.interrupted", into=into)
 
 
 def _decoded(payloads: dict[str, Any] | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ Invariant: a line that cannot be read is a mistake of the recording and ends the
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,8 @@ class Call:
     outcomes: tuple[str, ...]
     ends: tuple[str, ...]
     """How its event may end, by what it asks for."""
+    number: int | None = None
+    """Its event's number in its source."""
 
     @property
     def ok(self) -> bool:
@@ -56,7 +59,8 @@ class Recording:
             elif line["op"] in OUTCOMES:
                 outcomes.setdefault(name, []).append(line["op"])
         return [
-            Call(at["event_id"], *_name(at), tuple(outcomes.get(_name(at), ())), tuple(at["ends"])) for at in invoked
+            Call(at["event_id"], *_name(at), tuple(outcomes.get(_name(at), ())), tuple(at["ends"]), at.get("number"))
+            for at in invoked
         ]
 
     @cached_property
@@ -83,9 +87,19 @@ class Recording:
         return {(line["session"], line["event_id"]) for line in self.log if line["op"] == "cancel"}
 
     @cached_property
+    def interrupts(self) -> Counter[str]:
+        """How many controls were sent to each session to stop its turn."""
+        return Counter(line["session"] for line in self.log if line["op"] == "interrupt")
+
+    @cached_property
     def canaries(self) -> dict[str, str]:
         """The canary of each session."""
         return {line["session"]: line["canary"] for line in self.log if line["op"] == "session"}
+
+    @cached_property
+    def patience(self) -> dict[str, float]:
+        """How long each session is to wait for a missing number, in seconds."""
+        return {line["session"]: line.get("patience", 0.0) for line in self.log if line["op"] == "session"}
 
     @cached_property
     def owners(self) -> dict[str, str]:

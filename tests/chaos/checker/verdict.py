@@ -9,6 +9,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from tests.chaos.checker import interrupts
 from tests.chaos.checker.checks import CHECKS, Check, retries
 from tests.chaos.checker.recording import Recording
 
@@ -62,7 +63,7 @@ def judge(recording: Recording) -> Verdict:
     return Verdict(
         findings=[_findings(check, recording) for check in CHECKS],
         counts=_counts(recording),
-        dispositions=dict(Counter(how for s in sessions for ends in s.ends.values() for _, how in ends)),
+        dispositions=dict(Counter(end.how for s in sessions for ends in s.ends.values() for end in ends)),
         faults=dict(Counter(line["kind"] for line in done)),
         points=dict(Counter(line["point"] for line in done if line.get("point") and line.get("hit"))),
     )
@@ -86,9 +87,12 @@ def _counts(recording: Recording) -> dict[str, int]:
         "refused": outcomes["fail",],
         "events": sum(len(session.accepted) for session in sessions),
         "resent": sum(len(run.accepted) for s in sessions for run in s.runs) - sum(len(s.accepted) for s in sessions),
+        "numbered": sum(event.number is not None for s in sessions for event in s.arrivals.values()),
+        "gaps": sum(len(session.gaps) for session in sessions),
         "turns": sum(len(session.turns) for session in sessions),
         "steps": sum(len(session.steps) for session in sessions),
         "answers": len(recording.answers),
+        **interrupts.counts(recording),
         "effects": len({row["key"] for row in effects}),
         "bodies": len(effects),
         "model_calls": sum(row["kind"] == "model" for row in recording.ledger),
