@@ -166,12 +166,27 @@ class ModelSteps:
         seen = transcript.seq
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            message = await self._model.respond(request, _heard)
+            message, without = await self._asked(attempt, transcript, request)
             span.answered(message)
         stop = stops.meaning(message.stop_reason, message.content)
-        return await self._record(
-            attempt, stop, add(used, message.usage), _said(attempt, message, seen), message.content
-        )
+        said = _said(attempt, message, seen, without)
+        return await self._record(attempt, stop, add(used, message.usage), said, message.content)
+
+    async def _asked(
+        self, attempt: _Attempt, transcript: Transcript, request: ModelRequest
+    ) -> tuple[ModelMessage, list[str]]:
+        """Ask the model; where it refuses, once more without what stopped turns had said: that may be why.
+
+        Gives the answer, and the events that its request left out.
+        """
+        seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
+        try:
+            return await self._model.respond(request, _heard), []
+        except Exception as error:
+            if not without or transcript.seq != seen or failures.classify(error).kind == "outage":
+                raise
+        messages = transcript.request_messages(without=without)
+        return await self._model.respond(dataclasses.replace(request, messages=messages), _heard), without
 
     async def _transcript(self, attempt: _Attempt) -> Transcript:
         """Load the transcript; the journal hears of an agent that is not what the session froze."""
@@ -276,7 +291,7 @@ def _was_lost(attempt: _Attempt, record: dict[str, Any] | None) -> bool:
     return activity.info().attempt > 1 and record is not None
 
 
-def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
+def _said(attempt: _Attempt, message: ModelMessage, seen: int, without: Sequence[str]) -> NewEntry:
     body: dict[str, Any] = {
         "seen": seen,  # what was written since is no part of what was answered
         "content": message.content,
@@ -284,6 +299,8 @@ def _said(attempt: _Attempt, message: ModelMessage, seen: int) -> NewEntry:
         "usage": message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True),
         "model": message.model,
     }
+    if without:
+        body["without"] = list(without)
     if message.request_id:
         body["request_id"] = message.request_id
     return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)

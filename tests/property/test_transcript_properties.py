@@ -53,9 +53,12 @@ ENTRY = st.one_of(
     st.tuples(
         st.sampled_from(["turn.failed", "turn.interrupted", "turn.completed", "turn.started"]), EVENTS, st.just({})
     ),
-    st.tuples(st.just("ask"), EVENTS, st.just({})),
+    st.tuples(st.just("ask"), EVENTS, st.fixed_dictionaries({"alone": st.booleans()})),
 )
-"""`ask` is no entry: there a model request is made, and the next answer says that it saw this much."""
+"""`ask` is no entry: there a model request is made, and the next answer says that it saw this much.
+
+`alone`: without what other events had said, as the model refused that.
+"""
 
 
 def faults(messages: list[dict[str, Any]]) -> list[str]:
@@ -112,22 +115,24 @@ Steps = list[tuple[str, str, dict[str, Any]]]
 @settings(max_examples=400, deadline=None)
 def test_every_request_is_valid_and_none_changes_what_an_answered_one_held(steps: Steps) -> None:
     transcript, seq = Transcript(), 0
-    asked: tuple[int, list[dict[str, Any]]] | None = None
+    asked: tuple[int, list[str], list[dict[str, Any]]] | None = None
     answered: list[dict[str, Any]] = []
     for type_, event_id, body in steps:
         if type_ == "ask":
-            asked = (transcript.seq, copy.deepcopy(transcript.request_messages()))
+            without = transcript.others(event_id) if body["alone"] else []
+            asked = (transcript.seq, without, copy.deepcopy(transcript.request_messages(without=without)))
+            assert faults(asked[2]) == []
             continue
         seq += 1
         made = dict(body)
         if type_ == "agent.message" and asked:
-            made["seen"] = asked[0]
+            made |= {"seen": asked[0], "without": asked[1]}
         transcript.apply(entry(seq, type_, made, event_id))
         messages = transcript.request_messages()
         if type_ == "agent.message":
-            if asked and asked[1]:
-                assert messages[: len(asked[1])] == asked[1], "the answered request was not committed as it was sent"
-                assert messages[len(asked[1])]["role"] == "assistant"
+            if asked and asked[2]:
+                assert messages[: len(asked[2])] == asked[2], "the answered request was not committed as it was sent"
+                assert messages[len(asked[2])]["role"] == "assistant"
             answered, asked = copy.deepcopy(messages[: committed(messages)]), None
         assert faults(messages) == []
         assert messages[: len(answered)] == answered, "what was answered has changed"

@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities import answers
 from activities.bounds import Bounds
+from activities.failures import OwnFailure
 from activities.messages import Decision, ModelInput
 from inturn import names
 from inturn.agents import Agent, Budget, InboxPolicy
@@ -137,6 +138,46 @@ async def test_an_inline_answer_is_read_where_somebody_wrote_in_the_middle_of_th
         turn = await own_turn(r.journal, SESSION, "e2")
         assert turn is not None
         assert told == answers.inline(turn, 4_096)
+
+
+class Choosy:
+    """A model that refuses every request that holds a bad word."""
+
+    def __init__(self) -> None:
+        self.requests: list[str] = []
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        said = str(request.messages)
+        self.requests.append(said)
+        if "bad" in said:
+            raise OwnFailure("400 invalid_request_error: bad")
+        return ModelMessage([{"type": "text", "text": "fine"}], "end_turn", Usage(), "m")
+
+
+@pytest.mark.promise("SUR-3")
+async def test_an_event_is_answered_though_a_stopped_turn_before_it_said_what_the_model_refuses(tmp_path: Path) -> None:
+    async with rig(tmp_path, model=(model := Choosy())) as r:
+        with pytest.raises(ApplicationError, match="bad"):
+            await r.ask("e1", "bad")
+        await r.record(Decision(type="turn.interrupted", turn="e1", disposition="cancelled", key="e1/stopped"))
+        assert (await r.ask("e2", "good")).stop == "end_turn"
+        assert (await r.ask("e3", "more")).stop == "end_turn"
+        assert ["bad" in said for said in model.requests] == [True, True, False, False]
+        bodies = await r.bodies("agent.message")
+        assert [body.get("without") for body in bodies] == [["e1"], None]
+
+
+@pytest.mark.promise("SUR-3")
+async def test_an_event_that_the_model_refuses_by_itself_costs_its_own_turn_alone(tmp_path: Path) -> None:
+    async with rig(tmp_path, model=(model := Choosy())) as r:
+        with pytest.raises(ApplicationError, match="bad"):
+            await r.ask("e1", "bad one")
+        await r.record(Decision(type="turn.interrupted", turn="e1", disposition="cancelled", key="e1/stopped"))
+        with pytest.raises(ApplicationError, match="bad"):
+            await r.ask("e2", "bad too")
+        await r.record(Decision(type="turn.failed", turn="e2", disposition="parked", key="e2/failed"))
+        assert (await r.ask("e3", "good")).stop == "end_turn"
+        assert len(model.requests) == 5, "each tried once with what was said before, and once without"
 
 
 async def test_calls_come_back_planned_without_their_arguments(tmp_path: Path) -> None:

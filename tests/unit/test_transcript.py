@@ -175,6 +175,36 @@ def test_a_failure_recorded_while_the_model_answered_does_not_change_what_it_ans
     assert made.request_messages()[:2] == [said("user", text("one"), text("two")), said("assistant", text("both"))]
 
 
+def test_what_a_stopped_turn_had_said_goes_along_with_the_next_event_unless_the_model_refuses_it() -> None:
+    made = build(
+        user("one"),
+        agent(use("c1"), stop="tool_use"),
+        result("c1", "odd"),
+        ("turn.interrupted", {}),
+        user("two", "e2"),
+    )
+    assert made.others("e2") == ["e1"]
+    assert made.request_messages()[2:] == [said("user", answered("c1", "odd"), text("two"))]
+    assert made.request_messages(without=["e1"])[2:] == [said("user", failed("c1"), text("two"))]
+
+
+@pytest.mark.promise("MOD-1")
+def test_what_a_refused_request_held_is_in_no_later_one_once_the_model_took_one_without_it() -> None:
+    made = build(
+        user("refused"),
+        ("turn.interrupted", {}),
+        user("good", "e2"),
+        agent(text("ok"), without=["e1"]),
+        user("next", "e3"),
+    )
+    assert made.others("e3") == []
+    assert made.request_messages() == [
+        said("user", text("good")),
+        said("assistant", text("ok")),
+        said("user", text("next")),
+    ]
+
+
 def test_a_changed_agent_is_told_right_after_the_users_message() -> None:
     made = build(
         ("session.started", {"agent": "a", "model": "m", "system": "s", "tools": [], "manifest": "1"}),

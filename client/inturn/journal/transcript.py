@@ -9,7 +9,9 @@ Invariants (each request this gives is one that the API takes, and none contradi
   4. `turn.failed` takes back what is pending of its event. Nothing takes back what is committed.
 
 An `agent.message` may name in `seen` the seq up to which its request had read the journal: what was written between
-request and answer then stays pending, as it was no part of what was answered.
+request and answer then stays pending, as it was no part of what was answered. In `without` it may name events whose
+turns were stopped before an answer: the model refused the request that held what they had said, and took the one that
+did not; so nothing holds it again.
 """
 
 from __future__ import annotations
@@ -80,18 +82,24 @@ class Transcript:
         """Tell whether what an event says is yet to be answered."""
         return any(entry.type == "user.message" and entry.event_id == event_id for entry in self._pending)
 
-    def request_messages(self) -> list[Message]:
-        """Give the messages of a request made now.
+    def others(self, event_id: str) -> list[str]:
+        """Give the events, but this one, that a request made now would hold something unanswered of."""
+        kept = [e for e in _without_failed(self._pending) if e.type != "system.message"]
+        return list(dict.fromkeys(e.event_id for e in kept if e.event_id and e.event_id != event_id))
+
+    def request_messages(self, *, without: Collection[str] = ()) -> list[Message]:
+        """Give the messages of a request made now; `without`: events whose unanswered entries it leaves out.
 
         The list is the caller's; the messages in it are shared with later requests: copy one before changing it.
         """
-        messages, _ = _tail(self._calls, self._pending)
+        messages, _ = _tail(self._calls, _left(self._pending, without))
         return self._committed + messages
 
     def _commit(self, answer: Entry) -> None:
         seen = answer.body.get("seen")
         upto = seen if isinstance(seen, int) else answer.seq
-        messages, left = _tail(self._calls, [e for e in self._pending if e.seq <= upto])
+        asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
+        messages, left = _tail(self._calls, asked)
         if not self._committed and not messages:
             messages = [_user([_text(NO_MESSAGE)])]
         message, self._calls = _assistant(answer.body.get("content"))
@@ -109,6 +117,10 @@ def _tail(calls: list[str], pending: list[Entry]) -> tuple[list[Message], list[E
         return [], system
     texts = [_text(e.text) for e in system if e.text and e.text.strip()]
     return [_user(blocks), *([{"role": "system", "content": texts}] if texts else [])], []
+
+
+def _left(pending: list[Entry], without: Collection[str]) -> list[Entry]:
+    return [e for e in pending if e.type == "system.message" or e.event_id not in without] if without else pending
 
 
 def _without_failed(pending: list[Entry]) -> list[Entry]:
