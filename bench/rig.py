@@ -153,6 +153,15 @@ class Lane:
         return await self._started(args, "bare worker ready", env)
 
     @contextlib.asynccontextmanager
+    async def running(self, count: int = 1) -> AsyncGenerator[list[Process]]:
+        """Workers of inturn alone, for as long as the block runs."""
+        processes = await asyncio.gather(*(self.worker() for _ in range(count)))
+        try:
+            yield processes
+        finally:
+            await asyncio.gather(*(process.stop() for process in processes))
+
+    @contextlib.asynccontextmanager
     async def workers(self) -> AsyncGenerator[tuple[Process, Process]]:
         """A worker of inturn and a bare one, for as long as the block runs."""
         ours, bare = await asyncio.gather(self.worker(), self.bare_worker())
