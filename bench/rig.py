@@ -152,6 +152,10 @@ class Lane:
         args = [sys.executable, "-m", "bench.bare_worker", self.rig.address, f"{self.name}-bare"]
         return await self._started(args, "bare worker ready", env)
 
+    async def program(self, ready: str, module: str, *args: str, **env: str) -> Process:
+        """Another worker, run as a module, that has said `ready`."""
+        return await self._started([sys.executable, "-m", module, *args], ready, env)
+
     @contextlib.asynccontextmanager
     async def running(self, count: int = 1) -> AsyncGenerator[list[Process]]:
         """Workers of inturn alone, for as long as the block runs."""
