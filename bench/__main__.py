@@ -1,5 +1,5 @@
 """`python -m bench [--rounds 5] [--json FILE] [--only PART…] [--strict] [--quick]`: the budgets, measured beside a bare
-workflow, and the cost curves.
+workflow and beside other ways to do it, and the cost curves.
 
 Exit code 0 when everything was measured, whatever the numbers say; with `--strict` 1 where a budget is missed.
 """
@@ -21,6 +21,9 @@ import typer
 from rich.console import Console
 
 from bench import admit, budgets, history, importing, interrupt, kills, latency, load, memory, model
+from bench.beside import measure as beside
+from bench.beside.report import table as beside_table
+from bench.beside.sizes import BOUND
 from bench.curves import cold, queue, sessions, turns, workers
 from bench.curves.series import Curve, Curves
 from bench.curves.sizes import BOUNDS, FULL, QUICK, Sizes
@@ -48,6 +51,8 @@ CURVES: Final[dict[str, CurvePart]] = {
     "workers": workers.measure,
     "cold": cold.measure,
 }
+BESIDE: Final = "beside"
+ALL: Final = (*PARTS, *CURVES, BESIDE)
 
 console: Final = Console(highlight=False, width=None if sys.stdout.isatty() else 190)
 
@@ -60,7 +65,7 @@ async def run(names: list[str], rounds: int, sizes: Sizes) -> tuple[Book, Curves
         rig = await Rig().__aenter__()
     try:
         for name in names:
-            began, bound = time.monotonic(), {**budgets.BOUNDS, **BOUNDS}[name]
+            began, bound = time.monotonic(), {**budgets.BOUNDS, **BOUNDS, BESIDE: BOUND}[name]
             with console.status(f"{name} (at most {bound} s)"):
                 failed = await _within(bound, _measure(name, rig, book, rounds, curves, sizes))
             if failed is not None:
@@ -74,6 +79,10 @@ async def run(names: list[str], rounds: int, sizes: Sizes) -> tuple[Book, Curves
 async def _measure(name: str, rig: Rig, book: Book, rounds: int, curves: Curves, sizes: Sizes) -> None:
     if name in PARTS:
         await PARTS[name](rig, book, rounds)
+    elif name == BESIDE:
+        found = await beside.measure(rig, quick=sizes is QUICK)
+        curves.beside = found.as_json()
+        curves.drawn += found.curves
     else:
         curves.drawn += await CURVES[name](rig, sizes)
 
@@ -113,6 +122,7 @@ def as_json(book: Book, curves: Curves, rounds: int, seconds: float, *, quick: b
         "quick": quick,
         "seconds": round(seconds, 1),
         "rows": [row.as_json() for row in book.rows.values()],
+        "beside": curves.beside,
         "curves": [curve.as_json() for curve in curves.drawn],
         "without": curves.without,
     }
@@ -121,15 +131,14 @@ def as_json(book: Book, curves: Curves, rounds: int, seconds: float, *, quick: b
 def main(
     rounds: Annotated[int, typer.Option(min=1, help="Rounds of every comparison.")] = 5,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers there.")] = None,
-    only: Annotated[list[str] | None, typer.Option(metavar="PART", help=f"Of {', '.join([*PARTS, *CURVES])}.")] = None,
+    only: Annotated[list[str] | None, typer.Option(metavar="PART", help=f"Of {', '.join(ALL)}.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 where a budget is missed.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="Small sizes of the curves: a trial, in seconds.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes of curves and other ways: a trial.")] = False,
 ) -> None:
-    """Measure the budgets beside a bare workflow, and the cost curves, in one run on one server."""
-    names = list(dict.fromkeys(only or [*PARTS, *CURVES]))
-    if unknown := [name for name in names if name not in {*PARTS, *CURVES}]:
-        known = ", ".join([*PARTS, *CURVES])
-        raise typer.BadParameter(f"{', '.join(unknown)}: there is {known}", param_hint="--only")
+    """Measure the budgets beside a bare workflow, the cost curves and other ways, in one run on one server."""
+    names = list(dict.fromkeys(only or ALL))
+    if unknown := [name for name in names if name not in ALL]:
+        raise typer.BadParameter(f"{', '.join(unknown)}: there is {', '.join(ALL)}", param_hint="--only")
     began = time.monotonic()
     book, curves = asyncio.run(run(names, rounds, QUICK if quick else FULL))
     seconds = time.monotonic() - began
@@ -146,6 +155,8 @@ def _show(book: Book, curves: Curves, rounds: int, seconds: float) -> None:
         console.print(budget_table(book, rounds))
     for curve in curves.drawn:
         console.print(curve_table(curve))
+    if curves.beside:
+        console.print(beside_table(curves.beside))
     for name, why in curves.without.items():
         console.print(f"{name}: not measured: {why}", style="bold red")
     console.print(

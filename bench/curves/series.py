@@ -6,7 +6,7 @@ same curve.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -55,10 +55,11 @@ class Curve:
 
 @dataclass(slots=True)
 class Curves:
-    """The curves of a run, and why some parts have none."""
+    """The curves of a run, why some parts have none, and the rows of the ways beside inturn."""
 
     drawn: list[Curve]
     without: dict[str, str]
+    beside: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
 
 def number(value: float) -> str:

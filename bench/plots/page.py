@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from bench.beside.report import markdown
 from bench.curves.series import Curve, Series, number
 from bench.report import shown
 from bench.tables import SIGNS, cells_of
@@ -27,6 +28,8 @@ def page(report: dict[str, Any], curves: Sequence[Curve], plots: str) -> str:
         lines += ["## Curves", ""]
     for curve in curves:
         lines += [*_curve(curve, plots), ""]
+    if report.get("beside"):
+        lines += ["## Beside the ways people do this today", "", markdown(report["beside"]), ""]
     lines += [f"`{name}` was not measured: {why}." for name, why in report.get("without", {}).items()]
     return "\n".join(lines).rstrip("\n") + "\n"
 
