@@ -46,6 +46,13 @@ class Aged:
     sessions: list[list[Turn]] = field(default_factory=list[list[Turn]])
     cpu: list[float] = field(default_factory=list[float])
     """Milliseconds of the worker per turn, in the early turns and in the last ones."""
+    largest: int = 0
+    """Bytes of the largest run."""
+
+    def add(self, runs: Sequence[Sequence[HistoryEvent]]) -> None:
+        """Take in a session."""
+        self.sessions.append(turns(runs))
+        self.largest = max(self.largest, *(sum(event.ByteSize() for event in events) for events in runs))
 
 
 async def grow(ways: Sequence[Way], sizes: Sizes) -> dict[str, Aged]:
@@ -61,7 +68,8 @@ async def grow(ways: Sequence[Way], sizes: Sizes) -> dict[str, Aged]:
     await _beside(ways, names, sizes.early[1] + 1, late)
     await _in_turns(ways, names, range(max(late, sizes.early[1] + 1), sizes.turns + 1), found)
     for way in ways:
-        found[way.name].sessions = [turns(await way.runs(name)) for name in names]
+        for name in names:
+            found[way.name].add(await way.runs(name))
     return found
 
 
@@ -115,6 +123,7 @@ def numbers(aged: Aged, sizes: Sizes) -> Numbers:
         rows.EARLY_CPU: aged.cpu[0],
         rows.LATE_CPU: aged.cpu[-1],
         rows.HISTORY_BYTES: aged.sessions[0][-1].bytes,
+        rows.LARGEST_RUN: aged.largest,
         rows.HISTORY_EVENTS: aged.sessions[0][-1].events,
     }
 

@@ -22,6 +22,7 @@ DOUBLED: Final = "effects repeated after SIGKILL, of 5, without keys"
 DOUBLED_KEYED: Final = "effects repeated after SIGKILL, of 5, where the other side takes keys"
 KILLED_LOST: Final = "events of these without an answer later"
 HISTORY_BYTES: Final = "history bytes of the whole conversation"
+LARGEST_RUN: Final = "history bytes of its largest run"
 HISTORY_EVENTS: Final = "history events of the whole conversation"
 JOURNAL: Final = "bytes kept beside Temporal, for one conversation"
 EARLY_P50: Final = "latency around turn 10, p50"
@@ -56,6 +57,7 @@ ALL: Final = (
     *COUNTED[7:],
     LARGE,
     HISTORY_BYTES,
+    LARGEST_RUN,
     HISTORY_EVENTS,
     JOURNAL,
     EARLY_P50,
@@ -68,7 +70,8 @@ ALL: Final = (
 )
 NOTES: Final = (
     "A tool whose worker died is never repeated by inturn unless it says that it may be: the model is told that the "
-    "outcome is unknown. The others' server repeats it; where the other side takes keys, a tuned way is as safe.",
+    "outcome is unknown. The others repeat it. Where the other side takes keys, a tuned way is as safe; a tool that "
+    "must not be repeated can have one attempt there too, and its turn fails.",
     "A chat whose conversation is small, whose producers never repeat themselves and whose tools have no effects loses "
     "nothing by being short.",
 )

@@ -22,7 +22,7 @@ async def test_all_ways_answer_what_comes_during_a_call_and_twice_each_in_its_ow
     async with Rig() as rig, running(rig) as ways:
         aged = await growth.grow(ways, SMALL)
         assert [len(each.sessions[0]) for each in aged.values()] == [SMALL.turns] * len(ways)
-        meanwhile, again = await _of_each(ways, busy), await _of_each(ways, twice)
+        meanwhile, again = await asyncio.gather(_of_each(ways, busy), _of_each(ways, twice))
     assert {name: found[rows.BUSY_LOST] for name, found in meanwhile.items()} == dict.fromkeys(meanwhile, 0)
     assert [name for name, found in meanwhile.items() if found[rows.OVERLAPS]] == ["handler"]
     assert {name: found[rows.TWICE] for name, found in again.items()} == {

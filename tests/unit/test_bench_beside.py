@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import EventType as Kind
+from temporalio.api.history.v1 import HistoryEvent
 
 from bench import __main__ as program
 from bench.beside import measure as part
 from bench.beside import rows
 from bench.beside.counting import answered, code_lines, late, lost, overlaps, repeated, repeated_keys
+from bench.beside.growth import Aged
 from bench.beside.report import ABOUT, Beside, cells, markdown, sentences
 from bench.beside.sizes import FULL, QUICK
 from bench.beside.ways import INTURN, NAMES
@@ -62,6 +65,34 @@ def test_an_effect_under_one_key_counts_once_and_each_without_a_key() -> None:
     two = [{"event": "e", "key": "k"}, {"event": "e", "key": "other"}]
     bare = [{"event": "e", "key": None}, {"event": "e", "key": None}, {"event": "f", "key": None}]
     assert [repeated_keys(effects) for effects in (keyed, two, bare)] == [0, 1, 1]
+
+
+def test_turns_are_read_across_runs_with_what_all_runs_left_until_then() -> None:
+    first = [_event(Kind.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 0), *_turn(10, 30)]
+    second = [_event(Kind.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED, 40), *_turn(50, 55), *_turn(60, 100)]
+    aged = Aged()
+    aged.add([first, second])
+    [found] = aged.sessions
+    assert [turn.seconds for turn in found] == pytest.approx([0.020, 0.005, 0.040])
+    assert [turn.events for turn in found] == [5, 10, 14]
+    assert found[-1].bytes == sum(event.ByteSize() for event in [*first, *second])
+    assert aged.largest == sum(event.ByteSize() for event in second)
+
+
+def _turn(sent: int, done: int) -> list[HistoryEvent]:
+    """A turn's events: the signal's task, the step, the task after it; times in milliseconds."""
+    return [
+        _event(Kind.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED, sent),
+        _event(Kind.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, sent + 1),
+        _event(Kind.EVENT_TYPE_ACTIVITY_TASK_COMPLETED, done - 1),
+        _event(Kind.EVENT_TYPE_WORKFLOW_TASK_COMPLETED, done),
+    ]
+
+
+def _event(kind: Kind.ValueType, at: int) -> HistoryEvent:
+    event = HistoryEvent(event_type=kind)
+    event.event_time.FromMilliseconds(at)
+    return event
 
 
 def test_lines_of_code_are_neither_comments_nor_docstrings_nor_layout(tmp_path: Path) -> None:
