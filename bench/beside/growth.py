@@ -136,7 +136,8 @@ def curves(found: dict[str, Aged], sizes: Sizes) -> list[Curve]:
             Series(name, [(float(n), getattr(aged.sessions[0][n - 1], key) / scale) for n in sizes.points])
             for name, aged in found.items()
         ]
-        note = "One session of each, messages and answers of 500 characters, all of its runs together."
+        note = "One session of each, messages and answers of 500 characters, all of its runs together; "
+        note += "what inturn keeps in its journal is no history, and has a row of its own below."
         return Curve(f"beside-{key}", title, "turns", y, lines, log_x=False, note=note)
 
     return [

@@ -41,10 +41,14 @@ class Beside:
 
     def as_json(self) -> list[dict[str, Any]]:
         """The rows as they are written with `--json`."""
-        return [{"what": row, "unit": rows.UNITS.get(row, ""), **self.numbers[row]} for row in self._rows()]
+        return [{"what": row, "unit": rows.UNITS.get(row, ""), **_rounded(self.numbers[row])} for row in self._rows()]
 
     def _rows(self) -> list[str]:
         return [row for row in rows.ALL if row in self.numbers]
+
+
+def _rounded(numbers: dict[str, float]) -> dict[str, float]:
+    return {way: round(value, 3) for way, value in numbers.items()}
 
 
 def table(found: Sequence[dict[str, Any]]) -> Table:

@@ -21,7 +21,7 @@ class Sizes:
     """First and last of the turns around the tenth, which are timed."""
     window: int = 20
     """The last turns, which are timed too."""
-    sessions: int = 3
+    sessions: int = 2
     """That grow old beside each other."""
     flood: int = 200
     """Events sent at once while the session continues as new again and again."""
