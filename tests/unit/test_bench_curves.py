@@ -52,7 +52,14 @@ def test_a_table_has_every_size_and_a_gap_where_a_line_was_not_measured() -> Non
 
 
 def test_numbers_have_three_digits_at_least_and_none_that_mean_nothing() -> None:
-    assert [number(n) for n in (0.5678, 9.0, 12.345, 123.4, 12_345.6)] == ["0.57", "9", "12.3", "123", "12,346"]
+    assert [number(n) for n in (0.5678, 9.0, 9.996, 12.345, 99.96, 12_345.6)] == [
+        "0.57",
+        "9",
+        "10.0",
+        "12.3",
+        "100",
+        "12,346",
+    ]
 
 
 def test_a_reading_compares_the_last_size_with_a_settled_one() -> None:
