@@ -1,6 +1,6 @@
-"""`python -m bench [--rounds 5] [--json FILE] [--only PART…] [--strict] [--quick]`: the budgets, measured beside a bare
-workflow, and the cost curves.
+"""`python -m bench [--rounds 5] [--json FILE] [--only PART…] [--strict] [--quick]`: the budgets and the cost curves.
 
+The budgets are measured beside a bare workflow; the curves (`--quick`: at small sizes) show how costs grow.
 Exit code 0 when everything was measured, whatever the numbers say; with `--strict` 1 where a budget is missed.
 """
 

@@ -16,7 +16,7 @@ from inturn import Client
 
 CALLERS: Final = 16
 AT_ONCE: Final = 30
-ENOUGH: Final = 10
+ENOUGH: Final = 100
 """Sessions below which the allocator's steps are larger than what they hold."""
 TEXT: Final = "hello"
 
@@ -61,7 +61,7 @@ async def _spread(client: Client, names: Sequence[str], asks: int) -> list[float
 
     async def call(caller: int) -> list[float]:
         found, own = [], names[caller::callers]
-        for n in range(asks // callers):
+        for n in range(-(-asks // callers)):
             began = time.perf_counter()
             await client.session(own[n % len(own)]).ask(TEXT, event_id=f"of-{len(names)}-{n}")
             found.append(time.perf_counter() - began)
