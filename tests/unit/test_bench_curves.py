@@ -73,7 +73,7 @@ def test_a_reading_compares_the_last_size_with_a_settled_one() -> None:
 
 def test_turns_by_send_are_timed_from_their_signal_to_the_workflow_task_after_the_answer() -> None:
     found = by_server(
-        [*_turn("event-000001", 0, 5), *_turn("event-000002", 100, 130), *_turn("event-000003", 200, 250)], 2
+        [*_turn("event-000001", 50, 55), *_turn("event-000002", 100, 130), *_turn("event-000003", 200, 250)], 2
     )
     assert found == pytest.approx([0.030, 0.050])
 
