@@ -1,6 +1,7 @@
-"""`python -m bench [--rounds 5] [--json FILE] [--only PART…] [--strict] [--quick]`: the budgets, measured beside a bare
-workflow and beside other ways to do it, and the cost curves.
+"""`python -m bench [--rounds 5] [--json FILE] [--only PART…] [--strict] [--quick]`: budgets, cost curves, other ways.
 
+The budgets are measured beside a bare workflow; the curves (`--quick`: at small sizes) show how costs grow, and
+the part `beside` what becomes of the same events in the ways people do this today.
 Exit code 0 when everything was measured, whatever the numbers say; with `--strict` 1 where a budget is missed.
 """
 

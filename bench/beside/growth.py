@@ -24,6 +24,10 @@ from bench.machine import cpu_seconds
 from bench.report import percentile
 
 TEXT: Final = "x" * 480
+NOTE: Final = (
+    "One session of each, messages and answers of 500 characters, all of its runs together; what inturn keeps in its "
+    "journal is no history, and has a row of its own."
+)
 UNHURRIED: Final = 0.05
 """Seconds between two looks at a session whose turns are not timed."""
 
@@ -136,9 +140,7 @@ def curves(found: dict[str, Aged], sizes: Sizes) -> list[Curve]:
             Series(name, [(float(n), getattr(aged.sessions[0][n - 1], key) / scale) for n in sizes.points])
             for name, aged in found.items()
         ]
-        note = "One session of each, messages and answers of 500 characters, all of its runs together; "
-        note += "what inturn keeps in its journal is no history, and has a row of its own below."
-        return Curve(f"beside-{key}", title, "turns", y, lines, log_x=False, note=note)
+        return Curve(f"beside-{key}", title, "turns", y, lines, log_x=False, note=NOTE)
 
     return [
         drawn("bytes", "History that a session has left after some turns", "KB", 1000),

@@ -64,4 +64,6 @@ class Curves:
 
 def number(value: float) -> str:
     """A value for people: three digits at least, none that mean nothing."""
-    return f"{value:,.{0 if value >= 100 or value == int(value) else 1 if value >= 10 else 2}f}"
+    size = abs(value)
+    decimals = 0 if size >= 99.95 or size == int(size) else 1 if size >= 9.995 else 2
+    return f"{value:,.{decimals}f}"

@@ -15,9 +15,9 @@ class Sizes:
 
     turns: tuple[int, ...] = (1, 10, 100, 1_000)
     """Turns of one session, before or at what is measured."""
-    window: int = 10
+    window: int = 20
     """Turns that are measured from each of them on."""
-    long: int = 2
+    long: int = 1
     """Sessions that become so old, by each way to send."""
     sessions: tuple[int, ...] = (1, 10, 100, 1_000)
     """Open at once."""
@@ -33,7 +33,7 @@ class Sizes:
     """Processes."""
     busy: int = 50
     """Sessions that keep them busy."""
-    each: int = 12
+    each: int = 10
     """Turns of each of these."""
     starts: int = 3
     """Fresh workers for every age of a session."""
@@ -55,5 +55,5 @@ QUICK: Final = Sizes(
     starts=1,
 )
 
-BOUNDS: Final = {"turns": 120, "sessions": 100, "queue": 100, "workers": 50, "cold": 110}
+BOUNDS: Final = {"turns": 110, "sessions": 100, "queue": 110, "workers": 50, "cold": 110}
 """Seconds that each part may take: eight minutes together."""

@@ -75,14 +75,13 @@ class Aging:
         for turn in range(first, first + count):
             seconds = await self._run(turn)
             after = await quiet(handle)
+            history = [event async for event in handle.fetch_history_events()]
             if after > before:
                 found.events.append(after[0] - before[0])
                 found.bytes.append(after[1] - before[1])
-                found.ms += [1000 * seconds] if self.how == "ask" else []
+                found.ms += [1000 * each for each in ([seconds] if self.how == "ask" else by_server(history, turn))]
+                found.carried.append(carried(history))
             before = after
-        history = [event async for event in handle.fetch_history_events()]
-        found.ms += [1000 * seconds for seconds in by_server(history, first)]
-        found.carried.append(carried(history))
 
     async def _run(self, turn: int) -> float:
         """Run a turn; give the caller's seconds."""
@@ -121,7 +120,7 @@ def _curves(found: dict[str, dict[int, Found]]) -> list[Curve]:
     def lines(of: Callable[[Found], float], name: str = "") -> list[Series]:
         """Draw a line for each way to send; without the ages at which every run continued as new."""
         return [
-            Series(f"{name}by {how}", [(age, of(each)) for age, each in by_age.items() if each.ms and each.events])
+            Series(f"{name}by {how}", [(age, of(each)) for age, each in by_age.items() if each.ms])
             for how, by_age in found.items()
         ]
 

@@ -60,7 +60,7 @@ def _draw(curve: Curve, axes: Axes) -> None:
     if steep(curve):
         axes.set_yscale("log")
     else:
-        axes.set_ylim(0, 1.1 * max(y for line in curve.series for _, y in line.points))
+        axes.set_ylim(0, 1.1 * max((y for line in curve.series for _, y in line.points), default=1.0))
     axes.set_xticks(curve.sizes, labels=[number(x) for x in curve.sizes], minor=False)
     axes.xaxis.minorticks_off()
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value)))

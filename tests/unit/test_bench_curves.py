@@ -52,7 +52,14 @@ def test_a_table_has_every_size_and_a_gap_where_a_line_was_not_measured() -> Non
 
 
 def test_numbers_have_three_digits_at_least_and_none_that_mean_nothing() -> None:
-    assert [number(n) for n in (0.5678, 9.0, 12.345, 123.4, 12_345.6)] == ["0.57", "9", "12.3", "123", "12,346"]
+    assert [number(n) for n in (0.5678, 9.0, 9.996, 12.345, 99.96, 12_345.6)] == [
+        "0.57",
+        "9",
+        "10.0",
+        "12.3",
+        "100",
+        "12,346",
+    ]
 
 
 def test_a_reading_compares_the_last_size_with_a_settled_one() -> None:
@@ -66,7 +73,7 @@ def test_a_reading_compares_the_last_size_with_a_settled_one() -> None:
 
 def test_turns_by_send_are_timed_from_their_signal_to_the_workflow_task_after_the_answer() -> None:
     found = by_server(
-        [*_turn("event-000001", 0, 5), *_turn("event-000002", 100, 130), *_turn("event-000003", 200, 250)], 2
+        [*_turn("event-000001", 50, 55), *_turn("event-000002", 100, 130), *_turn("event-000003", 200, 250)], 2
     )
     assert found == pytest.approx([0.030, 0.050])
 
