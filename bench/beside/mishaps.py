@@ -34,7 +34,7 @@ async def busy(way: Way, sizes: Sizes) -> Numbers:
     """Send five events, four of them while the first one's model call runs: it is slow, they are quick."""
     sent = [f"e{n}" for n in range(EVENTS)]
     await way.begin("busy")
-    await way.send("busy", sent[0], "[[delay 0.6]]")
+    await way.send("busy", sent[0], "[[delay 1.5]]")
     await _call(way, "busy", sent[0], "begin")
     for n, event_id in enumerate(sent[1:], 1):
         await way.send("busy", event_id, f"[[delay {0.25 - n * 0.05:.2f}]]")

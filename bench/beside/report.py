@@ -91,7 +91,7 @@ def sentences(found: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _faster(row: dict[str, Any]) -> str:
-    ours, what = row[INTURN], row["what"]
+    ours, what = row[INTURN], row["what"][0].upper() + row["what"][1:]
     quicker = [f"{name} {number(row[name])}" for name in NAMES if name in row and row[name] < ours]
     if not quicker:
         return f"{what}: nobody is below inturn's {number(ours)} {row['unit']}."
@@ -113,8 +113,8 @@ def _full(row: dict[str, Any]) -> str:
     if not ended:
         return f"All answer {number(most)} messages of 50,000 characters."
     return (
-        f"A conversation beyond 2 MiB, the server's limit for one input, ends a session that passes it whole: "
-        f"{', '.join(ended)} of {number(most)} messages of 50,000 characters (mostly attachments are as large)."
+        "A conversation beyond 2 MiB, the server's limit for one input, is the end of a session that passes it whole: "
+        f"{', '.join(ended)} of {number(most)} messages of 50,000 characters (attachments get there first)."
     )
 
 

@@ -115,7 +115,10 @@ def _found(value: float, ours: float) -> Beside:
 def test_the_words_say_who_wins_whichever_way_the_numbers_point() -> None:
     win, lose = (" ".join(sentences(_found(*pair).as_json())) for pair in ((1.0, 2.0), (3.0, 2.0)))
     assert "inturn takes 2 ms, and these take less: handler 1, tuned handler 1" in win
-    assert "nobody is below inturn's 2 ms" in lose
+    assert "Latency around turn 10, p50: nobody is below inturn's 2 ms" in lose
+    assert "tuned conversation after 1 of 2 messages" in win
+    assert "tuned handler after 2 of 3 messages" not in lose, "where inturn is the one that ends"
+    assert "inturn after 2 of 3 messages" in lose
     assert f"Of the {len(rows.COUNTED)} rows" in win
     assert f"handler in {len(rows.COUNTED)}," in win
     assert "handler in 0," in lose
