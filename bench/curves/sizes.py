@@ -16,9 +16,7 @@ class Sizes:
     turns: tuple[int, ...] = (1, 10, 100, 1_000)
     """Turns of one session, before or at what is measured."""
     window: int = 20
-    """Turns that are measured from each of them on."""
-    long: int = 1
-    """Sessions that become so old, by each way to send."""
+    """Turns that are measured from each of them on, by each way to send."""
     sessions: tuple[int, ...] = (1, 10, 100, 1_000)
     """Open at once."""
     warm_up: int = 60
@@ -43,7 +41,6 @@ FULL: Final = Sizes()
 QUICK: Final = Sizes(
     turns=(1, 10),
     window=2,
-    long=1,
     sessions=(1, 10),
     warm_up=2,
     asks=10,
@@ -55,5 +52,5 @@ QUICK: Final = Sizes(
     starts=1,
 )
 
-BOUNDS: Final = {"turns": 110, "sessions": 100, "queue": 110, "workers": 50, "cold": 110}
+BOUNDS: Final = {"turns": 90, "sessions": 120, "queue": 110, "workers": 50, "cold": 110}
 """Seconds that each part may take: eight minutes together."""

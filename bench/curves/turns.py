@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import statistics
 import time
@@ -37,58 +36,41 @@ class Found:
 
 
 async def measure(rig: Rig, sizes: Sizes) -> list[Curve]:
-    """Let some sessions grow old, and measure a few of their turns from each age on."""
+    """Let a session grow old, and measure a few of its turns from each age on, one by send and one by ask."""
     lane = rig.lane("turns")
     found = {how: {age: Found() for age in sizes.turns} for how in WAYS}
     async with lane.running(), lane.client() as client:
-        for how in WAYS:  # as many first turns as later ones; the first sessions are those that grow old
-            for n in range(sizes.long * sizes.window):
-                await Aging(lane, client, how, n).window(1, 1, found[how][1])
-        old = [Aging(lane, client, how, n) for how in WAYS for n in range(sizes.long)]
-        turn = 2
+        for number in range(sizes.window):  # as many first turns as later ones: each of a session of its own
+            for how in WAYS:
+                await _turn(lane, client, f"{how}-{number}", 1, how, found[how][1])
+        old, turn = "send-0", 2
         for age in sizes.turns[1:]:
-            await asyncio.gather(*(each.until(turn, age) for each in old))
-            for each in old:
-                await each.window(age, sizes.window, found[each.how][age])
-            turn = age + sizes.window
+            await advance(Inturn(lane, client), old, turn, age)
+            turn = age + sizes.window * len(WAYS)
+            for number in range(age, turn):
+                how = WAYS[number % len(WAYS)]
+                await _turn(lane, client, old, number, how, found[how][age])
     return _curves(found)
 
 
-class Aging:
-    """A session whose turns all come by one way to send."""
+async def _turn(lane: Lane, client: Client, name: str, turn: int, how: str, found: Found) -> None:
+    """Run a turn, and note what it left behind.
 
-    def __init__(self, lane: Lane, client: Client, how: str, number: int) -> None:
-        self.how, self._name, self._client = how, f"{how}-{number}", client
-        self._side = Inturn(lane, client)
-
-    async def until(self, first: int, end: int) -> None:
-        """Run the turns from `first` until before `end`, many at once."""
-        await advance(self._side, self._name, first, end)
-
-    async def window(self, first: int, count: int, found: Found) -> None:
-        """Run turns one by one, and note what each left behind.
-
-        One whose run continued as new does not count: part of its cost is that of the new run.
-        """
-        handle = self._side.handle(self._name)
-        before = (0, 0) if first == 1 else await quiet(handle)
-        for turn in range(first, first + count):
-            seconds = await self._run(turn)
-            after = await quiet(handle)
-            history = [event async for event in handle.fetch_history_events()]
-            if after > before:
-                found.events.append(after[0] - before[0])
-                found.bytes.append(after[1] - before[1])
-                found.ms += [1000 * each for each in ([seconds] if self.how == "ask" else by_server(history, turn))]
-                found.carried.append(carried(history))
-            before = after
-
-    async def _run(self, turn: int) -> float:
-        """Run a turn; give the caller's seconds."""
-        session = self._client.session(self._name, agent="bench" if turn == 1 else None)
-        began = time.perf_counter()
-        await (session.ask if self.how == "ask" else session.send)(TEXT, event_id=f"event-{turn:06d}")
-        return time.perf_counter() - began
+    One whose run continued as new does not count: part of its cost is that of the new run.
+    """
+    handle = Inturn(lane, client).handle(name)
+    session = client.session(name, agent="bench" if turn == 1 else None)
+    before = (0, 0) if turn == 1 else await quiet(handle)
+    began = time.perf_counter()
+    await (session.ask if how == "ask" else session.send)(TEXT, event_id=f"event-{turn:06d}")
+    asked = time.perf_counter() - began
+    after = await quiet(handle)
+    history = [event async for event in handle.fetch_history_events()]
+    if after > before:
+        found.events.append(after[0] - before[0])
+        found.bytes.append(after[1] - before[1])
+        found.ms += [1000 * seconds for seconds in ([asked] if how == "ask" else by_server(history, turn))]
+        found.carried.append(carried(history))
 
 
 def by_server(history: Sequence[HistoryEvent], first: int) -> list[float]:
