@@ -18,7 +18,7 @@ help:
 	@echo 'make demo    a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
 	@echo 'make test    every test but the long chaos and the benchmarks'
 	@echo 'make check   format, lint, types, import contracts, promises, links'
-	@echo 'make bench   the budgets, measured beside a bare workflow'
+	@echo 'make bench   the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock    renew the locked requirements'
 

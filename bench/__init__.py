@@ -1,1 +1,1 @@
-"""The budgets, measured beside a bare workflow: `python -m bench`."""
+"""The budgets, measured beside a bare workflow, and the cost curves: `python -m bench`."""

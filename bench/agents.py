@@ -1,10 +1,10 @@
-"""The agent under measurement."""
+"""The agents under measurement: one with the usual inbox, one with the deepest that there is."""
 
 from __future__ import annotations
 
 import asyncio
 
-from inturn import Agent, tool
+from inturn import Agent, InboxPolicy, tool
 
 
 @tool
@@ -20,4 +20,7 @@ async def work(seconds: float) -> str:
     return "worked"
 
 
-agents = [Agent("bench", model="claude-sonnet-5-5", instructions="Be brief.", tools=[add, work])]
+agents = [
+    Agent("bench", model="claude-sonnet-5-5", instructions="Be brief.", tools=[add, work]),
+    Agent("deep", model="claude-sonnet-5-5", instructions="Be brief.", inbox=InboxPolicy(capacity=2_000)),
+]

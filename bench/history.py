@@ -64,9 +64,9 @@ async def _turn(book: Book, side: Side, how: str, n: int, events: str | None, si
 async def _growth(ours: Inturn, book: Book, rounds: int) -> None:
     """Compare early turns with late ones of the same session; ids of one length, so that only age differs."""
     await ours.begin("long")
-    await _run(ours, 2, EARLY)
+    await advance(ours, "long", 2, EARLY)
     early = [await cost(ours, "long", "ask", f"event-{n:06d}") for n in range(EARLY, EARLY + rounds)]
-    await _run(ours, EARLY + rounds, LATE)
+    await advance(ours, "long", EARLY + rounds, LATE)
     late = [await cost(ours, "long", "ask", f"event-{n:06d}") for n in range(LATE, LATE + rounds)]
     for first, last in zip(early, late, strict=True):
         if first[0] == last[0]:  # else the run continued as new in between, and the two are not alike
@@ -74,9 +74,9 @@ async def _growth(ours: Inturn, book: Book, rounds: int) -> None:
     book.note(budgets.GROWTH, f"{shown(late[-1][1], 'bytes')} after {LATE:,} turns")
 
 
-async def _run(ours: Inturn, first: int, end: int) -> None:
-    """Run the turns from `first` until before `end`."""
+async def advance(side: Side, session_id: str, first: int, end: int) -> None:
+    """Run the turns from `first` until before `end`, many of them sent together."""
     for start in range(first, end, CHUNK):
         numbers = range(start, min(start + CHUNK, end))
-        await asyncio.gather(*(ours.send("long", f"event-{n:06d}", "hello") for n in numbers[:-1]))
-        await ours.ask("long", f"event-{numbers[-1]:06d}", "hello")
+        await asyncio.gather(*(side.send(session_id, f"event-{n:06d}", "hello") for n in numbers[:-1]))
+        await side.ask(session_id, f"event-{numbers[-1]:06d}", "hello")

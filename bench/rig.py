@@ -152,6 +152,19 @@ class Lane:
         args = [sys.executable, "-m", "bench.bare_worker", self.rig.address, f"{self.name}-bare"]
         return await self._started(args, "bare worker ready", env)
 
+    async def program(self, ready: str, module: str, *args: str, **env: str) -> Process:
+        """Another worker, run as a module, that has said `ready`."""
+        return await self._started([sys.executable, "-m", module, *args], ready, env)
+
+    @contextlib.asynccontextmanager
+    async def running(self, count: int = 1) -> AsyncGenerator[list[Process]]:
+        """Workers of inturn alone, for as long as the block runs."""
+        processes = await asyncio.gather(*(self.worker() for _ in range(count)))
+        try:
+            yield processes
+        finally:
+            await asyncio.gather(*(process.stop() for process in processes))
+
     @contextlib.asynccontextmanager
     async def workers(self) -> AsyncGenerator[tuple[Process, Process]]:
         """A worker of inturn and a bare one, for as long as the block runs."""

@@ -89,7 +89,7 @@ class Bare:
         return self._handles[session_id]
 
 
-async def quiet(handle: Handle) -> tuple[int, int]:
+async def quiet(handle: Handle, *, every: float = 0.01) -> tuple[int, int]:
     """Wait until neither a step nor a workflow task is due; give the history's events and bytes.
 
     Where one ends and the other begins the server does both at once, so nothing due means that the turn is over.
@@ -100,7 +100,7 @@ async def quiet(handle: Handle) -> tuple[int, int]:
         raw = described.raw_description
         return None if raw.pending_activities or raw.HasField("pending_workflow_task") else described
 
-    info = (await until(looked, within=QUIET_WITHIN)).raw_description.workflow_execution_info
+    info = (await until(looked, within=QUIET_WITHIN, every=every)).raw_description.workflow_execution_info
     return info.history_length, info.history_size_bytes
 
 

@@ -7,8 +7,10 @@ import json
 import pytest
 
 from bench import budgets
-from bench.__main__ import PARTS, as_json, table
+from bench.__main__ import PARTS, as_json
+from bench.curves.series import Curves
 from bench.report import Book, Budget, Judged, Row, percentile, shown
+from bench.tables import budget_table
 
 RATIO = Budget("a", 1.25, "×")
 
@@ -86,8 +88,8 @@ def test_every_part_has_a_bound_and_all_together_fit_into_a_quarter_of_an_hour()
 def test_the_report_holds_every_row_measured_or_not() -> None:
     book = Book([RATIO, Budget("b", 1, "s", by="p99")])
     book.add("a", 1.0, 3.0, 2.0)
-    report = json.loads(json.dumps(as_json(book, 3, 1.0)))
+    report = json.loads(json.dumps(as_json(book, Curves([], {}), 3, 1.0)))
     first, second = report["rows"]
     assert (first["min"], first["median"], first["max"], first["held"]) == (1.0, 2.0, 3.0, False)
     assert "median" not in second
-    assert table(book, 3).row_count == 2
+    assert budget_table(book, 3).row_count == 2
