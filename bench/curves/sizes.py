@@ -25,13 +25,15 @@ class Sizes:
     """Spread over the open sessions, or one for each where there are more."""
     depths: tuple[int, ...] = (1, 10, 100, 1_000, 2_000)
     """Events that wait in a session: 2,000 are the most that a policy may allow."""
+    worked_off: int = 200
+    """Of them, at most: enough to see what a turn costs at that depth."""
     pure_depths: tuple[int, ...] = (1, 10, 100, 1_000, 10_000)
     """Events that wait in an inbox without a session around it."""
     workers: tuple[int, ...] = (1, 2, 4)
     """Processes."""
     busy: int = 50
     """Sessions that keep them busy."""
-    each: int = 10
+    each: int = 6
     """Turns of each of these."""
     starts: int = 3
     """Fresh workers for every age of a session."""
@@ -52,5 +54,5 @@ QUICK: Final = Sizes(
     starts=1,
 )
 
-BOUNDS: Final = {"turns": 90, "sessions": 120, "queue": 110, "workers": 50, "cold": 110}
+BOUNDS: Final = {"turns": 90, "sessions": 130, "queue": 100, "workers": 60, "cold": 100}
 """Seconds that each part may take: eight minutes together."""
