@@ -21,7 +21,7 @@ class Shares:
         stopped: Of the batches: the running turn is stopped after them.
     """
 
-    merged: float = 0.68
+    merged: float = 0.78
     numbered: float = 0.1
     lost: float = 0.06
     steered: float = 0.04
