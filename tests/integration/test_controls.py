@@ -8,7 +8,10 @@ import time
 
 import pytest
 
+from activities.failures import OwnFailure
 from inturn import Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.values import Usage
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -90,6 +93,31 @@ async def test_an_interrupting_event_stops_the_running_turn_and_goes_first(rig: 
         assert started == ["slow", "urgent", "in-line"]
         audit = await session.audit()
         assert audit.ok, audit.differences
+
+
+class Choosy:
+    """A model that thinks long about a bad word, and refuses it wherever it comes from."""
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        if "bad" in str(request.messages[-1]):
+            if "good" not in str(request.messages[-1]):
+                await asyncio.sleep(60)
+            raise OwnFailure("400 invalid_request_error")
+        return ModelMessage([{"type": "text", "text": "fine"}], "end_turn", Usage(), "m")
+
+
+@pytest.mark.promise("SUR-3")
+async def test_a_stopped_turn_with_bad_content_costs_no_later_event_its_turn(rig: Rig) -> None:
+    async with rig.worker(model=Choosy()), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("bad", event_id="bad")
+        await _running(session, "bad")
+        await session.interrupt(event_id="bad")
+        for n in range(3):
+            assert (await session.ask("good", event_id=f"e{n}")).text == "fine"
+        assert (await session.status()).counts == {"accepted": 4, "applied": 3, "cancelled": 1}
+        assert "bad" not in str(await session.transcript())
+        assert (await session.audit(deep=True)).ok
 
 
 async def test_an_event_can_be_refused_while_the_session_is_busy(rig: Rig) -> None:
