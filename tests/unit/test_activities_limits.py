@@ -16,7 +16,7 @@ from activities.limits import Limits
 from activities.messages import ToolInput
 from inturn import ToolContext, tool
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal, Want
+from inturn.journal import Journal, Want, ledger
 from inturn.journal.journal import StoredJournal
 from inturn.journal.sqlite import SqliteStore
 from inturn.testing import ToolCall
@@ -227,10 +227,10 @@ async def test_a_plain_turn_costs_the_same_transactions_with_limits(
     count = 0
     write_, read_ = SqliteStore.write, SqliteStore.read
 
-    async def counted(self: Any, work: Any) -> Any:
+    async def counted(self: Any, work: Any, **options: Any) -> Any:
         nonlocal count
-        count += 1
-        return await write_(self, work)
+        count += work.func is not ledger.renew  # only as long as it takes on a busy machine
+        return await write_(self, work, **options)
 
     async def counted_read(self: Any, work: Any) -> Any:
         nonlocal count

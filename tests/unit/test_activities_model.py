@@ -45,7 +45,8 @@ async def test_a_plain_turn_is_five_entries_in_two_transactions(tmp_path: Path) 
             "agent.message",
             "turn.completed",
         ]
-        assert commits == ["claim_model", "finish"]
+        on_time = [name for name in commits if name != "renew"]  # a busy machine may take longer than a beat
+        assert on_time == ["claim_model", "finish"]
         outcome = await r.journal.outcome(SESSION, "e1")
         assert outcome is not None
         assert (outcome.disposition, outcome.stop) == ("applied", "end_turn")

@@ -170,7 +170,7 @@ async def test_waiting_beats_too() -> None:
     made.on_heartbeat = lambda *details: beats.append(details)
 
     async def step() -> None:
-        await beat_for(0.05, every=0.01)
+        await beat_for(0.3, every=0.01)
 
     await made.run(step)
     assert len(beats) >= 3
