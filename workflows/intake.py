@@ -232,10 +232,13 @@ class Intake:
     def _admit(self, event: Event, *, inline: bool) -> Receipt:
         inbox, policy = self._state.inbox, self._state.inbox_policy()
         turn = self._state.turn.turn if self._state.turn else None
+        waited = inbox.queue[0] if inbox.queue else None
         receipt = inbox.admit(event, _size(event), workflow.time(), policy, inline=inline, turn=turn)
-        # It may be one that was held until this one came.
-        if receipt.status != "duplicate" and inbox.queue and inbox.queue[0].mode == "interrupt":
-            self.on_interrupt(inbox.queue[0].event_id)
+        first = inbox.queue[0] if inbox.queue else None
+        # It may be one that was held until this one came; one that waited here has done so already.
+        if receipt.status != "duplicate" and first is not None and first.mode == "interrupt":
+            if first is not waited or (turn is not None and not patches.one_stop()):
+                self.on_interrupt(first.event_id)
         return receipt
 
     def _wait(self, receipt: Receipt, *, inline: bool) -> Waiter:

@@ -11,6 +11,7 @@ from typing import Final
 from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
+_ONE_STOP: Final = "interrupt-stops-once"
 
 
 def ordering() -> bool:
@@ -20,3 +21,11 @@ def ordering() -> bool:
     was stopped or failed made no notices.
     """
     return workflow.patched(_ORDERING)
+
+
+def one_stop() -> bool:
+    """Tell whether an event that interrupts stops the turn that runs when it comes, and no later one.
+
+    It did so again whenever another event came while it waited behind a second one that interrupts.
+    """
+    return workflow.patched(_ONE_STOP)

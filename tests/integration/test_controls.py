@@ -95,6 +95,23 @@ async def test_an_interrupting_event_stops_the_running_turn_and_goes_first(rig: 
         assert audit.ok, audit.differences
 
 
+async def test_an_event_that_interrupts_stops_the_turn_that_runs_when_it_comes_and_no_later_one(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 20]] a b", event_id="slow")
+        await _running(session, "slow")
+        await session.pause()
+        for event_id in ("first", "second"):
+            await session.submit(f"[[delay 0.7]] {event_id} it is", event_id=event_id, when_busy="interrupt")
+        await session.resume()
+        await _running(session, "second")
+        await session.submit("in line", event_id="in-line")
+        turns = [await session.wait(event_id) for event_id in ("second", "first", "in-line")]
+        assert [turn.disposition for turn in turns] == ["applied"] * 3
+        started = [e.event_id async for e in session.entries() if e.type == "turn.started"]
+        assert started == ["slow", "second", "first", "in-line"]
+
+
 class Choosy:
     """A model that thinks long about a bad word, and refuses it wherever it comes from."""
 

@@ -36,6 +36,7 @@ KINDS: Final = {
     "poison",
     "sequences",
     "tools",
+    "two-interrupts",
 }
 
 
