@@ -248,8 +248,11 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert name not in self.inbox.window, "a refused id may come again"
 
     def note_return(self, name: str) -> None:
-        """Note an id that is taken again since the window forgot it: only the journal can tell that apart."""
-        if any(item.id == name and item.state != "rejected" for item in self.model.came):
+        """Note an id that is taken again since the window forgot it: only the journal can tell that apart.
+
+        One that was rejected may come again; it runs a second time only where it was rejected in the middle of a turn.
+        """
+        if any(item.id == name and (item.state != "rejected" or self.turns[name]) for item in self.model.came):
             self.came_again.add(name)
 
     def note_once(self, queued: Queued) -> None:
