@@ -12,6 +12,7 @@ from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
+_STOOD: Final = "failure-stood-corrected"
 
 
 def ordering() -> bool:
@@ -29,3 +30,8 @@ def one_stop() -> bool:
     It did so again whenever another event came while it waited behind a second one that interrupts.
     """
     return workflow.patched(_ONE_STOP)
+
+
+def failure_stood_corrected() -> bool:
+    """Tell whether a failed turn ends as the journal says, where that holds an answer of it; it was parked."""
+    return workflow.patched(_STOOD)

@@ -25,7 +25,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import DeliverInput, Ended, ModelResult
     from inturn import names
     from inturn.keys import SessionKey
-    from workflows import meters
+    from workflows import meters, patches
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import details, status
@@ -252,9 +252,12 @@ class Session:
         parked = ParkedEvent(
             turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
         )
-        self._state.inbox.park(parked)
         body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
-        await self._steps.record_end(turn, "turn.failed", "parked", {k: v for k, v in body.items() if v is not None})
+        told = {name: value for name, value in body.items() if value is not None}
+        stood = await self._steps.record_end(turn, "turn.failed", "parked", told)
+        if stood is not None and stood.disposition != "parked" and patches.failure_stood_corrected():
+            return self._ended_before(turn, stood, None)  # another attempt had recorded an answer
+        self._state.inbox.park(parked)
         self._intake.ended(turn, "parked", reason=error)
         return False
 
