@@ -12,7 +12,7 @@ from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
-_STOOD: Final = "failure-stood-corrected"
+_RECORDED: Final = "recorded-end-wins"
 
 
 def ordering() -> bool:
@@ -32,6 +32,6 @@ def one_stop() -> bool:
     return workflow.patched(_ONE_STOP)
 
 
-def failure_stood_corrected() -> bool:
+def recorded_end_wins() -> bool:
     """Tell whether a failed turn ends as the journal says, where that holds an answer of it; it was parked."""
-    return workflow.patched(_STOOD)
+    return workflow.patched(_RECORDED)

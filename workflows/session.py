@@ -255,7 +255,7 @@ class Session:
         body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
         told = {name: value for name, value in body.items() if value is not None}
         stood = await self._steps.record_end(turn, "turn.failed", "parked", told)
-        if stood is not None and stood.disposition != "parked" and patches.failure_stood_corrected():
+        if stood is not None and stood.disposition != "parked" and patches.recorded_end_wins():
             return self._ended_before(turn, stood, None)  # another attempt had recorded an answer
         self._state.inbox.park(parked)
         self._intake.ended(turn, "parked", reason=error)

@@ -94,6 +94,8 @@ class End:
     at: Position = (0, 0)
     interrupted: bool = False
     """Its turn was running, and stopped."""
+    settled: bool = False
+    """Its turn was stopped or failed, as far as the session knew."""
     into: str | None = None
     """The event whose turn took it up."""
 
@@ -349,7 +351,7 @@ class _Reader:
         if ended is not None:
             how = ended.get("disposition", "applied")
             self.run.decisions = [
-                (replace(end, how=how, interrupted=False) if at == step.first and end.interrupted else end, at)
+                (replace(end, how=how, interrupted=False) if at == step.first and end.settled else end, at)
                 for end, at in self.run.decisions
             ]
 
@@ -364,13 +366,16 @@ def event_of(turn: str) -> str:
 
 def endings(message: dict[str, Any]) -> Iterator[End]:
     """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
-    for decision in message.get("decisions", ()):
+    decisions = message.get("decisions", ())
+    settled = {d.get("turn") for d in decisions if d.get("type") in ("turn.interrupted", "turn.failed")}
+    for decision in decisions:
         kind, disposition = decision.get("type", ""), decision.get("disposition")
         if kind == "event.rejected":
             disposition = "rejected"
         if disposition and kind != "turn.failed":
-            into = decision.get("body", {}).get("into")
-            yield End(decision["turn"], disposition, interrupted=kind == "turn.interrupted", into=into)
+            turn, into = decision["turn"], decision.get("body", {}).get("into")
+            interrupted = kind == "turn.interrupted"
+            yield End(turn, disposition, interrupted=interrupted, settled=turn in settled, into=into)
 
 
 def _decoded(payloads: dict[str, Any] | None) -> dict[str, Any]:
