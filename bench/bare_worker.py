@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
@@ -19,13 +22,23 @@ async def main(address: str, task_queue: str) -> None:
     """Run until SIGTERM."""
     settings = Settings(address=address, task_queue=task_queue)
     client = await connect(settings)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with alike(client, settings, Bare, [noop]):
+        await until_polling(client, task_queue, identity())
+        print("bare worker ready", flush=True)
+        await stop.wait()
+
+
+def alike(client: Client, settings: Settings, workflow: type[Any], activities: Sequence[Callable[..., Any]]) -> Worker:
+    """Give a worker of another workflow, with the options of inturn's own."""
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*inturn_worker.PASSED_THROUGH, "bench")
-    worker = Worker(
+    return Worker(
         client,
-        task_queue=task_queue,
-        workflows=[Bare],
-        activities=[noop],
+        task_queue=settings.task_queue,
+        workflows=[workflow],
+        activities=activities,
         workflow_runner=SandboxedWorkflowRunner(restrictions=restrictions),
         identity=identity(),
         max_cached_workflows=settings.cached_sessions,
@@ -37,12 +50,6 @@ async def main(address: str, task_queue: str) -> None:
         max_heartbeat_throttle_interval=inturn_worker.HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=inturn_worker.HEARTBEAT_THROTTLE,
     )
-    stop = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with worker:
-        await until_polling(client, task_queue, identity())
-        print("bare worker ready", flush=True)
-        await stop.wait()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from inturn_service.server import connect
 from inturn_service.settings import Settings
 from tests.support.rig import Rig
-from tests.support.server import ROOT, WorkerProcess
+from tests.support.server import ROOT, WorkerProcess, fixed_port
 from tests.support.waiting import until
 
 MODULE = '''
@@ -69,12 +69,6 @@ def _run(cwd: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[
         timeout=60,
         check=False,
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _get(port: int, path: str) -> tuple[int, Any]:
@@ -266,7 +260,7 @@ async def test_a_second_signal_ends_at_once(rig: Rig) -> None:
 
 
 async def test_processes_are_restarted_and_probed_on_one_port_and_end_together(rig: Rig) -> None:
-    port = _free_port()
+    port = fixed_port()
     worker = rig.process("--processes", "2", "--health-port", str(port)).start()
     supervisor = worker.pid
     worker.until_ready()  # the second one
@@ -290,7 +284,7 @@ async def test_processes_are_restarted_and_probed_on_one_port_and_end_together(r
 
 
 async def test_probes_tell_a_draining_worker_from_a_ready_one(rig: Rig) -> None:
-    port = _free_port()
+    port = fixed_port()
     worker = rig.process("--health-port", str(port)).start()
     assert _get(port, "/livez") == (200, {"status": "ok"})
     async with rig.client() as client:

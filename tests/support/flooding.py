@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Final
 
 from inturn import Backpressure, Client, Session, Unavailable
-from tests.support.server import ROOT
+from tests.support.server import ROOT, clean_environment
 
 PRODUCERS: Final = 16
 
@@ -38,7 +38,7 @@ class Flood:
     async def send(self, address: str) -> None:
         """Let a process send it, and wait until all is sent."""
         args = (sys.executable, "-m", "tests.support.flooding", address, json.dumps(asdict(self)))
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
+        env = {**clean_environment(), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
         process = await asyncio.create_subprocess_exec(*args, cwd=ROOT, env=env)
         try:
             if await process.wait():
