@@ -33,7 +33,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
 async def _stood(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:
     """Find the end that the settled turn had already: its last step was recorded, and its worker died with the news."""
     for decision in input.decisions:
-        if decision.type != "turn.interrupted" or decision.turn not in input.settle:
+        if decision.type not in ("turn.interrupted", "turn.failed") or decision.turn not in input.settle:
             continue
         end = await journal.outcome(session, TurnKey(session, decision.turn).event_id)
         if end is not None and end.turn == decision.turn and end.disposition != decision.disposition:

@@ -9,10 +9,14 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
 
+from activities.messages import ModelInput, ModelResult
+from activities.model import ModelSteps
 from inturn import Agent, ApprovalConflict, Session, TurnFailed
 from inturn.journal import Superseded
 from inturn.journal.journal import StoredJournal
+from inturn.keys import StepKey
 from tests.support import agents as test_agents
 from tests.support.histories import Handle, events, settled
 from tests.support.rig import Rig
@@ -222,6 +226,31 @@ async def test_an_interrupt_after_the_answer_was_recorded_but_never_told_leaves_
         assert (await session.wait("e1", timeout=30)).disposition == "applied"
         await settled(_handle(rig))
         audit = await session.audit()
+        assert audit.ok, audit.differences
+        assert audit.counts == {"applied": 2}
+
+
+@pytest.mark.promise("ACC-8", "EFF-3")
+async def test_a_turn_that_failed_is_applied_where_a_late_attempt_recorded_its_answer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ModelSteps.run
+
+    async def outlived(self: ModelSteps, step: StepKey, input: ModelInput) -> ModelResult:
+        try:
+            return await run(self, step, input)
+        except ApplicationError:
+            await run(self, step, input)  # the attempt before this one, held up on its way: nobody hears its answer
+            raise
+
+    monkeypatch.setattr(ModelSteps, "run", outlived)
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        turn = await session.ask("[[fault 400]] hi", event_id="e1", timeout=20)
+        assert turn.disposition == "applied"
+        assert "hi" in turn.text
+        await session.ask("more", event_id="e2")
+        audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
         assert audit.counts == {"applied": 2}
 

@@ -451,6 +451,26 @@ async def test_an_attempt_that_was_outlived_commits_nothing_and_stops(tmp_path: 
         assert [b["content"][0]["text"] for b in await r.bodies("agent.message")] == ["from the second"]
 
 
+@pytest.mark.promise("ACC-8", "EFF-3")
+async def test_an_attempt_whose_claim_went_to_another_does_not_say_how_the_step_ended(tmp_path: Path) -> None:
+    class RefusesTheFirst:
+        asked = 0
+
+        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+            self.asked += 1
+            if self.asked == 1:
+                await r.ask(attempt=1)  # held up on its way, and now it takes the claim and is answered
+                raise OwnFailure("400: too late")
+            return await ScriptedModel(["hello"]).respond(request, on_text)
+
+    async with rig(tmp_path, model=RefusesTheFirst()) as r:
+        with pytest.raises(ApplicationError, match="another attempt holds the claim") as raised:
+            await r.ask(attempt=2)
+        assert not raised.value.non_retryable
+        assert (await r.ask(attempt=3)).stop == "end_turn"
+        assert len(await r.bodies("agent.message")) == 1
+
+
 async def test_a_step_that_was_settled_is_never_answered(tmp_path: Path) -> None:
     model = Waiting()
     async with rig(tmp_path, model=model) as r:

@@ -140,7 +140,9 @@ def test_a_release_does_not_wash_away_what_an_earlier_attempt_began() -> None:
 def test_a_failed_attempt_is_counted_by_class_and_nobody_waits_for_it() -> None:
     with memory() as tx:
         first = claim(tx)
-        assert ledger.fail(tx, CALL, first.token, "outage").counts == {"outage": 1}
+        failed = ledger.fail(tx, CALL, first.token, "outage")
+        assert failed is not None
+        assert failed.counts == {"outage": 1}
         tx.now += 5
         second = claim(tx)
         assert (second.status, second.began, second.attempts.counts) == ("claimed", True, {"outage": 1})
@@ -148,6 +150,7 @@ def test_a_failed_attempt_is_counted_by_class_and_nobody_waits_for_it() -> None:
         tx.now += 5
         third = claim(tx)
         attempts = ledger.fail(tx, CALL, third.token, "outage")
+    assert attempts is not None
     assert attempts.counts == {"outage": 2, "unknown": 1}
     assert attempts.since == {"outage": 1000.0, "unknown": 1005.0}
 
@@ -164,9 +167,10 @@ def test_a_stale_token_counts_no_failure() -> None:
     with memory() as tx:
         first = claim(tx)
         ledger.fail(tx, CALL, first.token, "outage")
-        assert ledger.fail(tx, CALL, first.token, "outage").counts == {"outage": 1}
-        assert ledger.fail(tx, CALL, "", "outage").counts == {"outage": 1}
-        assert ledger.fail(tx, TURN.step(7), "x", "outage").counts == {}
+        assert ledger.fail(tx, CALL, first.token, "outage") is None
+        assert ledger.fail(tx, CALL, "", "outage") is None
+        assert ledger.fail(tx, TURN.step(7), "x", "outage") is None
+        assert claim(tx).attempts.counts == {"outage": 1}
 
 
 def test_an_empty_token_holds_nothing() -> None:

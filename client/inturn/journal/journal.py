@@ -108,7 +108,10 @@ class StoredJournal:
 
     async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
         """Count a failed attempt."""
-        return await self._store.write(partial(ledger.fail, step=step, token=token, failure=failure, clean=clean))
+        attempts = await self._store.write(partial(ledger.fail, step=step, token=token, failure=failure, clean=clean))
+        if attempts is None:
+            raise _superseded(step)
+        return attempts
 
     async def release(self, step: StepKey, token: str) -> None:
         """Let go of a claim whose body did nothing."""

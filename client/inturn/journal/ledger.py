@@ -204,15 +204,16 @@ def finish(
         return journal.head
 
 
-def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
-    """Count a failed attempt. It is over: nobody waits out its lease. A body that began stays begun, unless `clean`."""
+def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
+    """Count a failed attempt; `None`: another attempt holds the step, and what becomes of it is not this one's to say.
+
+    It is over: nobody waits out its lease. A body that began stays begun, unless `clean`.
+    """
     with log.locked(tx, step.session):
         row = _row(tx, step)
-        if row is None:
-            return Attempts()
+        if row is None or not row.held_by(token):
+            return None
         attempts = _attempts(row)
-        if not row.held_by(token):
-            return attempts
         kept = _counted(tx, attempts, failure)
         began = ", began = began_before" if clean else ""
         _update(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)

@@ -224,7 +224,10 @@ class Journal(Protocol):
     async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
         """Count a failed attempt and let go of its claim; `clean`: its body surely did nothing, so it never began.
 
-        The attempt is over, so nobody waits out its lease. A token that is not the step's counts nothing.
+        The attempt is over, so nobody waits out its lease.
+
+        Raises:
+            Superseded: The token is no longer the step's: whether it failed is for the attempt that holds it to say.
         """
         ...
 
