@@ -28,6 +28,7 @@ KINDS: Final = {
     "failing-fast",
     "flood",
     "interrupt",
+    "late-answer",
     "merged-and-steered",
     "operator-cancel",
     "ordering-signals",
