@@ -202,7 +202,7 @@ def main(
     address: Annotated[str | None, typer.Option(help="Temporal's address (TEMPORAL_ADDRESS).")] = None,
     namespace: Annotated[str | None, typer.Option(help="Temporal's namespace (TEMPORAL_NAMESPACE).")] = None,
     task_queue: Annotated[str | None, typer.Option(help="Task queue (INTURN_TASK_QUEUE) [default: inturn].")] = None,
-    journal: Annotated[str | None, typer.Option(help="sqlite:///PATH or postgresql://… (INTURN_JOURNAL).")] = None,
+    journal: Annotated[str | None, typer.Option(help="sqlite:///FILE (INTURN_JOURNAL).")] = None,
     lifespan: Annotated[
         str | None, typer.Option(metavar="MODULE:ATTR", help="Async context manager that yields ctx.resources.")
     ] = None,

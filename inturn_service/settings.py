@@ -43,7 +43,7 @@ class Settings(BaseSettings):
     namespace: str | None = Field(default=None, validation_alias="TEMPORAL_NAMESPACE")
     task_queue: str = Field(default=names.TASK_QUEUE, min_length=1, max_length=1000)
     journal: str = DEFAULT_JOURNAL
-    """`sqlite:///FILE` (relative to the working directory), `sqlite:////FILE`, or `postgresql://…`."""
+    """`sqlite:///FILE` (relative to the working directory) or `sqlite:////FILE`."""
     lifespan: str | None = None
     processes: int = Field(default=1, ge=1, le=64)
     health_port: int | None = Field(default=None, ge=0, le=65535)

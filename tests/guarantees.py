@@ -63,7 +63,7 @@ def guarantees() -> str:
         GENERATED,
         "",
         f"{len(PROMISES) - len(OPEN)} of {len(PROMISES)} promises have a proof in this version; the others are marked "
-        "*open*: no code serves them yet. Each proof is a test that names the promise's id; a check holds both "
+        "*open*: not served yet, or only in part. Each proof is a test that names the promise's id; a check holds both "
         "directions. A campaign of faults on real processes is judged by a program that imports nothing of the project "
         "([what it found](evidence.md)).",
         "",

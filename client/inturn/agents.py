@@ -27,7 +27,8 @@ class Budget:
     Attributes:
         steps: Model calls.
         tokens: Input (cached or not) and output tokens together.
-        usd: Cost in US dollars, where the model tells it (`Usage.usd`); no prices are built in.
+        usd: Cost in US dollars, where the model tells it (`Usage.usd`). Claude and the scripted model do not, and no
+            prices are built in: with them it bounds nothing, use `tokens`.
         approval_timeout: Seconds that a person has to answer a call that asks for approval; then it counts as denied.
         failures: Calls of one model step that may fail: at the last of them the step's other calls are cancelled, each
             with a result that says so (1 fails fast). `None`: all calls of a step are settled, whatever the others do.

@@ -37,7 +37,7 @@ class Receipt(Value):
 
 
 class Usage(Value):
-    """What a turn used. `usd` is an estimate; `steps` counts model calls."""
+    """What a turn used. `steps` counts model calls; `usd` is 0 unless the model tells it."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -70,7 +70,7 @@ class Turn(Value):
     """First and last seq of its entries in the journal."""
     disposition: Disposition = "applied"
     truncated: bool = False
-    """The text was cut at 4 KB; the journal has all of it."""
+    """The text was cut at 4 KB, or is missing: the journal has all of it, and this client did not read that."""
 
 
 class QueuedEvent(Value):

@@ -130,7 +130,7 @@ def show_turn(options: Options, turn: Turn) -> None:
         return
     say(turn.text)
     if turn.truncated:
-        note("the text was cut at 4 KB; with --journal the whole of it is read")
+        note("the text was cut at 4 KB or is missing; with --journal the whole of it is read")
     if turn.stop_reason != "end_turn":
         note(f"stop reason: {turn.stop_reason}", style="yellow")
 
