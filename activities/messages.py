@@ -96,6 +96,10 @@ class Ended(Message):
     """Its number in the order of acceptance, where a turn of it began."""
     effects: bool = False
     """Its turns called tools."""
+    turn: str | None = None
+    """The turn that ended it: the event id, with `~n` when redriven."""
+    delivered: bool = False
+    """That turn was delivered."""
 
 
 class ModelResult(Message):

@@ -16,7 +16,7 @@ from typing import Any
 
 from temporalio import activity
 
-from activities import answers, failures, stops
+from activities import answers, ends, failures, stops
 from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
@@ -24,7 +24,7 @@ from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
 from activities.limits import Limits
 from activities.manifest import changed
-from activities.messages import Ended, ModelInput, ModelResult
+from activities.messages import ModelInput, ModelResult
 from activities.opening import opening
 from activities.plans import plan
 from activities.roster import Roster, policy_of
@@ -246,14 +246,11 @@ class ModelSteps:
         return result.model_copy(update=more)
 
     async def _described(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
-        """Add to an event's end what the journal tells of its turns."""
-        if result.ended is None:
+        """Add what the journal tells of the event's end."""
+        if result.stop != "ended" or attempt.claim.outcome is None:
             return result
-        turn, types = attempt.step.turn, ("turn.started", "agent.tool_use")
-        entries = await self._journal.read(turn.session, event_id=turn.event_id, types=types)
-        n = next((int(e.body.get("n") or 0) for e in entries if e.type == "turn.started"), 0)
-        known = {"n": n, "effects": any(e.type == "agent.tool_use" for e in entries)}
-        return result.model_copy(update={"ended": result.ended.model_copy(update=known)})
+        ended = await ends.told(self._journal, attempt.step.session, attempt.claim.outcome)
+        return result.model_copy(update={"ended": ended})
 
     async def _addressed(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
         """Add what this workflow does not know yet, or cannot read."""
@@ -278,9 +275,7 @@ def _recorded(attempt: _Attempt) -> ModelResult:
     if claim.status == "closed":
         return ModelResult(stop="closed", head=claim.head)
     if claim.status == "ended" and claim.outcome is not None and not _was_lost(attempt, record):
-        end = claim.outcome
-        ended = Ended(disposition=end.disposition, stop=end.stop, reason=end.reason, into=end.into)
-        return ModelResult(stop="ended", head=claim.head, ended=ended)
+        return ModelResult(stop="ended", head=claim.head)
     if record is None:
         raise failures.final(names.SUPERSEDED, "the step was settled without an answer")
     return ModelResult.model_validate(record).model_copy(update={"head": claim.head})

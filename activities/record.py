@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
+from activities import ends
 from activities.messages import Decision, Ended, RecordInput, RecordResult
 from activities.traces import trace_decided
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
@@ -37,7 +38,7 @@ async def _stood(journal: Journal, session: SessionKey, input: RecordInput) -> E
             continue
         end = await journal.outcome(session, TurnKey(session, decision.turn).event_id)
         if end is not None and end.turn == decision.turn and end.disposition != decision.disposition:
-            return Ended(disposition=end.disposition, stop=end.stop, reason=end.reason, into=end.into)
+            return await ends.told(journal, session, end)
     return None
 
 

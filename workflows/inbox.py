@@ -34,6 +34,8 @@ MAX_ADDRESS: Final = 160
 """Characters of an event's metadata that a notice about it takes along."""
 INTERRUPTED: Final = "interrupted"
 """How the window remembers a cancelled event whose turn ran: there is a turn to show."""
+UNANSWERED: Final = "unanswered"
+"""How it remembers a merged event whose host was set aside: there is none."""
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
 EXPIRED: Final = "it waited longer than its expires_after"
@@ -130,7 +132,8 @@ class Inbox(Books):
         if any(queued.event_id == event_id for queued in self.sequencer.held):
             return Receipt(event_id, "duplicate", disposition="held")
         standing = self.window.standing(event_id)
-        return Receipt(event_id, "duplicate", disposition="cancelled" if standing == INTERRUPTED else standing)
+        known = {INTERRUPTED: "cancelled", UNANSWERED: "merged"}.get(standing or "", standing)
+        return Receipt(event_id, "duplicate", disposition=known)
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""

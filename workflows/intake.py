@@ -21,7 +21,7 @@ from inturn import names
 from inturn.events import Event, explain
 from inturn.keys import is_id
 from workflows import meters, patches, policies
-from workflows.inbox import INTERRUPTED
+from workflows.inbox import INTERRUPTED, UNANSWERED
 from workflows.queued import Receipt, Refusal
 from workflows.state import SessionState, TurnState
 
@@ -253,6 +253,9 @@ class Intake:
             self._join(waiter)
         elif event_id in state.answers:
             waiter.release(turn=state.answers[event_id])
+        elif state.inbox.window.standing(event_id) == UNANSWERED:
+            reason = "the turn that it was merged into was parked"
+            waiter.release(ended={"disposition": "parked", "reason": reason, "merged": True})
         elif receipt.disposition in ("applied", "merged"):
             waiter.release(turn={"event_id": event_id, "disposition": receipt.disposition, "truncated": True})
         elif state.inbox.window.standing(event_id) == INTERRUPTED:

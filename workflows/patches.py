@@ -12,6 +12,7 @@ from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
+_NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
 
 
@@ -35,3 +36,8 @@ def one_stop() -> bool:
 def recorded_end_wins() -> bool:
     """Tell whether a failed turn ends as the journal says, where that holds an answer of it; it was parked."""
     return workflow.patched(_RECORDED)
+
+
+def notices_by_content() -> bool:
+    """Tell whether a notice's key says what it tells; one after a termination took that of an older one."""
+    return workflow.patched(_NOTICES)

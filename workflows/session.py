@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
@@ -21,6 +22,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from pydantic import ValidationError
+    from pydantic_core import to_json
 
     from activities.messages import DeliverInput, Ended, ModelResult
     from inturn import names
@@ -29,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import details, status
-    from workflows.inbox import INTERRUPTED, Inbox
+    from workflows.inbox import INTERRUPTED, UNANSWERED, Inbox
     from workflows.intake import Intake, Undecodable, decode
     from workflows.queued import ParkedEvent, Queued
     from workflows.state import RunLimits, SessionInput, SessionState, TurnState
@@ -191,31 +193,34 @@ class Session:
         else:
             deliver = self._ended(turn, result)
         # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
+        inbox = self._state.inbox
         for event_id, told in turn.merged.items():
-            self._state.inbox.merge(event_id, turn.event_id, _now(), told)
+            inbox.merge(event_id, turn.event_id, _now(), told)
+            if inbox.window.standing(turn.event_id) == "parked":
+                inbox.window.note(event_id, UNANSWERED)
         self._state.turn = None
         self._steps.stop = None
         self._show()
         if deliver and self._state.policy.deliver:
-            await self._delivery(turn.turn, "deliver", DeliverInput(kind="turn", trace=turn.trace))
+            await self._delivery(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
-    # Ends of a turn; each tells whether it is to be delivered.
+    # Ends of a turn; each gives the turn that is to be delivered, if any.
 
-    def _ended(self, turn: TurnState, result: ModelResult) -> bool:
+    def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
         if result.stop in turns.OVER:
             self._put_back(turn)
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
             self._intake.ended(turn, "rejected", reason="the session was closed")
-            return False
+            return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)
         self._state.inbox.finish(turn.event_id, "applied")
         self._intake.ended(turn, "applied", stop=result.stop, answer=result.turn)
-        return True
+        return turn.turn
 
-    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> bool:
+    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
         """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
         if end.n and end.n != turn.n:
             self._state.inbox.repeat(turn.event_id, end.disposition)
@@ -227,7 +232,8 @@ class Session:
         if end.stop == "interrupted":
             self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
-        return end.disposition == "applied" or end.stop == "interrupted"  # the ledger knows if it was delivered
+        answered = end.disposition == "applied" or end.stop == "interrupted"
+        return (end.turn or turn.turn) if answered and not end.delivered else None
 
     def _put_back(self, turn: TurnState) -> None:
         """What was to join a turn that runs no step stands for itself again."""
@@ -236,7 +242,7 @@ class Session:
             del turn.merged[queued.event_id]
         turn.joined = []
 
-    async def _interrupted(self, turn: TurnState, reason: str) -> bool:
+    async def _interrupted(self, turn: TurnState, reason: str) -> str | None:
         self._steps.withdraw_approvals()
         body = {"reason": reason, "turn": turn.turn}
         stood = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
@@ -245,9 +251,9 @@ class Session:
         self._state.inbox.finish(turn.event_id, "cancelled")
         self._state.inbox.window.note(turn.event_id, INTERRUPTED)
         self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)
-        return True
+        return turn.turn
 
-    async def _failed(self, turn: TurnState, failure: StepFailed) -> bool:
+    async def _failed(self, turn: TurnState, failure: StepFailed) -> str | None:
         error = str(failure)
         parked = ParkedEvent(
             turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
@@ -259,7 +265,7 @@ class Session:
             return self._ended_before(turn, stood, None)  # another attempt had recorded an answer
         self._state.inbox.park(parked)
         self._intake.ended(turn, "parked", reason=error)
-        return False
+        return None
 
     # What goes out.
 
@@ -273,7 +279,7 @@ class Session:
             notice, self._state.notices[:1] = self._state.notices[0], []
             if self._state.policy.deliver:
                 self._state.deliveries += 1
-                turn = f"~notice{self._state.deliveries}"
+                turn = _notice_name(self._state.deliveries, notice)
                 await self._delivery(turn, "deliver", DeliverInput(kind="notice", notice=notice))
 
     async def _delivery(self, turn: str, step: str, message: DeliverInput) -> None:
@@ -323,6 +329,14 @@ def _session(workflow_id: str) -> SessionKey:
         return SessionKey.parse(workflow_id)
     except ValueError as error:  # started by hand under a name that no session can have: nothing can mend that
         raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
+
+
+def _notice_name(number: int, notice: dict[str, Any]) -> str:
+    """Name a notice by what it says, too: after a termination the numbers begin anew, in the same journal."""
+    if not patches.notices_by_content():
+        return f"~notice{number}"
+    said = hashlib.blake2b(to_json(notice), digest_size=6).hexdigest()
+    return f"~notice{number}-{said}"
 
 
 def _restore(start: RawValue) -> SessionState:

@@ -94,6 +94,9 @@ class Waiting:
     async def _told(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
         """Read an answer; `None` while the turn is to come."""
         if ended := answer.get("ended"):
+            # Its host may have been driven again, with success.
+            if ended.get("merged") and journal is not None and (turn := await self._read(event_id)):
+                return turn.model_copy(update={"disposition": "merged"})
             raise TurnFailed(event_id, str(ended["disposition"]), str(ended.get("reason") or "see the journal"))
         if answer.get("unknown"):
             return await self._recorded(event_id, InvalidEvent(f"session {self.gate.key} knows no event {event_id}"))
@@ -104,8 +107,15 @@ class Waiting:
         if journal is None and not turn.truncated:
             return turn
         # Of a merged event that is its host's, which may be known before it is written whose it is.
-        read = await self._read(turn.event_id or event_id)
-        return turn if read is None else read.model_copy(update={"disposition": turn.disposition})
+        if read := await self._read(turn.event_id or event_id):
+            return read.model_copy(update={"disposition": turn.disposition})
+        if journal is not None and turn.disposition == "merged":
+            outcome = await _ended(journal, self.gate.key, event_id)
+            if outcome is None:
+                return None  # whose it is will be written
+            if outcome.disposition in ("parked", "discarded"):
+                raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
+        return turn
 
     async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
         """Let some time pass, less when there is news of the event."""

@@ -8,6 +8,7 @@ from tests.support.agents import delivering
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
+from workflows import window
 
 
 @pytest.mark.promise("ACC-12")
@@ -77,3 +78,52 @@ async def test_an_expired_event_is_delivered_as_a_notice(rig: Rig) -> None:
         assert await until(noticed) == 1
         counts = (await session.status()).counts
         assert counts["expired"] == 1
+
+
+@pytest.mark.promise("ACC-12", "SUR-11")
+async def test_notices_go_out_also_when_the_session_begins_anew(rig: Rig) -> None:
+    async with rig.worker([delivering]), rig.client() as client:
+        session = client.session("s")
+        for n in (1, 2):
+            await session.ask("hi", event_id=f"first{n}")
+            await session.send("[[delay 1]] a b", event_id=f"slow{n}")
+            await session.send("stale", event_id=f"stale{n}", expires_after=0.2)
+
+            async def noticed(times: int = n) -> bool:
+                return len(rig.attempts("deliver:Notice")) == times
+
+            await until(noticed)
+            await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate("test")
+
+
+@pytest.mark.promise("ACC-12", "ACC-2")
+@pytest.mark.parametrize("text", ["[[fault 400]] hi", "undeliverable"], ids=["the turn", "the delivery"])
+async def test_what_went_out_after_a_redrive_goes_out_no_second_time_when_its_id_comes_back(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(window, "SIZE", 4)
+    monkeypatch.setattr(window, "RECENT", 2)
+    async with rig.claude() as claude, rig.worker([delivering], model=claude.model), rig.client() as client:
+        session = client.session("s")
+        await session.send(text, event_id="back")
+
+        async def parked() -> list[str]:
+            return [p.event_id for p in await session.parked()]
+
+        assert await until(parked) == ["back"]
+        (rig.effects / "mended").touch()
+        await session.redrive("back")
+        assert (await session.wait("back")).disposition == "applied"
+        for n in range(10):
+            await session.ask("hi", event_id=f"e{n}")
+
+        async def all_delivered() -> bool:
+            return len(rig.attempts("deliver:Turn")) == 11
+
+        await until(all_delivered)
+        assert (await session.ask(text, event_id="back")).disposition == "applied"
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+        assert len(rig.attempts("deliver:Turn")) == 11
+        assert await parked() == []
+        audit = await session.audit()
+        assert audit.ok, audit.differences

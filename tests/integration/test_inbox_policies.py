@@ -228,7 +228,12 @@ async def test_a_merged_event_can_be_cancelled_before_its_turn_and_not_taken_out
 
 @pytest.mark.promise("ORD-10", "SUR-3")
 async def test_a_failed_host_keeps_what_was_merged_into_it_for_the_redrive(rig: Rig) -> None:
-    async with rig.claude() as claude, rig.worker([desk()], model=claude.model), rig.client() as client:
+    async with (
+        rig.claude() as claude,
+        rig.worker([desk()], model=claude.model),
+        rig.client() as client,
+        rig.client(journal=False) as far,
+    ):
         session = client.session("s")
         await session.send("[[delay 0.5]] a b", event_id="slow")
         await session.send("one", event_id="m1", when_busy="merge")
@@ -236,8 +241,14 @@ async def test_a_failed_host_keeps_what_was_merged_into_it_for_the_redrive(rig: 
         with pytest.raises(TurnFailed) as failed:
             await session.wait("m2")
         assert failed.value.disposition == "parked"
+        for asking in (session, far.session("s")):
+            with pytest.raises(TurnFailed, match="parked"):  # who comes later is told the same
+                await asking.wait("m2", timeout=10)
+        assert (await session.submit("one", event_id="m2")).disposition == "merged"
         await session.redrive("m1")
         assert (await session.wait("m1")).disposition == "applied"
+        answered = await session.wait("m2")
+        assert (answered.event_id, answered.disposition) == ("m1", "merged")
         messages = await session.transcript()
         said = [block["text"] for message in messages if message["role"] == "user" for block in message["content"]]
         assert said[-2:] == ["one", "[[fault 400]] two"]

@@ -30,6 +30,7 @@ KINDS: Final = {
     "interrupt",
     "late-answer",
     "merged-and-steered",
+    "notice",
     "operator-cancel",
     "ordering-signals",
     "parallel-tools",
