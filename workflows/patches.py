@@ -12,6 +12,7 @@ from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
+_CUT: Final = "cut-again"
 _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
 
@@ -41,3 +42,8 @@ def recorded_end_wins() -> bool:
 def notices_by_content() -> bool:
     """Tell whether a notice's key says what it tells; one after a termination took that of an older one."""
     return workflow.patched(_NOTICES)
+
+
+def cut_again() -> bool:
+    """Tell whether a model call that a flood cut is called again where its attempt failed on the way; it was parked."""
+    return workflow.patched(_CUT)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import SearchAttributeKey
-from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, is_cancelled_exception
 
 from activities.messages import (
     Decision,
@@ -25,7 +25,7 @@ from activities.messages import (
 )
 from inturn import approvals, names
 from inturn.keys import SessionKey, StepKey, TurnKey
-from workflows import meters, policies
+from workflows import meters, patches, policies
 from workflows.queued import ParkedEvent
 from workflows.state import CallState, Decided, SessionState, TurnState
 from workflows.turn import GIVEN_UP, ContinueDue, Interrupted, StepFailed
@@ -305,6 +305,9 @@ class ActivitySteps:
         if stoppable and self.stop is not None:
             return Interrupted(self.stop)
         if is_cancelled_exception(error):
+            return ContinueDue()
+        # Cut, and its attempt failed or died before it heard so: the server tries no more, the next run does.
+        if error.retry_state == RetryState.CANCEL_REQUESTED and patches.cut_again():
             return ContinueDue()
         if isinstance(cause, ApplicationError):
             return StepFailed(cause.message, type=cause.type)

@@ -7,7 +7,10 @@ from itertools import pairwise
 
 import pytest
 
+from activities.failures import BrokenStream
 from inturn import Agent, Client, InboxPolicy
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.testing import ScriptedModel
 from tests.support.histories import runs, settled, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -100,6 +103,31 @@ async def test_a_flood_cuts_a_running_model_call_which_goes_on_in_the_next_run(r
             assert (await session.wait(f"e{n}")).disposition == "applied"
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6", "SUR-4")
+async def test_a_model_call_that_fails_while_a_flood_cuts_it_is_called_again(rig: Rig) -> None:
+    class Breaking(ScriptedModel):
+        cut = asyncio.Event()
+
+        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+            if not self.cut.is_set():
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    self.cut.set()
+                    raise BrokenStream("cut off") from None
+            return await super().respond(request, on_text)
+
+    model = Breaking()
+    async with rig.worker(model=model), rig.client() as client:
+        await _start(client, rig, signals=20, cut_signals=30)
+        session = client.session("s")
+        await session.send("hi", event_id="first")
+        await asyncio.gather(*(session.send("hi", event_id=f"e{n}") for n in range(40)))
+        assert (await session.wait("first", timeout=20)).disposition == "applied"
+        assert model.cut.is_set()
+        assert await session.parked() == []
 
 
 @pytest.mark.promise("SUR-6")

@@ -23,6 +23,7 @@ KINDS: Final = {
     "approval",
     "bad-signals",
     "continue-as-new-in-mid-turn",
+    "cut-and-failed",
     "duplicates",
     "expired-ask",
     "failing-fast",
