@@ -76,8 +76,9 @@ class Table(RuleBasedStateMachine):
 
     def visit(self, who: int) -> None:
         mine = self.asked[who]
-        if mine.held and mine.until <= self.tx.now:
-            return  # its worker died: nobody asks again for it here
+        if mine.held and mine.until <= self.tx.now:  # its worker died: the next attempt asks anew, behind who waits
+            self.numbers += 1
+            mine.held, mine.number = False, self.numbers
         found = grants.take(self.tx, Caller(call(who)), mine.wants, lease=LEASE)
         if mine.held:
             assert isinstance(found, Grant), "it was its own already"

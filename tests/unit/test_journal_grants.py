@@ -268,3 +268,33 @@ def test_tickets_of_steps_that_never_settled_are_forgotten_after_a_day(tx: Sqlit
     places.renew(tx, call(1), lease=LEASE)
     take(tx, 3, write("a"))
     assert [p.call for p in places.listed(tx)] == [str(call(1)), str(call(3))]
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_permit_that_ran_out_is_asked_for_anew_behind_who_took_it(tx: SqliteTransaction) -> None:
+    only = permit(of=1)
+    assert granted(tx, 1, only)
+    tx.now += LEASE
+    assert granted(tx, 2, only), "its holder is dead"
+    assert waiting(tx, 1, only).capacity == 1
+    places.leave(tx, call(2))
+    assert granted(tx, 1, only)
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_call_that_is_claimed_again_takes_a_token_like_any_other(tx: SqliteTransaction) -> None:
+    once = rate(1, refill=0)
+    assert granted(tx, 1, permit(of=1), once)
+    assert waiting(tx, 1, permit(of=1), once)
+
+
+@pytest.mark.promise("SHR-2")
+def test_an_attempt_whose_lock_ran_out_writes_nothing_once_the_next_one_has_to_wait_for_it(
+    tx: SqliteTransaction,
+) -> None:
+    mine, other = call(1), call(2)
+    first = ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")])
+    assert ledger.claim_call(tx, other, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    tx.now += LEASE
+    assert ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert ledger.finish(tx, mine, first.token, {}, [], None) is None

@@ -81,7 +81,7 @@ def test_finishing_twice_with_one_token_is_finishing_once() -> None:
     with memory() as tx:
         first = claim(tx)
         assert finish_call(tx, first.token) == 1
-        assert finish_call(tx, first.token, "something else") == 1
+        assert finish_call(tx, first.token) == 1
         assert claim(tx).result == {"value": "4"}
 
 
@@ -202,6 +202,16 @@ def test_a_late_result_is_kept_beside_the_record() -> None:
         assert finish_call(tx, first.token, "late") is None
         [(kept,)] = tx.execute("SELECT late_result FROM steps")
     assert kept == '{"value":"late"}'
+
+
+def test_what_comes_after_an_attempts_own_end_is_kept_as_late_and_the_same_again_is_no_news() -> None:
+    with memory() as tx:
+        token = claim(tx).token
+        head = finish_call(tx, token, "timeout")
+        assert finish_call(tx, token, "timeout") == head
+        assert finish_call(tx, token, "paid") is None
+        [(result, late)] = tx.execute("SELECT result, late_result FROM steps")
+    assert (result, late) == ('{"value":"timeout"}', '{"value":"paid"}')
 
 
 def settle(tx: SqliteTransaction, *recorded: Recorded, close: bool = False) -> int:

@@ -229,6 +229,20 @@ def test_the_next_attempt_gets_what_the_one_before_did(tx: SqliteTransaction) ->
 
 
 @pytest.mark.promise("SHR-6")
+def test_after_an_attempt_that_gave_its_claim_back_the_next_one_claims_anew(tx: SqliteTransaction) -> None:
+    do(tx, Push("q", "0"))
+    first = Attempt(tx)
+    claim = claimed(tx, operation=first.operation())
+    do(tx, Release("q", claim["seq"], claim["token"]), first.operation())
+    another = claimed(tx)
+    assert another["item"] == 0
+    assert claimed(tx, operation=Attempt(tx).operation()) is None, "it is somebody else's"
+    do(tx, Release("q", another["seq"], another["token"]))
+    again = claimed(tx, operation=Attempt(tx).operation())
+    assert do(tx, Complete("q", again["seq"], again["token"])).conflict is None
+
+
+@pytest.mark.promise("SHR-6")
 def test_an_attempt_that_lost_its_call_changes_nothing(tx: SqliteTransaction) -> None:
     zombie = Attempt(tx)
     do(tx, Incr("n", 1), zombie.operation())

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -195,3 +196,21 @@ async def test_one_that_cannot_be_stored_is_used_all_the_same(
     monkeypatch.setattr(Slot, "write", full)
     assert await value(Credentials({"a": Issuer()}, store=CredentialStore(tmp_path / "store"))) == "token-1"
     assert "cannot be stored" in caplog.text
+
+
+async def test_a_renewal_that_could_not_be_stored_is_not_used_a_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("inturn.tools.credentials.time", SimpleNamespace(time=lambda: now[0]))
+    issuer = Issuer(expires_in=3600)
+    credentials = Credentials({"a": issuer}, store=CredentialStore(tmp_path / "store"))
+    assert await value(credentials) == "token-1"
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr(Slot, "write", Mock(side_effect=OSError(28, "No space left on device")))
+        now[0] += 3600
+        assert await value(credentials) == "token-2"
+    now[0] += 3600
+    assert await value(credentials) == "token-3"
+    used = [asked.last.renewal.get_secret_value() for asked in issuer.asked if asked.last and asked.last.renewal]
+    assert used == ["renewal-1", "renewal-2"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import stat
 import string
 import threading
@@ -145,6 +146,21 @@ async def test_a_program_that_changes_the_file_in_the_last_moment_loses_nothing(
         assert (desk.root / "a").read_text() == "by an editor"
         await desk("read_file", path="a")
     assert desk.left_over() == []
+
+
+async def test_a_write_whose_directory_goes_in_the_last_moment_is_done_by_the_next_attempt(desk: Desk) -> None:
+    kept: list[Any] = []
+
+    async def checkpoint(value: Any) -> None:
+        kept.append(value)
+        if value:
+            shutil.rmtree(desk.root / "out")
+
+    with pytest.raises(FileNotFoundError):
+        await desk("write_file", context("k", state=desk.memory, _checkpoint=checkpoint), path="out/a", content="1")
+    again = context("k", state=desk.memory, last_checkpoint=kept[-1])
+    assert "wrote" in await desk("write_file", again, path="out/a", content="1")
+    assert (desk.root / "out/a").read_text() == "1"
 
 
 # Each once, whole.

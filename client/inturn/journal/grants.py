@@ -59,8 +59,9 @@ def take(
     """
     _one_by_one(tx, wants)
     held, ticket = places.held(tx, caller), places.ticket(tx, caller)
-    still = held and held == {(want.scope, want.resource) for want in wants if want.mode != "rate"}
-    lacking = {} if still else _lacking(tx, caller, wants, ticket)
+    rates = [want for want in wants if want.mode == "rate"]
+    still = all(held.values()) and held.keys() == {(want.scope, want.resource) for want in wants if want not in rates}
+    lacking = _lacking(tx, caller, rates if still else wants, ticket)
     if held or ticket.number is not None:
         places.clear(tx, caller)
     if lacking:

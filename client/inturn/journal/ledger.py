@@ -182,11 +182,12 @@ def finish(
 ) -> int | None:
     """Record a step's result with its last entries; gives the new head, `None` when another attempt or the session won.
 
-    The same attempt may finish twice (it never heard that the first time worked): the first one stands.
+    The same attempt may finish twice with the same result (it never heard that the first time worked). Another result
+    came late, such as that of a thread that went on after its call had timed out: it is kept for `settle`.
     """
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
-        if row and row.state == "done" and row.token == token:
+        if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
             return journal.head
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
             tx.execute(
@@ -249,6 +250,8 @@ def _granted(
         return 0
     found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
     if isinstance(found, Waiting):
+        if not part and any(want.is_lock for want in wants):
+            _revoke(tx, step)  # an earlier attempt's locks ran out: it can write nothing more
         return found
     for stale in found.stale:
         _revoke(tx, stale)

@@ -77,9 +77,12 @@ def complete(tx: Transaction, scope: Scope, change: Complete) -> Done:
 
 
 def release(tx: Transaction, scope: Scope, change: Release) -> Done:
-    """Give a claimed item back; one that is not this claim's any more stays as it is."""
+    """Give a claimed item back; one that is not this claim's any more stays as it is.
+
+    It is final for nobody: an attempt that gave its claim back before it failed is followed by one that claims anew.
+    """
     tx.execute(
         f"UPDATE queue_items SET token = '', lease_until = 0 WHERE {_CLAIMED}",
         (scope.tenant, scope.session_id, change.name, change.seq, change.token),
     )
-    return Done()
+    return Done(final=False)

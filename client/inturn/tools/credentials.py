@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ class Credentials:
             stored = _read(slot.read())
             if stored is not None and stored.good(self._margin):
                 return stored  # another process has just done it
-            held = await self._ask(key, stored or last)
+            held = await self._ask(key, _newer(stored, last))
             _keep(slot, held, key[1])
             return held
 
@@ -208,6 +209,13 @@ def _read(stored: dict[str, Any] | None) -> Held | None:
     if stored is None:
         return None
     return Held(Granted(stored["value"], renewal=stored.get("renewal")), stored.get("until"))
+
+
+def _newer(stored: Held | None, last: Held | None) -> Held | None:
+    """Give what was granted later: a refresh that could not be stored is known here alone, and may serve only once."""
+    if stored is None or last is None:
+        return stored or last
+    return max(stored, last, key=lambda held: math.inf if held.until is None else held.until)
 
 
 def _keep(slot: Slot, held: Held, name: str) -> None:

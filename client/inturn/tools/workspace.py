@@ -17,6 +17,7 @@ and each write and append happens once, whatever is killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import uuid
@@ -141,9 +142,10 @@ class Files:
         await ctx.checkpoint(staged)
         try:
             await asyncio.to_thread(self.root.put, path, token, over=found)
-        except ToolError:
+        except (ToolError, FileNotFoundError):
             await ctx.checkpoint(None)  # first: a staged file that is gone means that it was put
-            await asyncio.to_thread(self.root.drop, path, token)
+            with contextlib.suppress(FileNotFoundError):
+                await asyncio.to_thread(self.root.drop, path, token)
             raise
 
     async def _was_put(self, ctx: ToolContext, path: str) -> bool:
