@@ -54,13 +54,26 @@ class Reading:
         followed: str | None = event_id
         while followed is not None:
             current, followed = followed, None
+            if after and (end := await self._ended(current, after)):
+                followed = end.body.get("into") if end.type == "event.merged" else None
+                continue
             async for entry in self.entries(after, event_id=current, follow=True):
                 yield entry
                 if entry.type == "event.merged":
                     followed = entry.body.get("into")
                     break
-                if entry.type in _ENDS | _WITHOUT_TURN and not await self._driven_again(current, entry.seq):
+                if _is_end(entry) and not await self._driven_again(current, entry.seq):
                     return
+
+    async def _ended(self, event_id: str, after: int) -> Entry | None:
+        """Give the entry up to `after` with which an event ended, where that is the last word."""
+        journal = await self.connection.any_journal()
+        types = (*_ENDS, *_WITHOUT_TURN, "event.merged")
+        ends = await journal.read(self.key, event_id=event_id, types=types)
+        ends = [entry for entry in ends if entry.type == "event.merged" or _is_end(entry)]
+        if not ends or ends[-1].seq > after or await self._driven_again(event_id, ends[-1].seq):
+            return None
+        return ends[-1]
 
     async def _driven_again(self, event_id: str, after: int) -> bool:
         """Tell whether another turn of the event has begun: a redrive."""
@@ -80,6 +93,11 @@ class Reading:
         """Give the latest events that are parked now, as the journal knows them."""
         journal = await self.connection.any_journal()
         return [_parked(entry) for entry in await journal.parked(self.key)]
+
+
+def _is_end(entry: Entry) -> bool:
+    """Tell whether a turn may end with an entry; one of a delivery that was set aside says nothing of the turn."""
+    return entry.type in _ENDS | _WITHOUT_TURN and "delivery" not in entry.body
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,29 @@ async def test_a_stream_of_a_merged_event_goes_on_in_its_hosts_turn(journal: Jou
     assert await _types(stream) == ["event.merged", "turn.started", "turn.completed"]
 
 
+@pytest.mark.promise("ORD-9")
+@pytest.mark.parametrize("end", ["turn.completed", "event.expired"])
+async def test_a_stream_resumed_behind_the_end_of_its_turn_is_over(journal: Journal, end: str) -> None:
+    await _append(journal, ("user.message", "e1", {}), (end, "e1", {}))
+    assert await _types(Client(journal=journal).session("s").stream("e1", after=2)) == []
+
+
+@pytest.mark.promise("ORD-9")
+@pytest.mark.parametrize("after", [2, 3])
+async def test_a_stream_of_a_merged_event_resumed_behind_its_hosts_end_is_over(journal: Journal, after: int) -> None:
+    await _append(journal, ("turn.started", "e1", {}), ("turn.completed", "e1", {}))
+    await _append(journal, ("event.merged", "e2", {"into": "e1"}))
+    left = {2: ["event.merged"], 3: []}
+    assert await _types(Client(journal=journal).session("s").stream("e2", after=after)) == left[after]
+
+
+async def test_a_delivery_that_was_set_aside_ends_no_stream(journal: Journal) -> None:
+    await _append(journal, ("turn.started", "e1", {}), ("event.parked", "e1", {"delivery": "ask-0-0"}))
+    await _append(journal, ("turn.completed", "e1", {}))
+    stream = Client(journal=journal).session("s").stream("e1")
+    assert await _types(stream) == ["turn.started", "event.parked", "turn.completed"]
+
+
 async def test_a_stream_of_a_redriven_event_goes_on_to_its_latest_end(journal: Journal) -> None:
     first: list[tuple[str, str, dict[str, Any]]] = [
         ("turn.started", "e1", {}),
