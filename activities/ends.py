@@ -12,7 +12,8 @@ from activities.messages import Ended
 from inturn.journal import Journal, Outcome
 from inturn.keys import SessionKey
 
-_TYPES: Final = ("turn.started", "agent.tool_use", "event.delivered")
+_ENDED: Final = ("event.merged", "event.expired", "event.cancelled", "event.parked")
+_TYPES: Final = ("turn.started", "agent.tool_use", "event.delivered", *_ENDED)
 
 
 async def told(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended:
@@ -25,7 +26,7 @@ async def told(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended
         reason=outcome.reason,
         into=outcome.into,
         turn=outcome.turn,
-        n=next((int(e.body.get("n") or 0) for e in entries if e.type == "turn.started"), 0),
+        n=next((int(e.body["n"]) for e in entries if e.body.get("n")), 0),
         effects=any(e.type == "agent.tool_use" for e in entries),
         delivered={"kind": "turn", "turn": outcome.turn} in delivered,
     )

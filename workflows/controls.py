@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.events import explain
+from workflows import patches
 from workflows.intake import Intake, Undecodable, decode
 from workflows.queued import Refusal
 from workflows.state import CallState, Decided, SessionState
@@ -140,6 +141,8 @@ class Controls:
         return YES
 
     def _redrive(self, control: Control) -> Result:
+        if self._state.closing and patches.no_redrive_at_the_end():
+            raise ApplicationError("the session is closed", type=names.SESSION_CLOSED, non_retryable=True)
         redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
         if isinstance(redriven, Refusal):
             raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)

@@ -135,6 +135,10 @@ class Inbox(Books):
         known = {INTERRUPTED: "cancelled", UNANSWERED: "merged"}.get(standing or "", standing)
         return Receipt(event_id, "duplicate", disposition=known)
 
+    def waits(self, event_id: str) -> bool:
+        """Tell whether an event is queued or held."""
+        return any(queued.event_id == event_id for queued in [*self.queue, *self.sequencer.held])
+
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""
         for queued in (*self.queue, *self.sequencer.held) if inline else ():
@@ -429,7 +433,7 @@ class Inbox(Books):
         self.finish(queued.event_id, disposition)
         if disposition == "rejected":
             self.window.forget(queued.event_id)
-        told = {"preview": queued.preview, "source": queued.source}
+        told: dict[str, Any] = {"preview": queued.preview, "source": queued.source, "n": queued.n}
         if disposition in ("expired", "rejected"):
             told |= _address(queued.event.get("metadata"))
         body = told | body

@@ -25,6 +25,9 @@ from workflows.inbox import INTERRUPTED, UNANSWERED
 from workflows.queued import Receipt, Refusal
 from workflows.state import SessionState, TurnState
 
+_ENDING: Final = Refusal(
+    names.BACKPRESSURE, "the session is flooded and moves on to its next run", policies.ENDING_RETRY
+)
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
     "park": "parked",
     "cancel": "cancelled",
@@ -88,8 +91,8 @@ class Intake:
 
     # Updates.
 
-    def check(self, name: str, args: Sequence[RawValue]) -> None:
-        """Refuse an update that cannot be accepted.
+    def check(self, name: str, args: Sequence[RawValue], *, ending: bool = False) -> None:
+        """Refuse an update that cannot be accepted, or that would keep a flooded run from ending.
 
         Raises:
             ApplicationError: The refusal, with seconds to wait as its detail.
@@ -102,6 +105,8 @@ class Intake:
             return
         event = self._checked_event(request)
         refusal = self._refusal(event)
+        if ending and self._may_wait(event, refusal):
+            refusal = _ENDING
         # One that is missed in its source's order is refused by the handler: that the gap's clock stops is kept.
         if refusal is not None and (event.sequence is None or refusal.retry_after is None):
             raise _refused(refusal)
@@ -158,6 +163,16 @@ class Intake:
     def answer_ended(self, event_id: str, disposition: str, reason: str | None) -> None:
         """Answer for an event that ended without a turn."""
         self._release_for(event_id, ended={"disposition": disposition, "reason": reason or disposition})
+
+    def release_strays(self) -> None:
+        """Let those go whose event ended and nobody could tell: its id was not recent, or it was only counted."""
+        state = self._state
+        running = state.turn.event_ids if state.turn else ()
+        strays = [w for w in self._waiters if w.event_id not in running and not state.inbox.waits(w.event_id)]
+        if strays and patches.strays():
+            for waiter in strays:
+                waiter.release(pending=True)
+            self._waiters = [w for w in self._waiters if w not in strays]
 
     def release(self) -> None:
         """Let everybody go: they follow the journal or ask again."""
@@ -228,6 +243,11 @@ class Intake:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
         busy = state.turn is not None
         return state.inbox.check(event, _size(event), state.inbox_policy(), busy=busy)
+
+    def _may_wait(self, event: Event, refusal: Refusal | None) -> bool:
+        """Tell whether an event is new, and refused for no other reason than room."""
+        known = event.event_id is not None and event.event_id in self._state.inbox.window
+        return not known and event.sequence is None and (refusal is None or refusal.type == names.BACKPRESSURE)
 
     def _admit(self, event: Event, *, inline: bool) -> Receipt:
         inbox, policy = self._state.inbox, self._state.inbox_policy()

@@ -12,9 +12,13 @@ from temporalio import workflow
 
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
+_CARRIED: Final = "decisions-carried"
 _CUT: Final = "cut-again"
+_NO_REDRIVE: Final = "no-redrive-at-the-end"
 _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
+_SHORT: Final = "short-runs"
+_STRAYS: Final = "strays"
 
 
 def ordering() -> bool:
@@ -47,3 +51,23 @@ def notices_by_content() -> bool:
 def cut_again() -> bool:
     """Tell whether a model call that a flood cut is called again where its attempt failed on the way; it was parked."""
     return workflow.patched(_CUT)
+
+
+def no_redrive_at_the_end() -> bool:
+    """Tell whether nothing is driven again in a session that closes; it was taken, and then lost or in the way."""
+    return workflow.patched(_NO_REDRIVE)
+
+
+def strays() -> bool:
+    """Tell whether who waits for an event that ended unheard is let go; he waited on."""
+    return workflow.patched(_STRAYS)
+
+
+def decisions_carried() -> bool:
+    """Tell whether a run ends with what it decided unrecorded; it was recorded first, and a flood made that endless."""
+    return workflow.patched(_CARRIED)
+
+
+def short_runs() -> bool:
+    """Tell whether a run ends after few signals, too; it took 5,000."""
+    return workflow.patched(_SHORT)

@@ -52,8 +52,23 @@ MAX_SIGNALS: Final = 5_000
 """The server refuses signals above 10,000 and never suggests."""
 CUT_SIGNALS: Final = 8_000
 """From here a running model call is cut: the room left must last until the run ends."""
+CARRIED_BYTES: Final = 64 * 1024
+"""Of events set aside and not recorded yet: the server ends a run whose next one's input is over 2 MiB."""
 MAX_UPDATES: Final = 1_000
 """The server allows 2,000 in a run."""
+
+# Close to the end of a flooded run updates are refused for a moment. A task that ends a run fails while signals come
+# in; the server then keeps signals away from its retry, but forgets to once it has refused an update there (1.29.1).
+# The run would be replayed again and again, longer each time, until the flood ends. `FLOOD_RUN` alone is replayed.
+NEARLY: Final = 0.85
+"""Of a limit of the run: from here on."""
+FLOOD: Final = 100
+FLOOD_RUN: Final = 250
+"""Signals after which a run ends: a short one is soon replayed where the server failed the task that ends it."""
+FLOOD_SECONDS: Final = 10.0
+"""So many signals in so short a time are a flood."""
+ENDING_RETRY: Final = 4.0
+"""Seconds after which an update may come again: the run has ended by then."""
 
 MAX_WAITERS: Final = 4
 """`ask`s that wait in a run. It has 10 update slots, and controls need some."""

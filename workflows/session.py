@@ -126,6 +126,7 @@ class Session:
                 await self._learn_policy()
                 self._take()
                 await self._record()  # what expired, was merged or came too late on the way
+                self._intake.release_strays()
             if self._state.turn is not None:
                 await self._run_turn(self._state.turn)
 

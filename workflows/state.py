@@ -114,7 +114,7 @@ class TurnState(Carried):
     def join(self, events: Sequence[Queued]) -> None:
         """Let events join it; the next model step says them."""
         self.joined += events
-        self.merged |= {queued.event_id: {"source": queued.source, "preview": queued.preview} for queued in events}
+        self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
         self.inline = self.inline or any(queued.inline for queued in events)
 
 

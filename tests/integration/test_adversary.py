@@ -13,7 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from activities.messages import ModelInput, ModelResult
 from activities.model import ModelSteps
-from inturn import Agent, ApprovalConflict, Session, TurnFailed
+from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed
 from inturn.journal import Superseded
 from inturn.journal.journal import StoredJournal
 from inturn.keys import StepKey
@@ -173,6 +173,80 @@ async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_on
         assert (await session.status()).counts == {"accepted": 11, "applied": 10, "repeated": 1}
         audit = await session.audit()
         assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-2", "ACC-8")
+@pytest.mark.parametrize("end", ["expired", "cancelled", "merged"])
+async def test_a_duplicate_older_than_the_window_is_counted_once_also_where_it_never_had_a_turn(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(window, "SIZE", 4)
+    monkeypatch.setattr(window, "RECENT", 2)
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 1]] a b", event_id="slow")
+        await session.send("host", event_id="host", when_busy="merge")
+        expires_after = 0.2 if end == "expired" else None
+        await session.send(
+            "old", event_id="old", expires_after=expires_after, when_busy="merge" if end == "merged" else "queue"
+        )
+        if end == "cancelled":
+            await session.cancel("old")
+        for n in range(10):
+            await session.ask("hi", event_id=f"e{n}")
+        assert (await session.submit("old", event_id="old")).status == "accepted", "forgotten"
+        await session.ask("hi", event_id="last")
+        counts = (await session.status()).counts
+        assert (counts[end], counts["repeated"]) == (1, 1)
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-8", "ACC-3")
+async def test_who_asks_for_an_event_that_ends_long_after_it_came_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "RECENT", 2)
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("[[delay 2]] a b", event_id="slow")
+        asked = asyncio.create_task(session.ask("stale", event_id="stale", expires_after=0.5))
+
+        async def waits() -> bool:
+            return "stale" in {queued.event_id for queued in (await session.status()).queue}
+
+        await until(waits)
+        for n in range(8):
+            await session.submit("hi", event_id=f"e{n}")
+        with pytest.raises(TurnFailed, match="expired"):
+            await asyncio.wait_for(asked, 20)
+
+
+@pytest.mark.promise("ACC-8")
+async def test_an_audit_holds_while_an_event_is_driven_again(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        with pytest.raises(TurnFailed):
+            await session.ask("[[fault 400]] hi", event_id="e1")
+        await session.pause()
+        await session.redrive("e1")
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+        await session.resume()
+        assert (await session.wait("e1")).disposition == "applied"
+
+
+@pytest.mark.promise("SUR-6")
+async def test_nothing_is_driven_again_in_a_session_that_closes(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        with pytest.raises(TurnFailed):
+            await session.ask("[[fault 400]] hi", event_id="e1")
+        await session.send("[[delay 2]] a last word", event_id="last")
+        await claude.until_streaming("last word")
+        await session.close()
+        with pytest.raises(SessionClosed):
+            await session.redrive("e1")
 
 
 @pytest.mark.promise("SUR-6", "EFF-8")

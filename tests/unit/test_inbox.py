@@ -335,7 +335,7 @@ def test_cancel_takes_out_only_what_waits(inbox: Inbox) -> None:
             turn="b",
             key="b/disposition",
             disposition="cancelled",
-            body={"preview": "hello from b", "source": "client", "reason": "not needed"},
+            body={"preview": "hello from b", "source": "client", "n": 2, "reason": "not needed"},
             at=NOW,
         )
     ]
