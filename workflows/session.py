@@ -27,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.messages import DeliverInput, Ended, ModelResult
     from inturn import names
     from inturn.keys import SessionKey
-    from workflows import meters, patches
+    from workflows import meters, patches, policies
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import details, status
@@ -66,7 +66,7 @@ class Session:
     @workflow.signal(dynamic=True)
     def signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Take any signal: an event, a control, or something to park. Nothing is lost for a wrong name."""
-        self._steps.signals += 1
+        self._steps.signalled()
         if name == names.CONTROL:
             self._controls.signalled(args)
         else:
@@ -89,7 +89,7 @@ class Session:
         if name == names.CONTROL:
             self._controls.check(args)
         else:
-            self._intake.check(name, args)
+            self._intake.check(name, args, ending=self._steps.ends_in_a_flood())
 
     @workflow.query(name=names.STATUS)
     def status(self) -> dict[str, Any]:
@@ -311,7 +311,10 @@ class Session:
             await self._steps.record(self._state.inbox.drain_decisions(_now()))
 
     async def _continue_as_new(self) -> NoReturn:
-        await self._record()
+        inbox = self._state.inbox
+        # What is not recorded is carried: a flood would bring more while it is. But not whole events.
+        if inbox.unwritten_bytes > policies.CARRIED_BYTES or (inbox.decisions and not patches.decisions_carried()):
+            await self._record()
         self._intake.release()
         self._state.runs += 1
         meters.continued()

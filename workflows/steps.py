@@ -6,6 +6,7 @@ result counts if there is one: a stop and a completion may share one task.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
@@ -51,11 +52,17 @@ class ActivitySteps:
         self.stop: str | None = None
         """Why the running turn is to stop."""
         self.signals = 0
+        self._latest: deque[float] = deque(maxlen=policies.FLOOD)
         self.updates = 0
         self.on_approval: Callable[[], None] = lambda: None
         """Called when the turn starts waiting for a person."""
         self.on_decided: Callable[[Sequence[Decision]], None] = lambda decisions: None
         """Called with what is about to be recorded beside the end of a turn."""
+
+    def signalled(self) -> None:
+        """Count a signal."""
+        self.signals += 1
+        self._latest.append(workflow.time())
 
     # The steps of a turn.
 
@@ -187,14 +194,16 @@ class ActivitySteps:
 
     def continue_due(self) -> bool:
         """Tell whether the run's history is long enough."""
-        info, limits = workflow.info(), self._state.limits
-        return (
-            info.get_current_history_length() > limits.events
-            or self.signals > limits.signals
-            or self.updates > limits.updates
-            or info.get_current_history_size() > limits.bytes
-            or info.is_continue_as_new_suggested()
-        )
+        if self._reached(1.0) or workflow.info().is_continue_as_new_suggested():
+            return True
+        return self.signals > policies.FLOOD_RUN and patches.short_runs()
+
+    def ends_in_a_flood(self) -> bool:
+        """Tell whether the run is to end soon while signals flood in."""
+        latest = self._latest
+        flooded = len(latest) == policies.FLOOD and workflow.time() - latest[0] < policies.FLOOD_SECONDS
+        soon = self._reached(policies.NEARLY) or self.signals > policies.NEARLY * policies.FLOOD_RUN
+        return flooded and soon
 
     def show_state(self, state: str | None = None) -> None:
         """Upsert the search attributes, in the rare states only: a plain turn costs no event."""
@@ -268,6 +277,15 @@ class ActivitySteps:
 
     def _answered(self, call: CallState) -> bool:
         return bool(call.answer or self.stop or self._state.closing or self.continue_due())
+
+    def _reached(self, share: float) -> bool:
+        info, limits = workflow.info(), self._state.limits
+        return (
+            info.get_current_history_length() > share * limits.events
+            or self.signals > share * limits.signals
+            or self.updates > share * limits.updates
+            or info.get_current_history_size() > share * limits.bytes
+        )
 
     def _cut_due(self) -> bool:
         return self.signals > self._state.limits.cut_signals

@@ -8,12 +8,13 @@ from itertools import pairwise
 import pytest
 
 from activities.failures import BrokenStream
-from inturn import Agent, Client, InboxPolicy
+from inturn import Agent, Backpressure, Client, InboxPolicy
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
-from tests.support.histories import runs, settled, turn_starts
+from tests.support.histories import events, runs, settled, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
+from workflows import policies
 
 
 async def _start(client: Client, rig: Rig, **limits: int) -> None:
@@ -128,6 +129,69 @@ async def test_a_model_call_that_fails_while_a_flood_cuts_it_is_called_again(rig
         assert (await session.wait("first", timeout=20)).disposition == "applied"
         assert model.cut.is_set()
         assert await session.parked() == []
+
+
+@pytest.mark.promise("SUR-6", "ACC-8")
+async def test_what_a_run_decided_is_recorded_by_the_next_one(rig: Rig) -> None:
+    async with rig.client() as client:
+        await _start(client, rig, signals=20)
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        for n in range(30):  # before there is a worker: all in one task, which is to end the run
+            await handle.signal("submit", f"no object {n}")
+        async with rig.worker():
+            session = client.session("s")
+
+            async def recorded() -> bool:
+                return [e.type async for e in session.entries()].count("event.parked") == 30
+
+            await until(recorded)
+            first, *_ = await runs(rig.temporal, handle.id)
+            assert "ActivityTaskScheduled" not in await events(rig.temporal, handle.id, first)
+            audit = await session.audit(deep=True)
+            assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-6", "ACC-9")
+async def test_a_run_ends_after_few_signals_whatever_waits(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        await session.pause()
+        for start in range(0, 260, 20):
+            await asyncio.gather(*(session.send("x", event_id=f"e{start + n}") for n in range(20)))
+
+        async def continued() -> bool:
+            return len(await runs(rig.temporal, str(rig.key("s")))) == 2
+
+        await until(continued)
+        assert len((await session.status()).queue) == 260
+
+
+@pytest.mark.promise("ACC-9", "SUR-6")
+async def test_a_flooded_run_that_is_about_to_end_keeps_updates_away_for_a_moment(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        await _start(client, rig, signals=150)
+        session = client.session("s")
+        await session.send("[[delay 20]] long", event_id="long")
+        await claude.until_streaming("long")
+        await session.submit("before", event_id="before")
+        await asyncio.gather(*(session.send("x", event_id=f"e{n}") for n in range(128)))
+        with pytest.raises(Backpressure, match="moves on to its next run") as refused:
+            await session.submit("in the way", event_id="later")
+        assert refused.value.retry_after == policies.ENDING_RETRY
+        assert (await session.submit("before", event_id="before")).status == "duplicate", "it was accepted"
+        assert (await session.submit("one", event_id="one", source="hook", sequence=0)).status == "accepted"
+        assert await session.interrupt(event_id="long"), "a person is heard"
+        await asyncio.gather(*(session.send("x", event_id=f"f{n}") for n in range(22)))
+
+        async def continued() -> bool:
+            return len(await runs(rig.temporal, str(rig.key("s")))) > 1
+
+        await until(continued)
+        assert (await session.submit("now", event_id="later")).status == "accepted"
+        await session.wait("later")
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
 
 
 @pytest.mark.promise("SUR-6")

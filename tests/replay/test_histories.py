@@ -24,6 +24,7 @@ KINDS: Final = {
     "bad-signals",
     "continue-as-new-in-mid-turn",
     "cut-and-failed",
+    "decisions-at-the-end",
     "duplicates",
     "expired-ask",
     "failing-fast",
