@@ -17,7 +17,6 @@ _CUT: Final = "cut-again"
 _NO_REDRIVE: Final = "no-redrive-at-the-end"
 _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
-_SHORT: Final = "short-runs"
 _STRAYS: Final = "strays"
 
 
@@ -66,8 +65,3 @@ def strays() -> bool:
 def decisions_carried() -> bool:
     """Tell whether a run ends with what it decided unrecorded; it was recorded first, and a flood made that endless."""
     return workflow.patched(_CARRIED)
-
-
-def short_runs() -> bool:
-    """Tell whether a run ends after few signals, too; it took 5,000."""
-    return workflow.patched(_SHORT)

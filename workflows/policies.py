@@ -52,6 +52,8 @@ MAX_SIGNALS: Final = 5_000
 """The server refuses signals above 10,000 and never suggests."""
 CUT_SIGNALS: Final = 8_000
 """From here a running model call is cut: the room left must last until the run ends."""
+CARRIED_DECISIONS: Final = 250
+"""Not recorded yet when a run ends; with twice as many they would only be counted."""
 CARRIED_BYTES: Final = 64 * 1024
 """Of events set aside and not recorded yet: the server ends a run whose next one's input is over 2 MiB."""
 MAX_UPDATES: Final = 1_000
@@ -59,12 +61,10 @@ MAX_UPDATES: Final = 1_000
 
 # Close to the end of a flooded run updates are refused for a moment. A task that ends a run fails while signals come
 # in; the server then keeps signals away from its retry, but forgets to once it has refused an update there (1.29.1).
-# The run would be replayed again and again, longer each time, until the flood ends. `FLOOD_RUN` alone is replayed.
+# The run would be replayed again and again, longer each time, until the flood ends. Not replayed: change them freely.
 NEARLY: Final = 0.85
 """Of a limit of the run: from here on."""
 FLOOD: Final = 100
-FLOOD_RUN: Final = 250
-"""Signals after which a run ends: a short one is soon replayed where the server failed the task that ends it."""
 FLOOD_SECONDS: Final = 10.0
 """So many signals in so short a time are a flood."""
 ENDING_RETRY: Final = 4.0

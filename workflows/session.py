@@ -312,8 +312,9 @@ class Session:
 
     async def _continue_as_new(self) -> NoReturn:
         inbox = self._state.inbox
-        # What is not recorded is carried: a flood would bring more while it is. But not whole events.
-        if inbox.unwritten_bytes > policies.CARRIED_BYTES or (inbox.decisions and not patches.decisions_carried()):
+        # A little that is not recorded is carried: a flood would bring more while it is.
+        much = len(inbox.decisions) > policies.CARRIED_DECISIONS or inbox.unwritten_bytes > policies.CARRIED_BYTES
+        if much or (inbox.decisions and not patches.decisions_carried()):
             await self._record()
         self._intake.release()
         self._state.runs += 1

@@ -194,16 +194,13 @@ class ActivitySteps:
 
     def continue_due(self) -> bool:
         """Tell whether the run's history is long enough."""
-        if self._reached(1.0) or workflow.info().is_continue_as_new_suggested():
-            return True
-        return self.signals > policies.FLOOD_RUN and patches.short_runs()
+        return self._reached(1.0) or workflow.info().is_continue_as_new_suggested()
 
     def ends_in_a_flood(self) -> bool:
         """Tell whether the run is to end soon while signals flood in."""
         latest = self._latest
         flooded = len(latest) == policies.FLOOD and workflow.time() - latest[0] < policies.FLOOD_SECONDS
-        soon = self._reached(policies.NEARLY) or self.signals > policies.NEARLY * policies.FLOOD_RUN
-        return flooded and soon
+        return flooded and self._reached(policies.NEARLY)
 
     def show_state(self, state: str | None = None) -> None:
         """Upsert the search attributes, in the rare states only: a plain turn costs no event."""
