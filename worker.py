@@ -54,8 +54,8 @@ STICKY_TIMEOUT = timedelta(seconds=2)
 # Seconds that one task of a session may compute. After a flood it replays up to 10,000 signals, on a busy machine for
 # more than the SDK's 2 s; what the SDK takes for a deadlock it interrupts midway, and then cannot evict the session.
 DEADLOCK_TIMEOUT = 60
-# Seconds for which one thread keeps the interpreter from the others. In a flood sessions wait for that dozens of times a
-# turn: with Python's 5 ms twice as long as with this, which costs nothing measurable; 0.5 ms would cost 10 % of the CPU.
+# Seconds for which one thread keeps the interpreter from the others. In a flood a turn waits for that dozens of times:
+# with Python's 5 ms twice as long as with this, which costs nothing to measure; 0.5 ms would cost 10% of the CPU.
 SWITCH_INTERVAL = 0.002
 
 
