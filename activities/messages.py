@@ -93,7 +93,7 @@ class Ended(Message):
     reason: str | None = None
     into: str | None = None
     n: int = 0
-    """Its number in the order of acceptance, where a turn of it began."""
+    """Its number in the order of acceptance, where the journal knows it; else 0."""
     effects: bool = False
     """Its turns called tools."""
     turn: str | None = None

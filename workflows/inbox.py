@@ -15,7 +15,8 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr
@@ -137,13 +138,12 @@ class Inbox(Books):
 
     def waits(self, event_id: str) -> bool:
         """Tell whether an event is queued or held."""
-        return any(queued.event_id == event_id for queued in [*self.queue, *self.sequencer.held])
+        return next(self._named(event_id), None) is not None
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""
-        for queued in (*self.queue, *self.sequencer.held) if inline else ():
-            if queued.event_id == event_id:
-                queued.inline = True
+        for queued in self._named(event_id) if inline else ():
+            queued.inline = True
 
     # Processing.
 
@@ -392,6 +392,9 @@ class Inbox(Books):
 
     def _index(self, queued: Queued) -> int:
         return next(index for index, other in enumerate(self.queue) if other is queued)
+
+    def _named(self, event_id: str) -> Iterator[Queued]:
+        return (queued for queued in chain(self.queue, self.sequencer.held) if queued.event_id == event_id)
 
     def _waiting_of(self, source: str) -> int:
         if self._waiting is None:

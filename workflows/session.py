@@ -195,9 +195,10 @@ class Session:
             deliver = self._ended(turn, result)
         # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
         inbox = self._state.inbox
+        unanswered = inbox.window.standing(turn.event_id) == "parked"
         for event_id, told in turn.merged.items():
             inbox.merge(event_id, turn.event_id, _now(), told)
-            if inbox.window.standing(turn.event_id) == "parked":
+            if unanswered:
                 inbox.window.note(event_id, UNANSWERED)
         self._state.turn = None
         self._steps.stop = None

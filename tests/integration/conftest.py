@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.rig import rig, server_address
+from workflows import window
 
 __all__ = ["rig", "server_address"]
 
@@ -16,3 +17,10 @@ def ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let sessions forget ids after a few events, as they do after 10,000."""
+    monkeypatch.setattr(window, "SIZE", 4)
+    monkeypatch.setattr(window, "RECENT", 2)

@@ -9,16 +9,13 @@ import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
-from temporalio.exceptions import ApplicationError
 
-from activities.messages import ModelInput, ModelResult
-from activities.model import ModelSteps
 from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed
 from inturn.journal import Superseded
 from inturn.journal.journal import StoredJournal
-from inturn.keys import StepKey
 from tests.support import agents as test_agents
 from tests.support.histories import Handle, events, settled
+from tests.support.overtaken import overtaken
 from tests.support.rig import Rig
 from tests.support.waiting import until
 from workflows import window
@@ -160,11 +157,8 @@ async def test_a_parked_event_can_still_be_redriven_after_a_reset(rig: Rig) -> N
 
 
 @pytest.mark.promise("ACC-2", "ACC-8")
-async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_once(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(window, "SIZE", 4)
-    monkeypatch.setattr(window, "RECENT", 2)
+@pytest.mark.usefixtures("short_window")
+async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_once(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         for n in range(10):
@@ -177,11 +171,10 @@ async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_on
 
 @pytest.mark.promise("ACC-2", "ACC-8")
 @pytest.mark.parametrize("end", ["expired", "cancelled", "merged"])
+@pytest.mark.usefixtures("short_window")
 async def test_a_duplicate_older_than_the_window_is_counted_once_also_where_it_never_had_a_turn(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, end: str
+    rig: Rig, end: str
 ) -> None:
-    monkeypatch.setattr(window, "SIZE", 4)
-    monkeypatch.setattr(window, "RECENT", 2)
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         await session.send("[[delay 1]] a b", event_id="slow")
@@ -305,22 +298,11 @@ async def test_an_interrupt_after_the_answer_was_recorded_but_never_told_leaves_
 
 
 @pytest.mark.promise("ACC-8", "EFF-3")
-async def test_a_turn_that_failed_is_applied_where_a_late_attempt_recorded_its_answer(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = ModelSteps.run
-
-    async def outlived(self: ModelSteps, step: StepKey, input: ModelInput) -> ModelResult:
-        try:
-            return await run(self, step, input)
-        except ApplicationError:
-            await run(self, step, input)  # the attempt before this one, held up on its way: nobody hears its answer
-            raise
-
-    monkeypatch.setattr(ModelSteps, "run", outlived)
+async def test_a_turn_that_failed_is_applied_where_a_late_attempt_recorded_its_answer(rig: Rig) -> None:
     async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
         session = client.session("s", agent="support")
-        turn = await session.ask("[[fault 400]] hi", event_id="e1", timeout=20)
+        with overtaken():
+            turn = await session.ask("[[fault 400]] hi", event_id="e1", timeout=20)
         assert turn.disposition == "applied"
         assert "hi" in turn.text
         await session.ask("more", event_id="e2")

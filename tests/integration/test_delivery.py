@@ -8,7 +8,6 @@ from tests.support.agents import delivering
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
-from workflows import window
 
 
 @pytest.mark.promise("ACC-12")
@@ -98,11 +97,10 @@ async def test_notices_go_out_also_when_the_session_begins_anew(rig: Rig) -> Non
 
 @pytest.mark.promise("ACC-12", "ACC-2")
 @pytest.mark.parametrize("text", ["[[fault 400]] hi", "undeliverable"], ids=["the turn", "the delivery"])
+@pytest.mark.usefixtures("short_window")
 async def test_what_went_out_after_a_redrive_goes_out_no_second_time_when_its_id_comes_back(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch, text: str
+    rig: Rig, text: str
 ) -> None:
-    monkeypatch.setattr(window, "SIZE", 4)
-    monkeypatch.setattr(window, "RECENT", 2)
     async with rig.claude() as claude, rig.worker([delivering], model=claude.model), rig.client() as client:
         session = client.session("s")
         await session.send(text, event_id="back")
