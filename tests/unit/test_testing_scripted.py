@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from pydantic_core import to_json
 
 from inturn.models import Model, ModelRequest
-from inturn.testing import Answer, ScriptedModel, ToolCall
+from inturn.testing import Answer, ScriptedModel, ToolCall, counting
+from inturn.testing.counting import Sizes
 from inturn.testing.scripted import Entry, ScriptExhausted
 
 
@@ -105,3 +107,33 @@ async def test_text_streams_piece_by_piece_over_the_delay() -> None:
     await answering
     assert "".join(heard) == "You said: a b c"
     assert len(heard) > 2
+
+
+def test_a_conversation_that_grows_is_counted_as_it_is() -> None:
+    sizes, said = Sizes(), [{"role": "user", "content": "é" * 10}]
+    assert sizes.of([]) == len(to_json([]))
+    for turn in range(5):
+        asked = [*said, {"role": "user", "content": f"pending {turn}"}, {"role": "system", "content": "note"}]
+        assert sizes.of(asked) == len(to_json(asked))
+        said += [{"role": "user", "content": f"taken {turn}"}, {"role": "assistant", "content": "x" * turn}]
+        assert sizes.of(said) == len(to_json(said))
+    for other in (said[:2], [said[0], *said[3:]], [dict(message) for message in said]):
+        assert sizes.of(other) == len(to_json(other))
+
+
+def test_of_a_conversation_that_grew_only_what_is_new_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = list[object]()
+
+    def to_json_counted(message: object) -> bytes:
+        counted.append(message)
+        return to_json(message)
+
+    monkeypatch.setattr(counting, "to_json", to_json_counted)
+    sizes, said = Sizes(), [{"role": role, "content": "hi"} for role in ("user", "assistant") * 100]
+    for _ in range(10):
+        sizes.of(said)
+    assert len(counted) == 200
+    for number in range(counting.REMEMBERED):
+        sizes.of([{"role": "user", "content": str(number)}])
+    sizes.of(said)
+    assert len(counted) == 400 + counting.REMEMBERED, "it was forgotten for others"

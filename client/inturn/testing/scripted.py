@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from inturn.errors import InturnError
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing.answers import Answer, ToolCall, by_rule, pieces
+from inturn.testing.counting import Sizes
 from inturn.values import Usage
 
 NAME: Final = "scripted"
@@ -40,6 +41,7 @@ class ScriptedModel:
         """Make a model; `script=None` answers by rule, for ever."""
         self._script = None if script is None else deque(script)
         self.requests: list[ModelRequest] = []
+        self._sizes = Sizes()
 
     @property
     def left(self) -> int:
@@ -55,7 +57,8 @@ class ScriptedModel:
         answer = await self._next(request)
         await _stream(answer, on_text)
         content = answer.content(call_ids(request, len(answer.calls)))
-        usage = Usage(input_tokens=_tokens(request.messages), output_tokens=_tokens(content), steps=1)
+        asked, answered = self._sizes.of(request.messages), len(to_json(content))
+        usage = Usage(input_tokens=_tokens(asked), output_tokens=_tokens(answered), steps=1)
         return ModelMessage(content=content, stop_reason=answer.stop_reason, usage=usage, model=NAME)
 
     async def _next(self, request: ModelRequest) -> Answer:
@@ -102,5 +105,5 @@ async def _stream(answer: Answer, on_text: OnText) -> None:
         on_text(piece)
 
 
-def _tokens(value: Any) -> int:
-    return max(1, len(to_json(value)) // 4)
+def _tokens(size: int) -> int:
+    return max(1, size // 4)
