@@ -134,9 +134,9 @@ class ModelSteps:
             with watching as watch:
                 async with Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch):
                     return await self._answer(attempt)
-        except (Superseded, JournalUnavailable):
+        except Superseded:
             raise
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, JournalUnavailable):
             with contextlib.suppress(Exception):  # it ended here: nobody need wonder what became of it
                 await uncancelled(self._journal.release(step, token))
             raise

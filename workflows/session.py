@@ -213,8 +213,8 @@ class Session:
             self._put_back(turn)
         if result.stop == "closed":
             self._state.closing = "rejected"
-            self._state.inbox.finish(turn.event_id, "rejected")
-            self._intake.ended(turn, "rejected", reason="the session was closed")
+            again = Queued(turn=turn.turn, n=turn.n, at=turn.accepted_at, event=turn.event or {})
+            self._state.inbox.put_back([again])  # it is rejected with the rest
             return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)

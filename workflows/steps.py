@@ -133,7 +133,8 @@ class ActivitySteps:
 
     async def settle_cancelled(self, turn: TurnState) -> None:
         """Record for each call that was cancelled that it was; those that came to an end keep it."""
-        await self._record(RecordInput(decisions=self._answers(turn), settle=[turn.turn], cancelled=CANCELLED))
+        step, answers = str(turn.step - 1), self._answers(turn)
+        await self._record(RecordInput(decisions=answers, settle=[turn.turn], cancelled=CANCELLED, step=step))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""

@@ -514,6 +514,17 @@ async def test_an_unreachable_journal_is_an_outage_without_end(tmp_path: Path) -
         assert not failed.value.non_retryable
 
 
+async def test_a_journal_that_goes_away_behind_each_claim_never_costs_the_event(tmp_path: Path) -> None:
+    times = Bounds().losses + 1
+    away = JournalUnavailable("database is locked")
+    async with rig(tmp_path, model=ScriptedModel([*[away] * times, "hello"])) as r:
+        for attempt in range(1, times + 1):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask(attempt=attempt)
+            assert failed.value.type == names.OUTAGE
+        assert (await r.ask(attempt=times + 1)).stop == "end_turn"
+
+
 async def test_a_fault_of_our_own_costs_the_turn_and_not_the_session(tmp_path: Path) -> None:
     async with rig(tmp_path, ["hello"]) as r:
 

@@ -10,7 +10,7 @@ import pytest
 
 from inturn.connection import Connection
 from inturn.errors import InvalidEvent
-from inturn.journal import Journal, NewEntry, Settlement, open_journal
+from inturn.journal import Journal, NewEntry, Recorded, Settlement, Superseded, Want, open_journal
 from inturn.journal.transcript import Transcript
 from inturn.settling import Settling
 from tests.support.journal import SESSION, answer, calls, opening
@@ -18,6 +18,7 @@ from tests.support.journal import SESSION, answer, calls, opening
 TURN = SESSION.turn("e1")
 STEP = TURN.step(0)
 CALL = TURN.step(0, 0)
+LOCK = Want(SESSION.tenant, "order:17", "write")
 
 
 @pytest.fixture
@@ -85,6 +86,43 @@ async def test_an_interrupted_call_is_listed_only_if_its_body_began(journal: Jou
     await journal.claim_call(CALL, lease=5, begin=began)
     await journal.record(SESSION, [], settle=[TURN])
     assert [o.status for o in await journal.unknown_calls(SESSION)] == ["interrupted"] * began
+
+
+@pytest.mark.promise("EFF-8")
+async def test_a_late_record_of_a_turns_end_leaves_its_delivery_alone(journal: Journal) -> None:
+    end = NewEntry("turn.interrupted", {"turn": "e1"}, "e1", key="e1/end")
+
+    async def record() -> None:
+        await journal.record(SESSION, [Recorded(end)], settle=[TURN])
+
+    await called(journal)
+    await record()
+    delivery = TURN.step("deliver")
+    claim = await journal.claim_call(delivery, lease=5, begin=True)
+    await record()  # an attempt that was held up
+    await journal.finish(delivery, claim.token, {"status": "ok"})
+    assert (await journal.claim_call(delivery, lease=5, begin=True)).status == "done"
+
+
+@pytest.mark.promise("EFF-4")
+async def test_a_late_record_of_cancelled_calls_leaves_the_next_steps_alone(journal: Journal) -> None:
+    await called(journal)
+    held = await journal.claim_call(CALL, lease=5, begin=True, wants=[LOCK])
+
+    async def record() -> None:
+        await journal.record(SESSION, [], settle=[TURN], cancelled="too many failed", step=CALL.step)
+
+    await record()
+    with pytest.raises(Superseded):
+        await journal.finish(CALL, held.token, {"status": "ok"})
+    assert [e.body["status"] for e in await journal.read(SESSION, types=("agent.tool_result",))] == ["cancelled"]
+    step = await journal.claim_model(TURN.step(1))
+    await record()  # an attempt that was held up
+    await journal.finish(TURN.step(1), step.token, {"stop": "tool_use"}, calls("e1", ["c1"], step=1))
+    call = await journal.claim_call(TURN.step(1, 0), lease=5, begin=True, wants=[LOCK])
+    assert call.status == "claimed", "the cancelled one's lock is free"
+    await record()
+    await journal.finish(TURN.step(1, 0), call.token, {"status": "ok"})
 
 
 @pytest.mark.promise("EFF-2")

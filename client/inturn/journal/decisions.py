@@ -25,11 +25,14 @@ def record(
     settle: Sequence[TurnKey],
     close: bool,
     cancelled: str | None = None,
+    step: str | None = None,
 ) -> int:
     """Settle turns, write decisions whose keys are new, close; see the port. Gives the new head."""
     with log.locked(tx, session) as journal:
-        for turn in settle:
-            _settle(journal, turn, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
+        keys = [decision.entry.key for decision in recorded if decision.entry.key]
+        repeated = bool(settle and keys and step is None) and all(map(journal.knows, keys))
+        for turn in () if repeated else settle:
+            _settle(journal, turn, step, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
         for decision in recorded:
             before = journal.head
             journal.append([decision.entry])
@@ -41,9 +44,9 @@ def record(
         return journal.head
 
 
-def _settle(journal: Log, turn: TurnKey, ended: tuple[str, str]) -> None:
+def _settle(journal: Log, turn: TurnKey, step: str | None, ended: tuple[str, str]) -> None:
     status, text = ended
-    ledger.settle(journal.tx, turn)
+    ledger.settle(journal.tx, turn, step)
     rows = journal.tx.execute(
         "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
         "ORDER BY seq",
@@ -51,7 +54,7 @@ def _settle(journal: Log, turn: TurnKey, ended: tuple[str, str]) -> None:
     )
     for key, body in rows:
         call = _call_of(turn, key)
-        if call is None:
+        if call is None or step not in (None, call.step):
             continue
         ledger.settle_unclaimed(journal.tx, call)
         use = codec.loads(body)

@@ -125,10 +125,17 @@ class StoredJournal:
         settle: Sequence[TurnKey] = (),
         close: bool = False,
         cancelled: str | None = None,
+        step: str | None = None,
     ) -> int:
         """Write what a session decided."""
         work = partial(
-            decisions.record, session=session, recorded=recorded, settle=settle, close=close, cancelled=cancelled
+            decisions.record,
+            session=session,
+            recorded=recorded,
+            settle=settle,
+            close=close,
+            cancelled=cancelled,
+            step=step,
         )
         return await self._store.write(work)
 

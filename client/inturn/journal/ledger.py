@@ -222,15 +222,17 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
         return attempts
 
 
-def settle(tx: Transaction, turn: TurnKey) -> None:
-    """Close a turn's open steps for good."""
+def settle(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
+    """Close a turn's open steps for good, or only those of one number."""
+    only, number = ("", ()) if step is None else ("AND step = ?", (step,))
     tx.execute(
         "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
-        "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open'",
-        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn),
+        f"WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' {only}",
+        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, *number),
     )
-    operations.forget_turn(tx, turn)
-    places.settle(tx, turn)
+    if step is None:
+        operations.forget_turn(tx, turn)
+    places.settle(tx, turn, step)
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> None:

@@ -54,6 +54,11 @@ class Log:
         for entry in entries:
             self._append(entry)
 
+    def knows(self, key: str) -> bool:
+        """Tell whether an entry has this key."""
+        where = (self.session.tenant, self.session.session_id, codec.column(key))
+        return bool(self.tx.execute("SELECT 1 FROM entries WHERE tenant = ? AND session = ? AND key = ?", where))
+
     def raise_fence(self) -> int:
         """Give a fence above every one before."""
         self.fence += 1

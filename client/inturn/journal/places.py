@@ -170,9 +170,10 @@ def abandon(tx: Transaction, step: StepKey) -> None:
     tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", called(step))
 
 
-def settle(tx: Transaction, turn: TurnKey) -> None:
-    """Give back everything of a turn."""
-    tx.execute("DELETE FROM places WHERE turn = ?", (str(turn),))
+def settle(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
+    """Give back everything of a turn, or of its steps and calls of one number."""
+    only, names = ("", ()) if step is None else ("AND (step = ? OR step LIKE ?)", (step, f"{step}/%"))
+    tx.execute(f"DELETE FROM places WHERE turn = ? {only}", (str(turn), *names))
 
 
 def forget(tx: Transaction) -> None:
