@@ -4,7 +4,8 @@ Rules:
   1. Every accepted event stands in exactly one place: held, pending (queued), running, or a final disposition;
      `accepted` is always the sum of them.
   2. `take` gives events in the order of acceptance; those with a `sequence` in the order of their source
-     (`workflows.sequencing`). Only `when_busy="interrupt"` goes to the front and only `"steer"` joins a running turn.
+     (`workflows.sequencing`). Only `when_busy="interrupt"` goes to the front and only `"steer"` joins a running turn,
+     and those with a `sequence` not before what waits of their source.
   3. An id is accepted once while the window remembers it; a refused or rejected id is not remembered.
   4. Nothing grows without bound: what waits by events and bytes, parked events and unwritten decisions by number.
   5. Whatever waits for time alone is named by `next_due`, so one timer is enough.
@@ -15,7 +16,7 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -53,6 +54,10 @@ class Inbox(Books):
     parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
     pace: float | None = None
     """Seconds that a turn takes, lately; `None` before the first."""
+    interrupter: str | None = Field(default=None, exclude=True)
+    """The event that came last to interrupt, by the latest `admit`: sent, or let go by what was."""
+    keeps_sequence: Callable[[], bool] = Field(default=lambda: True, exclude=True)
+    """Asked where an event would overtake its own source; in histories of 0.2.0 it did."""
     _waiting: Counter[str] | None = PrivateAttr(default=None)
     """Queued events by source."""
 
@@ -90,6 +95,7 @@ class Inbox(Books):
         """Accept a checked event that has its id. `turn`: the one that runs."""
         event_id = event.event_id
         assert event_id is not None, "identify() comes first"
+        self.interrupter = None
         if event_id in self.window:
             return self.duplicate(event_id)
         self.accepted += 1
@@ -178,7 +184,12 @@ class Inbox(Books):
     def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Queued]:
         """Take out what is to join the running turn, as much as one turn takes at once."""
         joining: list[Queued] = []
-        for queued in [queued for queued in self.queue if queued.steers == turn]:
+        behind = set[str]()
+        for queued in list(self.queue):
+            if queued.steers != turn or (queued.numbered and queued.source in behind and self.keeps_sequence()):
+                if queued.numbered:
+                    behind.add(queued.source)
+                continue
             if len(joining) == policy.merge_limit or _bytes(joining) + queued.size > MAX_CONTENT_BYTES:
                 break
             self._out(self._index(queued))
@@ -354,15 +365,26 @@ class Inbox(Books):
 
     def _enqueue(self, queued: Queued, policy: InboxPolicy, turn: str | None) -> int:
         mode = queued.mode
-        index = 0 if mode == "interrupt" else len(self.queue)
-        if mode == "merge":
+        index = self._front(queued) if mode == "interrupt" else len(self.queue)
+        if mode == "interrupt":
+            self.interrupter = queued.event_id
+        elif mode == "merge":
             queued.joins = self._may_join(queued, policy)
         elif mode == "steer":
             queued.steers = turn
-        if "sequence" in queued.event:
+        if queued.numbered:
             self.window.note(queued.event_id, "pending")  # it may have been held
         self._put(index, queued)
         return index
+
+    def _front(self, queued: Queued) -> int:
+        """Give the first place that is not before what waits of its source, and not within a group."""
+        if not queued.numbered:
+            return 0
+        before = [n for n, other in enumerate(self.queue) if other.numbered and other.source == queued.source]
+        if not before or not self.keeps_sequence():
+            return 0
+        return next((n for n in range(before[-1] + 1, len(self.queue)) if not self.queue[n].joins), len(self.queue))
 
     def _may_join(self, queued: Queued, policy: InboxPolicy) -> bool:
         if not self.queue or self.queue[-1].mode != "merge" or self.queue[-1].source != queued.source:

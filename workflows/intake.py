@@ -59,6 +59,7 @@ class Intake:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._waiters: list[Waiter] = []
+        state.inbox.keeps_sequence = patches.keeps_sequence
         self.on_interrupt: Callable[[str], None] = lambda event_id: None
         """Called when an event that interrupts was accepted."""
 
@@ -252,12 +253,12 @@ class Intake:
     def _admit(self, event: Event, *, inline: bool) -> Receipt:
         inbox, policy = self._state.inbox, self._state.inbox_policy()
         turn = self._state.turn.turn if self._state.turn else None
-        waited = inbox.queue[0] if inbox.queue else None
         receipt = inbox.admit(event, _size(event), workflow.time(), policy, inline=inline, turn=turn)
         first = inbox.queue[0] if inbox.queue else None
-        # It may be one that was held until this one came; one that waited here has done so already.
-        if receipt.status != "duplicate" and first is not None and first.mode == "interrupt":
-            if first is not waited or (turn is not None and not patches.one_stop()):
+        if inbox.interrupter is not None:
+            self.on_interrupt(inbox.interrupter)
+        elif receipt.status != "duplicate" and turn is not None and first is not None and first.mode == "interrupt":
+            if not patches.one_stop():  # one that waits has stopped already what it came to stop
                 self.on_interrupt(first.event_id)
         return receipt
 

@@ -18,6 +18,7 @@ _NO_REDRIVE: Final = "no-redrive-at-the-end"
 _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
 _STRAYS: Final = "strays"
+_IN_SEQUENCE: Final = "sequence-before-interrupt"
 
 
 def ordering() -> bool:
@@ -60,6 +61,11 @@ def no_redrive_at_the_end() -> bool:
 def strays() -> bool:
     """Tell whether who waits for an event that ended unheard is let go; he waited on."""
     return workflow.patched(_STRAYS)
+
+
+def keeps_sequence() -> bool:
+    """Tell whether an event with a sequence that interrupts or steers stays behind its source; it overtook it."""
+    return workflow.patched(_IN_SEQUENCE)
 
 
 def decisions_carried() -> bool:

@@ -82,6 +82,11 @@ class Queued(Message):
         """Its number in its source, 0 where it has none."""
         return self.place[1] if self.place else int(self.event.get("sequence") or 0)
 
+    @property
+    def numbered(self) -> bool:
+        """Whether it keeps to the order of its source; a redriven one does no longer."""
+        return "sequence" in self.event
+
     def expired(self, now: float, default: float | None) -> bool:
         """Tell whether it waited longer than it may: its own time, else the policy's; a redriven one never did."""
         limit = self.event.get("expires_after", default if self.event else None)

@@ -163,7 +163,7 @@ class Auditing:
 def _out_of_order(started: Sequence[Entry]) -> list[str]:
     """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
 
-    Redrives come later, interrupting events earlier.
+    Redrives come later, interrupting events without a sequence earlier.
     """
     found: list[str] = []
     last: dict[str | None, tuple[int, str]] = {}
@@ -172,9 +172,10 @@ def _out_of_order(started: Sequence[Entry]) -> list[str]:
         if body.get("chain"):
             last = {}
         turn = str(body.get("turn", ""))
-        if "~" in turn or not body.get("n") or body.get("when_busy") == "interrupt":
-            continue
         source = body["source"] if "sequence" in body else None
+        overtakes = body.get("when_busy") == "interrupt" and source is None
+        if "~" in turn or not body.get("n") or overtakes:
+            continue
         number = int(body["n"] if source is None else body["sequence"])
         before, earlier = last.get(source, (-1, ""))
         if number < before or (source is None and number == before):

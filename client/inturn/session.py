@@ -89,7 +89,8 @@ class Session:
             sender: Who sent it.
             sent_at: When: seconds since 1970 or an aware datetime. Without an `event_id`, the same content sent twice
                 with the same `sent_at` is one event.
-            when_busy: `queue`, `reject`, `interrupt`, `steer` or `merge`.
+            when_busy: `queue`, `reject`, `interrupt`, `steer` or `merge`. With a `sequence`, one that interrupts or
+                steers does so once the lower numbers have come, and stays behind those of its source that still wait.
             expires_after: Seconds after which it must not be processed any more.
             metadata: JSON that tools find in `ctx.event.metadata`; at most 16 KiB.
 

@@ -302,6 +302,23 @@ async def test_a_steering_event_whose_turn_ends_first_has_a_turn_of_its_own_in_i
         assert await started(session) == ["plain", "tools", "steer"], "it joins no turn but the one that ran"
 
 
+@pytest.mark.promise("ORD-3")
+async def test_numbered_events_that_steer_or_interrupt_stay_behind_their_source(rig: Rig) -> None:
+    async with session_of(rig) as session:
+        await session.send('[[tool wait {"seconds": 20}]]', event_id="slow")
+        await until(lambda: _running(session, "slow"))
+        await session.send("other", event_id="other")
+        await session.send("n0", event_id="n0", source="hook", sequence=0)
+        await session.send("n1", event_id="n1", source="hook", sequence=1, when_busy="steer")
+        receipt = await session.submit("n3", event_id="n3", source="hook", sequence=3, when_busy="interrupt")
+        assert receipt.status == "held"
+        await session.send("n2", event_id="n2", source="hook", sequence=2, when_busy="interrupt")
+        assert (await session.wait("slow")).stop_reason == "interrupted"
+        await session.wait("n3")
+        assert await ended(session, 6) == {"accepted": 6, "applied": 5, "cancelled": 1}
+        assert await started(session) == ["slow", "other", "n0", "n1", "n2", "n3"]
+
+
 @pytest.mark.promise("ACC-5")
 async def test_a_full_inbox_refuses_updates_with_advice_and_rejects_signals_in_the_open(rig: Rig) -> None:
     async with session_of(rig, capacity=2, source_quota=1) as session:

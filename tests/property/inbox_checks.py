@@ -51,6 +51,8 @@ class InboxUnderTest(RuleBasedStateMachine):
         self.came_again: set[str] = set()
         self.reached: dict[str, int] = {}
         """The highest sequence that was taken of a source."""
+        self.numbered: set[str] = set()
+        """Sources of which something numbered came."""
         self.restarted: set[str] = set()
         """Sources whose numbers may have begun again, since they were forgotten."""
         self.put_back: set[str] = set()
@@ -103,6 +105,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         self.note_return(name)
         status, disposition = self.model.accept(item, self.policy, self.turn)
         assert receipt.pop("position", None) == self.model.place(item)
+        assert self.inbox.interrupter == self.model.interrupter
         assert receipt == {"event_id": name, "status": status} | ({"disposition": disposition} if disposition else {})
 
     def begin(self) -> bool:
@@ -196,7 +199,8 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert held == sorted(item.id for item in order.held if item.state == "held")
         assert len(sequencer.held) == len(order.held), "a place that a cancelled one keeps"
         assert {name: source.next for name, source in sequencer.sources.items()} == order.next
-        self.restarted |= self.reached.keys() - sequencer.sources.keys()
+        self.restarted |= self.numbered - sequencer.sources.keys()
+        self.numbered |= sequencer.sources.keys()
         for name, source in sequencer.sources.items():
             assert abs(source.patience - order.patience.get(name, 0.0)) <= SAME
 
@@ -261,14 +265,17 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert self.turns[queued.turn] == 1 or not self.came_once(queued.turn), "an event ran twice"
 
     def note_turn(self, queued: Queued) -> None:
-        """Hold what is taken against what was: once each, in order of acceptance, in the order of its source."""
-        self.note_once(queued)
-        if queued.turn in self.put_back or not queued.event or queued.event.get("when_busy") == "interrupt":
-            return
-        source, sequence = queued.event.get("source", "client"), queued.event.get("sequence")
-        if sequence is None:
+        """Hold what is taken for a turn against what was: in order of acceptance, but for what is numbered."""
+        self.note_taken(queued)
+        may_overtake = queued.turn in self.put_back or not queued.event or queued.mode == "interrupt"
+        if "sequence" not in queued.event and not may_overtake:
             assert queued.n > self.last_taken, "first come, first served"
             self.last_taken = queued.n
-        elif source not in self.restarted:
+
+    def note_taken(self, queued: Queued) -> None:
+        """Hold what is taken, for a turn or to join one, against what was: once each, in the order of its source."""
+        self.note_once(queued)
+        source, sequence = queued.event.get("source", "client"), queued.event.get("sequence")
+        if sequence is not None and source not in self.restarted and queued.turn not in self.put_back:
             assert sequence > self.reached.get(source, -1) - self.ever_sparse, "out of sequence"
             self.reached[source] = sequence

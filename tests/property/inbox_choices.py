@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 KIB = 1024
 choice = st.sampled_from
 picks = st.integers(0, 7)
+NUMBERED_MODES = ["queue", "queue", "merge", "merge", "steer", "interrupt", "interrupt", "reject"]
 MODES = ["queue", "queue", "queue", "merge", "merge", "merge", "steer", "interrupt", "reject"]
 SOURCES = ["a", "a", "a", "b", "b", "client", "c", "d"]
 SIZES = [100, 100, 100, 1, 60 * KIB, 128 * KIB, 200 * KIB, 512 * KIB, 512 * KIB + 1]

@@ -20,6 +20,7 @@ from tests.property.inbox_choices import (
     AHEAD,
     KIB,
     MODES,
+    NUMBERED_MODES,
     ORDERS,
     SIZES,
     SOURCES,
@@ -61,7 +62,7 @@ class InboxMachine(InboxUnderTest):
 
     @rule(
         pick=st.integers(1, 11),
-        what=drawn(when_busy=MODES, source=SOURCES),
+        what=drawn(when_busy=NUMBERED_MODES, source=SOURCES),
         how=drawn(ahead=AHEAD, size=[100, 100, 100, 200 * KIB], signal=[False, True]),
     )
     def submit_in_sequence(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
@@ -70,7 +71,7 @@ class InboxMachine(InboxUnderTest):
         event = Event(event_id=self._name(pick), content="x", sequence=sequence, **what)
         self.send(event, how["size"], signal=how["signal"])
 
-    @rule(what=drawn(when_busy=MODES, source=SOURCES), order=choice(ORDERS), size=choice(SIZES[:-2]))
+    @rule(what=drawn(when_busy=NUMBERED_MODES, source=SOURCES), order=choice(ORDERS), size=choice(SIZES[:-2]))
     def submit_shuffled(self, what: dict[str, Any], order: tuple[int, ...], size: int) -> None:
         """Send some of the next events of a source in any order."""
         base = self._sequence(what["source"], 0)
@@ -149,17 +150,23 @@ class InboxMachine(InboxUnderTest):
         self.inbox.release(self.now, self.policy)
 
     @precondition(lambda self: self.turn is not None)
-    @rule(count=st.integers(0, 3), size=choice([100, 100, 100, 100 * KIB]))
-    def steer(self, count: int, size: int) -> None:
+    @rule(
+        count=st.integers(0, 3),
+        how=drawn(size=[100, 100, 100, 100 * KIB], numbered=[False, True]),
+        source=choice(SOURCES),
+    )
+    def steer(self, count: int, how: dict[str, Any], source: str) -> None:
         """Send something to the running turn, which then reaches a boundary."""
         for _ in range(count):
-            self.send(Event(event_id=self._name(1), content="x", when_busy="steer"), size, signal=True)
+            sequence = self._sequence(source, 0) if how["numbered"] else None
+            fields: dict[str, Any] = {"source": source, "sequence": sequence, "when_busy": "steer"}
+            self.send(Event(event_id=self._name(1), content="x", **fields), how["size"], signal=True)
             self.everything_holds()
         joining = self.inbox.steer(str(self.turn), self.now, self.policy)
         expected = self.model.steer(str(self.turn), self.now, self.policy)
         assert [queued.turn for queued in joining] == [item.turn for item in expected]
         for queued in joining:
-            self.note_once(queued)
+            self.note_taken(queued)
         self.running.joined += joining
 
     @precondition(lambda self: self.turn is not None)

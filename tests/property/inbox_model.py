@@ -25,6 +25,8 @@ class InboxModel(BooksModel):
     running: Item | None = None
     joined: list[Item] = field(default_factory=list)
     """What the running turn took up beside its own event."""
+    interrupter: str | None = None
+    """The last event that the latest arrival brought to interrupt."""
 
     def __post_init__(self) -> None:
         self.order.most_sources = self.bounds.sources
@@ -75,6 +77,7 @@ class InboxModel(BooksModel):
 
     def accept(self, item: Item, policy: InboxPolicy, turn: str | None) -> tuple[str, str | None]:
         """Take a new event; gives the receipt's status, and its disposition where it has one already."""
+        self.interrupter = None
         self._arrive(item)
         self._remember(item.id)
         if item.sequence is None:
@@ -121,7 +124,20 @@ class InboxModel(BooksModel):
             size = sum(other.size for other in group) + item.size
             if len(group) + 1 <= policy.merge_limit and size <= MERGED_BYTES:
                 item.group = last.group
-        self.line.insert(0 if item.when_busy == "interrupt" else len(self.line), item)
+        if item.when_busy == "interrupt":
+            self.interrupter = item.id
+            self.line.insert(self._front(item), item)
+        else:
+            self.line.append(item)
+
+    def _front(self, item: Item) -> int:
+        """Give the first place; for what is numbered, the first behind its source's numbers and whom they run with."""
+        ahead = [other for other in self.line if self._precedes(other, item)]
+        groups = [other.group for other in ahead]
+        return max((place + 1 for place, other in enumerate(self.line) if other.group in groups), default=0)
+
+    def _precedes(self, one: Item, other: Item) -> bool:
+        return one.sequence is not None and other.sequence is not None and one.source == other.source
 
     # Turns.
 
@@ -143,6 +159,8 @@ class InboxModel(BooksModel):
         """Let what was sent to the running turn join it, as far as it fits one boundary."""
         joining: list[Item] = []
         for item in [item for item in self.line if item.steers == turn]:
+            if any(self._precedes(other, item) for other in self.line[: self.line.index(item)]):
+                continue
             if len(joining) + 1 > policy.merge_limit or sum(other.size for other in [*joining, item]) > MERGED_BYTES:
                 break
             self.line.remove(item)

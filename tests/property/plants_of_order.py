@@ -37,6 +37,25 @@ def _interrupt_waits_in_line(admit: Any) -> Any:
     return bug
 
 
+def _only_what_was_sent_interrupts(admit: Any) -> Any:
+    def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
+        receipt = admit(inbox, event, *given, **named)
+        inbox.interrupter = inbox.interrupter if event.when_busy == "interrupt" else None
+        return receipt  # type: ignore[no-any-return]
+
+    return bug
+
+
+def _steers_past_its_source(steer: Any) -> Any:
+    def bug(inbox: Inbox, *given: Any) -> Any:
+        inbox.keeps_sequence = lambda: False
+        joining = steer(inbox, *given)
+        inbox.keeps_sequence = lambda: True
+        return joining
+
+    return bug
+
+
 def _one_too_far(follow: Any) -> Any:
     def bug(sequencer: Sequencer, queued: Queued) -> Any:
         followers = follow(sequencer, queued)
@@ -184,6 +203,9 @@ def _expired_costs_a_token(expires: Any) -> Any:
 PLANTS: dict[str, Plant] = {
     "the newest event is taken first": wrap("take", _last_in_first_out),
     "an interrupting event waits in line": wrap("admit", _interrupt_waits_in_line),
+    "an interrupting event overtakes its source": instead("_front", lambda inbox, queued: 0),
+    "a steering event overtakes its source": wrap("steer", _steers_past_its_source),
+    "what a numbered event lets go does not interrupt": wrap("admit", _only_what_was_sent_interrupts),
     "reject does not see what is held": wrap("check", _reject_sees_no_held),
     # Sources.
     "one number too many is passed": wrap("follow", _one_too_far, Sequencer),

@@ -33,6 +33,7 @@ KINDS: Final = {
     "late-answer",
     "merged-and-steered",
     "notice",
+    "numbered-interrupts",
     "operator-cancel",
     "ordering-signals",
     "parallel-tools",

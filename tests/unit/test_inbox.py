@@ -77,6 +77,40 @@ def test_an_interrupting_event_is_next_and_the_others_keep_their_order(inbox: In
     assert [running(inbox).turn for _ in range(3)] == ["now", "a", "b"]
 
 
+@pytest.mark.promise("ORD-3")
+def test_numbered_events_that_interrupt_go_before_others_but_behind_their_source(inbox: Inbox) -> None:
+    send(inbox, "other")
+    numbered: dict[str, Any] = {"source": "hook", "when_busy": "interrupt"}
+    assert send(inbox, "h0", sequence=0, **numbered) == Receipt("h0", "accepted", position=0)
+    for number in (3, 2):
+        assert send(inbox, f"h{number}", sequence=number, **numbered) == Receipt(f"h{number}", "held")
+    assert inbox.interrupter is None, "what is held stops nothing"
+    send(inbox, "h1", source="hook", sequence=1)
+    assert inbox.interrupter == "h3", "it was let go"
+    assert [running(inbox).turn for _ in range(5)] == ["h0", "other", "h1", "h2", "h3"]
+
+
+@pytest.mark.promise("ORD-3", "ORD-10")
+def test_a_numbered_event_that_interrupts_stays_behind_the_whole_group_of_its_source(inbox: Inbox) -> None:
+    send(inbox, "h0", source="hook", sequence=0, when_busy="merge")
+    send(inbox, "more", source="hook", when_busy="merge")
+    send(inbox, "other")
+    send(inbox, "h1", source="hook", sequence=1, when_busy="interrupt")
+    turns = [[queued.turn for queued in inbox.take(NOW, POLICY)] for _ in range(3)]
+    assert turns == [["h0", "more"], ["h1"], ["other"]]
+
+
+@pytest.mark.promise("ORD-3")
+def test_a_numbered_event_steers_no_turn_before_what_waits_of_its_source(inbox: Inbox) -> None:
+    send(inbox, "host")
+    running(inbox)
+    send(inbox, "h0", source="hook", sequence=0)
+    for event_id, fields in (("h1", {"source": "hook", "sequence": 1}), ("free", {"source": "hook"})):
+        inbox.admit(event(event_id, when_busy="steer", **fields), 100, NOW, POLICY, turn="host")
+    assert [queued.turn for queued in inbox.steer("host", NOW, POLICY)] == ["free"]
+    assert [running(inbox).turn for _ in range(2)] == ["h0", "h1"]
+
+
 @pytest.mark.promise("ACC-8")
 def test_an_event_that_waited_too_long_is_expired_when_it_would_be_taken(inbox: Inbox) -> None:
     send(inbox, "from-acceptance", expires_after=10)
