@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 from pydantic import ValidationError
@@ -26,7 +27,7 @@ from workflows.queued import Receipt, Refusal
 from workflows.state import SessionState, TurnState
 
 _ENDING: Final = Refusal(
-    names.BACKPRESSURE, "the session is flooded and moves on to its next run", policies.ENDING_RETRY
+    names.BACKPRESSURE, "the session is flooded and moves on to its next run", policies.FLOOD_RETRY
 )
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
     "park": "parked",
@@ -92,8 +93,14 @@ class Intake:
 
     # Updates.
 
-    def check(self, name: str, args: Sequence[RawValue], *, ending: bool = False) -> None:
+    def check(self, name: str, args: Sequence[RawValue], *, flooded: bool = False, ending: bool = False) -> None:
         """Refuse an update that cannot be accepted, or that would keep a flooded run from ending.
+
+        Args:
+            name: The update's.
+            args: What came with it.
+            flooded: Signals flood in: they take every place that gets free.
+            ending: And the run is about to end.
 
         Raises:
             ApplicationError: The refusal, with seconds to wait as its detail.
@@ -108,6 +115,8 @@ class Intake:
         refusal = self._refusal(event)
         if ending and self._may_wait(event, refusal):
             refusal = _ENDING
+        elif flooded and refusal is not None and refusal.type == names.BACKPRESSURE:
+            refusal = replace(refusal, retry_after=policies.FLOOD_RETRY)
         # One that is missed in its source's order is refused by the handler: that the gap's clock stops is kept.
         if refusal is not None and (event.sequence is None or refusal.retry_after is None):
             raise _refused(refusal)

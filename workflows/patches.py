@@ -18,6 +18,7 @@ _NO_REDRIVE: Final = "no-redrive-at-the-end"
 _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
 _STRAYS: Final = "strays"
+_SHORT: Final = "short-floods"
 _IN_SEQUENCE: Final = "sequence-before-interrupt"
 
 
@@ -66,6 +67,11 @@ def strays() -> bool:
 def keeps_sequence() -> bool:
     """Tell whether an event with a sequence that interrupts or steers stays behind its source; it overtook it."""
     return workflow.patched(_IN_SEQUENCE)
+
+
+def short_floods() -> bool:
+    """Tell whether a run ends sooner while signals flood in."""
+    return workflow.patched(_SHORT)
 
 
 def decisions_carried() -> bool:

@@ -59,16 +59,20 @@ CARRIED_BYTES: Final = 64 * 1024
 MAX_UPDATES: Final = 1_000
 """The server allows 2,000 in a run."""
 
-# Close to the end of a flooded run updates are refused for a moment. A task that ends a run fails while signals come
-# in; the server then keeps signals away from its retry, but forgets to once it has refused an update there (1.29.1).
-# The run would be replayed again and again, longer each time, until the flood ends. Not replayed: change them freely.
-NEARLY: Final = 0.85
-"""Of a limit of the run: from here on."""
-FLOOD: Final = 100
+# In a flood the task that ends a run fails, since signals come in meanwhile. The server then keeps signals away from its
+# retry, which replays the run, but forgets to once it has refused an update there (1.29.1). The run would be replayed
+# again and again, longer each time, until the flood ends. So flooded runs are short, and updates stay away. These three
+# are replayed:
+FLOOD: Final = 200
 FLOOD_SECONDS: Final = 10.0
 """So many signals in so short a time are a flood."""
-ENDING_RETRY: Final = 4.0
-"""Seconds after which an update may come again: the run has ended by then."""
+FLOOD_SHARE: Final = 0.35
+"""Of a run's limits: where it ends in a flood."""
+# And these are not: change them freely.
+NEARLY: Final = 0.6
+"""Of a run's limits: from here on, a flooded run takes no updates."""
+FLOOD_RETRY: Final = 30.0
+"""Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
 
 MAX_WAITERS: Final = 4
 """`ask`s that wait in a run. It has 10 update slots, and controls need some."""

@@ -89,7 +89,8 @@ class Session:
         if name == names.CONTROL:
             self._controls.check(args)
         else:
-            self._intake.check(name, args, ending=self._steps.ends_in_a_flood())
+            flooded = self._steps.flooded
+            self._intake.check(name, args, flooded=flooded, ending=flooded and self._steps.ends_soon())
 
     @workflow.query(name=names.STATUS)
     def status(self) -> dict[str, Any]:

@@ -162,6 +162,8 @@ class SessionState(Carried):
     redeliver: list[ParkedEvent] = []
     """Deliveries to be tried again."""
     notices: list[dict[str, Any]] = []
+    flooded_at: float = 0.0
+    """When signals came in a flood, last."""
     records: int = 0
     deliveries: int = 0
     runs: int = 1

@@ -61,8 +61,11 @@ class ActivitySteps:
 
     def signalled(self) -> None:
         """Count a signal."""
+        now = workflow.time()
         self.signals += 1
-        self._latest.append(workflow.time())
+        self._latest.append(now)
+        if len(self._latest) == policies.FLOOD and now - self._latest[0] < policies.FLOOD_SECONDS:
+            self._state.flooded_at = now
 
     # The steps of a turn.
 
@@ -194,14 +197,19 @@ class ActivitySteps:
     # The run.
 
     def continue_due(self) -> bool:
-        """Tell whether the run's history is long enough."""
-        return self._reached(1.0) or workflow.info().is_continue_as_new_suggested()
+        """Tell whether the run's history is long enough; in a flood it is sooner: what is replayed must be short."""
+        if self._reached(1.0) or workflow.info().is_continue_as_new_suggested():
+            return True
+        return self.flooded and self._reached(policies.FLOOD_SHARE) and patches.short_floods()
 
-    def ends_in_a_flood(self) -> bool:
-        """Tell whether the run is to end soon while signals flood in."""
-        latest = self._latest
-        flooded = len(latest) == policies.FLOOD and workflow.time() - latest[0] < policies.FLOOD_SECONDS
-        return flooded and self._reached(policies.NEARLY)
+    @property
+    def flooded(self) -> bool:
+        """Whether signals flood in."""
+        return workflow.time() - self._state.flooded_at < policies.FLOOD_SECONDS
+
+    def ends_soon(self) -> bool:
+        """Tell whether the run is about to end."""
+        return self._reached(policies.NEARLY * (policies.FLOOD_SHARE if self.flooded else 1.0))
 
     def show_state(self, state: str | None = None) -> None:
         """Upsert the search attributes, in the rare states only: a plain turn costs no event."""

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RetryConfig
 
 from inturn.digest import short
 from inturn.errors import JournalUnavailable, Unavailable
@@ -23,8 +24,11 @@ from inturn.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temp
 if TYPE_CHECKING:
     from inturn.journal import Journal
 
-UPDATES_AT_ONCE: Final = 4
-"""With 4 `ask`s that wait in the session, 2 of a run's 10 slots are left for controls."""
+UPDATES_AT_ONCE: Final = 2
+"""Of a run's 10 slots; 4 are for `ask`s that wait in the session, and controls need some."""
+RETRIES: Final = RetryConfig(initial_interval_millis=1_000)
+"""Of calls that the server cannot take now. An update that a run's end turned away must not be back before the next
+run: its refusal makes the server forget that the run ends (`workflows/policies.py`)."""
 
 
 class Connection:
@@ -122,7 +126,9 @@ class Connection:
             async with asyncio.timeout(self.settings.connect_timeout):
                 while True:
                     try:
-                        return await Temporal.connect(**config, data_converter=pydantic_data_converter)
+                        return await Temporal.connect(
+                            **config, data_converter=pydantic_data_converter, retry_config=RETRIES
+                        )
                     except RuntimeError as error:  # what the SDK raises for every failed connect
                         why = error
                     await asyncio.sleep(0.2)

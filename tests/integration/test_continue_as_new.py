@@ -154,19 +154,19 @@ async def test_what_a_run_decided_is_recorded_by_the_next_one(rig: Rig) -> None:
 @pytest.mark.promise("ACC-9", "SUR-6")
 async def test_a_flooded_run_that_is_about_to_end_keeps_updates_away_for_a_moment(rig: Rig) -> None:
     async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
-        await _start(client, rig, signals=150)
+        await _start(client, rig, signals=1_000, events=2_000)  # in a flood it ends at 350 signals
         session = client.session("s")
         await session.send("[[delay 20]] long", event_id="long")
         await claude.until_streaming("long")
         await session.submit("before", event_id="before")
-        await asyncio.gather(*(session.send("x", event_id=f"e{n}") for n in range(128)))
+        await asyncio.gather(*(session.send("x", event_id=f"e{n}") for n in range(220)))
         with pytest.raises(Backpressure, match="moves on to its next run") as refused:
             await session.submit("in the way", event_id="later")
-        assert refused.value.retry_after == policies.ENDING_RETRY
+        assert refused.value.retry_after == policies.FLOOD_RETRY
         assert (await session.submit("before", event_id="before")).status == "duplicate", "it was accepted"
         assert (await session.submit("one", event_id="one", source="hook", sequence=0)).status == "accepted"
         assert await session.interrupt(event_id="long"), "a person is heard"
-        await asyncio.gather(*(session.send("x", event_id=f"f{n}") for n in range(22)))
+        await asyncio.gather(*(session.send("x", event_id=f"f{n}") for n in range(140)))
 
         async def continued() -> bool:
             return len(await runs(rig.temporal, str(rig.key("s")))) > 1

@@ -29,6 +29,7 @@ KINDS: Final = {
     "expired-ask",
     "failing-fast",
     "flood",
+    "flooded-run",
     "interrupt",
     "late-answer",
     "merged-and-steered",
