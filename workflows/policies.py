@@ -59,10 +59,10 @@ CARRIED_BYTES: Final = 64 * 1024
 MAX_UPDATES: Final = 1_000
 """The server allows 2,000 in a run."""
 
-# In a flood the task that ends a run fails, since signals come in meanwhile. The server then keeps signals away from its
-# retry, which replays the run, but forgets to once it has refused an update there (1.29.1). The run would be replayed
-# again and again, longer each time, until the flood ends. So flooded runs are short, and updates stay away. These three
-# are replayed:
+# In a flood the task that ends a run fails, since signals come in meanwhile. The server then keeps signals away from
+# its retry, which replays the run, but forgets to once it has refused an update there (1.29.1). The run would be
+# replayed again and again, longer each time, until the flood ends. So flooded runs are short, and updates stay away.
+# These three are replayed:
 FLOOD: Final = 200
 FLOOD_SECONDS: Final = 10.0
 """So many signals in so short a time are a flood."""
