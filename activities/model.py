@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from temporalio import activity
 
@@ -42,6 +42,9 @@ from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
 from inturn.telemetry import count_retry, model_span, tracing
 from inturn.values import StopReason, Usage
+
+_RELEASE_PATIENCE: Final = 3.0
+"""Seconds; nobody beats for the step then, and its worker is taken for dead after 5."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ class ModelSteps:
             raise
         except (asyncio.CancelledError, JournalUnavailable):
             with contextlib.suppress(Exception):  # it ended here: nobody need wonder what became of it
-                await uncancelled(self._journal.release(step, token))
+                await committed(lambda: self._journal.release(step, token), patience=_RELEASE_PATIENCE)
             raise
         except Exception as error:
             failure = failures.classify(error)

@@ -67,10 +67,10 @@ FLOOD: Final = 200
 FLOOD_SECONDS: Final = 10.0
 """So many signals in so short a time are a flood."""
 FLOOD_SHARE: Final = 0.35
-"""Of a run's limits: where it ends in a flood."""
+"""Of a run's limits: so much it may grow in a flood."""
 # And these are not: change them freely.
 NEARLY: Final = 0.6
-"""Of a run's limits: from here on, a flooded run takes no updates."""
+"""Of what a flooded run may grow: from here on it takes no updates."""
 FLOOD_RETRY: Final = 30.0
 """Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
 

@@ -89,8 +89,8 @@ class Session:
         if name == names.CONTROL:
             self._controls.check(args)
         else:
-            flooded = self._steps.flooded
-            self._intake.check(name, args, flooded=flooded, ending=flooded and self._steps.ends_soon())
+            steps = self._steps
+            self._intake.check(name, args, flooded=steps.flooded, ending=steps.ends_soon())
 
     @workflow.query(name=names.STATUS)
     def status(self) -> dict[str, Any]:
@@ -214,8 +214,8 @@ class Session:
             self._put_back(turn)
         if result.stop == "closed":
             self._state.closing = "rejected"
-            again = Queued(turn=turn.turn, n=turn.n, at=turn.accepted_at, event=turn.event or {})
-            self._state.inbox.put_back([again])  # it is rejected with the rest
+            self._state.inbox.finish(turn.event_id, "rejected")
+            self._intake.ended(turn, "rejected", reason="the session was closed")
             return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)

@@ -51,6 +51,9 @@ class ActivitySteps:
         self._shown: tuple[str | None, int] = (None, len(state.inbox.parked))
         self.stop: str | None = None
         """Why the running turn is to stop."""
+        info = workflow.info()
+        self._began = info.get_current_history_length(), info.get_current_history_size()
+        """Events and bytes that the run's first task found: in a flood they may be many."""
         self.signals = 0
         self._latest: deque[float] = deque(maxlen=policies.FLOOD)
         self.updates = 0
@@ -200,7 +203,7 @@ class ActivitySteps:
         """Tell whether the run's history is long enough; in a flood it is sooner: what is replayed must be short."""
         if self._reached(1.0) or workflow.info().is_continue_as_new_suggested():
             return True
-        return self.flooded and self._reached(policies.FLOOD_SHARE) and patches.short_floods()
+        return self.flooded and self._flooded_on(1.0) and patches.short_floods()
 
     @property
     def flooded(self) -> bool:
@@ -208,8 +211,8 @@ class ActivitySteps:
         return workflow.time() - self._state.flooded_at < policies.FLOOD_SECONDS
 
     def ends_soon(self) -> bool:
-        """Tell whether the run is about to end."""
-        return self._reached(policies.NEARLY * (policies.FLOOD_SHARE if self.flooded else 1.0))
+        """Tell whether a flooded run is about to end."""
+        return self.flooded and self._flooded_on(policies.NEARLY)
 
     def show_state(self, state: str | None = None) -> None:
         """Upsert the search attributes, in the rare states only: a plain turn costs no event."""
@@ -284,13 +287,17 @@ class ActivitySteps:
     def _answered(self, call: CallState) -> bool:
         return bool(call.answer or self.stop or self._state.closing or self.continue_due())
 
-    def _reached(self, share: float) -> bool:
+    def _flooded_on(self, share: float) -> bool:
+        # Counted from its first task: each run gets something done, however much had come before that.
+        return self._reached(share * policies.FLOOD_SHARE, *self._began)
+
+    def _reached(self, share: float, events: int = 0, size: int = 0) -> bool:
         info, limits = workflow.info(), self._state.limits
         return (
-            info.get_current_history_length() > share * limits.events
+            info.get_current_history_length() - events > share * limits.events
             or self.signals > share * limits.signals
             or self.updates > share * limits.updates
-            or info.get_current_history_size() > share * limits.bytes
+            or info.get_current_history_size() - size > share * limits.bytes
         )
 
     def _cut_due(self) -> bool:

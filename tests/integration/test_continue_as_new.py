@@ -26,6 +26,13 @@ async def _start(client: Client, rig: Rig, **limits: int) -> None:
     )
 
 
+async def _flood(rig: Rig, name: str, count: int) -> None:
+    """Send signals all at once; a session's handle would send them one after the other."""
+    handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+    events = ({"event_id": f"{name}{n}", "content": "hi"} for n in range(count))
+    await asyncio.gather(*(handle.signal("submit", event) for event in events))
+
+
 @pytest.mark.promise("SUR-6", "EFF-1")
 async def test_a_turn_of_many_steps_crosses_runs_and_repeats_nothing(rig: Rig) -> None:
     async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
@@ -159,14 +166,14 @@ async def test_a_flooded_run_that_is_about_to_end_keeps_updates_away_for_a_momen
         await session.send("[[delay 20]] long", event_id="long")
         await claude.until_streaming("long")
         await session.submit("before", event_id="before")
-        await asyncio.gather(*(session.send("x", event_id=f"e{n}") for n in range(220)))
+        await _flood(rig, "e", 220)
         with pytest.raises(Backpressure, match="moves on to its next run") as refused:
             await session.submit("in the way", event_id="later")
         assert refused.value.retry_after == policies.FLOOD_RETRY
         assert (await session.submit("before", event_id="before")).status == "duplicate", "it was accepted"
         assert (await session.submit("one", event_id="one", source="hook", sequence=0)).status == "accepted"
         assert await session.interrupt(event_id="long"), "a person is heard"
-        await asyncio.gather(*(session.send("x", event_id=f"f{n}") for n in range(140)))
+        await _flood(rig, "f", 140)
 
         async def continued() -> bool:
             return len(await runs(rig.temporal, str(rig.key("s")))) > 1
@@ -216,3 +223,23 @@ async def test_held_events_merged_ones_and_the_rate_are_carried(rig: Rig) -> Non
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
         assert audit.accepted == 25
+
+
+@pytest.mark.promise("SUR-6", "ACC-9")
+async def test_a_flooded_run_is_short_and_gets_something_done_however_much_came_before_its_first_task(rig: Rig) -> None:
+    async with rig.client() as client:
+        await _start(client, rig, events=400)  # in a flood it may grow by 140
+        session, workflow_id = client.session("s"), str(rig.key("s"))
+        handle = rig.temporal.get_workflow_handle(workflow_id)
+        await _flood(rig, "e", 220)
+        async with rig.worker():
+            await session.wait("e219")
+            await settled(handle)
+            kinds = [
+                await events(rig.temporal, workflow_id, run_id) for run_id in await runs(rig.temporal, workflow_id)
+            ]
+            done = [kind.count("ActivityTaskCompleted") for kind in kinds]
+            assert len(kinds[0]) < 400, "the flood ended it"
+            assert all(done), done
+            audit = await session.audit(deep=True)
+            assert audit.ok, audit.differences

@@ -254,9 +254,11 @@ class InboxUnderTest(RuleBasedStateMachine):
     def note_return(self, name: str) -> None:
         """Note an id that is taken again since the window forgot it: only the journal can tell that apart.
 
-        One that was rejected may come again; it runs a second time only where it was rejected in the middle of a turn.
+        One that was rejected may come again; it runs or parks a second time only where it was rejected in the middle of
+        a turn, or after it had been parked and driven again.
         """
-        if any(item.id == name and (item.state != "rejected" or self.turns[name]) for item in self.model.came):
+        before = [item for item in self.model.came if item.id == name]
+        if self.turns[name] or any(item.state != "rejected" or item.times for item in before):
             self.came_again.add(name)
 
     def note_once(self, queued: Queued) -> None:

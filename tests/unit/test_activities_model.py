@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities import answers
+from activities import answers, commit
 from activities.bounds import Bounds
 from activities.failures import OwnFailure
 from activities.messages import Decision, ModelInput
@@ -17,6 +17,7 @@ from inturn import names
 from inturn.agents import Agent, Budget, InboxPolicy
 from inturn.errors import JournalUnavailable
 from inturn.journal.turns import own_turn
+from inturn.keys import StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import Answer, ScriptedModel, ToolCall
 from inturn.tools import tool
@@ -514,10 +515,22 @@ async def test_an_unreachable_journal_is_an_outage_without_end(tmp_path: Path) -
         assert not failed.value.non_retryable
 
 
-async def test_a_journal_that_goes_away_behind_each_claim_never_costs_the_event(tmp_path: Path) -> None:
+async def test_a_journal_that_goes_away_for_a_moment_behind_each_claim_never_costs_the_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit, "FIRST_DELAY", 0.001)
     times = Bounds().losses + 1
     away = JournalUnavailable("database is locked")
     async with rig(tmp_path, model=ScriptedModel([*[away] * times, "hello"])) as r:
+        release, refused = r.journal.release, set[int]()
+
+        async def releasing(step: StepKey, token: str) -> None:
+            if attempt not in refused:
+                refused.add(attempt)
+                raise away
+            await release(step, token)
+
+        r.journal.release = releasing  # type: ignore[method-assign]
         for attempt in range(1, times + 1):
             with pytest.raises(ApplicationError) as failed:
                 await r.ask(attempt=attempt)

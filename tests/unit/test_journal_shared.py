@@ -354,3 +354,12 @@ def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
     tx.now += operations.REMEMBERED
     do(tx, Incr("n", 1), Operation(key="new"))
     assert tx.execute("SELECT step FROM operations ORDER BY step") == [("0",), ("new",)]
+
+
+def test_the_records_of_cancelled_calls_go_with_them_and_those_of_other_steps_stay(tx: SqliteTransaction) -> None:
+    do(tx, Incr("v", 1), Attempt(tx).operation())
+    assert records(tx) == 1
+    ledger.settle(tx, CALL.turn, step="7")
+    assert records(tx) == 1
+    ledger.settle(tx, CALL.turn, step=CALL.step)
+    assert records(tx) == 0

@@ -131,9 +131,10 @@ def test_of_a_conversation_that_grew_only_what_is_new_is_counted(monkeypatch: py
     monkeypatch.setattr(counting, "to_json", to_json_counted)
     sizes, said = Sizes(), [{"role": role, "content": "hi"} for role in ("user", "assistant") * 100]
     for _ in range(10):
+        said += [{"role": role, "content": "more"} for role in ("user", "assistant")]
         sizes.of(said)
-    assert len(counted) == 200
+    assert len(counted) == 220
     for number in range(counting.REMEMBERED):
         sizes.of([{"role": "user", "content": str(number)}])
     sizes.of(said)
-    assert len(counted) == 400 + counting.REMEMBERED, "it was forgotten for others"
+    assert len(counted) == 440 + counting.REMEMBERED, "it was forgotten for others"

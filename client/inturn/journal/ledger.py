@@ -230,8 +230,7 @@ def settle(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
         f"WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' {only}",
         (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, *number),
     )
-    if step is None:
-        operations.forget_turn(tx, turn)
+    operations.forget_turn(tx, turn, step)
     places.settle(tx, turn, step)
 
 
