@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 UPDATES_AT_ONCE: Final = 2
 """Of a run's 10 slots; 4 are for `ask`s that wait in the session, and controls need some."""
 RETRIES: Final = RetryConfig(initial_interval_millis=1_000)
-"""Of calls that the server cannot take now. An update that a run's end turned away must not be back before the next
-run: its refusal makes the server forget that the run ends (`workflows/policies.py`)."""
+"""Of calls that the server cannot take now. An update that it aborts or refuses because a run is about to end should
+not be back before the next one: a refusal makes the server forget that the run ends (`workflows/policies.py`)."""
 
 
 class Connection:
