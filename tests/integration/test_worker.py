@@ -218,7 +218,7 @@ async def test_a_step_that_outlasts_the_grace_hands_back_and_resumes_from_its_ch
     first = rig.process(INTURN_GRACE="0.5").start()
     async with rig.client() as client:
         session = client.session("s1", agent="support")
-        await session.send('[[tool resumable {"steps": 12, "delay": 0.25}]]', event_id="e1")
+        await session.send('[[tool resumable {"steps": 24, "delay": 0.25}]]', event_id="e1")
         await until(lambda: _true(len(rig.attempts("resumable")) >= 3))
         stopped = time.monotonic()
         assert await asyncio.to_thread(first.stop) == 0
@@ -227,8 +227,8 @@ async def test_a_step_that_outlasts_the_grace_hands_back_and_resumes_from_its_ch
         turn = await session.wait("e1", timeout=30)
     rows = rig.attempts("resumable")
     assert len({row[1] for row in rows}) == 2, "two workers did it"
-    assert len(rows) <= 13, "at most the step in flight was done twice"
-    assert " of 12" in turn.text
+    assert len(rows) <= 25, "at most the step in flight was done twice"
+    assert " of 24" in turn.text
 
 
 async def test_sigterm_while_it_starts_ends_it_in_good_order(rig: Rig, cwd: Path) -> None:

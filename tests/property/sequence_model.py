@@ -159,8 +159,11 @@ class SequenceModel:
         self.use(source)
         if policy.sequencing == "sparse":
             oldest = min(mine, key=lambda item: (item.at, item.n))
-            self.next[source] = oldest.number
-            return [out for item in mine if item.number <= oldest.number for out in self._let_go(item, "pending")]
+            passed = self.next.get(source) or 0
+            self.next[source] = max(passed, oldest.number)
+            due = [item for item in mine if item.number <= oldest.number]
+            # Late only after a change of policy.
+            return [out for item in due for out in self._let_go(item, "late" if item.number < passed else "pending")]
         awaited, lowest = self.awaited(source, policy), mine[0]
         assert awaited is not None
         if lowest.number < awaited:  # only after a change of policy
