@@ -110,7 +110,7 @@ async def test_a_late_record_of_cancelled_calls_leaves_the_next_steps_alone(jour
     held = await journal.claim_call(CALL, lease=5, begin=True, wants=[LOCK])
 
     async def record() -> None:
-        await journal.record(SESSION, [], settle=[TURN], cancelled="too many failed", step=CALL.step)
+        await journal.record(SESSION, [], settle=[TURN], cancelled="too many failed", number=CALL.step)
 
     await record()
     with pytest.raises(Superseded):

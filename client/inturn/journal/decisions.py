@@ -25,14 +25,14 @@ def record(
     settle: Sequence[TurnKey],
     close: bool,
     cancelled: str | None = None,
-    step: str | None = None,
+    number: str | None = None,
 ) -> int:
     """Settle turns, write decisions whose keys are new, close; see the port. Gives the new head."""
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
-        repeated = bool(settle and keys and step is None) and all(map(journal.knows, keys))
+        repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
         for turn in () if repeated else settle:
-            _settle(journal, turn, step, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
+            _settle(journal, turn, number, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
         for decision in recorded:
             before = journal.head
             journal.append([decision.entry])

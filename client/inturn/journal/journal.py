@@ -125,7 +125,7 @@ class StoredJournal:
         settle: Sequence[TurnKey] = (),
         close: bool = False,
         cancelled: str | None = None,
-        step: str | None = None,
+        number: str | None = None,
     ) -> int:
         """Write what a session decided."""
         work = partial(
@@ -135,7 +135,7 @@ class StoredJournal:
             settle=settle,
             close=close,
             cancelled=cancelled,
-            step=step,
+            number=number,
         )
         return await self._store.write(work)
 

@@ -242,13 +242,13 @@ class Journal(Protocol):
         settle: Sequence[TurnKey] = (),
         close: bool = False,
         cancelled: str | None = None,
-        step: str | None = None,
+        number: str | None = None,
     ) -> int:
         """Write what a session decided, in one transaction; gives the new head.
 
-        First the open steps of the turns in `settle`, or only those numbered `step`: done stays done, all else becomes
+        First the open steps of the turns in `settle`, or only those of that `number`: done stays done, all else becomes
         `settled`, and each tool_use without a result gets an error result: "interrupted", or "cancelled" with that text
-        where one is given. Without `step`, where all decisions are written already, nothing is settled: an earlier
+        where one is given. Without `number`, where all decisions are written already, nothing is settled: an earlier
         attempt did that, and what is open now began later. Then the decisions whose keys are new, in order. An outcome
         never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
         `session.closed` last.
