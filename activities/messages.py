@@ -200,8 +200,8 @@ class RecordInput(Message):
     """Append `session.closed` last: nothing is taken afterwards."""
     cancelled: str | None = None
     """What the results of the settled calls say that were cancelled while their turn goes on."""
-    step: str | None = None
-    """The step of these calls: a late attempt must not settle those of a later one."""
+    number: str | None = None
+    """The number of these calls' step: a late attempt must not settle those of a later one."""
     policy: bool = False
     """Give the agent's policy."""
     agent: str | None = None

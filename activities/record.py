@@ -25,7 +25,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         settle=[TurnKey(session, turn) for turn in input.settle],
         close=input.close,
         cancelled=input.cancelled,
-        number=input.step,
+        number=input.number,
     )
     for decision in input.decisions:
         trace_decided(session, decision)

@@ -139,8 +139,8 @@ class ActivitySteps:
 
     async def settle_cancelled(self, turn: TurnState) -> None:
         """Record for each call that was cancelled that it was; those that came to an end keep it."""
-        step, answers = str(turn.step - 1), self._answers(turn)
-        await self._record(RecordInput(decisions=answers, settle=[turn.turn], cancelled=CANCELLED, step=step))
+        number, answers = str(turn.step - 1), self._answers(turn)
+        await self._record(RecordInput(decisions=answers, settle=[turn.turn], cancelled=CANCELLED, number=number))
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""

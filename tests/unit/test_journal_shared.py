@@ -359,7 +359,7 @@ def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
 def test_the_records_of_cancelled_calls_go_with_them_and_those_of_other_steps_stay(tx: SqliteTransaction) -> None:
     do(tx, Incr("v", 1), Attempt(tx).operation())
     assert records(tx) == 1
-    ledger.settle(tx, CALL.turn, step="7")
+    ledger.settle(tx, CALL.turn, number="7")
     assert records(tx) == 1
-    ledger.settle(tx, CALL.turn, step=CALL.step)
+    ledger.settle(tx, CALL.turn, number=CALL.step)
     assert records(tx) == 0

@@ -44,9 +44,9 @@ def record(
         return journal.head
 
 
-def _settle(journal: Log, turn: TurnKey, step: str | None, ended: tuple[str, str]) -> None:
+def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str]) -> None:
     status, text = ended
-    ledger.settle(journal.tx, turn, step)
+    ledger.settle(journal.tx, turn, number)
     rows = journal.tx.execute(
         "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
         "ORDER BY seq",
@@ -54,7 +54,7 @@ def _settle(journal: Log, turn: TurnKey, step: str | None, ended: tuple[str, str
     )
     for key, body in rows:
         call = _call_of(turn, key)
-        if call is None or step not in (None, call.step):
+        if call is None or number not in (None, call.step):
             continue
         ledger.settle_unclaimed(journal.tx, call)
         use = codec.loads(body)

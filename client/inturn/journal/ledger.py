@@ -222,16 +222,16 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
         return attempts
 
 
-def settle(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
+def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Close a turn's open steps for good, or only those of one number."""
-    only, number = ("", ()) if step is None else ("AND step = ?", (step,))
+    only, which = ("", ()) if number is None else ("AND step = ?", (number,))
     tx.execute(
         "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
         f"WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' {only}",
-        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, *number),
+        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, *which),
     )
-    operations.forget_turn(tx, turn, step)
-    places.settle(tx, turn, step)
+    operations.forget_turn(tx, turn, number)
+    places.settle(tx, turn, number)
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> None:

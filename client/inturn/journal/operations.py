@@ -102,12 +102,12 @@ def forget(tx: Transaction, caller: Caller) -> None:
     tx.execute(f"DELETE FROM operations WHERE {_CALLER}", caller)
 
 
-def forget_turn(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
+def forget_turn(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Remove the records of a turn whose steps are settled, or of those of one number."""
-    only, number = ("", ()) if step is None else ("AND step = ?", (step,))
+    only, which = ("", ()) if number is None else ("AND step = ?", (number,))
     tx.execute(
         f"DELETE FROM operations WHERE tenant = ? AND session = ? AND turn = ? {only}",
-        (turn.session.tenant, turn.session.session_id, turn.turn, *number),
+        (turn.session.tenant, turn.session.session_id, turn.turn, *which),
     )
 
 

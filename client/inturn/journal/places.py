@@ -170,10 +170,10 @@ def abandon(tx: Transaction, step: StepKey) -> None:
     tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", called(step))
 
 
-def settle(tx: Transaction, turn: TurnKey, step: str | None = None) -> None:
+def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Give back everything of a turn, or of its steps and calls of one number."""
-    only, names = ("", ()) if step is None else ("AND (step = ? OR step LIKE ?)", (step, f"{step}/%"))
-    tx.execute(f"DELETE FROM places WHERE turn = ? {only}", (str(turn), *names))
+    only, which = ("", ()) if number is None else ("AND (step = ? OR step LIKE ?)", (number, f"{number}/%"))
+    tx.execute(f"DELETE FROM places WHERE turn = ? {only}", (str(turn), *which))
 
 
 def forget(tx: Transaction) -> None:
