@@ -1,14 +1,14 @@
 """The audit: was anything lost, repeated or reordered?
 
-Invariant: it compares two books that were kept apart, the counts that the session carries through all its runs and the
-outcomes in the journal; a deep one adds the histories on the server. It changes nothing.
+Invariant: it compares books that were kept apart: the counts that the session carries through all its runs, and the
+outcomes and the entries in the journal; a deep one adds the histories on the server. It changes nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +19,7 @@ from inturn.standing import Standing
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
-    from inturn.journal import Journal
+    from inturn.journal import Ending, Journal
 
 _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
@@ -40,10 +40,10 @@ class Auditing:
         journal = await self.gate.connection.any_journal()
         carried, differences = await self._compared(journal)
         started = await self._entries(journal, "turn.started")
+        endings = await journal.endings(self.gate.key)
         if differences and carried is not None:
-            differences += await self._unended(journal, started, carried)
-        differences += [f"the journal's entry {seq} does not fit its hash chain" for seq in await self._unfit(journal)]
-        differences += _out_of_order(started)
+            differences += _unended(started, endings, carried)
+        differences += [*_contradictory(endings), *await self._unfit(journal), *_out_of_order(started)]
         gone: tuple[str, ...] = ()
         if deep and carried is not None:
             accepted = await Histories(self.gate).accepted()
@@ -116,19 +116,21 @@ class Auditing:
         return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
 
     async def _unfit(self, journal: Journal) -> list[str]:
-        return await journal.verify(self.gate.key)
+        return [f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.gate.key)]
 
     async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
         """Check that each event in the histories has ended, waits, or was refused a place in the open."""
-        known = _open(carried)
-        rejected = await self._entries(journal, "event.rejected")
-        known |= {entry.event_id for entry in rejected}
-        found: list[str] = []
-        for event_id, run_id in accepted.events.items():
-            if event_id not in known and await journal.outcome(self.gate.key, event_id) is None:
-                found.append(f"event {event_id}, accepted in run {run_id}, has no outcome")
+        decided = await self._entries(journal, *_DECIDED)
+        endings = await journal.endings(self.gate.key)
+        known = _open(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
+        known |= {event_id for event_id, ending in endings.items() if ending.outcome is not None}
+        found = [
+            f"event {event_id}, accepted in run {run_id}, has no outcome"
+            for event_id, run_id in accepted.events.items()
+            if event_id not in known
+        ]
         # In a flood some were only counted: which of these they are, nobody knows.
-        counted = sum(int(entry.body["count"]) for entry in rejected if "count" in entry.body)
+        counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
         return found if len(found) > counted else []
 
     async def _unaccepted(
@@ -142,14 +144,8 @@ class Auditing:
         made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
         return [
             f"event {event_id} is in the journal, and no run accepted it"
-            for event_id in sorted(ids - made - accepted.events.keys())
+            for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
         ]
-
-    async def _unended(self, journal: Journal, started: Sequence[Entry], carried: Message) -> list[str]:
-        """Name the events whose turn began and has no end, though the session does not run them."""
-        begun = {str(e.event_id) for e in started if e.event_id}
-        lost = [e for e in sorted(begun - _open(carried)) if await journal.outcome(self.gate.key, e) is None]
-        return [f"event {event_id} began a turn that has no end" for event_id in lost]
 
     async def _entries(self, journal: Journal, *types: str) -> list[Entry]:
         entries: list[Entry] = []
@@ -158,6 +154,25 @@ class Auditing:
         ):
             entries += page
         return entries
+
+
+def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:
+    """Name the events whose turn began and has no end, though the session does not run them."""
+    begun = {str(entry.event_id) for entry in started if entry.event_id}
+    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - _open(carried))]
+
+
+def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
+    """Name the events of which the outcome says another end than the entries, or one of the two says none."""
+    differ = {event_id: ending for event_id, ending in sorted(endings.items()) if ending.outcome != ending.told}
+    return [_contradiction(event_id, ending) for event_id, ending in differ.items()]
+
+
+def _contradiction(event_id: str, ending: Ending) -> str:
+    if ending.told is None:
+        return f"event {event_id} has the outcome {ending.outcome}, and no entry tells of its end"
+    says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
+    return f"event {event_id} ended {ending.told} by its entries, and {says}"
 
 
 def _out_of_order(started: Sequence[Entry]) -> list[str]:

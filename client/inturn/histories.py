@@ -28,6 +28,8 @@ class Accepted:
     """Accepted events by id, with the run that took each; and runs that the server no longer has."""
 
     events: dict[str, str] = field(default_factory=dict)
+    named: set[str] = field(default_factory=set)
+    """Ids that came with something else than an event: that is parked under its id, if it is still free."""
     gone: list[str] = field(default_factory=list)
 
 
@@ -52,8 +54,11 @@ class Histories:
             if history is None or not history.events:
                 found.gone.append(run_id)
                 break
-            for event_id in await self._submitted(history.events):
-                found.events.setdefault(event_id, run_id)
+            for event_id, whole in await self._submitted(history.events):
+                if whole:
+                    found.events.setdefault(event_id, run_id)
+                else:
+                    found.named.add(event_id)
             run_id = history.events[0].workflow_execution_started_event_attributes.continued_execution_run_id
         return found
 
@@ -68,18 +73,21 @@ class Histories:
 
         return await persist(fetch, patience=_PATIENCE, session=str(self.gate.key))
 
-    async def _submitted(self, events: Sequence[HistoryEvent]) -> list[str]:
+    async def _submitted(self, events: Sequence[HistoryEvent]) -> list[tuple[str, bool]]:
+        """Give the ids that messages name, and whether each came with an event."""
         temporal = await self.gate.connection.temporal()
-        ids: list[str] = []
+        ids: list[tuple[str, bool]] = []
         refused = _refused(events)
-        for payloads in filter(None, (_message(event, refused) for event in events)):
+        for event in events:
+            if (payloads := _message(event, refused)) is None:
+                continue
             try:
                 decoded = await temporal.data_converter.decode(payloads.payloads)
             except Exception:  # anything may have been sent; what cannot be read was parked under another id
                 continue
             message = decoded[0] if decoded else None
-            if isinstance(message, dict) and "content" in message and is_id(message.get("event_id")):
-                ids.append(message["event_id"])
+            if isinstance(message, dict) and is_id(message.get("event_id")):
+                ids.append((message["event_id"], "content" in message and not _misnamed(event)))
         return ids
 
 
@@ -89,11 +97,16 @@ def _refused(events: Sequence[HistoryEvent]) -> set[str]:
     return {update.meta.update_id for update in ended if update.outcome.HasField("failure")}
 
 
+def _misnamed(event: HistoryEvent) -> bool:
+    signal = event.workflow_execution_signaled_event_attributes
+    return event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED and signal.signal_name != names.SUBMIT
+
+
 def _message(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
-    """Give what a `submit` carried that the session took, whichever way it came."""
+    """Give what came for the inbox and was not refused, whichever way it came."""
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
         signal = event.workflow_execution_signaled_event_attributes
-        return signal.input if signal.signal_name == names.SUBMIT else None
+        return signal.input if signal.signal_name != names.CONTROL else None
     request: Request | None = None
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request

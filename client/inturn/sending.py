@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
 
+from inturn.errors import InturnError
 from inturn.events import Content, Event, derived_id, make_event
 from inturn.gate import Gate, Message
 from inturn.patience import persist
@@ -63,7 +64,10 @@ class Sending:
                 alive=self.gate.alive,
                 session=str(self.gate.key),
             )
-        return Receipt.model_validate(result["receipt"])
+        receipt = Receipt.model_validate(result["receipt"])
+        if receipt.status != "duplicate" or receipt.disposition is not None:
+            return receipt
+        return await self._looked_up(receipt)
 
     async def accepted(self, event: Event) -> WorkflowUpdateHandle[Message]:
         """Hand it to the session and wait until it is accepted, not for its turn: that is the handle's result.
@@ -82,6 +86,17 @@ class Sending:
                 alive=self.gate.alive,
                 session=str(self.gate.key),
             )
+
+    async def _looked_up(self, receipt: Receipt) -> Receipt:
+        """Add how a duplicate's original stands where the session no longer knows, if this client reads the journal."""
+        from inturn.journal.turns import standing
+
+        try:
+            journal = await self.gate.connection.any_journal()
+            disposition = await standing(journal, self.gate.key, receipt.event_id)
+        except InturnError:  # the receipt is good without it
+            return receipt
+        return receipt.model_copy(update={"disposition": disposition})
 
     @property
     def _settings(self) -> Any:

@@ -144,6 +144,10 @@ class Session:
             expires_after: Seconds.
             metadata: JSON.
 
+        Returns:
+            A receipt of status `accepted`, `held` or `duplicate`. A duplicate's `disposition` tells how its original
+            stands; of one long ago only the journal knows that, and it is `None` where this client cannot read it.
+
         Raises:
             InvalidEvent: The event breaks a rule.
             Refused: Not accepted: `Backpressure` (the inbox is full) or `SessionBusy` (`when_busy="reject"`).
@@ -204,6 +208,8 @@ class Session:
             Refused: Not accepted, as for `submit`.
             SessionClosed: The session was closed.
             Unavailable: Not accepted in time, as for `submit`; or nobody answered for minutes.
+            JournalUnavailable: The event came before, so long ago that only the journal has its answer, and this client
+                cannot read that.
         """
         event = self._sending.event(
             content,
@@ -228,7 +234,7 @@ class Session:
         Raises:
             TurnFailed: The event ended without a turn.
             TurnTimeout: `timeout` passed.
-            InvalidEvent: The session knows no such event.
+            InvalidEvent: The session knows no such event, or no longer, and this client cannot read the journal.
             SessionNotFound: No such session.
             Unavailable: Nobody answered for minutes.
         """
@@ -382,8 +388,11 @@ class Session:
     async def audit(self, *, deep: bool = False) -> Audit:
         """Check that nothing was lost: the counts that the session carries against the journal's.
 
+        Each event whose outcome in the journal is not what the journal's entries tell of its end is named.
+
         Args:
-            deep: Also read the histories that the server retains, and say which runs are gone.
+            deep: Also read the histories that the server retains, and say which runs are gone. Those from before an
+                operator terminated the session are not looked at.
 
         Raises:
             SessionNotFound: No such session.

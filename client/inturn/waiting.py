@@ -67,7 +67,7 @@ class Waiting:
             async with _within(timeout, event_id):
                 handle = await self.sending.accepted(event)
                 journal = await self.gate.connection.journal()
-                return await self._follow(event_id, await self._result(handle), journal)
+                return await self._follow(event_id, await self._result(handle), journal, taken=True)
         except (asyncio.CancelledError, TurnTimeout):
             if cancel_on_exit:
                 with suppress(InturnError, TimeoutError):
@@ -81,9 +81,12 @@ class Waiting:
             journal = await self.gate.connection.journal()
             return await self._follow(event_id, await self._asked(event_id, journal), journal)
 
-    async def _follow(self, event_id: str, answer: Message, journal: Journal | None) -> Turn:
+    async def _follow(self, event_id: str, answer: Message, journal: Journal | None, *, taken: bool = False) -> Turn:
+        """Wait for the turn; `taken`: the session has accepted the event for sure."""
         pause = _FIRST_PAUSE
         while True:
+            if answer.get("unknown"):
+                return await self._forgotten(event_id, taken=taken)
             if turn := await self._told(event_id, answer, journal):
                 return turn
             if turn := await self._meanwhile(event_id, journal, jittered(pause)):
@@ -98,8 +101,6 @@ class Waiting:
             if ended.get("merged") and journal is not None and (turn := await self._read(event_id)):
                 return turn.model_copy(update={"disposition": "merged"})
             raise TurnFailed(event_id, str(ended["disposition"]), str(ended.get("reason") or "see the journal"))
-        if answer.get("unknown"):
-            return await self._recorded(event_id, InvalidEvent(f"session {self.gate.key} knows no event {event_id}"))
         told = answer.get("turn")
         if told is None:
             return None
@@ -170,6 +171,22 @@ class Waiting:
         if status.get("state") in ("requires_action", "paused"):
             waiting.append(status.get("turn") or {})
         return any(item.get("event_id") == event_id for item in waiting)
+
+    async def _forgotten(self, event_id: str, *, taken: bool) -> Turn:
+        """Look into the journal for an event of which the session tells nothing (any more).
+
+        Raises:
+            JournalUnavailable: The session has taken it, and no journal that is read here has its answer.
+            InvalidEvent: Nobody that is asked here knows it.
+        """
+        error: type[InturnError] = JournalUnavailable if taken else InvalidEvent
+        known = f"took event {event_id} and no longer tells its answer, only the journal can"
+        what = f"session {self.gate.key} {known if taken else f'knows no event {event_id} (any more)'}"
+        try:
+            await self.gate.connection.any_journal()
+        except JournalUnavailable as missing:
+            raise error(f"{what}; {missing}") from missing
+        return await self._recorded(event_id, error(f"{what}; the journal that this client reads does not have it"))
 
     async def _recorded(self, event_id: str, error: InturnError) -> Turn:
         """Look into the journal for what the session does not know any more."""

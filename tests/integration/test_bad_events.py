@@ -34,16 +34,17 @@ async def test_undecodable_signals_and_unknown_names_are_parked_with_their_error
         await handle.signal("submit", {"event_id": "no spaces allowed", "content": "x"})
         await handle.signal("submit", {"event_id": "empty", "content": ""})
         await handle.signal("submit", {"event_id": "big", "content": "x" * 300_000})
+        await handle.signal("submit", {"event_id": "no-content", "text": "x"})
         await handle.signal("sbumit", {"event_id": "typo", "content": "x"})
         await settled(handle)
         errors = {parked.event_id: parked.error for parked in await session.parked()}
-        assert len(errors) == 7
+        assert len(errors) == 8
         assert "content is empty" in errors["empty"]
         assert "the limit is 262,144" in errors["big"]
         assert "unknown signal 'sbumit'" in errors["typo"]
         assert sum("expected one JSON object" in error for error in errors.values()) == 2
         await _still_answers(session)
-        audit = await session.audit()
+        audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
 
 

@@ -16,13 +16,23 @@ from temporalio.client import WorkflowHandle
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from inturn import Client, InvalidEvent, SessionClosed, SessionNotFound, Turn, TurnTimeout, Unavailable
+from inturn import (
+    Client,
+    InvalidEvent,
+    JournalUnavailable,
+    SessionClosed,
+    SessionNotFound,
+    Turn,
+    TurnTimeout,
+    Unavailable,
+)
 from inturn.gate import Gate
 from inturn.models import ModelMessage, ModelRequest, OnText
 from tests.support.histories import runs
 from tests.support.rig import Rig
 from tests.support.server import DevServer
 from tests.support.waiting import until
+from workflows import window
 
 
 @workflow.defn(name="Session", sandboxed=False)
@@ -43,6 +53,25 @@ async def test_receipts_say_what_became_of_the_event(rig: Rig) -> None:
         await session.wait("e2")
         again = await session.submit("b", event_id="e2")
         assert (again.status, again.disposition) == ("duplicate", "applied")
+
+
+@pytest.mark.promise("ACC-2")
+async def test_a_duplicate_of_an_event_long_ago_is_told_what_the_journal_knows(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(window, "RECENT", 2)
+    async with rig.worker(), rig.client() as client, rig.client(journal=False) as far:
+        session, elsewhere = client.session("s", agent="support"), far.session("s")
+        for n in range(5):
+            await session.ask(f"message {n}", event_id=f"e{n}")
+        again = await session.submit("message 0", event_id="e0")
+        assert (again.status, again.disposition) == ("duplicate", "applied")
+        assert (await session.ask("message 0", event_id="e0")).text == "You said: message 0"
+        again = await elsewhere.submit("message 0", event_id="e0")
+        assert (again.status, again.disposition) == ("duplicate", None)
+        with pytest.raises(JournalUnavailable, match="took event e0 and no longer tells its answer"):
+            await elsewhere.ask("message 0", event_id="e0")
+        assert (await session.status()).counts == {"accepted": 5, "applied": 5}
 
 
 async def test_an_event_sent_twice_is_asked_for_its_one_turn(rig: Rig) -> None:
@@ -239,6 +268,7 @@ async def test_an_audit_finds_an_event_that_the_journal_lost(rig: Rig) -> None:
         audit = await session.audit(deep=True)
         assert not audit.ok
         assert "applied: the session counts 3, the journal 2" in audit.differences
+        assert "event e1 ended applied by its entries, and has no outcome" in audit.differences
         assert any(difference.startswith("event e1, accepted in run ") for difference in audit.differences)
 
 

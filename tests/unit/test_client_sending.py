@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.errors import Backpressure, InvalidEvent, Unavailable
+from inturn.errors import Backpressure, InvalidEvent, JournalUnavailable, Unavailable
+from inturn.journal import Journal, NewEntry, Outcome, Recorded, open_journal
+from inturn.keys import SessionKey
 from inturn.sending import Sending
+from inturn.values import Receipt
 from tests.support.gate import FakeGate, accepted, never, refused, reworded_cancel, rpc_error
+from tests.support.journal import opening, plain_turn
 
+KEY = SessionKey("t", "s")
 RECEIPT = {"receipt": {"event_id": "e1", "status": "accepted", "position": 2}}
+DUPLICATE = {"receipt": {"event_id": "e1", "status": "duplicate"}}
+"""Of an event so old that the session does not know any more how it stands."""
 CLOSING = rpc_error(Status.RESOURCE_EXHAUSTED, "workflow is closing")
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 def _sending(gate: FakeGate) -> Sending:
     return Sending(gate)  # type: ignore[arg-type]
+
+
+async def _again(journal: Journal | None, receipt: dict[str, Any] = DUPLICATE) -> Receipt:
+    sending = _sending(FakeGate(accepted(receipt), journal=journal))
+    return await sending.submit(sending.event("hi", event_id="e1"))
+
+
+async def _parked(journal: Journal) -> None:
+    end = NewEntry("event.parked", {"error": "400", "turn": "e1"}, event_id="e1", key="e1/parked")
+    await journal.record(KEY, [Recorded(end, Outcome("e1", "e1", "parked", reason="400"))])
 
 
 async def test_send_is_one_signal_with_the_event_as_its_json() -> None:
@@ -73,6 +100,46 @@ async def test_an_ask_holds_its_place_until_it_is_accepted_not_answered() -> Non
     await sending.accepted(sending.event("a", event_id="e1"))
     await sending.send(sending.event("b", event_id="e2"))
     assert gate.calls[0][1] == {"event_id": "e1", "content": "a", "wait": True, "inline": True}
+
+
+@pytest.mark.promise("ACC-2")
+async def test_an_old_duplicate_is_told_by_the_journal_how_its_original_ended(journal: Journal) -> None:
+    await plain_turn(journal, KEY, "e1")
+    receipt = await _again(journal)
+    assert (receipt.event_id, receipt.status, receipt.disposition) == ("e1", "duplicate", "applied")
+
+
+@pytest.mark.promise("ACC-2")
+async def test_an_old_duplicate_of_an_event_whose_turn_has_begun_and_not_ended_is_running(journal: Journal) -> None:
+    await journal.claim_model(KEY.turn("e1").step(0), opening("e1"))
+    assert (await _again(journal)).disposition == "running"
+
+
+@pytest.mark.promise("ACC-2")
+async def test_an_old_duplicate_of_a_parked_event_is_running_only_while_it_is_driven_again(journal: Journal) -> None:
+    await journal.claim_model(KEY.turn("e1").step(0), opening("e1"))
+    await _parked(journal)
+    assert (await _again(journal)).disposition == "parked"
+    await journal.claim_model(KEY.turn("e1", redrive=1).step(0), opening("e1~1"))
+    assert (await _again(journal)).disposition == "running"
+
+
+async def test_what_the_session_knows_of_a_duplicate_stands_against_the_journal(journal: Journal) -> None:
+    await _parked(journal)
+    waits = {"receipt": {"event_id": "e1", "status": "duplicate", "position": 0, "disposition": "pending"}}
+    assert (await _again(journal, waits)).disposition == "pending"
+
+
+async def test_a_duplicate_that_nobody_here_can_tell_of_still_has_its_receipt(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object, **__: object) -> None:
+        raise JournalUnavailable("away")
+
+    assert (await _again(None)).disposition is None
+    assert (await _again(journal)).disposition is None, "the journal does not know it"
+    monkeypatch.setattr(journal, "outcome", away)
+    assert (await _again(journal)).status == "duplicate"
 
 
 async def test_a_call_that_fails_frees_its_place() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,14 +12,22 @@ from temporalio.service import RPCStatusCode as Status
 
 import inturn.waiting
 from inturn.controls import Controls
-from inturn.errors import InvalidEvent, SessionClosed, SessionNotFound, TurnFailed, TurnTimeout
+from inturn.errors import (
+    InvalidEvent,
+    JournalUnavailable,
+    SessionClosed,
+    SessionNotFound,
+    TurnFailed,
+    TurnTimeout,
+)
 from inturn.events import Event
-from inturn.journal import NewEntry, Outcome, Recorded, open_journal
+from inturn.journal import Journal, NewEntry, Outcome, Recorded, open_journal
 from inturn.keys import SessionKey
 from inturn.sending import Sending
 from inturn.values import Turn
 from inturn.waiting import Waiting
 from tests.support.gate import FakeGate, accepted, never, refused, rpc_error
+from tests.support.journal import plain_turn
 
 TOLD = {"turn": {"event_id": "e1", "text": "hello", "stop_reason": "end_turn"}}
 PENDING = {"receipt": {"event_id": "e1", "status": "accepted"}, "pending": True}
@@ -27,6 +37,14 @@ PENDING = {"receipt": {"event_id": "e1", "status": "accepted"}, "pending": True}
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.waiting, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(inturn.waiting, "_LONGEST_PAUSE", 0.05)
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
+    await opened.open()
+    yield opened
+    await opened.close()
 
 
 def _waiting(gate: Any) -> tuple[Waiting, Event]:
@@ -99,6 +117,41 @@ async def test_waiting_for_an_event_that_nobody_knows_is_the_callers_mistake() -
         await waiting.wait("e1", timeout=5)
 
 
+FORGOTTEN = {"receipt": {"event_id": "e1", "status": "duplicate"}, "unknown": True}
+
+
+@pytest.mark.promise("ACC-2")
+async def test_asking_for_a_turn_that_only_the_journal_remembers_reads_it_there(journal: Journal) -> None:
+    await plain_turn(journal, SessionKey("t", "s"), "e1", "hello again")
+    assert (await _ask(FakeGate(accepted(FORGOTTEN), journal=journal))).text == "hello again"
+
+
+@pytest.mark.promise("ACC-2")
+@pytest.mark.parametrize("script", [[FORGOTTEN], [PENDING, FORGOTTEN]], ids=["a duplicate", "released before"])
+async def test_who_cannot_read_the_journal_is_not_told_that_an_event_which_was_taken_is_unknown(
+    script: list[Any],
+) -> None:
+    gate = FakeGate(*map(accepted, script))
+    with pytest.raises(
+        JournalUnavailable, match="took event e1 and no longer tells its answer, only the journal can; none here"
+    ):
+        await _ask(gate)
+
+
+async def test_an_answer_that_the_clients_journal_lacks_is_not_the_callers_mistake(journal: Journal) -> None:
+    with pytest.raises(JournalUnavailable, match=r"took event e1 .* that this client reads does not have it"):
+        await _ask(FakeGate(accepted(FORGOTTEN), journal=journal))
+
+
+async def test_waiting_without_a_journal_for_an_event_that_may_be_old_says_who_could_know(journal: Journal) -> None:
+    waiting, _ = _waiting(FakeGate(accepted({"unknown": True})))
+    with pytest.raises(InvalidEvent, match=r"knows no event e1 \(any more\); none here"):
+        await waiting.wait("e1", timeout=5)
+    await plain_turn(journal, SessionKey("t", "s"), "e1")
+    waiting, _ = _waiting(FakeGate(accepted({"unknown": True}), journal=journal))
+    assert (await waiting.wait("e1", timeout=5)).disposition == "applied"
+
+
 @pytest.mark.parametrize(
     ("message", "error"),
     [("workflow not found for ID: t/s", SessionNotFound), ("workflow execution already completed", SessionClosed)],
@@ -109,16 +162,11 @@ async def test_waiting_at_a_session_that_is_not_there_says_so(message: str, erro
         await waiting.wait("e1", timeout=5)
 
 
-async def test_the_journal_answers_for_a_session_that_is_gone(tmp_path: Any) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path}/journal.db")
-    await journal.open()
-    try:
-        end = NewEntry("event.expired", {"reason": "too old"}, event_id="e1", key="e1/disposition")
-        outcome = Outcome(event_id="e1", turn="e1", disposition="expired", reason="too old")
-        await journal.record(SessionKey("t", "s"), [Recorded(end, outcome)])
-        gone = rpc_error(Status.NOT_FOUND, "workflow not found for ID: t/s")
-        waiting, _ = _waiting(FakeGate(gone, journal=journal))
-        with pytest.raises(TurnFailed, match="too old"):
-            await waiting.wait("e1", timeout=5)
-    finally:
-        await journal.close()
+async def test_the_journal_answers_for_a_session_that_is_gone(journal: Journal) -> None:
+    end = NewEntry("event.expired", {"reason": "too old"}, event_id="e1", key="e1/disposition")
+    outcome = Outcome(event_id="e1", turn="e1", disposition="expired", reason="too old")
+    await journal.record(SessionKey("t", "s"), [Recorded(end, outcome)])
+    gone = rpc_error(Status.NOT_FOUND, "workflow not found for ID: t/s")
+    waiting, _ = _waiting(FakeGate(gone, journal=journal))
+    with pytest.raises(TurnFailed, match="too old"):
+        await waiting.wait("e1", timeout=5)

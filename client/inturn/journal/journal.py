@@ -24,7 +24,17 @@ from inturn.journal import (
     waits,
 )
 from inturn.journal.changes import Change, Done, Operation, Scope
-from inturn.journal.port import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded, Settlement, Superseded
+from inturn.journal.port import (
+    Attempts,
+    Claim,
+    Ending,
+    FailureClass,
+    NewEntry,
+    Outcome,
+    Recorded,
+    Settlement,
+    Superseded,
+)
 from inturn.journal.store import Store
 from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -202,6 +212,10 @@ class StoredJournal:
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count ended events by disposition."""
         return await self._store.read(partial(outcomes.counts, session=session))
+
+    async def endings(self, session: SessionKey) -> dict[str, Ending]:
+        """Give how events ended, by outcomes and by entries."""
+        return await self._store.read(partial(outcomes.endings, session=session))
 
     async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
         """Give the latest parked events' entries."""

@@ -10,11 +10,23 @@ from typing import Any, Final
 
 from inturn.journal import codec
 from inturn.journal.log import micros
-from inturn.journal.port import Outcome
+from inturn.journal.port import Ending, Outcome
 from inturn.journal.store import Transaction
 from inturn.keys import SessionKey, TurnKey
+from inturn.values import Disposition
 
 _COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
+_TELLING: Final[dict[str, Disposition]] = {
+    "turn.completed": "applied",
+    "turn.interrupted": "cancelled",
+    "turn.failed": "parked",
+    "event.merged": "merged",
+    "event.cancelled": "cancelled",
+    "event.expired": "expired",
+    "event.parked": "parked",
+}
+"""Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
+_DISCARDED: Final = "discarded"
 
 
 def redrive_of(turn: str) -> int:
@@ -43,7 +55,8 @@ def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
 def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
     """Write an outcome where it may be; tells whether it was."""
     redrive = redrive_of(outcome.turn)
-    if (row := _row(tx, session, outcome.event_id)) and not _replaces(outcome, redrive, row):
+    row = _row(tx, session, outcome.event_id)
+    if row and not _replaces((redrive, outcome.disposition), (int(row[2]), row[3])):
         return False
     first, last = outcome.seqs or _seqs(tx, session, outcome)
     values = (
@@ -80,11 +93,38 @@ def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:
     )
 
 
-def _replaces(outcome: Outcome, redrive: int, row: tuple[Any, ...]) -> bool:
-    before, disposition = row[2], row[3]
-    if redrive != before:
-        return redrive > int(before)
-    return disposition == "parked" and outcome.disposition == "discarded"
+def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
+    """Give how each event ended, by its outcome and by the entries."""
+    where = (session.tenant, session.session_id)
+    kept: dict[str, Disposition] = dict(
+        tx.execute("SELECT event_id, disposition FROM outcomes WHERE tenant = ? AND session = ?", where)
+    )
+    told = _told(tx, session)
+    return {event_id: Ending(kept.get(event_id), told.get(event_id)) for event_id in kept.keys() | told.keys()}
+
+
+def _told(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:
+    """Put together what the entries tell, by the rule that outcomes keep to: one by one, in their order."""
+    found: dict[str, tuple[int, Disposition]] = {}
+    for event_id, type_, key in tx.execute(
+        "SELECT event_id, type, key FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
+        f"AND type IN ({', '.join('?' * len(_TELLING))}) ORDER BY seq",
+        (session.tenant, session.session_id, *_TELLING),
+    ):
+        turn, _, kind = str(key).partition("/")
+        if "/" in kind:
+            continue  # a delivery that was set aside: the event itself has ended otherwise
+        end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _TELLING[type_])
+        if event_id not in found or _replaces(end, found[event_id]):
+            found[event_id] = end
+    return {event_id: disposition for event_id, (_, disposition) in found.items()}
+
+
+def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> bool:
+    """Tell whether an end (redrive, disposition) may stand in the place of another."""
+    if end[0] != before[0]:
+        return end[0] > before[0]
+    return (before[1], end[1]) == ("parked", _DISCARDED)
 
 
 def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:

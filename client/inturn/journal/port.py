@@ -61,6 +61,17 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How an event ended, as two books tell it: its outcome, and the entries that were written along with outcomes.
+
+    `None`: that book knows of no end. They differ only where somebody changed one of them.
+    """
+
+    outcome: Disposition | None
+    told: Disposition | None
+
+
+@dataclass(frozen=True, slots=True)
 class Attempts:
     """Failed attempts of a step, by class, and when the first of each was (seconds since 1970)."""
 
@@ -319,6 +330,10 @@ class Journal(Protocol):
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count the session's ended events by disposition."""
+        ...
+
+    async def endings(self, session: SessionKey) -> dict[str, Ending]:
+        """Give how each event of the session ended, by its outcome and by the entries; those that did in either."""
         ...
 
     async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:

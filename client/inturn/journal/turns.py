@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast, get_args
 
+from inturn.journal.outcomes import redrive_of
 from inturn.journal.port import Journal, Outcome
 from inturn.keys import SessionKey
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
@@ -57,6 +58,22 @@ async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn
         JournalUnavailable: The journal cannot be read.
     """
     return turn_of(await _entries(journal, session, event_id))
+
+
+async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disposition | None:
+    """Tell how an event stands: how it ended, or `running` where its latest turn has not; `None` where nothing is told.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    outcome = await journal.outcome(session, event_id)
+    if outcome is not None and outcome.disposition != "parked":
+        return outcome.disposition
+    begun = await journal.read(session, event_id=event_id, types=("turn.started",))
+    driven = redrive_of(str(begun[-1].body.get("turn"))) if begun else -1
+    if outcome is None or driven > redrive_of(outcome.turn):
+        return "running" if begun else None
+    return outcome.disposition
 
 
 async def _entries(journal: Journal, session: SessionKey, event_id: str) -> list[Entry]:
