@@ -1,21 +1,27 @@
-"""What the inbox costs: admit and take, with few and many events waiting, and with a full window of remembered ids."""
+"""What the inbox costs: admit and take, with few and many events waiting, and with a full window of remembered ids.
+
+Of each kind of arrival: plain ones, numbered ones of a source, those that merge, and duplicates of what waits.
+"""
 
 from __future__ import annotations
 
 import statistics
 import time
 from functools import cache
-from typing import Final
+from typing import Final, Literal, get_args
 
 from bench import budgets
-from bench.report import Book
+from bench.report import Book, shown
 from bench.rig import Rig
 from inturn.agents import InboxPolicy
 from inturn.events import Event
 from workflows.inbox import Inbox
 from workflows.queued import Queued
+from workflows.sequencing import Sequencer, Source
 from workflows.window import SIZE, Window
 
+Kind = Literal["queue", "numbered", "merge", "duplicate"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 FEW: Final = 10
 SOME: Final = 1_000
 MANY: Final = 10_000
@@ -23,37 +29,89 @@ EVENTS: Final = 500
 NOW: Final = 1_763_677_084.5
 # More than a policy may allow: the question is how the cost grows.
 POLICY: Final = InboxPolicy().model_copy(update={"capacity": 10**6, "capacity_bytes": 10**9})
+BATCH: Final = POLICY.merge_limit
+"""Events that are measured together: as many as one turn takes of those that merge."""
 
 
 async def measure(rig: Rig, book: Book, rounds: int) -> None:
-    """Fill the inbox's rows, in the same process and side by side."""
+    """Fill the inbox's rows, in the same process and side by side; of the kinds, the one that grows most counts."""
     for _ in range(rounds):
-        few = cost(waiting=FEW)
-        book.add(budgets.ADMIT_SOME, cost(waiting=SOME) / few)
-        book.add(budgets.ADMIT_MANY, cost(waiting=MANY) / few)
-        book.add(budgets.WINDOW, 1_000 * (few - cost(waiting=FEW, remembered=0)))
+        for name, waiting in ((budgets.ADMIT_SOME, SOME), (budgets.ADMIT_MANY, MANY)):
+            grown = {kind: growth(kind, waiting) for kind in KINDS}
+            book.add(name, max(grown.values()))
+            book.note(name, "last: " + ", ".join(f"{kind} {shown(times, '×')}" for kind, times in grown.items()))
+        book.add(budgets.WINDOW, 1_000 * (cost(waiting=FEW) - cost(waiting=FEW, remembered=0)))
 
 
-def cost(*, waiting: int, remembered: int = SIZE) -> float:
-    """Give the median seconds of check, admit, take and finish, for one event after another.
+def growth(kind: Kind, waiting: int) -> float:
+    """Give the cost with so many waiting, against that with few.
 
-    The window is full unless told otherwise: what waits is in it, and its cost is another question.
+    Where nothing has to be remembered, nothing is: what a full window adds would hide what grows.
     """
-    inbox = Inbox(window=_window(remembered).model_copy(deep=True))
+    remembered = SIZE if kind == "duplicate" else 0
+    much = cost(waiting=waiting, remembered=remembered, kind=kind)
+    return much / cost(waiting=FEW, remembered=remembered, kind=kind)
+
+
+def cost(*, waiting: int, remembered: int = SIZE, kind: Kind = "queue") -> float:
+    """Give the seconds of check, admit, take and finish for one event after another: the median batch's, per event.
+
+    The window is full unless told otherwise, and the same whatever waits: its cost is another question.
+    """
+    inbox = _inbox(kind, waiting, remembered)
+    ids = [queued.event_id for queued in inbox.queue]
+    arriving = [_arriving(kind, number, ids) for number in range(EVENTS)]
+    batches = [arriving[first : first + BATCH] for first in range(0, EVENTS, BATCH)]
+    per_event = statistics.median(_seconds(inbox, batch) for batch in batches) / BATCH
+    assert len(inbox.queue) == waiting, "each found the same depth"
+    return per_event
+
+
+def _inbox(kind: Kind, waiting: int, remembered: int) -> Inbox:
+    """Make an inbox as continue-as-new restores it; the ids that wait are spread over those that the window holds."""
+    queue: list[Queued] = []
     for number in range(waiting):
-        turn = f"waits{number}"
-        inbox.queue.append(Queued(turn=turn, n=number, at=NOW, event={"event_id": turn, "content": "x"}, size=100))
-    inbox.accepted, inbox.queued_bytes = waiting, 100 * waiting
-    events = [Event(event_id=f"e{number}", content="hello", source=f"s{number % 7}") for number in range(EVENTS)]
-    return statistics.median(_seconds(inbox, event) for event in events)
+        event_id = f"waits{number * MANY // waiting}"
+        event = {"event_id": event_id, "content": "x", **_fields(kind, number)}
+        joins = kind == "merge" and number % BATCH > 0
+        queue.append(Queued(turn=event_id, n=number, at=NOW, event=event, size=100, joins=joins))
+    return Inbox(
+        window=_window(remembered).model_copy(deep=True),
+        queue=queue,
+        accepted=waiting,
+        queued_bytes=100 * waiting,
+        sequencer=Sequencer(sources={"hook": Source(next=waiting)}),
+    )
 
 
-def _seconds(inbox: Inbox, event: Event) -> float:
+def _arriving(kind: Kind, number: int, waiting: list[str]) -> Event:
+    if kind == "duplicate":
+        if number % 2 == 0:  # what goes first moves all that waits, and leaves it
+            return Event(event_id=f"e{number}", content="hello", when_busy="interrupt")
+        # In the deeper half, and the same ids whatever waits: so the window finds them at the same cost.
+        place = FEW - 1 - number // 2 % (FEW // 2)
+        return Event(event_id=waiting[place * len(waiting) // FEW], content="x")
+    return Event(event_id=f"e{number}", content="hello", **_fields(kind, len(waiting) + number))
+
+
+def _fields(kind: Kind, number: int) -> dict[str, str | int]:
+    if kind == "numbered":
+        return {"source": "hook", "sequence": number}
+    if kind == "merge":
+        return {"source": "chat", "when_busy": "merge"}
+    return {"source": f"s{number % 7}"}
+
+
+def _seconds(inbox: Inbox, events: list[Event]) -> float:
+    fresh = 0
     began = time.perf_counter()
-    assert inbox.check(event, 100, POLICY, busy=False) is None
-    inbox.admit(event, 100, NOW, POLICY)
-    [taken] = inbox.take(NOW, POLICY)
-    inbox.finish(taken.event_id, "applied")
+    for event in events:
+        assert inbox.check(event, 100, NOW, POLICY, busy=False) is None
+        fresh += inbox.admit(event, 100, NOW, POLICY).status == "accepted"
+    while fresh > 0:
+        for taken in inbox.take(NOW, POLICY):
+            inbox.finish(taken.event_id, "applied")
+            fresh -= 1
     return time.perf_counter() - began
 
 
@@ -61,5 +119,5 @@ def _seconds(inbox: Inbox, event: Event) -> float:
 def _window(remembered: int) -> Window:
     window = Window(salt="salt")
     for number in range(remembered):
-        window.add(f"old{number}", "applied")
+        window.add(f"waits{number}", "pending")
     return window

@@ -13,6 +13,10 @@ from pydantic import BaseModel, ConfigDict
 from activities.messages import Decision
 
 MAX_DECISIONS: Final = 500
+MAX_COUNTED: Final = 20
+"""Sorts of decisions that are counted by their source; further ones are without."""
+_BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
+"""Their sources are told of them."""
 _ALWAYS_TOLD: Final = frozenset({"event.parked", "event.merged"})
 """A parked event's decision may hold its only content, a merged one's says where its answer is; all are bounded."""
 
@@ -27,7 +31,7 @@ class Books(BaseModel):
     """Events by final disposition."""
     decisions: list[Decision] = []
     overflowed: dict[str, int] = {}
-    """Decisions beyond `MAX_DECISIONS`, counted by type and error."""
+    """Decisions beyond `MAX_DECISIONS`, counted by type, error and, where it is to be told, source."""
     unwritten: int = 0
     """How many decisions were only counted, ever."""
     unwritten_bytes: int = 0
@@ -37,8 +41,8 @@ class Books(BaseModel):
         """Take what the journal must learn, in order."""
         drained, self.decisions = self.decisions, []
         for kind, count in self.overflowed.items():
-            type_, _, reason = kind.partition(" ")
-            body = {"reason": reason, "count": count}
+            type_, reason, *source = kind.split(" ", 2)
+            body = {"reason": reason, "count": count} | ({"source": source[0]} if source else {})
             drained.append(Decision(type=type_, key=f"{kind}/{self.unwritten}@{now:.3f}", body=body, at=now))
         self.overflowed = {}
         self.unwritten_bytes = 0
@@ -56,7 +60,13 @@ class Books(BaseModel):
         must_tell = type_ in _ALWAYS_TOLD or disposition == "discarded"
         if len(self.decisions) >= MAX_DECISIONS and not must_tell:
             kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
-            self.overflowed[kind] = self.overflowed.get(kind, 0) + 1
-            self.unwritten += 1
+            self._count(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
             return
         self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
+
+    def _count(self, kind: str, source: str | None) -> None:
+        named = kind if source is None else f"{kind} {source}"
+        if named not in self.overflowed and len(self.overflowed) >= MAX_COUNTED:
+            named = kind
+        self.overflowed[named] = self.overflowed.get(named, 0) + 1
+        self.unwritten += 1

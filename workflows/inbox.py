@@ -16,7 +16,7 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final, Literal
 
@@ -26,9 +26,10 @@ from inturn import names
 from inturn.agents import InboxPolicy
 from inturn.events import MAX_CONTENT_BYTES, Event, derived_id
 from workflows.books import MAX_DECISIONS, Books
-from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
+from workflows.queued import Change, ParkedEvent, Queued, Receipt, Refusal
 from workflows.rates import Bucket
-from workflows.sequencing import Release, Sequencer
+from workflows.room import Room
+from workflows.sequencing import Place, Release, Sequencer
 from workflows.window import Window
 
 MAX_PARKED: Final = 100
@@ -55,32 +56,28 @@ class Inbox(Books):
     pace: float | None = None
     """Seconds that a turn takes, lately; `None` before the first."""
     interrupter: str | None = Field(default=None, exclude=True)
-    """The event that came last to interrupt, by the latest `admit`: sent, or let go by what was."""
-    keeps_sequence: Callable[[], bool] = Field(default=lambda: True, exclude=True)
-    """Asked where an event would overtake its own source; in histories of 0.2.0 it did."""
+    """The event that came last to interrupt, by the latest `admit` or `release`: sent, or let go."""
+    changed: Callable[[Change], bool] = Field(default=lambda change: True, exclude=True)
+    """Asked where something is done otherwise than in histories of 0.2.0."""
     _waiting: Counter[str] | None = PrivateAttr(default=None)
     """Queued events by source."""
+    _ids: dict[str, list[Queued]] | None = PrivateAttr(default=None)
+    """Queued events by id: one each, but for a duplicate that the window did not know."""
 
     # Accepting.
 
-    def identify(self, event: Event) -> Event:
-        """Give the event its id, derived where it has none."""
+    def identify(self, event: Event, chain: str = "") -> Event:
+        """Give the event its id, derived where it has none. `chain`: of runs; its number is its own."""
         if event.event_id is not None:
             return event
-        return event.model_copy(update={"event_id": derived_id(event, self.accepted)})
+        own = chain if event.sent_at is None and self.changed("ids-of-a-chain") else ""
+        return event.model_copy(update={"event_id": derived_id(event, self.accepted, own)})
 
-    def check(self, event: Event, size: int, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
+    def check(self, event: Event, size: int, now: float, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
         """Tell why an event would be refused; a duplicate never is. Changes nothing."""
         if event.event_id is not None and event.event_id in self.window:
             return None
-        if event.when_busy == "reject" and (busy or self.queue or self.sequencer.held):
-            message = "the session is busy and the event asked to be refused then"
-            return Refusal(names.SESSION_BUSY, message, self._after(len(self.queue) + 1))
-        if size > policy.capacity_bytes:
-            message = f"the event has {size:,} bytes, the inbox takes {policy.capacity_bytes:,} in all"
-            return Refusal(names.INVALID_EVENT, message)
-        full = self._full(event, size, policy)
-        return None if full is None else Refusal(names.BACKPRESSURE, full, self.patience())
+        return Room(self, policy, now).refusal(event, size, busy=busy)
 
     def admit(
         self,
@@ -102,13 +99,24 @@ class Inbox(Books):
         self.window.add(event_id, "pending")
         queued = Queued(turn=event_id, n=self.accepted, at=now, event=event.wire(), size=size, inline=inline)
         if event.sequence is None:
-            return Receipt(event_id, "accepted", position=self._enqueue(queued, policy, turn))
+            return Receipt(event_id, "accepted", position=self._enqueue(queued, now, policy, turn))
         return self._admit_sequenced(queued, event.sequence, now, policy, turn)
 
     def refused(self, event: Event, refusal: Refusal, policy: InboxPolicy, now: float) -> None:
-        """Note a refusal: while the event may come again, it is no gap."""
-        if event.sequence is not None and refusal.retry_after is not None and policy.sequencing == "dense":
-            self.sequencer.wait_longer(event.source, now + refusal.retry_after + policy.gap_timeout)
+        """Note a refusal: while the event that is missing may come again, it is no gap.
+
+        Unless held events alone keep it out. Waiting for it would then be waiting without end.
+        """
+        if event.sequence is None or refusal.retry_after is None or policy.sequencing == "sparse":
+            return
+        wait = refusal.retry_after
+        comes = not refusal.behind_a_gap and self.sequencer.misses(event.source, event.sequence, policy)
+        turns = len(self.queue) / 10 if refusal.type == names.BACKPRESSURE else len(self.queue) + 1
+        told_before = Room(self, policy, now).at_pace(turns)
+        if (not comes or wait != told_before) and not self.changed("gaps-end"):
+            comes, wait = True, told_before
+        if comes:
+            self.sequencer.wait_longer(event.source, now + wait + policy.gap_timeout)
 
     def reject(self, event: Event, refusal: Refusal, now: float) -> None:
         """Book an event that came where it could not be refused (a signal). Its id may come again."""
@@ -133,9 +141,8 @@ class Inbox(Books):
 
     def duplicate(self, event_id: str) -> Receipt:
         """Give the receipt of an id that is known."""
-        for position, queued in enumerate(self.queue):
-            if queued.event_id == event_id:
-                return Receipt(event_id, "duplicate", position=position, disposition="pending")
+        if queued := self._queued(event_id):
+            return Receipt(event_id, "duplicate", position=min(map(self._index, queued)), disposition="pending")
         if any(queued.event_id == event_id for queued in self.sequencer.held):
             return Receipt(event_id, "duplicate", disposition="held")
         standing = self.window.standing(event_id)
@@ -144,12 +151,19 @@ class Inbox(Books):
 
     def waits(self, event_id: str) -> bool:
         """Tell whether an event is queued or held."""
-        return next(self._named(event_id), None) is not None
+        return bool(self._queued(event_id)) or any(queued.event_id == event_id for queued in self.sequencer.held)
+
+    def waiting_of(self, source: str) -> int:
+        """Count the events of a source that wait, queued and held."""
+        if self._waiting is None:
+            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
+        return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""
-        for queued in self._named(event_id) if inline else ():
-            queued.inline = True
+        for queued in chain(self.queue, self.sequencer.held) if inline else ():
+            if queued.event_id == event_id:
+                queued.inline = True
 
     # Processing.
 
@@ -161,10 +175,11 @@ class Inbox(Books):
         ready = self.bucket.ready_at(policy)
         return ready if due is None else min(ready, due)
 
-    def release(self, now: float, policy: InboxPolicy) -> None:
-        """Let go of held events whose wait is over."""
-        while (released := self.sequencer.release(policy, now)) is not None:
-            self._released(released, now, policy, None)
+    def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
+        """Let go of held events whose wait is over. `turn`: the one that runs."""
+        self.interrupter = None
+        for released in self.sequencer.release(policy, now):
+            self._released(released, now, policy, turn)
 
     def take(self, now: float, policy: InboxPolicy) -> list[Queued]:
         """Take the next turn's events out: its host, then those that join it. Expired ones on the way are booked."""
@@ -186,7 +201,8 @@ class Inbox(Books):
         joining: list[Queued] = []
         behind = set[str]()
         for queued in list(self.queue):
-            if queued.steers != turn or (queued.numbered and queued.source in behind and self.keeps_sequence()):
+            overtakes = queued.numbered and queued.source in behind
+            if queued.steers != turn or (overtakes and self.changed("sequence-before-interrupt")):
                 if queued.numbered:
                     behind.add(queued.source)
                 continue
@@ -256,7 +272,7 @@ class Inbox(Books):
     def clear(self, disposition: Literal["cancelled", "parked", "rejected"], now: float, reason: str) -> list[str]:
         """End everything that waits; gives the ids."""
         cleared = [*self.queue, *self.sequencer.clear()]
-        self.queue, self.queued_bytes, self._waiting = [], 0, None
+        self.queue, self.queued_bytes, self._waiting, self._ids = [], 0, None, None
         for queued in cleared:
             if disposition == "parked":
                 self._set_aside(queued, reason, now)
@@ -306,46 +322,44 @@ class Inbox(Books):
         open_ = {"held": held, "pending": len(self.queue), "running": running}
         return {"accepted": self.accepted, **{k: v for k, v in (self.counts | open_).items() if v}}
 
-    def patience(self) -> float:
-        """Seconds until a refused event should come again: when a tenth of the queue is done, at the latest pace."""
-        return self._after(len(self.queue) / 10)
-
     # Inside.
-
-    def _full(self, event: Event, size: int, policy: InboxPolicy) -> str | None:
-        held = self.sequencer.held
-        sequence = event.sequence
-        # Held events alone must not shut out the one that they wait for.
-        exempt = not self.queue and sequence is not None and self.sequencer.fills(event.source, sequence, policy)
-        waiting, waiting_bytes = len(self.queue) + len(held), self.queued_bytes + self.sequencer.bytes
-        if not exempt:
-            if waiting >= policy.capacity or waiting_bytes + size > policy.capacity_bytes:
-                return f"the inbox is full: {waiting} events, {waiting_bytes:,} bytes wait"
-            if policy.source_quota is not None and self._waiting_of(event.source) >= policy.source_quota:
-                return f"source {event.source} has its quota of {policy.source_quota} events waiting"
-        if sequence is None or policy.hold_overflow == "release" or len(held) < policy.hold_capacity:
-            return None
-        if self.sequencer.place(event.source, sequence, policy) != "held":
-            return None
-        return f"{len(held)} events wait for missing ones already"
 
     def _admit_sequenced(
         self, queued: Queued, sequence: int, now: float, policy: InboxPolicy, turn: str | None
     ) -> Receipt:
         event_id, source = queued.event_id, queued.source
         place = self.sequencer.place(source, sequence, policy)
-        while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
-            self._released(self.sequencer.release_early(policy), now, policy, turn)
-            place = self.sequencer.place(source, sequence, policy)
+        full = place == "held" and len(self.sequencer.held) >= policy.hold_capacity
+        if full and not self.changed("gaps-end"):
+            place = self._make_room_for(queued, now, policy, turn)
         if place == "late":
             return Receipt(event_id, "accepted", disposition=self._set_aside_or_reject(queued, LATE, now, policy))
         if place == "held":
             self.window.note(event_id, "held")
             self.sequencer.hold(queued)
+            return self._make_room(queued, now, policy, turn)
+        position, *others = [self._enqueue(ready, now, policy, turn) for ready in self.sequencer.follow(queued)]
+        for other in others:
+            position += other <= position
+        return Receipt(event_id, "accepted", position=position)
+
+    def _make_room(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Receipt:
+        """End waits early where too much is held. What has just come counts: it may be what others waited for."""
+        while len(self.sequencer.held) > policy.hold_capacity:
+            self._released(self.sequencer.release_early(policy), now, policy, turn)
+        event_id = queued.event_id
+        if any(held is queued for held in self.sequencer.held):
             return Receipt(event_id, "held")
-        for ready in self.sequencer.follow(queued):
-            self._enqueue(ready, policy, turn)
-        return Receipt(event_id, "accepted", position=self._index(queued))
+        if self._queued(event_id):
+            return Receipt(event_id, "accepted", position=self._index(queued))
+        return Receipt(event_id, "accepted", disposition=self.window.standing(event_id) or "rejected")
+
+    def _make_room_for(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Place:
+        place: Place = "held"
+        while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
+            self._released(self.sequencer.release_early(policy), now, policy, turn)
+            place = self.sequencer.place(queued.source, queued.sequence, policy)
+        return place
 
     def _released(self, released: Release, now: float, policy: InboxPolicy, turn: str | None) -> None:
         if (gap := released.gap) is not None:
@@ -361,13 +375,14 @@ class Inbox(Books):
         for queued in released.parked:
             self._set_aside_or_reject(queued, BEHIND_A_GAP, now, policy)
         for queued in released.ready:
-            self._enqueue(queued, policy, turn)
+            self._enqueue(queued, now, policy, turn)
 
-    def _enqueue(self, queued: Queued, policy: InboxPolicy, turn: str | None) -> int:
+    def _enqueue(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> int:
         mode = queued.mode
         index = self._front(queued) if mode == "interrupt" else len(self.queue)
         if mode == "interrupt":
-            self.interrupter = queued.event_id
+            if not (queued.expired(now, policy.expires_after) and self.changed("expired-interrupts")):
+                self.interrupter = queued.event_id
         elif mode == "merge":
             queued.joins = self._may_join(queued, policy)
         elif mode == "steer":
@@ -382,7 +397,7 @@ class Inbox(Books):
         if not queued.numbered:
             return 0
         before = [n for n, other in enumerate(self.queue) if other.numbered and other.source == queued.source]
-        if not before or not self.keeps_sequence():
+        if not before or not self.changed("sequence-before-interrupt"):
             return 0
         return next((n for n in range(before[-1] + 1, len(self.queue)) if not self.queue[n].joins), len(self.queue))
 
@@ -404,27 +419,31 @@ class Inbox(Books):
         self.queued_bytes += queued.size
         if self._waiting is not None and queued.event:
             self._waiting[queued.source] += 1
+        if self._ids is not None:
+            self._ids.setdefault(queued.event_id, []).append(queued)
 
     def _out(self, index: int) -> Queued:
         queued = self.queue.pop(index)
         self.queued_bytes -= queued.size
         if self._waiting is not None and queued.event:
             self._waiting[queued.source] -= 1
+        if self._ids is not None:
+            others = [other for other in self._ids.pop(queued.event_id) if other is not queued]
+            self._ids |= {queued.event_id: others} if others else {}
         return queued
 
     def _index(self, queued: Queued) -> int:
-        return next(index for index, other in enumerate(self.queue) if other is queued)
+        """Find one in the queue: at its number's distance, where nothing overtook and nothing was cancelled."""
+        guess = min(max(queued.n - self.queue[0].n, 0), len(self.queue) - 1)
+        places = chain(range(guess, -1, -1), range(guess + 1, len(self.queue)))
+        return next(place for place in places if self.queue[place] is queued)
 
-    def _named(self, event_id: str) -> Iterator[Queued]:
-        return (queued for queued in chain(self.queue, self.sequencer.held) if queued.event_id == event_id)
-
-    def _waiting_of(self, source: str) -> int:
-        if self._waiting is None:
-            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
-        return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
-
-    def _after(self, turns: float) -> float:
-        return min(60.0, max(0.1, turns * (1.0 if self.pace is None else self.pace)))
+    def _queued(self, event_id: str) -> list[Queued]:
+        if self._ids is None:
+            self._ids = {}
+            for queued in self.queue:
+                self._ids.setdefault(queued.event_id, []).append(queued)
+        return self._ids.get(event_id, [])
 
     def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         if not queued.expired(now, policy.expires_after):

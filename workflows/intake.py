@@ -60,9 +60,11 @@ class Intake:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._waiters: list[Waiter] = []
-        state.inbox.keeps_sequence = patches.keeps_sequence
+        state.inbox.changed = patches.changed
         self.on_interrupt: Callable[[str], None] = lambda event_id: None
-        """Called when an event that interrupts was accepted."""
+        """Called when an event that interrupts was accepted, or let go."""
+        self.on_held: Callable[[], None] = lambda: None
+        """Called when an event is held that was accepted."""
 
     # Signals.
 
@@ -143,6 +145,13 @@ class Intake:
         waiter.release()
         return waiter
 
+    def release_held(self) -> None:
+        """Let go of what was held for its time, while a turn runs."""
+        state = self._state
+        state.inbox.release(workflow.time(), state.inbox_policy(), state.turn.turn if state.turn else None)
+        if state.inbox.interrupter is not None:
+            self.on_interrupt(state.inbox.interrupter)
+
     # Answers.
 
     def ended(
@@ -220,13 +229,14 @@ class Intake:
             if quiet and names.BACKPRESSURE in (body.get("error"), body.get("reason")):
                 continue
             if kind in ("expired", "rejected"):
-                groups.setdefault((kind, str(body.get("source", "client"))), []).append(decision)
+                groups.setdefault((kind, _source_of(body)), []).append(decision)
         for (kind, source), group in groups.items():
             count = sum(int(decision.body.get("count", 1)) for decision in group)
             ids = [decision.turn for decision in group if decision.turn][:20]
             reason = str(group[0].body.get("reason", ""))
             notice = {"kind": kind, "source": source, "count": count, "event_ids": ids, "reason": reason}
-            notice |= {"metadata": metadata} if (metadata := group[-1].body.get("metadata")) else {}
+            addresses = [decision.body["metadata"] for decision in group if decision.body.get("metadata")]
+            notice |= {"metadata": addresses[-1]} if addresses else {}
             self._state.notices.append(notice)
 
     # Inside.
@@ -237,7 +247,7 @@ class Intake:
             event = Event.model_validate(fields)
         except (ValidationError, ValueError) as error:
             raise Undecodable(f"invalid event: {explain(error)}") from error
-        return self._state.inbox.identify(event)
+        return self._state.inbox.identify(event, workflow.info().first_execution_run_id)
 
     def _checked_event(self, request: dict[str, Any]) -> Event:
         try:
@@ -252,7 +262,7 @@ class Intake:
         if event.agent and state.agent and event.agent != state.agent:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
         busy = state.turn is not None
-        return state.inbox.check(event, _size(event), state.inbox_policy(), busy=busy)
+        return state.inbox.check(event, _size(event), workflow.time(), state.inbox_policy(), busy=busy)
 
     def _may_wait(self, event: Event, refusal: Refusal | None) -> bool:
         """Tell whether an event is new, and refused for no other reason than room."""
@@ -264,6 +274,8 @@ class Intake:
         turn = self._state.turn.turn if self._state.turn else None
         receipt = inbox.admit(event, _size(event), workflow.time(), policy, inline=inline, turn=turn)
         first = inbox.queue[0] if inbox.queue else None
+        if receipt.status == "held":
+            self.on_held()
         if inbox.interrupter is not None:
             self.on_interrupt(inbox.interrupter)
         elif receipt.status != "duplicate" and turn is not None and first is not None and first.mode == "interrupt":
@@ -368,6 +380,12 @@ def _unserved(event: Event) -> Refusal | None:
             message = f"{what} is not served by this version's inbox; use when_busy='queue'"
             return Refusal(names.INVALID_EVENT, message)
     return None
+
+
+def _source_of(body: dict[str, Any]) -> str:
+    if "count" in body and "source" in body and not patches.counted_by_source():
+        return "client"
+    return str(body.get("source", "client"))
 
 
 def _refused(refusal: Refusal) -> ApplicationError:

@@ -10,6 +10,8 @@ from typing import Final
 
 from temporalio import workflow
 
+from workflows.queued import Change
+
 _ORDERING: Final = "ordering-policies"
 _ONE_STOP: Final = "interrupt-stops-once"
 _CARRIED: Final = "decisions-carried"
@@ -19,7 +21,8 @@ _NOTICES: Final = "notices-by-content"
 _RECORDED: Final = "recorded-end-wins"
 _STRAYS: Final = "strays"
 _SHORT: Final = "short-floods"
-_IN_SEQUENCE: Final = "sequence-before-interrupt"
+_JOINS: Final = "bounded-joins"
+_COUNTED: Final = "counted-by-source"
 
 
 def ordering() -> bool:
@@ -64,9 +67,19 @@ def strays() -> bool:
     return workflow.patched(_STRAYS)
 
 
-def keeps_sequence() -> bool:
-    """Tell whether an event with a sequence that interrupts or steers stays behind its source; it overtook it."""
-    return workflow.patched(_IN_SEQUENCE)
+def changed(change: Change) -> bool:
+    """Tell whether the inbox does something as it does now, and not as in 0.2.0."""
+    return workflow.unsafe.is_read_only() or workflow.patched(change)  # a validator's answer is in no history
+
+
+def bounded_joins() -> bool:
+    """Tell whether only so many events join one turn; its end could be too much for one record."""
+    return workflow.patched(_JOINS)
+
+
+def counted_by_source() -> bool:
+    """Tell whether rejections that were only counted are told to their source; a notice named `client` told of all."""
+    return workflow.patched(_COUNTED)
 
 
 def short_floods() -> bool:

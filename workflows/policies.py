@@ -74,6 +74,9 @@ NEARLY: Final = 0.6
 FLOOD_RETRY: Final = 30.0
 """Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
 
+MAX_JOINED: Final = 500
+"""Events that join one turn: what is told of each when it ends goes into one record. One step more may join."""
+
 MAX_WAITERS: Final = 4
 """`ask`s that wait in a run. It has 10 update slots, and controls need some."""
 

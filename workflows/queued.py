@@ -29,6 +29,17 @@ class Receipt:
         return {"event_id": self.event_id, "status": self.status, **{k: v for k, v in pairs if v is not None}}
 
 
+Change = Literal["sequence-before-interrupt", "gaps-end", "expired-interrupts", "ids-of-a-chain"]
+"""What the inbox did otherwise in histories of 0.2.0.
+
+- `sequence-before-interrupt`: an event with a sequence that interrupts or steers overtook its source.
+- `gaps-end`: refusals could keep a gap open without end, it ended only between turns, and where the hold buffer was
+  full before the event that had just come was looked at.
+- `expired-interrupts`: an event that had expired when it came stopped the running turn, and did not run itself.
+- `ids-of-a-chain`: after a termination an event without an id could get that of an earlier one.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why an event is not accepted; `retry_after` in seconds."""
@@ -36,6 +47,8 @@ class Refusal:
     type: str
     message: str
     retry_after: float | None = None
+    behind_a_gap: bool = False
+    """Only held events are in its way: nothing else ends before their gap does."""
 
 
 class Queued(Message):

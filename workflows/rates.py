@@ -24,6 +24,12 @@ class Bucket(BaseModel):
             return 0.0
         return max(0.0, self.full_at - (policy.burst - 1) / policy.rate)
 
+    def wait(self, turns: int, now: float, policy: InboxPolicy) -> float:
+        """Give the seconds until so many turns may have started; 0 without a rate."""
+        if policy.rate is None:
+            return 0.0
+        return max(0.0, max(0.0, self.full_at - now) + (turns - policy.burst) / policy.rate)
+
     def spend(self, now: float, policy: InboxPolicy) -> None:
         """Note that a turn starts."""
         if policy.rate is not None:

@@ -3,7 +3,7 @@
 Rules:
   1. What a source numbered leaves here in the order of its numbers; sources never wait for one another.
   2. `dense`: numbers without holes. A missing one is waited for, `gap_timeout` seconds from the first event behind it;
-     then the gap ends, by `on_gap`, and is told. A refused event stops that clock: it is on its way.
+     then the gap ends, by `on_gap`, and is told. A missing one that is refused stops that clock: it is on its way.
   3. `sparse`: growing numbers with holes (chat timestamps). Each event waits `reorder_window` seconds for lower ones.
   4. What comes after its place has passed is late; it never overtakes backwards.
   5. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
@@ -13,10 +13,13 @@ Pure: time is an argument, in seconds since 1970.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from activities.messages import Message
 from inturn.agents import InboxPolicy
@@ -66,6 +69,8 @@ class Sequencer(BaseModel):
     """The least recently used first."""
     held: list[Queued] = []
     """In order of acceptance."""
+    _by_source: dict[str, list[Queued]] | None = PrivateAttr(default=None)
+    """The same by source, in sequence."""
 
     @property
     def bytes(self) -> int:
@@ -79,7 +84,7 @@ class Sequencer(BaseModel):
         expected = self._expected(source, sequence, policy)
         if policy.sequencing == "sparse":
             return "late" if expected is not None and sequence < expected else "held"
-        if sequence < expected or any(held.sequence == sequence for held in self._of(source)):
+        if sequence < expected or self._holds(source, sequence):
             return "late"
         return "next" if sequence == expected else "held"
 
@@ -87,10 +92,17 @@ class Sequencer(BaseModel):
         """Tell whether events of its source wait for it."""
         return self.place(source, sequence, policy) == "next" and bool(self._of(source))
 
+    def misses(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
+        """Tell whether a number lies before all that its source holds, and is not late."""
+        held = self._of(source)
+        return self._expected(source, sequence, policy) <= sequence and not (held and held[0].sequence <= sequence)
+
     def hold(self, queued: Queued) -> None:
         """Keep an event back."""
         self._touch(queued.source)
         self.held.append(queued)
+        if self._by_source is not None:
+            insort(self._by_source.setdefault(queued.source, []), queued, key=_place)
 
     def follow(self, queued: Queued) -> list[Queued]:
         """Let the next one of a dense source pass; gives it with those that waited for it."""
@@ -107,21 +119,22 @@ class Sequencer(BaseModel):
 
     def next_due(self, policy: InboxPolicy) -> float | None:
         """Give when something leaves here though nothing arrives: 0 at once, `None` never."""
-        if not self.held:
-            return None
-        return min(self._deadline(source, policy) for source in self._holding())
+        return min((self._deadline(source, policy) for source in self._groups()), default=None)
 
-    def release(self, policy: InboxPolicy, now: float) -> Release | None:
-        """Let out what is due of the source that waited longest; `None` where nothing is."""
-        source = self._first_due(policy)
-        if source is None or self._deadline(source, policy) > now:
-            return None
-        return self._end(source, policy)
+    def release(self, policy: InboxPolicy, now: float) -> Iterator[Release]:
+        """Let out what is due, wait by wait; the longest first."""
+        waits = [self._wait(source, policy) for source in self._groups()]
+        heapify(waits)
+        while waits and waits[0][0] <= now:
+            source = heappop(waits)[-1]
+            yield self._end(source, policy)
+            if source in self._groups():
+                heappush(waits, self._wait(source, policy))
 
     def release_early(self, policy: InboxPolicy) -> Release:
         """Make room: end the first wait of the source that would be due first."""
-        source = self._first_due(policy)
-        return Release() if source is None else self._end(source, policy)
+        waits = [self._wait(source, policy) for source in self._groups()]
+        return self._end(min(waits)[-1], policy) if waits else Release()
 
     # People.
 
@@ -129,6 +142,7 @@ class Sequencer(BaseModel):
         """Take an event out. Where numbers have no holes, its place is kept: it is no gap."""
         for index, queued in enumerate(self.held):
             if queued.event_id == event_id and queued.event:
+                self._by_source = None
                 del self.held[index]
                 if policy.sequencing == "dense":
                     kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
@@ -138,7 +152,7 @@ class Sequencer(BaseModel):
 
     def clear(self) -> list[Queued]:
         """Take everything out; the sources go on behind it."""
-        cleared, self.held = self.held, []
+        cleared, self.held, self._by_source = self.held, [], None
         for queued in cleared:
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
@@ -146,8 +160,7 @@ class Sequencer(BaseModel):
 
     def forget(self) -> None:
         """Forget the sources that hold nothing; they begin anew."""
-        holding = set(self._holding())
-        self.sources = {name: source for name, source in self.sources.items() if name in holding}
+        self.sources = {name: source for name, source in self.sources.items() if name in self._groups()}
 
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
@@ -210,7 +223,7 @@ class Sequencer(BaseModel):
             return 0
         if policy.first_sequence is not None:
             return policy.first_sequence
-        return min([first, *(queued.sequence for queued in self.held if queued.source == source)])
+        return min([first, *(queued.sequence for queued in self._of(source)[:1])])
 
     def _deadline(self, source: str, policy: InboxPolicy) -> float:
         entries = self._of(source)
@@ -222,25 +235,45 @@ class Sequencer(BaseModel):
         known = self.sources.get(source)
         return max(oldest + policy.gap_timeout, known.patience if known else 0.0)
 
-    def _first_due(self, policy: InboxPolicy) -> str | None:
-        holding = self._holding()
-        return min(holding, key=lambda s: (self._deadline(s, policy), self._of(s)[0].n)) if holding else None
+    def _wait(self, source: str, policy: InboxPolicy) -> tuple[float, int, str]:
+        """Give until when a source waits at most, and what is served first of those that wait as long."""
+        return self._deadline(source, policy), self._of(source)[0].n, source
 
-    def _holding(self) -> list[str]:
-        return list(dict.fromkeys(queued.source for queued in self.held))
+    def _groups(self) -> dict[str, list[Queued]]:
+        if self._by_source is None:
+            groups: dict[str, list[Queued]] = {}
+            for queued in sorted(self.held, key=_place):
+                groups.setdefault(queued.source, []).append(queued)
+            self._by_source = groups
+        return self._by_source
 
     def _of(self, source: str) -> list[Queued]:
-        return sorted((q for q in self.held if q.source == source), key=lambda q: (q.sequence, q.n))
+        return self._groups().get(source, [])
+
+    def _holds(self, source: str, sequence: int) -> bool:
+        held = self._of(source)
+        at = bisect_left(held, sequence, key=lambda queued: queued.sequence)
+        return at < len(held) and held[at].sequence == sequence
 
     def _take(self, entries: list[Queued]) -> None:
-        gone = {queued.n for queued in entries}
+        """Take out entries of one source."""
+        gone, groups = {queued.n for queued in entries}, self._groups()
         self.held = [queued for queued in self.held if queued.n not in gone]
+        for source in {queued.source for queued in entries}:
+            groups[source] = [queued for queued in groups[source] if queued.n not in gone]
+            if not groups[source]:
+                del groups[source]
 
     def _touch(self, source: str) -> Source:
         """Remember a source as the latest used; the one used least recently is forgotten, if it holds nothing."""
         kept = self.sources.pop(source, None) or Source()
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
-            holding = set(self._holding()) | {source}
-            self.sources.pop(next((name for name in self.sources if name not in holding), source))
+            holding = self._groups()
+            idle = (name for name in self.sources if name not in holding and name != source)
+            self.sources.pop(next(idle, source))
         return kept
+
+
+def _place(queued: Queued) -> tuple[int, int]:
+    return queued.sequence, queued.n

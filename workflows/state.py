@@ -6,7 +6,7 @@ stopped. State of a newer version keeps the fields this one does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
@@ -117,6 +117,15 @@ class TurnState(Carried):
         self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
         self.inline = self.inline or any(queued.inline for queued in events)
 
+    def part(self, event_ids: Container[str]) -> list[Queued]:
+        """Take out those of the joined that are no part of this turn."""
+        parted = [queued for queued in self.joined if queued.event_id in event_ids]
+        self.joined = [queued for queued in self.joined if queued.event_id not in event_ids]
+        for queued in parted:
+            del self.merged[queued.event_id]
+            queued.steers = None
+        return parted
+
 
 class RunLimits(Carried):
     """When to continue as new; a session started with lower ones is for tests."""
@@ -176,9 +185,15 @@ class SessionState(Carried):
 
     def inbox_policy(self) -> InboxPolicy:
         """Give the agent's policy for the inbox, or the defaults before it is known."""
-        if self._inbox_policy is None or self._inbox_policy[0] is not self.policy:
-            self._inbox_policy = (self.policy, _inbox_policy(self.policy))
-        return self._inbox_policy[1]
+        kept, policy = self._inbox_policy, self.policy  # read once: a private attribute is slow to read
+        if kept is None or kept[0] is not policy:
+            kept = self._inbox_policy = (policy, _inbox_policy(policy))
+        return kept[1]
+
+    @property
+    def policy_known(self) -> bool:
+        """Whether the agent was asked what a sequence means: in its first turn, or before it."""
+        return bool(self.policy.hash) or self.policy_asked
 
     @property
     def running(self) -> int:
@@ -217,7 +232,7 @@ class SessionState(Carried):
 
     def fit(self) -> None:
         """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
-        if len(self.model_dump_json()) > MAX_CARRIED:
+        if len(self.model_dump_json().encode()) > MAX_CARRIED:
             self.answers, self.answer_bytes = {}, 0  # the journal has them
             self.inbox.sequencer.forget()
 

@@ -16,7 +16,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 SIZE: Final = 10_000
-RECENT: Final = 256
+RECENT: Final = 240
 _WIDTH: Final = 8
 
 

@@ -77,7 +77,7 @@ class InboxPolicy(BaseModel):
     sequencing: Literal["dense", "sparse"] = "dense"
     """What `sequence` means: numbers without holes, or growing ones with holes (chat timestamps)."""
     first_sequence: int | None = Field(default=0, ge=0)
-    """A dense source's first number; `None`: whichever comes first."""
+    """A dense source's first number; `None`: whichever comes first. A source begins anew once 1,000 others came."""
     gap_timeout: float = Field(default=5.0, ge=0, le=3_600, allow_inf_nan=False)
     """How long a missing number is waited for."""
     on_gap: Literal["skip", "park"] = "skip"

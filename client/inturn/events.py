@@ -123,13 +123,14 @@ def explain(error: Exception) -> str:
     return str(error)[:300]
 
 
-def derived_id(event: Event, counter: int) -> str:
+def derived_id(event: Event, counter: int, chain: str = "") -> str:
     """Give an event without an id one that its retries share.
 
     With `sent_at` the same thing sent twice matches; without it only the carried counter tells two equal messages
-    apart, so nothing is taken for a retry that may be a second "yes". Never random: a replay must find the same.
+    apart, so nothing is taken for a retry that may be a second "yes". It begins anew after a termination: there the
+    `chain` of runs tells them apart, which a reset keeps. Never random: a replay must find the same.
     """
-    digest = hashlib.blake2b(digest_size=12)
+    digest = hashlib.blake2b((chain if event.sent_at is None else "").encode(), digest_size=12)
     for part in (event.source, event.sender, event.sent_at, event.content):
         digest.update(to_json(part))
         digest.update(b"\0")

@@ -162,8 +162,8 @@ class SessionStatus(Value):
     """`accepted` and every disposition that occurred."""
     usage: Usage = Usage()
     limits: dict[str, Any] = {}
-    """The agent's `InboxPolicy` as the session holds it, with `waiting_bytes`, `turn_seconds` (lately) and, with a
-    rate, `next_turn_at` (seconds since 1970)."""
+    """The agent's `InboxPolicy` as the session holds it, with what is used of it: `waiting`, `held`, `waiting_bytes`,
+    `turn_seconds` (lately) and, with a rate, `next_turn_at` (seconds since 1970)."""
     runs: int = 1
     head: int = 0
     history_events: int = 0

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 from tests.property.sequence_model import Item
 
 FINAL = ("applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded")
+COUNTED = 20
+"""So many sorts of what is only counted are counted by source."""
 ALWAYS_TOLD = ("event.parked", "event.merged")
 
 
@@ -86,10 +88,10 @@ class BooksModel:
 
     # Changes.
 
-    def reject(self, event_id: str, error: str) -> None:
+    def reject(self, event_id: str, error: str, source: str | None = None) -> None:
         """Book what could not be refused."""
         item = self._arrive(Item(event_id, state="rejected"))
-        self._write("event.rejected", event_id, f"{event_id}/rejected/{item.n}", tally=error)
+        self._write("event.rejected", event_id, f"{event_id}/rejected/{item.n}", tally=error, whom=source)
 
     def park_invalid(self, event_id: str) -> str:
         """Shelve what is no event, or count it where nobody could be told; gives its disposition."""
@@ -160,12 +162,23 @@ class BooksModel:
             self.remembered = ["" if known == item.id else known for known in self.remembered]
         kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
         outcome = None if disposition == "rejected" else disposition
-        self._write(f"event.{disposition}", item.turn, f"{item.turn}/{kind}", outcome, tally=tally, **body)
+        whom = (item.source or "client") if disposition in ("expired", "rejected") else None
+        self._write(f"event.{disposition}", item.turn, f"{item.turn}/{kind}", outcome, tally=tally, whom=whom, **body)
 
     def _write(
-        self, type_: str, turn: str | None, key: str, end: str | None = None, *, tally: str | None = None, **body: Any
+        self,
+        type_: str,
+        turn: str | None,
+        key: str,
+        end: str | None = None,
+        *,
+        tally: str | None = None,
+        whom: str | None = None,
+        **body: Any,
     ) -> None:
         if len(self.written) >= self.bounds.decisions and type_ not in ALWAYS_TOLD and end != "discarded":
-            self.tallied[f"{type_} {tally or end or 'closed'}"] += 1
+            sort = f"{type_} {tally or end or 'closed'}"
+            named = f"{sort} {whom}" if whom else sort
+            self.tallied[named if named in self.tallied or len(self.tallied) < COUNTED else sort] += 1
         else:
             self.written.append(Written(type_, turn, key, end, body))

@@ -93,10 +93,10 @@ class InboxUnderTest(RuleBasedStateMachine):
             sent_at=event.sent_at,
         )
         expected = None if known else self.model.refusal(item, self.policy)
-        refusal = self.inbox.check(event, size, self.policy, busy=self.turn is not None)
-        assert (refusal.type if refusal else None) == expected
+        refusal = self.inbox.check(event, size, self.now, self.policy, busy=self.turn is not None)
+        assert ((refusal.type, refusal.behind_a_gap) if refusal else None) == expected
         if refusal is not None:
-            self._refuse(event, refusal, signal=signal)
+            self._refuse(item, event, refusal, signal=signal)
             return
         receipt = self.inbox.admit(event, size, self.now, self.policy, turn=self.turn).wire()
         if known:
@@ -223,7 +223,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert len(inbox.parked) <= BOUNDS.parked
         told = [d for d in inbox.decisions if d.type not in ALWAYS_TOLD and d.disposition != "discarded"]
         assert len(told) <= BOUNDS.decisions
-        assert len(inbox.overflowed) <= 10
+        assert len(inbox.overflowed) <= 30
         assert len(inbox.window) <= BOUNDS.window + 2 * BOUNDS.recent
 
     def the_last_ids_are_known(self) -> None:
@@ -239,17 +239,33 @@ class InboxUnderTest(RuleBasedStateMachine):
 
     # Inside.
 
-    def _refuse(self, event: Event, refusal: Refusal, *, signal: bool) -> None:
-        name, wait = str(event.event_id), refusal.retry_after
-        assert refusal.type == "InvalidEvent" or (wait is not None and 0 < wait <= 60)
+    def _refuse(self, item: Item, event: Event, refusal: Refusal, *, signal: bool) -> None:
+        wait = refusal.retry_after
+        self.is_told_when(refusal)
         if signal:
             self.inbox.reject(event, refusal, self.now)
-            self.model.reject(name, refusal.type)
+            self.model.reject(item.id, refusal.type, event.source)
         else:
             self.inbox.refused(event, refusal, self.policy, self.now)
-            if wait is not None and event.sequence is not None and self.policy.sequencing == "dense":
-                self.model.order.refuse(event.source, self.now + wait + self.policy.gap_timeout)
-        assert name not in self.inbox.window, "a refused id may come again"
+            numbered = item.sequence is not None and self.policy.sequencing == "dense"
+            if wait is not None and numbered and not refusal.behind_a_gap:
+                if self.model.order.is_missing(item, self.policy):
+                    self.model.order.refuse(event.source, self.now + wait + self.policy.gap_timeout)
+        assert item.id not in self.inbox.window, "a refused id may come again"
+
+    def is_told_when(self, refusal: Refusal) -> None:
+        """Check that a refused event is told to come when there may be room, and not before."""
+        wait, order = refusal.retry_after, self.model.order
+        if refusal.type == "InvalidEvent":
+            assert wait is None
+            return
+        assert wait is not None
+        assert 0.1 <= wait <= 60
+        if refusal.behind_a_gap:
+            room = min(order.deadline(source, self.policy) for source in order.waiting_sources(self.policy))
+            assert abs(wait - min(max(room - self.now, 0.1), 60)) <= SAME
+        else:
+            assert wait >= min(self.model.pace.opens(self.policy) - self.now, 60) - SAME
 
     def note_return(self, name: str) -> None:
         """Note an id that is taken again since the window forgot it: only the journal can tell that apart.

@@ -29,7 +29,7 @@ def drawn(**options: Sequence[Any]) -> st.SearchStrategy[dict[str, Any]]:
 
 limits = drawn(
     capacity=[2, 5, 10, 10],
-    source_quota=[None, None, 4],
+    source_quota=[None, None, 2],
     expires_after=[None, None, 8.0],
     rate=[None, None, 0.5, 2.0, 0.3],
     burst=[1, 3],

@@ -51,7 +51,7 @@ class InboxMachine(InboxUnderTest):
     @rule(
         pick=st.integers(0, 11),
         what=drawn(when_busy=MODES, source=SOURCES, expires_after=[None, None, 5.0]),
-        how=drawn(size=SIZES, sent_ago=[None, 3.0], signal=[False, True]),
+        how=drawn(size=SIZES, sent_ago=[None, 3.0, 7.0], signal=[False, True]),
     )
     def submit(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
         """Send an event of any kind; some ids come often, and some events have none."""
@@ -63,7 +63,7 @@ class InboxMachine(InboxUnderTest):
     @rule(
         pick=st.integers(1, 11),
         what=drawn(when_busy=NUMBERED_MODES, source=SOURCES),
-        how=drawn(ahead=AHEAD, size=[100, 100, 100, 200 * KIB], signal=[False, True]),
+        how=drawn(ahead=AHEAD, size=[100, 100, 200 * KIB], signal=[False, True]),
     )
     def submit_in_sequence(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
         """Send an event with a sequence around the one that its source waits for."""
@@ -146,8 +146,9 @@ class InboxMachine(InboxUnderTest):
     @rule()
     def release(self) -> None:
         """Let go what is due, whether a turn runs or not."""
-        self.model.release(self.now, self.policy)
-        self.inbox.release(self.now, self.policy)
+        self.model.release(self.now, self.policy, self.turn)
+        self.inbox.release(self.now, self.policy, self.turn)
+        assert self.inbox.interrupter == self.model.interrupter
 
     @precondition(lambda self: self.turn is not None)
     @rule(
@@ -265,7 +266,10 @@ class InboxMachine(InboxUnderTest):
         for decision, expected in zip(drained, written, strict=False):
             assert (decision.type, decision.turn, decision.key, decision.disposition) == expected[:4]
             assert {name: decision.body.get(name) for name in expected.body} == expected.body
-        counted = {f"{d.type} {d.body['reason']}": d.body["count"] for d in drained[len(written) :]}
+        counted = {
+            " ".join([d.type, d.body["reason"], *([d.body["source"]] if "source" in d.body else [])]): d.body["count"]
+            for d in drained[len(written) :]
+        }
         assert counted == tallied
         self.keys.update(d.key for d in drained)
         assert all(times == 1 for key, times in self.keys.items() if self.came_once(key)), "a decision came twice"

@@ -49,23 +49,25 @@ class InboxModel(BooksModel):
         """Count the events ahead of the first that waits under an id."""
         return next((place for place, item in enumerate(self.line) if item.id == event_id), None)
 
-    def refusal(self, item: Item, policy: InboxPolicy) -> str | None:
-        """Say why a new event would not be taken."""
-        waiting = self.waiting()
-        if item.when_busy == "reject" and (self.running or waiting):
-            return "SessionBusy"
+    def refusal(self, item: Item, policy: InboxPolicy) -> tuple[str, bool] | None:
+        """Say why a new event would not be taken, and whether nothing but held events is in its way."""
+        waiting, fills = self.waiting(), self.order.fills_a_gap(item, policy)
+        ahead = bool(self.running or self.line)
+        if item.when_busy == "reject" and (ahead or (waiting and not fills)):
+            return "SessionBusy", not ahead
         if item.size > policy.capacity_bytes:
-            return "InvalidEvent"
-        if not self.line and self.order.fills_a_gap(item, policy):
+            return "InvalidEvent", False
+        if fills and not self.line:
             return None
         if len(waiting) + 1 > policy.capacity or self.bytes_waiting() + item.size > policy.capacity_bytes:
-            return "Backpressure"
-        of_source = [other for other in waiting if other.source == item.source]
-        if policy.source_quota is not None and len(of_source) + 1 > policy.source_quota:
-            return "Backpressure"
+            return "Backpressure", not self.line
+        queued = [other for other in self.line if other.source == item.source]
+        of_source = len(queued) + len(self.order.of(item.source))
+        if policy.source_quota is not None and of_source + 1 > policy.source_quota and (queued or not fills):
+            return "Backpressure", not queued
         hold = item.sequence is not None and self.order.verdict(item, policy) == "held"
         if hold and policy.hold_overflow == "reject" and len(self.order.held) + 1 > policy.hold_capacity:
-            return "Backpressure"
+            return "Backpressure", True
         return None
 
     def due(self, policy: InboxPolicy) -> float | None:
@@ -81,32 +83,36 @@ class InboxModel(BooksModel):
         self._arrive(item)
         self._remember(item.id)
         if item.sequence is None:
-            self._apply([item], policy, turn)
+            self._apply([item], item.at, policy, turn)
             return "accepted", None
-        while (verdict := self.order.verdict(item, policy)) == "held" and len(self.order.held) >= policy.hold_capacity:
-            first = self.order.waiting_sources(policy)[0]
-            self._apply(self.order.end_wait(first, policy), policy, turn)
+        verdict = self.order.verdict(item, policy)
         if verdict == "held":
             self.order.hold(item)
-            return "held", None
+            while len(self.order.held) > policy.hold_capacity:
+                first = self.order.waiting_sources(policy)[0]
+                self._apply(self.order.end_wait(first, policy), item.at, policy, turn)
+            if item.state == "pending":
+                return "accepted", None
+            return ("held", None) if item.state == "held" else ("accepted", item.state)
         if verdict == "next":
-            self._apply(self.order.deliver(item), policy, turn)
+            self._apply(self.order.deliver(item), item.at, policy, turn)
             return "accepted", None
         self._set_aside(item, policy.capacity_bytes)
         return "accepted", item.state
 
-    def release(self, now: float, policy: InboxPolicy) -> None:
+    def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
         """Let go what has been held for long enough."""
-        self._apply(self.order.release(now, policy), policy, None)
+        self.interrupter = None
+        self._apply(self.order.release(now, policy), now, policy, turn)
 
-    def _apply(self, released: list[Item | Gap], policy: InboxPolicy, turn: str | None) -> None:
+    def _apply(self, released: list[Item | Gap], now: float, policy: InboxPolicy, turn: str | None) -> None:
         for out in released:
             if isinstance(out, Gap):
                 self._write_gap(out, policy.on_gap)
             elif out.state in ("late", "parked"):
                 self._set_aside(out, policy.capacity_bytes)
             else:
-                self._line_up(out, policy, turn)
+                self._line_up(out, now, policy, turn)
 
     def _write_gap(self, gap: Gap, policy: str) -> None:
         key = f"gap/{gap.source}/{gap.first}-{gap.last}/{gap.behind}"
@@ -115,7 +121,7 @@ class InboxModel(BooksModel):
             "session.gap", None, key, tally=policy, source=gap.source, missing=missing, count=count, policy=policy
         )
 
-    def _line_up(self, item: Item, policy: InboxPolicy, turn: str | None) -> None:
+    def _line_up(self, item: Item, now: float, policy: InboxPolicy, turn: str | None) -> None:
         item.state, item.group = "pending", item.n
         item.steers = turn if item.when_busy == "steer" else None
         last = self.line[-1] if self.line else None
@@ -125,7 +131,7 @@ class InboxModel(BooksModel):
             if len(group) + 1 <= policy.merge_limit and size <= MERGED_BYTES:
                 item.group = last.group
         if item.when_busy == "interrupt":
-            self.interrupter = item.id
+            self.interrupter = self.interrupter if item.expired(now, policy) else item.id
             self.line.insert(self._front(item), item)
         else:
             self.line.append(item)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from inturn.agents import InboxPolicy
 from inturn.events import Event
 from tests.property.planting import Plant, at_restore, instead, with_policy, wrap
 from workflows import window as window_module
 from workflows.inbox import Inbox
 from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
+from workflows.room import Room
 from workflows.sequencing import Sequencer
 from workflows.window import Window
 
 
 def _no_byte_capacity(check: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, size: int, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
-        return check(inbox, event, 0, policy, busy=busy)  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, event: Event, size: int, *given: Any, busy: bool) -> Refusal | None:
+        return check(inbox, event, 0, *given, busy=busy)  # type: ignore[no-any-return]
 
     return bug
 
@@ -81,11 +81,11 @@ def _rejected_id_remembered(reject: Any) -> Any:
 
 
 def _refused_id_remembered(check: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, size: int, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
-        refusal = check(inbox, event, size, policy, busy=busy)
+    def bug(inbox: Inbox, event: Event, *given: Any, busy: bool) -> Refusal | None:
+        refusal: Refusal | None = check(inbox, event, *given, busy=busy)
         if refusal is not None:
             inbox.window.add(event.event_id or "", "rejected")
-        return refusal  # type: ignore[no-any-return]
+        return refusal
 
     return bug
 
@@ -155,7 +155,9 @@ PLANTS: dict[str, Plant] = {
     "the capacity in bytes is ignored": wrap("check", _no_byte_capacity),
     "the bytes of what is held are ignored": instead("bytes", property(lambda sequencer: 0), Sequencer),
     "a source's quota is ignored": with_policy("check", source_quota=None),
-    "a source's quota does not count what is held": instead("_waiting_of", _quota_of_the_queue_alone),
+    "the advice behind a gap is to come at once": instead("_until_gap_ends", lambda room: 0.1, Room),
+    "a source's quota shuts out what its held events wait for": instead("_ahead", lambda room, source: 1, Room),
+    "a source's quota does not count what is held": instead("waiting_of", _quota_of_the_queue_alone),
     "take does not give bytes back": wrap("take", _bytes_kept),
     "cancel does not give bytes back": wrap("cancel", _bytes_kept),
     "late events are parked without end": with_policy("_set_aside_or_reject", capacity_bytes=2**40),

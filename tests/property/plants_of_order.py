@@ -48,9 +48,9 @@ def _only_what_was_sent_interrupts(admit: Any) -> Any:
 
 def _steers_past_its_source(steer: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> Any:
-        inbox.keeps_sequence = lambda: False
+        inbox.changed = lambda change: False
         joining = steer(inbox, *given)
-        inbox.keeps_sequence = lambda: True
+        inbox.changed = lambda change: True
         return joining
 
     return bug
@@ -200,11 +200,38 @@ def _expired_costs_a_token(expires: Any) -> Any:
     return bug
 
 
+def _stops_behind_a_gap(refused: Any) -> Any:
+    def bug(inbox: Inbox, event: Event, refusal: Refusal, *given: Any) -> None:
+        refused(inbox, event, replace(refusal, behind_a_gap=False), *given)
+
+    return bug
+
+
+def _room_is_made_first(admit: Any) -> Any:
+    def bug(inbox: Inbox, *given: Any) -> Any:
+        inbox.changed = lambda change: change != "gaps-end"
+        admitted = admit(inbox, *given)
+        inbox.changed = lambda change: True
+        return admitted
+
+    return bug
+
+
+def _expired_one_interrupts(enqueue: Any) -> Any:
+    def bug(inbox: Inbox, queued: Queued, *given: Any) -> Any:
+        index = enqueue(inbox, queued, *given)
+        inbox.interrupter = queued.event_id if queued.mode == "interrupt" else inbox.interrupter
+        return index
+
+    return bug
+
+
 PLANTS: dict[str, Plant] = {
     "the newest event is taken first": wrap("take", _last_in_first_out),
     "an interrupting event waits in line": wrap("admit", _interrupt_waits_in_line),
     "an interrupting event overtakes its source": instead("_front", lambda inbox, queued: 0),
     "a steering event overtakes its source": wrap("steer", _steers_past_its_source),
+    "an event that had expired when it came interrupts": wrap("_enqueue", _expired_one_interrupts),
     "what a numbered event lets go does not interrupt": wrap("admit", _only_what_was_sent_interrupts),
     "reject does not see what is held": wrap("check", _reject_sees_no_held),
     # Sources.
@@ -223,6 +250,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "nobody is told when a gap ends": instead("next_due", lambda sequencer, policy: None, Sequencer),
     "a refused event does not stop the clock": instead("wait_longer", lambda *given: None, Sequencer),
+    "any refused event stops the clock": instead("misses", lambda *given: True, Sequencer),
+    "one that held events keep out stops the clock": wrap("refused", _stops_behind_a_gap),
     "a second refusal starts the clock": instead("wait_longer", _patience_of_the_last, Sequencer),
     "a cancelled held event leaves a gap": with_policy("cancel", Sequencer, sequencing="sparse"),
     "a cancelled sparse event keeps a place": with_policy("cancel", Sequencer, sequencing="dense"),
@@ -234,6 +263,7 @@ PLANTS: dict[str, Plant] = {
     "the hold buffer has no bound": all_of(
         with_policy("check", hold_capacity=500), with_policy("_admit_sequenced", hold_capacity=500)
     ),
+    "the hold buffer makes room before what has come counts": wrap("_admit_sequenced", _room_is_made_first),
     "the hold buffer makes room at the wrong source": instead("release_early", _wrong_one_makes_room, Sequencer),
     "a full inbox refuses what would fill a gap": instead("fills", lambda *given: False, Sequencer),
     "a source that holds events is forgotten": wrap("_touch", _forgotten_while_it_holds, Sequencer),
@@ -252,6 +282,7 @@ PLANTS: dict[str, Plant] = {
     "an event steers another turn": wrap("steer", _steer_any_turn),
     "more steers at once than one turn takes": with_policy("steer", merge_limit=200),
     # Rates.
+    "the advice ignores the rate": instead("wait", lambda bucket, turns, now, policy: 0.0, Bucket),
     "turns cost no token": instead("spend", lambda bucket, now, policy: None, Bucket),
     "an expired event costs a token": wrap("_expires", _expired_costs_a_token),
     "the burst is one too large": wrap("ready_at", lambda ready_at: _larger_burst(ready_at), Bucket),

@@ -97,6 +97,11 @@ class SequenceModel:
             return False
         return self.verdict(item, policy) == "next"
 
+    def is_missing(self, item: Item, policy: InboxPolicy) -> bool:
+        """Tell whether what is held of its source may wait for this one, too."""
+        awaited = self.awaited(str(item.source), policy, item.number)
+        return item.number >= (awaited or 0) and all(item.number < other.number for other in self.of(item.source))
+
     def awaited(self, source: str, policy: InboxPolicy, came: int | None = None) -> int | None:
         """Give the number that a source waits for; one of which nothing was released yet begins by the policy."""
         known = self.next.get(source)

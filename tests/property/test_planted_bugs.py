@@ -27,7 +27,7 @@ PLANTS = plants_of_books.PLANTS | plants_of_order.PLANTS
 
 
 def _explore_widely() -> None:
-    for start in range(40):
+    for start in range(120):
         explore(15, 50, start=start, shrink=False)
 
 

@@ -37,7 +37,7 @@ def event(event_id: str, **fields: Any) -> Event:
 
 def send(inbox: Inbox, event_id: str, size: int = 100, **fields: Any) -> Receipt | Refusal:
     sent = event(event_id, **fields)
-    return inbox.check(sent, size, POLICY, busy=False) or inbox.admit(sent, size, NOW, POLICY)
+    return inbox.check(sent, size, NOW, POLICY, busy=False) or inbox.admit(sent, size, NOW, POLICY)
 
 
 def running(inbox: Inbox) -> Queued:
@@ -111,6 +111,25 @@ def test_a_numbered_event_steers_no_turn_before_what_waits_of_its_source(inbox: 
     assert [running(inbox).turn for _ in range(2)] == ["h0", "h1"]
 
 
+@pytest.mark.promise("EFF-8", "ACC-6")
+def test_an_event_that_had_expired_when_it_came_interrupts_nothing(inbox: Inbox) -> None:
+    send(inbox, "stop", when_busy="interrupt", sent_at=NOW - 60, expires_after=30)
+    assert inbox.interrupter is None
+    assert inbox.take(NOW, POLICY) == []
+    assert inbox.counts == {"expired": 1}
+    send(inbox, "again", when_busy="interrupt", sent_at=NOW - 20, expires_after=30)
+    assert inbox.interrupter == "again"
+
+
+@pytest.mark.promise("ACC-3")
+def test_after_a_termination_an_event_without_an_id_is_another_one_than_before(inbox: Inbox) -> None:
+    hi = Event(content="hi")
+    assert inbox.identify(hi, "one").event_id != inbox.identify(hi, "two").event_id
+    assert inbox.identify(hi, "one") == inbox.identify(hi, "one"), "a reset keeps the chain of runs"
+    sent = Event(content="hi", sent_at=NOW)
+    assert inbox.identify(sent, "one") == inbox.identify(sent, "two"), "it may be a retry"
+
+
 @pytest.mark.promise("ACC-8")
 def test_an_event_that_waited_too_long_is_expired_when_it_would_be_taken(inbox: Inbox) -> None:
     send(inbox, "from-acceptance", expires_after=10)
@@ -171,6 +190,11 @@ def test_an_event_without_an_id_gets_one_that_its_retries_share_where_it_says_wh
 # Bounds.
 
 
+def _advice(inbox: Inbox, *, source: str = "client", sequence: int | None = None, **policy: Any) -> float | None:
+    more = Event(event_id="more", content="x", source=source, sequence=sequence)
+    return refused(inbox.check(more, 10, NOW, InboxPolicy(**{"capacity": 1} | policy), busy=False)).retry_after
+
+
 @pytest.mark.promise("ACC-5")
 def test_the_inbox_takes_a_thousand_events_and_refuses_the_next_with_advice(inbox: Inbox) -> None:
     for number in range(1_000):
@@ -198,15 +222,36 @@ def test_the_inbox_takes_512_kib_and_gives_the_bytes_back(inbox: Inbox) -> None:
 
 @pytest.mark.promise("ACC-5")
 def test_the_advice_is_the_time_in_which_a_tenth_of_the_queue_is_done_at_the_latest_pace(inbox: Inbox) -> None:
-    assert inbox.patience() == 0.1
     inbox.queue = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
-    assert inbox.patience() == 20.0, "a second a turn, before anything is known"
+    assert _advice(inbox) == 20.0, "a second a turn, before anything is known"
     for _ in range(50):
         inbox.paced(0.05)
-    assert inbox.patience() == pytest.approx(1.0, rel=0.01)
+    assert _advice(inbox) == pytest.approx(1.0, rel=0.01)
     for _ in range(50):
         inbox.paced(3600.0)  # a person was asked
-    assert inbox.patience() == 60.0
+    assert _advice(inbox) == 60.0
+
+
+@pytest.mark.promise("ACC-5", "ORD-7")
+def test_the_advice_allows_for_the_rate_of_turns(inbox: Inbox) -> None:
+    inbox.paced(0.01)
+    inbox.queue = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
+    assert _advice(inbox, rate=0.5, burst=5) == 30.0, "five may start now, and fifteen more two seconds apart"
+    assert _advice(inbox, rate=0.1) == 60.0
+
+
+@pytest.mark.promise("ACC-5")
+def test_the_advice_for_a_source_with_its_quota_is_when_its_first_one_is_done(inbox: Inbox) -> None:
+    for number in range(30):
+        send(inbox, f"e{number}", source="loud" if number in (9, 20) else "other")
+    assert _advice(inbox, source="loud", source_quota=2, capacity=1_000) == 10.0
+
+
+@pytest.mark.promise("ACC-5", "ORD-5")
+def test_the_advice_behind_a_full_hold_buffer_is_when_its_first_gap_ends(inbox: Inbox) -> None:
+    send(inbox, "h5", source="hook", sequence=5)
+    limits: dict[str, Any] = {"hold_capacity": 1, "capacity": 1_000, "gap_timeout": 7.0}
+    assert _advice(inbox, source="hook", sequence=6, **limits) == 7.0
 
 
 @pytest.mark.parametrize(("busy", "waiting"), [(True, False), (False, True)])
@@ -216,11 +261,11 @@ def test_an_event_that_asked_so_is_refused_while_anything_runs_or_waits(
     if waiting:
         send(inbox, "waiting")
     sent = event("a", when_busy="reject")
-    assert refused(inbox.check(sent, 10, POLICY, busy=busy)).type == "SessionBusy"
+    assert refused(inbox.check(sent, 10, NOW, POLICY, busy=busy)).type == "SessionBusy"
 
 
 def test_an_event_that_asked_so_is_taken_while_nothing_runs_or_waits(inbox: Inbox) -> None:
-    assert inbox.check(event("a", when_busy="reject"), 10, POLICY, busy=False) is None
+    assert inbox.check(event("a", when_busy="reject"), 10, NOW, POLICY, busy=False) is None
 
 
 @pytest.mark.promise("ACC-5", "ACC-7", "ACC-8")
@@ -232,7 +277,8 @@ def test_a_flood_that_is_rejected_is_booked_to_the_last_event_and_told_in_bounde
             NOW,
         )
     inbox.reject(Event(event_id="closed", content="x"), Refusal("SessionClosed", "the session is closed"), NOW)
-    assert inbox.overflowed == {"event.rejected Backpressure": 1_500, "event.rejected SessionClosed": 1}
+    counted = {"event.rejected Backpressure client": 1_500, "event.rejected SessionClosed client": 1}
+    assert inbox.overflowed == counted
     assert inbox.book(running=False) == {"accepted": 2_001, "rejected": 2_001}
     told = inbox.drain_decisions(NOW)
     assert len(told) == MAX_DECISIONS + 2 == 502
@@ -240,6 +286,17 @@ def test_a_flood_that_is_rejected_is_booked_to_the_last_event_and_told_in_bounde
     assert told[0].body["error"] == "Backpressure"
     assert len({decision.key for decision in told}) == len(told)
     assert inbox.drain_decisions(NOW) == []
+
+
+@pytest.mark.promise("ACC-5", "ACC-8")
+def test_what_was_only_counted_is_told_by_source_and_by_so_many_sorts_at_most(inbox: Inbox) -> None:
+    for number in range(600):
+        event = Event(event_id=f"e{number}", content="x", source=f"s{number % 2 if number < 580 else number}")
+        inbox.reject(event, Refusal("Backpressure", "full"), NOW)
+    counted = [decision.body for decision in inbox.drain_decisions(NOW)[MAX_DECISIONS:]]
+    assert counted[:2] == [{"reason": "Backpressure", "count": 40, "source": source} for source in ("s0", "s1")]
+    assert len(counted) == 21
+    assert counted[-1] == {"reason": "Backpressure", "count": 2}, "two sources too many"
 
 
 @pytest.mark.promise("ACC-7", "ACC-8")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
@@ -26,7 +28,7 @@ def inbox() -> Inbox:
 
 def send(inbox: Inbox, source: str, number: int, policy: InboxPolicy = DENSE, *, at: float = NOW) -> Receipt | Refusal:
     event = Event(event_id=f"{source}{number}", content="x", source=source, sequence=number)
-    return inbox.check(event, 10, policy, busy=False) or inbox.admit(event, 10, at, policy)
+    return inbox.check(event, 10, at, policy, busy=False) or inbox.admit(event, 10, at, policy)
 
 
 def order(inbox: Inbox) -> list[str]:
@@ -99,6 +101,102 @@ def test_a_refusal_stops_the_clock_of_its_source_alone(inbox: Inbox) -> None:
     assert inbox.next_due(DENSE) == NOW + 35
     assert send(inbox, "a", 0, at=NOW + 31) == Receipt("a0", "accepted", position=0)
     assert order(inbox) == ["a0", "a1"]
+
+
+@pytest.mark.promise("ORD-4")
+@pytest.mark.parametrize(
+    ("policy", "mode", "numbers", "retried"),
+    [
+        ({"hold_capacity": 3}, "queue", (2, 3, 4), 5),
+        ({"hold_capacity": 3}, "queue", (2, 3, 4), 1),
+        ({"source_quota": 3}, "queue", (2, 3, 4), 5),
+        ({"source_quota": 3}, "queue", (2, 3, 4), 1),
+        ({"capacity": 3}, "queue", (2, 3, 4), 5),
+        ({"capacity": 3}, "queue", (2, 3, 4), 1),
+        ({}, "reject", (2,), 3),
+        ({}, "reject", (2,), 1),
+    ],
+)
+def test_a_gap_ends_however_often_others_are_refused_behind_it(
+    inbox: Inbox, policy: dict[str, Any], mode: Any, numbers: Sequence[int], retried: int
+) -> None:
+    bounds, now = InboxPolicy(**policy), NOW
+    for number in numbers:
+        send(inbox, "a", number, bounds)
+    event = Event(event_id="again", content="x", source="a", sequence=retried, when_busy=mode)
+    while refusal := inbox.check(event, 10, now, bounds, busy=False):
+        inbox.refused(event, refusal, bounds, now)
+        assert refusal.retry_after is not None
+        now += refusal.retry_after
+        assert now < NOW + 6, "number 0 is lost: who obeys the advice must come in"
+        inbox.take(now, bounds)
+    assert [gap["missing"] for gap in gaps(inbox)] == [[0, numbers[0] - 1]]
+
+
+@pytest.mark.promise("ORD-4")
+@pytest.mark.parametrize(
+    ("policy", "mode"), [({"source_quota": 2}, "queue"), ({"capacity": 2}, "queue"), ({}, "reject")]
+)
+def test_the_missing_one_is_not_shut_out_by_those_that_wait_for_it(
+    inbox: Inbox, policy: dict[str, Any], mode: Any
+) -> None:
+    bounds = InboxPolicy(**policy)
+    for number in (1, 2):
+        send(inbox, "a", number, bounds)
+    missing = Event(event_id="a0", content="x", source="a", sequence=0, when_busy=mode)
+    assert inbox.check(missing, 10, NOW, bounds, busy=False) is None
+    inbox.admit(missing, 10, NOW, bounds)
+    assert order(inbox) == ["a0", "a1", "a2"]
+
+
+@pytest.mark.promise("ORD-5", "ORD-12")
+@pytest.mark.parametrize("sequencing", ["dense", "sparse"])
+def test_what_has_just_come_is_not_missed_where_room_is_made_for_it(inbox: Inbox, sequencing: Any) -> None:
+    policy = InboxPolicy(sequencing=sequencing, first_sequence=1, hold_capacity=3, hold_overflow="release")
+    for number in (4, 3, 5):
+        send(inbox, "a", number, policy)
+    receipt = send(inbox, "a", 2, policy)
+    if sequencing == "dense":
+        assert receipt == Receipt("a2", "accepted", position=0)
+        assert (order(inbox), held(inbox)) == (["a2", "a3", "a4", "a5"], [])
+        assert [gap["missing"] for gap in gaps(inbox)] == [[1, 1]], "2 was there"
+    else:
+        assert receipt == Receipt("a2", "accepted", position=0)
+        assert order(inbox) == ["a2", "a3", "a4"]
+    assert inbox.parked == []
+
+
+@pytest.mark.promise("ORD-5")
+def test_what_made_room_for_itself_behind_a_gap_is_told_that_it_is_parked(inbox: Inbox) -> None:
+    policy = InboxPolicy(on_gap="park", hold_capacity=1, hold_overflow="release")
+    send(inbox, "a", 3, policy)
+    assert send(inbox, "a", 2, policy) == Receipt("a2", "accepted", disposition="parked")
+    assert [parked.event_id for parked in inbox.parked] == ["a2", "a3"]
+
+
+@pytest.mark.promise("ORD-3", "ORD-4")
+def test_what_a_gaps_end_lets_go_in_a_turn_may_stop_or_steer_it(inbox: Inbox) -> None:
+    for number, mode in ((1, "steer"), (3, "interrupt")):
+        event = Event(event_id=f"a{number}", content="x", source="a", sequence=number, when_busy=cast("Any", mode))
+        inbox.admit(event, 10, NOW, DENSE)
+    inbox.release(NOW + 4, DENSE, "host")
+    assert inbox.interrupter is None
+    inbox.release(NOW + 5, DENSE, "host")
+    assert inbox.interrupter == "a3"
+    assert [queued.event_id for queued in inbox.steer("host", NOW, DENSE)] == ["a1"]
+
+
+@pytest.mark.promise("ORD-4", "ORD-5")
+def test_the_waits_of_five_hundred_sources_end_at_once_and_in_order(inbox: Inbox) -> None:
+    policy = InboxPolicy(hold_capacity=500)
+    for number in range(500):
+        send(inbox, f"s{number % 250}", 1 + number // 250 * 2, policy, at=NOW + number % 250 % 7)
+    began = time.process_time()
+    inbox.release(NOW + 60, policy)
+    assert time.process_time() - began < 0.5, "a task has two seconds, with everything else in it"
+    assert len(inbox.queue) == 500
+    firsts = [queued for queued in inbox.queue if queued.sequence == 1]
+    assert firsts == sorted(firsts, key=lambda queued: (queued.at, queued.n))
 
 
 @pytest.mark.promise("ORD-6")

@@ -25,6 +25,7 @@ from workflows.window import RECENT, SIZE, Window
 pytestmark = pytest.mark.promise("SUR-6")
 
 ID = "i" * 120
+NOW = 1_763_677_084.123
 PREVIEW = "p" * 80
 MIB = 1024 * 1024
 
@@ -73,10 +74,10 @@ def _fill_queue(inbox: Inbox) -> None:
     for number in range(policy.capacity):
         event = Event(event_id=f"{ID}q{number:06}", content="c" * 105)
         size = len(to_json(event.wire()))
-        assert inbox.check(event, size, policy, busy=True) is None
-        inbox.admit(event, size, 1_763_677_084.123, policy)
+        assert inbox.check(event, size, NOW, policy, busy=True) is None
+        inbox.admit(event, size, NOW, policy)
     more = Event(event_id="more", content="c")
-    refusal = inbox.check(more, 40, policy, busy=True)
+    refusal = inbox.check(more, 40, NOW, policy, busy=True)
     assert refusal is not None
     assert refusal.type == "Backpressure"
     assert len(inbox.queue) == policy.capacity

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workflows.inbox import INTERRUPTED, UNANSWERED
 from workflows.window import RECENT, SIZE, Window
 
 pytestmark = pytest.mark.promise("ACC-2", "SUR-6")
 
-LONGEST = "cancelled"
+LONGEST = max(INTERRUPTED, UNANSWERED, "cancelled", "discarded", key=len)
 MOST = (SIZE // RECENT + 4) * RECENT - 1
 """Ids after which the window is as full as it ever gets: one more would settle the recent ones."""
 
