@@ -115,6 +115,8 @@ class ModelResult(Message):
     """The agent's policy, where its hash differs from the input's."""
     usage: dict[str, Any] = {}
     """What this step used: the fields of `Usage` that are not zero."""
+    apart: list[str] = []
+    """Events that were to join and are no part of this step."""
     ended: Ended | None = None
     turn: dict[str, Any] | None = None
     """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from temporalio import activity
 
-from activities import answers, ends, failures, stops
+from activities import answers, ends, failures, joining, stops
 from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
@@ -96,6 +96,10 @@ class ModelSteps:
         """Answer, or give the answer that is recorded."""
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
+        apart = await joining.ended_before(self._journal, step.session, input.joined)
+        if apart:
+            left = [event for event in input.joined if event.get("event_id") not in apart]
+            input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         claim = await self._claim(step, agent, begin, known)
         said = [entry for entry in begin if entry.type == "user.message"] if step.step == "0" else []
@@ -106,7 +110,8 @@ class ModelSteps:
             result = await self._guarded(attempt)
         else:
             result = await self._described(attempt, _recorded(attempt))
-        return await self._addressed(attempt, result)
+            apart += await joining.unsaid(self._journal, step.turn, input.joined)
+        return await self._addressed(attempt, result, apart)
 
     async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
         wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
@@ -255,10 +260,10 @@ class ModelSteps:
         ended = await ends.told(self._journal, attempt.step.session, attempt.claim.outcome)
         return result.model_copy(update={"ended": ended})
 
-    async def _addressed(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
+    async def _addressed(self, attempt: _Attempt, result: ModelResult, apart: Sequence[str]) -> ModelResult:
         """Add what this workflow does not know yet, or cannot read."""
         input, agent = attempt.input, attempt.agent
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"apart": list(apart)} if apart else {}
         if input.agent != agent.name:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash():

@@ -57,6 +57,8 @@ class ActivitySteps:
         self.signals = 0
         self._latest: deque[float] = deque(maxlen=policies.FLOOD)
         self.updates = 0
+        self.on_boundary: Callable[[], None] = lambda: None
+        """Called between two steps of a turn."""
         self.on_approval: Callable[[], None] = lambda: None
         """Called when the turn starts waiting for a person."""
         self.on_decided: Callable[[Sequence[Decision]], None] = lambda decisions: None
@@ -127,8 +129,14 @@ class ActivitySteps:
         self.show_state()
 
     def join(self, turn: TurnState) -> None:
-        """Let the events join that are to steer the turn."""
+        """Let the events join that are to steer the turn; those beyond the bound are turns of their own."""
+        if len(turn.merged) >= policies.MAX_JOINED and patches.bounded_joins():
+            return
         turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+
+    def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
+        """Put events that joined, and are no part of the turn, in front of the queue again."""
+        self._state.inbox.put_back(turn.part(event_ids))
 
     def decide(self, call: CallState, decided: Decided) -> None:
         """Take an answer to an approval: the first one stands, and those who come late learn of it."""
@@ -144,6 +152,7 @@ class ActivitySteps:
 
     def boundary(self) -> None:
         """Between two steps: stop or continue as new where that is due."""
+        self.on_boundary()
         if self.stop is not None:
             raise Interrupted(self.stop)
         if self.continue_due():

@@ -7,6 +7,7 @@ step; a turn can stop between any two steps and go on from its `TurnState` alone
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, Protocol
 
 from activities.messages import ModelResult
@@ -59,6 +60,9 @@ class Steps(Protocol):
     def join(self, turn: TurnState) -> None:
         """After tool results: let the events join that are to steer the turn."""
 
+    def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
+        """Let those stand for themselves again that were to join and are no part of the step."""
+
     def boundary(self) -> None:
         """Between two steps: raise `Interrupted` or `ContinueDue` where one is due."""
 
@@ -80,6 +84,7 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
         result = await steps.call_model(turn)
         if result.stop in OVER:
             return result  # nothing was said: what joined must be said elsewhere
+        steps.set_apart(turn, result.apart)
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]

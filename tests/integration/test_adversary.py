@@ -44,6 +44,20 @@ def _handle(rig: Rig) -> Handle:
     return rig.temporal.get_workflow_handle(str(rig.key("s")))
 
 
+async def _reset(rig: Rig) -> None:
+    """Reset the session to the end of its first workflow task."""
+    first = (await events(rig.temporal, str(rig.key("s")))).index("WorkflowTaskCompleted") + 1
+    await rig.temporal.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=rig.temporal.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=str(rig.key("s"))),
+            reason="test",
+            workflow_task_finish_event_id=first,
+            request_id="reset-1",
+        )
+    )
+
+
 async def _at_step(session: Session, event_id: str, step: int) -> None:
     async def there() -> bool:
         turn = (await session.status()).turn
@@ -135,16 +149,7 @@ async def test_a_parked_event_can_still_be_redriven_after_a_reset(rig: Rig) -> N
         with pytest.raises(TurnFailed):
             await session.ask("[[fault 400]] poison", event_id="poison")
         await settled(_handle(rig))
-        first = (await events(rig.temporal, str(rig.key("s")))).index("WorkflowTaskCompleted") + 1
-        await rig.temporal.workflow_service.reset_workflow_execution(
-            ResetWorkflowExecutionRequest(
-                namespace=rig.temporal.namespace,
-                workflow_execution=WorkflowExecution(workflow_id=str(rig.key("s"))),
-                reason="test",
-                workflow_task_finish_event_id=first,
-                request_id="reset-1",
-            )
-        )
+        await _reset(rig)
 
         async def parked_again() -> bool:
             return [parked.event_id for parked in await session.parked()] == ["poison"]
@@ -152,6 +157,43 @@ async def test_a_parked_event_can_still_be_redriven_after_a_reset(rig: Rig) -> N
         await until(parked_again)
         assert await session.redrive("poison")
         assert (await session.wait("poison")).disposition == "applied"
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11", "ACC-8", "ORD-10")
+async def test_what_waited_behind_a_turn_is_still_said_where_a_reset_would_make_it_part_of_that_turn(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e0")
+        await session.send('[[tool wait {"seconds": 4}]] a host', event_id="host", when_busy="merge")
+        await _at_step(session, "host", 1)
+        await session.send("what waited", event_id="behind", when_busy="merge")
+        await _reset(rig)
+        turn = await session.wait("behind", timeout=20)
+        assert (turn.disposition, turn.text) == ("applied", "You said: what waited")
+        said = [entry async for entry in session.entries() if entry.type == "user.message"]
+        assert [entry.event_id for entry in said] == ["e0", "host", "behind"]
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-2", "ACC-8")
+@pytest.mark.usefixtures("short_window")
+async def test_a_duplicate_older_than_the_window_is_no_part_of_the_turn_it_would_join(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("refund order 17", event_id="old")
+        for n in range(10):
+            await session.ask("hi", event_id=f"e{n}")
+        await session.send("[[delay 1]] a b", event_id="slow")
+        for event_id in ("host", "old", "more"):
+            await session.send(f"said by {event_id}", event_id=event_id, when_busy="merge")
+        assert (await session.wait("more")).disposition == "merged"
+        assert (await session.ask("refund order 17", event_id="old")).disposition == "applied"
+        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert said[-2:] == [None, "more"]
+        assert "old" not in said
         audit = await session.audit()
         assert audit.ok, audit.differences
 

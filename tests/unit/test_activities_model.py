@@ -385,6 +385,33 @@ async def test_events_that_join_a_turn_are_said_after_the_results(tmp_path: Path
         assert [b.get("joined") for b in await r.bodies("user.message")] == [None, "e2", "e3"]
 
 
+@pytest.mark.promise("ACC-2")
+@pytest.mark.parametrize("step", [0, 1])
+async def test_an_event_that_ended_before_is_not_said_again_where_it_joins(tmp_path: Path, step: int) -> None:
+    model = ScriptedModel(["refunded", [ToolCall("refund", order="o1", cents=5)], "done"])
+    again = [{"event_id": "old", "content": "refund"}, {"event_id": "new", "content": "and this"}]
+    async with rig(tmp_path, model=model, tools=[refund]) as r:
+        await r.ask("old", "refund")
+        result = await r.ask(joined=again if step == 0 else [])
+        if step == 1:
+            await r.tools(result)
+            result = await r.ask(step=1, joined=again)
+        assert result.apart == ["old"]
+        assert [b.get("joined") for b in await r.bodies("user.message")] == [None, None, "new"]
+
+
+@pytest.mark.promise("SUR-11", "ACC-8")
+async def test_an_event_that_joined_a_step_recorded_without_it_is_left_to_the_next(tmp_path: Path) -> None:
+    model = ScriptedModel([[ToolCall("refund", order="o1", cents=5)], "done"])
+    joined = [{"event_id": "late", "content": "and this"}]
+    async with rig(tmp_path, model=model, tools=[refund]) as r:
+        await r.tools(await r.ask())
+        assert (await r.ask(joined=joined)).apart == ["late"], "after a reset it came with the host"
+        assert (await r.ask(step=1, joined=joined)).apart == []
+        assert (await r.ask(step=1, joined=joined)).apart == [], "told again"
+        assert [b.get("joined") for b in await r.bodies("user.message")] == [None, "late"]
+
+
 @pytest.mark.promise("SUR-4")
 async def test_failed_attempts_are_counted_in_the_ledger_whatever_worker_made_them(tmp_path: Path) -> None:
     model = ScriptedModel([RuntimeError("x"), JournalUnavailable("not counted"), RuntimeError("x"), RuntimeError("x")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -116,6 +117,9 @@ class Scripted:
     def join(self, turn: TurnState) -> None:
         assert turn.calls == [], "events joined while calls were open"
         self.joins.append(turn.step)
+
+    def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
+        self.log += [f"apart {queued.event_id}" for queued in turn.part(event_ids)]
 
     def boundary(self) -> None:
         self._come_up()
