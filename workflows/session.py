@@ -30,7 +30,9 @@ with workflow.unsafe.imports_passed_through():
     from workflows import meters, patches, policies
     from workflows import turn as turns
     from workflows.controls import Controls
-    from workflows.details import details, status
+    from workflows.details import status
+    from workflows.display import Display
+    from workflows.gaps import GapWatch
     from workflows.inbox import INTERRUPTED, UNANSWERED, Inbox
     from workflows.intake import Intake, Undecodable, decode
     from workflows.queued import ParkedEvent, Queued
@@ -53,13 +55,17 @@ class Session:
         self._key = _session(workflow.info().workflow_id)
         self._state = _restore(start)
         self._steps = ActivitySteps(self._key, self._state)
+        self._display = Display(self._state, self._steps)
+        self._steps.on_boundary = self._display.changed
         self._steps.stop, self._state.stop = self._state.stop, None
         self._intake = Intake(self._state)
         self._controls = Controls(self._state, self._steps, self._intake)
-        self._steps.on_approval = self._intake.release
+        self._steps.on_approval = self._asks
         self._steps.on_decided = self._intake.decided_aside
         self._intake.on_interrupt = self._make_way
-        self._show()
+        self._gaps = GapWatch(self._state, self._gap_ends)
+        self._intake.on_held = self._gaps.watch
+        self._display.show()
 
     # Handlers: admit and return.
 
@@ -71,11 +77,13 @@ class Session:
             self._controls.signalled(args)
         else:
             self._intake.signalled(name, args)
+        self._display.changed()
 
     @workflow.update(dynamic=True)
     async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
         """Take an event or a control and answer; with `wait` the answer is the turn."""
         self._steps.updates += 1
+        self._display.changed()
         if name == names.CONTROL:
             return self._controls.updated(args)
         waiter = self._intake.updated(args)
@@ -111,6 +119,7 @@ class Session:
                 if work.done():
                     raise
                 self._controls.close("park")
+                self._display.changed()
                 if self._state.turn is not None:
                     self._steps.stop = "the workflow was cancelled"
 
@@ -137,12 +146,15 @@ class Session:
 
     async def _wait_for_work(self) -> None:
         """Wait until there is something to do; with a timer only where time alone brings it."""
+        self._display.idle = True
         while not self._work_waits():
             await self._until(self._due())
+        self._display.idle = False
+        self._display.changed()
 
     async def _until(self, due: float | None) -> None:
         if due is not None:
-            self._show()  # something is held
+            self._display.show()  # something is held
         left = None if due is None else max(due - _now(), 0.001)
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._work_waits() or self._due() != due, timeout=left)
@@ -165,7 +177,7 @@ class Session:
     def _policy_wanted(self) -> bool:
         """Before the first turn nothing is known of the agent, and so not what a sequence means."""
         state = self._state
-        return bool(state.inbox.sequencer.held) and not state.policy.hash and not state.policy_asked
+        return bool(state.inbox.sequencer.held) and not state.policy_known
 
     async def _learn_policy(self) -> None:
         if not self._state.paused and self._policy_wanted():
@@ -181,9 +193,10 @@ class Session:
             state.turn = _begin(queued[0])
             state.turn.join(queued[1:])
             meters.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
-            self._show()
+            self._display.show()
 
     async def _run_turn(self, turn: TurnState) -> None:
+        self._gaps.watch()
         try:
             result = await turns.run(turn, self._steps)
         except ContinueDue:
@@ -203,15 +216,15 @@ class Session:
                 inbox.window.note(event_id, UNANSWERED)
         self._state.turn = None
         self._steps.stop = None
-        self._show()
+        self._display.show()
         if deliver and self._state.policy.deliver:
             await self._delivery(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
     # Ends of a turn; each gives the turn that is to be delivered, if any.
 
     def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
-        if result.stop in turns.OVER:
-            self._put_back(turn)
+        if result.stop in turns.OVER:  # nothing was said: what joined stands for itself again
+            self._steps.set_apart(turn, list(turn.merged))
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
@@ -237,13 +250,6 @@ class Session:
         self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
         answered = end.disposition == "applied" or end.stop == "interrupted"
         return (end.turn or turn.turn) if answered and not end.delivered else None
-
-    def _put_back(self, turn: TurnState) -> None:
-        """What was to join a turn that runs no step stands for itself again."""
-        self._state.inbox.put_back(turn.joined)
-        for queued in turn.joined:
-            del turn.merged[queued.event_id]
-        turn.joined = []
 
     async def _interrupted(self, turn: TurnState, reason: str) -> str | None:
         self._steps.withdraw_approvals()
@@ -298,7 +304,7 @@ class Session:
         if decisions:
             self._intake.decided(decisions)
             await self._steps.record(decisions)
-            self._show()
+            self._display.show()
 
     async def _close(self) -> None:
         self._intake.clear("the session was closed")
@@ -306,6 +312,7 @@ class Session:
         await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
         self._state.closed = True
         self._steps.show_state("closed")
+        self._display.changed()
         await workflow.wait_condition(workflow.all_handlers_finished)
         inbox = self._state.inbox
         while inbox.queue or inbox.sequencer.held or inbox.decisions:
@@ -326,9 +333,15 @@ class Session:
         self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
-    def _show(self) -> None:
-        workflow.set_current_details(details(self._state))
-        self._steps.show_state()
+    # What people see.
+
+    def _asks(self) -> None:
+        self._intake.release()
+        self._display.changed()
+
+    def _gap_ends(self) -> None:
+        self._intake.release_held()
+        self._display.changed()
 
 
 def _session(workflow_id: str) -> SessionKey:

@@ -17,7 +17,9 @@ from tests.support.waiting import until
 
 SIGNALS = 10_000
 MIXED = int(os.environ.get("INTURN_TEST_FLOOD", "1000"))
-"""Signals, and as many updates at the same time. Each update gets in and is a turn: 10,000 take some ten minutes."""
+"""Signals, and as many updates at the same time. Each update gets in and is a turn: 10,000 take some twelve minutes."""
+FULL = 10_000
+"""From this size on the flood is the promised one, and who asks for it has a quiet machine."""
 PATIENT = 1_200
 """Updates at a paused session: more than its inbox takes."""
 
@@ -42,27 +44,40 @@ async def _p99(client: Client, stop: asyncio.Event) -> float:
     return sorted(times)[int(len(times) * 0.99)]
 
 
+async def _quiet(client: Client, seconds: float) -> float:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, stop.set)
+    return await _p99(client, stop)
+
+
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
 async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly_and_others_are_served(rig: Rig) -> None:
-    quiet, flooded = await _flood(rig, signals=SIGNALS, submits=0)
+    quiet, flooded, _ = await _flood(rig, signals=SIGNALS, submits=0)
     # Twice leaves room for a machine that is busy with something else.
     assert flooded <= 2 * quiet
 
 
+@pytest.mark.timeout(900 + 0.09 * MIXED)  # half an hour for 10,000 of each
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
-async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_visibly(rig: Rig) -> None:
-    await _flood(rig, signals=MIXED, submits=MIXED)
+async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and_others_are_served(rig: Rig) -> None:
+    full = MIXED >= FULL
+    # In 10 s there are 180 waits, and the second longest of them varies by more than a fifth.
+    quiet, flooded, after = await _flood(rig, signals=MIXED, submits=MIXED, quiet_for=60 if full else 10)
+    if full:
+        assert flooded <= 1.2 * quiet
+    else:
+        # Too short to tell a fifth on a machine that others use too: one stall of it meets all 20, and is more than a
+        # hundredth of the time. Where floods took others' time by replays it was 0.25 s to 0.8, and 0.1 s to 1.2.
+        assert flooded <= 2 * max(quiet, after) + 0.2
 
 
-async def _flood(rig: Rig, *, signals: int, submits: int) -> tuple[float, float]:
-    """Flood a session, and check what became of all that; gives the p99 of others in the quiet and in the flood."""
+async def _flood(rig: Rig, *, signals: int, submits: int, quiet_for: float = 10) -> tuple[float, float, float]:
+    """Flood a session, and check what became of all that; gives the p99 of others before the flood, in it and after."""
     async with rig.client() as client:
         await asyncio.to_thread(rig.process().start)
+        await _quiet(client, 10)  # warms up
+        quiet = await _quiet(client, quiet_for)
         stop = asyncio.Event()
-        for _ in range(2):  # the first time warms up
-            asyncio.get_running_loop().call_later(10, stop.set)
-            quiet = await _p99(client, stop)
-            stop.clear()
         probe = asyncio.create_task(_p99(client, stop))
 
         flood = Flood(rig.tenant, rig.task_queue, "flooded", signals, submits)
@@ -77,10 +92,13 @@ async def _flood(rig: Rig, *, signals: int, submits: int) -> tuple[float, float]
         await until(drained, within=300, every=0.5)
         stop.set()
         flooded = await probe
-        print(f"p99 of 20 other sessions: {quiet:.3f} s in the quiet, {flooded:.3f} s in the flood")
+        ratio = f"{flooded / quiet:.2f}×"
+        print(f"p99 of 20 other sessions: {quiet:.3f} s in the quiet, {flooded:.3f} s in the flood ({ratio})")
 
         await _nothing_lost(rig, session, flood)
-        return quiet, flooded
+        after = await _quiet(client, 10)
+        print(f"and {after:.3f} s after it")
+        return quiet, flooded, after
 
 
 async def _nothing_lost(rig: Rig, session: Session, flood: Flood) -> None:

@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from inturn import Agent, Backpressure, InboxPolicy, SessionBusy, TurnFailed
+from inturn import Backpressure, SessionBusy, TurnFailed
 from inturn.client import Client
 from inturn.session import Session
 from inturn.values import Approval, QueuedEvent
 from tests.support import agents as test_agents
+from tests.support import desk
 from tests.support.histories import events, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
-
-def desk(**policy: object) -> Agent:
-    return Agent(
-        "desk",
-        model="claude-sonnet-5-5",
-        instructions="Be brief.",
-        tools=test_agents.tools,
-        inbox=InboxPolicy.model_validate(policy),
-        deliver=test_agents._deliver,
-    )
-
-
-@asynccontextmanager
-async def session_of(rig: Rig, **policy: object) -> AsyncIterator[Session]:
-    """A session whose agent has that policy, and whose worker runs."""
-    async with rig.worker([desk(**policy)]), rig.client() as client:
-        yield client.session("s")
+session_of = partial(desk.session_of, deliver=test_agents._deliver)
 
 
 async def started(session: Session) -> list[str]:
@@ -99,6 +84,45 @@ async def test_a_gap_is_skipped_after_its_time_and_who_comes_late_is_parked_and_
         assert await started(session) == ["e0", "e3", "e2~1"]
 
 
+@pytest.mark.promise("ORD-4", "ORD-5", "EFF-8")
+async def test_a_gap_ends_while_a_turn_runs_and_what_it_held_back_stops_that_turn(rig: Rig) -> None:
+    async with session_of(rig, gap_timeout=0.5, hold_capacity=2) as session:
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 60]] a b c", event_id="long")
+        await until(lambda: _running(session, "long"))
+        for number in (1, 2):
+            await session.send("stop", event_id=f"n{number}", source="hook", sequence=number, when_busy="interrupt")
+        assert (await session.wait("long", timeout=20)).stop_reason == "interrupted"
+        assert (await session.wait("n2", timeout=20)).disposition == "applied"
+        (gap,) = await bodies(session, "session.gap")
+        assert gap["missing"] == [0, 0]
+        assert await started(session) == ["first", "long", "n1", "n2"]
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ORD-4")
+async def test_in_a_pause_a_gap_does_not_end_and_at_resume_it_does_while_the_turn_still_runs(rig: Rig) -> None:
+    async with session_of(rig, gap_timeout=0.5) as session:
+        await session.ask("hi", event_id="first")
+        await session.send("[[delay 60]] a b c", event_id="long")
+        await until(lambda: _running(session, "long"))
+        await session.pause()
+        await session.send("one", event_id="n1", source="hook", sequence=1)
+        (held,) = await until(lambda: _held(session))
+        await until(lambda: _past(held.until))
+        assert [event.event_id for event in (await session.status()).held] == ["n1"]
+        await session.resume()
+
+        async def let_go() -> bool:
+            status = await session.status()
+            return [event.event_id for event in status.queue] == ["n1"] and status.turn is not None
+
+        await until(let_go)
+        await session.interrupt()
+        assert (await session.wait("n1", timeout=20)).disposition == "applied"
+
+
 @pytest.mark.promise("ORD-4")
 async def test_what_waited_behind_a_gap_is_parked_where_the_policy_says_so(rig: Rig) -> None:
     async with session_of(rig, gap_timeout=0.5, on_gap="park", first_sequence=None) as session:
@@ -137,6 +161,10 @@ async def test_a_gap_is_not_closed_on_an_event_that_was_refused_and_comes_again(
 async def _running(session: Session, event_id: str) -> bool:
     turn = (await session.status()).turn
     return turn is not None and turn.event_id == event_id
+
+
+async def _past(due: datetime | None) -> bool:
+    return due is not None and datetime.now(UTC) > due
 
 
 async def _held(session: Session) -> tuple[QueuedEvent, ...]:
@@ -230,7 +258,7 @@ async def test_a_merged_event_can_be_cancelled_before_its_turn_and_not_taken_out
 async def test_a_failed_host_keeps_what_was_merged_into_it_for_the_redrive(rig: Rig) -> None:
     async with (
         rig.claude() as claude,
-        rig.worker([desk()], model=claude.model),
+        rig.worker([desk.desk(deliver=test_agents._deliver)], model=claude.model),
         rig.client() as client,
         rig.client(journal=False) as far,
     ):
@@ -467,8 +495,10 @@ async def test_an_audit_names_the_events_that_differ(rig: Rig) -> None:
         assert await ended(session, 3) == {"accepted": 3, "applied": 3}
         with sqlite3.connect(rig.directory / "journal.db") as database:
             database.execute("DELETE FROM outcomes WHERE event_id = 'slow'")
+            database.execute("UPDATE outcomes SET disposition = 'cancelled' WHERE event_id = 'first'")
         found = (await session.audit()).differences
-        assert "event slow began a turn that has no end" in found
+        assert "event slow ended applied by its entries, and has no outcome" in found
+        assert "event first ended applied by its entries, and its outcome says cancelled" in found
         with sqlite3.connect(rig.directory / "journal.db") as database:
             database.execute(
                 "UPDATE entries SET event_id = 'phantom' WHERE type = 'turn.started' AND event_id = 'waits'"

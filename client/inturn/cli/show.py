@@ -121,7 +121,7 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
         out.print(_events_table("queue", status.queue))
     if status.held:
         out.print(_held_table(status.held))
-    if limits := _limits(status.limits):
+    if limits := _limits(status):
         out.print(f"  limits: {limits}", style="dim")
     if parked:
         out.print(parked_table(parked))
@@ -178,14 +178,18 @@ def _waiting(event: QueuedEvent) -> tuple[Any, ...]:
     return event.event_id, event.source, sequence, ago(event.accepted_at)
 
 
-def _limits(limits: dict[str, Any]) -> str:
+def _limits(status: SessionStatus) -> str:
     """Say how full the inbox may be and is, and what slows it down."""
+    limits = status.limits
     if not limits:
         return ""
+    waiting = len(status.queue) + len(status.held)
     said = [
-        f"{limits.get('capacity')} events",
+        f"{limits.get('waiting', waiting)} of {limits.get('capacity')} events",
         f"{limits.get('waiting_bytes', 0)} of {limits.get('capacity_bytes')} bytes",
     ]
+    if hold := limits.get("hold_capacity"):
+        said.append(f"{limits.get('held', len(status.held))} of {hold} held")
     if quota := limits.get("source_quota"):
         said.append(f"{quota} of one source")
     if rate := limits.get("rate"):
