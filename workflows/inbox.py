@@ -231,6 +231,12 @@ class Inbox(Books):
         self.count(disposition)
         self.window.note(event_id, disposition)
 
+    def tell_rejected(self, event: dict[str, Any], event_id: str, n: int, now: float) -> None:
+        """Let the journal learn that the running event was rejected: its session had been closed before."""
+        told = {"source": event.get("source", "client"), **_address(event.get("metadata"))}
+        body = {"reason": "the session was closed", "error": names.SESSION_CLOSED, "n": n, **told}
+        self.decide("event.rejected", event_id, f"{event_id}/rejected/{n}", now, body)
+
     def repeat(self, event_id: str, disposition: str) -> None:
         """Book a duplicate that the window did not know: its event was counted when it came first."""
         self.count("repeated")

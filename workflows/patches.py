@@ -23,6 +23,7 @@ _STRAYS: Final = "strays"
 _SHORT: Final = "short-floods"
 _JOINS: Final = "bounded-joins"
 _COUNTED: Final = "counted-by-source"
+_CLOSED: Final = "closed-told"
 
 
 def ordering() -> bool:
@@ -80,6 +81,11 @@ def bounded_joins() -> bool:
 def counted_by_source() -> bool:
     """Tell whether rejections that were only counted are told to their source; a notice named `client` told of all."""
     return workflow.patched(_COUNTED)
+
+
+def closed_told() -> bool:
+    """Tell whether the event is recorded by which a fresh run learned that its session is closed; it was only counted."""
+    return workflow.patched(_CLOSED)
 
 
 def short_floods() -> bool:

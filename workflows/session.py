@@ -228,6 +228,8 @@ class Session:
         if result.stop == "closed":
             self._state.closing = "rejected"
             self._state.inbox.finish(turn.event_id, "rejected")
+            if patches.closed_told():
+                self._state.inbox.tell_rejected(turn.event or {}, turn.event_id, turn.n, _now())
             self._intake.ended(turn, "rejected", reason="the session was closed")
             return None
         if result.stop == "ended" and result.ended is not None:

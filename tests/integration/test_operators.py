@@ -79,5 +79,8 @@ async def test_a_closed_session_stays_closed_also_for_raw_starts(rig: Rig) -> No
         await handle.result()
         types = [(e.type, e.event_id) async for e in session.entries()]
         assert ("turn.started", "e2") not in types
+        assert ("event.rejected", "e2") in types
+        audit = await session.audit()
+        assert audit.ok, audit.differences
         with pytest.raises(SessionClosed):
             await session.send("again", event_id="e3")

@@ -23,6 +23,7 @@ KINDS: Final = {
     "approval",
     "bad-signals",
     "continue-as-new-in-mid-turn",
+    "closed-journal",
     "cut-and-failed",
     "decisions-at-the-end",
     "derived-ids",
