@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from inturn.journal import Journal
+from inturn.journal.turns import entries_of
 from inturn.keys import SessionKey, TurnKey
 
 
@@ -23,6 +24,6 @@ async def ended_before(journal: Journal, session: SessionKey, events: Sequence[d
 
 async def unsaid(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
     """Give the ids of those that no recorded step of the turn said."""
-    said = await journal.read(turn.session, event_id=turn.event_id, types=("user.message",)) if events else []
+    said = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
     keys = {entry.body.get("joined") for entry in said}
     return [str(event["event_id"]) for event in events if event.get("event_id") not in keys]

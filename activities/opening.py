@@ -12,6 +12,7 @@ from activities.failures import OwnFailure
 from activities.messages import ModelInput
 from inturn.agents import Agent
 from inturn.journal import Journal, NewEntry
+from inturn.journal.turns import entries_of
 from inturn.keys import StepKey, TurnKey
 
 SESSION_KEY: Final = "session"
@@ -66,7 +67,7 @@ def user_message(
 
 async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
     """Find what a redriven event said, with what had joined its turn."""
-    entries = await journal.read(turn.session, event_id=turn.event_id, types=("user.message", "event.parked"))
+    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message", "event.parked"))
     own: dict[str, Any] | None = None
     joined: dict[str, dict[str, Any]] = {}
     for entry in entries:

@@ -60,11 +60,11 @@ class Books(BaseModel):
         must_tell = type_ in _ALWAYS_TOLD or disposition == "discarded"
         if len(self.decisions) >= MAX_DECISIONS and not must_tell:
             kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
-            self._count(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
+            self._overflow(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
             return
         self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
 
-    def _count(self, kind: str, source: str | None) -> None:
+    def _overflow(self, kind: str, source: str | None) -> None:
         named = kind if source is None else f"{kind} {source}"
         if named not in self.overflowed and len(self.overflowed) >= MAX_COUNTED:
             named = kind

@@ -26,7 +26,7 @@ class Display:
         self.idle = True
         """The main loop waits for something to do."""
 
-    def changed(self) -> None:
+    def refresh(self) -> None:
         """Let the table be written, once all that is ready to run now has run.
 
         As a callback of the loop it is no command, and nothing waits for it: not the end of the run either.
@@ -36,8 +36,8 @@ class Display:
             asyncio.get_running_loop().call_soon(self._write)
 
     def show(self) -> None:
-        """The same, and in the rare states the search attributes."""
-        self.changed()
+        """Refresh the table and, in the rare states, the search attributes."""
+        self.refresh()
         self._steps.show_state()
 
     def _write(self) -> None:

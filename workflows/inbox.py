@@ -105,12 +105,13 @@ class Inbox(Books):
     def refused(self, event: Event, refusal: Refusal, policy: InboxPolicy, now: float) -> None:
         """Note a refusal: while the event that is missing may come again, it is no gap.
 
-        Unless held events alone keep it out. Waiting for it would then be waiting without end.
+        Not where held events alone keep it out: that wait would never end.
         """
         if event.sequence is None or refusal.retry_after is None or policy.sequencing == "sparse":
             return
         wait = refusal.retry_after
         comes = not refusal.behind_a_gap and self.sequencer.misses(event.source, event.sequence, policy)
+        # 0.2.0 waited for whatever had been refused, for as long as the pace alone told.
         turns = len(self.queue) / 10 if refusal.type == names.BACKPRESSURE else len(self.queue) + 1
         told_before = Room(self, policy, now).at_pace(turns)
         if (not comes or wait != told_before) and not self.changed("gaps-end"):
@@ -220,7 +221,7 @@ class Inbox(Books):
         self.decide("event.merged", event_id, f"{event_id}/disposition", now, told | {"into": host}, "merged")
 
     def put_back(self, events: Sequence[Queued]) -> None:
-        """Put events that joined a turn in front again: its host turned out to have ended before."""
+        """Put events that joined a turn, and are no part of it, in front again."""
         for index, queued in enumerate(events):
             queued.joins = queued.joins and index > 0
             self._put(index, queued)
@@ -231,11 +232,9 @@ class Inbox(Books):
         self.count(disposition)
         self.window.note(event_id, disposition)
 
-    def tell_rejected(self, event: dict[str, Any], event_id: str, n: int, now: float) -> None:
-        """Let the journal learn that the running event was rejected: its session had been closed before."""
-        told = {"source": event.get("source", "client"), **_address(event.get("metadata"))}
-        body = {"reason": "the session was closed", "error": names.SESSION_CLOSED, "n": n, **told}
-        self.decide("event.rejected", event_id, f"{event_id}/rejected/{n}", now, body)
+    def reject_running(self, running: Queued, now: float) -> None:
+        """End the running event: its session had been closed before."""
+        self._end(running, "rejected", now, {"reason": "the session was closed", "error": names.SESSION_CLOSED})
 
     def repeat(self, event_id: str, disposition: str) -> None:
         """Book a duplicate that the window did not know: its event was counted when it came first."""
@@ -337,30 +336,30 @@ class Inbox(Books):
         place = self.sequencer.place(source, sequence, policy)
         full = place == "held" and len(self.sequencer.held) >= policy.hold_capacity
         if full and not self.changed("gaps-end"):
-            place = self._make_room_for(queued, now, policy, turn)
+            place = self._make_room_first(queued, now, policy, turn)
         if place == "late":
             return Receipt(event_id, "accepted", disposition=self._set_aside_or_reject(queued, LATE, now, policy))
         if place == "held":
             self.window.note(event_id, "held")
             self.sequencer.hold(queued)
             return self._make_room(queued, now, policy, turn)
-        position, *others = [self._enqueue(ready, now, policy, turn) for ready in self.sequencer.follow(queued)]
-        for other in others:
-            position += other <= position
-        return Receipt(event_id, "accepted", position=position)
+        for ready in self.sequencer.follow(queued):
+            self._enqueue(ready, now, policy, turn)
+        return Receipt(event_id, "accepted", position=self._index(queued))
 
     def _make_room(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Receipt:
         """End waits early where too much is held. What has just come counts: it may be what others waited for."""
         while len(self.sequencer.held) > policy.hold_capacity:
             self._released(self.sequencer.release_early(policy), now, policy, turn)
         event_id = queued.event_id
-        if any(held is queued for held in self.sequencer.held):
+        if self.window.standing(event_id) == "held":
             return Receipt(event_id, "held")
         if self._queued(event_id):
             return Receipt(event_id, "accepted", position=self._index(queued))
         return Receipt(event_id, "accepted", disposition=self.window.standing(event_id) or "rejected")
 
-    def _make_room_for(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Place:
+    def _make_room_first(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Place:
+        """Make room before it is held, as 0.2.0 did."""
         place: Place = "held"
         while place == "held" and len(self.sequencer.held) >= policy.hold_capacity:
             self._released(self.sequencer.release_early(policy), now, policy, turn)
@@ -434,15 +433,17 @@ class Inbox(Books):
         if self._waiting is not None and queued.event:
             self._waiting[queued.source] -= 1
         if self._ids is not None:
-            others = [other for other in self._ids.pop(queued.event_id) if other is not queued]
-            self._ids |= {queued.event_id: others} if others else {}
+            same = [other for other in self._ids.pop(queued.event_id) if other is not queued]
+            if same:
+                self._ids[queued.event_id] = same
         return queued
 
     def _index(self, queued: Queued) -> int:
-        """Find one in the queue: at its number's distance, where nothing overtook and nothing was cancelled."""
-        guess = min(max(queued.n - self.queue[0].n, 0), len(self.queue) - 1)
-        places = chain(range(guess, -1, -1), range(guess + 1, len(self.queue)))
-        return next(place for place in places if self.queue[place] is queued)
+        """Find one in the queue, from where its number would have it: nearby, as most come and go in order."""
+        last = len(self.queue) - 1
+        guess = min(max(last - self.queue[-1].n + queued.n, 0), last)
+        around = chain.from_iterable((guess - far, guess + far) for far in range(last + 1))
+        return next(place for place in around if 0 <= place <= last and self.queue[place] is queued)
 
     def _queued(self, event_id: str) -> list[Queued]:
         if self._ids is None:

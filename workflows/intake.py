@@ -60,7 +60,6 @@ class Intake:
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._waiters: list[Waiter] = []
-        state.inbox.changed = patches.changed
         self.on_interrupt: Callable[[str], None] = lambda event_id: None
         """Called when an event that interrupts was accepted, or let go."""
         self.on_held: Callable[[], None] = lambda: None
@@ -115,7 +114,7 @@ class Intake:
             return
         event = self._checked_event(request)
         refusal = self._refusal(event)
-        if ending and self._may_wait(event, refusal):
+        if ending and self._may_come_later(event, refusal):
             refusal = _ENDING
         elif flooded and refusal is not None and refusal.type == names.BACKPRESSURE:
             refusal = replace(refusal, retry_after=policies.FLOOD_RETRY)
@@ -264,8 +263,8 @@ class Intake:
         busy = state.turn is not None
         return state.inbox.check(event, _size(event), workflow.time(), state.inbox_policy(), busy=busy)
 
-    def _may_wait(self, event: Event, refusal: Refusal | None) -> bool:
-        """Tell whether an event is new, and refused for no other reason than room."""
+    def _may_come_later(self, event: Event, refusal: Refusal | None) -> bool:
+        """Tell whether it is new, has no sequence, and nothing but room could keep it out."""
         known = event.event_id is not None and event.event_id in self._state.inbox.window
         return not known and event.sequence is None and (refusal is None or refusal.type == names.BACKPRESSURE)
 

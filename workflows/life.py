@@ -37,7 +37,7 @@ MOVES: Final = (
     Move("pending", "the session was closed", "rejected"),
     Move("running", "end of turn", "applied"),
     Move("running", "end of the turn that it joined", "merged"),
-    Move("running", "that turn had ended before", "pending"),
+    Move("running", "it is no part of that turn", "pending"),
     Move("running", "interrupt", "cancelled"),
     Move("running", "fails for good", "parked"),
     Move("running", "the session was closed", "rejected"),

@@ -84,7 +84,7 @@ def counted_by_source() -> bool:
 
 
 def closed_told() -> bool:
-    """Tell whether the event is recorded by which a fresh run learned that its session is closed; it was only counted."""
+    """Tell whether the event is recorded by which a fresh run learned of the close; it was only counted."""
     return workflow.patched(_CLOSED)
 
 

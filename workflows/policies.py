@@ -62,18 +62,18 @@ MAX_UPDATES: Final = 1_000
 # In a flood the task that ends a run fails, since signals come in meanwhile. The server then keeps signals away from
 # its retry, which replays the run, but forgets to once it has refused an update there (1.29.1). The run would be
 # replayed again and again, longer each time, until the flood ends. So flooded runs are short, and updates stay away.
-# These three are replayed:
+# These three are replayed; NEARLY and FLOOD_RETRY are not.
 FLOOD: Final = 200
 FLOOD_SECONDS: Final = 10.0
 """So many signals in so short a time are a flood."""
 FLOOD_SHARE: Final = 0.35
 """Of a run's limits: so much it may grow in a flood."""
-# And these are not: change them freely.
 NEARLY: Final = 0.6
 """Of what a flooded run may grow: from here on it takes no updates."""
 FLOOD_RETRY: Final = 30.0
 """Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
 
+# Replayed again:
 MAX_JOINED: Final = 500
 """Events that join one turn: what is told of each when it ends goes into one record. One step more may join."""
 

@@ -97,8 +97,8 @@ class Room:
         return Refusal(names.BACKPRESSURE, message, wait, behind_a_gap=not turns)
 
     def _after(self, turns: float) -> float:
-        starts = max(1, math.ceil(turns))
-        return max(self.at_pace(turns), _advised(self.inbox.bucket.wait(starts, self.now, self.policy)))
+        starts = self.inbox.bucket.wait(math.ceil(turns), self.now, self.policy)
+        return max(self.at_pace(turns), _advised(starts))
 
     def _until_gap_ends(self) -> float:
         due = self.inbox.sequencer.next_due(self.policy)

@@ -83,7 +83,7 @@ class Sequencer(BaseModel):
         """Tell what an arriving event would be. Changes nothing."""
         expected = self._expected(source, sequence, policy)
         if policy.sequencing == "sparse":
-            return "late" if expected is not None and sequence < expected else "held"
+            return "late" if sequence < expected else "held"
         if sequence < expected or self._holds(source, sequence):
             return "late"
         return "next" if sequence == expected else "held"
@@ -184,7 +184,7 @@ class Sequencer(BaseModel):
         first = entries[0]
         expected = self._expected(source, first.sequence, policy)
         if first.sequence < expected:  # only where the policy changed meanwhile
-            self._take([first])
+            self._take(source, [first])
             return Release(late=[first] if first.event else [])
         gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
         self._touch(source).next = first.sequence
@@ -193,7 +193,7 @@ class Sequencer(BaseModel):
 
     def _up_to(self, source: str, top: int) -> Release:
         entries = [queued for queued in self._of(source) if queued.sequence <= top]
-        self._take(entries)
+        self._take(source, entries)
         kept = self._touch(source)
         passed = kept.next or 0
         kept.next = max(passed, top)
@@ -211,7 +211,7 @@ class Sequencer(BaseModel):
                 break
             kept.next = queued.sequence + 1
             run.append(queued)
-        self._take(run)
+        self._take(source, run)
         return [queued for queued in run if queued.event]
 
     def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
@@ -255,14 +255,11 @@ class Sequencer(BaseModel):
         at = bisect_left(held, sequence, key=lambda queued: queued.sequence)
         return at < len(held) and held[at].sequence == sequence
 
-    def _take(self, entries: list[Queued]) -> None:
-        """Take out entries of one source."""
+    def _take(self, source: str, entries: list[Queued]) -> None:
         gone, groups = {queued.n for queued in entries}, self._groups()
         self.held = [queued for queued in self.held if queued.n not in gone]
-        for source in {queued.source for queued in entries}:
-            groups[source] = [queued for queued in groups[source] if queued.n not in gone]
-            if not groups[source]:
-                del groups[source]
+        if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
+            groups[source] = left
 
     def _touch(self, source: str) -> Source:
         """Remember a source as the latest used; the one used least recently is forgotten, if it holds nothing."""

@@ -54,9 +54,10 @@ class Session:
         """Restore what the last run carried, or begin empty."""
         self._key = _session(workflow.info().workflow_id)
         self._state = _restore(start)
+        self._state.inbox.changed = patches.changed
         self._steps = ActivitySteps(self._key, self._state)
         self._display = Display(self._state, self._steps)
-        self._steps.on_boundary = self._display.changed
+        self._steps.on_boundary = self._display.refresh
         self._steps.stop, self._state.stop = self._state.stop, None
         self._intake = Intake(self._state)
         self._controls = Controls(self._state, self._steps, self._intake)
@@ -77,13 +78,13 @@ class Session:
             self._controls.signalled(args)
         else:
             self._intake.signalled(name, args)
-        self._display.changed()
+        self._display.refresh()
 
     @workflow.update(dynamic=True)
     async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
         """Take an event or a control and answer; with `wait` the answer is the turn."""
         self._steps.updates += 1
-        self._display.changed()
+        self._display.refresh()
         if name == names.CONTROL:
             return self._controls.updated(args)
         waiter = self._intake.updated(args)
@@ -119,7 +120,7 @@ class Session:
                 if work.done():
                     raise
                 self._controls.close("park")
-                self._display.changed()
+                self._display.refresh()
                 if self._state.turn is not None:
                     self._steps.stop = "the workflow was cancelled"
 
@@ -150,11 +151,11 @@ class Session:
         while not self._work_waits():
             await self._until(self._due())
         self._display.idle = False
-        self._display.changed()
+        self._display.refresh()
 
     async def _until(self, due: float | None) -> None:
         if due is not None:
-            self._display.show()  # something is held
+            self._display.show()  # only time is waited for
         left = None if due is None else max(due - _now(), 0.001)
         with contextlib.suppress(TimeoutError):
             await workflow.wait_condition(lambda: self._work_waits() or self._due() != due, timeout=left)
@@ -223,13 +224,12 @@ class Session:
     # Ends of a turn; each gives the turn that is to be delivered, if any.
 
     def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
-        if result.stop in turns.OVER:  # nothing was said: what joined stands for itself again
-            self._steps.set_apart(turn, list(turn.merged))
         if result.stop == "closed":
             self._state.closing = "rejected"
-            self._state.inbox.finish(turn.event_id, "rejected")
             if patches.closed_told():
-                self._state.inbox.tell_rejected(turn.event or {}, turn.event_id, turn.n, _now())
+                self._state.inbox.reject_running(Queued(turn=turn.turn, n=turn.n, event=turn.event or {}), _now())
+            else:
+                self._state.inbox.finish(turn.event_id, "rejected")
             self._intake.ended(turn, "rejected", reason="the session was closed")
             return None
         if result.stop == "ended" and result.ended is not None:
@@ -314,7 +314,7 @@ class Session:
         await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
         self._state.closed = True
         self._steps.show_state("closed")
-        self._display.changed()
+        self._display.refresh()
         await workflow.wait_condition(workflow.all_handlers_finished)
         inbox = self._state.inbox
         while inbox.queue or inbox.sequencer.held or inbox.decisions:
@@ -335,15 +335,15 @@ class Session:
         self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 
-    # What people see.
+    # What happens beside the main loop.
 
     def _asks(self) -> None:
         self._intake.release()
-        self._display.changed()
+        self._display.refresh()
 
     def _gap_ends(self) -> None:
         self._intake.release_held()
-        self._display.changed()
+        self._display.refresh()
 
 
 def _session(workflow_id: str) -> SessionKey:

@@ -212,7 +212,7 @@ class ActivitySteps:
         """Tell whether the run's history is long enough; in a flood it is sooner: what is replayed must be short."""
         if self._reached(1.0) or workflow.info().is_continue_as_new_suggested():
             return True
-        return self.flooded and self._flooded_on(1.0) and patches.short_floods()
+        return self.flooded and self._grown(1.0) and patches.short_floods()
 
     @property
     def flooded(self) -> bool:
@@ -221,7 +221,7 @@ class ActivitySteps:
 
     def ends_soon(self) -> bool:
         """Tell whether a flooded run is about to end."""
-        return self.flooded and self._flooded_on(policies.NEARLY)
+        return self.flooded and self._grown(policies.NEARLY)
 
     def show_state(self, state: str | None = None) -> None:
         """Upsert the search attributes, in the rare states only: a plain turn costs no event."""
@@ -296,17 +296,18 @@ class ActivitySteps:
     def _answered(self, call: CallState) -> bool:
         return bool(call.answer or self.stop or self._state.closing or self.continue_due())
 
-    def _flooded_on(self, share: float) -> bool:
-        # Counted from its first task: each run gets something done, however much had come before that.
+    def _grown(self, share: float) -> bool:
+        """Tell whether a flooded run grew by so much since its first task: each gets something done."""
         return self._reached(share * policies.FLOOD_SHARE, *self._began)
 
-    def _reached(self, share: float, events: int = 0, size: int = 0) -> bool:
+    def _reached(self, share: float, but_events: int = 0, but_bytes: int = 0) -> bool:
+        """Tell whether such a share of a limit of the run is used, not counting these."""
         info, limits = workflow.info(), self._state.limits
         return (
-            info.get_current_history_length() - events > share * limits.events
+            info.get_current_history_length() - but_events > share * limits.events
             or self.signals > share * limits.signals
             or self.updates > share * limits.updates
-            or info.get_current_history_size() - size > share * limits.bytes
+            or info.get_current_history_size() - but_bytes > share * limits.bytes
         )
 
     def _cut_due(self) -> bool:

@@ -82,9 +82,10 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
             turn.calls = []
             steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
         result = await steps.call_model(turn)
-        if result.stop in OVER:
-            return result  # nothing was said: what joined must be said elsewhere
-        steps.set_apart(turn, result.apart)
+        over = result.stop in OVER  # nothing was said: what joined stands for itself again
+        steps.set_apart(turn, list(turn.merged) if over else result.apart)
+        if over:
+            return result
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]

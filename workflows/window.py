@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 SIZE: Final = 10_000
 RECENT: Final = 240
+"""Ids whose standing is known, at least; up to twice as many, with the longest standing, still fit 120 KiB."""
 _WIDTH: Final = 8
 
 

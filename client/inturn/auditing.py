@@ -164,8 +164,7 @@ def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: M
 
 def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
     """Name the events of which the outcome says another end than the entries, or one of the two says none."""
-    differ = {event_id: ending for event_id, ending in sorted(endings.items()) if ending.outcome != ending.told}
-    return [_contradiction(event_id, ending) for event_id, ending in differ.items()]
+    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.told]
 
 
 def _contradiction(event_id: str, ending: Ending) -> str:

@@ -56,7 +56,7 @@ class Client:
             task_queue: The workers' task queue, for sessions that start. Unset: `INTURN_TASK_QUEUE`, else `inturn`.
             journal: Where to read answers and entries: a URL, or a journal of yours that is never closed here. Unset:
                 `INTURN_JOURNAL`. Without one, answers come back through the server, up to 4 KB of text, and none of a
-                turn that had ended before somebody asked.
+                turn that had ended before somebody asked; `ask` for one of long ago raises `JournalUnavailable` then.
             temporal: A client that you have already; it is never closed here, and its data converter must be the
                 worker's (`temporalio.contrib.pydantic.pydantic_data_converter`).
 

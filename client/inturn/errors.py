@@ -6,7 +6,7 @@
       SessionClosed                  the session has ended for good
       Refused                        not accepted; ask again after `retry_after` seconds
         SessionBusy                    `when_busy="reject"` and something runs or waits
-        Backpressure                   the inbox is full
+        Backpressure                   no room for it now
       TurnFailed                     the event was accepted and ended without a turn to show
       TurnTimeout (TimeoutError)     the caller's own timeout; the turn goes on
       ApprovalConflict               somebody answered otherwise, or it is too late
@@ -52,7 +52,7 @@ class SessionBusy(Refused):
 
 
 class Backpressure(Refused):
-    """The session's inbox is full."""
+    """The session has no room for it now: inbox, hold buffer or quota full, or flooded."""
 
 
 class TurnFailed(InturnError):
@@ -100,7 +100,7 @@ class Unavailable(InturnError):
 
 
 class JournalUnavailable(Unavailable):
-    """The journal cannot be reached or read."""
+    """The journal cannot be reached or read, or the one read here lacks the answer: then repeating does not help."""
 
 
 class ToolError(InturnError):

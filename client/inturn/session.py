@@ -150,7 +150,7 @@ class Session:
 
         Raises:
             InvalidEvent: The event breaks a rule.
-            Refused: Not accepted: `Backpressure` (the inbox is full) or `SessionBusy` (`when_busy="reject"`).
+            Refused: Not accepted: `Backpressure` (no room now) or `SessionBusy` (`when_busy="reject"`).
             SessionClosed: The session was closed.
             Unavailable: No server answered, or no worker took it in time; the same `event_id` again is safe.
         """
@@ -208,8 +208,8 @@ class Session:
             Refused: Not accepted, as for `submit`.
             SessionClosed: The session was closed.
             Unavailable: Not accepted in time, as for `submit`; or nobody answered for minutes.
-            JournalUnavailable: The event came before, so long ago that only the journal has its answer, and this client
-                cannot read that.
+            JournalUnavailable: The event came before, so long ago that only the journal has its answer, and the one
+                that this client reads, if any, does not.
         """
         event = self._sending.event(
             content,

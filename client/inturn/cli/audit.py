@@ -1,6 +1,6 @@
 """audit: does every accepted event have exactly one end?
 
-Invariant: exit code 0 means that the counts agree.
+Invariant: exit code 0 means that the audit found no difference.
 """
 
 from __future__ import annotations

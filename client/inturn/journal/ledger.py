@@ -224,11 +224,10 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
 
 def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Close a turn's open steps for good, or only those of one number."""
-    only, which = ("", ()) if number is None else ("AND step = ?", (number,))
     tx.execute(
         "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
-        f"WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' {only}",
-        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, *which),
+        "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
+        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
     )
     operations.forget_turn(tx, turn, number)
     places.settle(tx, turn, number)

@@ -104,10 +104,9 @@ def forget(tx: Transaction, caller: Caller) -> None:
 
 def forget_turn(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Remove the records of a turn whose steps are settled, or of those of one number."""
-    only, which = ("", ()) if number is None else ("AND step = ?", (number,))
     tx.execute(
-        f"DELETE FROM operations WHERE tenant = ? AND session = ? AND turn = ? {only}",
-        (turn.session.tenant, turn.session.session_id, turn.turn, *which),
+        "DELETE FROM operations WHERE tenant = ? AND session = ? AND turn = ? AND step = coalesce(?, step)",
+        (turn.session.tenant, turn.session.session_id, turn.turn, number),
     )
 
 

@@ -172,8 +172,8 @@ def abandon(tx: Transaction, step: StepKey) -> None:
 
 def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Give back everything of a turn, or of its steps and calls of one number."""
-    only, which = ("", ()) if number is None else ("AND (step = ? OR step LIKE ?)", (number, f"{number}/%"))
-    tx.execute(f"DELETE FROM places WHERE turn = ? {only}", (str(turn), *which))
+    which = "%" if number is None else f"{number}/%"
+    tx.execute("DELETE FROM places WHERE turn = ? AND step || '/' LIKE ?", (str(turn), which))
 
 
 def forget(tx: Transaction) -> None:

@@ -48,7 +48,7 @@ async def read_turn(journal: Journal, session: SessionKey, event_id: str) -> Tur
     """
     outcome = await journal.outcome(session, event_id)
     host = outcome.into if outcome and outcome.into else event_id
-    return turn_of(await _entries(journal, session, host), outcome)
+    return turn_of(await entries_of(journal, session, host), outcome)
 
 
 async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
@@ -57,7 +57,7 @@ async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    return turn_of(await _entries(journal, session, event_id))
+    return turn_of(await entries_of(journal, session, event_id))
 
 
 async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disposition | None:
@@ -70,18 +70,23 @@ async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disp
     if outcome is not None and outcome.disposition != "parked":
         return outcome.disposition
     begun = await journal.read(session, event_id=event_id, types=("turn.started",))
-    driven = redrive_of(str(begun[-1].body.get("turn"))) if begun else -1
-    if outcome is None or driven > redrive_of(outcome.turn):
-        return "running" if begun else None
-    return outcome.disposition
+    latest = str(begun[-1].body.get("turn")) if begun else ""
+    if begun and (outcome is None or redrive_of(latest) > redrive_of(outcome.turn)):
+        return "running"
+    return outcome.disposition if outcome else None
 
 
-async def _entries(journal: Journal, session: SessionKey, event_id: str) -> list[Entry]:
+async def entries_of(journal: Journal, session: SessionKey, event_id: str, types: Sequence[str] = ()) -> list[Entry]:
+    """Read all entries of an event, or those of these types.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
     entries: list[Entry] = []
     more = True
     while more:
         after = entries[-1].seq if entries else 0
-        page = await journal.read(session, after=after, limit=_PAGE, event_id=event_id)
+        page = await journal.read(session, after=after, limit=_PAGE, event_id=event_id, types=types)
         more = len(page) == _PAGE
         entries += page
     return entries
