@@ -11,15 +11,20 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from inturn.journal import Journal
+from inturn.journal import Journal, Outcome
 from inturn.journal.turns import entries_of
 from inturn.keys import SessionKey, TurnKey
 
 
 async def ended_before(journal: Journal, session: SessionKey, events: Sequence[dict[str, Any]]) -> list[str]:
     """Give the ids of those that have an outcome."""
-    outcomes = await asyncio.gather(*(journal.outcome(session, str(event.get("event_id"))) for event in events))
-    return [outcome.event_id for outcome in outcomes if outcome is not None]
+    return [outcome.event_id for outcome in await _outcomes(journal, session, [str(e["event_id"]) for e in events])]
+
+
+async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> dict[str, str]:
+    """Give those that ended otherwise than by joining this event's turn, by id, with their dispositions."""
+    outcomes = await _outcomes(journal, turn.session, event_ids)
+    return {outcome.event_id: outcome.disposition for outcome in outcomes if outcome.into != turn.event_id}
 
 
 async def unsaid(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
@@ -27,3 +32,8 @@ async def unsaid(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any
     said = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
     keys = {entry.body.get("joined") for entry in said}
     return [str(event["event_id"]) for event in events if event.get("event_id") not in keys]
+
+
+async def _outcomes(journal: Journal, session: SessionKey, event_ids: Sequence[str]) -> list[Outcome]:
+    outcomes = await asyncio.gather(*(journal.outcome(session, event_id) for event_id in event_ids))
+    return [outcome for outcome in outcomes if outcome is not None]

@@ -202,6 +202,8 @@ class RecordInput(Message):
     """Append `session.closed` last: nothing is taken afterwards."""
     cancelled: str | None = None
     """What the results of the settled calls say that were cancelled while their turn goes on."""
+    joined: list[str] = []
+    """Events that the settled turn took up: it may be that one had ended before."""
     number: str | None = None
     """The number of these calls' step: a late attempt must not settle those of a later one."""
     policy: bool = False
@@ -216,5 +218,7 @@ class RecordResult(Message):
     head: int = 0
     ended: Ended | None = None
     """How the settled turn had ended in the journal before, where that is not what was decided."""
+    apart: dict[str, str] = {}
+    """Events that it took up and that had ended before, otherwise than by it: how."""
     policy: Policy | None = None
     """The agent's policy, where it was asked for and there is such an agent."""

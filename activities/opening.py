@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from activities.failures import OwnFailure
+from activities.joining import elsewhere
 from activities.messages import ModelInput
 from inturn.agents import Agent
 from inturn.journal import Journal, NewEntry
@@ -79,6 +80,8 @@ async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
             joined[body["joined"]] = {**body, "event_id": body["joined"]}
         else:
             own = body
+    for event_id in await elsewhere(journal, turn, list(joined)):  # it was a duplicate: said before
+        del joined[event_id]
     if own is None:
         raise OwnFailure(f"the journal holds no content of event {turn.event_id}")
     return [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from activities import ends
+from activities import ends, joining
 from activities.messages import Decision, Ended, RecordInput, RecordResult
 from activities.traces import trace_decided
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
@@ -29,7 +29,10 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
     )
     for decision in input.decisions:
         trace_decided(session, decision)
-    return RecordResult(head=head, ended=await _stood(journal, session, input))
+    apart: dict[str, str] = {}
+    for turn in input.settle if input.joined else ():
+        apart |= await joining.elsewhere(journal, TurnKey(session, turn), input.joined)
+    return RecordResult(head=head, ended=await _stood(journal, session, input), apart=apart)
 
 
 async def _stood(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:

@@ -156,9 +156,13 @@ class Inbox(Books):
 
     def waiting_of(self, source: str) -> int:
         """Count the events of a source that wait, queued and held."""
+        return self.queued_of(source) + sum(queued.source == source for queued in self.sequencer.held)
+
+    def queued_of(self, source: str) -> int:
+        """Count the queued events of a source."""
         if self._waiting is None:
             self._waiting = Counter(queued.source for queued in self.queue if queued.event)
-        return self._waiting[source] + sum(queued.source == source for queued in self.sequencer.held)
+        return self._waiting[source]
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""
@@ -354,7 +358,7 @@ class Inbox(Books):
         event_id = queued.event_id
         if self.window.standing(event_id) == "held":
             return Receipt(event_id, "held")
-        if self._queued(event_id):
+        if any(other is queued for other in self._queued(event_id)):
             return Receipt(event_id, "accepted", position=self._index(queued))
         return Receipt(event_id, "accepted", disposition=self.window.standing(event_id) or "rejected")
 

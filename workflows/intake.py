@@ -234,8 +234,7 @@ class Intake:
             ids = [decision.turn for decision in group if decision.turn][:20]
             reason = str(group[0].body.get("reason", ""))
             notice = {"kind": kind, "source": source, "count": count, "event_ids": ids, "reason": reason}
-            addresses = [decision.body["metadata"] for decision in group if decision.body.get("metadata")]
-            notice |= {"metadata": addresses[-1]} if addresses else {}
+            notice |= {"metadata": address} if (address := _address_of(group)) else {}
             self._state.notices.append(notice)
 
     # Inside.
@@ -382,9 +381,16 @@ def _unserved(event: Event) -> Refusal | None:
 
 
 def _source_of(body: dict[str, Any]) -> str:
-    if "count" in body and "source" in body and not patches.counted_by_source():
+    if "count" in body and "source" in body and not patches.addressed():
         return "client"
     return str(body.get("source", "client"))
+
+
+def _address_of(group: Sequence[Decision]) -> Any:
+    """Give the latest address of a source: what was only counted has none."""
+    known = [decision.body["metadata"] for decision in group if decision.body.get("metadata")]
+    last = group[-1].body.get("metadata")
+    return known[-1] if known and (last or patches.addressed()) else last
 
 
 def _refused(refusal: Refusal) -> ApplicationError:

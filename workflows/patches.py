@@ -22,7 +22,7 @@ _RECORDED: Final = "recorded-end-wins"
 _STRAYS: Final = "strays"
 _SHORT: Final = "short-floods"
 _JOINS: Final = "bounded-joins"
-_COUNTED: Final = "counted-by-source"
+_ADDRESSED: Final = "notices-addressed"
 _CLOSED: Final = "closed-told"
 
 
@@ -78,9 +78,12 @@ def bounded_joins() -> bool:
     return workflow.patched(_JOINS)
 
 
-def counted_by_source() -> bool:
-    """Tell whether rejections that were only counted are told to their source; a notice named `client` told of all."""
-    return workflow.patched(_COUNTED)
+def addressed() -> bool:
+    """Tell whether notices go to the source of what was only counted, and where any event of a group has an address.
+
+    What was only counted went to `client`, and a group to its last event's address, if that had one.
+    """
+    return workflow.patched(_ADDRESSED)
 
 
 def closed_told() -> bool:

@@ -88,8 +88,10 @@ class Room:
 
     def _ahead(self, source: str) -> int:
         """Count the turns until one fewer of a source is queued; 0 where none is."""
+        if not self.inbox.queued_of(source):
+            return 0
         queue = self.inbox.queue
-        return next((n for n, queued in enumerate(queue, 1) if queued.event and queued.source == source), 0)
+        return next(n for n, queued in enumerate(queue, 1) if queued.event and queued.source == source)
 
     def _until(self, message: str, turns: float) -> Refusal:
         """Refuse until so many turns are done; without any, until a gap ends."""

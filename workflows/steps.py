@@ -167,13 +167,9 @@ class ActivitySteps:
         if result.policy is not None:
             self._state.policy = result.policy
 
-    async def record(
-        self, decisions: Sequence[Decision], settle: Sequence[str] = (), *, close: bool = False
-    ) -> Ended | None:
-        """Write decisions into the journal; tried until it takes them. Gives an end that stood before."""
-        result = await self._record(RecordInput(decisions=list(decisions), settle=list(settle), close=close))
-        meters.parked(sum(decision.type == "event.parked" for decision in decisions))
-        return result.ended
+    async def record(self, decisions: Sequence[Decision], *, close: bool = False) -> None:
+        """Write decisions into the journal; tried until it takes them."""
+        await self._record(RecordInput(decisions=list(decisions), close=close))
 
     async def _record(self, message: RecordInput) -> RecordResult:
         self._state.records += 1
@@ -182,6 +178,7 @@ class ActivitySteps:
             names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
         )
         result: RecordResult = await handle
+        meters.parked(sum(decision.type == "event.parked" for decision in message.decisions))
         self._state.head = max(self._state.head, result.head)
         return result
 
@@ -198,7 +195,11 @@ class ActivitySteps:
             unsaid = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
             parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | unsaid}
             decisions.append(end.model_copy(update=parked))
-        return await self.record(decisions, [turn.turn])
+        result = await self._record(RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged)))
+        for event_id, ended in result.apart.items():
+            del turn.merged[event_id]
+            self._state.inbox.repeat(event_id, ended)
+        return result.ended
 
     async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:
         """Bring something out."""

@@ -87,7 +87,9 @@ class Histories:
                 continue
             message = decoded[0] if decoded else None
             if isinstance(message, dict) and is_id(message.get("event_id")):
-                ids.append((message["event_id"], "content" in message and not _misnamed(event)))
+                whole = "content" in message
+                if whole or not message.get("wait"):  # who waits for an event sends none
+                    ids.append((message["event_id"], whole and not _misnamed(event)))
         return ids
 
 

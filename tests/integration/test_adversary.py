@@ -198,6 +198,41 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_the_turn_it_would
         assert audit.ok, audit.differences
 
 
+@pytest.mark.promise("ACC-2", "ACC-8", "SUR-3")
+@pytest.mark.parametrize("end", ["interrupted", "failed"])
+@pytest.mark.usefixtures("short_window")
+async def test_a_duplicate_older_than_the_window_is_no_part_of_a_turn_that_is_stopped_or_fails(
+    rig: Rig, end: str
+) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("refund order 17", event_id="old")
+        for n in range(10):
+            await session.ask("hi", event_id=f"e{n}")
+        await session.pause()
+        more = "[[delay 20]] a hosting story" if end == "interrupted" else "[[fault 400]] host"
+        for event_id, content in (("host", "host"), ("old", "refund order 17"), ("more", more)):
+            await session.send(content, event_id=event_id, when_busy="merge")
+        await session.resume()
+        if end == "interrupted":
+            await claude.until_streaming("hosting story")
+            await session.interrupt()
+            assert (await session.wait("host", timeout=20)).stop_reason == "interrupted"
+        else:
+            with pytest.raises(TurnFailed):
+                await session.wait("host", timeout=20)
+            await session.redrive("host")
+            with pytest.raises(TurnFailed):
+                await session.wait("more", timeout=20)
+        await settled(_handle(rig))
+        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert "old" not in said
+        counts = (await session.status()).counts
+        assert (counts["merged"], counts["repeated"]) == (1, 1)
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
 @pytest.mark.promise("ACC-2", "ACC-8")
 @pytest.mark.usefixtures("short_window")
 async def test_a_duplicate_older_than_the_window_is_told_its_turn_and_counted_once(rig: Rig) -> None:

@@ -38,6 +38,7 @@ KINDS: Final = {
     "late-answer",
     "merged-and-steered",
     "notice",
+    "notice-addresses",
     "numbered-interrupts",
     "operator-cancel",
     "ordering-signals",

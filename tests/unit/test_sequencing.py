@@ -172,6 +172,9 @@ def test_what_made_room_for_itself_behind_a_gap_is_told_that_it_is_parked(inbox:
     send(inbox, "a", 3, policy)
     assert send(inbox, "a", 2, policy) == Receipt("a2", "accepted", disposition="parked")
     assert [parked.event_id for parked in inbox.parked] == ["a2", "a3"]
+    inbox.queue = [Queued(turn="a5~1", n=1, at=NOW)]  # of long ago, driven again
+    send(inbox, "a", 6, policy)
+    assert send(inbox, "a", 5, policy) == Receipt("a5", "accepted", disposition="parked")
 
 
 @pytest.mark.promise("ORD-3", "ORD-4")
