@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from inturn.agents import InboxPolicy
 from inturn.auditing import Auditing
 from inturn.events import Event
 from inturn.histories import Accepted, Histories
-from inturn.journal import Journal, NewEntry, open_journal
+from inturn.journal import Journal, NewEntry
 from inturn.keys import SessionKey
 from inturn.values import Audit
 from tests.support.gate import FakeGate
@@ -73,14 +72,6 @@ class Life:
     async def written(self, *decisions: Decision) -> None:
         drained = [*self.inbox.drain_decisions(2.0), *decisions]
         await self._journal.record(KEY, [recorded(KEY, decision) for decision in drained])
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 @pytest.fixture(autouse=True)

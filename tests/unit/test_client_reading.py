@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inturn import Client
-from inturn.journal import Journal, NewEntry, Recorded, open_journal
+from inturn.journal import Journal, NewEntry, Recorded
 from inturn.keys import SessionKey
 
 KEY = SessionKey("default", "s")
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 async def _append(journal: Journal, *entries: tuple[str, str, dict[str, Any]]) -> None:

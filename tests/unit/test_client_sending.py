@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_s
 from temporalio.service import RPCStatusCode as Status
 
 from inturn.errors import Backpressure, InvalidEvent, JournalUnavailable, Unavailable
-from inturn.journal import Journal, NewEntry, Outcome, Recorded, open_journal
+from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey
 from inturn.sending import Sending
 from inturn.values import Receipt
@@ -24,14 +22,6 @@ RECEIPT = {"receipt": {"event_id": "e1", "status": "accepted", "position": 2}}
 DUPLICATE = {"receipt": {"event_id": "e1", "status": "duplicate"}}
 """Of an event so old that the session does not know any more how it stands."""
 CLOSING = rpc_error(Status.RESOURCE_EXHAUSTED, "workflow is closing")
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 def _sending(gate: FakeGate) -> Sending:

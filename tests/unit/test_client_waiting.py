@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,7 +19,7 @@ from inturn.errors import (
     TurnTimeout,
 )
 from inturn.events import Event
-from inturn.journal import Journal, NewEntry, Outcome, Recorded, open_journal
+from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey
 from inturn.sending import Sending
 from inturn.values import Turn
@@ -37,14 +35,6 @@ PENDING = {"receipt": {"event_id": "e1", "status": "accepted"}, "pending": True}
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.waiting, "_FIRST_PAUSE", 0.01)
     monkeypatch.setattr(inturn.waiting, "_LONGEST_PAUSE", 0.05)
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
-    await opened.open()
-    yield opened
-    await opened.close()
 
 
 def _waiting(gate: Any) -> tuple[Waiting, Event]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from inturn.connection import Connection
 from inturn.errors import InvalidEvent
-from inturn.journal import Journal, NewEntry, Recorded, Settlement, Superseded, Want, open_journal
+from inturn.journal import Journal, NewEntry, Recorded, Settlement, Superseded, Want
 from inturn.journal.transcript import Transcript
 from inturn.settling import Settling
 from tests.support.journal import SESSION, answer, calls, opening
@@ -19,14 +18,6 @@ TURN = SESSION.turn("e1")
 STEP = TURN.step(0)
 CALL = TURN.step(0, 0)
 LOCK = Want(SESSION.tenant, "order:17", "write")
-
-
-@pytest.fixture
-async def journal(tmp_path: Path) -> Any:
-    made = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def called(journal: Journal, *, idempotent: bool = False) -> None:

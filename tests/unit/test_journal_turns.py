@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
-from inturn.journal import Journal, NewEntry, Outcome, Recorded, open_journal
+from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.journal.follow import follow
 from inturn.journal.turns import read_turn
 from inturn.values import Entry, Usage
 from tests.support.journal import SESSION, answer, applied, calls, opening, plain_turn, result
-
-
-@pytest_asyncio.fixture
-async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
-    made = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
-    await made.open()
-    yield made
-    await made.close()
 
 
 async def tool_turn(journal: Journal, turn: str = "e1") -> None:

@@ -1,0 +1,17 @@
+"""What several modules of unit tests begin with."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inturn.journal import Journal, open_journal
+
+
+@pytest.fixture
+async def journal(tmp_path: Path) -> AsyncIterator[Journal]:
+    """A journal of the test's own, open."""
+    opened = open_journal(f"sqlite:///{tmp_path}/journal.db")
+    await opened.open()
+    yield opened
+    await opened.close()
