@@ -50,6 +50,8 @@ class ModelInput(Message):
     """Set until the journal knows it: names this chain of runs. Goes into `turn.started`; counts are per chain."""
     joined: list[dict[str, Any]] = []
     """Events merged or steered into this turn, in order, as JSON objects."""
+    crowded: bool = False
+    """Many events wait behind this turn, at its step 0."""
 
 
 class CallPlan(Message):

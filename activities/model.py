@@ -20,6 +20,7 @@ from activities import answers, ends, failures, joining, stops
 from activities.approvals import requested
 from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
+from activities.courtesy import Courtesy
 from activities.failures import OwnFailure
 from activities.heartbeat import Heartbeat
 from activities.limits import Limits
@@ -91,9 +92,12 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
+        self._courtesy = Courtesy(bounds.courtesy)
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""
+        if step.step == "0":
+            await self._courtesy.begin(step.session, crowded=input.crowded)
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
         apart = await joining.ended_before(self._journal, step.session, input.joined)

@@ -211,6 +211,7 @@ class SessionState(Carried):
             trace=turn.trace,
             chain=self.chain,
             joined=[queued.event for queued in turn.joined],
+            crowded=turn.step == 0 and len(self.inbox.queue) >= policies.CROWDED,
         )
 
     def spend(self, usage: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import random
 import time
 
 import pytest
@@ -16,8 +17,10 @@ from tests.support.rig import Rig
 from tests.support.waiting import until
 
 SIGNALS = 10_000
-MIXED = int(os.environ.get("INTURN_TEST_FLOOD", "1000"))
-"""Signals, and as many updates at the same time. Each update gets in and is a turn: 10,000 take some twelve minutes."""
+MIXED = int(os.environ.get("INTURN_TEST_FLOOD", "400"))
+"""Signals, and as many updates at the same time. Each update gets in and is a turn: 10,000 take forty minutes, since
+the flooded session leaves room for others.
+"""
 FULL = 10_000
 """From this size on the flood is the promised one, and who asks for it has a quiet machine."""
 PATIENT = 1_200
@@ -26,79 +29,82 @@ PATIENT = 1_200
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
 
 
-async def _p99(client: Client, stop: asyncio.Event) -> float:
-    """Let 20 other sessions ask about once a second until `stop`; give the 99th percentile of their waits."""
-    times: list[float] = []
+async def _waits(client: Client, stop: asyncio.Event) -> list[float]:
+    """Let 20 other sessions ask about once a second until `stop`, not in step with each other; give their waits."""
+    waits: list[float] = []
 
     async def ask(number: int) -> None:
         session = client.session(f"other{number}", agent="support")
         while not stop.is_set():
             began = time.monotonic()
             await session.ask("hi")
-            times.append(time.monotonic() - began)
+            waits.append(time.monotonic() - began)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1.0):
+                async with asyncio.timeout(random.uniform(0.5, 1.5)):
                     await stop.wait()
 
     await asyncio.gather(*(ask(number) for number in range(20)))
-    return sorted(times)[int(len(times) * 0.99)]
+    return waits
 
 
-async def _quiet(client: Client, seconds: float) -> float:
+async def _waits_for(client: Client, seconds: float) -> list[float]:
     stop = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, stop.set)
-    return await _p99(client, stop)
+    return await _waits(client, stop)
+
+
+def _p99(waits: list[float]) -> float:
+    return sorted(waits)[int(len(waits) * 0.99)]
 
 
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
-async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly_and_others_are_served(rig: Rig) -> None:
-    quiet, flooded, _ = await _flood(rig, signals=SIGNALS, submits=0)
-    # Twice leaves room for a machine that is busy with something else.
-    assert flooded <= 2 * quiet
+async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly(rig: Rig) -> None:
+    flood = Flood(rig.tenant, rig.task_queue, "flooded", SIGNALS)
+    async with rig.client() as client:
+        await asyncio.to_thread(rig.process().start)
+        await _drained(client, flood, rig.address)
+        await _nothing_lost(rig, client.session("flooded"), flood)
 
 
-@pytest.mark.timeout(900 + 0.09 * MIXED)  # half an hour for 10,000 of each
+@pytest.mark.timeout(900 + 0.3 * MIXED)
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
-async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and_others_are_served(rig: Rig) -> None:
+async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and_others_do_not_notice(rig: Rig) -> None:
     full = MIXED >= FULL
-    # In 10 s there are 180 waits, and the second longest of them varies by more than a fifth.
-    quiet, flooded, after = await _flood(rig, signals=MIXED, submits=MIXED, quiet_for=60 if full else 10)
+    flood = Flood(rig.tenant, rig.task_queue, "flooded", MIXED, MIXED)
+    async with rig.client() as client:
+        await asyncio.to_thread(rig.process().start)
+        await _waits_for(client, 10)  # warms up
+        before = await _waits_for(client, 60 if full else 10)
+        stop = asyncio.Event()
+        others = asyncio.create_task(_waits(client, stop))
+        await _drained(client, flood, rig.address)
+        stop.set()
+        beside = await others
+        after = await _waits_for(client, 60 if full else 10)
+        await _nothing_lost(rig, client.session("flooded"), flood)
+
+    quiet, flooded = _p99(before + after), _p99(beside)
+    said = f"{quiet:.3f} s in the quiet ({_p99(before):.3f} before, {_p99(after):.3f} after)"
+    print(f"p99 of 20 other sessions: {said}, {flooded:.3f} s in the flood ({flooded / quiet:.2f}×)")
     if full:
         assert flooded <= 1.2 * quiet
     else:
         # Too short to tell a fifth on a machine that others use too: one stall of it meets all 20, and is more than a
         # hundredth of the time. Where floods took others' time by replays it was 0.25 s to 0.8, and 0.1 s to 1.2.
-        assert flooded <= 2 * max(quiet, after) + 0.2
+        assert flooded <= 2 * max(_p99(before), _p99(after)) + 0.2
 
 
-async def _flood(rig: Rig, *, signals: int, submits: int, quiet_for: float = 10) -> tuple[float, float, float]:
-    """Flood a session, and check what became of all that; gives the p99 of others before the flood, in it and after."""
-    async with rig.client() as client:
-        await asyncio.to_thread(rig.process().start)
-        await _quiet(client, 10)  # warms up
-        quiet = await _quiet(client, quiet_for)
-        stop = asyncio.Event()
-        probe = asyncio.create_task(_p99(client, stop))
+async def _drained(client: Client, flood: Flood, address: str) -> None:
+    """Send a flood, and wait until all that was accepted has ended."""
+    await flood.send(address)
+    session = client.session(flood.session_id)
 
-        flood = Flood(rig.tenant, rig.task_queue, "flooded", signals, submits)
-        await flood.send(rig.address)
-        session = client.session("flooded")
+    async def drained() -> bool:
+        status = await session.status()
+        ended = status.counts.get("applied", 0) + status.counts.get("rejected", 0)
+        return ended == status.counts.get("accepted") == flood.sent
 
-        async def drained() -> bool:
-            status = await session.status()
-            ended = status.counts.get("applied", 0) + status.counts.get("rejected", 0)
-            return ended == status.counts.get("accepted") == flood.sent
-
-        await until(drained, within=300, every=0.5)
-        stop.set()
-        flooded = await probe
-        ratio = f"{flooded / quiet:.2f}×"
-        print(f"p99 of 20 other sessions: {quiet:.3f} s in the quiet, {flooded:.3f} s in the flood ({ratio})")
-
-        await _nothing_lost(rig, session, flood)
-        after = await _quiet(client, 10)
-        print(f"and {after:.3f} s after it")
-        return quiet, flooded, after
+    await until(drained, within=400, every=2.0)  # asking it lists a thousand events, which takes others' time
 
 
 async def _nothing_lost(rig: Rig, session: Session, flood: Flood) -> None:

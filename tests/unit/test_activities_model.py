@@ -17,7 +17,7 @@ from inturn import names
 from inturn.agents import Agent, Budget, InboxPolicy
 from inturn.errors import JournalUnavailable
 from inturn.journal.turns import own_turn
-from inturn.keys import StepKey
+from inturn.keys import SessionKey, StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import Answer, ScriptedModel, ToolCall
 from inturn.tools import tool
@@ -104,6 +104,20 @@ async def test_the_text_comes_back_only_when_it_is_wanted_and_never_more_than_4_
         assert long["truncated"] is True
         assert long["text"] == "ä" * 2_048
         assert (await r.ask("e2")).turn is None
+
+
+async def test_a_crowded_session_that_waits_for_others_holds_nothing_and_can_be_stopped(tmp_path: Path) -> None:
+    other = SessionKey("acme", "s2").turn("o1").step(0)
+    async with rig(tmp_path, ["one", "other", "two"], bounds=Bounds(courtesy=60.0)) as r:
+        await r.ask("e1", crowded=True)
+        await environment(other).run(r.steps.call_model, ModelInput(event={"event_id": "o1", "content": "hi"}))
+        head = await r.journal.head(SESSION)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await r.ask("e2", crowded=True)
+        assert await r.journal.head(SESSION) == head
+        async with asyncio.timeout(WAIT):
+            assert (await r.ask("e2")).stop == "end_turn"
 
 
 async def test_an_inline_answer_is_what_the_journal_tells_and_costs_no_read_on_a_warm_worker(tmp_path: Path) -> None:

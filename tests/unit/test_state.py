@@ -15,7 +15,7 @@ from inturn.agents import InboxPolicy
 from inturn.events import MAX_CONTENT_BYTES, Event
 from workflows import books as books_module
 from workflows import inbox as inbox_module
-from workflows import sequencing
+from workflows import policies, sequencing
 from workflows import state as state_module
 from workflows.inbox import Inbox
 from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
@@ -223,3 +223,12 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
     state.policy, state.agent = Policy(hash="abc"), "support"
     later = TurnState(turn="e1", n=4, step=2)
     assert state.model_input(later).model_dump() == {"agent": "support", "policy": "abc"}
+
+
+def test_a_model_step_that_begins_a_turn_is_told_of_a_long_queue_behind_it() -> None:
+    state = empty()
+    for number in range(policies.CROWDED):
+        assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
+        state.inbox.admit(Event(event_id=f"q{number}", content="hi"), 10, NOW, InboxPolicy())
+    assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
+    assert not state.model_input(TurnState(turn="e1", step=1)).crowded

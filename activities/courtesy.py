@@ -1,0 +1,57 @@
+"""A session with a long queue leaves room for those without.
+
+Invariant: who waits here holds nothing (no claim, lock or permit), and waits only while sessions without a long queue
+are at work in the same process. Turns that take as long as models do are not delayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from inturn.keys import SessionKey
+
+LATELY: Final = 1.0
+"""Seconds for which a session that began a turn counts as at work."""
+REMEMBERED: Final = 1_000
+"""Crowded sessions; one that was forgotten has one turn at once."""
+
+
+class Courtesy:
+    """Spaces the turns of crowded sessions."""
+
+    def __init__(
+        self,
+        every: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Let a crowded session begin a turn every so many seconds while others are at work."""
+        self._every = every
+        self._clock = clock
+        self._sleep = sleep
+        self._latest: tuple[SessionKey | None, float] = (None, 0.0)
+        """Of the sessions that are not crowded, and when its turn began."""
+        self._began: OrderedDict[SessionKey, float] = OrderedDict()
+
+    async def begin(self, session: SessionKey, *, crowded: bool) -> None:
+        """Wait until a session may begin a turn; one that is not crowded may at once."""
+        now = self._clock()
+        if not crowded:
+            self._latest = (session, now)
+            return
+        left = self._began.get(session, now - self._every) + self._every - now
+        if left > 0 and self._others_at_work(session, now):
+            await self._sleep(left)
+        self._began[session] = self._clock()
+        self._began.move_to_end(session)
+        if len(self._began) > REMEMBERED:
+            self._began.popitem(last=False)
+
+    def _others_at_work(self, session: SessionKey, now: float) -> bool:
+        latest, began = self._latest
+        return latest not in (None, session) and now - began < LATELY
