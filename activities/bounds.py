@@ -29,8 +29,6 @@ class Bounds:
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Tools without `async` that run at once.
         thread_wait: A call waits in place for a free thread, then comes back later.
-        courtesy: At least so long from turn to turn of a session with a long queue while others are at work. Without
-            it, such a session's turns doubled what others waited on two busy cores.
         sessions: Transcripts kept in memory.
         transcripts: Their size together.
     """
@@ -49,6 +47,5 @@ class Bounds:
     inline: int = 4 * 1024
     threads: int = 16
     thread_wait: float = 20.0
-    courtesy: float = 0.2
     sessions: int = 1_000
     transcripts: int = 256 * 1024 * 1024

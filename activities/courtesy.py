@@ -1,7 +1,7 @@
 """A session with a long queue leaves room for those without.
 
-Invariant: who waits here holds nothing (no claim, lock or permit), and waits only while sessions without a long queue
-are at work in the same process. Turns that take as long as models do are not delayed.
+Invariant: who waits here has no claim, lock or permit yet, and waits only while sessions without a long queue are at
+work in the same process. A turn that took longer than the wait, as with most models, is followed at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inturn.keys import SessionKey
 LATELY: Final = 1.0
 """Seconds for which a session that began a turn counts as at work."""
 REMEMBERED: Final = 1_000
-"""Crowded sessions; one that was forgotten has one turn at once."""
+"""Crowded sessions; a forgotten one begins its next turn at once."""
 
 
 class Courtesy:

@@ -33,6 +33,8 @@ class Limits(BaseModel):
         rate_per_tenant: Model calls in a minute of each tenant.
         lock_timeout: Seconds after which a call that waits for a lock ends with an error result.
         victim: Who gives way in a deadlock.
+        crowded_every: Seconds at least from turn to turn of a session with a long queue, while sessions without one are
+            at work in the same process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
         stuck_after: Seconds without progress after which a step is reported, and again after each as many.
     """
 
@@ -47,6 +49,7 @@ class Limits(BaseModel):
     rate_per_tenant: PerMinute | None = None
     lock_timeout: float = Field(default=300, gt=0)
     victim: Victim = "oldest_waiter"
+    crowded_every: float = Field(default=0.2, ge=0)
     stuck_after: float = Field(default=30, gt=0)
 
     def of_model(self, tenant: str, agent: str, model: str) -> tuple[Want, ...]:

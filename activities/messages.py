@@ -51,7 +51,7 @@ class ModelInput(Message):
     joined: list[dict[str, Any]] = []
     """Events merged or steered into this turn, in order, as JSON objects."""
     crowded: bool = False
-    """Many events wait behind this turn, at its step 0."""
+    """At step 0: many events wait behind this one, which did not come to interrupt."""
 
 
 class CallPlan(Message):

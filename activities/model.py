@@ -92,7 +92,7 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
-        self._courtesy = Courtesy(bounds.courtesy)
+        self._courtesy = Courtesy(limits.crowded_every)
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""

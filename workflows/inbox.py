@@ -15,24 +15,24 @@ Time is an argument (seconds since 1970). What the journal must learn is appende
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any, Final, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from inturn import names
 from inturn.agents import InboxPolicy
 from inturn.events import MAX_CONTENT_BYTES, Event, derived_id
 from workflows.books import MAX_DECISIONS, Books
-from workflows.queued import Change, ParkedEvent, Queued, Receipt, Refusal
+from workflows.deadletters import DeadLetters
+from workflows.line import Line
+from workflows.queued import Change, ParkedEvent, Queued, Receipt, Refusal, bytes_of
 from workflows.rates import Bucket
 from workflows.room import Room
 from workflows.sequencing import Place, Release, Sequencer
 from workflows.window import Window
 
-MAX_PARKED: Final = 100
 MAX_ADDRESS: Final = 160
 """Characters of an event's metadata that a notice about it takes along."""
 INTERRUPTED: Final = "interrupted"
@@ -44,25 +44,18 @@ BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
 EXPIRED: Final = "it waited longer than its expires_after"
 
 
-class Inbox(Books):
+class Inbox(Line, DeadLetters, Books):
     """The queue and its books; carried whole by continue-as-new."""
 
     window: Window
-    queue: list[Queued] = Field(default_factory=list[Queued])
-    queued_bytes: int = 0
     sequencer: Sequencer = Sequencer()
     bucket: Bucket = Bucket()
-    parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
     pace: float | None = None
     """Seconds that a turn takes, lately; `None` before the first."""
     interrupter: str | None = Field(default=None, exclude=True)
     """The event that came last to interrupt, by the latest `admit` or `release`: sent, or let go."""
     changed: Callable[[Change], bool] = Field(default=lambda change: True, exclude=True)
     """Asked where something is done otherwise than in histories of 0.2.0."""
-    _waiting: Counter[str] | None = PrivateAttr(default=None)
-    """Queued events by source."""
-    _ids: dict[str, list[Queued]] | None = PrivateAttr(default=None)
-    """Queued events by id: one each, but for a duplicate that the window did not know."""
 
     # Accepting.
 
@@ -134,7 +127,7 @@ class Inbox(Books):
         self.accepted += 1
         self.window.add(event_id, "parked")
         parked = ParkedEvent(turn=event_id, n=self.accepted, error=error, at=now, preview=preview, valid=False)
-        self._park(parked)
+        self.keep_parked(parked)
         self.count("parked")
         body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id}
         self.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
@@ -142,8 +135,8 @@ class Inbox(Books):
 
     def duplicate(self, event_id: str) -> Receipt:
         """Give the receipt of an id that is known."""
-        if queued := self._queued(event_id):
-            return Receipt(event_id, "duplicate", position=min(map(self._index, queued)), disposition="pending")
+        if queued := self.queued_as(event_id):
+            return Receipt(event_id, "duplicate", position=min(map(self.index, queued)), disposition="pending")
         if any(queued.event_id == event_id for queued in self.sequencer.held):
             return Receipt(event_id, "duplicate", disposition="held")
         standing = self.window.standing(event_id)
@@ -152,17 +145,11 @@ class Inbox(Books):
 
     def waits(self, event_id: str) -> bool:
         """Tell whether an event is queued or held."""
-        return bool(self._queued(event_id)) or any(queued.event_id == event_id for queued in self.sequencer.held)
+        return bool(self.queued_as(event_id)) or any(queued.event_id == event_id for queued in self.sequencer.held)
 
     def waiting_of(self, source: str) -> int:
         """Count the events of a source that wait, queued and held."""
         return self.queued_of(source) + sum(queued.source == source for queued in self.sequencer.held)
-
-    def queued_of(self, source: str) -> int:
-        """Count the queued events of a source."""
-        if self._waiting is None:
-            self._waiting = Counter(queued.source for queued in self.queue if queued.event)
-        return self._waiting[source]
 
     def want_inline(self, event_id: str, *, inline: bool) -> None:
         """Note that somebody waits for a queued or held event who cannot read the journal."""
@@ -192,8 +179,7 @@ class Inbox(Books):
         if self.bucket.ready_at(policy) > now:
             return []
         while self.queue:
-            group = [self._out(0) for _ in range(self._group())]
-            wanted = [queued for queued in group if not self._expires(queued, now, policy)]
+            wanted = [queued for queued in self.take_group() if not self._expires(queued, now, policy)]
             if wanted:
                 self.bucket.spend(now, policy)
                 for queued in wanted:
@@ -211,9 +197,9 @@ class Inbox(Books):
                 if queued.numbered:
                     behind.add(queued.source)
                 continue
-            if len(joining) == policy.merge_limit or _bytes(joining) + queued.size > MAX_CONTENT_BYTES:
+            if len(joining) == policy.merge_limit or bytes_of(joining) + queued.size > MAX_CONTENT_BYTES:
                 break
-            self._out(self._index(queued))
+            self.take_out(self.index(queued))
             if not self._expires(queued, now, policy):
                 self.window.note(queued.event_id, "running")
                 joining.append(queued)
@@ -228,7 +214,7 @@ class Inbox(Books):
         """Put events that joined a turn, and are no part of it, in front again."""
         for index, queued in enumerate(events):
             queued.joins = queued.joins and index > 0
-            self._put(index, queued)
+            self.put(index, queued)
             self.window.note(queued.event_id, "pending")
 
     def finish(self, event_id: str, disposition: str) -> None:
@@ -255,24 +241,17 @@ class Inbox(Books):
     def park(self, parked: ParkedEvent) -> None:
         """Set the running event aside."""
         self.finish(parked.event_id, "parked")
-        self._park(parked)
+        self.keep_parked(parked)
 
     def park_delivery(self, parked: ParkedEvent, now: float) -> None:
         """Set a delivery aside: the event itself has ended otherwise."""
-        self._park(parked)
+        self.keep_parked(parked)
         body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
         self.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
 
     def cancel(self, event_id: str, now: float, reason: str | None, policy: InboxPolicy) -> bool:
         """Take a queued or held event out."""
-        index = next((i for i, queued in enumerate(self.queue) if queued.event_id == event_id), None)
-        if index is not None:
-            follower = self.queue[index + 1] if index + 1 < len(self.queue) else None
-            if follower is not None and not self.queue[index].joins:
-                follower.joins = False  # its host goes: it is the host now
-            cancelled: Queued | None = self._out(index)
-        else:
-            cancelled = self.sequencer.cancel(event_id, policy)
+        cancelled = self.withdraw(event_id) or self.sequencer.cancel(event_id, policy)
         if cancelled is None:
             return False
         self._end(cancelled, "cancelled", now, {"reason": reason or "cancelled while it waited"})
@@ -280,8 +259,7 @@ class Inbox(Books):
 
     def clear(self, disposition: Literal["cancelled", "parked", "rejected"], now: float, reason: str) -> list[str]:
         """End everything that waits; gives the ids."""
-        cleared = [*self.queue, *self.sequencer.clear()]
-        self.queue, self.queued_bytes, self._waiting, self._ids = [], 0, None, None
+        cleared = [*self.take_all(), *self.sequencer.clear()]
         for queued in cleared:
             if disposition == "parked":
                 self._set_aside(queued, reason, now)
@@ -291,29 +269,21 @@ class Inbox(Books):
 
     def redrive(self, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
         """Put a parked event into the queue again, under a turn of its own; a parked delivery is given back alone."""
-        parked = self._parked(event_id)
-        if parked is None:
-            return Refusal(names.INVALID_EVENT, f"event {event_id} is not parked here")
-        if not parked.valid:
-            return Refusal(
-                names.INVALID_EVENT, f"event {event_id} was never valid ({parked.error}); it can only be discarded"
-            )
-        if parked.effects and not force and parked.delivery is None:
-            return Refusal(
-                names.INVALID_EVENT, f"event {event_id} had effects before it failed; redrive needs force=True"
-            )
+        parked = self.find_redrivable(event_id, force=force)
+        if isinstance(parked, Refusal):
+            return parked
         self.parked.remove(parked)
         if parked.delivery is None:
             self.counts["parked"] -= 1
-            self._put(len(self.queue), Queued(turn=parked.next_turn, n=parked.n, at=now))
+            self.put(len(self.queue), Queued(turn=parked.next_turn, n=parked.n, at=now))
             self.window.note(event_id, "pending")
         return parked
 
     def discard(self, event_id: str, now: float, reason: str | None = None) -> Refusal | None:
         """Give a parked event (or delivery) up."""
-        parked = self._parked(event_id)
-        if parked is None:
-            return Refusal(names.INVALID_EVENT, f"event {event_id} is not parked here")
+        parked = self.find_parked(event_id)
+        if isinstance(parked, Refusal):
+            return parked
         self.parked.remove(parked)
         if parked.delivery is None:
             self.counts["parked"] -= 1
@@ -349,7 +319,7 @@ class Inbox(Books):
             return self._make_room(queued, now, policy, turn)
         for ready in self.sequencer.follow(queued):
             self._enqueue(ready, now, policy, turn)
-        return Receipt(event_id, "accepted", position=self._index(queued))
+        return Receipt(event_id, "accepted", position=self.index(queued))
 
     def _make_room(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Receipt:
         """End waits early where too much is held. What has just come counts: it may be what others waited for."""
@@ -358,8 +328,8 @@ class Inbox(Books):
         event_id = queued.event_id
         if self.window.standing(event_id) == "held":
             return Receipt(event_id, "held")
-        if any(other is queued for other in self._queued(event_id)):
-            return Receipt(event_id, "accepted", position=self._index(queued))
+        if any(other is queued for other in self.queued_as(event_id)):
+            return Receipt(event_id, "accepted", position=self.index(queued))
         return Receipt(event_id, "accepted", disposition=self.window.standing(event_id) or "rejected")
 
     def _make_room_first(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Place:
@@ -393,12 +363,12 @@ class Inbox(Books):
             if not (queued.expired(now, policy.expires_after) and self.changed("expired-interrupts")):
                 self.interrupter = queued.event_id
         elif mode == "merge":
-            queued.joins = self._may_join(queued, policy)
+            queued.joins = self.may_join(queued, policy)
         elif mode == "steer":
             queued.steers = turn
         if queued.numbered:
             self.window.note(queued.event_id, "pending")  # it may have been held
-        self._put(index, queued)
+        self.put(index, queued)
         return index
 
     def _front(self, queued: Queued) -> int:
@@ -409,52 +379,6 @@ class Inbox(Books):
         if not before or not self.changed("sequence-before-interrupt"):
             return 0
         return next((n for n in range(before[-1] + 1, len(self.queue)) if not self.queue[n].joins), len(self.queue))
-
-    def _may_join(self, queued: Queued, policy: InboxPolicy) -> bool:
-        if not self.queue or self.queue[-1].mode != "merge" or self.queue[-1].source != queued.source:
-            return False
-        first = len(self.queue) - 1
-        while self.queue[first].joins:
-            first -= 1
-        group = self.queue[first:]
-        return len(group) < policy.merge_limit and _bytes(group) + queued.size <= MAX_CONTENT_BYTES
-
-    def _group(self) -> int:
-        """Count the first entry and those that join it."""
-        return next((n for n in range(1, len(self.queue)) if not self.queue[n].joins), len(self.queue))
-
-    def _put(self, index: int, queued: Queued) -> None:
-        self.queue.insert(index, queued)
-        self.queued_bytes += queued.size
-        if self._waiting is not None and queued.event:
-            self._waiting[queued.source] += 1
-        if self._ids is not None:
-            self._ids.setdefault(queued.event_id, []).append(queued)
-
-    def _out(self, index: int) -> Queued:
-        queued = self.queue.pop(index)
-        self.queued_bytes -= queued.size
-        if self._waiting is not None and queued.event:
-            self._waiting[queued.source] -= 1
-        if self._ids is not None:
-            same = [other for other in self._ids.pop(queued.event_id) if other is not queued]
-            if same:
-                self._ids[queued.event_id] = same
-        return queued
-
-    def _index(self, queued: Queued) -> int:
-        """Find one in the queue, from where its number would have it: nearby, as most come and go in order."""
-        last = len(self.queue) - 1
-        guess = min(max(last - self.queue[-1].n + queued.n, 0), last)
-        around = chain.from_iterable((guess - far, guess + far) for far in range(last + 1))
-        return next(place for place in around if 0 <= place <= last and self.queue[place] is queued)
-
-    def _queued(self, event_id: str) -> list[Queued]:
-        if self._ids is None:
-            self._ids = {}
-            for queued in self.queue:
-                self._ids.setdefault(queued.event_id, []).append(queued)
-        return self._ids.get(event_id, [])
 
     def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         if not queued.expired(now, policy.expires_after):
@@ -473,16 +397,9 @@ class Inbox(Books):
         return "parked"
 
     def _set_aside(self, queued: Queued, error: str, now: float) -> None:
-        self._park(ParkedEvent(turn=queued.turn, n=queued.n, error=error, at=now, preview=queued.preview))
+        self.keep_parked(ParkedEvent(turn=queued.turn, n=queued.n, error=error, at=now, preview=queued.preview))
         body = {"error": error, "event": queued.event, "preview": queued.preview, "turn": queued.turn}
         self._end(queued, "parked", now, body)
-
-    def _parked(self, event_id: str) -> ParkedEvent | None:
-        return next((p for p in reversed(self.parked) if p.event_id == event_id), None)
-
-    def _park(self, parked: ParkedEvent) -> None:
-        self.parked.append(parked)
-        del self.parked[:-MAX_PARKED]
 
     def _end(self, queued: Queued, disposition: str, now: float, body: dict[str, Any]) -> None:
         self.finish(queued.event_id, disposition)
@@ -502,10 +419,6 @@ class Inbox(Books):
         self.count("rejected")
         body = {"reason": refusal.message, "error": refusal.type, **told}
         self.decide("event.rejected", event_id, f"{event_id}/rejected/{self.accepted}", now, body)
-
-
-def _bytes(events: Sequence[Queued]) -> int:
-    return sum(queued.size for queued in events)
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

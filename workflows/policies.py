@@ -73,9 +73,6 @@ NEARLY: Final = 0.6
 FLOOD_RETRY: Final = 30.0
 """Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
 
-CROWDED: Final = 50
-"""With so many events queued a session leaves room for others (`activities.courtesy`). Not replayed."""
-
 # Replayed again:
 MAX_JOINED: Final = 500
 """Events that join one turn: what is told of each when it ends goes into one record. One step more may join."""

@@ -5,6 +5,7 @@ Invariant: these are plain values that continue-as-new carries; fields of a newe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,6 +105,11 @@ class Queued(Message):
         """Tell whether it waited longer than it may: its own time, else the policy's; a redriven one never did."""
         limit = self.event.get("expires_after", default if self.event else None)
         return limit is not None and now > self.event.get("sent_at", self.at) + limit
+
+
+def bytes_of(events: Sequence[Queued]) -> int:
+    """Add up their sizes."""
+    return sum(queued.size for queued in events)
 
 
 class ParkedEvent(BaseModel):

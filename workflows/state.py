@@ -111,6 +111,11 @@ class TurnState(Carried):
         """All events that it answers, its own first."""
         return [self.event_id, *self.merged]
 
+    @property
+    def interrupts(self) -> bool:
+        """Whether its event came to interrupt."""
+        return self.event is not None and self.event.get("when_busy") == "interrupt"
+
     def join(self, events: Sequence[Queued]) -> None:
         """Let events join it; the next model step says them."""
         self.joined += events
@@ -211,7 +216,7 @@ class SessionState(Carried):
             trace=turn.trace,
             chain=self.chain,
             joined=[queued.event for queued in turn.joined],
-            crowded=turn.step == 0 and len(self.inbox.queue) >= policies.CROWDED,
+            crowded=turn.step == 0 and not turn.interrupts and self.inbox.crowded(self.inbox_policy()),
         )
 
     def spend(self, usage: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from tests.property.inbox_checks import BOUNDS
 from tests.property.inbox_machine import InboxMachine
-from workflows import books, inbox, sequencing, window
+from workflows import books, deadletters, inbox, sequencing, window
 
 
 @contextmanager
@@ -20,7 +20,7 @@ def small_bounds() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(patch.multiple(window, SIZE=BOUNDS.window, RECENT=BOUNDS.recent))
         stack.enter_context(patch.object(sequencing, "MAX_SOURCES", BOUNDS.sources))
-        stack.enter_context(patch.object(inbox, "MAX_PARKED", BOUNDS.parked))
+        stack.enter_context(patch.object(deadletters, "MAX_PARKED", BOUNDS.parked))
         for module in (books, inbox):
             stack.enter_context(patch.object(module, "MAX_DECISIONS", BOUNDS.decisions))
         yield

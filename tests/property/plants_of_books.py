@@ -161,7 +161,7 @@ PLANTS: dict[str, Plant] = {
     "take does not give bytes back": wrap("take", _bytes_kept),
     "cancel does not give bytes back": wrap("cancel", _bytes_kept),
     "late events are parked without end": with_policy("_set_aside_or_reject", capacity_bytes=2**40),
-    "parked events are never dropped": wrap("_park", lambda park: lambda inbox, parked: inbox.parked.append(parked)),
+    "parked events are never dropped": wrap("keep_parked", lambda _: lambda inbox, parked: inbox.parked.append(parked)),
     # Counts.
     "a cancelled event is not counted": wrap("finish", _cancel_not_counted),
     "a discarded event is not counted": wrap("count", _discard_uncounted),

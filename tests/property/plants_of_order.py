@@ -9,6 +9,7 @@ from inturn.agents import InboxPolicy
 from inturn.events import Event
 from tests.property.planting import Plant, all_of, at_restore, instead, with_policy, wrap
 from workflows import inbox as inbox_module
+from workflows import line as line_module
 from workflows.inbox import Inbox
 from workflows.queued import Queued, Receipt, Refusal
 from workflows.rates import Bucket
@@ -274,9 +275,10 @@ PLANTS: dict[str, Plant] = {
         lambda state: setattr(state.inbox.sequencer, "held", [q for q in state.inbox.sequencer.held if q.event])
     ),
     # What belongs to one turn.
-    "events of two sources are merged": wrap("_may_join", _merge_across_sources),
-    "one too many is merged": wrap("_may_join", lambda may_join: _one_more(may_join)),
-    "more bytes are merged than one event may have": instead("MAX_CONTENT_BYTES", 2**40, inbox_module),
+    "events of two sources are merged": wrap("may_join", _merge_across_sources),
+    "one too many is merged": wrap("may_join", lambda may_join: _one_more(may_join)),
+    "more bytes are merged than one event may have": instead("MAX_CONTENT_BYTES", 2**40, line_module),
+    "more bytes steer at once than one event may have": instead("MAX_CONTENT_BYTES", 2**40, inbox_module),
     "a merged event is not booked": instead("merge", lambda inbox, event_id, host, now, told: None),
     "events lose their host and join the turn before": wrap("cancel", _joins_the_turn_before),
     "an event steers another turn": wrap("steer", _steer_any_turn),

@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from activities import answers, commit
 from activities.bounds import Bounds
 from activities.failures import OwnFailure
+from activities.limits import Limits
 from activities.messages import Decision, ModelInput
 from inturn import names
 from inturn.agents import Agent, Budget, InboxPolicy
@@ -108,7 +109,7 @@ async def test_the_text_comes_back_only_when_it_is_wanted_and_never_more_than_4_
 
 async def test_a_crowded_session_that_waits_for_others_holds_nothing_and_can_be_stopped(tmp_path: Path) -> None:
     other = SessionKey("acme", "s2").turn("o1").step(0)
-    async with rig(tmp_path, ["one", "other", "two"], bounds=Bounds(courtesy=60.0)) as r:
+    async with rig(tmp_path, ["one", "other", "two"], limits=Limits(crowded_every=60.0)) as r:
         await r.ask("e1", crowded=True)
         await environment(other).run(r.steps.call_model, ModelInput(event={"event_id": "o1", "content": "hi"}))
         head = await r.journal.head(SESSION)

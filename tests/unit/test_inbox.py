@@ -17,7 +17,8 @@ from inturn.errors import InvalidEvent
 from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, explain, make_event
 from workflows.books import MAX_DECISIONS
 from workflows.controls import Control
-from workflows.inbox import MAX_PARKED, Inbox
+from workflows.deadletters import MAX_PARKED
+from workflows.inbox import Inbox
 from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
 from workflows.state import SessionInput, SessionState
 from workflows.window import Window

@@ -14,10 +14,11 @@ from activities.messages import Decision, Policy
 from inturn.agents import InboxPolicy
 from inturn.events import MAX_CONTENT_BYTES, Event
 from workflows import books as books_module
-from workflows import inbox as inbox_module
-from workflows import policies, sequencing
+from workflows import sequencing
 from workflows import state as state_module
+from workflows.deadletters import MAX_PARKED
 from workflows.inbox import Inbox
+from workflows.line import CROWDED
 from workflows.queued import ParkedEvent, Queued, Receipt, Refusal
 from workflows.state import CallState, Decided, SessionInput, SessionState, TurnState
 from workflows.window import RECENT, SIZE, Window
@@ -52,7 +53,7 @@ def full() -> SessionState:
         state.inbox.reject(event, Refusal("Backpressure", "m" * 80), 1e9)
     state.inbox.parked = [
         ParkedEvent(turn=f"{ID}{number:03}~12", n=number, error="e" * 500, attempts=3, at=1e9, preview=PREVIEW)
-        for number in range(inbox_module.MAX_PARKED)
+        for number in range(MAX_PARKED)
     ]
     state.turn = TurnState(turn=ID, step=7, calls=[_call(number) for number in range(32)], preview=PREVIEW)
     state.turn.join([Queued(turn=ID, event={"event_id": ID, "content": "c" * (MAX_CONTENT_BYTES - 200)})])
@@ -227,8 +228,17 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
 
 def test_a_model_step_that_begins_a_turn_is_told_of_a_long_queue_behind_it() -> None:
     state = empty()
-    for number in range(policies.CROWDED):
+    for number in range(CROWDED):
         assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
         state.inbox.admit(Event(event_id=f"q{number}", content="hi"), 10, NOW, InboxPolicy())
     assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
     assert not state.model_input(TurnState(turn="e1", step=1)).crowded
+    assert not state.model_input(TurnState(turn="e1", event={"content": "hi", "when_busy": "interrupt"})).crowded
+
+
+def test_half_a_small_inbox_is_a_long_queue() -> None:
+    inbox, policy = Inbox(window=Window(salt="salt")), InboxPolicy(capacity=4)
+    inbox.admit(Event(event_id="q1", content="hi"), 10, NOW, policy)
+    assert not inbox.crowded(policy)
+    inbox.admit(Event(event_id="q2", content="hi"), 10, NOW, policy)
+    assert inbox.crowded(policy)
