@@ -17,10 +17,12 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.events import explain
 from workflows import patches
-from workflows.intake import Intake, Undecodable, decode
+from workflows.decoding import Undecodable, decode
+from workflows.intake import Intake
 from workflows.queued import Refusal
 from workflows.state import CallState, Decided, SessionState
 from workflows.steps import EXPIRED, ActivitySteps
+from workflows.waiters import Waiters
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
 
@@ -52,10 +54,11 @@ YES: Final[Result] = {"ok": True}
 class Controls:
     """Carries controls out."""
 
-    def __init__(self, state: SessionState, steps: ActivitySteps, intake: Intake) -> None:
+    def __init__(self, state: SessionState, steps: ActivitySteps, intake: Intake, waiters: Waiters) -> None:
         self._state = state
         self._steps = steps
         self._intake = intake
+        self._waiters = waiters
         self._ops: dict[str, Callable[[Control], Result]] = {
             "interrupt": self._interrupt,
             "cancel": self._cancel,
@@ -95,7 +98,7 @@ class Controls:
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events, and close once the running turn has ended."""
         self._state.closing = self._state.closing or pending
-        self._intake.release()
+        self._waiters.release()
 
     def _act(self, control: Control) -> Result:
         if control.control_id in self._state.controls:
@@ -109,7 +112,7 @@ class Controls:
         if control.clear_queue:
             reason = control.reason or "the queue was cleared"
             for event_id in self._state.inbox.clear("cancelled", workflow.time(), reason):
-                self._intake.answer_ended(event_id, "cancelled", reason)
+                self._waiters.event_ended(event_id, "cancelled", reason)
         turn = self._state.turn
         if turn is None or control.event_id not in (None, *turn.event_ids):
             return NO
@@ -120,14 +123,14 @@ class Controls:
         event_id = control.event_id or ""
         state = self._state
         if state.inbox.cancel(event_id, workflow.time(), control.reason, state.inbox_policy()):
-            self._intake.answer_ended(event_id, "cancelled", control.reason or "cancelled while it waited")
+            self._waiters.event_ended(event_id, "cancelled", control.reason or "cancelled while it waited")
             return YES
         # Only that one: an event that was merged into the turn cannot be taken out of it again.
         return self._interrupt(control) if state.turn and event_id == state.turn.event_id else NO
 
     def _pause(self, control: Control) -> Result:
         self._state.paused = True
-        self._intake.release()
+        self._waiters.release()
         self._steps.show_state()
         return YES
 

@@ -11,35 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, NoReturn
 
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from pydantic import ValidationError
-    from pydantic_core import to_json
-
     from activities.messages import DeliverInput, Ended, ModelResult
     from inturn import names
-    from inturn.keys import SessionKey
     from workflows import meters, patches, policies
     from workflows import turn as turns
     from workflows.controls import Controls
     from workflows.details import status
     from workflows.display import Display
     from workflows.gaps import GapWatch
-    from workflows.inbox import INTERRUPTED, UNANSWERED, Inbox
-    from workflows.intake import Intake, Undecodable, decode
+    from workflows.inbox import INTERRUPTED, UNANSWERED
+    from workflows.intake import Intake
+    from workflows.notices import notice_name
     from workflows.queued import ParkedEvent, Queued
-    from workflows.state import RunLimits, SessionInput, SessionState, TurnState
+    from workflows.restoring import restored, session_key
+    from workflows.state import SessionInput, TurnState
     from workflows.steps import ActivitySteps
     from workflows.turn import ContinueDue, Interrupted, StepFailed
-    from workflows.window import Window
+    from workflows.waiters import Waiters
 
 _NO_INPUT: Final = RawValue(Payload())
 """Stands for an input that was not given. (`RawValue | None` would make the SDK decode the payload.)"""
@@ -52,15 +48,16 @@ class Session:
     @workflow.init
     def __init__(self, start: RawValue = _NO_INPUT) -> None:
         """Restore what the last run carried, or begin empty."""
-        self._key = _session(workflow.info().workflow_id)
-        self._state = _restore(start)
+        self._key = session_key()
+        self._state = restored(start)
         self._state.inbox.changed = patches.changed
         self._steps = ActivitySteps(self._key, self._state)
         self._display = Display(self._state, self._steps)
         self._steps.on_boundary = self._display.refresh
         self._steps.stop, self._state.stop = self._state.stop, None
-        self._intake = Intake(self._state)
-        self._controls = Controls(self._state, self._steps, self._intake)
+        self._waiters = Waiters(self._state)
+        self._intake = Intake(self._state, self._waiters)
+        self._controls = Controls(self._state, self._steps, self._intake, self._waiters)
         self._steps.on_approval = self._asks
         self._steps.on_decided = self._intake.decided_aside
         self._intake.on_interrupt = self._make_way
@@ -137,7 +134,7 @@ class Session:
                 await self._learn_policy()
                 self._take()
                 await self._record()  # what expired, was merged or came too late on the way
-                self._intake.release_strays()
+                self._waiters.release_strays()
             if self._state.turn is not None:
                 await self._run_turn(self._state.turn)
 
@@ -191,7 +188,7 @@ class Session:
         queued = state.inbox.take(_now(), state.inbox_policy())
         self._steps.stop = None
         if queued:
-            state.turn = _begin(queued[0])
+            state.turn = TurnState.of(queued[0], _now())
             state.turn.join(queued[1:])
             meters.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
             self._display.show()
@@ -221,6 +218,20 @@ class Session:
         if deliver and self._state.policy.deliver:
             await self._delivery(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
+    def _tell_end(
+        self,
+        turn: TurnState,
+        disposition: str,
+        *,
+        stop: str | None = None,
+        reason: str | None = None,
+        answer: dict[str, Any] | None = None,
+    ) -> None:
+        lasted = _now() - turn.started_at
+        self._state.inbox.paced(lasted)
+        meters.turn_ended(disposition, lasted=lasted)
+        self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
+
     # Ends of a turn; each gives the turn that is to be delivered, if any.
 
     def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
@@ -230,12 +241,12 @@ class Session:
                 self._state.inbox.reject_running(Queued(turn=turn.turn, n=turn.n, event=turn.event or {}), _now())
             else:
                 self._state.inbox.finish(turn.event_id, "rejected")
-            self._intake.ended(turn, "rejected", reason="the session was closed")
+            self._tell_end(turn, "rejected", reason="the session was closed")
             return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)
         self._state.inbox.finish(turn.event_id, "applied")
-        self._intake.ended(turn, "applied", stop=result.stop, answer=result.turn)
+        self._tell_end(turn, "applied", stop=result.stop, answer=result.turn)
         return turn.turn
 
     def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
@@ -249,7 +260,7 @@ class Session:
             self._state.inbox.finish(turn.event_id, end.disposition)
         if end.stop == "interrupted":
             self._state.inbox.window.note(turn.event_id, INTERRUPTED)
-        self._intake.ended(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
+        self._tell_end(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
         answered = end.disposition == "applied" or end.stop == "interrupted"
         return (end.turn or turn.turn) if answered and not end.delivered else None
 
@@ -261,7 +272,7 @@ class Session:
             return self._ended_before(turn, stood, None)
         self._state.inbox.finish(turn.event_id, "cancelled")
         self._state.inbox.window.note(turn.event_id, INTERRUPTED)
-        self._intake.ended(turn, "cancelled", stop="interrupted", reason=reason)
+        self._tell_end(turn, "cancelled", stop="interrupted", reason=reason)
         return turn.turn
 
     async def _failed(self, turn: TurnState, failure: StepFailed) -> str | None:
@@ -275,7 +286,7 @@ class Session:
         if stood is not None and stood.disposition != "parked" and patches.recorded_end_wins():
             return self._ended_before(turn, stood, None)  # another attempt had recorded an answer
         self._state.inbox.park(parked)
-        self._intake.ended(turn, "parked", reason=error)
+        self._tell_end(turn, "parked", reason=error)
         return None
 
     # What goes out.
@@ -290,7 +301,7 @@ class Session:
             notice, self._state.notices[:1] = self._state.notices[0], []
             if self._state.policy.deliver:
                 self._state.deliveries += 1
-                turn = _notice_name(self._state.deliveries, notice)
+                turn = notice_name(self._state.deliveries, notice)
                 await self._delivery(turn, "deliver", DeliverInput(kind="notice", notice=notice))
 
     async def _delivery(self, turn: str, step: str, message: DeliverInput) -> None:
@@ -310,7 +321,7 @@ class Session:
 
     async def _close(self) -> None:
         self._intake.clear("the session was closed")
-        self._intake.release()
+        self._waiters.release()
         await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
         self._state.closed = True
         self._steps.show_state("closed")
@@ -327,7 +338,7 @@ class Session:
         much = len(inbox.decisions) > policies.CARRIED_DECISIONS or inbox.unwritten_bytes > policies.CARRIED_BYTES
         if much or (inbox.decisions and not patches.decisions_carried()):
             await self._record()
-        self._intake.release()
+        self._waiters.release()
         self._state.runs += 1
         meters.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -338,68 +349,12 @@ class Session:
     # What happens beside the main loop.
 
     def _asks(self) -> None:
-        self._intake.release()
+        self._waiters.release()
         self._display.refresh()
 
     def _gap_ends(self) -> None:
         self._intake.release_held()
         self._display.refresh()
-
-
-def _session(workflow_id: str) -> SessionKey:
-    try:
-        return SessionKey.parse(workflow_id)
-    except ValueError as error:  # started by hand under a name that no session can have: nothing can mend that
-        raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
-
-
-def _notice_name(number: int, notice: dict[str, Any]) -> str:
-    """Name a notice by what it says, too: after a termination the numbers begin anew, in the same journal."""
-    if not patches.notices_by_content():
-        return f"~notice{number}"
-    said = hashlib.blake2b(to_json(notice), digest_size=6).hexdigest()
-    return f"~notice{number}-{said}"
-
-
-def _restore(start: RawValue) -> SessionState:
-    """Read the input: loose when somebody starts a session, strict where it carries state.
-
-    State that cannot be read fails the task, never the session: a worker that can read it goes on.
-    """
-    try:
-        given = decode([start])
-    except Undecodable:
-        if workflow.info().continued_run_id:
-            raise
-        given = {}
-    if workflow.info().continued_run_id and "state" in given:
-        return SessionState.model_validate(given["state"])
-    try:
-        return _fresh(SessionInput.model_validate(given))
-    except ValidationError:
-        return _fresh(SessionInput())
-
-
-def _fresh(start: SessionInput) -> SessionState:
-    salt = f"{workflow.random().getrandbits(64):016x}"
-    chain = workflow.info().first_execution_run_id[-8:]  # its start is the time: chains of one minute share it
-    inbox = Inbox(window=Window(salt=salt))
-    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or RunLimits())
-
-
-def _begin(queued: Queued) -> TurnState:
-    event = queued.event or None
-    return TurnState(
-        turn=queued.turn,
-        n=queued.n,
-        accepted_at=queued.at,
-        started_at=_now(),
-        event=event,
-        preview=queued.preview,
-        inline=queued.inline,
-        trace=event.get("trace") if event else None,
-        agent=event.get("agent") if event else None,
-    )
 
 
 def _now() -> float:

@@ -7,7 +7,7 @@ stopped. State of a newer version keeps the fields this one does not know.
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
@@ -100,6 +100,22 @@ class TurnState(Carried):
     agent: str | None = None
     effects: bool = False
     """A tool of it ran."""
+
+    @classmethod
+    def of(cls, queued: Queued, now: float) -> Self:
+        """Begin the turn of an event."""
+        event = queued.event or None
+        return cls(
+            turn=queued.turn,
+            n=queued.n,
+            accepted_at=queued.at,
+            started_at=now,
+            event=event,
+            preview=queued.preview,
+            inline=queued.inline,
+            trace=event.get("trace") if event else None,
+            agent=event.get("agent") if event else None,
+        )
 
     @property
     def event_id(self) -> str:

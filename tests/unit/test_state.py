@@ -32,7 +32,7 @@ MIB = 1024 * 1024
 
 
 def carried(state: SessionState) -> SessionState:
-    """Continue as new: the input as JSON, and back as `workflows.session` reads it."""
+    """Continue as new: the input as JSON, and back as `workflows.restoring` reads it."""
     given = json.loads(SessionInput(agent=state.agent, state=state).model_dump_json())
     return SessionState.model_validate(given["state"])
 
