@@ -18,7 +18,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from activities.bounds import Bounds
-from activities.commit import committed, persistently
+from activities.commit import before_cancelled, persistently
 from activities.limits import Limits
 from activities.locks import BodyLocks
 from activities.stuck import moved
@@ -72,8 +72,11 @@ class Reports:
         size = len(to_json(value))
         if size > MAX_CHECKPOINT:
             raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
+        await before_cancelled(self._keep(value))
+
+    async def _keep(self, value: Any) -> None:
         keep = partial(self._journal.keep, self._step, self._token, value)
-        await committed(keep, patience=self._patience)
+        await persistently(keep, patience=self._patience)
         self.kept = True
 
 

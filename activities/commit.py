@@ -1,7 +1,8 @@
-"""The last transaction of a step.
+"""Transactions that no cancel cuts short.
 
-Invariant: once it began, its result is what the step returns: a cancel that comes in between changes nothing, and a
-journal that is away for a moment does not cost an answer that was paid for, or an effect that happened.
+Invariant: once the last one of a step began, its result is what the step returns: a cancel that comes in between
+changes nothing, and a journal that is away for a moment does not cost an answer that was paid for, or an effect that
+happened. Any other one only puts the cancel off: a cancel comes once, and who misses it goes on to its end.
 """
 
 from __future__ import annotations
@@ -38,14 +39,21 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
     Raises:
         asyncio.CancelledError: The caller was cancelled and the work failed.
     """
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait([task])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None and (task.cancelled() or task.exception() is not None):
+    task, cancelled = await _run_out(work)
+    if cancelled is not None and _failed(task):
+        raise cancelled
+    return task.result()
+
+
+async def before_cancelled(work: Coroutine[Any, Any, T]) -> T:
+    """Run to the end, and give the result; who was cancelled meanwhile is cancelled then.
+
+    Raises:
+        asyncio.CancelledError: The caller was cancelled, whatever became of the work.
+    """
+    task, cancelled = await _run_out(work)
+    if cancelled is not None:
+        _failed(task)  # looked at: asyncio would complain
         raise cancelled
     return task.result()
 
@@ -66,3 +74,18 @@ async def persistently(transaction: Callable[[], Awaitable[T]], *, patience: flo
                 raise
         await asyncio.sleep(delay)
         delay = min(delay * 2, LONGEST_DELAY)
+
+
+async def _run_out(work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T], asyncio.CancelledError | None]:
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    return task, cancelled
+
+
+def _failed(task: asyncio.Task[Any]) -> bool:
+    return task.cancelled() or task.exception() is not None

@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from activities.bounds import Bounds
-from activities.commit import uncancelled
+from activities.commit import before_cancelled
 from activities.limits import Limits, lock
 from activities.stuck import moved, report_waiting
 from activities.waits import SEEN
@@ -58,7 +58,7 @@ class BodyLocks:
     async def give(self, part: str) -> None:
         """Give a lock back, or the ticket for it."""
         with contextlib.suppress(JournalUnavailable):  # it goes with the call's end, or its lease
-            await uncancelled(self._journal.leave(self._step, part=part))
+            await before_cancelled(self._journal.leave(self._step, part=part))
 
     async def _wait(self, part: str, want: Want) -> int:
         while True:

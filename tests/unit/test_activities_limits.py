@@ -21,7 +21,7 @@ from inturn.journal.journal import StoredJournal
 from inturn.journal.sqlite import SqliteStore
 from inturn.testing import ToolCall
 from tests.support.limits import TENANT, call, write
-from tests.support.steps import SESSION, SHUTDOWN, Rig, environment, rig
+from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
 from tests.support.waiting import until
 
 OTHER = call("other")
@@ -294,3 +294,29 @@ async def test_a_body_that_takes_a_lock_waits_for_a_journal_that_is_away(
         [(status, _)] = await texts(made)
         assert status == "ok"
         assert away < 0
+
+
+@pytest.mark.promise("EFF-8")
+async def test_a_cancel_that_comes_while_a_lock_is_given_back_stops_the_tool_behind_it(tmp_path: Path) -> None:
+    @tool
+    async def touch(ctx: ToolContext) -> str:
+        """Change something, and go on for long."""
+        async with ctx.lock("order:17"):
+            pass
+        await asyncio.sleep(3600)
+        return "never"
+
+    async with rig(tmp_path, [ToolCall("touch")], tools=[touch]) as made:
+        identity = await asked(made)
+        running = environment(SESSION.turn("e1").step(0, 0))
+        leave = made.journal.leave
+
+        async def cancelled_meanwhile(*args: Any, **options: Any) -> None:
+            running.cancel()
+            await asyncio.sleep(0)
+            await leave(*args, **options)
+
+        made.journal.leave = cancelled_meanwhile  # type: ignore[method-assign]
+        task = asyncio.create_task(running.run(made.steps.run_tool, ToolInput(call=identity)))
+        await asyncio.wait([task], timeout=WAIT)
+        assert task.cancelled()

@@ -17,7 +17,7 @@ import pytest
 import activities
 import inturn_service
 import workflows
-from activities.commit import uncancelled
+from activities.commit import before_cancelled, uncancelled
 from activities.heartbeat import Heartbeat, beat_for
 from activities.messages import CallPlan, Ended, Message, ModelInput, ModelResult, Policy, ToolInput
 from activities.roster import Roster
@@ -86,6 +86,22 @@ async def test_the_result_of_a_last_transaction_wins_over_a_cancel() -> None:
     go.set()
     async with asyncio.timeout(WAIT):
         assert await task == "kept"
+
+
+async def test_a_cancel_is_put_off_until_any_other_transaction_is_done() -> None:
+    go, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await go.wait()
+        done.set()
+
+    task = asyncio.create_task(before_cancelled(work()))
+    await asyncio.sleep(0)
+    task.cancel()
+    go.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done.is_set()
 
 
 async def test_a_cancel_wins_over_a_last_transaction_that_fails() -> None:

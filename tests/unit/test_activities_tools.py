@@ -547,6 +547,57 @@ async def test_a_tool_with_a_checkpoint_goes_on_elsewhere_when_its_worker_stops(
         assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["from 3"]
 
 
+@pytest.mark.promise("SUR-2", "EFF-8")
+async def test_a_cancel_that_comes_while_a_checkpoint_is_written_stops_the_tool_behind_it(tmp_path: Path) -> None:
+    @tool
+    async def walk(ctx: ToolContext) -> str:
+        """Walk."""
+        if ctx.last_checkpoint is None:
+            await ctx.checkpoint({"step": 3})
+            await asyncio.sleep(3600)
+        return f"from {ctx.last_checkpoint['step']}"
+
+    async with rig(tmp_path, [ToolCall("walk")], tools=[walk], bounds=Bounds(lease=60)) as r:
+        [call] = (await r.ask()).calls
+        made = environment(KEY)
+        keep = r.journal.keep
+
+        async def cancelled_meanwhile(*args: Any) -> None:
+            made.cancel(SHUTDOWN)
+            await asyncio.sleep(0)
+            await keep(*args)
+
+        r.journal.keep = cancelled_meanwhile  # type: ignore[assignment, method-assign]
+        task = asyncio.create_task(made.run(r.steps.run_tool, ToolInput(call=call.id)))
+        await asyncio.wait([task], timeout=WAIT)
+        assert task.cancelled()
+        async with asyncio.timeout(WAIT):
+            assert (await Rig(r.journal, r.model, r.agents).tool(call=call.id, attempt=2)).status == "ok"
+        assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["from 3"]
+
+
+@pytest.mark.promise("EFF-5")
+async def test_a_timeout_that_comes_while_a_checkpoint_is_written_ends_the_tool_behind_it(tmp_path: Path) -> None:
+    @tool(timeout=0.05)
+    async def walk(ctx: ToolContext) -> str:
+        """Walk."""
+        await ctx.checkpoint({"step": 3})
+        await asyncio.sleep(3600)
+        return "never"
+
+    async with rig(tmp_path, [ToolCall("walk")], tools=[walk]) as r:
+        [call] = (await r.ask()).calls
+        keep = r.journal.keep
+
+        async def slow(*args: Any) -> None:
+            await asyncio.sleep(0.1)
+            await keep(*args)
+
+        r.journal.keep = slow  # type: ignore[assignment, method-assign]
+        async with asyncio.timeout(WAIT):
+            assert (await r.tool(call=call.id)).status == "timeout"
+
+
 @pytest.mark.promise("EFF-2")
 async def test_a_tool_that_may_not_be_repeated_is_unknown_when_its_worker_stops(tmp_path: Path) -> None:
     begun = asyncio.Event()
