@@ -221,9 +221,11 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_a_turn_that_is_st
         else:
             with pytest.raises(TurnFailed):
                 await session.wait("host", timeout=20)
-            await session.redrive("host")
             with pytest.raises(TurnFailed):
                 await session.wait("more", timeout=20)
+            await session.redrive("host")
+            assert (await session.wait("host", timeout=20)).text == "You said: host"
+            assert (await session.wait("more", timeout=20)).event_id == "host"
         await settled(_handle(rig))
         said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
         assert "old" not in said
