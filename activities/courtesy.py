@@ -6,7 +6,6 @@ work in the same process. A turn that took longer than the wait, as with most mo
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -26,14 +25,13 @@ class Courtesy:
     def __init__(
         self,
         every: float,
-        *,
+        wait: Callable[[float], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Let a crowded session begin a turn every so many seconds while others are at work."""
+        """Let a crowded session begin a turn `every` so many seconds while others are at work, and `wait` till then."""
         self._every = every
+        self._wait = wait
         self._clock = clock
-        self._sleep = sleep
         self._latest: tuple[SessionKey | None, float] = (None, 0.0)
         """Of the sessions that are not crowded, and when its turn began."""
         self._began: OrderedDict[SessionKey, float] = OrderedDict()
@@ -46,7 +44,7 @@ class Courtesy:
             return
         left = self._began.get(session, now - self._every) + self._every - now
         if left > 0 and self._others_at_work(session, now):
-            await self._sleep(left)
+            await self._wait(left)
         self._began[session] = self._clock()
         self._began.move_to_end(session)
         if len(self._began) > REMEMBERED:

@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from temporalio import activity
@@ -22,7 +23,7 @@ from activities.bounds import Bounds
 from activities.commit import committed, uncancelled
 from activities.courtesy import Courtesy
 from activities.failures import OwnFailure
-from activities.heartbeat import Heartbeat
+from activities.heartbeat import Heartbeat, beat_for
 from activities.limits import Limits
 from activities.manifest import changed
 from activities.messages import ModelInput, ModelResult
@@ -92,7 +93,7 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
-        self._courtesy = Courtesy(limits.crowded_every)
+        self._courtesy = Courtesy(limits.crowded_every, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""

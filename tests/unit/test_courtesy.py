@@ -33,7 +33,7 @@ def time() -> Time:
 
 @pytest.fixture
 def courtesy(time: Time) -> Courtesy:
-    return Courtesy(EVERY, clock=time, sleep=time.sleep)
+    return Courtesy(EVERY, time.sleep, time)
 
 
 async def test_a_crowded_session_spaces_its_turns_while_others_are_at_work(courtesy: Courtesy, time: Time) -> None:
