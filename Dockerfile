@@ -14,7 +14,7 @@ WORKDIR /app
 COPY worker.py ./
 COPY activities activities
 COPY workflows workflows
-COPY inturn_service inturn_service
+COPY service service
 COPY examples examples
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 INTURN_LOG_FORMAT=json
 USER inturn

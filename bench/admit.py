@@ -13,12 +13,12 @@ from typing import Final, Literal, get_args
 from bench import budgets
 from bench.report import Book, shown
 from bench.rig import Rig
-from inturn.agents import InboxPolicy
 from inturn.events import Event
-from workflows.inbox import Inbox
-from workflows.queued import Queued
-from workflows.sequencing import Sequencer, Source
-from workflows.window import SIZE, Window
+from inturn.policy import InboxPolicy
+from inturn_workflows.inbox.dedup import SIZE, Window
+from inturn_workflows.inbox.events import Queued
+from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.sequencing import Sequencer, Source
 
 Kind = Literal["queue", "numbered", "merge", "duplicate"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)

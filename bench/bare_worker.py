@@ -12,10 +12,10 @@ from temporalio.client import Client
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
-import worker as inturn_worker
 from bench.bare import Bare, noop
-from inturn_service.server import connect, identity, until_polling
-from inturn_service.settings import Settings
+from inturn_worker import app as inturn_worker
+from inturn_worker.server import connect, identity, until_polling
+from inturn_worker.settings import Settings
 
 
 async def main(address: str, task_queue: str) -> None:

@@ -9,8 +9,6 @@ from typing import Final
 
 from temporalio.testing import ActivityEnvironment
 
-from activities.messages import ModelInput
-from activities.registry import Steps
 from bench import budgets
 from bench.agents import agents
 from bench.report import Book
@@ -20,6 +18,8 @@ from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.values import Usage
+from inturn_activities.messages import ModelInput
+from inturn_activities.registry import Steps
 
 MESSAGES: Final = 1_000
 WARM_CALLS: Final = 20

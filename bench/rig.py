@@ -22,8 +22,8 @@ from typing import Any, Final
 import temporalio.client
 
 from inturn import Client
-from inturn_service.server import connect
-from inturn_service.settings import Settings
+from inturn_worker.server import connect
+from inturn_worker.settings import Settings
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SERVER_WITHIN: Final = 420.0

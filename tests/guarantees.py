@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from tests.chaos.campaign.planted import PLANTED
 from tests.chaos.checker.checks import CHECKS
-from tests.chaos.planted import PLANTED
 from tests.marks import Mark, marks
 from tests.requirements import OPEN, PROMISES
 

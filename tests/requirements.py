@@ -1,6 +1,6 @@
 """Every promise of the project by its id: what tests prove with `@pytest.mark.promise("ORD-1")`.
 
-Ids never change. tests/unit/test_promises.py holds both directions: an id that is not open has a test, and a mark
+Ids never change. test_promises.py holds both directions: an id that is not open has a test, and a mark
 names an id that stands here.
 """
 

@@ -20,8 +20,8 @@ from temporalio import activity
 
 from inturn import Agent, ToolContext, tool
 from inturn.models import ModelMessage, ModelRequest, OnText
-from inturn.testing.answers import Answer, by_rule, last_text, step_of
-from inturn.testing.scripted import NAME, call_ids
+from inturn.models.scripted import NAME, call_ids
+from inturn.models.scripted_answers import Answer, by_rule, last_text, step_of
 from inturn.values import Usage
 
 Message = dict[str, Any]

@@ -11,13 +11,13 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
-import worker as inturn_worker
 from bench.bare_worker import alike
 from bench.beside import stub
 from bench.beside.conversation import Conversation, ConversationTuned
 from bench.beside.handler import Handler, HandlerTuned
-from inturn_service.server import connect, identity, until_polling
-from inturn_service.settings import Settings
+from inturn_worker import app as inturn_worker
+from inturn_worker.server import connect, identity, until_polling
+from inturn_worker.settings import Settings
 
 READY: Final = "worker ready"
 WORKFLOWS: Final[dict[str, type[Any]]] = {

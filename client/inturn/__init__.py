@@ -7,8 +7,7 @@ agents and tools costs little, and neither a worker's sandbox nor a tool's test 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from inturn.agents import Agent, Budget, InboxPolicy
-from inturn.context import ToolContext, current
+from inturn.agents import Agent
 from inturn.errors import (
     ApprovalConflict,
     Backpressure,
@@ -27,8 +26,11 @@ from inturn.errors import (
     VersionConflict,
 )
 from inturn.events import Event
-from inturn.state import QueueClaim, State, Versioned
+from inturn.policy import InboxPolicy
 from inturn.tools import Tool, tool
+from inturn.tools.context import ToolContext, current
+from inturn.tools.shared_state import QueueClaim, State, Versioned
+from inturn.turns.budget import Budget
 from inturn.values import (
     Approval,
     Audit,
@@ -49,9 +51,9 @@ from inturn.values import (
 )
 
 if TYPE_CHECKING:
-    from inturn.client import Client
-    from inturn.reading import Cursor
-    from inturn.session import Session
+    from inturn.client.client import Client
+    from inturn.client.reader import Cursor
+    from inturn.client.session import Session
 
 __version__ = "0.2.0"
 
@@ -103,7 +105,7 @@ __all__ = [
     "tool",
 ]
 
-_LAZY = {"Client": "inturn.client", "Cursor": "inturn.reading", "Session": "inturn.session"}
+_LAZY = {"Client": "inturn.client.client", "Cursor": "inturn.client.reader", "Session": "inturn.client.session"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,12 +20,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.chaos.campaign import ROUND, campaign
+from tests.chaos.campaign.campaign import ROUND, campaign
+from tests.chaos.campaign.crash_points import POINTS, TOOLS, CrashPoints
 from tests.chaos.checker.__main__ import show
-from tests.chaos.crash_points import POINTS, TOOLS, CrashPoints
 from tests.property.soak import soak
+from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
-from tests.support.server import DevServer
 
 
 async def crashes(directory: Path, rounds: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.campaign import campaign
+from tests.chaos.campaign.campaign import campaign
 
 
 @pytest.mark.slow

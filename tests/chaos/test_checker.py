@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.campaign.planted import PLANTED, Evidence, Planted
+from tests.chaos.campaign.record import RECORDED
 from tests.chaos.checker.checks import CHECKS
 from tests.chaos.checker.recording import read
 from tests.chaos.checker.replaying import replay
 from tests.chaos.checker.verdict import judge
-from tests.chaos.planted import PLANTED, Evidence, Planted
-from tests.chaos.record import RECORDED
-from tests.support.server import ROOT
+from tests.support.processes.server import ROOT
 
 CHECKER = Path(__file__).parent / "checker"
 RELEASED = ROOT / "tests/replay/histories/0.1.0/tools~1.json"

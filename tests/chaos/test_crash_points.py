@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from tests.chaos.crash_points import CELLS, CrashPoints
+from tests.chaos.campaign.crash_points import CELLS, CrashPoints
 from tests.support.rig import Rig
 
 ROUNDS: Final = 2

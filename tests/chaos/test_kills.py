@@ -16,7 +16,7 @@ from typing import Final
 import pytest
 
 from inturn.testing.claude.log import overlaps
-from tests.chaos.kills import POINTS, Kills
+from tests.chaos.campaign.kills import POINTS, Kills
 from tests.support.claude import ClaudeRig
 from tests.support.rig import Rig
 

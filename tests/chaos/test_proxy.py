@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.proxy import Proxy
+from tests.support.processes.proxy import Proxy
 from tests.support.waiting import until
 
 WAIT = 10.0

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.processes.server import DevServer, fixed_port
 from tests.support.rig import Rig
-from tests.support.server import DevServer, fixed_port
 
 
 @pytest.mark.slow

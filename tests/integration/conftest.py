@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from inturn_workflows.inbox import dedup as window
 from tests.support.rig import rig, server_address
-from workflows import window
 
 __all__ = ["rig", "server_address"]
 

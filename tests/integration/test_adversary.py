@@ -13,12 +13,12 @@ from temporalio.client import WorkflowFailureError
 from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed
 from inturn.journal import Superseded
 from inturn.journal.journal import StoredJournal
-from tests.support import agents as test_agents
+from inturn_workflows.inbox import dedup as window
+from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, events, settled
 from tests.support.overtaken import overtaken
 from tests.support.rig import Rig
 from tests.support.waiting import until
-from workflows import window
 
 
 class Door:

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from inturn import Agent, Approval, ApprovalConflict, Budget, Client, InvalidEvent, Session
 from inturn.cli.app import app
-from inturn.context import ToolContext
 from inturn.tools import tool
-from tests.support import agents as test_agents
+from inturn.tools.context import ToolContext
+from tests.support.agents import agents as test_agents
 from tests.support.histories import events
 from tests.support.rig import Rig
 from tests.support.waiting import until

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from inturn import Agent, Client, InvalidEvent, Session, TurnFailed
-from tests.support import agents as test_agents
+from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until

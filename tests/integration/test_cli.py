@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 from inturn import Agent, SessionNotFound
 from inturn.cli.app import app
 from inturn.cli.options import hoisted
-from tests.support import agents
+from tests.support.agents import agents
+from tests.support.processes.server import ROOT
 from tests.support.rig import Rig
-from tests.support.server import ROOT
 from tests.support.waiting import until
 
 WITHIN = 60.0

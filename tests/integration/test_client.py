@@ -26,13 +26,13 @@ from inturn import (
     TurnTimeout,
     Unavailable,
 )
-from inturn.gate import Gate
+from inturn.client.transport import Gate
 from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn_workflows.inbox import dedup as window
 from tests.support.histories import runs
+from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
-from tests.support.server import DevServer
 from tests.support.waiting import until
-from workflows import window
 
 
 @workflow.defn(name="Session", sandboxed=False)

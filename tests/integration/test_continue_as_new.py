@@ -7,14 +7,14 @@ from itertools import pairwise
 
 import pytest
 
-from activities.failures import BrokenStream
 from inturn import Agent, Backpressure, Client, InboxPolicy
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
+from inturn_activities.failures import BrokenStream
+from inturn_workflows import policies
 from tests.support.histories import events, runs, settled, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until
-from workflows import policies
 
 
 async def _start(client: Client, rig: Rig, **limits: int) -> None:

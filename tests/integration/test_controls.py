@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from activities.failures import OwnFailure
 from inturn import Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.values import Usage
+from inturn_activities.failures import OwnFailure
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.agents import delivering
+from tests.support.agents.agents import delivering
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until

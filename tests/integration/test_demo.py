@@ -20,7 +20,7 @@ from examples.demo.producers import Sent
 from examples.shop import Shop
 from inturn import Audit, Entry, Receipt
 from inturn.keys import StepKey
-from tests.support.server import ROOT
+from tests.support.processes.server import ROOT
 
 KEY = "default/s/b/0/0"
 

@@ -10,15 +10,15 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-import worker
 from inturn import Agent, Session, ToolContext, ToolError
 from inturn.values import Approval
-from tests.support.desk import desk, session_of
+from inturn_worker import app as worker
+from inturn_workflows.display import details as details_module
+from inturn_workflows.session import Session as SessionWorkflow
+from tests.support.agents.desk import desk, session_of
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
-from workflows import details as details_module
-from workflows.session import Session as SessionWorkflow
 
 LONG = '[[tool wait {"seconds": 25}]]'
 REFUND = '[[tool refund {"cents": 9000}]]'
@@ -208,7 +208,7 @@ async def test_a_plain_turn_is_shown_when_it_starts_and_when_it_ends_and_no_more
         await session.ask("hi", event_id="first")
         handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
         await settled(handle)
-        monkeypatch.setattr("workflows.display.details", written)
+        monkeypatch.setattr("inturn_workflows.display.display.details", written)
         await session.send("hi", event_id="sent")
         await settled(handle)
         assert written.call_count == 2
@@ -230,7 +230,7 @@ async def test_signals_that_come_together_are_shown_together_and_the_history_rep
         for number in range(signals):
             await session.send("x", event_id=f"e{number}")
         written = Mock(wraps=details_module.details)
-        monkeypatch.setattr("workflows.display.details", written)
+        monkeypatch.setattr("inturn_workflows.display.display.details", written)
         async with rig.worker([desk()]):
             await shown(rig, f"Limits: waiting {signals} of 1,000 events", f"| … and {signals - 20} more |")
             assert written.call_count < 10, "what was replayed included"

@@ -20,8 +20,8 @@ import pytest_asyncio
 from examples import approve, backpressure, chat, schedule, shared_state, webhook
 from examples.shop import Shop
 from inturn import Backpressure, Client, Receipt, Session, SessionNotFound, SessionStatus
+from tests.support.processes.server import ROOT
 from tests.support.rig import Rig
-from tests.support.server import ROOT
 from tests.support.waiting import until
 
 ONE_IDEA = 60

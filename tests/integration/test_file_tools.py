@@ -11,7 +11,7 @@ import pytest
 
 from inturn import Agent, Turn
 from inturn.tools import files
-from inturn.tools.root import STAGED
+from inturn.tools.ready.rooted import STAGED
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -52,7 +52,7 @@ async def test_a_session_overwrites_only_what_it_has_read_and_nobody_changed_sin
 async def test_appends_of_many_sessions_and_workers_never_interleave_and_none_is_lost(rig: Rig) -> None:
     root = rig.directory / "workspace"
     workers = [
-        rig.process(agents="tests.support.writers:agents", INTURN_TEST_WORKSPACE=str(root)).start(wait=False)
+        rig.process(agents="tests.support.agents.writers:agents", INTURN_TEST_WORKSPACE=str(root)).start(wait=False)
         for _ in range(2)
     ]
     for worker in workers:
@@ -73,7 +73,7 @@ async def test_appends_of_many_sessions_and_workers_never_interleave_and_none_is
 @pytest.mark.promise("SHR-7", "EFF-1", "SUR-1")
 async def test_workers_that_are_killed_while_they_append_lose_nothing_and_repeat_nothing(rig: Rig) -> None:
     root = rig.directory / "workspace"
-    options = {"agents": "tests.support.writers:agents", "INTURN_TEST_WORKSPACE": str(root)}
+    options = {"agents": "tests.support.agents.writers:agents", "INTURN_TEST_WORKSPACE": str(root)}
     spare = rig.process(**options)
     worker = await asyncio.to_thread(rig.process(**options).start)
     count = 8

@@ -14,8 +14,8 @@ from statistics import median
 import pytest
 
 from inturn import Client, Session
-from tests.support.flooding import PRODUCERS, Flood, patient
 from tests.support.histories import runs, settled
+from tests.support.processes.flooding import PRODUCERS, Flood, patient
 from tests.support.rig import Rig
 from tests.support.waiting import until
 

@@ -9,9 +9,9 @@ from itertools import accumulate
 import pytest
 
 from inturn import Backpressure, InvalidEvent, TurnFailed
-from inturn.session import Session
-from tests.support import agents as test_agents
-from tests.support import desk
+from inturn.client.session import Session
+from tests.support.agents import agents as test_agents
+from tests.support.agents import desk
 from tests.support.histories import events, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until

@@ -12,11 +12,11 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
 from inturn import Backpressure, SessionBusy, TurnFailed
-from inturn.client import Client
-from inturn.session import Session
+from inturn.client.client import Client
+from inturn.client.session import Session
 from inturn.values import Approval, QueuedEvent
-from tests.support import agents as test_agents
-from tests.support import desk
+from tests.support.agents import agents as test_agents
+from tests.support.agents import desk
 from tests.support.histories import events, turn_starts
 from tests.support.rig import Rig
 from tests.support.waiting import until

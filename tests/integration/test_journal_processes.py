@@ -15,7 +15,7 @@ import pytest
 from inturn.journal import open_journal
 from inturn.journal.follow import follow
 from inturn.keys import SessionKey
-from tests.support.journal_writer import SHARED
+from tests.support.processes.journal_writer import SHARED
 
 PROCESSES = 8
 SECONDS = 3.0
@@ -23,7 +23,15 @@ ROOT = Path(__file__).parents[2]
 
 
 async def start(url: str, name: str, acknowledged: Path) -> asyncio.subprocess.Process:
-    command = (sys.executable, "-m", "tests.support.journal_writer", url, name, str(SECONDS), str(acknowledged))
+    command = (
+        sys.executable,
+        "-m",
+        "tests.support.processes.journal_writer",
+        url,
+        name,
+        str(SECONDS),
+        str(acknowledged),
+    )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     return await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE)
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from inturn import Client, Session
-from tests.support.locking import Use, overlaps, uses
+from tests.support.agents.locking import Use, overlaps, uses
+from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
-from tests.support.server import WorkerProcess
 from tests.support.waiting import until
 
-AGENTS = "tests.support.locking:agents"
+AGENTS = "tests.support.agents.locking:agents"
 
 
 def call(tool: str, **arguments: Any) -> str:

@@ -11,15 +11,15 @@ import pytest
 import pytest_asyncio
 from temporalio.exceptions import ApplicationError
 
-from activities.claude import Claude
-from activities.failures import BrokenStream, classify
-from activities.messages import ModelInput
 from inturn import names
 from inturn.agents import Agent
 from inturn.models import ModelMessage, ModelRequest
 from inturn.testing import Answer, Fault, StrictClaude, ToolCall
 from inturn.testing.claude import overlaps
 from inturn.tools import tool
+from inturn_activities.failures import BrokenStream, classify
+from inturn_activities.messages import ModelInput
+from inturn_activities.model.claude import Claude
 from tests.support.steps import SESSION, WAIT, Rig, environment, rig
 
 MODEL = "claude-sonnet-5-5"

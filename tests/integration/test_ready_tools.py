@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.agents.toolbox import MARKER, tools
 from tests.support.histories import runs
 from tests.support.rig import Rig
-from tests.support.toolbox import MARKER, tools
 
 # With what JSON, a URL and a repr write differently.
 CANARY = "canary/" + '7f3a+"zebra-quilt"'
@@ -25,8 +25,8 @@ def found(data: bytes) -> list[str]:
 
 @pytest.mark.promise("SEC-3")
 async def test_a_credential_is_found_in_no_history_no_journal_and_no_log_whatever_tools_do_with_it(rig: Rig) -> None:
-    options = ("--lifespan", "tests.support.toolbox:lifespan", "--log-format", "json")
-    process = rig.process(*options, agents="tests.support.toolbox:agents", INTURN_TEST_CANARY=CANARY).start()
+    options = ("--lifespan", "tests.support.agents.toolbox:lifespan", "--log-format", "json")
+    process = rig.process(*options, agents="tests.support.agents.toolbox:agents", INTURN_TEST_CANARY=CANARY).start()
     async with rig.client() as client:
         session = client.session("s")
         turn = await session.ask(" ".join(f"[[tool {tool.name} {{}}]]" for tool in tools), event_id="e1")

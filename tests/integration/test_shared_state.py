@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from inturn import Agent, Client, ToolContext, Versioned, tool
-from inturn.journal.changes import Scope
+from inturn.journal.state.changes import Scope
+from tests.support.processes.server import ROOT, WorkerProcess
+from tests.support.processes.state_writer import AT_ONCE, TENANT
 from tests.support.rig import Rig
-from tests.support.server import ROOT, WorkerProcess
-from tests.support.state_writer import AT_ONCE, TENANT
 from tests.support.waiting import until
 
 SESSIONS = 10
@@ -32,7 +32,7 @@ class Workers:
     def __init__(self, rig: Rig, count: int) -> None:
         self._armed = rig.directory / "armed"
         env = {"INTURN_TEST_CRASH": str(self._armed)}
-        self._alive = [rig.process(agents="tests.support.sharing:agents", **env) for _ in range(count)]
+        self._alive = [rig.process(agents="tests.support.agents.sharing:agents", **env) for _ in range(count)]
 
     async def start(self) -> None:
         for worker in self._alive:
@@ -175,7 +175,7 @@ async def test_eight_processes_change_one_state_and_one_is_killed(tmp_path: Path
 
 @asynccontextmanager
 async def _writer(url: str, name: str, acknowledged: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    command = (sys.executable, "-m", "tests.support.state_writer", url, name, str(SECONDS), str(acknowledged))
+    command = (sys.executable, "-m", "tests.support.processes.state_writer", url, name, str(SECONDS), str(acknowledged))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment, stderr=asyncio.subprocess.PIPE)
     try:

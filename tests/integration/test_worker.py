@@ -18,10 +18,10 @@ from urllib.request import urlopen
 import pytest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 
-from inturn_service.server import connect
-from inturn_service.settings import Settings
+from inturn_worker.server import connect
+from inturn_worker.settings import Settings
+from tests.support.processes.server import ROOT, WorkerProcess, fixed_port
 from tests.support.rig import Rig
-from tests.support.server import ROOT, WorkerProcess, fixed_port
 from tests.support.waiting import until
 
 MODULE = '''

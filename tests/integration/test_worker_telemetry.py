@@ -16,11 +16,11 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
-import worker as composition
 from inturn.testing import ScriptedModel
-from inturn_service.server import connect
-from inturn_service.settings import Settings
-from tests.support import agents as test_agents
+from inturn_worker import app as composition
+from inturn_worker.server import connect
+from inturn_worker.settings import Settings
+from tests.support.agents import agents as test_agents
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until

@@ -9,9 +9,11 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from tests.property.inbox_checks import BOUNDS
-from tests.property.inbox_machine import InboxMachine
-from workflows import books, deadletters, inbox, sequencing, window
+from inturn_workflows.inbox import books, inbox, sequencing
+from inturn_workflows.inbox import dedup as window
+from inturn_workflows.inbox import parked as deadletters
+from tests.property.models.inbox_checks import BOUNDS
+from tests.property.models.inbox_machine import InboxMachine
 
 
 @contextmanager

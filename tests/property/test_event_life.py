@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.lifecycle import ARRIVES, FINAL, MOVES
 from tests.property.exploring import explore
-from workflows.inbox import Inbox
-from workflows.life import ARRIVES, FINAL, MOVES
-from workflows.window import Window
 
 TABLE = {(move.before, move.after) for move in MOVES}
 Patched = Callable[..., Any]

@@ -9,10 +9,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from inturn.journal import Want, grants, places, schema
-from inturn.journal.grants import Grant
-from inturn.journal.places import PRESENCE, Caller
-from inturn.journal.sqlite_connection import SqliteTransaction
+from inturn.journal import Want
+from inturn.journal.limits import grants, places
+from inturn.journal.limits.grants import Grant
+from inturn.journal.limits.places import PRESENCE, Caller
+from inturn.journal.store import schema
+from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.limits import call, permit, read, write
 
 LEASE = 5.0

@@ -9,9 +9,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
-from inturn.journal import NewEntry, Outcome, Recorded, decisions, ledger, log, outcomes, schema
-from inturn.journal.sqlite_connection import SqliteTransaction
-from inturn.journal.transcript import Transcript
+from inturn.journal import NewEntry, Outcome, Recorded
+from inturn.journal.ledger import decisions
+from inturn.journal.ledger import steps as ledger
+from inturn.journal.log import log
+from inturn.journal.store import schema
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from inturn.journal.views import outcomes
+from inturn.journal.views.transcript import Transcript
 from inturn.keys import StepKey
 from tests.support.journal import SESSION, answer, applied, calls, opening, result
 

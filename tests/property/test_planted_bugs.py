@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.property import plants_of_books, plants_of_order
 from tests.property.exploring import explore
-from tests.property.planting import Plant
+from tests.property.planted import plants_of_books, plants_of_order
+from tests.property.planted.planting import Plant
 
 pytestmark = pytest.mark.promise(
     "ORD-1",

@@ -15,9 +15,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from inturn.journal import ledger, schema, shared, shelf
-from inturn.journal.changes import Change, ClaimNext, Complete, Incr, Operation, Push, PutIfAbsent, Release, Scope
-from inturn.journal.sqlite_connection import SqliteTransaction
+from inturn.journal.ledger import steps as ledger
+from inturn.journal.state import apply as shared
+from inturn.journal.state import values as shelf
+from inturn.journal.state.changes import Change, ClaimNext, Complete, Incr, Operation, Push, PutIfAbsent, Release, Scope
+from inturn.journal.store import schema
+from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.journal import SESSION
 
 SCOPE = Scope("acme")

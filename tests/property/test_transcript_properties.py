@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inturn.journal.transcript import Transcript
+from inturn.journal.views.transcript import Transcript
 from tests.support.journal import entry
 
 CALLS = [f"c{n}" for n in range(4)]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from activities.claude import Claude
 from inturn.testing import StrictClaude
+from inturn_activities.model.claude import Claude
 from tests.support.waiting import until
 
 

@@ -11,9 +11,9 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeou
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from inturn.client.settings import ClientSettings
 from inturn.errors import JournalUnavailable
 from inturn.keys import SessionKey
-from inturn.settings import ClientSettings
 
 Outcome = BaseException | dict[str, Any] | Callable[[], Any]
 

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from inturn.journal import Journal, NewEntry, Outcome, schema
-from inturn.journal.sqlite_connection import SqliteTransaction
+from inturn.journal import Journal, NewEntry, Outcome
+from inturn.journal.store import schema
+from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.keys import SessionKey
 from inturn.values import Entry
 

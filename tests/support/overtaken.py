@@ -8,9 +8,9 @@ from unittest import mock
 
 from temporalio.exceptions import ApplicationError
 
-from activities.messages import ModelInput, ModelResult
-from activities.model import ModelSteps
 from inturn.keys import StepKey
+from inturn_activities.messages import ModelInput, ModelResult
+from inturn_activities.model.call_model import ModelSteps
 
 
 @contextlib.contextmanager

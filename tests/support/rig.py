@@ -13,18 +13,18 @@ import pytest
 import pytest_asyncio
 import temporalio.client
 
-import worker as composition
-from activities.claude import Claude
 from inturn import Agent, Client
 from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
 from inturn.models import Model
 from inturn.testing import ScriptedModel
-from inturn_service.server import connect
-from inturn_service.settings import Settings
-from tests.support import agents as test_agents
+from inturn_activities.model.claude import Claude
+from inturn_worker import app as composition
+from inturn_worker.server import connect
+from inturn_worker.settings import Settings
+from tests.support.agents import agents as test_agents
 from tests.support.claude import ClaudeRig
-from tests.support.server import DevServer, WorkerProcess
+from tests.support.processes.server import DevServer, WorkerProcess
 
 
 @pytest.fixture(scope="session")
@@ -104,7 +104,7 @@ class Rig:
         """A strict Claude."""
         return ClaudeRig()
 
-    def process(self, *options: str, agents: str = "tests.support.agents:agents", **env: str) -> WorkerProcess:
+    def process(self, *options: str, agents: str = "tests.support.agents.agents:agents", **env: str) -> WorkerProcess:
         """A worker process, not started yet; it is killed after the test."""
         env = {"INTURN_TEST_EFFECTS": str(self.effects), **env}
         log = self.directory / f"worker-{len(self._processes)}.log"

@@ -12,9 +12,15 @@ from typing import Any
 from temporalio.activity import ActivityCancellationDetails
 from temporalio.testing import ActivityEnvironment
 
-from activities.bounds import Bounds
-from activities.limits import Limits
-from activities.messages import (
+from inturn.agents import Agent
+from inturn.journal import Journal, open_journal
+from inturn.keys import SessionKey, StepKey
+from inturn.models import Model
+from inturn.testing import ScriptedModel
+from inturn.values import Entry
+from inturn_activities.bounds import Bounds
+from inturn_activities.limits.limits import Limits
+from inturn_activities.messages import (
     Decision,
     DeliverInput,
     ModelInput,
@@ -24,13 +30,7 @@ from activities.messages import (
     ToolInput,
     ToolResult,
 )
-from activities.registry import Steps
-from inturn.agents import Agent
-from inturn.journal import Journal, open_journal
-from inturn.keys import SessionKey, StepKey
-from inturn.models import Model
-from inturn.testing import ScriptedModel
-from inturn.values import Entry
+from inturn_activities.registry import Steps
 
 SESSION = SessionKey("acme", "s1")
 WAIT = 10.0

@@ -16,7 +16,7 @@ from inturn.cli.running import run
 from inturn.cli.settle import unknown_table
 
 if TYPE_CHECKING:
-    from inturn.client import Client
+    from inturn.client.client import Client
     from inturn.values import Audit
 
 

@@ -20,7 +20,7 @@ from inturn.cli.running import make_client, reported
 from inturn.cli.talk import named, new_event_id
 
 if TYPE_CHECKING:
-    from inturn.session import Session
+    from inturn.client.session import Session
     from inturn.values import Turn
 
 _QUIT: Final = ("/quit", "/exit")

@@ -17,8 +17,8 @@ from inturn.cli.output import document, say
 from inturn.cli.running import run
 
 if TYPE_CHECKING:
-    from inturn.client import Client
-    from inturn.session import Session
+    from inturn.client.client import Client
+    from inturn.client.session import Session
 
 
 class Pending(StrEnum):

@@ -58,7 +58,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.findings import failed
     from inturn.cli.machine import examine_journal, examine_machine
     from inturn.cli.server import examine_server
-    from inturn.connection import Connection
+    from inturn.client.connection import Connection
     from inturn.errors import InturnError
 
     findings = examine_machine()
@@ -79,9 +79,9 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
     """Look at who holds and waits, where there is a journal."""
     from inturn.cli.graph import examine_limits
     from inturn.cli.machine import is_missing
+    from inturn.client.settings import DEFAULT_JOURNAL, read_settings
     from inturn.errors import InturnError
     from inturn.journal import open_journal
-    from inturn.settings import DEFAULT_JOURNAL, read_settings
 
     try:
         url = options.journal or read_settings().journal or DEFAULT_JOURNAL

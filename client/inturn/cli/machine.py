@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Final
 
 from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.client.settings import DEFAULT_JOURNAL
 from inturn.errors import InturnError
 from inturn.keys import SessionKey
-from inturn.settings import DEFAULT_JOURNAL
 
 _SHOWN: Final = ("inturn", "temporalio", "pydantic")
 _WORKERS_OWN: Final = ("activities", "workflows")
@@ -89,7 +89,7 @@ def is_missing(url: str) -> bool:
 
 async def _tried(url: str, tenant: str) -> int:
     from inturn.journal import open_journal
-    from inturn.journal.schema import VERSION
+    from inturn.journal.store.schema import VERSION
 
     journal = open_journal(url)
     await journal.open()

@@ -18,7 +18,7 @@ from inturn.cli.options import Options, options_of
 from inturn.cli.output import note, report
 
 if TYPE_CHECKING:
-    from inturn.client import Client
+    from inturn.client.client import Client
 
 Work = Callable[["Client"], Awaitable[int | None]]
 """What a command does; gives its exit code, `None` for 0."""
@@ -40,7 +40,7 @@ def run(ctx: typer.Context, work: Work) -> None:
 
 def make_client(options: Options) -> Client:
     """Make the client that the global options ask for."""
-    from inturn.client import Client
+    from inturn.client.client import Client
 
     return Client(
         options.address,

@@ -20,10 +20,10 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn.attributes import SEARCH_ATTRIBUTES, command
 from inturn.cli.findings import Finding, failed, fine, warned
-from inturn.connection import Connection
-from inturn.digest import short
+from inturn.client.connection import Connection
+from inturn.client.rpc_errors import short
+from inturn.client.search_attributes import SEARCH_ATTRIBUTES, command
 from inturn.errors import Unavailable
 
 _CALL: Final = timedelta(seconds=10)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from inturn.client import Client
+    from inturn.client.client import Client
     from inturn.values import UnknownOutcome
 
 CallKey = Annotated[

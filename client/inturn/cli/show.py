@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from inturn.client import Client
-    from inturn.session import Session
+    from inturn.client.client import Client
+    from inturn.client.session import Session
     from inturn.values import Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress, UnknownOutcome
 
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}

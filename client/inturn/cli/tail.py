@@ -16,7 +16,7 @@ from inturn.cli.running import run
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from inturn.client import Client
+    from inturn.client.client import Client
     from inturn.values import Entry
 
 _STYLES: Final = (

@@ -23,7 +23,7 @@ from inturn.cli.running import run
 
 if TYPE_CHECKING:
     from inturn.cli.options import Options
-    from inturn.client import Client
+    from inturn.client.client import Client
     from inturn.values import Receipt, Turn
 
 Content = Annotated[

@@ -1,11 +1,13 @@
 """The journal: the append-only log of each session, and the ledger that makes each step happen once.
 
+Importing this loads no SQL; opening a journal does.
+
 Invariant: `seq` is assigned inside the transaction that appends, so readers see every entry, in order, without gaps.
 """
 
 from inturn.errors import InturnError
-from inturn.journal.journal import StoredJournal
-from inturn.journal.port import (
+from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.values import (
     Attempts,
     Claim,
     ClaimStatus,
@@ -18,8 +20,6 @@ from inturn.journal.port import (
     Settlement,
     Superseded,
 )
-from inturn.journal.sqlite import SqliteStore
-from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
 
 __all__ = [
     "Attempts",
@@ -51,6 +51,9 @@ def open_journal(url: str) -> Journal:
     Raises:
         InturnError: The URL names no journal that this version has.
     """
+    from inturn.journal.journal import StoredJournal  # declaring agents and tools needs no database
+    from inturn.journal.store.sqlite import SqliteStore
+
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return StoredJournal(SqliteStore(rest[1:]))

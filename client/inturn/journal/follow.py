@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Final
 
-from inturn.journal.port import Journal
+from inturn.journal.values import Journal
 from inturn.keys import SessionKey
 from inturn.values import Entry
 

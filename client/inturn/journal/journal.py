@@ -9,22 +9,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal import (
-    blobs,
-    cursors,
-    decisions,
-    grants,
-    ledger,
-    log,
-    outcomes,
-    places,
-    settling,
-    shared,
-    shelf,
-    waits,
-)
-from inturn.journal.changes import Change, Done, Operation, Scope
-from inturn.journal.port import (
+from inturn.journal.ledger import decisions
+from inturn.journal.ledger import steps as ledger
+from inturn.journal.ledger import unknown_calls as settling
+from inturn.journal.limits import deadlocks as waits
+from inturn.journal.limits import grants, places
+from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.log import blobs, cursors, log
+from inturn.journal.state import apply as shared
+from inturn.journal.state import values as shelf
+from inturn.journal.state.changes import Change, Done, Operation, Scope
+from inturn.journal.store.store import Store
+from inturn.journal.values import (
     Attempts,
     Claim,
     Ending,
@@ -35,8 +31,7 @@ from inturn.journal.port import (
     Settlement,
     Superseded,
 )
-from inturn.journal.store import Store
-from inturn.journal.wants import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Entry, UnknownOutcome
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from inturn.testing.answers import Answer, ToolCall
+from inturn.models.scripted import ScriptedModel
+from inturn.models.scripted_answers import Answer, ToolCall
 from inturn.testing.loop import context, run
-from inturn.testing.scripted import ScriptedModel
 
 if TYPE_CHECKING:
     from inturn.testing.claude import ClaudeProcess, Fault, StrictClaude

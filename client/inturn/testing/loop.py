@@ -14,18 +14,18 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from inturn import context as _context
 from inturn.agents import Agent
-from inturn.context import ToolContext
 from inturn.errors import InturnError, Retry, ToolError
 from inturn.events import Content, Event, explain
-from inturn.journal.changes import Scope
+from inturn.journal.state.changes import Scope
 from inturn.keys import SessionKey, TurnKey
 from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.state import Attempt, State
+from inturn.models.scripted import Entry, ScriptedModel
 from inturn.testing.memory import Memory
-from inturn.testing.scripted import Entry, ScriptedModel
 from inturn.tools import Tool, arguments_hash, call_async
+from inturn.tools import context as _context
+from inturn.tools.context import ToolContext
+from inturn.tools.shared_state import Attempt, State
 from inturn.values import Approval, StopReason, Turn, TurnToolCall, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None

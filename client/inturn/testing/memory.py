@@ -11,10 +11,11 @@ import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
-from inturn.journal import Journal, schema
+from inturn.journal import Journal
 from inturn.journal.journal import StoredJournal
-from inturn.journal.sqlite_connection import SqliteTransaction
-from inturn.journal.store import Transaction
+from inturn.journal.store import schema
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from inturn.journal.store.store import Transaction
 
 T = TypeVar("T")
 

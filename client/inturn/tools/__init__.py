@@ -10,8 +10,8 @@ Invariant: declaring a tool imports nothing but what declares it; what ready too
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from inturn.secrets import Secret
-from inturn.tools.declaration import (
+from inturn.tools.secrets import Secret
+from inturn.tools.tool import (
     MAX_LOCK_NAME,
     MAX_TIMEOUT,
     Approve,
@@ -28,8 +28,8 @@ from inturn.tools.declaration import (
 if TYPE_CHECKING:
     from inturn.tools.credential_store import CredentialStore
     from inturn.tools.credentials import Asked, Credentials, Granted
-    from inturn.tools.web import http_get
-    from inturn.tools.workspace import files
+    from inturn.tools.ready.files import files
+    from inturn.tools.ready.http import http_get
 
 __all__ = [
     "MAX_LOCK_NAME",
@@ -57,8 +57,8 @@ _LAZY = {
     "CredentialStore": "credential_store",
     "Credentials": "credentials",
     "Granted": "credentials",
-    "files": "workspace",
-    "http_get": "web",
+    "files": "ready.files",
+    "http_get": "ready.http",
 }
 
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from inturn.errors import InturnError
-from inturn.secrets import Secret
+from inturn.tools.secrets import Secret
 
 if TYPE_CHECKING:
     from inturn.tools.credential_store import CredentialStore, Slot

@@ -13,8 +13,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-import worker
-from workflows.session import Session
+from inturn_worker import app as worker
+from inturn_workflows.session import Session
 
 
 async def replay(paths: Iterable[Path]) -> list[str]:

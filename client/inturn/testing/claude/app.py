@@ -27,7 +27,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inturn.testing.answers import Answer, by_rule, last_text, step_of
+from inturn.models.scripted_answers import Answer, by_rule, last_text, step_of
 from inturn.testing.claude import rules, signing, streaming
 from inturn.testing.claude.caching import Cache
 from inturn.testing.claude.errors import Rejection

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from inturn.testing.answers import Answer, ToolCall
+from inturn.models.scripted_answers import Answer, ToolCall
 
 MAX_DELAY = 3600.0
 

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 import uvicorn
 
-from inturn.testing.answers import Answer, ToolCall
+from inturn.models.scripted_answers import Answer, ToolCall
 from inturn.testing.claude.app import CONTEXT_WINDOW, Claude
 from inturn.testing.claude.faults import Fault
 from inturn.testing.claude.log import Exchange

@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from inturn.testing.answers import pieces
+from inturn.models.scripted_answers import pieces
 
 MAX_PIECES: Final = 32
 """Deltas of one block."""

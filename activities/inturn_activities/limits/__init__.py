@@ -1,0 +1,1 @@
+"""What a step waits for before its body runs, and how that shows."""

@@ -1,0 +1,75 @@
+"""Steps that make no progress.
+
+Invariant: they are reported, with what they do or wait for, and never ended for it: timeouts do that.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from inturn.journal import Waiting
+from inturn.keys import StepKey
+from inturn_activities.telemetry.meters import count_stuck
+
+logger = logging.getLogger("inturn.worker")
+
+
+class Watch:
+    """How long a running step has made no progress. Looked at with each heartbeat, so it costs no timer."""
+
+    def __init__(self, step: StepKey, doing: str, *, every: float) -> None:
+        """Report the step after `every` seconds without progress, and again after each as many."""
+        self._step = step
+        self._doing = doing
+        self._every = every
+        self._since = time.monotonic()
+        self._said = 0
+        self.waiting = ""
+        """What its body waits for; readers of the session's status see it."""
+
+    def moved(self, waiting: str = "") -> None:
+        """It made progress, or reports itself what it waits for."""
+        self._since, self._said, self.waiting = time.monotonic(), 0, waiting
+
+    def look(self) -> None:
+        """Report it, if it is time to."""
+        idle = time.monotonic() - self._since
+        if int(idle / self._every) > self._said:
+            self._said = int(idle / self._every)
+            _report(self._step, idle, self._doing, "body")
+
+
+_watch: ContextVar[Watch | None] = ContextVar("inturn_watch", default=None)
+
+
+@contextmanager
+def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
+    """Watch what runs in the block."""
+    watch = Watch(step, doing, every=every)
+    token = _watch.set(watch)
+    try:
+        yield watch
+    finally:
+        _watch.reset(token)
+
+
+def moved(waiting: str = "") -> None:
+    """Say that the step that runs here made progress, or what it waits for: a waiter reports itself."""
+    watch = _watch.get()
+    if watch is not None:
+        watch.moved(waiting)
+
+
+def report_waiting(step: StepKey, waiting: Waiting, *, every: float) -> None:
+    """Report a step that waits for a limit, once in `every` seconds, whichever worker it visits then."""
+    if int(waiting.waited / every) > int(waiting.waited_before / every):
+        _report(step, waiting.waited, str(waiting), "limit")
+
+
+def _report(step: StepKey, idle: float, doing: str, on: str) -> None:
+    logger.warning("%s makes no progress since %.0f s: %s", step, idle, doing)
+    count_stuck(on)

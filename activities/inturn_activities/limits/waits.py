@@ -1,0 +1,111 @@
+"""Waiting for locks, permits and rates before a step is claimed.
+
+Invariant: who waits in place holds one of the worker's slots, so only the first waiter of a resource does, and not for
+long; all others leave at once and come back in 1-2 s, which costs no history. A waiter that is cancelled leaves no
+ticket that others would wait behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from temporalio import activity
+
+from inturn import names
+from inturn.errors import JournalUnavailable
+from inturn.journal import Claim, Journal, Waiting, Want
+from inturn.keys import StepKey
+from inturn_activities import failures
+from inturn_activities.bounds import Bounds
+from inturn_activities.commit import uncancelled
+from inturn_activities.limits.limits import Limits
+from inturn_activities.limits.stuck import report_waiting
+
+SEEN: Final = 5.0
+"""Seconds after which a waiter in place says that it is still there; the journal passes over who is silent for 15."""
+SOON: Final = 1.0
+LATER: Final = 2.0
+"""Seconds after which waiters come back: those near the front soon. The server's timers are no finer than about one."""
+NEAR: Final = 2
+
+
+class WaitedTooLong(Exception):
+    """A call waited for a lock for longer than the limits allow; the message is for the model."""
+
+
+class Waits:
+    """Claims steps as soon as what they want is free."""
+
+    def __init__(self, journal: Journal, bounds: Bounds, limits: Limits) -> None:
+        """Wait by these bounds and limits."""
+        self._journal = journal
+        self._bounds = bounds
+        self.limits = limits
+
+    async def claim(
+        self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], *, within: float
+    ) -> Claim:
+        """Claim a step with what it wants, waiting in place for at most `within` seconds where it is the first.
+
+        Raises:
+            ApplicationError: It has to come back later.
+            WaitedTooLong: It waited for a lock until the limits' timeout.
+        """
+        try:
+            return await self._claim(step, wants, claim, time.monotonic() + within)
+        except asyncio.CancelledError:
+            if wants:
+                await self._leave(step)
+            raise
+
+    async def _claim(
+        self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], end: float
+    ) -> Claim:
+        while True:
+            claimed = await claim()
+            waiting = claimed.waiting
+            if waiting is None:
+                return claimed
+            await self._judge(step, waiting)
+            left = end - time.monotonic()
+            if left <= 0 or not waiting.first:
+                raise failures.again(names.NOT_YET, str(waiting), after=_delay(waiting), benign=True)
+            await self._in_place(step, wants, min(left, SEEN), waiting)
+
+    async def _judge(self, step: StepKey, waiting: Waiting) -> None:
+        report_waiting(step, waiting, every=self.limits.stuck_after)
+        if waiting.is_lock and waiting.waited >= self.limits.lock_timeout:
+            await self._journal.leave(step)
+            raise WaitedTooLong(f"The call did not run: {waiting}. It gave up after {waiting.waited:.0f} s.")
+
+    async def _in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: Waiting) -> None:
+        """Wait until it may be free, for at most so many seconds."""
+        bounds = self._bounds
+        end = time.monotonic() + seconds
+        beat = 0.0
+        while (now := time.monotonic()) < end:
+            if now >= beat:
+                activity.heartbeat(str(waiting))
+                beat = now + bounds.beat
+            await asyncio.sleep(bounds.poll)
+            try:
+                if await self._journal.lacks(step, wants) is None:
+                    return
+            except JournalUnavailable:
+                return  # the claim says so
+
+    async def _leave(self, step: StepKey) -> None:
+        details = activity.cancellation_details()
+        if details is not None and details.worker_shutdown:
+            return  # the next attempt follows, under the same number
+        with contextlib.suppress(Exception):  # else the ticket counts for some seconds more
+            await uncancelled(self._journal.leave(step))
+
+
+def _delay(waiting: Waiting) -> float:
+    return SOON if waiting.ahead <= NEAR else random.uniform(SOON, LATER)

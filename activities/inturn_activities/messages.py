@@ -1,0 +1,205 @@
+"""Inputs and results of the steps.
+
+Invariant: small, by reference, and readable by older and newer peers: every field has a default, fields that say
+nothing do not travel (a turn's history bytes are a promise), and fields of a newer peer are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from inturn.wire import Message
+
+
+class ModelInput(Message):
+    """Input of `call_model`. Session, turn and step are in the activity id (`inturn.keys.StepKey`)."""
+
+    event: dict[str, Any] | None = None
+    """The event's JSON object, at step 0 only; `None` at step 0 of a redrive: the journal has it."""
+    n: int = 0
+    """The event's number in the order of acceptance."""
+    agent: str | None = None
+    """The session's agent, or the one that the event asked for; `None`: the worker's only one."""
+    policy: str | None = None
+    """Hash of the policy that the workflow holds."""
+    inline: bool = False
+    """The answer's text is wanted back: somebody waits who cannot read the journal."""
+    trace: str | None = None
+    chain: str | None = None
+    """Set until the journal knows it: names this chain of runs. Goes into `turn.started`; counts are per chain."""
+    joined: list[dict[str, Any]] = []
+    """Events merged or steered into this turn, in order, as JSON objects."""
+    crowded: bool = False
+    """At step 0: many events wait behind this one, which did not come to interrupt."""
+
+
+class CallPlan(Message):
+    """One tool call as the workflow sees it."""
+
+    id: str = ""
+    """The model's id of the call."""
+    tool: str = ""
+    preview: str = ""
+    """The arguments, at most 200 characters."""
+    hash: str = ""
+    """12 hex digits of the arguments' hash."""
+    timeout: float = 30.0
+    retries: int = 2
+    approval: bool = False
+    approval_timeout: float = 86_400.0
+    """Seconds a person has to answer. The default is what histories without this field mean: it never changes."""
+    locks: list[str] = []
+    failures: int | None = None
+    """So many failed calls of the step, and its others are cancelled."""
+
+    @property
+    def approval_id(self) -> str:
+        """The call, and what exactly would be done."""
+        return f"{self.id}:{self.hash}"
+
+
+class Policy(Message):
+    """What the workflow has to know of an agent."""
+
+    hash: str = ""
+    inbox: dict[str, Any] = {}
+    deliver: bool = False
+
+
+class Ended(Message):
+    """An event's end that the journal already holds."""
+
+    disposition: str = "applied"
+    stop: str | None = None
+    reason: str | None = None
+    into: str | None = None
+    n: int = 0
+    """Its number in the order of acceptance, where the journal knows it; else 0."""
+    effects: bool = False
+    """Its turns called tools."""
+    turn: str | None = None
+    """The turn that ended it: the event id, with `~n` when redriven."""
+    delivered: bool = False
+    """That turn was delivered."""
+
+
+class ModelResult(Message):
+    """Result of `call_model`."""
+
+    stop: str = "end_turn"
+    """`tool_use` and `pause_turn` go on; `ended` and `closed` mean that no step may run; all others end the turn."""
+    head: int = 0
+    calls: list[CallPlan] = []
+    agent: str | None = None
+    """The agent's name, where it differs from the input's."""
+    policy: Policy | None = None
+    """The agent's policy, where its hash differs from the input's."""
+    usage: dict[str, Any] = {}
+    """What this step used: the fields of `Usage` that are not zero."""
+    apart: list[str] = []
+    """Events that were to join and are no part of this step."""
+    ended: Ended | None = None
+    turn: dict[str, Any] | None = None
+    """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""
+
+
+class Answered(Message):
+    """What became of an approval, on its way to the journal."""
+
+    approval_id: str = ""
+    call_id: str = ""
+    tool: str = ""
+    answer: Literal["approved", "denied", "expired"] = "approved"
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970 by the workflow's clock."""
+
+    def body(self) -> dict[str, Any]:
+        """Give the body of its journal entry."""
+        fields = ("approval_id", "call_id", "tool", "answer", "by", "reason")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+
+
+class ToolInput(Message):
+    """Input of `run_tool`. The call is named by the activity id; its arguments are in the journal."""
+
+    call: str = ""
+    agent: str | None = None
+    denied: str | None = None
+    """A person said no: record this reason as the call's result, run nothing."""
+    answered: Answered | None = None
+    """What a person said of the call, where one was asked."""
+    trace: str | None = None
+
+
+class ToolResult(Message):
+    """Result of `run_tool`: the content stays in the journal."""
+
+    status: Literal["ok", "error", "unknown", "denied", "timeout", "settled"] = "ok"
+    head: int = 0
+
+
+class DeliverInput(Message):
+    """Input of `deliver`: what to bring out. The activity id's step tells which delivery it is."""
+
+    kind: Literal["turn", "approval", "notice"] = "turn"
+    agent: str | None = None
+    approval: dict[str, Any] | None = None
+    notice: dict[str, Any] | None = None
+    trace: str | None = None
+
+
+class Decision(Message):
+    """One thing that the workflow alone decided."""
+
+    type: str = ""
+    """The journal entry's type."""
+    turn: str | None = None
+    """The turn's name (the event id, with `~n` when redriven), where it concerns an event."""
+    step: str | None = None
+    """The step of the turn, where it concerns one."""
+    key: str = ""
+    """Unique in the session: a decision is recorded once."""
+    disposition: str | None = None
+    """How the event ended, where it did."""
+    body: dict[str, Any] = {}
+    at: float = 0.0
+    """Seconds since 1970 by the workflow's clock."""
+    trace: str | None = None
+    """The producer's `traceparent`, where a turn ends by this."""
+    started: float = 0.0
+    """When that turn started, seconds since 1970."""
+    agent: str | None = None
+    """Its agent."""
+
+
+class RecordInput(Message):
+    """Input of `record`: decisions in order, and turns whose open steps are to be settled first."""
+
+    decisions: list[Decision] = []
+    settle: list[str] = []
+    close: bool = False
+    """Append `session.closed` last: nothing is taken afterwards."""
+    cancelled: str | None = None
+    """What the results of the settled calls say that were cancelled while their turn goes on."""
+    joined: list[str] = []
+    """Events that the settled turn took up: it may be that one had ended before."""
+    number: str | None = None
+    """The number of these calls' step: a late attempt must not settle those of a later one."""
+    policy: bool = False
+    """Give the agent's policy."""
+    agent: str | None = None
+    """Which agent's; `None`: the worker's only one."""
+
+
+class RecordResult(Message):
+    """Result of `record`."""
+
+    head: int = 0
+    ended: Ended | None = None
+    """How the settled turn had ended in the journal before, where that is not what was decided."""
+    apart: dict[str, str] = {}
+    """Events that it took up and that had ended before, otherwise than by it: how."""
+    policy: Policy | None = None
+    """The agent's policy, where it was asked for and there is such an agent."""

@@ -1,0 +1,39 @@
+"""Events that were to join a turn and are no part of it.
+
+Invariant: what an event says is said once, and never lost. One that ended before (a duplicate older than the window) is
+not said again; one that came to a step which is recorded without it (after a reset signals arrive side by side that
+came one after the other) is not taken for said. Both become turns of their own, where the journal's end is theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from inturn.journal import Journal, Outcome
+from inturn.journal.views.turns import entries_of
+from inturn.keys import SessionKey, TurnKey
+
+
+async def ended_before(journal: Journal, session: SessionKey, events: Sequence[dict[str, Any]]) -> list[str]:
+    """Give the ids of those that have an outcome."""
+    return [outcome.event_id for outcome in await _outcomes(journal, session, [str(e["event_id"]) for e in events])]
+
+
+async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> dict[str, str]:
+    """Give those that ended otherwise than by joining this event's turn, by id, with their dispositions."""
+    outcomes = await _outcomes(journal, turn.session, event_ids)
+    return {outcome.event_id: outcome.disposition for outcome in outcomes if outcome.into != turn.event_id}
+
+
+async def unsaid(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
+    """Give the ids of those that no recorded step of the turn said."""
+    said = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
+    keys = {entry.body.get("joined") for entry in said}
+    return [str(event["event_id"]) for event in events if event.get("event_id") not in keys]
+
+
+async def _outcomes(journal: Journal, session: SessionKey, event_ids: Sequence[str]) -> list[Outcome]:
+    outcomes = await asyncio.gather(*(journal.outcome(session, event_id) for event_id in event_ids))
+    return [outcome for outcome in outcomes if outcome is not None]

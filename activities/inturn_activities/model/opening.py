@@ -1,0 +1,90 @@
+"""The entries that a model step begins with.
+
+Invariant: they depend on the event, the agent and the step alone, and carry keys, so that every attempt of the step
+writes the same ones and they are written once.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from inturn.agents import Agent
+from inturn.journal import Journal, NewEntry
+from inturn.journal.views.turns import entries_of
+from inturn.keys import StepKey, TurnKey
+from inturn_activities.failures import OwnFailure
+from inturn_activities.messages import ModelInput
+from inturn_activities.model.joined_events import elsewhere
+
+SESSION_KEY: Final = "session"
+_CARRIED: Final = ("source", "sender", "sent_at", "metadata")
+
+
+async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Agent, *, known: bool) -> list[NewEntry]:
+    """Give the entries of a step's claim; `known`: the session has begun for sure."""
+    if step.step != "0":
+        return [user_message(step.turn, event, host=step.turn) for event in input.joined]
+    if input.event is None:
+        messages = await _again(journal, step.turn)
+    else:
+        messages = [user_message(step.turn, input.event, n=input.n)]
+    messages += [user_message(step.turn, event, host=step.turn) for event in input.joined]
+    started = [] if known else [session_started(agent)]
+    return [*started, *messages, turn_started(step.turn, input)]
+
+
+def session_started(agent: Agent) -> NewEntry:
+    """Freeze the agent in the session."""
+    body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash()}
+    return NewEntry("session.started", body, key=SESSION_KEY)
+
+
+def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
+    """Begin a turn."""
+    body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
+    if input.chain:
+        body["chain"] = input.chain
+    event = input.event or {}
+    if event.get("when_busy") == "interrupt":
+        body["when_busy"] = "interrupt"  # it came to the front: out of the order of acceptance on purpose
+    if "sequence" in event:
+        body |= {"source": event.get("source", "client"), "sequence": event["sequence"]}  # the order of its source
+    return NewEntry("turn.started", body, event_id=turn.event_id, key=f"{turn.turn}/started")
+
+
+def user_message(
+    turn: TurnKey, event: dict[str, Any], *, n: int | None = None, host: TurnKey | None = None
+) -> NewEntry:
+    """Give an event as the user's message; with `host` it joined that turn."""
+    if "content" not in event:
+        raise OwnFailure("the event has no content")
+    body: dict[str, Any] = {"content": event["content"], "source": event.get("source", "client")}
+    body |= {name: event[name] for name in _CARRIED if event.get(name) is not None}
+    if host is None:
+        return NewEntry("user.message", body | {"n": n or 0}, event_id=turn.event_id, key=f"{turn.turn}/user")
+    joined = str(event.get("event_id", ""))
+    return NewEntry("user.message", body | {"joined": joined}, event_id=turn.event_id, key=f"{turn.turn}/user/{joined}")
+
+
+async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
+    """Find what a redriven event said, with what had joined its turn."""
+    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message", "event.parked"))
+    own: dict[str, Any] | None = None
+    joined: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        body = entry.body
+        if entry.type == "event.parked":
+            own = body.get("event") or own
+            joined |= {event["event_id"]: event for event in body.get("joined", ())}
+        elif "joined" in body:
+            joined[body["joined"]] = {**body, "event_id": body["joined"]}
+        else:
+            own = body
+    for event_id in await elsewhere(journal, turn, list(joined)):  # it was a duplicate: said before
+        del joined[event_id]
+    if own is None:
+        raise OwnFailure(f"the journal holds no content of event {turn.event_id}")
+    return [
+        user_message(turn, own, n=own.get("n")),
+        *(user_message(turn, event, host=turn) for event in joined.values()),
+    ]

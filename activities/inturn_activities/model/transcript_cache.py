@@ -1,0 +1,109 @@
+"""Transcripts in memory.
+
+Invariant: a cached transcript is a view of the journal and nothing else; dropping any of them changes no answer. One
+per session, all of them together bounded.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from inturn.journal import Journal
+from inturn.journal.views.transcript import TYPES, Transcript
+from inturn.keys import SessionKey
+from inturn.values import Entry
+
+PAGE: Final = 2_000
+MANIFESTS: Final = 64
+"""Different ones that sessions share; agents of one worker rarely have more."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """A transcript, the seq up to which the journal was read for it, and its estimated bytes."""
+
+    transcript: Transcript = field(default_factory=Transcript)
+    upto: int = 0
+    size: int = 0
+    counted: int = 0
+    """Of these bytes, those in the sum over all."""
+
+
+class Transcripts:
+    """The least recently used go first."""
+
+    def __init__(self, journal: Journal, *, sessions: int, size: int) -> None:
+        """Keep so many, of so many bytes together."""
+        self._journal = journal
+        self._sessions = sessions
+        self._size = size
+        self._bytes = 0
+        self._kept: OrderedDict[SessionKey, _Kept] = OrderedDict()
+        self._manifests: dict[str, dict[str, Any]] = {}
+
+    def known(self, session: SessionKey) -> int | None:
+        """Give the seq up to which a session that has begun for sure was read; `None` for any other."""
+        kept = self._kept.get(session)
+        return kept.upto if kept is not None and kept.transcript.manifest is not None else None
+
+    async def load(
+        self, session: SessionKey, head: int, *, after: int | None = None, entries: Sequence[Entry] | None = None
+    ) -> Transcript:
+        """Give the session's transcript as of `head` or later; `entries` are all those between `after` and `head`."""
+        kept = self._kept.get(session)
+        if kept is None or kept.upto > head:  # beyond the head: the journal was restored to an older state
+            kept = _Kept()
+        if entries is not None and after is not None and after <= kept.upto:
+            self._extend(kept, entries)
+            kept.upto = max(kept.upto, head)
+        more = kept.upto < head
+        while more:
+            entries = await self._journal.read(session, after=kept.upto, limit=PAGE, types=TYPES)
+            more = len(entries) == PAGE
+            self._extend(kept, entries)
+        kept.upto = max(kept.upto, head)
+        self._keep(session, kept)
+        return kept.transcript
+
+    def _keep(self, session: SessionKey, kept: _Kept) -> None:
+        before = self._kept.pop(session, None)
+        self._bytes += kept.size - kept.counted - (before.counted if before and before is not kept else 0)
+        kept.counted = kept.size
+        self._kept[session] = kept
+        while len(self._kept) > 1 and (len(self._kept) > self._sessions or self._bytes > self._size):
+            _, dropped = self._kept.popitem(last=False)
+            self._bytes -= dropped.counted
+
+    def _extend(self, kept: _Kept, entries: Sequence[Entry]) -> None:
+        """Apply what is new; two loads of one session may run at once, and read the same."""
+        for entry in entries:
+            if entry.seq > kept.upto:
+                kept.transcript.apply(entry)
+                kept.size += _weight(entry.body)
+                kept.upto = entry.seq
+                if entry.type == "session.started":
+                    kept.transcript.manifest = self._shared(kept.transcript)
+
+    def _shared(self, transcript: Transcript) -> dict[str, Any] | None:
+        """Give the same manifest to all sessions that froze the same: tools are large, and sessions many."""
+        manifest, name = transcript.manifest, transcript.manifest_hash
+        if manifest is None or name is None:
+            return manifest
+        if len(self._manifests) >= MANIFESTS and name not in self._manifests:
+            self._manifests.clear()
+        known = self._manifests.setdefault(name, manifest)
+        return known if known == manifest else manifest
+
+
+def _weight(value: Any) -> int:
+    """Estimate the bytes of a JSON value in memory."""
+    if isinstance(value, str):
+        return 60 + len(value)
+    if isinstance(value, dict):
+        return 100 + sum(_weight(item) for item in value.values())
+    if isinstance(value, list):
+        return 60 + sum(map(_weight, value))
+    return 30

@@ -1,0 +1,32 @@
+"""What the journal tells of an event that has ended, for a workflow that does not know it.
+
+Invariant: the end is the recorded one, whoever asks: a duplicate beyond the window, a turn that runs anew after a
+reset, or one whose last attempt failed beside an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inturn.journal import Journal, Outcome
+from inturn.keys import SessionKey
+from inturn_activities.messages import Ended
+
+_ENDED: Final = ("event.merged", "event.expired", "event.cancelled", "event.parked")
+_TYPES: Final = ("turn.started", "agent.tool_use", "event.delivered", *_ENDED)
+
+
+async def told(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended:
+    """Describe how an event ended."""
+    entries = await journal.read(session, event_id=outcome.event_id, types=_TYPES)
+    delivered = [e.body for e in entries if e.type == "event.delivered"]
+    return Ended(
+        disposition=outcome.disposition,
+        stop=outcome.stop,
+        reason=outcome.reason,
+        into=outcome.into,
+        turn=outcome.turn,
+        n=next((int(e.body["n"]) for e in entries if e.body.get("n")), 0),
+        effects=any(e.type == "agent.tool_use" for e in entries),
+        delivered={"kind": "turn", "turn": outcome.turn} in delivered,
+    )

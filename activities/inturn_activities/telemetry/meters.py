@@ -1,0 +1,47 @@
+"""Metrics of steps; those of sessions are the workflow's.
+
+Invariant: only OpenTelemetry's API is used here. Where no SDK is set up, nothing is computed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from opentelemetry import metrics
+
+# Metrics of steps; those of sessions are in workflows/inturn_workflows/display/metrics.py.
+STEPS: Final = "inturn.steps"
+"""Counter: bodies of steps that ran, by `kind` (model, tool, deliver) and `status`."""
+RETRIES: Final = "inturn.retries"
+"""Counter: failed attempts that will be repeated, by `kind` and `class` (own, unknown, outage)."""
+STUCK: Final = "inturn.stuck"
+"""Counter: steps reported for making no progress, by `on` (limit, deadlock, body)."""
+TOKENS: Final = "gen_ai.client.token.usage"
+"""Histogram, tokens, by `gen_ai.token.type`."""
+MODEL_DURATION: Final = "gen_ai.client.operation.duration"
+"""Histogram, seconds."""
+
+_meter: Final = metrics.get_meter("inturn")
+steps: Final = _meter.create_counter(STEPS, "{step}", "Bodies of steps that ran.")
+retries: Final = _meter.create_counter(RETRIES, "{attempt}", "Failed attempts that will be repeated.")
+stuck: Final = _meter.create_counter(STUCK, "{step}", "Steps reported for making no progress.")
+# The bounds that the semantic conventions ask for.
+tokens: Final = _meter.create_histogram(
+    TOKENS, "{token}", "Tokens of model calls.", explicit_bucket_boundaries_advisory=[4**n for n in range(14)]
+)
+duration: Final = _meter.create_histogram(
+    MODEL_DURATION,
+    "s",
+    "Duration of model calls.",
+    explicit_bucket_boundaries_advisory=[0.01 * 2**n for n in range(14)],
+)
+
+
+def count_retry(kind: str, failure: str) -> None:
+    """Count a failed attempt that will be repeated, by the step's kind and the failure's class."""
+    retries.add(1, {"kind": kind, "class": failure})
+
+
+def count_stuck(on: str) -> None:
+    """Count a step that is reported for making no progress, by what it waits on."""
+    stuck.add(1, {"on": on})

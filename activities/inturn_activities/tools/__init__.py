@@ -1,0 +1,1 @@
+"""The step `run_tool`, and what it shares with deliveries."""

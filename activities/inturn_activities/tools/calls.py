@@ -1,0 +1,87 @@
+"""A tool call as the journal holds it.
+
+Invariant: what runs is what the model asked for and the journal recorded; arguments never travel through the workflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from pydantic import ValidationError
+
+from inturn.events import Event
+from inturn.journal import Journal
+from inturn.keys import StepKey, TurnKey
+from inturn.values import Entry
+from inturn_activities.failures import OwnFailure
+
+_PAGE: Final = 500
+_EVENT: Final = ("content", "source", "sender", "sent_at", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call, and the event in whose turn it is."""
+
+    call_id: str
+    tool: str
+    arguments: Mapping[str, Any]
+    event: Event
+
+
+async def find_call(journal: Journal, step: StepKey, call_id: str) -> Call:
+    """Find a call by its id.
+
+    Raises:
+        OwnFailure: The journal has no such call in this step.
+    """
+    event: Event | None = None
+    async for entry in _entries(journal, step.turn, "user.message", "agent.tool_use"):
+        if entry.type == "user.message":
+            event = _event(step.turn, entry.body) or event
+        elif entry.body["call_id"] == call_id and entry.body["index"] == step.index:
+            return Call(call_id, entry.body["tool"], entry.body["args"], event or _nothing(step.turn))
+    raise OwnFailure(f"the journal holds no call {call_id!r} at {step.within_session}")
+
+
+async def find_arguments(journal: Journal, turn: TurnKey, call_id: str) -> dict[str, Any] | None:
+    """Find the arguments of a call of a turn."""
+    async for entry in _entries(journal, turn, "agent.tool_use"):
+        if entry.body["call_id"] == call_id:
+            return cast("dict[str, Any]", entry.body["args"])
+    return None
+
+
+async def find_event(journal: Journal, turn: TurnKey) -> Event:
+    """Find the event of a turn; without content where the journal has none (it expired, or was rejected)."""
+    found: Event | None = None
+    async for entry in _entries(journal, turn, "user.message"):
+        found = _event(turn, entry.body) or found
+    return found or _nothing(turn)
+
+
+async def _entries(journal: Journal, turn: TurnKey, *types: str) -> AsyncIterator[Entry]:
+    after = 0
+    while True:
+        entries = await journal.read(turn.session, after=after, limit=_PAGE, event_id=turn.event_id, types=types)
+        for entry in entries:
+            yield entry
+        if len(entries) < _PAGE:
+            return
+        after = entries[-1].seq
+
+
+def _event(turn: TurnKey, body: Mapping[str, Any]) -> Event | None:
+    if "joined" in body:
+        return None
+    known = {name: body[name] for name in _EVENT if name in body}
+    try:
+        return Event(event_id=turn.event_id, **known)
+    except ValidationError:  # accepted by an older version's rules
+        return Event.model_construct(event_id=turn.event_id, **known)
+
+
+def _nothing(turn: TurnKey) -> Event:
+    return Event.model_construct(event_id=turn.event_id, content="")

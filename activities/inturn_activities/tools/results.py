@@ -1,0 +1,65 @@
+"""What a tool returned, as the transcript takes it.
+
+Invariant: an entry stays small whatever a tool returns; what is larger lies beside the journal, under a reference
+that the model and readers see.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from inturn.journal import Journal
+from inturn.journal.log import codec
+from inturn.keys import SessionKey
+from inturn_activities.bounds import Bounds
+
+_BLOCKS: Final = frozenset({"text", "image", "document"})
+
+
+async def rendered(journal: Journal, session: SessionKey, value: Any, bounds: Bounds) -> dict[str, Any]:
+    """Give `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`."""
+    if _is_blocks(value) and (data := _json(value)) is not None:
+        if len(data) <= bounds.blocks:
+            return {"content": value}
+    else:
+        text = as_text(value)
+        data = text.encode(errors="replace")
+        if len(data) <= bounds.result:
+            return {"text": text}
+    ref = await journal.put_blob(session, data)
+    start = data[: bounds.preview].decode(errors="ignore")
+    text = f"{start}\n[cut: the whole result has {len(data):,} bytes and is kept as {ref}]"
+    return {"text": text, "ref": ref, "bytes": len(data)}
+
+
+def as_text(value: Any) -> str:
+    """Give a result as text: strings as they are, all else as JSON."""
+    if isinstance(value, str):
+        return value or "(empty)"
+    if value is None:
+        return "(no result)"
+    if (data := _json(value)) is not None:
+        return data.decode(errors="replace")
+    with contextlib.suppress(Exception):
+        return codec.dumps(value)  # less exact, but it takes bytes and half characters
+    return f"(a result of type {type(value).__name__} that cannot be shown)"
+
+
+def _json(value: Any) -> bytes | None:
+    """Give a value as JSON; `None` where it cannot be: its tool did its work, and must not fail for that."""
+    try:
+        return to_json(value, fallback=str)
+    except Exception:
+        return None
+
+
+def _is_blocks(value: Any) -> bool:
+    """Tell whether a tool returned content blocks of the Messages API (an image, a document)."""
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(isinstance(item, dict) and item.get("type") in _BLOCKS for item in value)
+    )

@@ -1,0 +1,1 @@
+"""The client: talks to Temporal about sessions, and reads the journal where it can."""

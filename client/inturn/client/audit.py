@@ -1,0 +1,216 @@
+"""The audit: was anything lost, repeated or reordered?
+
+Invariant: it compares books that were kept apart: the counts that the session carries through all its runs, and the
+outcomes and the entries in the journal; a deep one adds the histories on the server. It changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from inturn.client.audit_history import Accepted, Histories
+from inturn.client.status import Standing
+from inturn.client.transport import Gate, Message
+from inturn.errors import SessionNotFound, Unavailable
+from inturn.values import Audit, Entry
+
+if TYPE_CHECKING:
+    from inturn.journal import Ending, Journal
+
+_OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
+"""Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
+_SETTLE_WITHIN: Final = 3.0
+"""Seconds for what is on its way between the two books to arrive: they are not read at one moment."""
+_MADE: Final = ("auto:", "invalid:", "~")
+_DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
+
+
+@dataclass
+class Auditing:
+    """The audit of one session."""
+
+    gate: Gate
+
+    async def audit(self, *, deep: bool) -> Audit:
+        """Compare the books; see `Session.audit`."""
+        journal = await self.gate.connection.any_journal()
+        carried, differences = await self._compared(journal)
+        started = await self._entries(journal, "turn.started")
+        endings = await journal.endings(self.gate.key)
+        if differences and carried is not None:
+            differences += _unended(started, endings, carried)
+        differences += [*_contradictory(endings), *await self._unfit(journal), *_out_of_order(started)]
+        gone: tuple[str, ...] = ()
+        if deep and carried is not None:
+            accepted = await Histories(self.gate).accepted()
+            differences += await self._missing(journal, carried, accepted)
+            differences += await self._unaccepted(journal, started, carried, accepted)
+            gone = tuple(accepted.gone)
+        counts = _counts(carried) if carried is not None else await self._recorded(journal)
+        total = counts.pop("accepted", sum(counts.values()))
+        unknown = tuple(await journal.unknown_calls(self.gate.key))
+        return Audit(
+            ok=not differences,
+            accepted=total,
+            counts=counts,
+            differences=tuple(differences),
+            gone=gone,
+            unknown=unknown,
+        )
+
+    async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
+        clock = asyncio.get_running_loop().time
+        until, pause = clock() + _SETTLE_WITHIN, 0.05
+        while True:
+            carried = await self._carried(journal)
+            if carried is None:
+                return None, []
+            differences = await self._differences(journal, carried)
+            if not differences or clock() > until:
+                return carried, differences
+            await asyncio.sleep(pause)
+            pause *= 2
+
+    async def _carried(self, journal: Journal) -> Message | None:
+        """Ask the session for its counts; `None` when only the journal still knows it."""
+        live = await Standing(self.gate).live()
+        if live is not None:
+            return live
+        try:
+            await Standing(self.gate).described()
+        except SessionNotFound:
+            if await journal.head(self.gate.key) == 0:
+                raise
+            return None
+        raise Unavailable(f"session {self.gate.key} does not tell its counts: no worker answers")
+
+    async def _differences(self, journal: Journal, carried: Message) -> list[str]:
+        counts = _counts(carried)
+        accepted = counts.pop("accepted", 0)
+        found: list[str] = []
+        if (ended := sum(counts.values())) != accepted:
+            found.append(f"{accepted} events were accepted, but {ended} are accounted for")
+        recorded = await self._recorded(journal)
+        if recorded["parked"] > counts.get("parked", 0):
+            recorded["parked"] -= await self._driven_again(journal, carried)
+        unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
+        if unequal and _has_older_chain(await self._entries(journal, "turn.started"), carried):
+            unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
+        return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
+
+    async def _recorded(self, journal: Journal) -> Counter[str]:
+        """Count the ended events in the journal: those with an outcome, and decisions that stand for several."""
+        counts: Counter[str] = Counter(dict(await journal.outcomes(self.gate.key)))
+        for entry in await self._entries(journal, *_DECIDED):
+            if entry.type == "event.rejected" or "count" in entry.body:
+                counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
+        return counts
+
+    async def _driven_again(self, journal: Journal, carried: Message) -> int:
+        """Count the events that wait or run again: until that turn ends, the journal holds them as parked."""
+        outcomes = [await journal.outcome(self.gate.key, str(event_id)) for event_id in _open(carried) - {None}]
+        return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
+
+    async def _unfit(self, journal: Journal) -> list[str]:
+        return [f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.gate.key)]
+
+    async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
+        """Check that each event in the histories has ended, waits, or was refused a place in the open."""
+        decided = await self._entries(journal, *_DECIDED)
+        endings = await journal.endings(self.gate.key)
+        known = _open(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
+        known |= {event_id for event_id, ending in endings.items() if ending.outcome is not None}
+        found = [
+            f"event {event_id}, accepted in run {run_id}, has no outcome"
+            for event_id, run_id in accepted.events.items()
+            if event_id not in known
+        ]
+        # In a flood some were only counted: which of these they are, nobody knows.
+        counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
+        return found if len(found) > counted else []
+
+    async def _unaccepted(
+        self, journal: Journal, started: Sequence[Entry], carried: Message, accepted: Accepted
+    ) -> list[str]:
+        """Check that each event in the journal was accepted by some run, where the server still has all of them."""
+        if accepted.gone or _has_older_chain(started, carried):
+            return []
+        entries = [*started, *await self._entries(journal, "event.parked", *_DECIDED)]
+        ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
+        made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
+        return [
+            f"event {event_id} is in the journal, and no run accepted it"
+            for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
+        ]
+
+    async def _entries(self, journal: Journal, *types: str) -> list[Entry]:
+        entries: list[Entry] = []
+        while page := await journal.read(
+            self.gate.key, after=entries[-1].seq if entries else 0, limit=1000, types=types
+        ):
+            entries += page
+        return entries
+
+
+def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:
+    """Name the events whose turn began and has no end, though the session does not run them."""
+    begun = {str(entry.event_id) for entry in started if entry.event_id}
+    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - _open(carried))]
+
+
+def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
+    """Name the events of which the outcome says another end than the entries, or one of the two says none."""
+    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.told]
+
+
+def _contradiction(event_id: str, ending: Ending) -> str:
+    if ending.told is None:
+        return f"event {event_id} has the outcome {ending.outcome}, and no entry tells of its end"
+    says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
+    return f"event {event_id} ended {ending.told} by its entries, and {says}"
+
+
+def _out_of_order(started: Sequence[Entry]) -> list[str]:
+    """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
+
+    Redrives come later, interrupting events without a sequence earlier.
+    """
+    found: list[str] = []
+    last: dict[str | None, tuple[int, str]] = {}
+    for entry in started:
+        body = entry.body
+        if body.get("chain"):
+            last = {}
+        turn = str(body.get("turn", ""))
+        source = body["source"] if "sequence" in body else None
+        overtakes = body.get("when_busy") == "interrupt" and source is None
+        if "~" in turn or not body.get("n") or overtakes:
+            continue
+        number = int(body["n"] if source is None else body["sequence"])
+        before, earlier = last.get(source, (-1, ""))
+        if number < before or (source is None and number == before):
+            place = "accepted as" if source is None else f"{source} sequence"
+            found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
+        last[source] = (number, turn)
+    return found
+
+
+def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
+    """Tell whether the journal also holds events of a session that was terminated and started anew."""
+    chain = str(carried.get("chain") or "")
+    return any(entry.body.get("chain") not in (None, chain) for entry in started)
+
+
+def _open(carried: Message) -> set[Any]:
+    """Give the events that wait or run."""
+    turn = carried.get("turn") or {}
+    items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), turn]
+    return {item.get("event_id") for item in items} | set(turn.get("merged", ()))
+
+
+def _counts(carried: Message) -> dict[str, int]:
+    return {name: int(count) for name, count in dict(carried.get("counts", {})).items() if count}

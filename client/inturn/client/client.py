@@ -1,0 +1,185 @@
+"""The client: sessions of one tenant on one Temporal namespace.
+
+Invariant: making one does no I/O. It connects once, at its first call or at `async with`, and closes only what it
+opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from inturn.client.connection import Connection
+from inturn.client.reader import Cursor
+from inturn.client.session import Session
+from inturn.errors import InvalidEvent
+from inturn.journal.state.changes import Scope
+from inturn.keys import ID_PATTERN, SessionKey, is_id
+from inturn.tools.shared_state import State
+from inturn.values import PendingApproval, SessionInfo, SessionState
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from temporalio.client import Client as Temporal
+
+    from inturn.journal import Journal
+
+
+class Client:
+    """Sends events to sessions and reads them.
+
+    ```python
+    async with Client() as client:
+        turn = await client.session("order-17", agent="support").ask("Where is it?")
+    ```
+    """
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        namespace: str | None = None,
+        tenant: str = "default",
+        task_queue: str | None = None,
+        journal: str | Journal | None = None,
+        temporal: Temporal | None = None,
+    ) -> None:
+        """Make a client; nothing is opened yet.
+
+        Args:
+            address: `host:port` of the Temporal server. Unset: from `TEMPORAL_*` or its profile, as every Temporal
+                client.
+            namespace: Unset: the same way.
+            tenant: Whose sessions.
+            task_queue: The workers' task queue, for sessions that start. Unset: `INTURN_TASK_QUEUE`, else `inturn`.
+            journal: Where to read answers and entries: a URL, or a journal of yours that is never closed here. Unset:
+                `INTURN_JOURNAL`. Without one, answers come back through the server, up to 4 KB of text, and none of a
+                turn that had ended before somebody asked; `ask` for one of long ago raises `JournalUnavailable` then.
+            temporal: A client that you have already; it is never closed here, and its data converter must be the
+                worker's (`temporalio.contrib.pydantic.pydantic_data_converter`).
+
+        Raises:
+            InvalidEvent: The tenant is no id.
+        """
+        _check_id("tenant", tenant)
+        self._connection = Connection(address, namespace=namespace, journal=journal, temporal=temporal)
+        self._tenant = tenant
+        self._task_queue = task_queue
+        self._owner = True
+
+    @property
+    def tenant(self) -> str:
+        """Whose sessions it sees."""
+        return self._tenant
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            Unavailable: No server answered.
+        """
+        await self._connection.temporal()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close what was opened."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close what was opened here; a client made by `with_options` leaves that to its maker."""
+        if self._owner:
+            await self._connection.close()
+
+    def with_options(self, *, tenant: str | None = None, task_queue: str | None = None) -> Client:
+        """Give a client for another tenant or task queue that shares this one's connection.
+
+        Raises:
+            InvalidEvent: The tenant is no id.
+        """
+        made = object.__new__(type(self))
+        made._connection = self._connection
+        made._tenant = self._tenant if tenant is None else tenant
+        made._task_queue = self._task_queue if task_queue is None else task_queue
+        made._owner = False
+        _check_id("tenant", made._tenant)
+        return made
+
+    def session(self, session_id: str, *, agent: str | None = None) -> Session:
+        """Give a session's handle, without a round trip: its first event starts it where it does not exist.
+
+        Args:
+            session_id: Its id within the tenant.
+            agent: Who answers; `None` means the session's own agent, or the worker's only one.
+
+        Raises:
+            InvalidEvent: An id is no id.
+        """
+        _check_id("session id", session_id)
+        if agent is not None:
+            _check_id("agent", agent)
+        return Session(self._connection, SessionKey(self._tenant, session_id), agent=agent, task_queue=self._task_queue)
+
+    def sessions(
+        self,
+        *,
+        agent: str | None = None,
+        state: SessionState | None = None,
+        parked: bool | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[SessionInfo]:
+        """List the tenant's sessions, the latest first, as the server's visibility shows them (some seconds behind).
+
+        Args:
+            agent: Only those of this agent.
+            state: Only those that are `requires_action`, `paused` or `closed`.
+            parked: Only those with parked events, or (`False`) without.
+            limit: At most so many.
+
+        Raises:
+            InvalidEvent: A filter that cannot be asked for.
+            Unavailable: The server did not answer.
+        """
+        from inturn.client.listing import list_sessions
+
+        return list_sessions(self._connection, self._tenant, agent=agent, state=state, parked=parked, limit=limit)
+
+    def approvals(self) -> AsyncIterator[PendingApproval]:
+        """List the approvals that the tenant's sessions wait for, with or without a worker running.
+
+        The sessions are those that the server's visibility shows (some seconds behind), the questions and arguments
+        are the journal's; without a journal to read, `args` is `None` and a worker has to answer.
+
+        Raises:
+            Unavailable: The server did not answer.
+        """
+        from inturn.client.listing import list_approvals
+
+        return list_approvals(self._connection, self._tenant)
+
+    def cursor(self, name: str) -> Cursor:
+        """Give the stored cursor of this name: a reader's place in each session's journal.
+
+        Raises:
+            InvalidEvent: The name is no id.
+        """
+        _check_id("cursor", name)
+        return Cursor(self._connection, self._tenant, name)
+
+    @property
+    def shared(self) -> State:
+        """The tenant's shared state, as tools see it in `ctx.shared`. It needs the journal, and no worker.
+
+        ```python
+        await client.shared.push("orders", {"order_id": "1001"}, key="order-1001")
+        ```
+        """
+        return State(self._connection.any_journal, Scope(self._tenant))
+
+
+def _check_id(what: str, value: object) -> None:
+    if not is_id(value):
+        raise InvalidEvent(f"{what} {value!r:.200} does not match {ID_PATTERN}")

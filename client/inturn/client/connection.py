@@ -1,0 +1,168 @@
+"""The connection to Temporal and to the journal, shared by every handle of a client.
+
+Invariant: made at most once, at first use, and closed only by who made it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import time
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
+
+from temporalio.client import Client as Temporal
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.service import RetryConfig
+
+from inturn.client.rpc_errors import short
+from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
+from inturn.errors import JournalUnavailable, Unavailable
+
+if TYPE_CHECKING:
+    from inturn.journal import Journal
+
+UPDATES_AT_ONCE: Final = 2
+"""Of a run's 10 slots; 4 are for `ask`s that wait in the session, and controls need some."""
+RETRIES: Final = RetryConfig(initial_interval_millis=1_000)
+"""Of calls that the server cannot take now. An update that it aborts or refuses because a run is about to end should
+not be back before the next one: a refusal makes the server forget that the run ends (`inturn_workflows.policies`)."""
+
+
+class Connection:
+    """What a client and all that came of it by `with_options` share."""
+
+    def __init__(
+        self,
+        address: str | None = None,
+        *,
+        namespace: str | None = None,
+        journal: str | Journal | None = None,
+        temporal: Temporal | None = None,
+    ) -> None:
+        """Remember how to connect; nothing is opened yet."""
+        self._address = address
+        self._namespace = namespace
+        self._given = journal
+        self._temporal = temporal
+        self._journal: Journal | None = None
+        self._default: Journal | None = None
+        self._lock = asyncio.Lock()
+        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @cached_property
+    def settings(self) -> ClientSettings:
+        """The settings, read at first use."""
+        return read_settings()
+
+    def update_slots(self, workflow_id: str) -> asyncio.Semaphore:
+        """Give what bounds the updates that a session is accepting from this client at once.
+
+        A run has 10 slots. Measured on server 1.29: an update beyond them is not only refused, its refusal loses the
+        workflow task that runs for the others, the run is replayed from its start, and a busy session all but stops.
+        """
+        slots = self._slots.get(workflow_id)
+        if slots is None:
+            slots = self._slots[workflow_id] = asyncio.Semaphore(UPDATES_AT_ONCE)
+        return slots
+
+    async def temporal(self) -> Temporal:
+        """Give the connected Temporal client.
+
+        Raises:
+            Unavailable: No server answered in time.
+        """
+        if self._temporal is None:
+            async with self._lock:
+                if self._temporal is None:
+                    self._temporal = await self._connect(temporal_config(self._address, self._namespace))
+                    _end_after_core()
+        return self._temporal
+
+    async def journal(self) -> Journal | None:
+        """Give the journal that the user named, opened; `None` where nobody did.
+
+        Raises:
+            JournalUnavailable: It cannot be opened.
+        """
+        if self._journal is None:
+            named = self._given or self.settings.journal
+            if named is None:
+                return None
+            async with self._lock:
+                if self._journal is None:
+                    self._journal = await self._open(named)
+        return self._journal
+
+    async def any_journal(self) -> Journal:
+        """Give a journal to read: the one that the user named, else the default one where its file is there.
+
+        Raises:
+            JournalUnavailable: There is none, or it cannot be opened.
+        """
+        if (journal := await self.journal()) is not None:
+            return journal
+        if not _default_exists():
+            raise JournalUnavailable(
+                "this client does not know where the journal is: Client(journal=…) or INTURN_JOURNAL, as for the worker"
+            )
+        async with self._lock:
+            if self._default is None:
+                self._default = await self._open(DEFAULT_JOURNAL)
+        return self._default
+
+    async def close(self) -> None:
+        """Close what was opened here. Temporal's client has nothing to close; one that was handed in stays as it is."""
+        opened = [j for j in (self._journal, self._default) if j is not None and j is not self._given]
+        self._journal = self._default = None
+        for journal in opened:
+            await journal.close()
+
+    async def _connect(self, config: dict[str, Any]) -> Temporal:
+        why: Exception | None = None
+        try:
+            async with asyncio.timeout(self.settings.connect_timeout):
+                while True:
+                    try:
+                        return await Temporal.connect(
+                            **config, data_converter=pydantic_data_converter, retry_config=RETRIES
+                        )
+                    except RuntimeError as error:  # what the SDK raises for every failed connect
+                        why = error
+                    await asyncio.sleep(0.2)
+        except TimeoutError:
+            reason = f" ({short(why)})" if why else ""
+            raise Unavailable(
+                f"no Temporal server answered at {config['target_host']} within {self.settings.connect_timeout:g} s"
+                f"{reason}. Name another with Client(address) or TEMPORAL_ADDRESS"
+            ) from why
+
+    async def _open(self, named: str | Journal) -> Journal:
+        if not isinstance(named, str):
+            return named
+        from inturn.journal import open_journal
+
+        journal = open_journal(named)
+        try:
+            await journal.open()
+        except JournalUnavailable:
+            raise
+        except OSError as error:
+            raise JournalUnavailable(f"the journal cannot be opened: {error}") from error
+        return journal
+
+
+@cache
+def _end_after_core() -> None:
+    """Let Temporal's Core put down its last call before the interpreter ends.
+
+    A thread of Core that comes back from it later finds no interpreter, and one script in ten died of that at its end.
+    """
+    atexit.register(time.sleep, 0.02)
+
+
+def _default_exists() -> bool:
+    """Look for the default journal's file; opening it would make one."""
+    return Path(DEFAULT_JOURNAL.removeprefix("sqlite:///")).exists()

@@ -1,0 +1,102 @@
+"""Listing sessions, and the approvals that wait in them, through the server's visibility.
+
+Invariant: a listing never crosses tenants: each query names the tenant, and nothing that a user gives is put into a
+query unchecked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
+from temporalio.exceptions import TemporalError
+
+from inturn import names
+from inturn.client.approvals import Asking
+from inturn.client.connection import Connection
+from inturn.client.rpc_errors import digest
+from inturn.client.search_attributes import AGENT, PARKED, STATE
+from inturn.client.status import Standing
+from inturn.client.transport import Gate
+from inturn.errors import InvalidEvent, JournalUnavailable
+from inturn.keys import SessionKey, is_id
+from inturn.values import Approval, PendingApproval, SessionInfo
+
+_MAY_WAIT: Final = ("requires_action", "paused")
+"""What search attributes say of sessions with a pending approval: a pause hides it."""
+_SHOWN: tuple[str, ...] = ("requires_action", "paused", "closed")
+"""States that search attributes hold: the rare ones."""
+
+
+async def list_sessions(
+    connection: Connection, tenant: str, *, agent: str | None, state: str | None, parked: bool | None, limit: int | None
+) -> AsyncIterator[SessionInfo]:
+    """Yield a tenant's sessions; see `Client.sessions`."""
+    query = query_for(tenant, agent=agent, state=state, parked=parked)
+    temporal = await connection.temporal()
+    try:
+        async for execution in temporal.list_workflows(query, limit=limit):
+            yield _info(execution)
+    except TemporalError as error:
+        raise digest(error).error from error
+
+
+def query_for(tenant: str, *, agent: str | None, state: str | None, parked: bool | None) -> str:
+    """Make the visibility query.
+
+    Raises:
+        InvalidEvent: A filter that visibility does not hold.
+    """
+    terms = [
+        f"WorkflowType = '{names.SESSION_WORKFLOW}'",
+        f"{names.TENANT_ATTRIBUTE} = '{tenant}'",
+        "ExecutionStatus != 'ContinuedAsNew'",  # earlier runs of the same session
+    ]
+    if agent is not None:
+        if not is_id(agent):
+            raise InvalidEvent(f"agent {agent!r:.200} is no agent's name")
+        terms.append(f"{names.AGENT_ATTRIBUTE} = '{agent}'")
+    if state is not None:
+        if state not in _SHOWN:
+            raise InvalidEvent(f"sessions can be listed by state {', '.join(_SHOWN)}; {state!r} is in status() only")
+        terms.append(f"{names.STATE_ATTRIBUTE} = '{state}'")
+    if parked is not None:
+        some = f"{names.PARKED_ATTRIBUTE} > 0"
+        terms.append(some if parked else f"({names.PARKED_ATTRIBUTE} IS NULL OR {names.PARKED_ATTRIBUTE} = 0)")
+    return " AND ".join(terms)
+
+
+def _info(execution: WorkflowExecution) -> SessionInfo:
+    key = SessionKey.parse(execution.id)
+    held: dict[str, Any] = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
+    closed = execution.status is not WorkflowExecutionStatus.RUNNING
+    return SessionInfo(
+        session_id=key.session_id,
+        tenant=key.tenant,
+        agent=held.get(AGENT.name),
+        state="closed" if closed else held.get(STATE.name),
+        parked=int(held.get(PARKED.name) or 0),
+        started_at=execution.start_time,
+        closed_at=execution.close_time,
+    )
+
+
+async def list_approvals(connection: Connection, tenant: str) -> AsyncIterator[PendingApproval]:
+    """Yield the pending approvals of a tenant's sessions; see `Client.approvals`."""
+    seen: set[SessionKey] = set()  # one may be paused, or resumed, while this looks
+    for state in _MAY_WAIT:
+        async for info in list_sessions(connection, tenant, agent=None, state=state, parked=None, limit=None):
+            key = SessionKey(info.tenant, info.session_id)
+            if info.closed_at is not None or key in seen:
+                continue
+            seen.add(key)
+            for approval in await _of(Gate(connection, key)):
+                yield PendingApproval(tenant=key.tenant, session_id=key.session_id, **approval.model_dump())
+
+
+async def _of(gate: Gate) -> tuple[Approval, ...]:
+    try:
+        return await Asking(gate).pending()
+    except JournalUnavailable:  # the session itself knows all but the arguments
+        return (await Standing(gate).status()).approvals

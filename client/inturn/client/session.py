@@ -1,0 +1,436 @@
+"""The handle of one session.
+
+Invariant: a handle holds no state of the session, only the order of its own calls; any number of handles, in any
+process, mean the same session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from inturn.client.controls import Controls
+from inturn.client.reader import Reading
+from inturn.client.status import Standing
+from inturn.client.submitter import Sending
+from inturn.client.transport import Gate
+from inturn.client.turn_waiter import Waiting
+from inturn.client.unknown_calls import Settling
+from inturn.events import Content, WhenBusy
+from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
+
+if TYPE_CHECKING:
+    from inturn.client.connection import Connection
+    from inturn.keys import SessionKey
+
+
+class Session:
+    """One session: a conversation or task that takes events one at a time.
+
+    Made by `Client.session`, without a round trip; the first event starts the session. Events that one handle sends are
+    accepted in the order of its calls, also under `asyncio.gather`. Controls (`interrupt`, `cancel`, `approve`, …) are
+    out of band: they wait for no event.
+    """
+
+    def __init__(self, connection: Connection, key: SessionKey, *, agent: str | None, task_queue: str | None) -> None:
+        """Make a handle; see `Client.session`."""
+        self._key = key
+        gate = Gate(connection, key, task_queue, agent)
+        self._gate = gate
+        self._sending = Sending(gate)
+        self._controls = Controls(gate)
+        self._waiting = Waiting(gate, self._sending, self._controls)
+        self._reading = Reading(connection, key)
+        self._standing = Standing(gate)
+        self._settling = Settling(connection, key)
+
+    @property
+    def session_id(self) -> str:
+        """Its id within the tenant."""
+        return self._key.session_id
+
+    @property
+    def tenant(self) -> str:
+        """Whose it is."""
+        return self._key.tenant
+
+    @property
+    def agent(self) -> str | None:
+        """The agent that this handle asks for."""
+        return self._gate.agent
+
+    def __repr__(self) -> str:
+        """Name it."""
+        return f"<Session {self._key}>"
+
+    # Events.
+
+    async def send(
+        self,
+        content: Content,
+        *,
+        event_id: str | None = None,
+        source: str = "client",
+        sequence: int | None = None,
+        sender: str | None = None,
+        sent_at: float | datetime | None = None,
+        when_busy: WhenBusy = "queue",
+        expires_after: float | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Receipt:
+        """Send an event and return once it is durable, with or without a worker running.
+
+        Args:
+            content: Text, or a list of content blocks (text, image, document); at most 256 KiB as JSON.
+            event_id: Unique in the session: the same id twice is one turn. Unset, one is made.
+            source: Where it comes from.
+            sequence: Its number in its source, from 0.
+            sender: Who sent it.
+            sent_at: When: seconds since 1970 or an aware datetime. Without an `event_id`, the same content sent twice
+                with the same `sent_at` is one event.
+            when_busy: `queue`, `reject`, `interrupt`, `steer` or `merge`. With a `sequence`, one that interrupts or
+                steers does so once the lower numbers have come, and stays behind those of its source that still wait.
+            expires_after: Seconds after which it must not be processed any more.
+            metadata: JSON that tools find in `ctx.event.metadata`; at most 16 KiB.
+
+        Returns:
+            A receipt of status `sent`. What cannot be accepted later ends with disposition `rejected` or `parked`.
+
+        Raises:
+            InvalidEvent: The event breaks a rule.
+            SessionClosed: The session was closed.
+            Unavailable: The server could not take it; the same `event_id` again is safe.
+        """
+        event = self._sending.event(
+            content,
+            event_id=event_id,
+            source=source,
+            sequence=sequence,
+            sender=sender,
+            sent_at=sent_at,
+            when_busy=when_busy,
+            expires_after=expires_after,
+            metadata=metadata,
+        )
+        return await self._sending.send(event)
+
+    async def submit(
+        self,
+        content: Content,
+        *,
+        event_id: str | None = None,
+        source: str = "client",
+        sequence: int | None = None,
+        sender: str | None = None,
+        sent_at: float | datetime | None = None,
+        when_busy: WhenBusy = "queue",
+        expires_after: float | None = None,
+        metadata: dict[str, Any] | None = None,
+    ) -> Receipt:
+        """Hand an event to the session and return its receipt: accepted and durable, not yet processed.
+
+        Backpressure is not waited out here, so that the caller decides: wait `retry_after` seconds and submit the same
+        event again, with the same `event_id`, until it is in.
+
+        Args:
+            content: As for `send`.
+            event_id: As for `send`, and so all others below.
+            source: Where it comes from.
+            sequence: Its number in its source.
+            sender: Who sent it.
+            sent_at: When.
+            when_busy: What to do while a turn runs.
+            expires_after: Seconds.
+            metadata: JSON.
+
+        Returns:
+            A receipt of status `accepted`, `held` or `duplicate`. A duplicate's `disposition` tells how its original
+            stands; of one long ago only the journal knows that, and it is `None` where this client cannot read it.
+
+        Raises:
+            InvalidEvent: The event breaks a rule.
+            Refused: Not accepted: `Backpressure` (no room now) or `SessionBusy` (`when_busy="reject"`).
+            SessionClosed: The session was closed.
+            Unavailable: No server answered, or no worker took it in time; the same `event_id` again is safe.
+        """
+        event = self._sending.event(
+            content,
+            event_id=event_id,
+            source=source,
+            sequence=sequence,
+            sender=sender,
+            sent_at=sent_at,
+            when_busy=when_busy,
+            expires_after=expires_after,
+            metadata=metadata,
+        )
+        return await self._sending.submit(event)
+
+    async def ask(
+        self,
+        content: Content,
+        *,
+        event_id: str | None = None,
+        source: str = "client",
+        sequence: int | None = None,
+        sender: str | None = None,
+        sent_at: float | datetime | None = None,
+        when_busy: WhenBusy = "queue",
+        expires_after: float | None = None,
+        metadata: dict[str, Any] | None = None,
+        timeout: float | None = None,
+        cancel_on_exit: bool = False,
+    ) -> Turn:
+        """Submit an event and wait for its turn, through restarts of worker and server.
+
+        Args:
+            content: As for `send`.
+            event_id: As for `send`, and so all others below.
+            source: Where it comes from.
+            sequence: Its number in its source.
+            sender: Who sent it.
+            sent_at: When.
+            when_busy: What to do while a turn runs.
+            expires_after: Seconds.
+            metadata: JSON.
+            timeout: Seconds to wait in all; `None` waits as long as it takes.
+            cancel_on_exit: Cancel the event when this call is cancelled or times out; otherwise its turn goes on.
+
+        Returns:
+            The turn that ran, whatever its stop reason.
+
+        Raises:
+            TurnFailed: The event ended without a turn: parked, expired, rejected, discarded, or cancelled while it
+                waited.
+            TurnTimeout: `timeout` passed.
+            InvalidEvent: The event breaks a rule.
+            Refused: Not accepted, as for `submit`.
+            SessionClosed: The session was closed.
+            Unavailable: Not accepted in time, as for `submit`; or nobody answered for minutes.
+            JournalUnavailable: The event came before, so long ago that only the journal has its answer, and the one
+                that this client reads, if any, does not.
+        """
+        event = self._sending.event(
+            content,
+            event_id=event_id,
+            source=source,
+            sequence=sequence,
+            sender=sender,
+            sent_at=sent_at,
+            when_busy=when_busy,
+            expires_after=expires_after,
+            metadata=metadata,
+        )
+        return await self._waiting.ask(event, timeout=timeout, cancel_on_exit=cancel_on_exit)
+
+    async def wait(self, event_id: str, *, timeout: float | None = None) -> Turn:
+        """Wait for the turn of an event that was sent before.
+
+        Args:
+            event_id: The event.
+            timeout: Seconds to wait; `None` waits as long as it takes.
+
+        Raises:
+            TurnFailed: The event ended without a turn.
+            TurnTimeout: `timeout` passed.
+            InvalidEvent: The session knows no such event, or no longer, and this client cannot read the journal.
+            SessionNotFound: No such session.
+            Unavailable: Nobody answered for minutes.
+        """
+        return await self._waiting.wait(event_id, timeout=timeout)
+
+    # Controls.
+
+    async def cancel(self, event_id: str, *, reason: str | None = None) -> bool:
+        """Take a held, queued or running event out, and only that one.
+
+        Returns:
+            Whether there was something to take out.
+
+        Raises:
+            SessionNotFound: No such session.
+            SessionClosed: The session was closed.
+            Unavailable: Nobody took the call in time. So for every control.
+        """
+        return await self._controls.cancel(event_id, reason=reason)
+
+    async def interrupt(
+        self, *, event_id: str | None = None, reason: str | None = None, clear_queue: bool = False
+    ) -> bool:
+        """Stop the running turn; what it did stays.
+
+        Args:
+            event_id: Stop it only if it is this event's.
+            reason: For the journal.
+            clear_queue: Cancel what waits, too.
+
+        Returns:
+            Whether a turn was running to be stopped.
+        """
+        return await self._controls.interrupt(event_id=event_id, reason=reason, clear_queue=clear_queue)
+
+    async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
+        """Say yes to a tool call. The same answer again is fine.
+
+        Args:
+            approval_id: `{call_id}:{hash}`, from `status().approvals`.
+            by: Who says so.
+            reason: Why.
+
+        Raises:
+            ApprovalConflict: It has another answer, or this one is too late.
+            InvalidEvent: The call has other arguments than those, or asks for no approval.
+        """
+        await self._controls.answer("approve", approval_id, by=by, reason=reason)
+
+    async def deny(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
+        """Say no to a tool call; the model learns of it. Otherwise as `approve`."""
+        await self._controls.answer("deny", approval_id, by=by, reason=reason)
+
+    async def pause(self) -> None:
+        """Let the running turn finish and take up no other; events are still accepted."""
+        await self._controls.pause()
+
+    async def resume(self) -> None:
+        """Go on after `pause`."""
+        await self._controls.resume()
+
+    async def close(self, *, pending: Literal["park", "cancel"] = "park") -> None:
+        """End the session for good, after the running turn. A closed one stays closed: calling it again is fine.
+
+        Args:
+            pending: What becomes of events that wait: `park` or `cancel`.
+        """
+        await self._controls.close(pending)
+
+    # Dead letters.
+
+    async def parked(self) -> list[Parked]:
+        """List the latest 100 events (and deliveries) that failed for good and were set aside.
+
+        Raises:
+            JournalUnavailable: No worker answers, and the journal cannot be read.
+        """
+        live = await self._standing.live()
+        if live is not None and "parked" in live:
+            return [Parked.model_validate(parked) for parked in live["parked"]]
+        return await self._reading.parked()
+
+    async def redrive(self, event_id: str, *, force: bool = False) -> bool:
+        """Put a parked event back into the queue, as a turn of its own; a parked delivery is delivered again.
+
+        Args:
+            event_id: The event.
+            force: Do so though its failed turn had effects.
+
+        Raises:
+            InvalidEvent: It is not parked, can never be valid, or had effects and `force` was not given.
+        """
+        return await self._controls.redrive(event_id, force=force)
+
+    async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
+        """Give a parked event up.
+
+        Raises:
+            InvalidEvent: It is not parked.
+        """
+        return await self._controls.discard(event_id, reason=reason)
+
+    # Calls that nobody knows the outcome of.
+
+    async def unknown_calls(self) -> list[UnknownOutcome]:
+        """List the tool calls of which nobody knows what they did, until somebody settles them.
+
+        Such a call was cut off (by a dead worker, its timeout, an interrupt) while it ran, and its tool is neither
+        idempotent nor has a `lookup`.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read.
+        """
+        return await self._settling.unknown()
+
+    async def settle(
+        self, call: str, *, done: bool, result: Any = None, by: str | None = None, reason: str | None = None
+    ) -> None:
+        """Say what became of a call whose outcome is unknown; the model learns of it with the next event.
+
+        The same settlement again is fine; it needs no worker.
+
+        Args:
+            call: Its key, from `unknown_calls()`.
+            done: Whether it had its effect.
+            result: What it would have returned, for the model; at most 16 KiB as JSON.
+            by: Who found out.
+            reason: How, or why.
+
+        Raises:
+            InvalidEvent: The call's outcome is not unknown, or it was settled otherwise before.
+            JournalUnavailable: The journal cannot be written.
+        """
+        await self._settling.settle(call, done=done, result=result, by=by, reason=reason)
+
+    # Looking.
+
+    async def status(self) -> SessionStatus:
+        """Tell how the session stands; needs no worker.
+
+        Returns:
+            `source` is `live` when the session itself answered within 2 s, else `fallback`: what the server and the
+            journal know, and `health` says what is wrong.
+
+        Raises:
+            SessionNotFound: No such session.
+            Unavailable: The server did not answer either.
+        """
+        return await self._standing.status()
+
+    async def audit(self, *, deep: bool = False) -> Audit:
+        """Check that nothing was lost: the counts that the session carries against the journal's.
+
+        Each event whose outcome in the journal is not what the journal's entries tell of its end is named.
+
+        Args:
+            deep: Also read the histories that the server retains, and say which runs are gone. Those from before an
+                operator terminated the session are not looked at.
+
+        Raises:
+            SessionNotFound: No such session.
+            JournalUnavailable: The journal cannot be read.
+        """
+        from inturn.client.audit import Auditing
+
+        return await Auditing(self._gate).audit(deep=deep)
+
+    def entries(self, after: int = 0, *, event_id: str | None = None, follow: bool = False) -> AsyncIterator[Entry]:
+        """Read the journal in order.
+
+        Args:
+            after: The last `seq` that is known already.
+            event_id: Only entries of this event.
+            follow: Do not end with the last entry but wait for more, until the session is closed.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read.
+        """
+        return self._reading.entries(after, event_id=event_id, follow=follow)
+
+    def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry | Delta]:
+        """Follow one turn as it happens; ends with it. For a merged event it goes on in its host's turn.
+
+        Args:
+            event_id: The event.
+            after: The last `seq` that is known already.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read.
+        """
+        return self._reading.stream(event_id, after=after)
+
+    async def transcript(self) -> list[dict[str, Any]]:
+        """Give the conversation as the model sees it: messages of Anthropic's Messages API.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read.
+        """
+        return await self._reading.transcript()

@@ -1,0 +1,208 @@
+"""How a session stands, asked of it, or seen from outside.
+
+Invariant: an answer within a few seconds whether or not a worker lives. What the session says is `live`; else it is put
+together from what the server and the journal know, and says what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
+from temporalio.exceptions import TemporalError
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn import names
+from inturn.client.approvals import Asking
+from inturn.client.retries import persist, truthful
+from inturn.client.rpc_errors import digest
+from inturn.client.search_attributes import AGENT, STATE
+from inturn.client.transport import Gate, Message
+from inturn.errors import JournalUnavailable, SessionNotFound
+from inturn.keys import StepKey
+from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
+
+LIVE_WITHIN: Final = 2.0
+"""Seconds in which the session itself may answer."""
+_DESCRIBE_WITHIN: Final = 10.0
+_FAILING_ATTEMPT: Final = 3
+"""A workflow task is tried again once or twice when a worker dies; from here on it fails of itself."""
+
+
+@dataclass
+class Standing:
+    """The status of one session."""
+
+    gate: Gate
+
+    async def status(self) -> SessionStatus:
+        """Give the session's status; see `Session.status`."""
+        live = await self.live()
+        if live is None:
+            return await self._fallback()
+        status = await Asking(self.gate).detailed(SessionStatus.model_validate(live))
+        if status.turn is None or status.turn.waiting_for is not None:
+            return status
+        return status.model_copy(update={"turn": await self._detailed(status.turn)})
+
+    async def live(self) -> Message | None:
+        """Ask the session itself; `None` when it does not answer in time."""
+        try:
+            async with asyncio.timeout(LIVE_WITHIN), truthful():
+                return await self.gate.status(LIVE_WITHIN)
+        except TimeoutError:
+            return None
+        except TemporalError as error:
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                return None  # the journal may still know it
+            digested = digest(error, str(self.gate.key))
+            if not digested.again:
+                raise digested.error from error
+            return None
+
+    async def described(self) -> WorkflowExecutionDescription:
+        """Ask the server what it knows.
+
+        Raises:
+            SessionNotFound: It has no such session.
+            Unavailable: It did not answer.
+        """
+        return await persist(self.gate.describe, patience=_DESCRIBE_WITHIN, session=str(self.gate.key))
+
+    async def _detailed(self, turn: TurnProgress) -> TurnProgress:
+        """Add what only the server knows of a step that runs: its attempts and what stopped the last one."""
+        try:
+            async with asyncio.timeout(LIVE_WITHIN):
+                seen = _progress(await self.gate.describe())
+        except (TemporalError, TimeoutError):
+            return turn
+        if seen is None or seen.event_id != turn.event_id:
+            return turn
+        added = {name: getattr(seen, name) for name in ("attempt", "waiting_for", "last_error")}
+        return turn.model_copy(update=added)
+
+    async def _fallback(self) -> SessionStatus:
+        try:
+            seen = await self.described()
+        except SessionNotFound:
+            return await self._remembered()
+        turn = _progress(seen)
+        runs = seen.status is WorkflowExecutionStatus.RUNNING
+        return SessionStatus(
+            state=_state(seen, turn),
+            health=await self._health(seen),
+            source="fallback",
+            agent=_attribute(seen, AGENT),
+            turn=turn,
+            history_events=seen.history_length or 0,
+            approvals=await self._asked() if runs else (),
+            **await self._journalled(),
+        )
+
+    async def _remembered(self) -> SessionStatus:
+        """Tell of a session that only the journal knows: its history is past the server's retention."""
+        known = await self._journalled()
+        if not known.get("head"):
+            raise SessionNotFound(f"no session {self.gate.key}")
+        return SessionStatus(state="closed", source="fallback", **known)
+
+    async def _journalled(self) -> dict[str, Any]:
+        try:
+            journal = await self.gate.connection.any_journal()
+            head = await journal.head(self.gate.key)
+            counts: dict[str, int] = dict(await journal.outcomes(self.gate.key))
+        except JournalUnavailable:
+            return {}
+        return {"head": head, "counts": counts}
+
+    async def _asked(self) -> tuple[Approval, ...]:
+        try:
+            return await Asking(self.gate).pending()
+        except JournalUnavailable:
+            return ()
+
+    async def _health(self, seen: WorkflowExecutionDescription) -> Health:
+        if seen.status is not WorkflowExecutionStatus.RUNNING:
+            return "ok"
+        raw = seen.raw_description
+        failing = raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt >= _FAILING_ATTEMPT
+        return "task_failing" if failing and await self._polled(seen.task_queue) else "no_worker"
+
+    async def _polled(self, task_queue: str) -> bool:
+        """Tell whether any worker polls; the server remembers one for some minutes."""
+        temporal = await self.gate.connection.temporal()
+        request = DescribeTaskQueueRequest(
+            namespace=temporal.namespace,
+            task_queue=TaskQueue(name=task_queue),
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
+        )
+        try:
+            return bool((await temporal.workflow_service.describe_task_queue(request)).pollers)
+        except RPCError:
+            return True
+
+
+def _state(seen: WorkflowExecutionDescription, turn: TurnProgress | None) -> SessionState:
+    if seen.status is not WorkflowExecutionStatus.RUNNING:
+        return "closed"
+    shown = _attribute(seen, STATE)
+    match shown:
+        case "requires_action" | "paused" | "closed":
+            return shown
+        case _:
+            return "running" if turn or seen.raw_description.HasField("pending_workflow_task") else "idle"
+
+
+def _progress(seen: WorkflowExecutionDescription) -> TurnProgress | None:
+    """Tell what the turn does by its pending activities: their ids are the steps' keys."""
+    found: list[TurnProgress] = []
+    for pending in seen.raw_description.pending_activities:
+        try:
+            step = StepKey.parse(pending.activity_id)
+        except ValueError:
+            continue
+        if not step.turn.turn.startswith("~"):  # no turn's own: records and notices
+            found.append(_step(step, pending))
+    return max(found, key=lambda progress: progress.attempt, default=None)
+
+
+def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
+    failure = pending.last_failure
+    waits = failure.application_failure_info.type == names.NOT_YET  # nothing failed: a lock, or a lease
+    return TurnProgress(
+        event_id=step.turn.event_id,
+        step=int(step.step) if step.step.isdigit() else 0,
+        doing=pending.activity_type.name,
+        since=_since(pending),
+        attempt=pending.attempt,
+        waiting_for=_said(pending) or (failure.message if waits else None),
+        last_error=(failure.message or None) if not waits else None,
+    )
+
+
+def _said(pending: PendingActivityInfo) -> str | None:
+    """Read what a step that waits in place says with its heartbeats."""
+    for payload in pending.heartbeat_details.payloads:
+        with suppress(ValueError):
+            said = json.loads(payload.data)
+            return said if isinstance(said, str) else None
+    return None
+
+
+def _since(pending: PendingActivityInfo) -> datetime:
+    stamp = pending.last_started_time if pending.HasField("last_started_time") else pending.scheduled_time
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def _attribute(seen: WorkflowExecutionDescription, key: Any) -> str | None:
+    value = seen.typed_search_attributes.get(key)
+    return str(value) if value is not None else None

@@ -1,0 +1,231 @@
+"""Waiting for the turn of an event, whatever happens on the way.
+
+Invariant: an event that was accepted is never sent again to learn its answer. The wait follows it by its id: through
+continue-as-new, restarts of worker and server, and being released early. It reads the journal where the client has one,
+and otherwise asks the session, with growing pauses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+from temporalio.client import WorkflowUpdateHandle
+from temporalio.exceptions import TemporalError
+from temporalio.service import RPCError, RPCStatusCode
+
+from inturn import names
+from inturn.client.controls import Controls
+from inturn.client.retries import jittered, persist, truthful
+from inturn.client.rpc_errors import digest
+from inturn.client.submitter import Sending
+from inturn.client.transport import ALIVE_WITHIN, Gate, Message
+from inturn.errors import (
+    InturnError,
+    InvalidEvent,
+    JournalUnavailable,
+    SessionClosed,
+    SessionNotFound,
+    TurnFailed,
+    TurnTimeout,
+)
+from inturn.events import Event
+from inturn.keys import SessionKey
+from inturn.values import Turn
+
+if TYPE_CHECKING:
+    from inturn.journal import Journal, Outcome
+
+PATIENCE: Final = 300.0
+"""Seconds a wait without a timeout of its own goes on while nobody answers at all."""
+_FIRST_PAUSE: Final = 5.0
+_LONGEST_PAUSE: Final = 60.0
+"""Seconds until the session is asked again although nothing was seen of the event: each time costs it history."""
+_FIRST_LOOK: Final = 0.05
+_LONGEST_LOOK: Final = 1.0
+"""Seconds between looks at the journal or the status, which cost no history."""
+_CANCEL_WITHIN: Final = 5.0
+_PENDING: Final[Message] = {"pending": True}
+
+
+@dataclass
+class Waiting:
+    """The waits of one handle."""
+
+    gate: Gate
+    sending: Sending
+    controls: Controls
+
+    async def ask(self, event: Event, *, timeout: float | None, cancel_on_exit: bool) -> Turn:
+        """Send an event and wait for its turn."""
+        event_id = str(event.event_id)
+        try:
+            async with _within(timeout, event_id):
+                handle = await self.sending.accepted(event)
+                journal = await self.gate.connection.journal()
+                return await self._follow(event_id, await self._result(handle), journal, taken=True)
+        except (asyncio.CancelledError, TurnTimeout):
+            if cancel_on_exit:
+                with suppress(InturnError, TimeoutError):
+                    async with asyncio.timeout(_CANCEL_WITHIN):
+                        await self.controls.cancel(event_id, reason="the caller went away")
+            raise
+
+    async def wait(self, event_id: str, *, timeout: float | None) -> Turn:
+        """Wait for the turn of an event that was sent before."""
+        async with _within(timeout, event_id):
+            journal = await self.gate.connection.journal()
+            return await self._follow(event_id, await self._asked(event_id, journal), journal)
+
+    async def _follow(self, event_id: str, answer: Message, journal: Journal | None, *, taken: bool = False) -> Turn:
+        """Wait for the turn; `taken`: the session has accepted the event for sure."""
+        pause = _FIRST_PAUSE
+        while True:
+            if answer.get("unknown"):
+                return await self._forgotten(event_id, taken=taken)
+            if turn := await self._told(event_id, answer, journal):
+                return turn
+            if turn := await self._meanwhile(event_id, journal, jittered(pause)):
+                return turn
+            answer = await self._asked(event_id, journal)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _told(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
+        """Read an answer; `None` while the turn is to come."""
+        if ended := answer.get("ended"):
+            # Its host may have been driven again, with success.
+            if ended.get("merged") and journal is not None and (turn := await self._read(event_id)):
+                return turn.model_copy(update={"disposition": "merged"})
+            raise TurnFailed(event_id, str(ended["disposition"]), str(ended.get("reason") or "see the journal"))
+        told = answer.get("turn")
+        if told is None:
+            return None
+        turn = Turn.model_validate(told)
+        if journal is None and not turn.truncated:
+            return turn
+        # Of a merged event that is its host's, which may be known before it is written whose it is.
+        if read := await self._read(turn.event_id or event_id):
+            return read.model_copy(update={"disposition": turn.disposition})
+        if journal is not None and turn.disposition == "merged":
+            outcome = await _ended(journal, self.gate.key, event_id)
+            if outcome is None:
+                return None  # whose it is will be written
+            if outcome.disposition in ("parked", "discarded"):
+                raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
+        return turn
+
+    async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
+        """Let some time pass, less when there is news of the event."""
+        clock = asyncio.get_running_loop().time
+        until, look = clock() + pause, _FIRST_LOOK
+        while (left := until - clock()) > 0:
+            await asyncio.sleep(min(left, jittered(look)))
+            look = min(look * 2, _LONGEST_LOOK)
+            if journal is not None:
+                outcome = await _ended(journal, self.gate.key, event_id)
+                # An older `parked` stands until a redrive has ended: only the session knows which one it is.
+                if outcome is not None and outcome.disposition not in ("parked", "discarded"):
+                    return await self._outcome(event_id, outcome)
+            elif not await self._queued(event_id):
+                return None
+        return None
+
+    async def _asked(self, event_id: str, journal: Journal | None) -> Message:
+        """Ask the session to be told; under a new update id each time, the older one has its answer."""
+        message = {"event_id": event_id, "wait": True} | ({"inline": True} if journal is None else {})
+        try:
+            handle = await persist(
+                lambda: self.gate.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
+                patience=PATIENCE,
+                session=str(self.gate.key),
+            )
+            return await self._result(handle)
+        except (SessionClosed, SessionNotFound) as error:
+            turn = await self._recorded(event_id, error)
+            return {"turn": turn.model_dump(mode="json")}
+
+    async def _result(self, handle: WorkflowUpdateHandle[Message]) -> Message:
+        """Take the result of an accepted update; where the way to it was cut, the wait goes on."""
+        try:
+            async with truthful():
+                return await handle.result()
+        except TemporalError as error:
+            lost = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
+            digested = digest(error, str(self.gate.key))
+            if lost or digested.again:
+                return _PENDING
+            raise digested.error from error
+
+    async def _queued(self, event_id: str) -> bool:
+        """Tell whether it is too early to ask: the event still waits in the session, or a person is waited for."""
+        try:
+            async with asyncio.timeout(ALIVE_WITHIN), truthful():
+                status = await self.gate.status(ALIVE_WITHIN)
+        except (TemporalError, TimeoutError):
+            return True
+        waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ())]
+        if status.get("state") in ("requires_action", "paused"):
+            waiting.append(status.get("turn") or {})
+        return any(item.get("event_id") == event_id for item in waiting)
+
+    async def _forgotten(self, event_id: str, *, taken: bool) -> Turn:
+        """Look into the journal for an event of which the session tells nothing (any more).
+
+        Raises:
+            JournalUnavailable: The session has taken it, and no journal that is read here has its answer.
+            InvalidEvent: Nobody that is asked here knows it.
+        """
+        error: type[InturnError] = JournalUnavailable if taken else InvalidEvent
+        known = f"took event {event_id} and no longer tells its answer, only the journal can"
+        what = f"session {self.gate.key} {known if taken else f'knows no event {event_id} (any more)'}"
+        try:
+            await self.gate.connection.any_journal()
+        except JournalUnavailable as missing:
+            raise error(f"{what}; {missing}") from missing
+        return await self._recorded(event_id, error(f"{what}; the journal that this client reads does not have it"))
+
+    async def _recorded(self, event_id: str, error: InturnError) -> Turn:
+        """Look into the journal for what the session does not know any more."""
+        try:
+            journal = await self.gate.connection.any_journal()
+        except JournalUnavailable:
+            raise error from None
+        outcome = await _ended(journal, self.gate.key, event_id)
+        if outcome is None:
+            raise error
+        return await self._outcome(event_id, outcome)
+
+    async def _outcome(self, event_id: str, outcome: Outcome) -> Turn:
+        ran = outcome.disposition == "applied" or outcome.stop == "interrupted"
+        if ran and (turn := await self._read(event_id)):
+            return turn
+        raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
+
+    async def _read(self, event_id: str) -> Turn | None:
+        from inturn.journal.views.turns import read_turn
+
+        try:
+            return await read_turn(await self.gate.connection.any_journal(), self.gate.key, event_id)
+        except JournalUnavailable:
+            return None
+
+
+async def _ended(journal: Journal, session: SessionKey, event_id: str) -> Outcome | None:
+    """Give how the turn ended that answers an event: of a merged one that is its host's."""
+    outcome = await journal.outcome(session, event_id)
+    if outcome is not None and outcome.disposition == "merged" and outcome.into:
+        return await journal.outcome(session, outcome.into)
+    return outcome
+
+
+@asynccontextmanager
+async def _within(timeout: float | None, event_id: str) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(timeout):
+            yield
+    except TimeoutError as error:
+        raise TurnTimeout(f"event {event_id} was not answered within {timeout} s; its turn goes on") from error

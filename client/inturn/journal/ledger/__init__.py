@@ -1,0 +1,1 @@
+"""The ledger: the rows that make each step happen once."""

@@ -1,0 +1,333 @@
+"""The ledger: one row per step, so that each step happens once.
+
+Invariant: the four rules of `port.py`. A row is `open` until it is `done` (its result is recorded) or `settled` (the
+session closed it); both are for ever. The token on the row names the only attempt that may write; an empty one names
+nobody.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, cast
+
+from inturn.journal.limits import grants, places
+from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.log import codec, log
+from inturn.journal.log.log import Log, micros
+from inturn.journal.state import operations
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome
+from inturn.journal.views import outcomes
+from inturn.keys import StepKey, TurnKey
+from inturn.values import Entry
+
+SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
+"""The record of a step that the session closed."""
+
+BROUGHT_ALONG: Final = 50
+"""Entries that a claim gives at most: reading them holds the writer up."""
+
+NO_CALL: Final = -1
+_KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
+_OURS: Final = f"{_KEY} AND token = ? AND state = 'open'"
+_SELECT: Final = (
+    "SELECT state, token, fence, began, began_before, lease_until, checkpoint, attempts, result "
+    f"FROM steps WHERE {_KEY}"
+)
+_INSERT: Final = (
+    "INSERT INTO steps "
+    "(tenant, session, turn, step, call, state, token, fence, began, began_before, lease_until, attempts) "
+    "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 0, ?, '{}')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A step's row."""
+
+    state: str
+    token: str
+    fence: int | None
+    began: int
+    began_before: int
+    lease_until: int
+    checkpoint: str | None
+    attempts: str
+    result: str | None
+
+    @property
+    def open(self) -> bool:
+        """Nothing is recorded yet."""
+        return self.state == "open"
+
+    def held_by(self, token: str) -> bool:
+        """Tell whether this token may write. An empty one names nobody, also on a row that was let go."""
+        return self.open and token != "" and self.token == token
+
+
+def claim_model(
+    tx: Transaction,
+    step: StepKey,
+    opening: Sequence[NewEntry],
+    *,
+    after: int | None = None,
+    types: Sequence[str] = (),
+    wants: Sequence[Want] = (),
+    lease: float = 0.0,
+) -> Claim:
+    """Claim a model step; see the port."""
+    with log.locked(tx, step.session) as journal:
+        row = _row(tx, step)
+        if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
+            return replace(_answer("ended", journal, row), outcome=outcome)
+        if journal.closed:
+            return replace(_answer("closed", journal, row), outcome=outcome)
+        if row and not row.open:
+            return _answer(row.state, journal, row)
+        if isinstance(granted := _granted(tx, step, wants, lease), Waiting):
+            return replace(_answer("waiting", journal, row), waiting=granted)
+        token, fence = _new_token(), journal.raise_fence()
+        if row is None:
+            tx.execute(_INSERT, (*_key(step), token, fence, 0, 0))
+        else:
+            row = _count_lost(tx, step, row)
+            tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *_key(step)))
+        journal.append(opening)
+        entries = _behind(tx, step, after, types)
+        return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
+
+
+def claim_call(
+    tx: Transaction, step: StepKey, *, lease: float, begin: bool, wants: Sequence[Want] = (), lasts: float = 0.0
+) -> Claim:
+    """Claim a call; see the port."""
+    with log.locked(tx, step.session) as journal:
+        row = _row(tx, step)
+        if row and not row.open:
+            return _answer(row.state, journal, row)
+        now = micros(tx.now)
+        if row and row.began and row.lease_until > now:
+            return _answer("leased", journal, row)
+        if isinstance(granted := _granted(tx, step, wants, lease, lasts), Waiting):
+            return replace(_answer("waiting", journal, row), waiting=granted)
+        token, until = _new_token(), now + micros(lease) if begin else 0
+        if row is None:
+            tx.execute(_INSERT, (*_key(step), token, None, int(begin), until))
+        else:
+            row = _count_lost(tx, step, row) if row.began else row
+            places.abandon(tx, step)
+            tx.execute(
+                f"UPDATE steps SET token = ?, began = ?, began_before = ?, lease_until = ? WHERE {_KEY}",
+                (token, int(begin or row.began), row.began, until, *_key(step)),
+            )
+        return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_until=until / 1e6)
+
+
+def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
+    """Mark that the body begins; tells whether the claim was still ours."""
+    until = micros(tx.now + lease)
+    return _update(tx, step, token, "began = 1, lease_until = ?", until)
+
+
+def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
+    """Hold the claim for longer, and what was granted with it; tells whether it was still ours."""
+    held = _update(tx, step, token, "lease_until = ?", micros(tx.now + lease))
+    if held:
+        places.renew(tx, step, lease=lease)
+    return held
+
+
+def holds(tx: Transaction, step: StepKey, token: str) -> bool:
+    """Tell whether the claim is ours, and keep it so until this transaction ends."""
+    return token != "" and bool(tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*_key(step), token)))
+
+
+def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
+    """Keep a checkpoint; tells whether the claim was still ours."""
+    return _update(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
+
+
+def release(tx: Transaction, step: StepKey, token: str) -> bool:
+    """Let go of a claim that did nothing; what earlier attempts began stays begun."""
+    held = _update(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
+    if held:
+        places.leave(tx, step)
+    return held
+
+
+def lock(tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting | None:
+    """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
+    row = _row(tx, step)
+    if row is None or not row.held_by(token):
+        return None
+    return _granted(tx, step, (want,), lease, part=part)
+
+
+def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
+    """Append entries while the step runs; gives the new head, `None` when the claim is not ours any more."""
+    with log.locked(tx, step.session) as journal:
+        row = _row(tx, step)
+        if row is None or not row.held_by(token):
+            return None
+        journal.append(entries)
+        return journal.head
+
+
+def finish(
+    tx: Transaction,
+    step: StepKey,
+    token: str,
+    result: dict[str, Any],
+    entries: Sequence[NewEntry],
+    outcome: Outcome | None,
+) -> int | None:
+    """Record a step's result with its last entries; gives the new head, `None` when another attempt or the session won.
+
+    The same attempt may finish twice with the same result (it never heard that the first time worked). Another result
+    came late, such as that of a thread that went on after its call had timed out: it is kept for `settle`.
+    """
+    with log.locked(tx, step.session) as journal:
+        row = _row(tx, step)
+        if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
+            return journal.head
+        if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
+            tx.execute(
+                f"UPDATE steps SET late_result = COALESCE(late_result, ?) WHERE {_KEY}",
+                (codec.dumps(result), *_key(step)),
+            )
+            return None
+        journal.append(entries)
+        _update(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        if row.fence is None:  # a model step has no body that operates on anything
+            operations.forget(tx, _key(step))
+        places.leave(tx, step)
+        if outcome:
+            outcomes.put(tx, step.session, outcome)
+        return journal.head
+
+
+def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
+    """Count a failed attempt; `None`: another attempt holds the step, and what becomes of it is not this one's to say.
+
+    It is over: nobody waits out its lease. A body that began stays begun, unless `clean`.
+    """
+    with log.locked(tx, step.session):
+        row = _row(tx, step)
+        if row is None or not row.held_by(token):
+            return None
+        attempts = _attempts(row)
+        kept = _counted(tx, attempts, failure)
+        began = ", began = began_before" if clean else ""
+        _update(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
+        places.leave(tx, step)
+        return attempts
+
+
+def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
+    """Close a turn's open steps for good, or only those of one number."""
+    tx.execute(
+        "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
+        "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
+        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
+    )
+    operations.forget_turn(tx, turn, number)
+    places.settle(tx, turn, number)
+
+
+def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
+    """Close a step that nobody claimed yet, so that nobody ever will."""
+    if _row(tx, step) is None:
+        tx.execute(_INSERT, (*_key(step), "", None, 0, 0))
+        tx.execute(
+            f"UPDATE steps SET state = 'settled', result = ? WHERE {_KEY}", (codec.dumps(SETTLED_RESULT), *_key(step))
+        )
+
+
+def _granted(
+    tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
+) -> int | Waiting:
+    """Take what is wanted: the fence of its locks, or what the step waits for."""
+    if not wants:
+        return 0
+    found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
+    if isinstance(found, Waiting):
+        if not part and any(want.is_lock for want in wants):
+            _revoke(tx, step)  # an earlier attempt's locks ran out: it can write nothing more
+        return found
+    for stale in found.stale:
+        _revoke(tx, stale)
+    return found.fence
+
+
+def _revoke(tx: Transaction, step: StepKey) -> None:
+    """Take the claim of a step whose locks somebody else took over: its attempt can write nothing more."""
+    row = _row(tx, step)
+    if row and row.open:
+        _count_lost(tx, step, row)
+        tx.execute(f"UPDATE steps SET token = '', lease_until = 0 WHERE {_KEY}", _key(step))
+
+
+def _key(step: StepKey) -> tuple[str, str, str, str, int]:
+    call = NO_CALL if step.index is None else step.index
+    return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
+
+
+def _row(tx: Transaction, step: StepKey) -> Row | None:
+    rows = tx.execute(_SELECT, _key(step))
+    return Row(*rows[0]) if rows else None
+
+
+def _behind(tx: Transaction, step: StepKey, after: int | None, types: Sequence[str]) -> tuple[Entry, ...] | None:
+    if after is None:
+        return None
+    found = log.read(tx, step.session, after=after, limit=BROUGHT_ALONG + 1, types=types)
+    return tuple(found) if len(found) <= BROUGHT_ALONG else None
+
+
+def _update(tx: Transaction, step: StepKey, token: str, change: str, value: Any) -> bool:
+    """Change the row if the token still holds it."""
+    return token != "" and bool(
+        tx.execute(f"UPDATE steps SET {change} WHERE {_OURS} RETURNING 1", (value, *_key(step), token))
+    )
+
+
+def _answer(status: str, journal: Log, row: Row | None) -> Claim:
+    """Answer with what the row knew before this claim."""
+    known = Claim(cast("ClaimStatus", status), head=journal.head)
+    if row is None:
+        return known
+    return replace(
+        known,
+        fence=row.fence or 0,
+        result=None if row.result is None else codec.loads(row.result),
+        began=bool(row.began),
+        lease_until=row.lease_until / 1e6,
+        checkpoint=None if row.checkpoint is None else codec.loads(row.checkpoint),
+        attempts=_attempts(row),
+    )
+
+
+def _attempts(row: Row) -> Attempts:
+    kept = codec.loads(row.attempts)
+    return Attempts({name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()})
+
+
+def _counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
+    attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
+    attempts.since.setdefault(failure, tx.now)
+    return codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
+
+
+def _count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:
+    """Count the attempt that this claim takes over from, if it never said how it ended."""
+    if not row.token:
+        return row
+    kept = _counted(tx, _attempts(row), "lost")
+    tx.execute(f"UPDATE steps SET attempts = ? WHERE {_KEY}", (kept, *_key(step)))
+    return replace(row, attempts=kept)
+
+
+def _new_token() -> str:
+    return os.urandom(8).hex()

@@ -1,0 +1,30 @@
+"""Token buckets: so many calls in a second, over all workers.
+
+Invariant: a bucket never holds more than its capacity and never less than nothing, and a token is taken once.
+"""
+
+from __future__ import annotations
+
+from inturn.journal.limits.requests import Want
+from inturn.journal.log.log import micros
+from inturn.journal.store.store import Transaction
+
+
+def level(tx: Transaction, want: Want) -> float:
+    """Give how many tokens a bucket holds now; one that nobody used yet is full."""
+    rows = tx.execute("SELECT tokens, at FROM buckets WHERE scope = ? AND resource = ?", (want.scope, want.resource))
+    if not rows:
+        return want.capacity
+    tokens, at = float(rows[0][0]), int(rows[0][1])
+    passed = max(micros(tx.now) - at, 0) / 1e6  # a clock that was set back refills nothing
+    return min(tokens + passed * want.refill, want.capacity)
+
+
+def take(tx: Transaction, want: Want) -> None:
+    """Take a token; the caller has looked that there is one."""
+    left = max(level(tx, want) - 1, 0.0)
+    tx.execute(
+        "INSERT INTO buckets (scope, resource, tokens, at) VALUES (?, ?, ?, ?) "
+        "ON CONFLICT (scope, resource) DO UPDATE SET tokens = excluded.tokens, at = excluded.at",
+        (want.scope, want.resource, left, micros(tx.now)),
+    )

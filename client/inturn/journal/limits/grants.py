@@ -1,0 +1,183 @@
+"""Locks, permits and rates: who gets what, and who is next.
+
+One row per caller and resource, its place: it is held, or it waits. A caller is a step, or a lock that the step's body
+takes on its way.
+
+  1. All that a caller wants is granted at once, or nothing is; a waiter holds nothing but its ticket.
+  2. Granted is what no present holder has, and no earlier present ticket waits for. Present is a holder whose lease
+     runs, and a waiter that was seen within `PRESENCE`.
+  3. A ticket keeps its number until it is granted or its step settled, also while nobody sees it.
+  4. A ticket never stands before somebody whom it waits for: who holds something else may have to pass it.
+  5. Of permits and tokens a ticket reserves only what it lacks, and none while it lacks a lock.
+  6. Who takes over an expired lock takes the claim of the step that held it, too: that one can write nothing more.
+
+Invariant: a lock has one writer or any number of readers, and every grant of a lock has a higher fence than the ones
+before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from inturn.journal.limits import buckets, places
+from inturn.journal.limits import deadlocks as waits
+from inturn.journal.limits.places import Caller, Other, Ticket
+from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.log.log import micros
+from inturn.journal.store.store import Transaction
+from inturn.keys import StepKey
+
+_TICKETS: Final = "~tickets"
+"""Scope of the counter that numbers tickets: no tenant's name has a `~`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """All of it is the caller's.
+
+    Attributes:
+        fence: Higher than that of every earlier grant of these locks; 0 where there is no lock among them.
+        stale: Steps whose expired locks it took over.
+    """
+
+    fence: int = 0
+    stale: tuple[StepKey, ...] = ()
+
+
+def take(
+    tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0
+) -> Grant | Waiting:
+    """Grant all of it for `lease` seconds, or keep a ticket.
+
+    Args:
+        tx: A transaction that writes.
+        caller: Who asks; asking again is the same ticket.
+        wants: Everything it wants, each resource once.
+        lease: Seconds until the grant runs out, unless it is renewed.
+        lasts: Seconds in which the caller should be done.
+    """
+    _one_by_one(tx, wants)
+    held, ticket = places.held(tx, caller), places.ticket(tx, caller)
+    rates = [want for want in wants if want.mode == "rate"]
+    still = all(held.values()) and held.keys() == {(want.scope, want.resource) for want in wants if want not in rates}
+    lacking = _lacking(tx, caller, rates if still else wants, ticket)
+    if held or ticket.number is not None:
+        places.clear(tx, caller)
+    if lacking:
+        return _queue(tx, caller, wants, ticket, lacking)
+    return _grant(tx, caller, wants, lease, lasts)
+
+
+def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> Waiting | None:
+    """Tell what a waiter still lacks, without a trace; `None`: it may take it now."""
+    ticket = places.ticket(tx, caller)
+    lacking = _lacking(tx, caller, wants, ticket)
+    if lacking:
+        return _told(tx, lacking, ticket)
+    return Waiting(wants[0].resource, sentenced=ticket.sentenced) if ticket.sentenced else None
+
+
+def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, Waiting]:
+    """Tell what cannot be had now, and why."""
+    missing = {"write": _locked, "read": _locked, "permit": _taken, "rate": _spent}
+    found = ((want, missing[want.mode](tx, caller, want, ticket)) for want in wants)
+    return {want: waiting for want, waiting in found if waiting is not None}
+
+
+def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+    others = places.others(tx, caller, want)
+    queue = [o for o in others if o.state == "waiting" and (ticket.number is None or o.number < ticket.number)]
+    blocking = [o for o in others if "write" in (want.mode, o.mode)]
+    holder = next((o for o in blocking if o.state == "held"), None)
+    if holder is not None:
+        return _held_by(tx, want, holder, ahead=len(queue))
+    before = next((o for o in blocking if o in queue and not _passes(tx, caller, want, o)), None)
+    if before is not None:
+        return Waiting(want.resource, is_lock=True, behind=before.session, ahead=len(queue))
+    return None
+
+
+def _taken(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+    if places.count(tx, caller, want) < want.capacity:
+        return None  # the plain way: not even with all who wait
+    taken = places.count(tx, caller, want, "AND state = 'held'")
+    return _reserved(tx, caller, want, ticket, want.capacity - taken)
+
+
+def _spent(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+    return _reserved(tx, caller, want, ticket, buckets.level(tx, want))
+
+
+def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free: float) -> Waiting | None:
+    earlier = "" if ticket.number is None else f" AND number < {ticket.number:d}"
+    ahead = places.count(tx, caller, want, f"AND state = 'waiting'{earlier}")
+    return None if free - ahead >= 1 else Waiting(want.resource, capacity=want.capacity, ahead=ahead)
+
+
+def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
+    """Tell whether a caller that holds something has to pass a ticket, since that one waits for it."""
+    return bool(caller.part) and waits.reaches(tx, want.scope, (other.turn, other.step), places.called(caller.step))
+
+
+def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Waiting:
+    now = micros(tx.now)
+    over = max(now - holder.done_by, 0) / 1e6 if holder.done_by else 0.0
+    held_for = max(now - holder.since, 0) / 1e6
+    return Waiting(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
+
+
+def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float, lasts: float) -> Grant:
+    locks = [want for want in wants if want.is_lock]
+    stale = dict.fromkeys(step for want in locks for step in places.expired(tx, caller, want))
+    for step in stale:
+        places.leave(tx, step)
+    for want in wants:
+        if want.mode == "rate":
+            buckets.take(tx, want)
+    fence = _next(tx, locks[0].scope) if locks else 0
+    held = [want for want in wants if want.mode != "rate"]
+    places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
+    return Grant(fence, tuple(stale))
+
+
+def _queue(
+    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, Waiting]
+) -> Waiting:
+    now = micros(tx.now)
+    if ticket.number is None:
+        places.forget(tx)
+        ticket = replace(ticket, number=_next(tx, _TICKETS), since=now, seen=now)
+    locked = any(want.is_lock for want in lacking)
+    aside = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
+    places.queue(tx, caller, wants, ticket, aside)
+    return _told(tx, lacking, ticket)
+
+
+def _told(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Waiting:
+    now = micros(tx.now)
+    return replace(
+        next(iter(lacking.values())),
+        ahead=max(waiting.ahead for waiting in lacking.values()),
+        waited=max(now - (ticket.since or now), 0) / 1e6,
+        waited_before=max(ticket.seen - ticket.since, 0) / 1e6,
+        sentenced=ticket.sentenced,
+    )
+
+
+def _one_by_one(tx: Transaction, wants: Sequence[Want]) -> None:
+    """Let nobody else grant anything of these scopes meanwhile, where the backend does not see to that itself."""
+    for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
+        tx.execute("INSERT INTO turnstiles (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
+        tx.execute(f"SELECT number FROM turnstiles WHERE scope = ? {tx.for_update}", (scope,))
+
+
+def _next(tx: Transaction, scope: str) -> int:
+    """Count on: numbers of tickets, and fences."""
+    rows = tx.execute(
+        "INSERT INTO turnstiles (scope, number) VALUES (?, 1) "
+        "ON CONFLICT (scope) DO UPDATE SET number = turnstiles.number + 1 RETURNING number",
+        (scope,),
+    )
+    return int(rows[0][0])

@@ -1,0 +1,197 @@
+"""The rows of callers at resources: held, or waiting.
+
+Invariant: a caller has at most one row at a resource, and all rows of a step go when its row in the ledger is settled.
+Nothing here decides; the rules are in `grants.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from inturn.journal.limits.requests import Place, Want
+from inturn.journal.log import codec
+from inturn.journal.log.log import micros
+from inturn.journal.store.store import Transaction
+from inturn.keys import StepKey, TurnKey
+
+PRESENCE: Final = 15.0
+"""Seconds after which a waiter that was not seen is passed over. Waiters come back after 2 s at most."""
+FORGOTTEN: Final = 24 * 3600.0
+"""Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
+_MINE: Final = "turn = ? AND step = ? AND part = ?"
+_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'aside' AND NOT (turn = ? AND step = ?)"
+
+Call = tuple[str, str]
+"""A step as the rows name it: its turn, and the step within it."""
+
+
+def called(step: StepKey) -> Call:
+    """Give a step as the rows name it."""
+    return str(step.turn), step.within_turn
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a step before its body, or a part of its body."""
+
+    step: StepKey
+    part: str = ""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What its rows have in common."""
+        return (*called(self.step), self.part)
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A caller's place in all its queues. Times in microseconds since 1970; no number: it is new."""
+
+    number: int | None = None
+    since: int = 0
+    seen: int = 0
+    sentenced: str = ""
+    reported: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Somebody else's row at a resource."""
+
+    turn: str
+    step: str
+    mode: str
+    state: str
+    number: int
+    since: int
+    done_by: int
+
+    @property
+    def session(self) -> str:
+        """Whose it is."""
+        return self.turn.rpartition("/")[0]
+
+
+def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str], bool]:
+    """Give the resources that a caller holds, by scope and name, and whether its lease of each still runs."""
+    rows = tx.execute(f"SELECT scope, resource, until FROM places WHERE {_MINE} AND state = 'held'", caller.key)
+    return {(scope, resource): until > micros(tx.now) for scope, resource, until in rows}
+
+
+def ticket(tx: Transaction, caller: Caller) -> Ticket:
+    """Give a caller's ticket."""
+    rows = tx.execute(
+        f"SELECT number, since, until, sentenced, reported FROM places WHERE {_MINE} AND state <> 'held'", caller.key
+    )
+    if not rows:
+        return Ticket()
+    number, since, until, sentenced, reported = rows[0]
+    return Ticket(number, since, until - micros(PRESENCE), sentenced, reported)
+
+
+def others(tx: Transaction, caller: Caller, want: Want) -> list[Other]:
+    """Give the present rows of all others at a resource, in order."""
+    rows = tx.execute(
+        f"SELECT turn, step, mode, state, number, since, done_by FROM places WHERE {_OTHERS} ORDER BY number, since",
+        (want.scope, want.resource, micros(tx.now), *called(caller.step)),
+    )
+    return [Other(*row) for row in rows]
+
+
+def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
+    """Count them."""
+    where = (want.scope, want.resource, micros(tx.now), *called(caller.step))
+    return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
+
+
+def expired(tx: Transaction, caller: Caller, want: Want) -> list[StepKey]:
+    """Find those whose lease of a lock ran out, and who would be in the way."""
+    rows = tx.execute(
+        "SELECT turn, step, mode FROM places WHERE scope = ? AND resource = ? AND state = 'held' AND until <= ? "
+        "AND NOT (turn = ? AND step = ?)",
+        (want.scope, want.resource, micros(tx.now), *called(caller.step)),
+    )
+    return [StepKey.parse(f"{turn}/{step}") for turn, step, mode in rows if "write" in (want.mode, mode)]
+
+
+def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, lease: float, lasts: float) -> None:
+    """Let a caller hold something."""
+    now = micros(tx.now)
+    done_by = now + micros(lasts) if lasts else 0
+    for want in wants:
+        tx.execute(
+            "INSERT INTO places (turn, step, part, scope, resource, mode, state, number, fence, since, until, done_by) "
+            "VALUES (?, ?, ?, ?, ?, ?, 'held', 0, ?, ?, ?, ?)",
+            (*caller.key, want.scope, want.resource, want.mode, fence, now, now + micros(lease), done_by),
+        )
+
+
+def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, aside: Sequence[Want]) -> None:
+    """Let a caller wait; `aside` are the wants for which it stands in nobody's way."""
+    until = micros(tx.now + PRESENCE)
+    said = (codec.whole(ticket.sentenced), codec.whole(ticket.reported))
+    for want in wants:
+        state = "aside" if want in aside else "waiting"
+        where = (*caller.key, want.scope, want.resource, want.mode, state)
+        tx.execute(
+            "INSERT INTO places (turn, step, part, scope, resource, mode, state, number, fence, since, until, done_by, "
+            "sentenced, reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
+            (*where, ticket.number, ticket.since, until, *said),
+        )
+
+
+def clear(tx: Transaction, caller: Caller) -> None:
+    """Delete a caller's rows."""
+    tx.execute(f"DELETE FROM places WHERE {_MINE}", caller.key)
+
+
+def renew(tx: Transaction, step: StepKey, *, lease: float) -> None:
+    """Hold what a step holds for longer."""
+    until = micros(tx.now + lease)
+    tx.execute("UPDATE places SET until = ? WHERE turn = ? AND step = ? AND state = 'held'", (until, *called(step)))
+
+
+def leave(tx: Transaction, step: StepKey, part: str | None = None) -> None:
+    """Give back what a step holds, and its tickets.
+
+    With `part` only that part's; with an empty one the tickets of the step itself: what it holds goes with its claim.
+    """
+    if part is None:
+        tx.execute("DELETE FROM places WHERE turn = ? AND step = ?", called(step))
+    else:
+        which = _MINE if part else f"{_MINE} AND state <> 'held'"
+        tx.execute(f"DELETE FROM places WHERE {which}", (*called(step), part))
+
+
+def abandon(tx: Transaction, step: StepKey) -> None:
+    """Give back what the body of an earlier attempt took on its way."""
+    tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", called(step))
+
+
+def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
+    """Give back everything of a turn, or of its steps and calls of one number."""
+    which = "%" if number is None else f"{number}/%"
+    tx.execute("DELETE FROM places WHERE turn = ? AND step || '/' LIKE ?", (str(turn), which))
+
+
+def forget(tx: Transaction) -> None:
+    """Delete what nobody saw for long. An expired lock stays: who takes it over has to know whose it was."""
+    old = micros(tx.now - FORGOTTEN)
+    tx.execute("DELETE FROM places WHERE until < ? AND (state <> 'held' OR mode = 'permit')", (old,))
+
+
+def listed(tx: Transaction, tenant: str | None = None) -> list[Place]:
+    """Give all places, of one tenant (with what all share) where given, by resource and number."""
+    where, values = ("", ()) if tenant is None else ("WHERE scope IN (?, '')", (tenant,))
+    rows = tx.execute(
+        f"SELECT scope, resource, turn, step, mode, state, number, fence, since, until FROM places {where} "
+        "ORDER BY scope, resource, number, turn, step, part",
+        values,
+    )
+    now = micros(tx.now)
+    return [
+        Place(scope, resource, f"{turn}/{step}", mode, state, number, fence, since / 1e6, until > now)
+        for scope, resource, turn, step, mode, state, number, fence, since, until in rows
+    ]

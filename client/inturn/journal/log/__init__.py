@@ -1,0 +1,1 @@
+"""The log of a session: append-only, hash-chained, numbered inside the transaction."""

@@ -1,0 +1,215 @@
+"""The entries of a session: appended under its head, chained by hash, never changed.
+
+Invariant: `seq` counts up by one from 1 without gaps, each entry's hash covers the whole entry and the hash before it,
+and a key occurs once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from inturn.journal.log import codec
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import NewEntry
+from inturn.keys import SessionKey
+from inturn.values import Entry
+
+GENESIS: Final = ""
+"""What the first entry has for the hash before it."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_COLUMNS: Final = "seq, type, event_id, step, at, body, hash, prev"
+_INSERT: Final = (
+    "INSERT INTO entries (tenant, session, seq, key, type, event_id, step, at, body, prev, hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, session, key) DO NOTHING RETURNING seq"
+)
+_VERIFY_PAGE: Final = 1000
+
+
+def micros(seconds: float) -> int:
+    """Give a time as it is stored: whole microseconds, so that it comes back exactly and hashes the same."""
+    return round(seconds * 1_000_000)
+
+
+@dataclass(slots=True)
+class Log:
+    """A session's log, locked for this transaction."""
+
+    tx: Transaction
+    session: SessionKey
+    head: int
+    hash: str
+    fence: int
+    closed: bool
+    changed: bool = False
+
+    def append(self, entries: Iterable[NewEntry]) -> None:
+        """Append the entries whose keys are new."""
+        for entry in entries:
+            self._append(entry)
+
+    def knows(self, key: str) -> bool:
+        """Tell whether an entry has this key."""
+        where = (self.session.tenant, self.session.session_id, codec.column(key))
+        return bool(self.tx.execute("SELECT 1 FROM entries WHERE tenant = ? AND session = ? AND key = ?", where))
+
+    def raise_fence(self) -> int:
+        """Give a fence above every one before."""
+        self.fence += 1
+        self.changed = True
+        return self.fence
+
+    def close(self) -> None:
+        """Remember that the session ended; no model step that began before can commit."""
+        self.raise_fence()
+        self.closed = True
+
+    def _append(self, entry: NewEntry) -> None:
+        seq = self.head + 1
+        key, event_id, step = codec.column(entry.key), codec.column(entry.event_id), codec.column(entry.step)
+        at = micros(self.tx.now if entry.at is None else entry.at)
+        body = codec.dumps(entry.body)
+        digest = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
+        where = (self.session.tenant, self.session.session_id)
+        if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, digest)):
+            self.head, self.hash, self.changed = seq, digest, True
+
+
+@contextmanager
+def locked(tx: Transaction, session: SessionKey) -> Generator[Log]:
+    """Lock a session's log, and keep its new head at the end."""
+    where = (session.tenant, session.session_id)
+    select = f"SELECT head, hash, fence, closed FROM sessions WHERE tenant = ? AND session = ? {tx.for_update}"
+    rows = tx.execute(select, where)
+    if not rows:
+        tx.execute(
+            "INSERT INTO sessions (tenant, session, head, hash, fence, closed) VALUES (?, ?, 0, '', 0, 0) "
+            "ON CONFLICT DO NOTHING",
+            where,
+        )
+        rows = tx.execute(select, where)
+    head, digest, fence, closed = rows[0]
+    log = Log(tx, session, head, digest, fence, bool(closed))
+    yield log
+    if log.changed:
+        tx.execute(
+            "UPDATE sessions SET head = ?, hash = ?, fence = ?, closed = ? WHERE tenant = ? AND session = ?",
+            (log.head, log.hash, log.fence, int(log.closed), *where),
+        )
+
+
+def entry_hash(
+    session: SessionKey,
+    prev: str,
+    seq: int,
+    key: str | None,
+    type_: str,
+    event_id: str | None,
+    step: str | None,
+    at: int,
+    body: str,
+) -> str:
+    """Give the hash of an entry: over the hash before it, the place and columns as JSON, and the stored body."""
+    place = json.dumps([session.tenant, session.session_id, seq, key, type_, event_id, step, at])
+    return hashlib.sha256(f"{prev}\n{place}\n{body}".encode()).hexdigest()
+
+
+def read(
+    tx: Transaction,
+    session: SessionKey,
+    *,
+    after: int = 0,
+    limit: int = 500,
+    event_id: str | None = None,
+    types: Sequence[str] = (),
+) -> list[Entry]:
+    """Read entries in order of seq."""
+    where, parameters = "tenant = ? AND session = ? AND seq > ?", [session.tenant, session.session_id, after]
+    if event_id is not None:
+        where += " AND event_id = ?"
+        parameters.append(event_id)
+    if types:
+        where += f" AND type IN ({', '.join('?' * len(types))})"
+        parameters.extend(types)
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY seq LIMIT ?", (*parameters, limit))
+    return [_entry(row) for row in rows]
+
+
+def head(tx: Transaction, session: SessionKey) -> int:
+    """Give the last seq, 0 where there is none."""
+    rows = tx.execute(
+        "SELECT head FROM sessions WHERE tenant = ? AND session = ?", (session.tenant, session.session_id)
+    )
+    return int(rows[0][0]) if rows else 0
+
+
+def latest_event(tx: Transaction, session: SessionKey) -> str | None:
+    """Give the event whose turn began last."""
+    rows = tx.execute(
+        "SELECT event_id FROM entries WHERE tenant = ? AND session = ? AND type = 'turn.started' "
+        "ORDER BY seq DESC LIMIT 1",
+        (session.tenant, session.session_id),
+    )
+    return rows[0][0] if rows else None
+
+
+def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
+    """Give the latest `event.parked` entries whose events are still parked, in order of seq."""
+    columns = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))
+    rows = tx.execute(
+        f"SELECT {columns} FROM outcomes o JOIN entries e "
+        "ON e.tenant = o.tenant AND e.session = o.session AND e.key = o.turn || '/parked' "
+        "WHERE o.tenant = ? AND o.session = ? AND o.disposition = 'parked' ORDER BY e.seq DESC LIMIT ?",
+        (session.tenant, session.session_id, limit),
+    )
+    return [_entry(row) for row in reversed(rows)]
+
+
+def verify(tx: Transaction, session: SessionKey) -> list[str]:
+    """Check the chain from the first entry to the head; name each seq that does not fit."""
+    found: list[str] = []
+    seq, digest = 0, GENESIS
+    where = (session.tenant, session.session_id)
+    while rows := tx.execute(
+        "SELECT seq, key, type, event_id, step, at, body, prev, hash FROM entries "
+        "WHERE tenant = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (*where, seq, _VERIFY_PAGE),
+    ):
+        for row in rows:
+            found.extend(_faults(session, row, seq, digest))
+            seq, digest = row[0], row[8]
+    known = tx.execute("SELECT head, hash FROM sessions WHERE tenant = ? AND session = ?", where)
+    if (known[0] if known else (0, GENESIS)) != (seq, digest):
+        found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")
+    return found
+
+
+def _faults(session: SessionKey, row: tuple[Any, ...], before: int, digest: str) -> Iterator[str]:
+    seq, key, type_, event_id, step, at, body, prev, stored = row
+    if seq != before + 1:
+        yield f"seq {before + 1}: missing" if seq == before + 2 else f"seq {before + 1} to {seq - 1}: missing"
+    elif prev != digest:
+        yield f"seq {seq}: does not follow the entry before it"
+    if stored != entry_hash(session, prev, seq, key, type_, event_id, step, at, body):
+        yield f"seq {seq}: was changed after it was written"
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    seq, type_, event_id, step, at, body, digest, prev = row
+    # Straight from our own columns: nothing to validate, and a cold transcript reads thousands.
+    return Entry.model_construct(
+        seq=seq,
+        type=type_,
+        event_id=event_id,
+        step=step,
+        at=_EPOCH + timedelta(microseconds=at),
+        body=codec.loads(body),
+        hash=digest,
+        prev=prev,
+    )

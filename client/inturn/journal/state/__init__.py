@@ -1,0 +1,1 @@
+"""Shared state: values and queues whose operations happen once per call."""

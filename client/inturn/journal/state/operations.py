@@ -1,0 +1,118 @@
+"""The record of operations on shared state, so that each is done once.
+
+Invariant: a change and its record are one transaction, and who asks again gets the record. One thing is no end: what
+changed nothing (a conflict, an empty queue, a claim that can run out), unless a later change of the same call was
+built on it. Then it stands as well; else the next attempt asks anew.
+
+A call's records go when its step ends, since no attempt follows; those of keys after `REMEMBERED` seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from inturn.errors import ToolError
+from inturn.journal.log import codec
+from inturn.journal.log.log import micros
+from inturn.journal.state.changes import Done
+from inturn.journal.store.store import Transaction
+from inturn.keys import TurnKey
+
+REMEMBERED: Final = 7 * 24 * 3600.0
+"""Seconds for which a key is known."""
+
+_CALLER: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
+_SWEEP: Final = "DELETE FROM operations WHERE turn = '~key' AND at <= ?"  # as its index is declared
+
+Caller = tuple[str, str, str, str, int]
+"""Tenant, session, turn, step and call, as in the ledger; or tenant, session, `~key`, the key, and no call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an operation's record is: by its ordinal within a call, or by its key."""
+
+    caller: Caller
+    ordinal: int
+    keyed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What an operation did. `stands`: it is not done anew."""
+
+    what: str
+    done: Done
+    stands: bool
+
+
+def reserve(tx: Transaction, at: Place) -> Record | None:
+    """Lock an operation's record, and give it where there is one."""
+    if at.keyed:
+        tx.execute(_SWEEP, (micros(tx.now - REMEMBERED),))
+    tx.execute(
+        "INSERT INTO operations (tenant, session, turn, step, call, ordinal, what, final, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT DO NOTHING",
+        (*at.caller, at.ordinal, micros(tx.now)),
+    )
+    return find(tx, at, lock=True)
+
+
+def find(tx: Transaction, at: Place, *, lock: bool = False) -> Record | None:
+    """Give an operation's record, where there is one."""
+    rows = tx.execute(
+        f"SELECT what, final, result FROM operations WHERE {_CALLER} AND ordinal = ? {tx.for_update if lock else ''}",
+        (*at.caller, at.ordinal),
+    )
+    if not rows or rows[0][2] is None:
+        return None
+    what, final, result = rows[0]
+    value, conflict = codec.loads(result)
+    return Record(what, Done(value, conflict, bool(final)), stands=bool(final) or _built_on(tx, at))
+
+
+def keep(tx: Transaction, at: Place, what: str, done: Done) -> None:
+    """Record what an operation did, in the place that was reserved."""
+    tx.execute(
+        f"UPDATE operations SET what = ?, final = ?, result = ? WHERE {_CALLER} AND ordinal = ?",
+        (what, int(done.final), codec.dumps([done.value, done.conflict]), *at.caller, at.ordinal),
+    )
+
+
+def check(record: Record, at: Place, what: str) -> None:
+    """Refuse another operation in the place of a recorded one.
+
+    Raises:
+        ToolError: An attempt of a call does other things than the attempt before it did.
+        ValueError: A key was used for something else.
+    """
+    if record.what == what:
+        return
+    if at.keyed:
+        raise ValueError(f"the key {at.caller[3]!r} was used for {record.what} and cannot be used for {what}")
+    raise ToolError(
+        f"operation {at.ordinal} of this call was {record.what} when an earlier attempt ran it, and is {what} now. "
+        "A call's operations come in the same order on every attempt; give them `key=` where they cannot"
+    )
+
+
+def forget(tx: Transaction, caller: Caller) -> None:
+    """Remove the records of a call that has ended."""
+    tx.execute(f"DELETE FROM operations WHERE {_CALLER}", caller)
+
+
+def forget_turn(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
+    """Remove the records of a turn whose steps are settled, or of those of one number."""
+    tx.execute(
+        "DELETE FROM operations WHERE tenant = ? AND session = ? AND turn = ? AND step = coalesce(?, step)",
+        (turn.session.tenant, turn.session.session_id, turn.turn, number),
+    )
+
+
+def _built_on(tx: Transaction, at: Place) -> bool:
+    return bool(
+        tx.execute(
+            f"SELECT 1 FROM operations WHERE {_CALLER} AND ordinal > ? AND final = 1 LIMIT 1", (*at.caller, at.ordinal)
+        )
+    )

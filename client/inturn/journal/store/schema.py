@@ -1,0 +1,115 @@
+"""The journal's tables, version by version.
+
+Invariant: a database is at exactly one version, `MIGRATIONS` only ever grows at its end, and a database that is newer
+than this code is left alone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inturn.errors import JournalUnavailable
+from inturn.journal.store.store import Transaction
+
+# `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index.
+_FIRST: Final = (
+    """CREATE TABLE sessions (
+        tenant TEXT NOT NULL, session TEXT NOT NULL,
+        head BIGINT NOT NULL, hash TEXT NOT NULL, fence BIGINT NOT NULL, closed BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session)) {clustered}""",
+    """CREATE TABLE entries (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
+        key TEXT, type TEXT NOT NULL, event_id TEXT, step TEXT, at BIGINT NOT NULL,
+        body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, seq), UNIQUE (tenant, session, key))""",
+    "CREATE INDEX entries_of_event ON entries (tenant, session, event_id, seq) WHERE event_id IS NOT NULL",
+    """CREATE TABLE steps (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
+        state TEXT NOT NULL, token TEXT NOT NULL, fence BIGINT,
+        began BIGINT NOT NULL, began_before BIGINT NOT NULL, lease_until BIGINT NOT NULL,
+        checkpoint TEXT, attempts TEXT NOT NULL, result TEXT, late_result TEXT,
+        PRIMARY KEY (tenant, session, turn, step, call)) {clustered}""",
+    """CREATE TABLE outcomes (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL,
+        turn TEXT NOT NULL, redrive BIGINT NOT NULL, disposition TEXT NOT NULL,
+        stop TEXT, reason TEXT, host TEXT, first_seq BIGINT, last_seq BIGINT, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, event_id)) {clustered}""",
+    "CREATE INDEX outcomes_parked ON outcomes (tenant, session) WHERE disposition = 'parked'",
+    """CREATE TABLE blobs (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL, data {bytes} NOT NULL,
+        PRIMARY KEY (tenant, session, ref))""",
+    """CREATE TABLE cursors (
+        tenant TEXT NOT NULL, name TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
+        PRIMARY KEY (tenant, name, session)) {clustered}""",
+)
+
+# Shared state. Session '' is the tenant's own.
+_STATE: Final = (
+    """CREATE TABLE shelf (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, name TEXT NOT NULL,
+        version BIGINT NOT NULL, value TEXT, expires BIGINT, forget BIGINT,
+        PRIMARY KEY (tenant, session, name)) {clustered}""",
+    "CREATE INDEX shelf_forget ON shelf (forget) WHERE forget IS NOT NULL",
+    """CREATE TABLE queues (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, last BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, queue)) {clustered}""",
+    """CREATE TABLE queue_items (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, seq BIGINT NOT NULL,
+        item TEXT NOT NULL, token TEXT NOT NULL, lease_until BIGINT NOT NULL, claims BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, queue, seq))""",
+    """CREATE TABLE operations (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
+        ordinal BIGINT NOT NULL, what TEXT NOT NULL, final BIGINT NOT NULL, result TEXT, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, turn, step, call, ordinal)) {clustered}""",
+    "CREATE INDEX operations_of_keys ON operations (at) WHERE turn = '~key'",
+)
+
+# Locks, permits and rates. A row of `places` is a caller's place at one resource, held or waiting (grants.py).
+_LIMITS: Final = (
+    """CREATE TABLE places (
+        turn TEXT NOT NULL, step TEXT NOT NULL, part TEXT NOT NULL, scope TEXT NOT NULL, resource TEXT NOT NULL,
+        mode TEXT NOT NULL, state TEXT NOT NULL, number BIGINT NOT NULL, fence BIGINT NOT NULL,
+        since BIGINT NOT NULL, until BIGINT NOT NULL, done_by BIGINT NOT NULL,
+        sentenced TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
+    "CREATE INDEX places_of_resource ON places (scope, resource, until, state)",
+    """CREATE TABLE buckets (
+        scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
+        PRIMARY KEY (scope, resource)) {clustered}""",
+    "CREATE TABLE turnstiles (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
+)
+
+MIGRATIONS: Final = (_FIRST, _STATE, _LIMITS)
+VERSION: Final = len(MIGRATIONS)
+
+
+def version(tx: Transaction) -> int:
+    """Give the database's version; fails where it has no journal yet.
+
+    Raises:
+        JournalUnavailable: It is newer than this code.
+    """
+    rows = tx.execute("SELECT version FROM journal_schema")
+    found = int(rows[0][0]) if rows else 0
+    if found > VERSION:
+        raise JournalUnavailable(
+            f"the journal has schema version {found}, this inturn knows versions up to {VERSION}: a newer inturn has "
+            "written to it. Upgrade inturn here, or point to another journal"
+        )
+    return found
+
+
+def migrate(tx: Transaction) -> None:
+    """Bring the database up to date.
+
+    Raises:
+        JournalUnavailable: It is newer than this code.
+    """
+    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL)")
+    found = version(tx)
+    for statements in MIGRATIONS[found:]:
+        for statement in statements:
+            tx.execute(statement.format(**tx.types))
+    if found < VERSION:
+        tx.execute("DELETE FROM journal_schema")
+        tx.execute("INSERT INTO journal_schema (version) VALUES (?)", (VERSION,))

@@ -1,0 +1,151 @@
+"""How events ended: one row per event.
+
+Invariant: an outcome never replaces one of the same or a later redrive, other than `parked` by `discarded`; so however
+often an end is written, and by whom, the first one of a turn stands.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from inturn.journal.log import codec
+from inturn.journal.log.log import micros
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import Ending, Outcome
+from inturn.keys import SessionKey, TurnKey
+from inturn.values import Disposition
+
+_COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
+_TELLING: Final[dict[str, Disposition]] = {
+    "turn.completed": "applied",
+    "turn.interrupted": "cancelled",
+    "turn.failed": "parked",
+    "event.merged": "merged",
+    "event.cancelled": "cancelled",
+    "event.expired": "expired",
+    "event.parked": "parked",
+}
+"""Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
+_DISCARDED: Final = "discarded"
+
+
+def redrive_of(turn: str) -> int:
+    """Give which time an event is driven, from its turn's name: 0 the first."""
+    _, _, count = turn.partition("~")
+    return int(count) if count.isdecimal() else 0
+
+
+def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
+    """Give how an event ended, where it did."""
+    row = _row(tx, session, event_id)
+    if row is None:
+        return None
+    name, turn, _, disposition, stop, reason, host, first, last = row
+    return Outcome(name, turn, disposition, stop, reason, host, None if first is None else (first, last))
+
+
+def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
+    """Give the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive."""
+    outcome = get(tx, turn.session, turn.event_id)
+    if outcome and outcome.disposition == "parked" and redrive_of(outcome.turn) < redrive_of(turn.turn):
+        return None
+    return outcome
+
+
+def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
+    """Write an outcome where it may be; tells whether it was."""
+    redrive = redrive_of(outcome.turn)
+    row = _row(tx, session, outcome.event_id)
+    if row and not _replaces((redrive, outcome.disposition), (int(row[2]), row[3])):
+        return False
+    first, last = outcome.seqs or _seqs(tx, session, outcome)
+    values = (
+        outcome.event_id,
+        outcome.turn,
+        redrive,
+        outcome.disposition,
+        outcome.stop,
+        codec.column(outcome.reason),
+        outcome.into,
+        first,
+        last,
+        micros(tx.now),
+    )
+    if row:
+        tx.execute(
+            "DELETE FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
+            (session.tenant, session.session_id, outcome.event_id),
+        )
+    tx.execute(
+        f"INSERT INTO outcomes (tenant, session, {_COLUMNS}, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (session.tenant, session.session_id, *values),
+    )
+    return True
+
+
+def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:
+    """Count a session's ended events by disposition."""
+    return dict(
+        tx.execute(
+            "SELECT disposition, COUNT(*) FROM outcomes WHERE tenant = ? AND session = ? GROUP BY disposition",
+            (session.tenant, session.session_id),
+        )
+    )
+
+
+def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
+    """Give how each event ended, by its outcome and by the entries."""
+    where = (session.tenant, session.session_id)
+    kept: dict[str, Disposition] = dict(
+        tx.execute("SELECT event_id, disposition FROM outcomes WHERE tenant = ? AND session = ?", where)
+    )
+    told = _told(tx, session)
+    return {event_id: Ending(kept.get(event_id), told.get(event_id)) for event_id in kept.keys() | told.keys()}
+
+
+def _told(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:
+    """Put together what the entries tell, by the rule that outcomes keep to: one by one, in their order."""
+    found: dict[str, tuple[int, Disposition]] = {}
+    for event_id, type_, key in tx.execute(
+        "SELECT event_id, type, key FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
+        f"AND type IN ({', '.join('?' * len(_TELLING))}) ORDER BY seq",
+        (session.tenant, session.session_id, *_TELLING),
+    ):
+        turn, _, kind = str(key).partition("/")
+        if "/" in kind:
+            continue  # a delivery that was set aside: the event itself has ended otherwise
+        end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _TELLING[type_])
+        if event_id not in found or _replaces(end, found[event_id]):
+            found[event_id] = end
+    return {event_id: disposition for event_id, (_, disposition) in found.items()}
+
+
+def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> bool:
+    """Tell whether an end (redrive, disposition) may stand in the place of another."""
+    if end[0] != before[0]:
+        return end[0] > before[0]
+    return (before[1], end[1]) == ("parked", _DISCARDED)
+
+
+def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
+        (session.tenant, session.session_id, event_id),
+    )
+    return rows[0] if rows else None
+
+
+def _seqs(tx: Transaction, session: SessionKey, outcome: Outcome) -> tuple[int | None, int | None]:
+    """Find the first and last entry of a turn: a redriven one begins at its own opening."""
+    where = (session.tenant, session.session_id)
+    [(first, last)] = tx.execute(
+        "SELECT MIN(seq), MAX(seq) FROM entries WHERE tenant = ? AND session = ? AND event_id = ?",
+        (*where, outcome.event_id),
+    )
+    if first is not None and outcome.turn != outcome.event_id:
+        [(opened,)] = tx.execute(
+            "SELECT MIN(seq) FROM entries WHERE tenant = ? AND session = ? AND key IN (?, ?)",
+            (*where, f"{outcome.turn}/user", f"{outcome.turn}/started"),
+        )
+        first = opened or first
+    return first, last

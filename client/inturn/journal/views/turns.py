@@ -1,0 +1,150 @@
+"""A turn as its entries tell it.
+
+Invariant: a pure view; the entries are the truth, so any reader, at any time, sees the same turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, cast, get_args
+
+from inturn.journal.values import Journal, Outcome
+from inturn.journal.views.outcomes import redrive_of
+from inturn.keys import SessionKey
+from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
+
+_ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
+_PAUSES: Final = ("pause_turn", "compaction")
+_PAGE: Final = 1000
+
+
+def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | None:
+    """Give the last turn that an event's entries tell; `None` where it has not ended or failed.
+
+    Args:
+        entries: All entries of one event, in order.
+        outcome: How the event ended, where that is known better (merged into another's turn, for one).
+    """
+    turn = _latest(entries)
+    end = next((e for e in reversed(turn) if e.type in _ENDS), None)
+    if end is None:
+        return None
+    return Turn(
+        event_id=end.event_id or "",
+        text=_answer(turn),
+        stop_reason=_stop(end),
+        usage=total(e.body.get("usage") for e in turn if e.type == "agent.message"),
+        tool_calls=_calls(turn),
+        seqs=(turn[0].seq, turn[-1].seq),
+        disposition=outcome.disposition if outcome else _ENDS[end.type],
+    )
+
+
+async def read_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
+    """Read the turn in which an event was answered; of a merged event that is its host's. `None` as in `turn_of`.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    outcome = await journal.outcome(session, event_id)
+    host = outcome.into if outcome and outcome.into else event_id
+    return turn_of(await entries_of(journal, session, host), outcome)
+
+
+async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
+    """Read the turn of an event that was not merged into another's, with one read less.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    return turn_of(await entries_of(journal, session, event_id))
+
+
+async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disposition | None:
+    """Tell how an event stands: how it ended, or `running` where its latest turn has not; `None` where nothing is told.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    outcome = await journal.outcome(session, event_id)
+    if outcome is not None and outcome.disposition != "parked":
+        return outcome.disposition
+    begun = await journal.read(session, event_id=event_id, types=("turn.started",))
+    latest = str(begun[-1].body.get("turn")) if begun else ""
+    if begun and (outcome is None or redrive_of(latest) > redrive_of(outcome.turn)):
+        return "running"
+    return outcome.disposition if outcome else None
+
+
+async def entries_of(journal: Journal, session: SessionKey, event_id: str, types: Sequence[str] = ()) -> list[Entry]:
+    """Read all entries of an event, or those of these types.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    entries: list[Entry] = []
+    more = True
+    while more:
+        after = entries[-1].seq if entries else 0
+        page = await journal.read(session, after=after, limit=_PAGE, event_id=event_id, types=types)
+        more = len(page) == _PAGE
+        entries += page
+    return entries
+
+
+def total(usages: Iterable[Any]) -> Usage:
+    """Add up the usage of model calls, as their entries hold it; each counts as one step."""
+    sums: dict[str, Any] = {}
+    steps = 0
+    for usage in usages:
+        steps += 1
+        for name, value in cast("dict[str, Any]", usage or {}).items():
+            if isinstance(value, int | float):
+                sums[name] = sums.get(name, 0) + value
+    return Usage.model_validate({**sums, "steps": steps})
+
+
+def _latest(entries: Sequence[Entry]) -> Sequence[Entry]:
+    """Cut off what stands before a redrive: earlier turns, up to their failed end."""
+    started = max((i for i, e in enumerate(entries) if e.type == "turn.started"), default=0)
+    failed = max((i for i, e in enumerate(entries[:started]) if e.type == "turn.failed"), default=-1)
+    start = failed + 1
+    while start < len(entries) and entries[start].type.startswith("event."):
+        start += 1
+    return entries[start:]
+
+
+def _stop(end: Entry) -> StopReason:
+    if end.type == "turn.interrupted":
+        return "interrupted"
+    stop = end.body.get("stop")
+    return cast("StopReason", stop) if stop in get_args(StopReason) else "end_turn"
+
+
+def _answer(turn: Sequence[Entry]) -> str:
+    """Give the text of the last answer, with that of pauses right before it."""
+    texts: list[str] = []
+    for entry in reversed(turn):
+        if entry.type == "agent.message":
+            if texts and entry.body.get("stop") not in _PAUSES:
+                break
+            texts.append(entry.text or "")
+    return "".join(reversed(texts))
+
+
+def _calls(turn: Sequence[Entry]) -> tuple[TurnToolCall, ...]:
+    results: dict[Any, Entry] = {}
+    for entry in turn:
+        if entry.type == "agent.tool_result":
+            results.setdefault(entry.body.get("call_id"), entry)
+    return tuple(_call(e.body, results.get(e.body.get("call_id"))) for e in turn if e.type == "agent.tool_use")
+
+
+def _call(use: dict[str, Any], result: Entry | None) -> TurnToolCall:
+    return TurnToolCall(
+        call_id=str(use.get("call_id")),
+        tool=str(use.get("tool")),
+        args=use.get("args"),
+        status=result.body.get("status") if result else None,
+        result=result.text if result else None,
+    )

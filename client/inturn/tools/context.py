@@ -1,0 +1,160 @@
+"""What a running tool knows of where it runs.
+
+Invariant: ids travel in a context variable, never in a global, so calls that run at once never see each other's;
+threads and tasks that a tool starts inherit them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from inturn.errors import InturnError
+from inturn.events import Event
+from inturn.journal.state.changes import Scope
+from inturn.tools.credentials import credentials_in
+from inturn.tools.locks import Lock, Locks, Unshared
+from inturn.tools.secrets import Handed, Secret
+from inturn.tools.shared_state import State
+
+Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
+Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+
+_NOWHERE = State(None, Scope(""))
+
+
+async def _no_progress(text: str, done: float | None, total: float | None) -> None:
+    """Report to nobody: the default outside a worker."""
+
+
+async def _no_checkpoint(value: Any) -> None:
+    """Keep nothing: the default outside a worker."""
+
+
+@dataclass(frozen=True)
+class ToolContext:
+    """The call that runs.
+
+    Attributes:
+        tenant: Whose session it is.
+        session_id: The session.
+        call_id: The model's id of this call.
+        event: The event whose turn this is; `event.metadata` holds the address to answer to.
+        key: The call's idempotency key: the same on every attempt, for ever. Hand it to whatever you change.
+        fence: Grows with every grant of the tool's locks; a target that remembers the highest can refuse stale
+            writers. 0 for a tool without locks.
+        resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
+        last_checkpoint: What an earlier attempt of this call kept last.
+        turn: The turn's name: the event's id, with `~n` behind it when redriven.
+        state: The session's state: values and queues that its calls share, see `inturn.state`.
+        shared: The tenant's state, of all its sessions.
+    """
+
+    tenant: str
+    session_id: str
+    call_id: str
+    event: Event
+    key: str
+    fence: int = 0
+    resources: Any = None
+    last_checkpoint: Any = None
+    turn: str = ""
+    state: State = field(default=_NOWHERE, repr=False)
+    shared: State = field(default=_NOWHERE, repr=False)
+    _progress: Progress = field(default=_no_progress, repr=False)
+    _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
+    _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
+    _handed: Handed = field(default_factory=Handed, repr=False, compare=False)
+    _locks: Locks = field(default_factory=Unshared, repr=False)
+
+    async def credentials(self, name: str) -> Secret:
+        """Give a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
+
+        What this call was given is masked in its result, errors and logs. In a tool without `async`:
+        `asyncio.run(ctx.credentials("github"))`.
+
+        Raises:
+            InturnError: The worker has none of this name, or it cannot be refreshed.
+        """
+        work = credentials_in(self.resources).get(name, tenant=self.tenant)
+        if self._loop not in (None, asyncio.get_running_loop()):
+            return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        return self._handed.add(await work)
+
+    def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
+        """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
+        return _reach(self._loop, self._progress(text, done, total))
+
+    def checkpoint(self, value: Any) -> Awaitable[None]:
+        """Keep a JSON value: the next attempt finds it in `last_checkpoint`. Durable once it returns.
+
+        Await it; in a tool without `async`, just call it.
+        """
+        return _reach(self._loop, self._checkpoint(value))
+
+    def lock(self, name: str) -> Lock:
+        """Hold a lock of the tenant's alone: `async with ctx.lock("order:17") as lock:`; `lock.fence` is its fence.
+
+        The call waits in place, so what `locks=` of the tool can name belongs there. Waits that form a circle end with
+        an error for one of the calls.
+        """
+        return Lock(self._locks, name, read=False)
+
+    def read_lock(self, name: str) -> Lock:
+        """Hold a lock together with other readers; see `lock`."""
+        return Lock(self._locks, name, read=True)
+
+
+class _Done:
+    """Something that was done already; awaiting it does nothing."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return
+        yield
+
+
+def _reach(home: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
+    """Run on the worker's loop what a tool calls from it, from another loop, or from a thread without one."""
+    try:
+        here = asyncio.get_running_loop()
+    except RuntimeError:
+        here = None
+    if here is not None and home in (None, here):
+        return work
+    if home is None:
+        asyncio.run(work)
+        return _Done()
+    sent = asyncio.run_coroutine_threadsafe(work, home)
+    if here is not None:
+        return asyncio.wrap_future(sent)
+    sent.result()
+    return _Done()
+
+
+_current: ContextVar[ToolContext] = ContextVar("inturn_tool_context")
+
+
+@contextmanager
+def running(context: ToolContext) -> Iterator[None]:
+    """Make a context the current one: what a worker does around a tool."""
+    token = _current.set(context)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current() -> ToolContext:
+    """Give the context of the tool call that runs here, anywhere below the tool.
+
+    Raises:
+        InturnError: No tool call runs here.
+    """
+    try:
+        return _current.get()
+    except LookupError:
+        raise InturnError("no tool call runs here: inturn.current() works inside a tool and what it calls") from None

@@ -1,0 +1,1 @@
+"""Ready tools: files below a folder, and HTTP with an allow list."""

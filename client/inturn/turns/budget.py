@@ -1,0 +1,65 @@
+"""What a turn may use, and what it has used.
+
+Invariant: one sum and one verdict, for the worker and for `inturn.testing.run`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from inturn.values import Usage
+
+MAX_APPROVAL_TIMEOUT: Final = 366 * 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most that one turn may use; `None` is no bound. Checked before every model call.
+
+    Attributes:
+        steps: Model calls.
+        tokens: Input (cached or not) and output tokens together.
+        usd: Cost in US dollars, where the model tells it (`Usage.usd`). Claude and the scripted model do not, and no
+            prices are built in: with them it bounds nothing, use `tokens`.
+        approval_timeout: Seconds that a person has to answer a call that asks for approval; then it counts as denied.
+        failures: Calls of one model step that may fail: at the last of them the step's other calls are cancelled, each
+            with a result that says so (1 fails fast). `None`: all calls of a step are settled, whatever the others do.
+    """
+
+    steps: int | None = 50
+    tokens: int | None = None
+    usd: float | None = None
+    approval_timeout: float = 24 * 3600.0
+    failures: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check what workflows will have to keep.
+
+        Raises:
+            ValueError: Nobody can wait for so long.
+        """
+        if not 0 < self.approval_timeout <= MAX_APPROVAL_TIMEOUT:
+            raise ValueError(f"approval_timeout is {self.approval_timeout} s: more than 0, at most a year")
+
+
+def add(used: Usage, more: Usage) -> Usage:
+    """Add one answer; it counts as a step."""
+    return Usage(
+        input_tokens=used.input_tokens + more.input_tokens,
+        output_tokens=used.output_tokens + more.output_tokens,
+        cache_read_tokens=used.cache_read_tokens + more.cache_read_tokens,
+        cache_write_tokens=used.cache_write_tokens + more.cache_write_tokens,
+        usd=used.usd + more.usd,
+        steps=used.steps + 1,
+    )
+
+
+def exceeded(budget: Budget, used: Usage) -> bool:
+    """Tell whether the turn has used what it may."""
+    tokens = used.input_tokens + used.output_tokens + used.cache_read_tokens + used.cache_write_tokens
+    return (
+        (budget.steps is not None and used.steps >= budget.steps)
+        or (budget.tokens is not None and tokens >= budget.tokens)
+        or (budget.usd is not None and used.usd >= budget.usd)
+    )

@@ -1,0 +1,32 @@
+"""The base of what workflows carry and steps send: lean JSON.
+
+Invariant: readable by older and newer peers: fields that say nothing do not travel, fields of a newer peer are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+class Message(BaseModel):
+    """Base: leaves out what equals its default."""
+
+    model_config = ConfigDict(extra="allow")
+
+    _defaults: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Note the defaults, once per class."""
+        super().__pydantic_init_subclass__(**kwargs)
+        cls._defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+
+    @model_serializer(mode="wrap")
+    def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        defaults = self._defaults
+        values = self.__dict__
+        dumped: dict[str, Any] = handler(self)
+        # A field of a newer peer is in no `defaults`, and its value lies elsewhere than in `__dict__`: it stays.
+        return {k: v for k, v in dumped.items() if k not in defaults or values[k] != defaults[k]}

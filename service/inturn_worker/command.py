@@ -1,0 +1,96 @@
+"""`inturn worker MODULE:ATTR…`: runs agents' sessions until it is told to stop.
+
+Invariant: a mistake in its set-up ends it with one line and exit code 2, before it said that it is ready.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from inturn_worker.loading import add_to_import_path, load_agents, load_lifespan, warn_of_unserved
+from inturn_worker.logs import configure_logs
+from inturn_worker.processes import Supervisor
+from inturn_worker.server import connect
+from inturn_worker.settings import LogFormat, Misconfigured, Settings, read_settings
+from inturn_worker.shutdown import SUPERVISED
+from inturn_worker.telemetry import configure_telemetry
+
+logger = logging.getLogger("inturn.worker")
+
+
+def run() -> None:
+    """Run the worker that this process's arguments ask for; ends the process."""
+    typer.run(worker)
+
+
+def worker(
+    agents: Annotated[list[str], typer.Argument(metavar="MODULE:ATTR...", help="Agents, or lists of them.")],
+    address: Annotated[str | None, typer.Option(help="Temporal's address (TEMPORAL_ADDRESS).")] = None,
+    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace (TEMPORAL_NAMESPACE).")] = None,
+    task_queue: Annotated[str | None, typer.Option(help="Task queue (INTURN_TASK_QUEUE) [default: inturn].")] = None,
+    journal: Annotated[str | None, typer.Option(help="sqlite:///FILE (INTURN_JOURNAL).")] = None,
+    lifespan: Annotated[
+        str | None, typer.Option(metavar="MODULE:ATTR", help="Async context manager that yields ctx.resources.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(help="Worker processes, restarted when they crash.")] = None,
+    health_port: Annotated[int | None, typer.Option(help="Port of /livez and /readyz.")] = None,
+    log_format: Annotated[LogFormat | None, typer.Option(help="auto: JSON unless on a terminal.")] = None,
+) -> None:
+    """Run the sessions of these agents. Settings come from flags, the environment, and .env, in this order."""
+    flags = {
+        "address": address,
+        "namespace": namespace,
+        "task_queue": task_queue,
+        "journal": journal,
+        "lifespan": lifespan,
+        "processes": processes,
+        "health_port": health_port,
+        "log_format": log_format,
+    }
+    try:
+        code = _run(agents, read_settings(**flags))
+    except Misconfigured as error:
+        print(f"worker: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        code = 0  # told to stop while it started
+    except Exception:
+        logger.exception("the worker ended")
+        code = 1
+    _end(code)
+
+
+def _run(specs: Sequence[str], settings: Settings) -> int:
+    configure_logs(settings.log_format, settings.log_level)
+    add_to_import_path(Path.cwd())
+    agents = load_agents(specs)
+    warn_of_unserved(agents)
+    lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
+    if settings.processes > 1 and SUPERVISED not in os.environ:
+        asyncio.run(connect(settings))  # what every process would find wrong is said once
+        return asyncio.run(Supervisor([sys.executable, *sys.orig_argv[1:]], settings.processes).run())
+    from inturn_worker.app import serve  # half a second: not for --help, nor for a mistake
+
+    end_telemetry = configure_telemetry()
+    try:
+        asyncio.run(serve(settings, agents, lifespan))
+    finally:
+        end_telemetry()
+    return 0
+
+
+def _end(code: int) -> None:
+    # Not through the interpreter's own end: it waits for threads of tools that hang, and Temporal's Core may crash in
+    # it.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,103 @@
+"""`--processes N`: N worker processes under one supervisor.
+
+Invariant: while the supervisor runs, N workers run or are about to be restarted; when it ends, in whatever way, they
+end too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Sequence
+from typing import Final
+
+from inturn_worker.shutdown import ONE_WISH, SUPERVISED
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY: Final = 1.0
+LONGEST_DELAY: Final = 30.0
+HEALTHY_AFTER: Final = 60.0
+"""Seconds after which a process counts as well: its next crash starts with the shortest delay again."""
+MISCONFIGURED: Final = 2
+
+
+class Supervisor:
+    """Runs a command N times, and again where one crashes."""
+
+    def __init__(self, command: Sequence[str], count: int) -> None:
+        self._command = tuple(command)
+        self._count = count
+        self._stop = asyncio.Event()
+        self._since = 0.0
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._code = 0
+
+    async def run(self) -> int:
+        """Run until a signal comes or a process finds itself misconfigured; gives the exit code."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._asked, number)
+        await asyncio.gather(*(self._keep(index) for index in range(1, self._count + 1)))
+        return self._code
+
+    async def _keep(self, index: int) -> None:
+        delay = FIRST_DELAY
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_set():
+            began = loop.time()
+            code = await self._run_once(index)
+            if self._stop.is_set():
+                self._code = self._code or max(code, 0)
+                return
+            if code == MISCONFIGURED:  # the same would happen again; it has said what to do
+                self._code = code
+                self._forward(signal.SIGTERM)
+                return
+            if loop.time() - began > HEALTHY_AFTER:
+                delay = FIRST_DELAY
+            logger.error("worker process %d of %d ended with code %d; restart in %g s", index, self._count, code, delay)
+            await _first(self._stop.wait(), delay)
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _run_once(self, index: int) -> int:
+        # A session of its own: the terminal's Ctrl-C reaches the supervisor alone, which passes it on once. The pipe:
+        # it ends with this process, however that ends.
+        process = await asyncio.create_subprocess_exec(
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, SUPERVISED: f"{index}/{self._count}"},
+        )
+        self._running.add(process)
+        if self._stop.is_set():
+            process.send_signal(signal.SIGTERM)
+        try:
+            return await process.wait()
+        finally:
+            self._running.discard(process)
+
+    def _asked(self, number: int) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._stop.is_set() and now - self._since >= ONE_WISH:
+            self._forward(signal.SIGKILL)
+            os._exit(128 + number)
+        if not self._stop.is_set():
+            self._since = now
+            self._forward(signal.SIGTERM)
+
+    def _forward(self, number: signal.Signals) -> None:
+        self._stop.set()
+        for process in self._running:
+            if process.returncode is None:
+                process.send_signal(number)
+
+
+async def _first(waiting: object, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await waiting  # type: ignore[misc]
+    except TimeoutError:
+        pass

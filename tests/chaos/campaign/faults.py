@@ -1,0 +1,205 @@
+"""The faults: what is done to workers, server, network and disk, and when.
+
+Invariant: seeded: a seed gives the same faults in the same order (the machine decides what they hit). Every fault that
+was done is in the log of faults with what it hit, and every fault ends: after `storm` returns, the way is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from tests.chaos.campaign.disk import SmallDisk
+from tests.chaos.campaign.lanes import Lane, Worker
+from tests.chaos.campaign.outside import Outside
+from tests.support.processes.proxy import Proxy
+from tests.support.processes.server import DevServer
+
+POINTS: Final = (
+    *(f"{method}:{when}" for method in ("claim_model:model", "finish:model") for when in ("before", "after")),
+    *(f"{method}:{when}" for method in ("claim_call:call", "finish:call") for when in ("before", "after")),
+    *("tool:before-effect", "tool:after-effect", "complete:call:before", "record:before", "record:after"),
+)
+WEIGHTS: Final = {point: 4 if ":model" in point else 2 for point in POINTS}
+"""Model steps are what there is most of; the others are waited for."""
+DECK: Final = ("freeze", "stop", *["kill"] * 4, *["kill at a point"] * 8)
+"""What is done to a lane's workers, shuffled again and again: everything comes, in any order."""
+HIT_WITHIN: Final = 4.0
+"""Seconds to wait for a worker to come by a point."""
+FROZEN: Final = (6.0, 9.0)
+"""Seconds: longer than a heartbeat (5 s)."""
+LULL: Final = (2.0, 11.0)
+"""Seconds between two faults of server, network and disk."""
+GRACE: Final = 15.0
+"""Seconds that a worker gets to drain: its own grace is 5."""
+
+
+@dataclass
+class Violence:
+    """What is done to the workers of one lane."""
+
+    lane: Lane
+    outside: Outside
+    rng: random.Random
+    pause: float
+    """Seconds between two faults, at most."""
+    kills: int = 0
+
+    async def storm(self, deadline: float) -> None:
+        """Kill, freeze and stop workers, and start others, until the time is up."""
+        frozen: set[asyncio.Task[None]] = set()
+        deck: list[str] = []
+        while time.monotonic() < deadline:
+            await self.lane.keep(self.lane.size)
+            await asyncio.sleep(self.rng.uniform(0, self.pause))
+            deck = deck or self.rng.sample(DECK, len(DECK))
+            match deck.pop():
+                case "freeze":
+                    task = asyncio.create_task(self._freeze())
+                    frozen.add(task)
+                    task.add_done_callback(frozen.discard)
+                case "stop":
+                    await self._stop()
+                case "kill":
+                    await self._kill(self._any())
+                case _:
+                    await self._kill_at(self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+        await asyncio.gather(*frozen)
+        self.lane.armed.unlink(missing_ok=True)
+        await self.lane.keep(self.lane.size)
+
+    async def _kill_at(self, point: str) -> None:
+        draft = self.lane.armed.with_suffix(".draft")
+        draft.write_text(point)
+        draft.rename(self.lane.armed)
+        dead = await self.lane.first_death(HIT_WITHIN)
+        if dead is None:
+            self.lane.armed.unlink(missing_ok=True)
+            dead = await self.lane.first_death(0.0)
+        if dead is not None:
+            self._done(dead, point=point, hit=True)
+        else:
+            await self._kill(self._any(), point=point, hit=False)
+
+    async def _kill(self, worker: Worker, **more: object) -> None:
+        worker.send(signal.SIGKILL)
+        if await worker.until_dead(10) is not None:
+            self._done(worker, **more)
+
+    async def _stop(self) -> None:
+        worker = self._any()
+        worker.send(signal.SIGTERM)
+        code = await worker.until_dead(GRACE)
+        self.outside.faults.write(op="done", kind="stop", pid=worker.pid, lane=self.lane.name, code=code)
+
+    async def _freeze(self) -> None:
+        """Freeze a worker until others have taken its work over, wake it, and let it find out."""
+        worker = self._any()
+        self.lane.workers.remove(worker)
+        if worker.send(signal.SIGSTOP):
+            await asyncio.sleep(self.rng.uniform(*FROZEN))
+            worker.send(signal.SIGCONT)
+            self.outside.faults.write(op="done", kind="freeze", pid=worker.pid, lane=self.lane.name)
+            await asyncio.sleep(2.0)
+            await self._kill(worker)
+
+    def _any(self) -> Worker:
+        return self.rng.choice(self.lane.workers)
+
+    def _done(self, worker: Worker, **more: object) -> None:
+        self.kills += 1
+        self.outside.faults.write(op="done", kind="kill", pid=worker.pid, lane=self.lane.name, **more)
+
+
+@dataclass
+class Weather:
+    """What is done to the server, the network and the disk, one at a time."""
+
+    server: DevServer
+    temporal: Proxy
+    """Between workers and producers, and the server."""
+    model: Proxy
+    disk: SmallDisk | None
+    outside: Outside
+    rng: random.Random
+    doing: str = ""
+    """What is being done now."""
+    deaths: int = 0
+    """Of the server, by itself."""
+
+    @property
+    def kinds(self) -> list[str]:
+        """All kinds there are here."""
+        return ["server", "latency", "reset", "hole", "deaf", *(["disk"] if self.disk else [])]
+
+    async def storm(self, deadline: float) -> None:
+        """Do one after the other until the time is up."""
+        order: list[str] = []
+        while True:
+            order = order or self.rng.sample(self.kinds, len(self.kinds))
+            await asyncio.sleep(self.rng.uniform(*LULL))
+            if time.monotonic() > deadline:
+                return
+            await self._do(order.pop())
+
+    async def mind(self) -> None:
+        """Start the server again where it ended by itself, as whoever runs one does."""
+        while True:
+            await asyncio.sleep(1.0)
+            if self.server.gone and self.doing != "server":
+                self.deaths += 1
+                await asyncio.to_thread(self.server.start)
+
+    async def _do(self, kind: str) -> None:
+        began = time.monotonic()
+        self.doing = kind
+        proxy = self.temporal if kind == "deaf" else self.rng.choice((self.temporal, self.temporal, self.model))
+        hit = await self._done(kind, proxy)
+        self.doing = ""
+        where = {"server": "server", "disk": "journal"}.get(kind, "model" if proxy is self.model else "temporal")
+        seconds = round(time.monotonic() - began, 3)
+        self.outside.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
+
+    async def _done(self, kind: str, proxy: Proxy) -> int:
+        """Do it; gives what it hit: connections, or bytes."""
+        cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
+        match kind:
+            case "server":
+                await self._restart()
+                return 1
+            case "disk":
+                return await self._fill()
+            case "latency":
+                proxy.latency = self.rng.uniform(0.02, 0.2)
+                await asyncio.sleep(self.rng.uniform(2.0, 5.0))
+                proxy.latency = 0.0
+                return links
+            case "reset":
+                for _ in range(self.rng.randint(1, 4)):
+                    proxy.reset()
+                    await asyncio.sleep(self.rng.uniform(0.1, 1.0))
+                return proxy.cut - cut
+            case "hole":
+                async with proxy.hole():
+                    await asyncio.sleep(self.rng.uniform(1.0, 8.0))
+                return links
+            case _:
+                async with proxy.deaf():
+                    await asyncio.sleep(self.rng.uniform(0.05, 0.5))
+                return proxy.dropped - dropped
+
+    async def _restart(self) -> None:
+        await asyncio.to_thread(self.server.kill)
+        await asyncio.sleep(self.rng.uniform(0.0, 2.0))
+        await asyncio.to_thread(self.server.start)
+
+    async def _fill(self) -> int:
+        assert self.disk is not None
+        taken = await asyncio.to_thread(self.disk.fill)
+        await asyncio.sleep(self.rng.uniform(1.0, 5.0))
+        self.disk.free()
+        return taken

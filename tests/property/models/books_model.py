@@ -1,0 +1,184 @@
+"""The books of an inbox, so plain that they are right by reading: all that ever came, counted every time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from tests.property.models.sequence_model import Item
+
+FINAL = ("applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded")
+COUNTED = 20
+"""So many sorts of what is only counted are counted by source."""
+ALWAYS_TOLD = ("event.parked", "event.merged")
+
+
+class Written(NamedTuple):
+    """A decision."""
+
+    type: str
+    turn: str | None
+    key: str
+    disposition: str | None
+    body: dict[str, Any]
+    """What its body holds, among other things."""
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The limits of the inbox under test that no policy sets."""
+
+    window: int
+    recent: int
+    parked: int
+    decisions: int
+    sources: int
+
+
+@dataclass(eq=False)
+class Shelved:
+    """What is parked: an event, or a delivery of one."""
+
+    id: str
+    turn: str
+    item: Item | None
+    valid: bool = True
+    effects: bool = False
+
+
+@dataclass(eq=False)
+class BooksModel:
+    """What came, how it stands, and what was decided."""
+
+    bounds: Bounds
+    came: list[Item] = field(default_factory=list)
+    shelf: list[Shelved] = field(default_factory=list)
+    remembered: list[str] = field(default_factory=list)
+    written: list[Written] = field(default_factory=list)
+    payloads: int = 0
+    """Bytes of parked events that only unwritten decisions hold."""
+    tallied: Counter[str] = field(default_factory=Counter)
+
+    # Questions.
+
+    def book(self) -> dict[str, int]:
+        """Count every event where it stands."""
+        return {"accepted": len(self.came), **Counter(item.state for item in self.came)}
+
+    def must_know(self, event_id: str) -> bool:
+        """Tell whether the window has to know an id."""
+        return event_id in self.remembered[-self.bounds.window :]
+
+    def may_know(self, event_id: str) -> bool:
+        """Tell whether it is allowed to: a little longer than it has to."""
+        known = [known for known in self.remembered if known]
+        return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
+
+    def standings(self, event_id: str) -> set[str | None]:
+        """Give what a duplicate's receipt may say of the original."""
+        state = next((item.state for item in reversed(self.came) if item.id == event_id), None)
+        state = "applied" if state == "repeated" else state  # as the journal said
+        waits = any(item.id == event_id and item.state in ("pending", "held") for item in self.came)
+        return {state} if waits or event_id in self.remembered[-self.bounds.recent :] else {state, None}
+
+    def shelved(self, event_id: str) -> Shelved | None:
+        """Find what was parked last under an id."""
+        return next((shelved for shelved in reversed(self.shelf) if shelved.id == event_id), None)
+
+    # Changes.
+
+    def reject(self, event_id: str, error: str, source: str | None = None) -> None:
+        """Book what could not be refused."""
+        item = self._arrive(Item(event_id, state="rejected"))
+        self._write("event.rejected", event_id, f"{event_id}/rejected/{item.n}", tally=error, whom=source)
+
+    def park_invalid(self, event_id: str) -> str:
+        """Shelve what is no event, or count it where nobody could be told; gives its disposition."""
+        if len(self.written) >= self.bounds.decisions:
+            self.reject(event_id, "InvalidEvent")
+            return "rejected"
+        item = self._arrive(Item(event_id, state="parked"))
+        self._remember(event_id)
+        self._shelve(Shelved(event_id, event_id, item, valid=False))
+        self._write("event.parked", event_id, f"{event_id}/parked", "parked")
+        return "parked"
+
+    def park_delivery(self, turn: str, step: str) -> None:
+        """Shelve a delivery: no event changes."""
+        self._shelve(Shelved(turn.split("~")[0], turn, None))
+        self._write("event.parked", turn, f"{turn}/{step}/parked")
+
+    def take_off(self, event_id: str, *, force: bool) -> Item | Literal[False] | None:
+        """Take something off the shelf to drive it again: its event, None for a delivery, False if it may not."""
+        shelved = self.shelved(event_id)
+        if shelved is None or not shelved.valid or (shelved.effects and not force):
+            return False
+        self.shelf.remove(shelved)
+        return shelved.item
+
+    def discard(self, event_id: str) -> bool:
+        """Give something parked up."""
+        shelved = self.shelved(event_id)
+        if shelved is None:
+            return False
+        self.shelf.remove(shelved)
+        if shelved.item is not None:
+            shelved.item.state = "discarded"
+            self._write("event.cancelled", shelved.turn, f"{shelved.turn}/discarded", "discarded")
+        return True
+
+    def drain(self) -> tuple[list[Written], Counter[str]]:
+        """Give what was decided since the last time, and what was only counted."""
+        drained = self.written, self.tallied
+        self.written, self.tallied, self.payloads = [], Counter(), 0
+        return drained
+
+    # Inside.
+
+    def _arrive(self, item: Item) -> Item:
+        item.n = len(self.came) + 1
+        self.came.append(item)
+        return item
+
+    def _remember(self, event_id: str) -> None:
+        self.remembered = [*(known for known in self.remembered if known != event_id), event_id]
+
+    def _shelve(self, shelved: Shelved) -> None:
+        self.shelf = [*self.shelf, shelved][-self.bounds.parked :]
+
+    def _set_aside(self, item: Item, room: int) -> None:
+        """Park an event whose payload only the decision holds, where there is room for it; else reject it."""
+        if len(self.written) >= self.bounds.decisions or self.payloads + item.size > room:
+            self._end(item, "rejected", tally="Backpressure")
+            return
+        self.payloads += item.size
+        self._shelve(Shelved(item.id, item.turn, item))
+        self._end(item, "parked")
+
+    def _end(self, item: Item, disposition: str, tally: str | None = None, **body: Any) -> None:
+        item.state = disposition
+        if disposition == "rejected":
+            self.remembered = ["" if known == item.id else known for known in self.remembered]
+        kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
+        outcome = None if disposition == "rejected" else disposition
+        whom = (item.source or "client") if disposition in ("expired", "rejected") else None
+        self._write(f"event.{disposition}", item.turn, f"{item.turn}/{kind}", outcome, tally=tally, whom=whom, **body)
+
+    def _write(
+        self,
+        type_: str,
+        turn: str | None,
+        key: str,
+        end: str | None = None,
+        *,
+        tally: str | None = None,
+        whom: str | None = None,
+        **body: Any,
+    ) -> None:
+        if len(self.written) >= self.bounds.decisions and type_ not in ALWAYS_TOLD and end != "discarded":
+            sort = f"{type_} {tally or end or 'closed'}"
+            named = f"{sort} {whom}" if whom else sort
+            self.tallied[named if named in self.tallied or len(self.tallied) < COUNTED else sort] += 1
+        else:
+            self.written.append(Written(type_, turn, key, end, body))

@@ -1,0 +1,323 @@
+"""Steps that want what others hold: they wait by the rules, and say for what."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from inturn import ToolContext, tool
+from inturn.errors import JournalUnavailable
+from inturn.journal import Journal, Want
+from inturn.journal.journal import StoredJournal
+from inturn.journal.ledger import steps as ledger
+from inturn.journal.store.sqlite import SqliteStore
+from inturn.testing import ToolCall
+from inturn_activities.bounds import Bounds
+from inturn_activities.limits.limits import Limits
+from inturn_activities.messages import ToolInput
+from tests.support.limits import TENANT, call, write
+from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
+from tests.support.waiting import until
+
+OTHER = call("other")
+FAST = Bounds(beat=0.01, lease=0.5, leased_wait=5, poll=0.005)
+NO_PLACE = Bounds(beat=0.01, lease=0.5, leased_wait=5, claim_wait=0)
+
+
+@tool(locks=["{name}"])
+async def change(name: str, ctx: ToolContext) -> int:
+    """Change something."""
+    return ctx.fence
+
+
+@tool
+async def nest(first: str, second: str, ctx: ToolContext) -> str:
+    """Change something, and on the way something else."""
+    async with ctx.lock(first) as one, ctx.lock(second) as two:
+        return f"{one.fence} {two.fence}"
+
+
+async def held(journal: Journal, *wants: Want, lease: float = 60) -> str:
+    """Let another session's call hold something; gives its token."""
+    claim = await journal.claim_call(OTHER, lease=lease, wants=wants)
+    assert claim.status == "claimed"
+    return claim.token
+
+
+async def calls(journal: Journal, state: str) -> set[str]:
+    """The calls that hold something, or wait for it."""
+    return {place.call for place in await journal.places(TENANT) if place.state == state}
+
+
+async def asked(made: Rig) -> str:
+    """Ask; gives the id of the call that the model made."""
+    [planned] = (await made.ask()).calls
+    return planned.id
+
+
+async def texts(made: Rig) -> list[tuple[str, str]]:
+    return [(body["status"], body["text"]) for body in await made.bodies("agent.tool_result")]
+
+
+async def test_a_waiter_that_is_not_to_wait_in_place_comes_back_in_a_second_or_two(tmp_path: Path) -> None:
+    async with rig(tmp_path, [ToolCall("change", name="order:17")], tools=[change], bounds=NO_PLACE) as made:
+        mine = await held(made.journal, write("order:17"))
+        identity = await asked(made)
+        with pytest.raises(ApplicationError) as found:
+            await made.tool(call=identity)
+        error = found.value
+        assert str(error) == "NotYet: waiting for lock order:17, held by acme/sother for 0 s"
+        assert error.category is ApplicationErrorCategory.BENIGN
+        assert not error.non_retryable
+        assert error.next_retry_delay is not None
+        assert timedelta(seconds=1) <= error.next_retry_delay <= timedelta(seconds=2)
+        assert await texts(made) == []
+        await made.journal.finish(OTHER, mine, {})
+        await made.tool(call=identity, attempt=2)
+        [(status, fence)] = await texts(made)
+        assert (status, int(fence) > 1) == ("ok", True)
+
+
+async def test_the_first_waiter_waits_in_place_and_only_it(tmp_path: Path) -> None:
+    two = [ToolCall("change", name="a"), ToolCall("change", name="a")]
+    async with rig(tmp_path, [two], tools=[change], bounds=FAST) as made:
+        mine = await held(made.journal, write("a"))
+        first, second = (await made.ask()).calls
+        waiting = asyncio.create_task(made.tool(call=first.id))
+        await until(lambda: queued(made, 1))
+        with pytest.raises(ApplicationError, match="waiting for lock a, held by acme/sother"):
+            await made.tool(call=second.id, index=1)
+        assert not waiting.done()
+        await made.journal.finish(OTHER, mine, {})
+        assert (await waiting).status == "ok"
+
+
+async def queued(made: Rig, count: int) -> bool:
+    return len(await calls(made.journal, "waiting")) == count
+
+
+@pytest.mark.parametrize("shutdown", [False, True])
+async def test_a_cancelled_waiter_leaves_no_ticket_unless_it_comes_back(tmp_path: Path, shutdown: bool) -> None:
+    async with rig(tmp_path, [ToolCall("change", name="a")], tools=[change], bounds=FAST) as made:
+        await held(made.journal, write("a"))
+        identity = await asked(made)
+        env = environment(SESSION.turn("e1").step(0, 0))
+        waiting = asyncio.create_task(env.run(made.steps.run_tool, ToolInput(call=identity)))
+        await until(lambda: queued(made, 1))
+        env.cancel(SHUTDOWN) if shutdown else env.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await queued(made, 1 if shutdown else 0)
+
+
+@pytest.mark.promise("SHR-5")
+async def test_a_wait_of_five_minutes_ends_with_an_error_result(tmp_path: Path) -> None:
+    limits = Limits(lock_timeout=0.05)
+    async with rig(tmp_path, [ToolCall("change", name="a")], tools=[change], bounds=NO_PLACE, limits=limits) as made:
+        await held(made.journal, write("a"))
+        identity = await asked(made)
+
+        async def ended() -> bool:
+            try:
+                await made.tool(call=identity)
+            except ApplicationError:
+                return False
+            return True
+
+        await until(ended)
+        [(status, text)] = await texts(made)
+        assert status == "error"
+        assert text.startswith("The call did not run: waiting for lock a, held by acme/sother for 0 s. It gave up")
+        assert [place.call for place in await made.journal.places(TENANT)] == [str(OTHER)]
+
+
+async def test_names_of_locks_are_made_of_validated_arguments_and_belong_to_the_tenant() -> None:
+    @tool(locks=["order:{order}", "shop"], reads=["shop", "rates:{order.real}"])
+    async def pay(order: int) -> str:
+        """Pay."""
+        return ""
+
+    found = Limits(max_steps=None, per_tool={"pay": 2}).of_call(
+        "acme", "a", pay, pay.validate_arguments({"order": "7"})
+    )
+    assert [(w.scope, w.resource, w.mode) for w in found] == [
+        ("acme", "lock order:7", "write"),
+        ("acme", "lock rates:7", "read"),
+        ("acme", "lock shop", "write"),
+        ("acme", "tool pay", "permit"),
+    ]
+
+
+async def test_a_name_that_cannot_be_made_is_the_calls_own_fault(tmp_path: Path) -> None:
+    @tool(locks=["{order.number}"])
+    async def pay(order: int) -> str:
+        """Pay."""
+        return ""
+
+    async with rig(tmp_path, [ToolCall("pay", order=7)], tools=[pay]) as made:
+        await made.tool(call=await asked(made))
+        [(status, text)] = await texts(made)
+        assert status == "error"
+        assert "number" in text
+
+
+async def test_a_body_takes_locks_on_its_way_and_gives_them_back(tmp_path: Path) -> None:
+    async with rig(tmp_path, [ToolCall("nest", first="a", second="b")], tools=[nest], bounds=FAST) as made:
+        mine = await held(made.journal, write("b"))
+        running = asyncio.create_task(made.tool(call=await asked(made)))
+        await until(lambda: queued(made, 1))
+        assert not running.done()
+        await made.journal.finish(OTHER, mine, {})
+        await running
+        [(status, fences)] = await texts(made)
+        assert status == "ok"
+        assert all(int(fence) > 0 for fence in fences.split())
+        assert await made.journal.places(TENANT) == []
+
+
+@pytest.mark.promise("SHR-4")
+@pytest.mark.parametrize("victim", ["oldest_waiter", "youngest"])
+async def test_one_of_two_calls_that_wait_for_each_other_ends_with_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, victim: Any
+) -> None:
+    monkeypatch.setattr("inturn_activities.tools.body_locks.LOOK", 0.05)
+    ready = asyncio.Barrier(2)
+
+    @tool
+    async def cross(first: str, second: str, ctx: ToolContext) -> str:
+        """Change something, and on the way something else."""
+        async with ctx.lock(first):
+            await ready.wait()
+            async with ctx.lock(second):
+                return "both"
+
+    two = [ToolCall("cross", first="a", second="b"), ToolCall("cross", first="b", second="a")]
+    async with rig(tmp_path, [two], tools=[cross], bounds=FAST, limits=Limits(victim=victim)) as made:
+        await made.tools(await made.ask())
+        found = sorted(await texts(made))
+        assert [status for status, _ in found] == ["error", "ok"]
+        assert found[0][1].startswith("This call was ended to break a deadlock: cross of acme/s1/e1/0/")
+        notes = await made.bodies("tool.progress")
+        assert len(notes) == 2
+        assert {note["deadlock"]["victim"] for note in notes} <= {"acme/s1/e1/0/0", "acme/s1/e1/0/1"}
+
+
+@pytest.mark.promise("ISO-4")
+async def test_a_model_call_needs_a_permit_of_its_tenant_and_its_rate(tmp_path: Path) -> None:
+    limits = Limits(max_models=1, rate_per_model={"m": 60})
+    async with rig(tmp_path, ["hello", "again"], bounds=NO_PLACE, limits=limits) as made:
+        mine = await held(made.journal, Want(TENANT, "model calls", "permit", 1))
+        with pytest.raises(ApplicationError, match="waiting for model calls: all 1 taken"):
+            await made.ask()
+        assert await made.entries() == [], "nothing has begun"
+        await made.journal.finish(OTHER, mine, {})
+        assert (await made.ask()).stop == "end_turn"
+        with pytest.raises(ApplicationError, match="waiting for calls per minute of m"):
+            await made.ask("e2")
+
+
+async def test_a_plain_turn_costs_the_same_transactions_with_limits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 0
+    write_, read_ = SqliteStore.write, SqliteStore.read
+
+    async def counted(self: Any, work: Any, **options: Any) -> Any:
+        nonlocal count
+        count += work.func is not ledger.renew  # only as long as it takes on a busy machine
+        return await write_(self, work, **options)
+
+    async def counted_read(self: Any, work: Any) -> Any:
+        nonlocal count
+        count += 1
+        return await read_(self, work)
+
+    seen = []
+    for limits in (Limits(max_steps=None), Limits(max_models=5, rate_per_model={"m": 6000})):
+        async with rig(tmp_path / str(limits.max_models), ["one", "two"], limits=limits) as made:
+            await made.ask("e1")
+            monkeypatch.setattr(SqliteStore, "write", counted)
+            monkeypatch.setattr(SqliteStore, "read", counted_read)
+            count = 0
+            await made.ask("e2")
+            seen.append(count)
+            monkeypatch.undo()
+    assert seen[0] == seen[1]
+
+
+@pytest.mark.promise("SHR-5")
+async def test_a_step_without_progress_is_reported_once_in_a_while_and_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+
+    @tool
+    async def slow(ctx: ToolContext) -> str:
+        """Take its time."""
+
+        async def reported(times: int) -> bool:
+            return len([r for r in caplog.records if "makes no progress" in r.getMessage()]) >= times
+
+        await until(lambda: reported(1), every=0.005)
+        await ctx.progress("half")
+        await until(lambda: reported(2), every=0.005)
+        return "done"
+
+    async with rig(tmp_path, [ToolCall("slow")], tools=[slow], bounds=FAST, limits=Limits(stuck_after=0.05)) as made:
+        await made.tool(call=await asked(made))
+        assert (await texts(made))[0] == ("ok", "done")
+    said = [r.getMessage() for r in caplog.records if "makes no progress" in r.getMessage()]
+    assert said[0] == "acme/s1/e1/0/0 makes no progress since 0 s: tool slow runs"
+
+
+async def test_a_body_that_takes_a_lock_waits_for_a_journal_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = StoredJournal.lock
+    away = 3
+
+    async def sometimes(self: StoredJournal, *args: Any, **options: Any) -> Any:
+        nonlocal away
+        away -= 1
+        if away >= 0:
+            raise JournalUnavailable("away")
+        return await lock(self, *args, **options)
+
+    monkeypatch.setattr(StoredJournal, "lock", sometimes)
+    async with rig(tmp_path, [ToolCall("nest", first="a", second="b")], tools=[nest], bounds=FAST) as made:
+        await made.tool(call=await asked(made))
+        [(status, _)] = await texts(made)
+        assert status == "ok"
+        assert away < 0
+
+
+@pytest.mark.promise("EFF-8")
+async def test_a_cancel_that_comes_while_a_lock_is_given_back_stops_the_tool_behind_it(tmp_path: Path) -> None:
+    @tool
+    async def touch(ctx: ToolContext) -> str:
+        """Change something, and go on for long."""
+        async with ctx.lock("order:17"):
+            pass
+        await asyncio.sleep(3600)
+        return "never"
+
+    async with rig(tmp_path, [ToolCall("touch")], tools=[touch]) as made:
+        identity = await asked(made)
+        running = environment(SESSION.turn("e1").step(0, 0))
+        leave = made.journal.leave
+
+        async def cancelled_meanwhile(*args: Any, **options: Any) -> None:
+            running.cancel()
+            await asyncio.sleep(0)
+            await leave(*args, **options)
+
+        made.journal.leave = cancelled_meanwhile  # type: ignore[method-assign]
+        task = asyncio.create_task(running.run(made.steps.run_tool, ToolInput(call=identity)))
+        await asyncio.wait([task], timeout=WAIT)
+        assert task.cancelled()

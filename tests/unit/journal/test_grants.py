@@ -1,0 +1,302 @@
+"""Locks, permits and rates by their rules, on one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from inturn.journal import Waiting, Want
+from inturn.journal.ledger import steps as ledger
+from inturn.journal.limits import grants, places
+from inturn.journal.limits.grants import Grant
+from inturn.journal.limits.places import Caller
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from tests.support.journal import memory
+from tests.support.limits import call, permit, rate, read, write
+
+LEASE = 5.0
+
+
+@pytest.fixture
+def tx() -> Iterator[SqliteTransaction]:
+    with memory() as made:
+        yield made
+
+
+def take(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Grant | Waiting:
+    return grants.take(tx, Caller(call(who), part), wants, lease=LEASE, lasts=30)
+
+
+def granted(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> bool:
+    return isinstance(take(tx, who, *wants, part=part), Grant)
+
+
+def waiting(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Waiting:
+    found = take(tx, who, *wants, part=part)
+    assert isinstance(found, Waiting)
+    return found
+
+
+def fence(tx: SqliteTransaction, who: int, *wants: Want) -> int:
+    found = take(tx, who, *wants)
+    assert isinstance(found, Grant)
+    return found.fence
+
+
+def test_a_lock_has_one_writer_or_any_number_of_readers(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, read("a"))
+    assert granted(tx, 2, read("a"))
+    assert not granted(tx, 3, write("a"))
+    places.leave(tx, call(1))
+    assert not granted(tx, 3, write("a"))
+    places.leave(tx, call(2))
+    assert granted(tx, 3, write("a"))
+    assert not granted(tx, 1, read("a"))
+
+
+@pytest.mark.promise("SHR-1")
+def test_all_is_granted_at_once_or_nothing_is(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"))
+    assert not granted(tx, 2, write("a"), write("b"))
+    assert not granted(tx, 3, write("b")), "an earlier ticket waits for b"
+    assert [p.call for p in places.listed(tx) if p.state == "held"] == [str(call(1))]
+    places.leave(tx, call(1))
+    assert granted(tx, 2, write("a"), write("b"))
+
+
+def test_who_came_first_is_first_also_when_others_ask_more_often(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"))
+    for who in (2, 3, 4):
+        assert not granted(tx, who, write("a"))
+    for who in (1, 2, 3):
+        places.leave(tx, call(who))
+        assert not granted(tx, 4, write("a")) or who == 3
+        assert granted(tx, who + 1, write("a"))
+
+
+def test_readers_do_not_starve_a_writer(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, read("a"))
+    assert not granted(tx, 2, write("a"))
+    assert str(waiting(tx, 3, read("a"))) == "waiting for lock a, after acme/s2, who came first"
+    places.leave(tx, call(1))
+    assert not granted(tx, 3, read("a"))
+    assert granted(tx, 2, write("a"))
+
+
+@pytest.mark.promise("SHR-3")
+def test_a_waiter_hears_what_it_waits_for_who_holds_it_and_since_when(tx: SqliteTransaction) -> None:
+    take(tx, 2, write("file:report.md"))
+    tx.now += 1
+    take(tx, 1, write("x"), write("file:report.md"))
+    places.leave(tx, call(1))
+    tx.now += 4
+    places.renew(tx, call(2), lease=LEASE * 100)
+    tx.now += 7
+    found = waiting(tx, 3, write("file:report.md"))
+    assert str(found) == "waiting for lock file:report.md, held by acme/s2 for 12 s"
+    assert found.first
+    assert not waiting(tx, 4, write("file:report.md")).first
+    tx.now += 58
+    late = waiting(tx, 3, write("file:report.md"))
+    assert str(late) == "waiting for lock file:report.md, held by acme/s2 for 70 s (40 s over its limit)"
+    assert (late.waited, late.waited_before) == (58, 0)
+
+
+def test_a_waiter_that_nobody_sees_is_passed_over_and_keeps_its_number(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"))
+    assert not granted(tx, 2, write("a"))
+    tx.now += 4
+    assert not granted(tx, 3, write("a"))
+    places.leave(tx, call(1))
+    tx.now += 10
+    assert not granted(tx, 3, write("a")), "the second is present for another second"
+    tx.now += 2
+    assert granted(tx, 3, write("a"))
+    assert waiting(tx, 4, write("a")).first
+    assert waiting(tx, 2, write("a")).waited == 16, "its ticket is as old as it is"
+    places.leave(tx, call(3))
+    assert not granted(tx, 4, write("a"))
+    assert granted(tx, 2, write("a")), "it came back under its old number"
+
+
+def test_a_cancelled_waiter_and_a_settled_turn_block_nobody(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"))
+    assert not granted(tx, 2, write("a"))
+    assert not granted(tx, 3, write("a"))
+    assert not granted(tx, 4, write("a"))
+    places.leave(tx, call(2), "")
+    places.leave(tx, call(1), "")  # no ticket: what is held stays held
+    assert not granted(tx, 4, write("a"))
+    ledger.settle(tx, call(3).turn)
+    ledger.settle(tx, call(1).turn)
+    assert granted(tx, 4, write("a"))
+
+
+@pytest.mark.promise("SHR-2")
+def test_every_grant_of_a_lock_has_a_higher_fence(tx: SqliteTransaction) -> None:
+    fences = []
+    for who in (1, 2, 1, 3):
+        fences.append(fence(tx, who, write("a")))
+        fences.append(fence(tx, who, write("a")))  # another attempt of the same step
+        places.leave(tx, call(who))
+    assert fences == sorted(set(fences))
+    assert fences[0] > 0
+
+
+@pytest.mark.promise("SHR-2")
+def test_who_takes_over_an_expired_lock_takes_its_holders_claim_too(tx: SqliteTransaction) -> None:
+    first = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a"), permit(of=9)])
+    tx.now += LEASE - 1
+    assert ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert ledger.renew(tx, call(1), first.token, lease=LEASE)
+    tx.now += LEASE - 1
+    assert ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    tx.now += 2
+    second = ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")])
+    assert second.status == "claimed"
+    assert second.fence > first.fence
+    assert not ledger.renew(tx, call(1), first.token, lease=LEASE)
+    assert ledger.append(tx, call(1), first.token, []) is None
+    assert ledger.finish(tx, call(1), first.token, {"stale": True}, [], None) is None
+    again = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    assert (again.status, again.began) == ("waiting", True)
+    assert ledger.finish(tx, call(2), second.token, {}, [], None) is not None
+    again = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    assert (again.status, again.began, again.attempts.counts) == ("claimed", True, {"lost": 1})
+
+
+def test_an_expired_lock_that_nobody_wants_can_still_be_renewed(tx: SqliteTransaction) -> None:
+    first = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    tx.now += LEASE + 10
+    assert ledger.renew(tx, call(1), first.token, lease=LEASE)
+    assert not granted(tx, 2, write("a"))
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "release", "settle"])
+def test_whatever_ends_a_step_frees_what_it_holds(tx: SqliteTransaction, end: str) -> None:
+    step = call(1)
+    token = ledger.claim_call(tx, step, lease=LEASE, begin=True, wants=[write("a")]).token
+    assert isinstance(ledger.lock(tx, step, token, write("b"), part="1", lease=LEASE), int)
+    match end:
+        case "finish":
+            ledger.finish(tx, step, token, {}, [], None)
+        case "fail":
+            ledger.fail(tx, step, token, "unknown")
+        case "release":
+            ledger.release(tx, step, token)
+        case _:
+            ledger.settle(tx, step.turn)
+    assert places.listed(tx) == []
+
+
+@pytest.mark.promise("ISO-4")
+def test_permits_are_counted_and_given_in_order(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, permit(of=2))
+    assert granted(tx, 2, permit(of=2))
+    found = waiting(tx, 3, permit(of=2))
+    assert (str(found), found.first) == ("waiting for steps: all 2 taken", True)
+    assert not waiting(tx, 4, permit(of=2)).first
+    other = Want("initech", "steps", "permit", 2)
+    assert granted(tx, 9, other), "another tenant does not notice"
+    places.leave(tx, call(1))
+    assert not granted(tx, 4, permit(of=2))
+    assert granted(tx, 3, permit(of=2))
+    tx.now += LEASE + 1
+    assert granted(tx, 4, permit(of=2)), "their workers died"
+
+
+def test_a_ticket_reserves_only_permits_that_it_lacks(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"), permit(of=3))
+    for who in (2, 3, 4):
+        assert not granted(tx, who, write("a"), permit(of=3))
+    assert granted(tx, 5, permit(of=3)), "who waits for a lock keeps nobody from the permits"
+    assert granted(tx, 6, permit(of=3))
+    assert not granted(tx, 7, permit(of=3))
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_rate_spends_its_tokens_and_gets_them_back_in_order(tx: SqliteTransaction) -> None:
+    for who in (1, 2):
+        assert granted(tx, who, rate(2, 0.5))
+    assert not granted(tx, 3, rate(2, 0.5))
+    assert not granted(tx, 4, rate(2, 0.5))
+    tx.now += 2
+    assert not granted(tx, 4, rate(2, 0.5)), "the one token is the third's"
+    assert granted(tx, 3, rate(2, 0.5))
+    assert not granted(tx, 4, rate(2, 0.5))
+    tx.now += 60
+    for who in (4, 5):
+        assert granted(tx, who, rate(2, 0.5)), "never more than it can hold"
+    assert not granted(tx, 6, rate(2, 0.5))
+    tx.now -= 3600
+    assert not granted(tx, 6, rate(2, 0.5)), "a clock that was set back brings nothing"
+
+
+def test_a_look_tells_the_same_and_leaves_no_trace(tx: SqliteTransaction) -> None:
+    take(tx, 1, write("a"))
+    take(tx, 2, write("a"))
+    before = places.listed(tx)
+    found = grants.look(tx, Caller(call(2)), [write("a")])
+    assert found is not None
+    assert found.first
+    assert grants.look(tx, Caller(call(3)), [write("b")]) is None
+    assert places.listed(tx) == before
+    places.leave(tx, call(1))
+    assert grants.look(tx, Caller(call(2)), [write("a")]) is None
+
+
+def test_a_body_may_take_again_what_its_call_holds(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, write("a"))
+    assert granted(tx, 1, write("a"), part="1")
+    places.leave(tx, call(1), "1")
+    assert not granted(tx, 2, write("a"))
+
+
+def test_locks_of_a_body_do_not_outlive_its_attempt(tx: SqliteTransaction) -> None:
+    step = call(1)
+    token = ledger.claim_call(tx, step, lease=LEASE, begin=True).token
+    ledger.lock(tx, step, token, write("a"), part="1", lease=LEASE)
+    tx.now += LEASE + 1
+    ledger.claim_call(tx, step, lease=LEASE, begin=True)
+    assert ledger.lock(tx, step, token, write("a"), part="2", lease=LEASE) is None
+    assert granted(tx, 2, write("a"))
+
+
+def test_tickets_of_steps_that_never_settled_are_forgotten_after_a_day(tx: SqliteTransaction) -> None:
+    take(tx, 1, write("a"))
+    take(tx, 2, write("a"))
+    tx.now += 2 * 24 * 3600
+    places.renew(tx, call(1), lease=LEASE)
+    take(tx, 3, write("a"))
+    assert [p.call for p in places.listed(tx)] == [str(call(1)), str(call(3))]
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_permit_that_ran_out_is_asked_for_anew_behind_who_took_it(tx: SqliteTransaction) -> None:
+    only = permit(of=1)
+    assert granted(tx, 1, only)
+    tx.now += LEASE
+    assert granted(tx, 2, only), "its holder is dead"
+    assert waiting(tx, 1, only).capacity == 1
+    places.leave(tx, call(2))
+    assert granted(tx, 1, only)
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_call_that_is_claimed_again_takes_a_token_like_any_other(tx: SqliteTransaction) -> None:
+    once = rate(1, refill=0)
+    assert granted(tx, 1, permit(of=1), once)
+    assert waiting(tx, 1, permit(of=1), once)
+
+
+@pytest.mark.promise("SHR-2")
+def test_an_attempt_whose_lock_ran_out_writes_nothing_once_the_next_one_has_to_wait_for_it(
+    tx: SqliteTransaction,
+) -> None:
+    mine, other = call(1), call(2)
+    first = ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")])
+    assert ledger.claim_call(tx, other, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    tx.now += LEASE
+    assert ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert ledger.finish(tx, mine, first.token, {}, [], None) is None

@@ -1,0 +1,105 @@
+"""docker-compose.temporal.yml is valid, pinned, free of secrets, and agrees with the names of the code.
+
+The Compose specification's schema is the one that the check-jsonschema distribution brings, so no network is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import inturn
+from inturn import names
+
+ROOT = Path(__file__).resolve().parents[3]
+COMPOSE = ROOT / "docker-compose.temporal.yml"
+ONE_SHOT = {"temporal-schema", "temporal-namespace"}
+
+
+def validate(path: Path) -> subprocess.CompletedProcess[str]:
+    """Checks a Compose file against the specification's schema."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return loaded
+
+
+def test_the_file_follows_the_compose_specification() -> None:
+    checked = validate(COMPOSE)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_schema_would_refuse_a_wrong_file(tmp_path: Path) -> None:
+    wrong = tmp_path / "compose.yml"
+    wrong.write_text(COMPOSE.read_text().replace("    healthcheck:\n", "    healthchek:\n", 1))
+    assert validate(wrong).returncode != 0
+
+
+def test_every_image_has_an_exact_tag(compose: dict[str, Any]) -> None:
+    images = [service["image"] for service in compose["services"].values()]
+    bases = re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    for image in images + bases:
+        assert re.search(r":\d+\.\d+", image), f"{image} is not pinned"
+
+
+def test_the_workers_image_is_of_this_version(compose: dict[str, Any]) -> None:
+    assert compose["services"]["worker"]["image"] == f"inturn-worker:{inturn.__version__}"
+
+
+def test_no_password_or_key_stands_in_the_file(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for key, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|PWD|KEY|TOKEN|SECRET", key):
+                assert value.startswith("${"), f"{key} is written out"
+
+
+def test_starting_without_a_password_is_refused_with_the_reason() -> None:
+    uses = re.findall(r"\$\{POSTGRES_PASSWORD[^}]*\}", COMPOSE.read_text())
+    assert uses
+    assert all(use.startswith("${POSTGRES_PASSWORD:?") for use in uses)
+    assert "POSTGRES_PASSWORD=\n" in (ROOT / ".env.example").read_text()
+
+
+def test_what_keeps_running_has_a_health_check_and_what_it_depends_on_is_waited_for(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        assert ("healthcheck" in service) == (name not in ONE_SHOT), name
+        for other, wait in service.get("depends_on", {}).items():
+            expected = "service_completed_successfully" if other in ONE_SHOT else "service_healthy"
+            assert wait["condition"] == expected, f"{name} -> {other}"
+
+
+def test_data_is_in_named_volumes_and_ports_are_open_on_this_machine_only(compose: dict[str, Any]) -> None:
+    for service in compose["services"].values():
+        for volume in service.get("volumes", []):
+            assert volume.split(":")[0] in compose["volumes"]
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_it_registers_the_search_attributes_that_sessions_set(compose: dict[str, Any]) -> None:
+    script = compose["services"]["temporal-namespace"]["command"][0]
+    assert dict(re.findall(r"(Inturn\w+):(\w+)", script)) == {
+        names.AGENT_ATTRIBUTE: "Keyword",
+        names.TENANT_ATTRIBUTE: "Keyword",
+        names.STATE_ATTRIBUTE: "Keyword",
+        names.PARKED_ATTRIBUTE: "Int",
+    }
+
+
+def test_the_image_holds_every_package_that_the_worker_needs() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text()
+    for name in re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.MULTILINE):
+        for source in name.split():
+            assert (ROOT / source).exists(), source
+            assert f"!{source}\n" in ignored, f"{source} is not in the build context"

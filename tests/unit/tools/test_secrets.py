@@ -1,0 +1,243 @@
+"""A secret shows itself nowhere but where it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import copy
+import gc
+import io
+import json
+import logging
+import pickle
+import pprint
+import traceback
+import urllib.parse
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+from pydantic_core import to_json
+
+from inturn.errors import Retry, ToolError
+from inturn.testing import context
+from inturn.tools import Credentials, Granted
+from inturn.tools.secrets import MASK, Handed, Redacted, Secret, masked
+from inturn_worker.logs import configure_logs
+
+CANARY = "canary/" + "tok+en ä1234"
+KEY = "-----BEGIN KEY-----\n" + "QUJDREVGR0hJSktMTU5PUFFS\n" * 2 + "-----END KEY-----"
+
+
+class Account(BaseModel):
+    name: str
+    token: Secret
+
+
+@dataclass
+class Held:
+    token: Secret
+
+
+def handed(*values: str) -> Handed:
+    made = Handed()
+    for value in values:
+        made.add(Secret(value))
+    return made
+
+
+@pytest.mark.promise("SEC-3")
+def test_no_way_of_showing_a_secret_shows_it() -> None:
+    secret = Secret(CANARY)
+    account = Account(name="a", token=secret)
+    shown = [
+        str(secret),
+        repr(secret),
+        f"{secret}",
+        f"{secret!r:>40}",
+        "%s %r" % (secret, secret),  # noqa: UP031 - as logging does
+        repr([secret]),
+        pprint.pformat({"a": secret}),
+        repr(account),
+        account.model_dump_json(),
+        str(account.model_dump()),
+        to_json({"a": secret}, fallback=str).decode(),
+        json.dumps({"a": secret}, default=str),
+        repr(Held(secret)),
+        repr(asdict(Held(secret))),
+        repr(copy.deepcopy(Held(secret))),
+        repr(Granted(CANARY, renewal=CANARY)),
+        "".join(traceback.format_exception(ValueError(secret))),
+    ]
+    assert not any("canary" in text for text in shown)
+    assert secret.get_secret_value() == CANARY
+    for broken in (pickle.dumps, copy.copy(pickle.dumps)):
+        with pytest.raises(TypeError, match="cannot be pickled"):
+            broken(secret)
+    assert isinstance(Account.model_validate({"name": "a", "token": "x"}).token, Secret)
+
+
+def test_the_context_of_a_call_does_not_show_what_it_was_given() -> None:
+    made = context(_handed=handed(CANARY))
+    assert "canary" not in repr(made)
+
+
+FORMS = [
+    CANARY,
+    f"Bearer {CANARY}",
+    urllib.parse.quote(CANARY),
+    urllib.parse.quote(CANARY, safe=""),
+    urllib.parse.quote_plus(CANARY),
+    json.dumps({"token": CANARY}),
+    json.dumps({"token": CANARY}, ensure_ascii=False),
+    repr({"token": CANARY}),
+    base64.b64encode(CANARY.encode()).decode(),
+    base64.urlsafe_b64encode(CANARY.encode()).decode(),
+]
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize("text", FORMS)
+def test_a_secret_is_masked_in_every_form_that_it_takes_on_the_way(text: str) -> None:
+    said = handed(CANARY).text(f"before {text} after")
+    assert MASK in said
+    assert said.startswith("before ")
+    assert said.endswith(" after")
+    for part in ("canary", "1234", urllib.parse.quote(CANARY)[:10], base64.b64encode(CANARY.encode()).decode()[:12]):
+        assert part not in said
+
+
+def test_each_line_of_a_key_is_masked() -> None:
+    said = handed(KEY).text("  " + KEY.replace("\n", "\n  "))
+    assert "QUJD" not in said
+
+
+def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
+    assert handed("abcdefgh", "abcdefghijkl").text("x abcdefghijkl y abcdefgh z") == f"x {MASK} y {MASK} z"
+
+
+@given(value=st.text(min_size=1), around=st.text())
+def test_whatever_a_secret_is_masking_never_fails_and_leaves_no_copy(value: str, around: str) -> None:
+    said = handed(value).text(around + value + around)
+    assert value in MASK or value not in said.replace(MASK, "") or value in around + around
+
+
+def test_an_empty_secret_masks_nothing() -> None:
+    assert handed("").text("text") == "text"
+
+
+def test_without_secrets_everything_stays_the_very_same() -> None:
+    value, error = object(), ValueError("x")
+    assert Handed().value(value) is value
+    assert Handed().error(error) is error
+    assert handed(CANARY).error(error) is error
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (CANARY, MASK),
+        ({"a": [CANARY, 1, None], CANARY: True}, {"a": [MASK, 1, None], MASK: True}),
+        ((CANARY, 1.5), [MASK, 1.5]),
+        (CANARY.encode(), MASK),
+        (Account(name=CANARY, token=Secret("x")), {"name": MASK, "token": "**********"}),
+        (ValueError(CANARY), MASK),
+        (7, 7),
+        (None, None),
+    ],
+)
+def test_results_of_every_kind_are_masked(value: Any, expected: Any) -> None:
+    assert handed(CANARY).value(value) == expected
+
+
+def test_a_result_that_cannot_be_searched_is_not_shown() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    assert "cannot be searched" in handed(CANARY).value(Mute())
+
+
+def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
+    try:
+        try:
+            if cause is not None:
+                raise cause
+        finally:
+            raise error
+    except BaseException as caught:
+        return caught
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ToolError(f"no {CANARY}"), ToolError),
+        (Retry(f"no {CANARY}", after=3), Retry),
+        (RuntimeError(CANARY), Redacted),
+        (KeyError({"token": CANARY}), Redacted),
+        (ExceptionGroup("many", [RuntimeError(CANARY)]), Redacted),
+    ],
+)
+def test_an_error_keeps_its_meaning_and_loses_the_secret(error: Exception, kind: type[Exception]) -> None:
+    made = handed(CANARY).error(raised(error))
+    assert type(made) is kind
+    assert getattr(made, "after", None) == getattr(error, "after", None)
+    shown = "".join(traceback.format_exception(made))
+    assert "canary" not in shown
+    assert "raised" in shown, "the note tells where it came from"
+
+
+@pytest.mark.promise("SEC-3")
+def test_a_cause_with_a_secret_is_cut_off_and_told_in_a_note() -> None:
+    error = raised(ToolError("cannot"), cause=RuntimeError(f"401 for {CANARY}"))
+    made = handed(CANARY).error(error)
+    shown = "".join(traceback.format_exception(made))
+    assert made is error
+    assert "canary" not in shown
+    assert f"401 for {MASK}" in shown
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize("chosen", ["json", "console"])
+def test_logs_show_no_secret_that_lives(chosen: Any) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    stream = io.StringIO()
+    secret = Secret(CANARY)
+    try:
+        configure_logs(chosen, "info", stream)
+        logging.getLogger("a").info("using %s", secret.get_secret_value())
+        try:
+            raise RuntimeError(secret.get_secret_value())
+        except RuntimeError:
+            logging.getLogger("a").exception("failed with %s", {"token": secret.get_secret_value()})
+    finally:
+        logging.captureWarnings(False)
+        root.handlers, root.level = before, level
+    assert "canary" not in stream.getvalue()
+    assert stream.getvalue().count(MASK) >= 3
+
+
+def test_a_secret_that_is_gone_masks_nothing_any_more() -> None:
+    text = "gone" + "-for-good"
+    assert masked(text) == text
+    secret = Secret(text)
+    assert masked(text) == MASK
+    del secret
+    gc.collect()
+    assert masked(text) == text
+
+
+async def test_a_tool_without_async_gets_a_credential_too() -> None:
+    async def token(asked: Any) -> Granted:
+        return Granted(CANARY)
+
+    ctx = context(resources={"credentials": Credentials({"a": token})}, _loop=asyncio.get_running_loop())
+    secret = await asyncio.to_thread(lambda: asyncio.run(ctx.credentials("a")))
+    assert secret.get_secret_value() == CANARY
+    assert ctx._handed.text(CANARY) == MASK

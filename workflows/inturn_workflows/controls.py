@@ -1,0 +1,208 @@
+"""Controls: what people and operators ask of a session, out of band.
+
+Invariant: a control acts once, by its `control_id`, whether it came as an update or a signal; it is never refused for
+a full queue, and it touches only the event or turn that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from inturn import names
+from inturn.events import explain
+from inturn_workflows import patches
+from inturn_workflows.admission import Intake
+from inturn_workflows.decoding import Undecodable, decode
+from inturn_workflows.inbox.events import Refusal
+from inturn_workflows.state import CallState, Decided, SessionState
+from inturn_workflows.steps import EXPIRED, ActivitySteps
+from inturn_workflows.waiters import Waiters
+
+Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
+
+
+class Control(BaseModel):
+    """The JSON object of `control`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    # What is remembered of a control travels with the session: nothing in it may be long.
+    control_id: str = Field(max_length=128)
+    op: Op
+    event_id: str | None = Field(default=None, max_length=128)
+    reason: str | None = Field(default=None, max_length=500)
+    clear_queue: bool = False
+    approval_id: str | None = Field(default=None, max_length=256)
+    by: str | None = Field(default=None, max_length=256)
+    at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """When it was said, by the sender's clock, in seconds since 1970: no worker may have been there to hear it."""
+    pending: Literal["park", "cancel"] = "park"
+    force: bool = False
+
+
+Result = dict[str, Any]
+NO: Final[Result] = {"ok": False}
+YES: Final[Result] = {"ok": True}
+
+
+class Controls:
+    """Carries controls out."""
+
+    def __init__(self, state: SessionState, steps: ActivitySteps, intake: Intake, waiters: Waiters) -> None:
+        self._state = state
+        self._steps = steps
+        self._intake = intake
+        self._waiters = waiters
+        self._ops: dict[str, Callable[[Control], Result]] = {
+            "interrupt": self._interrupt,
+            "cancel": self._cancel,
+            "pause": self._pause,
+            "resume": self._resume,
+            "close": self._close,
+            "redrive": self._redrive,
+            "discard": self._discard,
+            "approve": self._answer,
+            "deny": self._answer,
+        }
+
+    def check(self, args: Sequence[RawValue]) -> None:
+        """Refuse what is no control.
+
+        Raises:
+            ApplicationError: It cannot be read.
+        """
+        _control(args)
+
+    def updated(self, args: Sequence[RawValue]) -> Result:
+        """Carry out a control that came as an update.
+
+        Raises:
+            ApplicationError: It does not fit the session as it stands.
+        """
+        return self._act(_control(args))
+
+    def signalled(self, args: Sequence[RawValue]) -> None:
+        """Carry out a control that came as a signal; nobody hears what it says."""
+        try:
+            self._act(_control(args))
+        except ApplicationError as error:
+            if error.type == names.UNKNOWN_NAME:
+                self._intake.park(args, error.message, claims=False)
+
+    def close(self, pending: Literal["park", "cancel"]) -> None:
+        """Take no more events, and close once the running turn has ended."""
+        self._state.closing = self._state.closing or pending
+        self._waiters.release()
+
+    def _act(self, control: Control) -> Result:
+        if control.control_id in self._state.controls:
+            known: Result = self._state.controls[control.control_id]
+            return known
+        result = self._ops[control.op](control)
+        self._state.remember_control(control.control_id, result)
+        return result
+
+    def _interrupt(self, control: Control) -> Result:
+        if control.clear_queue:
+            reason = control.reason or "the queue was cleared"
+            for event_id in self._state.inbox.clear("cancelled", workflow.time(), reason):
+                self._waiters.event_ended(event_id, "cancelled", reason)
+        turn = self._state.turn
+        if turn is None or control.event_id not in (None, *turn.event_ids):
+            return NO
+        self._steps.stop = control.reason or "interrupted"
+        return YES
+
+    def _cancel(self, control: Control) -> Result:
+        event_id = control.event_id or ""
+        state = self._state
+        if state.inbox.cancel(event_id, workflow.time(), control.reason, state.inbox_policy()):
+            self._waiters.event_ended(event_id, "cancelled", control.reason or "cancelled while it waited")
+            return YES
+        # Only that one: an event that was merged into the turn cannot be taken out of it again.
+        return self._interrupt(control) if state.turn and event_id == state.turn.event_id else NO
+
+    def _pause(self, control: Control) -> Result:
+        self._state.paused = True
+        self._waiters.release()
+        self._steps.show_state()
+        return YES
+
+    def _resume(self, control: Control) -> Result:
+        self._state.paused = False
+        self._steps.show_state()
+        return YES
+
+    def _close(self, control: Control) -> Result:
+        self.close(control.pending)
+        return YES
+
+    def _redrive(self, control: Control) -> Result:
+        if self._state.closing and patches.no_redrive_at_the_end():
+            raise ApplicationError("the session is closed", type=names.SESSION_CLOSED, non_retryable=True)
+        redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
+        if isinstance(redriven, Refusal):
+            raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)
+        if redriven.delivery is not None:
+            self._state.redeliver.append(redriven)
+        self._steps.show_state()
+        return YES
+
+    def _discard(self, control: Control) -> Result:
+        refusal = self._state.inbox.discard(control.event_id or "", workflow.time(), control.reason)
+        if refusal is not None:
+            raise ApplicationError(refusal.message, type=refusal.type, non_retryable=True)
+        self._steps.show_state()
+        return YES
+
+    def _answer(self, control: Control) -> Result:
+        answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
+        now = workflow.time()
+        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
+        approval_id = control.approval_id or ""
+        call = self._asked(approval_id)
+        if call is None:
+            return self._answer_early(approval_id, decided)
+        self._steps.decide(call, decided if decided.at < self._steps.expires_at(call) else EXPIRED)
+        return _same(call.answer or answer, call.by, decided)
+
+    def _answer_early(self, approval_id: str, decided: Decided) -> Result:
+        settled = self._state.settled.get(approval_id)
+        if settled is not None:
+            return _same(settled.answer, settled.by, decided)
+        known = self._state.early.get(approval_id, decided)
+        result = _same(known.answer, known.by, decided)
+        self._state.decide_early(approval_id, known)
+        # It may also be far too late: what the session has forgotten, the journal knows.
+        return {**result, "early": True}
+
+    def _asked(self, approval_id: str) -> CallState | None:
+        """Find the call of the running turn that is meant; `None` where that call is not known (yet)."""
+        calls = self._state.turn.calls if self._state.turn else []
+        call = next((call for call in calls if call.id == approval_id.rpartition(":")[0]), None)
+        if call is None or (call.approval and call.approval_id == approval_id):
+            return call
+        what = "has other arguments than these" if call.approval else "asks for no approval"
+        message = f"call {call.id} {what}: its approval is as `status` shows it"
+        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
+
+
+def _same(answer: str, by: str | None, decided: Decided) -> Result:
+    if answer == decided.answer:
+        return {"ok": True, "answer": answer, "by": by}
+    message = f"the call is {answer} already" + (f" by {by}" if by else "")
+    raise ApplicationError(message, answer, by, type=names.APPROVAL_CONFLICT, non_retryable=True)
+
+
+def _control(args: Sequence[RawValue]) -> Control:
+    try:
+        return Control.model_validate(decode(args))
+    except (Undecodable, ValidationError) as error:
+        message = f"invalid control: {explain(error)}"
+        raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True) from error

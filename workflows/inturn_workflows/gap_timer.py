@@ -1,0 +1,54 @@
+"""Gaps end while a turn runs, too; between turns the session's main loop sees to it.
+
+Invariant: what waits for a missing number is let go at its time, however long the running turn takes (a person may be
+asked in it): it may be there to interrupt or to steer that turn, and it takes others' room in the hold buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from temporalio import workflow
+
+from inturn_workflows import patches
+from inturn_workflows.state import SessionState
+
+
+class GapWatch:
+    """Waits for the ends of gaps beside the running turn."""
+
+    def __init__(self, state: SessionState, release: Callable[[], None]) -> None:
+        """Watch a session's inbox; `release` lets go of what is due."""
+        self._state = state
+        self._release = release
+        self._task: asyncio.Task[None] | None = None
+
+    def watch(self) -> None:
+        """Begin, where something is held while a turn runs."""
+        idle = self._task is None or self._task.done()
+        if idle and self._holds() and patches.changed("gaps-end"):
+            self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while self._holds():
+            due = self._due()
+            if due is not None and due <= workflow.time():
+                self._release()
+                continue
+            await self._until(due)
+
+    async def _until(self, due: float | None) -> None:
+        left = None if due is None else max(due - workflow.time(), 0.001)
+        with contextlib.suppress(TimeoutError):
+            await workflow.wait_condition(lambda: not self._holds() or self._due() != due, timeout=left)
+
+    def _holds(self) -> bool:
+        return self._state.turn is not None and bool(self._state.inbox.sequencer.held)
+
+    def _due(self) -> float | None:
+        state = self._state
+        if state.paused or state.closing or not state.policy_known:
+            return None
+        return state.inbox.sequencer.next_due(state.inbox_policy())

@@ -1,0 +1,142 @@
+"""What stands in an inbox, and what an arrival is told.
+
+Invariant: these are plain values that continue-as-new carries; fields of a newer version stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from inturn.events import preview
+from inturn.wire import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The answer to an admitted event."""
+
+    event_id: str
+    status: Literal["accepted", "held", "duplicate"]
+    position: int | None = None
+    disposition: str | None = None
+
+    def wire(self) -> dict[str, Any]:
+        """Give the JSON object, without what says nothing."""
+        pairs = (("position", self.position), ("disposition", self.disposition))
+        return {"event_id": self.event_id, "status": self.status, **{k: v for k, v in pairs if v is not None}}
+
+
+Change = Literal["sequence-before-interrupt", "gaps-end", "expired-interrupts", "ids-of-a-chain"]
+"""What the inbox did otherwise in histories of 0.2.0.
+
+- `sequence-before-interrupt`: an event with a sequence that interrupts or steers overtook its source.
+- `gaps-end`: refusals could keep a gap open without end, it ended only between turns, and where the hold buffer was
+  full before the event that had just come was looked at.
+- `expired-interrupts`: an event that had expired when it came stopped the running turn, and did not run itself.
+- `ids-of-a-chain`: after a termination an event without an id could get that of an earlier one.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why an event is not accepted; `retry_after` in seconds."""
+
+    type: str
+    message: str
+    retry_after: float | None = None
+    behind_a_gap: bool = False
+    """Only held events are in its way: nothing else ends before their gap does."""
+
+
+class Queued(Message):
+    """An accepted event that waits. `event` is empty for a redriven one: the journal holds it.
+
+    In the hold buffer an empty one keeps the place of an event that was cancelled there: its number is no gap.
+    """
+
+    turn: str = ""
+    n: int = 0
+    at: float = 0.0
+    event: dict[str, Any] = Field(default_factory=dict[str, Any])
+    size: int = 0
+    inline: bool = False
+    place: tuple[str, int] | None = None
+    """The source and sequence whose place an empty one keeps."""
+    joins: bool = False
+    """It is part of the turn of the event before it."""
+    steers: str | None = None
+    """The turn that it is to join at its next step boundary."""
+
+    @property
+    def event_id(self) -> str:
+        """The event's id, whichever time it is driven."""
+        return self.turn.partition("~")[0]
+
+    @property
+    def preview(self) -> str:
+        """The start of its text, for people."""
+        return preview(self.event["content"]) if "content" in self.event else ""
+
+    @property
+    def source(self) -> str:
+        """Where it came from."""
+        return self.place[0] if self.place else str(self.event.get("source", "client"))
+
+    @property
+    def mode(self) -> str:
+        """Its `when_busy`."""
+        return str(self.event.get("when_busy", "queue"))
+
+    @property
+    def sequence(self) -> int:
+        """Its number in its source, 0 where it has none."""
+        return self.place[1] if self.place else int(self.event.get("sequence") or 0)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether it keeps to the order of its source; a redriven one does no longer."""
+        return "sequence" in self.event
+
+    def expired(self, now: float, default: float | None) -> bool:
+        """Tell whether it waited longer than it may: its own time, else the policy's; a redriven one never did."""
+        limit = self.event.get("expires_after", default if self.event else None)
+        return limit is not None and now > self.event.get("sent_at", self.at) + limit
+
+
+def bytes_of(events: Sequence[Queued]) -> int:
+    """Add up their sizes."""
+    return sum(queued.size for queued in events)
+
+
+class ParkedEvent(BaseModel):
+    """An event (or a delivery) set aside. The payload lives in the journal."""
+
+    model_config = ConfigDict(extra="allow")
+
+    turn: str
+    n: int = 0
+    error: str = ""
+    attempts: int = 0
+    at: float = 0.0
+    preview: str = ""
+    effects: bool = False
+    """A tool ran in its turn."""
+    valid: bool = True
+    delivery: str | None = None
+    """Only the delivery failed: the step that did."""
+    message: dict[str, Any] = {}
+    """What was to be delivered."""
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return self.turn.partition("~")[0] or self.turn  # a notice's turn has no event
+
+    @property
+    def next_turn(self) -> str:
+        """The turn it has when it is driven again."""
+        return f"{self.event_id}~{int(self.turn.partition('~')[2] or 0) + 1}"

@@ -1,0 +1,276 @@
+"""The order of sources: events that carry a `sequence` are held until it is their turn.
+
+Rules:
+  1. What a source numbered leaves here in the order of its numbers; sources never wait for one another.
+  2. `dense`: numbers without holes. A missing one is waited for, `gap_timeout` seconds from the first event behind it;
+     then the gap ends, by `on_gap`, and is told. A missing one that is refused stops that clock: it is on its way.
+  3. `sparse`: growing numbers with holes (chat timestamps). Each event waits `reorder_window` seconds for lower ones.
+  4. What comes after its place has passed is late; it never overtakes backwards.
+  5. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
+
+Pure: time is an argument, in seconds since 1970.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, PrivateAttr
+
+from inturn.policy import InboxPolicy
+from inturn.wire import Message
+from inturn_workflows.inbox.events import Queued
+
+MAX_SOURCES: Final = 1_000
+Place = Literal["next", "held", "late"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Numbers of a source that did not come: `first` to `last`."""
+
+    source: str
+    first: int
+    last: int
+    behind: int
+    """The event that waited for them, by its place in the order of acceptance."""
+
+
+@dataclass(slots=True)
+class Release:
+    """What leaves the hold buffer together, in order."""
+
+    ready: list[Queued] = field(default_factory=list)
+    parked: list[Queued] = field(default_factory=list)
+    """Set aside, because a gap before them never closed."""
+    late: list[Queued] = field(default_factory=list)
+    gap: Gap | None = None
+
+
+class Source(Message):
+    """Where a source stands."""
+
+    next: int | None = None
+    """The lowest number that is not late: dense, the one behind the last that left; sparse, the last itself."""
+    patience: float = 0.0
+    """A gap is waited for until then at least: an event was refused and is to come again."""
+
+
+class Sequencer(BaseModel):
+    """The hold buffer and the sources' places; carried whole by continue-as-new."""
+
+    model_config = ConfigDict(extra="allow")
+
+    sources: dict[str, Source] = {}
+    """The least recently used first."""
+    held: list[Queued] = []
+    """In order of acceptance."""
+    _by_source: dict[str, list[Queued]] | None = PrivateAttr(default=None)
+    """The same by source, in sequence."""
+
+    @property
+    def bytes(self) -> int:
+        """What the held events have as JSON."""
+        return sum(queued.size for queued in self.held)
+
+    # Arrivals.
+
+    def place(self, source: str, sequence: int, policy: InboxPolicy) -> Place:
+        """Tell what an arriving event would be. Changes nothing."""
+        expected = self._expected(source, sequence, policy)
+        if policy.sequencing == "sparse":
+            return "late" if sequence < expected else "held"
+        if sequence < expected or self._holds(source, sequence):
+            return "late"
+        return "next" if sequence == expected else "held"
+
+    def fills(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
+        """Tell whether events of its source wait for it."""
+        return self.place(source, sequence, policy) == "next" and bool(self._of(source))
+
+    def misses(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
+        """Tell whether a number lies before all that its source holds, and is not late."""
+        held = self._of(source)
+        return self._expected(source, sequence, policy) <= sequence and not (held and held[0].sequence <= sequence)
+
+    def hold(self, queued: Queued) -> None:
+        """Keep an event back."""
+        self._touch(queued.source)
+        self.held.append(queued)
+        if self._by_source is not None:
+            insort(self._by_source.setdefault(queued.source, []), queued, key=_place)
+
+    def follow(self, queued: Queued) -> list[Queued]:
+        """Let the next one of a dense source pass; gives it with those that waited for it."""
+        source = self._touch(queued.source)
+        source.next = queued.sequence + 1
+        return [queued, *self._run(queued.source)]
+
+    def wait_longer(self, source: str, until: float) -> None:
+        """Stop the clock of a source's gap: what was refused comes again."""
+        kept = self._touch(source)
+        kept.patience = max(kept.patience, until)
+
+    # Time.
+
+    def next_due(self, policy: InboxPolicy) -> float | None:
+        """Give when something leaves here though nothing arrives: 0 at once, `None` never."""
+        return min((self._deadline(source, policy) for source in self._groups()), default=None)
+
+    def release(self, policy: InboxPolicy, now: float) -> Iterator[Release]:
+        """Let out what is due, wait by wait; the longest first."""
+        waits = [self._wait(source, policy) for source in self._groups()]
+        heapify(waits)
+        while waits and waits[0][0] <= now:
+            source = heappop(waits)[-1]
+            yield self._end(source, policy)
+            if source in self._groups():
+                heappush(waits, self._wait(source, policy))
+
+    def release_early(self, policy: InboxPolicy) -> Release:
+        """Make room: end the first wait of the source that would be due first."""
+        waits = [self._wait(source, policy) for source in self._groups()]
+        return self._end(min(waits)[-1], policy) if waits else Release()
+
+    # People.
+
+    def cancel(self, event_id: str, policy: InboxPolicy) -> Queued | None:
+        """Take an event out. Where numbers have no holes, its place is kept: it is no gap."""
+        for index, queued in enumerate(self.held):
+            if queued.event_id == event_id and queued.event:
+                self._by_source = None
+                del self.held[index]
+                if policy.sequencing == "dense":
+                    kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
+                    self.held.insert(index, kept)
+                return queued
+        return None
+
+    def clear(self) -> list[Queued]:
+        """Take everything out; the sources go on behind it."""
+        cleared, self.held, self._by_source = self.held, [], None
+        for queued in cleared:
+            source = self._touch(queued.source)
+            source.next = max(source.next or 0, queued.sequence + 1)
+        return [queued for queued in cleared if queued.event]
+
+    def forget(self) -> None:
+        """Forget the sources that hold nothing; they begin anew."""
+        self.sources = {name: source for name, source in self.sources.items() if name in self._groups()}
+
+    def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
+        """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
+        lowest = self._of(queued.source)[0]
+        expected = self._expected(queued.source, lowest.sequence, policy)
+        if policy.sequencing == "sparse" or expected >= lowest.sequence:
+            return None
+        return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
+
+    def deadline(self, queued: Queued, policy: InboxPolicy) -> float:
+        """Give when the wait of a held event's source ends at the latest."""
+        return self._deadline(queued.source, policy)
+
+    # Inside.
+
+    def _end(self, source: str, policy: InboxPolicy) -> Release:
+        entries = self._of(source)
+        if policy.sequencing == "sparse":
+            top = min(entries, key=lambda queued: (queued.at, queued.n)).sequence
+            return self._up_to(source, top)
+        first = entries[0]
+        expected = self._expected(source, first.sequence, policy)
+        if first.sequence < expected:  # only where the policy changed meanwhile
+            self._take(source, [first])
+            return Release(late=[first] if first.event else [])
+        gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
+        self._touch(source).next = first.sequence
+        run = self._run(source)
+        return Release(parked=run, gap=gap) if gap and policy.on_gap == "park" else Release(ready=run, gap=gap)
+
+    def _up_to(self, source: str, top: int) -> Release:
+        entries = [queued for queued in self._of(source) if queued.sequence <= top]
+        self._take(source, entries)
+        kept = self._touch(source)
+        passed = kept.next or 0
+        kept.next = max(passed, top)
+        released = Release()
+        for queued in entries:
+            if queued.event:
+                (released.late if queued.sequence < passed else released.ready).append(queued)
+        return released
+
+    def _run(self, source: str) -> list[Queued]:
+        """Take the held ones that follow without a hole."""
+        kept, run = self.sources[source], []
+        for queued in self._of(source):
+            if queued.sequence != kept.next:
+                break
+            kept.next = queued.sequence + 1
+            run.append(queued)
+        self._take(source, run)
+        return [queued for queued in run if queued.event]
+
+    def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
+        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
+        known = self.sources.get(source)
+        if known is not None and known.next is not None:
+            return known.next
+        if policy.sequencing == "sparse":
+            return 0
+        if policy.first_sequence is not None:
+            return policy.first_sequence
+        return min([first, *(queued.sequence for queued in self._of(source)[:1])])
+
+    def _deadline(self, source: str, policy: InboxPolicy) -> float:
+        entries = self._of(source)
+        oldest = min(queued.at for queued in entries)
+        if policy.sequencing == "sparse":
+            return oldest + policy.reorder_window
+        if entries[0].sequence <= self._expected(source, entries[0].sequence, policy):
+            return 0.0
+        known = self.sources.get(source)
+        return max(oldest + policy.gap_timeout, known.patience if known else 0.0)
+
+    def _wait(self, source: str, policy: InboxPolicy) -> tuple[float, int, str]:
+        """Give until when a source waits at most, and what is served first of those that wait as long."""
+        return self._deadline(source, policy), self._of(source)[0].n, source
+
+    def _groups(self) -> dict[str, list[Queued]]:
+        if self._by_source is None:
+            groups: dict[str, list[Queued]] = {}
+            for queued in sorted(self.held, key=_place):
+                groups.setdefault(queued.source, []).append(queued)
+            self._by_source = groups
+        return self._by_source
+
+    def _of(self, source: str) -> list[Queued]:
+        return self._groups().get(source, [])
+
+    def _holds(self, source: str, sequence: int) -> bool:
+        held = self._of(source)
+        at = bisect_left(held, sequence, key=lambda queued: queued.sequence)
+        return at < len(held) and held[at].sequence == sequence
+
+    def _take(self, source: str, entries: list[Queued]) -> None:
+        gone, groups = {queued.n for queued in entries}, self._groups()
+        self.held = [queued for queued in self.held if queued.n not in gone]
+        if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
+            groups[source] = left
+
+    def _touch(self, source: str) -> Source:
+        """Remember a source as the latest used; the one used least recently is forgotten, if it holds nothing."""
+        kept = self.sources.pop(source, None) or Source()
+        self.sources[source] = kept
+        if len(self.sources) > MAX_SOURCES:
+            holding = self._groups()
+            idle = (name for name in self.sources if name not in holding and name != source)
+            self.sources.pop(next(idle, source))
+        return kept
+
+
+def _place(queued: Queued) -> tuple[int, int]:
+    return queued.sequence, queued.n

@@ -1,0 +1,58 @@
+"""How a run begins: whose session it is, and what it carries.
+
+Invariant: state that cannot be read fails the task, never the session: a worker that can read it goes on. What somebody
+starts a session with is read loosely.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from inturn import names
+from inturn.keys import SessionKey
+from inturn_workflows.decoding import Undecodable, decode
+from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.state import RunLimits, SessionInput, SessionState
+
+
+def session_key() -> SessionKey:
+    """Read the workflow's id.
+
+    Raises:
+        ApplicationError: No session can have that name, so it was started by hand: nothing can mend that.
+    """
+    try:
+        return SessionKey.parse(workflow.info().workflow_id)
+    except ValueError as error:
+        raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
+
+
+def restored(start: RawValue) -> SessionState:
+    """Read the input: strict where a run carries state to the next.
+
+    Raises:
+        ValueError: It carries state that this version cannot read.
+    """
+    try:
+        given = decode([start])
+    except Undecodable:
+        if workflow.info().continued_run_id:
+            raise
+        given = {}
+    if workflow.info().continued_run_id and "state" in given:
+        return SessionState.model_validate(given["state"])
+    try:
+        return _fresh(SessionInput.model_validate(given))
+    except ValidationError:
+        return _fresh(SessionInput())
+
+
+def _fresh(start: SessionInput) -> SessionState:
+    salt = f"{workflow.random().getrandbits(64):016x}"
+    chain = workflow.info().first_execution_run_id[-8:]  # its start is the time: chains of one minute share it
+    inbox = Inbox(window=Window(salt=salt))
+    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or RunLimits())

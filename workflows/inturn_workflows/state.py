@@ -1,0 +1,292 @@
+"""What a session carries from run to run.
+
+Invariant: everything a session knows is here or in the journal; a run that continues as new starts where the last one
+stopped. State of a newer version keeps the fields this one does not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_core import to_json
+
+from inturn.policy import InboxPolicy
+from inturn_activities.messages import Answered, CallPlan, ModelInput, Policy
+from inturn_workflows import policies
+from inturn_workflows.inbox.events import ParkedEvent, Queued
+from inturn_workflows.inbox.inbox import Inbox
+
+SCHEMA: Final = 1
+MAX_CONTROLS: Final = 256
+MAX_DECIDED: Final = 100
+MAX_ANSWERS: Final = 64
+MAX_ANSWER_BYTES: Final = 128 * 1024
+MAX_CARRIED: Final = 1_900_000
+"""Bytes as JSON; only the longest ids, sources and metadata together come near it."""
+
+
+class Carried(BaseModel):
+    """Base: fields of newer versions stay."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Decided(Carried):
+    """Somebody's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970."""
+
+
+class CallState(CallPlan):
+    """A call of the running turn."""
+
+    done: bool = False
+    failed: bool = False
+    """It ended without a success."""
+    cancelled: bool = False
+    """Too many of its step failed: it is not to run, or not to go on."""
+    asked_at: float | None = None
+    answer: Literal["approved", "denied", "expired"] | None = None
+    by: str | None = None
+    reason: str | None = None
+    answered_at: float = 0.0
+    delivered: bool = False
+    """The question went out through `deliver`."""
+
+    def decide(self, decided: Decided) -> None:
+        """Take an answer."""
+        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+
+    def answered(self) -> Answered | None:
+        """Give what became of its approval, for the journal; `None` where nobody was asked."""
+        if not self.approval or self.answer is None:
+            return None
+        return Answered(
+            approval_id=self.approval_id,
+            call_id=self.id,
+            tool=self.tool,
+            answer=self.answer,
+            by=self.by,
+            reason=self.reason,
+            at=self.answered_at,
+        )
+
+
+class TurnState(Carried):
+    """The running turn: all that is needed to go on with it elsewhere."""
+
+    turn: str
+    n: int = 0
+    accepted_at: float = 0.0
+    started_at: float = 0.0
+    step: int = 0
+    """The next model step; the calls are of the step before it."""
+    calls: list[CallState] = []
+    event: dict[str, Any] | None = None
+    """Its content, until step 0 has recorded it."""
+    joined: list[Queued] = []
+    """Events that joined it, until the next model step has recorded them."""
+    merged: dict[str, dict[str, str]] = {}
+    """All that joined it, by id, with what the journal is told of each when the turn ends."""
+    preview: str = ""
+    inline: bool = False
+    trace: str | None = None
+    agent: str | None = None
+    effects: bool = False
+    """A tool of it ran."""
+
+    @classmethod
+    def of(cls, queued: Queued, now: float) -> Self:
+        """Begin the turn of an event."""
+        event = queued.event or None
+        return cls(
+            turn=queued.turn,
+            n=queued.n,
+            accepted_at=queued.at,
+            started_at=now,
+            event=event,
+            preview=queued.preview,
+            inline=queued.inline,
+            trace=event.get("trace") if event else None,
+            agent=event.get("agent") if event else None,
+        )
+
+    @property
+    def event_id(self) -> str:
+        """The event, whichever time it is driven."""
+        return self.turn.partition("~")[0]
+
+    @property
+    def event_ids(self) -> list[str]:
+        """All events that it answers, its own first."""
+        return [self.event_id, *self.merged]
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether its event came to interrupt."""
+        return self.event is not None and self.event.get("when_busy") == "interrupt"
+
+    def join(self, events: Sequence[Queued]) -> None:
+        """Let events join it; the next model step says them."""
+        self.joined += events
+        self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
+        self.inline = self.inline or any(queued.inline for queued in events)
+
+    def part(self, event_ids: Container[str]) -> list[Queued]:
+        """Take out those of the joined that are no part of this turn."""
+        parted = [queued for queued in self.joined if queued.event_id in event_ids]
+        self.joined = [queued for queued in self.joined if queued.event_id not in event_ids]
+        for queued in parted:
+            del self.merged[queued.event_id]
+            queued.steers = None
+        return parted
+
+
+class RunLimits(Carried):
+    """When to continue as new; a session started with lower ones is for tests."""
+
+    events: int = Field(default=policies.MAX_EVENTS, ge=30)
+    bytes: int = Field(default=policies.MAX_BYTES, ge=16 * 1024)
+    signals: int = Field(default=policies.MAX_SIGNALS, ge=2)
+    cut_signals: int = Field(default=policies.CUT_SIGNALS, ge=2)
+    updates: int = Field(default=policies.MAX_UPDATES, ge=2)
+
+
+class SessionState(Carried):
+    """The whole of a session."""
+
+    schema_version: int = SCHEMA
+    inbox: Inbox
+    turn: TurnState | None = None
+    agent: str | None = None
+    """The session's own, known from its first model step on."""
+    wanted: str | None = None
+    """The agent that the start asked for."""
+    policy: Policy = Policy()
+    policy_asked: bool = False
+    """The agent's policy was asked for before its first turn."""
+    paused: bool = False
+    stop: str | None = None
+    """Why the running turn is to stop, where the last run had no time left to do it."""
+    closing: Literal["park", "cancel", "rejected"] | None = None
+    closed: bool = False
+    """The journal holds `session.closed`."""
+    controls: dict[str, Any] = {}
+    """The latest controls by id, with their results."""
+    early: dict[str, Decided] = {}
+    """Answers to approvals that were not asked for yet."""
+    settled: dict[str, Decided] = {}
+    """The latest approvals that were answered or expired."""
+    answers: dict[str, dict[str, Any]] = {}
+    """Turns whose text somebody without the journal may still fetch."""
+    answer_bytes: int = 0
+    """Theirs, as JSON."""
+    usage: dict[str, float] = {}
+    """What all model steps used: the fields of `inturn.Usage`."""
+    redeliver: list[ParkedEvent] = []
+    """Deliveries to be tried again."""
+    notices: list[dict[str, Any]] = []
+    flooded_at: float = 0.0
+    """When signals came in a flood, last."""
+    records: int = 0
+    deliveries: int = 0
+    runs: int = 1
+    head: int = 0
+    chain: str | None = None
+    """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
+    limits: RunLimits = RunLimits()
+
+    _inbox_policy: tuple[Policy, InboxPolicy] | None = PrivateAttr(default=None)
+
+    def inbox_policy(self) -> InboxPolicy:
+        """Give the agent's policy for the inbox, or the defaults before it is known."""
+        kept, policy = self._inbox_policy, self.policy  # read once: a private attribute is slow to read
+        if kept is None or kept[0] is not policy:
+            kept = self._inbox_policy = (policy, _inbox_policy(policy))
+        return kept[1]
+
+    @property
+    def policy_known(self) -> bool:
+        """Whether the agent was asked what a sequence means: in its first turn, or before it."""
+        return bool(self.policy.hash) or self.policy_asked
+
+    @property
+    def running(self) -> int:
+        """How many events the running turn answers."""
+        return len(self.turn.event_ids) if self.turn else 0
+
+    def model_input(self, turn: TurnState) -> ModelInput:
+        """Give the input of the turn's next model step."""
+        return ModelInput(
+            event=turn.event,
+            n=turn.n if turn.step == 0 else 0,
+            agent=self.agent or turn.agent or self.wanted,
+            policy=self.policy.hash or None,
+            inline=turn.inline,
+            trace=turn.trace,
+            chain=self.chain,
+            joined=[queued.event for queued in turn.joined],
+            crowded=turn.step == 0 and not turn.interrupts and self.inbox.crowded(self.inbox_policy()),
+        )
+
+    def spend(self, usage: dict[str, Any]) -> None:
+        """Add what a step used."""
+        for name, amount in usage.items():
+            self.usage[name] = self.usage.get(name, 0) + amount
+
+    def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
+        """Keep a turn's answer for callers that come back for it; the oldest go first."""
+        self._drop_answer(turn)
+        self.answers[turn] = answer
+        self.answer_bytes += len(to_json(answer))
+        while len(self.answers) > MAX_ANSWERS or self.answer_bytes > MAX_ANSWER_BYTES:
+            self._drop_answer(next(iter(self.answers)))
+
+    def _drop_answer(self, turn: str) -> None:
+        if turn in self.answers:
+            self.answer_bytes -= len(to_json(self.answers.pop(turn)))
+
+    def fit(self) -> None:
+        """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
+        if len(self.model_dump_json().encode()) > MAX_CARRIED:
+            self.answers, self.answer_bytes = {}, 0  # the journal has them
+            self.inbox.sequencer.forget()
+
+    def remember_control(self, control_id: str, result: Any) -> None:
+        """Remember a control, so that the same one sent again does nothing."""
+        _keep(self.controls, control_id, result, MAX_CONTROLS)
+
+    def decide_early(self, approval_id: str, decided: Decided) -> None:
+        """Keep an answer whose call is not known yet."""
+        _keep(self.early, approval_id, decided, MAX_DECIDED)
+
+    def settle_approval(self, approval_id: str, decided: Decided) -> None:
+        """Remember how an approval ended, for those who come late."""
+        _keep(self.settled, approval_id, decided, MAX_DECIDED)
+
+
+class SessionInput(Carried):
+    """The workflow's input: optional and loose, so that any SDK can start a session."""
+
+    agent: str | None = None
+    state: SessionState | None = None
+    limits: RunLimits | None = None
+
+
+def _inbox_policy(policy: Policy) -> InboxPolicy:
+    try:
+        return InboxPolicy.model_validate(policy.inbox)
+    except ValidationError:  # of a newer version, with values that this one does not know: no reason to stand still
+        return InboxPolicy()
+
+
+def _keep(kept: dict[str, Any], name: str, value: Any, limit: int) -> None:
+    kept[name] = value
+    while len(kept) > limit:
+        kept.pop(next(iter(kept)))

@@ -1,0 +1,133 @@
+"""One turn: model step, tool calls, model step … until the model is done.
+
+Invariants: a turn has at most one model call in flight; every call of a model step is settled before the next model
+step; a turn can stop between any two steps and go on from its `TurnState` alone, in another run or on another worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from inturn_activities.messages import ModelResult
+from inturn_workflows.state import CallState, TurnState
+
+GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
+OVER: Final = frozenset({"ended", "closed"})
+"""The journal knew better: the turn had ended before, or the session is closed."""
+MAX_PARALLEL_CALLS: Final = 8
+"""Calls of one session that run at once; the others of the batch wait their turn without a slot."""
+GIVEN_UP: Final = "another call of the same step failed"
+
+
+class Interrupted(Exception):
+    """The turn is to stop here."""
+
+
+class ContinueDue(Exception):
+    """The run is to continue as new here; the turn goes on in the next one."""
+
+
+class StepFailed(Exception):
+    """A step failed for good."""
+
+    def __init__(self, message: str, *, type: str | None = None) -> None:
+        super().__init__(message)
+        self.type = type
+
+
+class Steps(Protocol):
+    """What a turn needs of the session around it."""
+
+    async def call_model(self, turn: TurnState) -> ModelResult:
+        """Run the turn's next model step."""
+        ...
+
+    async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
+        """Wait until somebody answered for the call, or its time ran out: `call.answer` is set then."""
+
+    async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
+        """Run one call; its result is in the journal then, unless it was cancelled. Tells whether it succeeded."""
+        ...
+
+    def withdraw_approvals(self, reason: str) -> None:
+        """Let nobody answer any more: the calls that wait for a person are denied."""
+
+    async def settle_cancelled(self, turn: TurnState) -> None:
+        """Give the turn's calls that were cancelled a result each, which says so."""
+
+    def join(self, turn: TurnState) -> None:
+        """After tool results: let the events join that are to steer the turn."""
+
+    def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
+        """Let those stand for themselves again that were to join and are no part of the step."""
+
+    def boundary(self) -> None:
+        """Between two steps: raise `Interrupted` or `ContinueDue` where one is due."""
+
+
+async def run(turn: TurnState, steps: Steps) -> ModelResult:
+    """Run a turn from where it stands to its end.
+
+    Raises:
+        Interrupted: Somebody stopped it.
+        ContinueDue: It stands at a step boundary and the run must end.
+        StepFailed: A model step failed for good.
+    """
+    while True:
+        if turn.calls:
+            await _settle(turn, steps)
+            steps.boundary()
+            turn.calls = []
+            steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
+        result = await steps.call_model(turn)
+        over = result.stop in OVER  # nothing was said: what joined stands for itself again
+        steps.set_apart(turn, list(turn.merged) if over else result.apart)
+        if over:
+            return result
+        turn.event, turn.joined = None, []  # the journal has them now
+        turn.step += 1
+        turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
+        if result.stop not in GOES_ON:
+            return result
+        steps.boundary()
+
+
+async def _settle(turn: TurnState, steps: Steps) -> None:
+    slots = asyncio.Semaphore(MAX_PARALLEL_CALLS)
+    calls = [_call(turn, call, index, steps, slots) for index, call in enumerate(turn.calls) if not call.done]
+    # All of them settle before anything is decided: one call's end never cuts another's.
+    ends = await asyncio.gather(*calls, return_exceptions=True)
+    raised = [end for end in ends if isinstance(end, BaseException)]
+    for end in sorted(raised, key=lambda end: not isinstance(end, Interrupted)):
+        raise end
+    if any(call.cancelled for call in turn.calls):
+        await steps.settle_cancelled(turn)
+
+
+async def _call(turn: TurnState, call: CallState, index: int, steps: Steps, slots: asyncio.Semaphore) -> None:
+    if call.approval and call.answer is None:
+        await steps.approve(turn, call, index)
+    async with slots:
+        if call.cancelled:
+            return
+        steps.boundary()
+        try:
+            call.failed = not await steps.run_tool(turn, call, index)
+        except StepFailed:
+            call.failed = True  # no result: the transcript gives the call an error result
+        call.done = True
+        turn.effects = True
+    if call.failed and not call.cancelled:
+        _fail(turn, call, steps)
+
+
+def _fail(turn: TurnState, call: CallState, steps: Steps) -> None:
+    """A call failed: cancel the others where that is as many as the agent bears. Without a bound nothing happens."""
+    if call.failures is None or sum(c.failed and not c.cancelled for c in turn.calls) < call.failures:
+        return
+    for other in turn.calls:
+        waits = other.approval and other.answer is None
+        other.cancelled = other.cancelled or not (other.done or waits)
+    steps.withdraw_approvals(GIVEN_UP)
