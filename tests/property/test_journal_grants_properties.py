@@ -55,7 +55,7 @@ class Table(RuleBasedStateMachine):
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.tx = SqliteTransaction(self.connection)
         self.tx.now = 0.0
-        schema.migrate(self.tx)
+        schema.create(self.tx)
         self.asked: dict[int, Asked] = {}
         self.numbers = 0
         self.fences: dict[str, int] = {}

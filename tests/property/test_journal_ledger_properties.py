@@ -37,7 +37,7 @@ class Ledger(RuleBasedStateMachine):
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.tx = SqliteTransaction(self.connection)
         self.tx.now = 0.0
-        schema.migrate(self.tx)
+        schema.create(self.tx)
         self.records: dict[StepKey, dict[str, object]] = {}
         self.ends: dict[str, str] = {}
         self.entries: list[str] = []

@@ -54,7 +54,7 @@ class SharedState(RuleBasedStateMachine):
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
         self.tx = SqliteTransaction(self.connection)
         self.tx.now = 0.0
-        schema.migrate(self.tx)
+        schema.create(self.tx)
         self.programs: list[list[Change]] = [[], []]
         self.results: list[list[Any]] = [[], []]
         self.holders = ["", ""]

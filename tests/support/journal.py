@@ -24,7 +24,7 @@ def memory() -> Iterator[SqliteTransaction]:
     connection = sqlite3.connect(":memory:", isolation_level=None)
     tx = SqliteTransaction(connection)
     tx.now = 1_000.0
-    schema.migrate(tx)
+    schema.create(tx)
     try:
         yield tx
     finally:

@@ -87,8 +87,8 @@ class BodyLocks:
                 await self._look_around()
 
     def _judge(self, waiting: Waiting) -> None:
-        if waiting.sentenced:
-            raise ToolError(f"This call was ended to break a {waiting.sentenced}")
+        if waiting.deadlock_victim:
+            raise ToolError(f"This call was ended to break a {waiting.deadlock_victim}")
         if waiting.waited >= self._limits.lock_timeout:
             raise ToolError(f"{waiting}: gave up after {waiting.waited:.0f} s")
         moved(str(waiting))  # it is reported as a waiter

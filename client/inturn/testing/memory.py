@@ -44,7 +44,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._connection.close)
-        schema.migrate(SqliteTransaction(self._connection))
+        schema.create(SqliteTransaction(self._connection))
 
     async def open(self) -> None:
         """It is open."""

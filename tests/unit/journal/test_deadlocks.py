@@ -43,7 +43,7 @@ class Calls:
         """What the call's last wait hears."""
         step = call(who)
         found = grants.look(self.tx, places.Caller(step, str(self.parts[step])), [want])
-        return found.sentenced if found else ""
+        return found.deadlock_victim if found else ""
 
     def notes(self, who: int) -> list[dict[str, object]]:
         """What its session's readers see of it."""

@@ -143,7 +143,7 @@ def test_names_that_are_gone_for_a_day_leave_no_row(tx: SqliteTransaction) -> No
     put(tx, "1", name="kept")
     tx.now += shelf.REMEMBERED + 2
     put(tx, "1")
-    assert tx.execute("SELECT name FROM shelf ORDER BY name") == [("kept",), ("v",)]
+    assert tx.execute("SELECT name FROM shared_values ORDER BY name") == [("kept",), ("v",)]
 
 
 @pytest.mark.promise("SHR-10")

@@ -31,7 +31,8 @@ _BLOCKED: Final = (
 )
 _LOCKED_OUT: Final = (
     f"SELECT w.resource, w.part, w.number, o.turn, o.step {_JOINED} AND o.state = 'held' AND w.part <> '' "
-    "AND w.sentenced = '' AND (w.mode = 'write' OR (w.mode = 'read' AND o.mode = 'write')) ORDER BY w.number, o.turn"
+    "AND w.deadlock_victim = '' AND (w.mode = 'write' OR (w.mode = 'read' AND o.mode = 'write')) "
+    "ORDER BY w.number, o.turn"
 )
 
 
@@ -75,14 +76,15 @@ def resolve(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
     chosen = max(edges, key=lambda e: e.number) if victim == "youngest" else min(edges, key=lambda e: e.number)
     named = [_described(tx, edge) for edge in edges]
     text = f"deadlock: {'; '.join(named)}"
-    spared = victim == "report_only"
+    report_only = victim == "report_only"
+    column = "deadlock_reported" if report_only else "deadlock_victim"
     tx.execute(
-        f"UPDATE places SET {'reported' if spared else 'sentenced'} = ? WHERE turn = ? AND step = ? AND part = ?",
+        f"UPDATE places SET {column} = ? WHERE turn = ? AND step = ? AND part = ?",
         (codec.whole(text), *chosen.call, chosen.part),
     )
     for edge in sorted(edges, key=lambda e: e.call):
-        _note(tx, edge, text, None if spared else chosen)
-    return Deadlock(text, None if spared else "/".join(chosen.call))
+        _note(tx, edge, text, None if report_only else chosen)
+    return Deadlock(text, None if report_only else "/".join(chosen.call))
 
 
 def _around(tx: Transaction, scope: str, call: Call, goal: Call, seen: set[Call]) -> list[Edge] | None:
@@ -98,7 +100,7 @@ def _around(tx: Transaction, scope: str, call: Call, goal: Call, seen: set[Call]
 
 
 def _known(tx: Transaction, edge: Edge) -> bool:
-    where = "turn = ? AND step = ? AND part = ? AND reported <> ''"
+    where = "turn = ? AND step = ? AND part = ? AND deadlock_reported <> ''"
     return bool(tx.execute(f"SELECT 1 FROM places WHERE {where}", (*edge.call, edge.part)))
 
 

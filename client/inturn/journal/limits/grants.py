@@ -76,7 +76,7 @@ def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> Waiting | No
     lacking = _lacking(tx, caller, wants, ticket)
     if lacking:
         return _told(tx, lacking, ticket)
-    return Waiting(wants[0].resource, sentenced=ticket.sentenced) if ticket.sentenced else None
+    return Waiting(wants[0].resource, deadlock_victim=ticket.deadlock_victim) if ticket.deadlock_victim else None
 
 
 def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, Waiting]:
@@ -150,8 +150,8 @@ def _queue(
         places.forget(tx)
         ticket = replace(ticket, number=_next(tx, _TICKETS), since=now, seen=now)
     locked = any(want.is_lock for want in lacking)
-    aside = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
-    places.queue(tx, caller, wants, ticket, aside)
+    nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
+    places.queue(tx, caller, wants, ticket, nonblocking)
     return _told(tx, lacking, ticket)
 
 
@@ -162,22 +162,22 @@ def _told(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Wait
         ahead=max(waiting.ahead for waiting in lacking.values()),
         waited=max(now - (ticket.since or now), 0) / 1e6,
         waited_before=max(ticket.seen - ticket.since, 0) / 1e6,
-        sentenced=ticket.sentenced,
+        deadlock_victim=ticket.deadlock_victim,
     )
 
 
 def _one_by_one(tx: Transaction, wants: Sequence[Want]) -> None:
     """Let nobody else grant anything of these scopes meanwhile, where the backend does not see to that itself."""
     for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
-        tx.execute("INSERT INTO turnstiles (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
-        tx.execute(f"SELECT number FROM turnstiles WHERE scope = ? {tx.for_update}", (scope,))
+        tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
+        tx.execute(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (scope,))
 
 
 def _next(tx: Transaction, scope: str) -> int:
     """Count on: numbers of tickets, and fences."""
     rows = tx.execute(
-        "INSERT INTO turnstiles (scope, number) VALUES (?, 1) "
-        "ON CONFLICT (scope) DO UPDATE SET number = turnstiles.number + 1 RETURNING number",
+        "INSERT INTO counters (scope, number) VALUES (?, 1) "
+        "ON CONFLICT (scope) DO UPDATE SET number = counters.number + 1 RETURNING number",
         (scope,),
     )
     return int(rows[0][0])

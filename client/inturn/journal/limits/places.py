@@ -21,7 +21,7 @@ PRESENCE: Final = 15.0
 FORGOTTEN: Final = 24 * 3600.0
 """Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
 _MINE: Final = "turn = ? AND step = ? AND part = ?"
-_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'aside' AND NOT (turn = ? AND step = ?)"
+_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'nonblocking' AND NOT (turn = ? AND step = ?)"
 
 Call = tuple[str, str]
 """A step as the rows name it: its turn, and the step within it."""
@@ -52,8 +52,8 @@ class Ticket:
     number: int | None = None
     since: int = 0
     seen: int = 0
-    sentenced: str = ""
-    reported: str = ""
+    deadlock_victim: str = ""
+    deadlock_reported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,14 @@ def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str], bool]:
 def ticket(tx: Transaction, caller: Caller) -> Ticket:
     """Give a caller's ticket."""
     rows = tx.execute(
-        f"SELECT number, since, until, sentenced, reported FROM places WHERE {_MINE} AND state <> 'held'", caller.key
+        "SELECT number, since, until, deadlock_victim, deadlock_reported FROM places "
+        f"WHERE {_MINE} AND state <> 'held'",
+        caller.key,
     )
     if not rows:
         return Ticket()
-    number, since, until, sentenced, reported = rows[0]
-    return Ticket(number, since, until - micros(PRESENCE), sentenced, reported)
+    number, since, until, *deadlock = rows[0]
+    return Ticket(number, since, until - micros(PRESENCE), *deadlock)
 
 
 def others(tx: Transaction, caller: Caller, want: Want) -> list[Other]:
@@ -128,17 +130,17 @@ def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, 
         )
 
 
-def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, aside: Sequence[Want]) -> None:
-    """Let a caller wait; `aside` are the wants for which it stands in nobody's way."""
+def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, nonblocking: Sequence[Want]) -> None:
+    """Insert a waiting caller; `nonblocking` are the wants for which it is in nobody's way."""
     until = micros(tx.now + PRESENCE)
-    said = (codec.whole(ticket.sentenced), codec.whole(ticket.reported))
+    deadlock = (codec.whole(ticket.deadlock_victim), codec.whole(ticket.deadlock_reported))
     for want in wants:
-        state = "aside" if want in aside else "waiting"
+        state = "nonblocking" if want in nonblocking else "waiting"
         where = (*caller.key, want.scope, want.resource, want.mode, state)
         tx.execute(
             "INSERT INTO places (turn, step, part, scope, resource, mode, state, number, fence, since, until, done_by, "
-            "sentenced, reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
-            (*where, ticket.number, ticket.since, until, *said),
+            "deadlock_victim, deadlock_reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
+            (*where, ticket.number, ticket.since, until, *deadlock),
         )
 
 

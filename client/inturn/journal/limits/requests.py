@@ -53,7 +53,7 @@ class Waiting:
         ahead: How many wait before this caller; only the first may wait in place.
         waited: Since its ticket was made.
         waited_before: The same, at its visit before.
-        sentenced: It is the victim of a deadlock, which this text describes.
+        deadlock_victim: It is the victim of a deadlock, which this text describes.
     """
 
     resource: str
@@ -66,7 +66,7 @@ class Waiting:
     ahead: int = 0
     waited: float = 0.0
     waited_before: float = 0.0
-    sentenced: str = ""
+    deadlock_victim: str = ""
 
     @property
     def first(self) -> bool:
@@ -90,7 +90,7 @@ class Place:
 
     Attributes:
         call: The step's key.
-        state: `held`, `waiting`, or `aside`: it wants that too, and lacks something else.
+        state: `held`, `waiting`, or `nonblocking`: it wants that too, and lacks something else.
         present: It was seen lately; a holder's lease has not run out.
     """
 
@@ -98,7 +98,7 @@ class Place:
     resource: str
     call: str
     mode: Mode
-    state: Literal["held", "waiting", "aside"]
+    state: Literal["held", "waiting", "nonblocking"]
     number: int
     fence: int
     since: float

@@ -98,7 +98,7 @@ def delete(tx: Transaction, scope: Scope, change: Delete) -> Done:
 
 def _row(tx: Transaction, scope: Scope, name: str, *, lock: bool = False) -> Row | None:
     rows = tx.execute(
-        f"SELECT version, value, expires FROM shelf WHERE {_KEY} {tx.for_update if lock else ''}",
+        f"SELECT version, value, expires FROM shared_values WHERE {_KEY} {tx.for_update if lock else ''}",
         (scope.tenant, scope.session_id, name),
     )
     if not rows:
@@ -114,7 +114,8 @@ def _locked(tx: Transaction, scope: Scope, name: str) -> Row:
     if row is None:
         _sweep(tx)
         tx.execute(
-            "INSERT INTO shelf (tenant, session, name, version, forget) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO shared_values (tenant, session, name, version, forget) VALUES (?, ?, ?, 0, ?) "
+            "ON CONFLICT DO NOTHING",
             (scope.tenant, scope.session_id, name, micros(tx.now + REMEMBERED)),
         )
         row = _row(tx, scope, name, lock=True)
@@ -132,7 +133,7 @@ def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | N
     gone = micros(tx.now) if text is None else expires
     forget = None if gone is None else gone + micros(REMEMBERED)
     tx.execute(
-        f"UPDATE shelf SET version = ?, value = ?, expires = ?, forget = ? WHERE {_KEY}",
+        f"UPDATE shared_values SET version = ?, value = ?, expires = ?, forget = ? WHERE {_KEY}",
         (version, text, expires, forget, scope.tenant, scope.session_id, name),
     )
 
@@ -140,7 +141,7 @@ def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | N
 def _sweep(tx: Transaction) -> None:
     """Remove names that are gone for long: a table that grows by one row makes room of some."""
     tx.execute(
-        "DELETE FROM shelf WHERE (tenant, session, name) IN "
-        "(SELECT tenant, session, name FROM shelf WHERE forget <= ? ORDER BY forget LIMIT ?)",
+        "DELETE FROM shared_values WHERE (tenant, session, name) IN "
+        "(SELECT tenant, session, name FROM shared_values WHERE forget <= ? ORDER BY forget LIMIT ?)",
         (micros(tx.now), SWEPT),
     )

@@ -48,10 +48,10 @@ class SqliteStore:
         self._closed = False
 
     async def open(self) -> None:
-        """Make the file where it is missing, and bring its schema up to date.
+        """Open the file, and make it where it is missing.
 
         Raises:
-            JournalUnavailable: It cannot be opened, or a newer inturn wrote it; the message says what to do.
+            JournalUnavailable: It cannot be opened, or has another schema version; the message says what to do.
         """
         await asyncio.to_thread(self._open)
 
@@ -107,22 +107,22 @@ class SqliteStore:
                 writer.stop()
 
     def _prepare(self) -> None:
-        """Make the schema current. A file that is current already is not written: reading it needs no more rights."""
-        if Path(self.path).exists() and self._is_current():
+        """Create the tables. A file that has them is not written: reading it needs no more rights."""
+        if Path(self.path).exists() and self._has_tables():
             return
         connection = connect(self.path, mode="rwc", busy_timeout=self._busy_timeout)
         try:
             patiently(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
-            schema.migrate(SqliteTransaction(connection))
+            schema.create(SqliteTransaction(connection))
             connection.execute("COMMIT")
         finally:
             connection.close()
 
-    def _is_current(self) -> bool:
+    def _has_tables(self) -> bool:
         connection = connect(self.path, mode="ro", busy_timeout=self._busy_timeout)
         try:
-            found = patiently(self._busy_timeout, lambda: schema.version(SqliteTransaction(connection)))
-            return found == schema.VERSION
+            patiently(self._busy_timeout, lambda: schema.check(SqliteTransaction(connection)))
+            return True
         except sqlite3.Error as error:
             if has_no_tables(error):
                 return False

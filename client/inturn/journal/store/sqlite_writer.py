@@ -132,7 +132,7 @@ class Writer:
         if self._connection is None:
             connection = connect(self._path, mode="rw", busy_timeout=self._busy_timeout)
             try:
-                patiently(self._busy_timeout, lambda: schema.version(SqliteTransaction(connection)))
+                patiently(self._busy_timeout, lambda: schema.check(SqliteTransaction(connection)))
             except BaseException:
                 connection.close()
                 raise

@@ -42,7 +42,7 @@ class Store(Protocol):
     """A database that runs transactions for async callers."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Calling it twice does nothing."""
+        """Connect, and create the tables where there are none. Calling it twice does nothing."""
 
     async def close(self) -> None:
         """Finish what is queued and let go."""
