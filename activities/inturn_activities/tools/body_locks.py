@@ -94,7 +94,7 @@ class BodyLocks:
         moved(str(waiting))  # it is reported as a waiter
 
     async def _look_around(self) -> None:
-        found = await self._journal.resolve(self._step, self._limits.victim)
+        found = await self._journal.break_deadlock(self._step, self._limits.victim)
         if found is not None:
             logger.error("%s. Ended to break it: %s", found.text, found.victim or "nobody, it is only reported")
             count_stuck("deadlock")

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from inturn.client.controls import Controls
-from inturn.client.reader import Reading
+from inturn.client.reader import SessionReader
 from inturn.client.status import Standing
 from inturn.client.submitter import Sending
 from inturn.client.transport import Gate
@@ -41,7 +41,7 @@ class Session:
         self._sending = Sending(gate)
         self._controls = Controls(gate)
         self._waiting = Waiting(gate, self._sending, self._controls)
-        self._reading = Reading(connection, key)
+        self._reader = SessionReader(connection, key)
         self._standing = Standing(gate)
         self._settling = Settling(connection, key)
 
@@ -315,7 +315,7 @@ class Session:
         live = await self._standing.live()
         if live is not None and "parked" in live:
             return [Parked.model_validate(parked) for parked in live["parked"]]
-        return await self._reading.parked()
+        return await self._reader.parked()
 
     async def redrive(self, event_id: str, *, force: bool = False) -> bool:
         """Put a parked event back into the queue, as a turn of its own; a parked delivery is delivered again.
@@ -413,7 +413,7 @@ class Session:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return self._reading.entries(after, event_id=event_id, follow=follow)
+        return self._reader.entries(after, event_id=event_id, follow=follow)
 
     def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry | Delta]:
         """Follow one turn as it happens; ends with it. For a merged event it goes on in its host's turn.
@@ -425,7 +425,7 @@ class Session:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return self._reading.stream(event_id, after=after)
+        return self._reader.stream(event_id, after=after)
 
     async def transcript(self) -> list[dict[str, Any]]:
         """Give the conversation as the model sees it: messages of Anthropic's Messages API.
@@ -433,4 +433,4 @@ class Session:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return await self._reading.transcript()
+        return await self._reader.transcript()

@@ -7,8 +7,8 @@ from contextlib import aclosing
 
 import pytest
 
+from inturn.client.hub import Hub
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
-from inturn.journal.follow import follow
 from inturn.journal.views.turns import read_turn
 from inturn.values import Entry, Usage
 from tests.support.journal import SESSION, answer, applied, calls, opening, plain_turn, result
@@ -79,8 +79,13 @@ async def test_an_unknown_event_has_no_turn(journal: Journal) -> None:
 
 
 async def collect(journal: Journal, after: int = 0, last: str = "turn.completed") -> list[Entry]:
-    async with aclosing(follow(journal, SESSION, after, until=lambda e: e.type == last)) as entries:
-        return [entry async for entry in entries]
+    collected: list[Entry] = []
+    async with aclosing(Hub(journal).entries(SESSION, after=after)) as entries:
+        async for entry in entries:
+            collected.append(entry)
+            if entry.type == last:
+                break
+    return collected
 
 
 @pytest.mark.promise("ORD-9")
@@ -106,7 +111,7 @@ async def test_followers_that_stop_anywhere_and_come_back_miss_nothing(journal: 
         seen: list[int] = []
         while len(seen) < 1 + 4 * turns:
             wanted = len(seen) + 1 + len(seen) % 7
-            async with aclosing(follow(journal, SESSION, seen[-1] if seen else 0)) as entries:
+            async with aclosing(Hub(journal).entries(SESSION, after=seen[-1] if seen else 0)) as entries:
                 async for entry in entries:
                     seen.append(entry.seq)
                     if len(seen) in (wanted, 1 + 4 * turns):
@@ -120,8 +125,8 @@ async def test_followers_that_stop_anywhere_and_come_back_miss_nothing(journal: 
 async def test_a_follower_may_ask_for_one_event_and_some_types(journal: Journal) -> None:
     for turn in ("e1", "e2", "e3"):
         await plain_turn(journal, SESSION, turn, turn)
-    last = follow(journal, SESSION, event_id="e2", types=("agent.message",), until=lambda e: True)
-    assert [e.text async for e in last] == ["e2"]
+    async with aclosing(Hub(journal).entries(SESSION, event_id="e2", types=("agent.message",))) as entries:
+        assert (await anext(entries)).text == "e2"
 
 
 async def test_a_long_journal_is_followed_page_by_page(journal: Journal) -> None:

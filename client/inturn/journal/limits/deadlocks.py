@@ -67,8 +67,8 @@ def cycle(tx: Transaction, scope: str, call: Call) -> list[Edge]:
     return _around(tx, scope, call, call, set()) or []
 
 
-def resolve(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
-    """Break the cycle that a call is part of, if there is one that nobody knows yet."""
+def break_cycle(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
+    """Break the cycle that a call is part of, if there is one that was not found before."""
     scope, call = step.session.tenant, called(step)
     edges = cycle(tx, scope, call)
     if not edges or any(_known(tx, edge) for edge in edges):

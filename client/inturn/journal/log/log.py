@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -147,6 +147,12 @@ def head(tx: Transaction, session: SessionKey) -> int:
         "SELECT head FROM sessions WHERE tenant = ? AND session = ?", (session.tenant, session.session_id)
     )
     return int(rows[0][0]) if rows else 0
+
+
+def heads(tx: Transaction, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
+    """Return the heads of those sessions that have entries behind the seq given for each."""
+    found = {session: head(tx, session) for session in after}
+    return {session: last for session, last in found.items() if last > after[session]}
 
 
 def latest_event(tx: Transaction, session: SessionKey) -> str | None:

@@ -63,6 +63,14 @@ def unavailable(error: sqlite3.Error, path: str) -> JournalUnavailable:
     return made
 
 
+def replaced(path: str) -> JournalUnavailable:
+    """Return the error for a file that is not the one that was opened."""
+    return JournalUnavailable(
+        f"journal {path}: the file was removed or replaced while it was in use. "
+        "To do: put it back (with its -wal and -shm files), or restart what uses it"
+    )
+
+
 def _code(error: sqlite3.Error) -> int:
     # The low byte is the primary code, the rest tells variants apart. Errors of the Python module itself have none.
     return int(getattr(error, "sqlite_errorcode", 0) or 0) & 0xFF

@@ -58,6 +58,14 @@ class Store(Protocol):
         """
         ...
 
+    async def version(self) -> int | None:
+        """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`.
+
+        Raises:
+            JournalUnavailable: The database cannot be read.
+        """
+        ...
+
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one consistent snapshot, which it must not change.
 
