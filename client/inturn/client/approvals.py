@@ -10,7 +10,7 @@ from typing import Final
 
 from inturn.client.transport import Gate
 from inturn.errors import JournalUnavailable
-from inturn.journal.views.approvals import ANSWERED, TOLD_BY, arguments, pending
+from inturn.journal.views.approvals import ANSWERED, APPROVAL_ENTRY_TYPES, arguments, pending
 from inturn.values import Approval, SessionStatus
 
 _ALL: Final = 10_000
@@ -41,7 +41,9 @@ class Asking:
         event_id = await journal.latest_event(self.gate.key)
         if event_id is None:
             return ()
-        return tuple(pending(await journal.read(self.gate.key, limit=_ALL, event_id=event_id, types=TOLD_BY)))
+        return tuple(
+            pending(await journal.read(self.gate.key, limit=_ALL, event_id=event_id, types=APPROVAL_ENTRY_TYPES))
+        )
 
     async def answer(self, approval_id: str) -> Given | None:
         """Give the answer that the journal holds; `None` where it has none, or cannot be read."""

@@ -89,11 +89,11 @@ class Sending:
 
     async def _looked_up(self, receipt: Receipt) -> Receipt:
         """Add how a duplicate's original stands where the session no longer knows, if this client reads the journal."""
-        from inturn.journal.views.turns import standing
+        from inturn.journal.views.turns import disposition_of
 
         try:
             journal = await self.gate.connection.any_journal()
-            disposition = await standing(journal, self.gate.key, receipt.event_id)
+            disposition = await disposition_of(journal, self.gate.key, receipt.event_id)
         except InturnError:  # the receipt is good without it
             return receipt
         return receipt.model_copy(update={"disposition": disposition})

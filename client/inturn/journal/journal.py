@@ -45,7 +45,7 @@ class Journal(SessionJournal):
       1. A step's first claim makes its row; `done` and `settled` rows answer with their record for ever.
       2. A later claim takes the row over with a new token; the older token can commit nothing from then on.
       3. A model step's claim raises the session's fence, and its last append needs that fence.
-      4. A call whose body began is not taken over before its lease ran out: the caller hears `leased` until then.
+      4. A call whose body began is not taken over before its lease ran out: it answers `leased` until then.
     """
 
     def __init__(self, store: Store) -> None:
@@ -196,12 +196,12 @@ class Journal(SessionJournal):
         return found
 
     async def leave(self, step: StepKey, *, part: str = "") -> None:
-        """Give back what a part of a step holds, or its tickets; without `part` those of the step's claim."""
+        """Release what a part of a step holds, or its tickets; without `part` those of the step's claim."""
         await self._write(places.leave, step, part)
 
     async def break_deadlock(self, step: StepKey, victim: Victim) -> Deadlock | None:
         """Break the cycle of waits that a call is part of, if there is one that was not found before."""
-        if not await self._read(deadlocks.cycle, step.session.tenant, places.called(step)):
+        if not await self._read(deadlocks.cycle, step.session.tenant, places.call_of(step)):
             return None
         return await self._write(deadlocks.break_cycle, step, victim)
 

@@ -13,7 +13,7 @@ from inturn.journal.limits.requests import Waiting
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
-"""`lost`: the attempt never said how it ended; whoever ran it died or was cut off."""
+"""`lost`: how the attempt ended was never recorded; its worker died or was cut off."""
 ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting"]
 
 
@@ -52,13 +52,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How an event ended, as two books tell it: its outcome, and the entries that were written along with outcomes.
+    """How an event ended, by two books: its outcome, and the entries that were written along with outcomes.
 
     `None`: that book knows of no end. They differ only where somebody changed one of them.
     """
 
     outcome: Disposition | None
-    told: Disposition | None
+    by_entries: Disposition | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +77,12 @@ class Claim:
         status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
             body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
             closed. These two carry the step's own record in `result` where it has one (its answer was lost). `waiting`:
-            what was wanted is not free, and `waiting` tells why; nothing was claimed.
+            what was wanted is not free, and `waiting` is why; nothing was claimed.
         fence: A model step's: the session's. A call's: that of the locks granted with it.
         began: An earlier attempt's body began and left no result: what it did is not known.
         head: The session's last seq, after the entries of this claim.
-        entries: What was asked for with `after`, where the step was claimed; `None` where it is too much to bring
-            along.
+        entries: What was asked for with `after`, where the step was claimed; `None` where it is too much for a
+            claim.
     """
 
     status: ClaimStatus
@@ -109,7 +109,7 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What an operator says of a call whose outcome is unknown."""
+    """What an operator found out about a call whose outcome is unknown."""
 
     done: bool
     result: Any = None
@@ -127,5 +127,5 @@ class Resolution:
         return f"{found}it was done. Its result: {result}" if self.result is not None else f"{found}it was done."
 
     def same(self, other: Resolution) -> bool:
-        """Return whether both say the same, whoever says it."""
+        """Return whether both found the same, whoever did."""
         return (self.done, self.result) == (other.done, other.result)

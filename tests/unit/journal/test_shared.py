@@ -141,7 +141,7 @@ def test_names_that_are_gone_for_a_day_leave_no_row(tx: SqliteTransaction) -> No
         put(tx, "1", name=f"d{n}")
         do(tx, Delete(f"d{n}", None))
     put(tx, "1", name="kept")
-    tx.now += shelf.REMEMBERED + 2
+    tx.now += shelf.REMEMBER_FOR + 2
     put(tx, "1")
     assert tx.execute("SELECT name FROM shared_values ORDER BY name") == [("kept",), ("v",)]
 
@@ -355,7 +355,7 @@ def test_a_turns_records_go_when_it_is_settled(tx: SqliteTransaction) -> None:
 def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
     do(tx, Incr("n", 1), Operation(key="old"))
     do(tx, Incr("n", 1), Attempt(tx).operation())
-    tx.now += operations.REMEMBERED
+    tx.now += operations.REMEMBER_FOR
     do(tx, Incr("n", 1), Operation(key="new"))
     assert tx.execute("SELECT step FROM operations ORDER BY step") == [("0",), ("new",)]
 

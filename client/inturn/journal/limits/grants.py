@@ -21,8 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from inturn.journal.limits import buckets, places
-from inturn.journal.limits import deadlocks as waits
+from inturn.journal.limits import buckets, deadlocks, places
 from inturn.journal.limits.places import Caller, Other, Ticket
 from inturn.journal.limits.requests import Waiting, Want
 from inturn.journal.log.log import micros
@@ -35,7 +34,7 @@ _TICKETS: Final = "~tickets"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """All of it is the caller's.
+    """All that was wanted is the caller's.
 
     Attributes:
         fence: Higher than that of every earlier grant of these locks; 0 where there is no lock among them.
@@ -58,7 +57,7 @@ def take(
         lease: Seconds until the grant runs out, unless it is renewed.
         lasts: Seconds in which the caller should be done.
     """
-    _one_by_one(tx, wants)
+    _lock_scopes(tx, wants)
     held, ticket = places.held(tx, caller), places.ticket(tx, caller)
     rates = [want for want in wants if want.mode == "rate"]
     still = all(held.values()) and held.keys() == {(want.scope, want.resource) for want in wants if want not in rates}
@@ -71,16 +70,16 @@ def take(
 
 
 def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> Waiting | None:
-    """Tell what a waiter still lacks, without a trace; `None`: it may take it now."""
+    """Return what a waiter still lacks, without a trace; `None`: it may take it now."""
     ticket = places.ticket(tx, caller)
     lacking = _lacking(tx, caller, wants, ticket)
     if lacking:
-        return _told(tx, lacking, ticket)
+        return _first_lacking(tx, lacking, ticket)
     return Waiting(wants[0].resource, deadlock_victim=ticket.deadlock_victim) if ticket.deadlock_victim else None
 
 
 def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, Waiting]:
-    """Tell what cannot be had now, and why."""
+    """Return what cannot be had now, and why."""
     missing = {"write": _locked, "read": _locked, "permit": _taken, "rate": _spent}
     found = ((want, missing[want.mode](tx, caller, want, ticket)) for want in wants)
     return {want: waiting for want, waiting in found if waiting is not None}
@@ -117,8 +116,8 @@ def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free:
 
 
 def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
-    """Tell whether a caller that holds something has to pass a ticket, since that one waits for it."""
-    return bool(caller.part) and waits.reaches(tx, want.scope, (other.turn, other.step), places.called(caller.step))
+    """Return whether a caller that holds something has to pass a ticket that waits for it."""
+    return bool(caller.part) and deadlocks.reaches(tx, want.scope, (other.turn, other.step), places.call_of(caller.step))
 
 
 def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Waiting:
@@ -136,7 +135,7 @@ def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float,
     for want in wants:
         if want.mode == "rate":
             buckets.take(tx, want)
-    fence = _next(tx, locks[0].scope) if locks else 0
+    fence = _count_up(tx, locks[0].scope) if locks else 0
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
     return Grant(fence, tuple(stale))
@@ -148,14 +147,14 @@ def _queue(
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
-        ticket = replace(ticket, number=_next(tx, _TICKETS), since=now, seen=now)
+        ticket = replace(ticket, number=_count_up(tx, _TICKETS), since=now, seen=now)
     locked = any(want.is_lock for want in lacking)
     nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
     places.queue(tx, caller, wants, ticket, nonblocking)
-    return _told(tx, lacking, ticket)
+    return _first_lacking(tx, lacking, ticket)
 
 
-def _told(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Waiting:
+def _first_lacking(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Waiting:
     now = micros(tx.now)
     return replace(
         next(iter(lacking.values())),
@@ -166,15 +165,15 @@ def _told(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Wait
     )
 
 
-def _one_by_one(tx: Transaction, wants: Sequence[Want]) -> None:
-    """Let nobody else grant anything of these scopes meanwhile, where the backend does not see to that itself."""
+def _lock_scopes(tx: Transaction, wants: Sequence[Want]) -> None:
+    """Lock the counters of these scopes, where the backend has not locked everything: one grants at a time."""
     for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
         tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
         tx.execute(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (scope,))
 
 
-def _next(tx: Transaction, scope: str) -> int:
-    """Count on: numbers of tickets, and fences."""
+def _count_up(tx: Transaction, scope: str) -> int:
+    """Return the next number of a scope: tickets and fences."""
     rows = tx.execute(
         "INSERT INTO counters (scope, number) VALUES (?, 1) "
         "ON CONFLICT (scope) DO UPDATE SET number = counters.number + 1 RETURNING number",

@@ -1,9 +1,9 @@
-"""What a step asks for before it runs, and what it hears.
+"""What a step asks for before it runs, and what it is answered.
 
 Invariant: values only; whether something is free is decided in `grants.py`, inside a transaction.
 
 A resource is named by its scope (the tenant; empty for what all tenants share) and a name that people can read: it
-stands in messages as it is.
+appears in messages as it is.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Waiting:
     Attributes:
         resource: What it lacks.
         is_lock: It lacks a lock.
-        holder: Who holds that: a session; `None` where there are many, or nobody does.
+        holder: Who holds that: a session; `None` where there are many, or none.
         held_for: How long that one has held it.
         over: How long ago that one should have been done.
-        behind: Whoever came first, where nobody holds it.
+        behind: Whoever came first, where it is not held.
         capacity: How many permits or tokens there are.
         ahead: How many wait before this caller; only the first may wait in place.
         waited: Since its ticket was made.
@@ -74,14 +74,14 @@ class Waiting:
         return self.ahead == 0
 
     def __str__(self) -> str:
-        """Say it, for people."""
-        said = f"waiting for {self.resource}"
+        """Return it in words, for people."""
+        waiting = f"waiting for {self.resource}"
         if self.holder is not None:
             over = f" ({self.over:.0f} s over its limit)" if self.over >= 1 else ""
-            return f"{said}, held by {self.holder} for {self.held_for:.0f} s{over}"
+            return f"{waiting}, held by {self.holder} for {self.held_for:.0f} s{over}"
         if self.is_lock:
-            return f"{said}, after {self.behind}, who came first"
-        return f"{said}: all {self.capacity:g} taken"
+            return f"{waiting}, after {self.behind}, who came first"
+        return f"{waiting}: all {self.capacity:g} taken"
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ class SqliteStore:
         await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
-        """Finish what is queued and let go of the file."""
+        """Finish what is queued and close the file."""
         await asyncio.to_thread(self._close)
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:

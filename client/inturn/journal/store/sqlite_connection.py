@@ -42,7 +42,7 @@ class SqliteTransaction:
         self.types = _TYPES
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Run one statement and give all its rows."""
+        """Run one statement and return all its rows."""
         return self._connection.execute(sql, parameters).fetchall()
 
 
@@ -84,7 +84,7 @@ def file_identity(path: str) -> tuple[int, int] | None:
 
 
 def retry_while_locked(seconds: float, work: Callable[[], T]) -> T:
-    """Repeat what fails for somebody else's lock, for at most `seconds`."""
+    """Repeat what fails for another's lock, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     pause = _SHORTEST_PAUSE
     while True:

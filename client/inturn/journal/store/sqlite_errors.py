@@ -46,17 +46,17 @@ _OTHERWISE: Final = ("SQLite reported an error", "see the cause; if it stays, re
 
 
 def is_lock(error: sqlite3.Error) -> bool:
-    """Tell whether somebody else's lock was in the way, so that waiting may help."""
+    """Return whether another's lock was in the way, so that waiting may help."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def has_no_tables(error: sqlite3.Error) -> bool:
-    """Tell whether the database is there, but has no journal yet."""
+    """Return whether the database is there, but has no journal yet."""
     return "no such table" in str(error)
 
 
 def unavailable(error: sqlite3.Error, path: str) -> JournalUnavailable:
-    """Give the error that callers see, with `error` as its cause."""
+    """Return the error that callers see, with `error` as its cause."""
     why, remedy = _ADVICE.get(_code(error), _OTHERWISE)
     made = JournalUnavailable(f"journal {path}: {why} ({error}). To do: {remedy}")
     made.__cause__ = error

@@ -57,7 +57,7 @@ class Writer:
         return future
 
     def stop(self) -> None:
-        """Finish what is queued, then let go of the file. Blocks."""
+        """Finish what is queued, then close the file. Blocks."""
         self._queue.put(None)
         self._thread.join()
 
@@ -70,13 +70,13 @@ class Writer:
             batch = [first]
             try:
                 going = self._commit(batch)
-            except Exception as error:  # nobody may wait for ever, and the thread must live
+            except Exception as error:  # no caller may wait for ever, and the thread must live
                 going = self._fail(batch, error)
             _deliver(batch)
         self._disconnect()
 
     def _commit(self, batch: list[_Job]) -> bool:
-        """Run and commit `batch` and what is queued by then; tells whether to go on."""
+        """Run and commit `batch` and what is queued by then; return whether to go on."""
         connection = self._connected()
         durable = batch[0].durable
         self._begin(connection, durable=durable)
@@ -115,7 +115,7 @@ class Writer:
         connection.execute("RELEASE job")
 
     def _fail(self, batch: list[_Job], error: Exception) -> bool:
-        """Undo the batch and give everybody who waits the reason; the next one connects anew."""
+        """Undo the batch and raise the reason to everybody who waits; the next batch connects anew."""
         self._disconnect()
         going = self._gather(batch)
         for job in batch:
@@ -143,7 +143,7 @@ class Writer:
 
 
 def _own_error(error: Exception, path: str) -> JournalUnavailable:
-    """Give each caller an exception of its own: one raised in several tasks would mix up their tracebacks."""
+    """Return an exception for one caller alone: one raised in several tasks would mix up their tracebacks."""
     if isinstance(error, sqlite3.Error):
         return unavailable(error, path)
     if isinstance(error, JournalUnavailable):
@@ -159,7 +159,7 @@ def _deliver(batch: list[_Job]) -> None:
     for job in batch:
         loops.setdefault(job.loop, []).append(job)
     for loop, jobs in loops.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits there any more
             loop.call_soon_threadsafe(_resolve, jobs)
 
 

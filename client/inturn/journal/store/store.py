@@ -34,7 +34,7 @@ class Transaction(Protocol):
         ...
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Run one statement and give all its rows."""
+        """Run one statement and return all its rows."""
         ...
 
 
@@ -45,7 +45,7 @@ class Store(Protocol):
         """Connect, and create the tables where there are none. Calling it twice does nothing."""
 
     async def close(self) -> None:
-        """Finish what is queued and let go."""
+        """Finish what is queued and disconnect."""
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own and commit it; durable once this returns.

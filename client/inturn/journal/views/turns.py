@@ -1,4 +1,4 @@
-"""A turn as its entries tell it.
+"""A turn as its entries show it.
 
 Invariant: a pure view; the entries are the truth, so any reader, at any time, sees the same turn.
 """
@@ -19,7 +19,7 @@ _PAUSES: Final = ("pause_turn", "compaction")
 
 
 def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | None:
-    """Give the last turn that an event's entries tell; `None` where it has not ended or failed.
+    """Return the last turn that an event's entries show; `None` where it has not ended or failed.
 
     Args:
         entries: All entries of one event, in order.
@@ -60,8 +60,8 @@ async def own_turn(journal: SessionJournal, session: SessionKey, event_id: str) 
     return turn_of(await entries_of(journal, session, event_id))
 
 
-async def standing(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:
-    """Tell how an event stands: how it ended, or `running` where its latest turn has not; `None` where nothing is told.
+async def disposition_of(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:
+    """Return how an event ended, `running` where its latest turn has not; `None` where the journal knows neither.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
@@ -100,7 +100,7 @@ def total(usages: Iterable[Any]) -> Usage:
 
 
 def _latest(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Cut off what stands before a redrive: earlier turns, up to their failed end."""
+    """Cut off what is before a redrive: earlier turns, up to their failed end."""
     started = max((i for i, e in enumerate(entries) if e.type == "turn.started"), default=0)
     failed = max((i for i, e in enumerate(entries[:started]) if e.type == "turn.failed"), default=-1)
     start = failed + 1
@@ -117,7 +117,7 @@ def _stop(end: Entry) -> StopReason:
 
 
 def _answer(turn: Sequence[Entry]) -> str:
-    """Give the text of the last answer, with that of pauses right before it."""
+    """Return the text of the last answer, with that of pauses right before it."""
     texts: list[str] = []
     for entry in reversed(turn):
         if entry.type == "agent.message":
