@@ -117,7 +117,9 @@ def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free:
 
 def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
     """Return whether a caller that holds something has to pass a ticket that waits for it."""
-    return bool(caller.part) and deadlocks.reaches(tx, want.scope, (other.turn, other.step), places.call_of(caller.step))
+    return bool(caller.part) and deadlocks.reaches(
+        tx, want.scope, (other.turn, other.step), places.call_of(caller.step)
+    )
 
 
 def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Waiting:
