@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -12,12 +12,10 @@ from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, 
 from inturn.journal import NewEntry, Outcome, Recorded
 from inturn.journal.ledger import decisions, steps
 from inturn.journal.log import log
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import StepKey
-from tests.support.journal import SESSION, answer, applied, calls, opening, result
+from tests.support.journal import SESSION, answer, applied, calls, memory, opening, result
 
 TURNS = st.sampled_from(["e1", "e2"])
 INDEX = st.integers(0, 1)
@@ -33,17 +31,15 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.tx = SqliteTransaction(self.connection)
-        self.tx.now = 0.0
-        schema.create(self.tx)
+        self.open = ExitStack()
+        self.tx = self.open.enter_context(memory(now=0.0))
         self.records: dict[StepKey, dict[str, object]] = {}
         self.ends: dict[str, str] = {}
         self.entries: list[str] = []
         self.holder: dict[StepKey, tuple[str, float]] = {}
 
     def teardown(self) -> None:
-        self.connection.close()
+        self.open.close()
 
     @rule(target=attempts, turn=TURNS, step=st.integers(0, 1))
     def claim_model(self, turn: str, step: int) -> Claimed:

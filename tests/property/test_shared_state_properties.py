@@ -7,7 +7,7 @@ the model does each operation once, when an attempt that holds the call first ge
 from __future__ import annotations
 
 import json
-import sqlite3
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -18,9 +18,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 from inturn.journal.ledger import steps
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, ClaimNext, Complete, Incr, Operation, Push, PutIfAbsent, Release, Scope
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
-from tests.support.journal import SESSION
+from tests.support.journal import SESSION, memory
 
 SCOPE = Scope("acme")
 CALLS = [SESSION.turn("e1").step(0, index) for index in range(2)]
@@ -50,10 +48,8 @@ class SharedState(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.tx = SqliteTransaction(self.connection)
-        self.tx.now = 0.0
-        schema.create(self.tx)
+        self.open = ExitStack()
+        self.tx = self.open.enter_context(memory(now=0.0))
         self.programs: list[list[Change]] = [[], []]
         self.results: list[list[Any]] = [[], []]
         self.holders = ["", ""]
@@ -63,7 +59,7 @@ class SharedState(RuleBasedStateMachine):
         self.queue: list[dict[str, Any]] = []
 
     def teardown(self) -> None:
-        self.connection.close()
+        self.open.close()
 
     @rule(target=attempts, call=st.integers(0, 1))
     def begin(self, call: int) -> Attempt:

@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from inturn.errors import JournalUnavailable, ToolError
-from inturn.journal import Journal, Waiting, Want
+from inturn.journal import Journal, ResourceWait, Want
 from inturn.keys import StepKey
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled
@@ -86,7 +86,7 @@ class BodyLocks:
                 looked = time.monotonic()
                 await self._look_around()
 
-    def _judge(self, waiting: Waiting) -> None:
+    def _judge(self, waiting: ResourceWait) -> None:
         if waiting.deadlock_victim:
             raise ToolError(f"This call was ended to break a {waiting.deadlock_victim}")
         if waiting.waited >= self._limits.lock_timeout:

@@ -8,7 +8,7 @@ Invariant: `seq` is assigned inside the transaction that appends, so readers see
 from typing import TYPE_CHECKING, Any
 
 from inturn.errors import InturnError
-from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
 from inturn.journal.reader import SessionJournal
 from inturn.journal.values import (
     Attempts,
@@ -39,10 +39,10 @@ __all__ = [
     "Place",
     "Recorded",
     "Resolution",
+    "ResourceWait",
     "SessionJournal",
     "Superseded",
     "Victim",
-    "Waiting",
     "Want",
     "open_journal",
 ]

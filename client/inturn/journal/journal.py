@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from inturn.journal.ledger import decisions, steps, unknown_calls
 from inturn.journal.limits import deadlocks, grants, places
-from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, cursors, log
 from inturn.journal.reader import PAGE, SessionJournal
 from inturn.journal.state import apply, values
@@ -180,11 +180,11 @@ class Journal(SessionJournal):
 
     # Limits. What a step holds is its own until its row is done, settled or released; `renew` holds it for longer.
 
-    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> ResourceWait | None:
         """Return what a waiter still lacks; `None`: it may have it. Only looks."""
         return await self._read(grants.look, places.Caller(step, part), wants)
 
-    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | ResourceWait:
         """Take a lock for a part of a running body; return its fence, or what it waits for.
 
         Raises:

@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from inturn.journal.limits.requests import Waiting
+from inturn.journal.limits.requests import ResourceWait
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
@@ -96,7 +96,7 @@ class Claim:
     attempts: Attempts = field(default_factory=Attempts)
     outcome: Outcome | None = None
     entries: tuple[Entry, ...] | None = None
-    waiting: Waiting | None = None
+    waiting: ResourceWait | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inturn.journal import Waiting, Want
+from inturn.journal import ResourceWait, Want
 from inturn.journal.ledger import steps
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.log import log
@@ -36,7 +36,7 @@ class Calls:
         self.parts[step] = self.parts.get(step, 0) + 1
         part = str(self.parts[step])
         found = steps.lock(self.tx, step, self.tokens[step], want, part=part, lease=LEASE)
-        return not isinstance(found, Waiting)
+        return not isinstance(found, ResourceWait)
 
     def sentence(self, who: int, want: Want) -> str:
         """What the call's last wait hears."""

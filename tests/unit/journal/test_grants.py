@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inturn.journal import Waiting, Want
+from inturn.journal import ResourceWait, Want
 from inturn.journal.ledger import steps
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.grants import Grant
@@ -24,7 +24,7 @@ def tx() -> Iterator[SqliteTransaction]:
         yield made
 
 
-def take(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Grant | Waiting:
+def take(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Grant | ResourceWait:
     return grants.take(tx, Caller(call(who), part), wants, lease=LEASE, lasts=30)
 
 
@@ -32,9 +32,9 @@ def granted(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> bo
     return isinstance(take(tx, who, *wants, part=part), Grant)
 
 
-def waiting(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Waiting:
+def waiting(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> ResourceWait:
     found = take(tx, who, *wants, part=part)
-    assert isinstance(found, Waiting)
+    assert isinstance(found, ResourceWait)
     return found
 
 

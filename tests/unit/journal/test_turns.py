@@ -1,4 +1,4 @@
-"""A turn as its entries tell it, and following a journal."""
+"""A turn as its entries show it."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from inturn.journal.limits import grants, places
-from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, log
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
@@ -86,7 +86,7 @@ def claim_model(
             return replace(_answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
             return _answer(row.state, journal, row)
-        if isinstance(granted := _granted(tx, step, wants, lease), Waiting):
+        if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence = _new_token(), journal.raise_fence()
         if row is None:
@@ -110,7 +110,7 @@ def claim_call(
         now = micros(tx.now)
         if row and row.began and row.lease_until > now:
             return _answer("leased", journal, row)
-        if isinstance(granted := _granted(tx, step, wants, lease, lasts), Waiting):
+        if isinstance(granted := _granted(tx, step, wants, lease, lasts), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, until = _new_token(), now + micros(lease) if begin else 0
         if row is None:
@@ -159,7 +159,9 @@ def release(tx: Transaction, step: StepKey, token: str) -> bool:
     return held
 
 
-def lock(tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting | None:
+def lock(
+    tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float
+) -> int | ResourceWait | None:
     """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
     row = _row(tx, step)
     if row is None or not row.held_by(token):
@@ -250,12 +252,12 @@ def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
 
 def _granted(
     tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
-) -> int | Waiting:
+) -> int | ResourceWait:
     """Take what is wanted: the fence of its locks, or what the step waits for."""
     if not wants:
         return 0
     found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
-    if isinstance(found, Waiting):
+    if isinstance(found, ResourceWait):
         if not part and any(want.is_lock for want in wants):
             _revoke(tx, step)  # an earlier attempt's locks ran out: it can write nothing more
         return found

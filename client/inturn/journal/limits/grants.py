@@ -23,7 +23,7 @@ from typing import Final
 
 from inturn.journal.limits import buckets, deadlocks, places
 from inturn.journal.limits.places import Caller, Other, Ticket
-from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log.log import micros
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
@@ -47,7 +47,7 @@ class Grant:
 
 def take(
     tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0
-) -> Grant | Waiting:
+) -> Grant | ResourceWait:
     """Grant all of it for `lease` seconds, or keep a ticket.
 
     Args:
@@ -69,23 +69,23 @@ def take(
     return _grant(tx, caller, wants, lease, lasts)
 
 
-def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> Waiting | None:
+def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> ResourceWait | None:
     """Return what a waiter still lacks, without a trace; `None`: it may take it now."""
     ticket = places.ticket(tx, caller)
     lacking = _lacking(tx, caller, wants, ticket)
     if lacking:
         return _first_lacking(tx, lacking, ticket)
-    return Waiting(wants[0].resource, deadlock_victim=ticket.deadlock_victim) if ticket.deadlock_victim else None
+    return ResourceWait(wants[0].resource, deadlock_victim=ticket.deadlock_victim) if ticket.deadlock_victim else None
 
 
-def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, Waiting]:
+def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, ResourceWait]:
     """Return what cannot be had now, and why."""
     missing = {"write": _locked, "read": _locked, "permit": _taken, "rate": _spent}
     found = ((want, missing[want.mode](tx, caller, want, ticket)) for want in wants)
     return {want: waiting for want, waiting in found if waiting is not None}
 
 
-def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     others = places.others(tx, caller, want)
     queue = [o for o in others if o.state == "waiting" and (ticket.number is None or o.number < ticket.number)]
     blocking = [o for o in others if "write" in (want.mode, o.mode)]
@@ -94,25 +94,25 @@ def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Wait
         return _held_by(tx, want, holder, ahead=len(queue))
     before = next((o for o in blocking if o in queue and not _passes(tx, caller, want, o)), None)
     if before is not None:
-        return Waiting(want.resource, is_lock=True, behind=before.session, ahead=len(queue))
+        return ResourceWait(want.resource, is_lock=True, behind=before.session, ahead=len(queue))
     return None
 
 
-def _taken(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _taken(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     if places.count(tx, caller, want) < want.capacity:
         return None  # the plain way: not even with all who wait
     taken = places.count(tx, caller, want, "AND state = 'held'")
     return _reserved(tx, caller, want, ticket, want.capacity - taken)
 
 
-def _spent(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _spent(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     return _reserved(tx, caller, want, ticket, buckets.level(tx, want))
 
 
-def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free: float) -> Waiting | None:
+def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free: float) -> ResourceWait | None:
     earlier = "" if ticket.number is None else f" AND number < {ticket.number:d}"
     ahead = places.count(tx, caller, want, f"AND state = 'waiting'{earlier}")
-    return None if free - ahead >= 1 else Waiting(want.resource, capacity=want.capacity, ahead=ahead)
+    return None if free - ahead >= 1 else ResourceWait(want.resource, capacity=want.capacity, ahead=ahead)
 
 
 def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
@@ -122,11 +122,11 @@ def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
     )
 
 
-def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Waiting:
+def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> ResourceWait:
     now = micros(tx.now)
     over = max(now - holder.done_by, 0) / 1e6 if holder.done_by else 0.0
     held_for = max(now - holder.since, 0) / 1e6
-    return Waiting(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
+    return ResourceWait(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
 
 
 def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float, lasts: float) -> Grant:
@@ -144,8 +144,8 @@ def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float,
 
 
 def _queue(
-    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, Waiting]
-) -> Waiting:
+    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, ResourceWait]
+) -> ResourceWait:
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
@@ -156,7 +156,7 @@ def _queue(
     return _first_lacking(tx, lacking, ticket)
 
 
-def _first_lacking(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Waiting:
+def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: Ticket) -> ResourceWait:
     now = micros(tx.now)
     return replace(
         next(iter(lacking.values())),

@@ -39,7 +39,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ResourceWait:
     """What a caller waits for: of all that it lacks, the first. Times in seconds.
 
     Attributes:
