@@ -59,7 +59,7 @@ class Row:
 
     @property
     def open(self) -> bool:
-        """Nothing is recorded yet."""
+        """Whether nothing is recorded yet."""
         return self.state == "open"
 
     def held_by(self, token: str) -> bool:
@@ -213,7 +213,7 @@ def finish(
 
 
 def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
-    """Count a failed attempt; `None`: another attempt holds the step, and what becomes of it is not this one's to say.
+    """Count a failed attempt; `None`: another attempt holds the step, and this one decides nothing of it.
 
     It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
     """
