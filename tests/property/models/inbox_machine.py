@@ -17,7 +17,7 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.state import SessionState
 from tests.property.models.books_model import FINAL
-from tests.property.models.inbox_checks import NEWER, START, InboxUnderTest
+from tests.property.models.inbox_checks import NEWER, PARTS, START, InboxUnderTest
 from tests.property.models.inbox_choices import (
     AHEAD,
     KIB,
@@ -57,7 +57,7 @@ class InboxMachine(InboxUnderTest):
         """Send an event of any kind; some ids come often, and some events have none."""
         event_id = None if pick == 0 else self._name(pick)
         sent_at = None if how["sent_ago"] is None else self.now - how["sent_ago"]
-        event = self.inbox.identify(Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what))
+        event = self.inbox.identify(Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what), "chain")
         self.send(event, how["size"], signal=how["signal"])
 
     @rule(
@@ -147,8 +147,7 @@ class InboxMachine(InboxUnderTest):
     def release(self) -> None:
         """Let go what is due, whether a turn runs or not."""
         self.model.release(self.now, self.policy, self.turn)
-        self.inbox.release(self.now, self.policy, self.turn)
-        assert self.inbox.interrupter == self.model.interrupter
+        assert self.inbox.release(self.now, self.policy, self.turn) == self.model.interrupts
 
     @precondition(lambda self: self.turn is not None)
     @rule(
@@ -175,7 +174,7 @@ class InboxMachine(InboxUnderTest):
     def finish(self, disposition: str, seconds: float = 1.0) -> None:
         """End the running turn."""
         self.inbox.finish(self.running.event_id, disposition)
-        self.inbox.paced(seconds)
+        self.inbox.record_turn_duration(seconds)
         self.model.finish(disposition)
         self.end_turn()
 
@@ -185,7 +184,7 @@ class InboxMachine(InboxUnderTest):
         """Find the running event in the journal, ended long ago; what joined it has a turn of its own."""
         joined = self.running.joined
         self.inbox.repeat(self.running.event_id, "applied")
-        self.inbox.put_back(joined)
+        self.inbox.requeue(joined)
         self.model.repeat()
         self.turns.subtract(queued.turn for queued in joined)
         self.put_back |= {queued.turn for queued in joined}
@@ -203,7 +202,7 @@ class InboxMachine(InboxUnderTest):
         self.model.park(effects=effects)
         self.end_turn()
 
-    @precondition(lambda self: self.started and not self.inbox.decisions)
+    @precondition(lambda self: self.started and not self.inbox.books.decisions)
     @rule()
     def fail_to_deliver(self) -> None:
         """Let the delivery of the last turn fail for good."""
@@ -257,11 +256,11 @@ class InboxMachine(InboxUnderTest):
 
     # What happens between runs.
 
-    @precondition(lambda self: self.inbox.decisions)
+    @precondition(lambda self: self.inbox.books.decisions)
     @rule()
     def drain(self) -> None:
         """Record what was decided: each decision once, in order."""
-        drained = self.inbox.drain_decisions(self.now)
+        drained = self.inbox.books.drain_decisions(self.now)
         written, tallied = self.model.drain()
         for decision, expected in zip(drained, written, strict=False):
             assert (decision.type, decision.turn, decision.key, decision.disposition) == expected[:4]
@@ -280,7 +279,7 @@ class InboxMachine(InboxUnderTest):
         carried = json.loads(self.state.model_dump_json())
         if newer:
             self.newer = True
-            for place in (carried, carried["inbox"], carried["inbox"]["window"], carried["inbox"]["sequencer"]):
+            for place in (carried, carried["inbox"], *(carried["inbox"].setdefault(part, {}) for part in PARTS)):
                 place |= NEWER
         before, self.state = self.state.model_dump(), SessionState.model_validate(carried)
         if not newer:

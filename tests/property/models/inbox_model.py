@@ -25,7 +25,7 @@ class InboxModel(BooksModel):
     running: Item | None = None
     joined: list[Item] = field(default_factory=list)
     """What the running turn took up beside its own event."""
-    interrupter: str | None = None
+    interrupts: str | None = None
     """The last event that the latest arrival brought to interrupt."""
 
     def __post_init__(self) -> None:
@@ -79,7 +79,7 @@ class InboxModel(BooksModel):
 
     def accept(self, item: Item, policy: InboxPolicy, turn: str | None) -> tuple[str, str | None]:
         """Take a new event; gives the receipt's status, and its disposition where it has one already."""
-        self.interrupter = None
+        self.interrupts = None
         self._arrive(item)
         self._remember(item.id)
         if item.sequence is None:
@@ -102,7 +102,7 @@ class InboxModel(BooksModel):
 
     def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
         """Let go what has been held for long enough."""
-        self.interrupter = None
+        self.interrupts = None
         self._apply(self.order.release(now, policy), now, policy, turn)
 
     def _apply(self, released: list[Item | Gap], now: float, policy: InboxPolicy, turn: str | None) -> None:
@@ -131,7 +131,7 @@ class InboxModel(BooksModel):
             if len(group) + 1 <= policy.merge_limit and size <= MERGED_BYTES:
                 item.group = last.group
         if item.when_busy == "interrupt":
-            self.interrupter = self.interrupter if item.expired(now, policy) else item.id
+            self.interrupts = self.interrupts if item.expired(now, policy) else item.id
             self.line.insert(self._front(item), item)
         else:
             self.line.append(item)

@@ -8,7 +8,7 @@ from typing import Any
 from inturn.events import Event
 from inturn_workflows.inbox import dedup as window_module
 from inturn_workflows.inbox.capacity import Room
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.sequencing import Sequencer
@@ -24,9 +24,9 @@ def _no_byte_capacity(check: Any) -> Any:
 
 def _bytes_kept(method: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> Any:
-        waiting = inbox.queued_bytes
+        waiting = inbox.queue.bytes
         ended = method(inbox, *given)
-        inbox.queued_bytes = waiting
+        inbox.queue.bytes = waiting
         return ended
 
     return bug
@@ -41,15 +41,15 @@ def _cancel_not_counted(finish: Any) -> Any:
 
 
 def _quota_of_the_queue_alone(inbox: Inbox, source: str) -> int:
-    return sum(queued.source == source for queued in inbox.queue if queued.event)
+    return sum(queued.source == source for queued in inbox.queue.events if queued.event)
 
 
 def _redrive_not_counted(redrive: Any) -> Any:
     def bug(inbox: Inbox, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
-        parked = inbox.counts.get("parked", 0)
+        parked = inbox.books.counts.get("parked", 0)
         redriven = redrive(inbox, event_id, now, force=force)
         if parked:
-            inbox.counts["parked"] = parked
+            inbox.books.counts["parked"] = parked
         return redriven  # type: ignore[no-any-return]
 
     return bug
@@ -59,7 +59,7 @@ def _old_turn_redriven(redrive: Any) -> Any:
     def bug(inbox: Inbox, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
         redriven = redrive(inbox, event_id, now, force=force)
         if isinstance(redriven, ParkedEvent) and redriven.delivery is None:
-            inbox.queue[-1].turn = redriven.turn
+            inbox.queue.events[-1].turn = redriven.turn
         return redriven  # type: ignore[no-any-return]
 
     return bug
@@ -75,7 +75,7 @@ def _effects_redriven_unasked(redrive: Any) -> Any:
 def _rejected_id_remembered(reject: Any) -> Any:
     def bug(inbox: Inbox, event: Event, refusal: Refusal, now: float) -> None:
         reject(inbox, event, refusal, now)
-        inbox.window.add(str(event.event_id), "rejected")
+        inbox.dedup.add(str(event.event_id), "rejected")
 
     return bug
 
@@ -84,7 +84,7 @@ def _refused_id_remembered(check: Any) -> Any:
     def bug(inbox: Inbox, event: Event, *given: Any, busy: bool) -> Refusal | None:
         refusal: Refusal | None = check(inbox, event, *given, busy=busy)
         if refusal is not None:
-            inbox.window.add(event.event_id or "", "rejected")
+            inbox.dedup.add(event.event_id or "", "rejected")
         return refusal
 
     return bug
@@ -106,7 +106,7 @@ def _expiry_of_the_redriven(queued: Queued, now: float, default: float | None) -
 def _decision_written_twice(drain: Any) -> Any:
     def bug(inbox: Inbox, now: float) -> Any:
         drained = drain(inbox, now)
-        inbox.decisions = drained[-1:]
+        inbox.books.decisions = drained[-1:]
         return drained
 
     return bug
@@ -114,14 +114,14 @@ def _decision_written_twice(drain: Any) -> Any:
 
 def _overflow_forgotten(drain: Any) -> Any:
     def bug(inbox: Inbox, now: float) -> Any:
-        inbox.overflowed = {}
+        inbox.books.overflowed = {}
         return drain(inbox, now)
 
     return bug
 
 
 def _window_off_by_one(settle: Any) -> Any:
-    def bug(window: Window) -> None:
+    def bug(window: DedupWindow) -> None:
         settle(window)
         keep = (window_module.SIZE - window_module.RECENT - 1) * 8
         window.block = window.block[max(0, len(window.block) - keep) :]
@@ -131,7 +131,7 @@ def _window_off_by_one(settle: Any) -> Any:
 
 def _duplicate_runs_again(admit: Any) -> Any:
     def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
-        inbox.window.forget(event.event_id or "")
+        inbox.dedup.forget(event.event_id or "")
         return admit(inbox, event, *given, **named)  # type: ignore[no-any-return]
 
     return bug
@@ -172,9 +172,9 @@ PLANTS: dict[str, Plant] = {
     "a duplicate runs again": wrap("admit", _duplicate_runs_again),
     "a rejected id is remembered": wrap("reject", _rejected_id_remembered),
     "a refused id is remembered": wrap("check", _refused_id_remembered),
-    "the window is one too short": wrap("_settle", _window_off_by_one, Window),
-    "the window never rolls": instead("_settle", lambda window: None, Window),
-    "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, Window),
+    "the window is one too short": wrap("_settle", _window_off_by_one, DedupWindow),
+    "the window never rolls": instead("_settle", lambda window: None, DedupWindow),
+    "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, DedupWindow),
     "a duplicate of a held event is told that it is queued": wrap("duplicate", _held_told_as_pending),
     # Time.
     "an expired event runs": instead("expired", lambda queued, now, default: False, Queued),
@@ -186,10 +186,10 @@ PLANTS: dict[str, Plant] = {
     # What is told and carried.
     "a decision is recorded twice": wrap("drain_decisions", _decision_written_twice),
     "what was only counted is dropped": wrap("drain_decisions", _overflow_forgotten),
-    "restore loses the older ids": at_restore(lambda state: setattr(state.inbox.window, "block", b"")),
-    "restore loses the newer ids": at_restore(lambda state: state.inbox.window.recent.clear()),
+    "restore loses the older ids": at_restore(lambda state: setattr(state.inbox.dedup, "block", b"")),
+    "restore loses the newer ids": at_restore(lambda state: state.inbox.dedup.recent.clear()),
     "restore loses the running turn": at_restore(lambda state: setattr(state, "turn", None)),
-    "restore turns the queue around": at_restore(lambda state: state.inbox.queue.reverse()),
-    "restore loses decisions": at_restore(lambda state: state.inbox.decisions.clear()),
+    "restore turns the queue around": at_restore(lambda state: state.inbox.queue.events.reverse()),
+    "restore loses decisions": at_restore(lambda state: state.inbox.books.decisions.clear()),
     "restore drops a newer version's fields": at_restore(lambda state: (state.inbox.model_extra or {}).clear()),
 }

@@ -11,7 +11,7 @@ from inturn_workflows.inbox import inbox as inbox_module
 from inturn_workflows.inbox import queue as line_module
 from inturn_workflows.inbox.events import Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.inbox.rate import Bucket
+from inturn_workflows.inbox.rate import TokenBucket
 from inturn_workflows.inbox.sequencing import Release, Sequencer, Source
 from tests.property.planted.planting import Plant, all_of, at_restore, instead, with_policy, wrap
 
@@ -20,9 +20,9 @@ FAR = 1e12
 
 def _last_in_first_out(take: Any) -> Any:
     def bug(inbox: Inbox, now: float, policy: InboxPolicy) -> list[Queued]:
-        inbox.queue.reverse()
+        inbox.queue.events.reverse()
         taken = take(inbox, now, policy)
-        inbox.queue.reverse()
+        inbox.queue.events.reverse()
         return taken  # type: ignore[no-any-return]
 
     return bug
@@ -32,7 +32,7 @@ def _interrupt_waits_in_line(admit: Any) -> Any:
     def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
         receipt = admit(inbox, event, *given, **named)
         if event.when_busy == "interrupt" and receipt.status == "accepted" and receipt.position == 0:
-            inbox.queue.append(inbox.queue.pop(0))
+            inbox.queue.events.append(inbox.queue.events.pop(0))
         return receipt  # type: ignore[no-any-return]
 
     return bug
@@ -155,7 +155,7 @@ def _never_forgotten(sequencer: Sequencer, source: str) -> Source:
 
 def _merge_across_sources(may_join: Any) -> Any:
     def bug(inbox: Inbox, queued: Queued, policy: InboxPolicy) -> bool:
-        source = inbox.queue[-1].source if inbox.queue else queued.source
+        source = inbox.queue.events[-1].source if inbox.queue else queued.source
         disguised = queued.model_copy(update={"event": {**queued.event, "source": source}})
         return may_join(inbox, disguised, policy)  # type: ignore[no-any-return]
 
@@ -164,7 +164,7 @@ def _merge_across_sources(may_join: Any) -> Any:
 
 def _steer_any_turn(steer: Any) -> Any:
     def bug(inbox: Inbox, turn: str, now: float, policy: InboxPolicy) -> Any:
-        for queued in inbox.queue:
+        for queued in inbox.queue.events:
             queued.steers = queued.steers and turn
         return steer(inbox, turn, now, policy)
 
@@ -173,9 +173,9 @@ def _steer_any_turn(steer: Any) -> Any:
 
 def _joins_the_turn_before(cancel: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> bool:
-        joining = {queued.turn for queued in inbox.queue if queued.joins}
+        joining = {queued.turn for queued in inbox.queue.events if queued.joins}
         cancelled = cancel(inbox, *given)
-        for queued in inbox.queue[1:]:
+        for queued in inbox.queue.events[1:]:
             queued.joins = queued.turn in joining
         return cancelled  # type: ignore[no-any-return]
 
@@ -195,7 +195,7 @@ def _expired_costs_a_token(expires: Any) -> Any:
     def bug(inbox: Inbox, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         expired = expires(inbox, queued, now, policy)
         if expired:
-            inbox.bucket.spend(now, policy)
+            inbox.rate.spend(now, policy)
         return expired  # type: ignore[no-any-return]
 
     return bug
@@ -250,10 +250,10 @@ PLANTS: dict[str, Plant] = {
         "_end", _gap_policy_turned_around, Sequencer
     ),
     "nobody is told when a gap ends": instead("next_due", lambda sequencer, policy: None, Sequencer),
-    "a refused event does not stop the clock": instead("wait_longer", lambda *given: None, Sequencer),
+    "a refused event does not stop the clock": instead("extend_wait", lambda *given: None, Sequencer),
     "any refused event stops the clock": instead("misses", lambda *given: True, Sequencer),
     "one that held events keep out stops the clock": wrap("refused", _stops_behind_a_gap),
-    "a second refusal starts the clock": instead("wait_longer", _patience_of_the_last, Sequencer),
+    "a second refusal starts the clock": instead("extend_wait", _patience_of_the_last, Sequencer),
     "a cancelled held event leaves a gap": with_policy("cancel", Sequencer, sequencing="sparse"),
     "a cancelled sparse event keeps a place": with_policy("cancel", Sequencer, sequencing="dense"),
     "sparse events leave as they came": wrap("_up_to", _released_as_they_came, Sequencer),
@@ -284,12 +284,12 @@ PLANTS: dict[str, Plant] = {
     "an event steers another turn": wrap("steer", _steer_any_turn),
     "more steers at once than one turn takes": with_policy("steer", merge_limit=200),
     # Rates.
-    "the advice ignores the rate": instead("wait", lambda bucket, turns, now, policy: 0.0, Bucket),
-    "turns cost no token": instead("spend", lambda bucket, now, policy: None, Bucket),
+    "the advice ignores the rate": instead("wait", lambda bucket, turns, now, policy: 0.0, TokenBucket),
+    "turns cost no token": instead("spend", lambda bucket, now, policy: None, TokenBucket),
     "an expired event costs a token": wrap("_expires", _expired_costs_a_token),
-    "the burst is one too large": wrap("ready_at", lambda ready_at: _larger_burst(ready_at), Bucket),
+    "the burst is one too large": wrap("ready_at", lambda ready_at: _larger_burst(ready_at), TokenBucket),
     "the bucket is full again after continue-as-new": at_restore(
-        lambda state: setattr(state.inbox.bucket, "full_at", 0.0)
+        lambda state: setattr(state.inbox.rate, "full_at", 0.0)
     ),
     "the rate wakes too early": wrap(
         "next_due", lambda due: lambda inbox, policy: 0.0 if inbox.queue else due(inbox, policy)

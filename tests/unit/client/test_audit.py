@@ -19,9 +19,10 @@ from inturn.values import Audit
 from inturn_activities.messages import Decision
 from inturn_activities.record import recorded
 from inturn_workflows.inbox.books import MAX_DECISIONS
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from tests.support.arrivals import arrival
 from tests.support.gate import FakeGate
 from tests.support.journal import answer, applied
 
@@ -33,12 +34,12 @@ class Life:
     """An honest session: the inbox decides, and what the journal must learn is written as the session's steps do."""
 
     def __init__(self, journal: Journal) -> None:
-        self.inbox = Inbox(window=Window(salt="s"))
+        self.inbox = Inbox(dedup=DedupWindow(salt="s"))
         self.accepted: list[str] = []
         self._journal = journal
 
     async def sent(self, event_id: str, **fields: Any) -> None:
-        self.inbox.admit(Event(event_id=event_id, content="hi", **fields), 10, 0.0, POLICY)
+        self.inbox.admit(arrival(Event(event_id=event_id, content="hi", **fields), 10), 0.0, POLICY)
         self.accepted.append(event_id)
 
     async def taken(self, now: float = 1.0) -> list[Queued]:
@@ -70,7 +71,7 @@ class Life:
         await self.written(end, *[parked] * (disposition == "parked"))
 
     async def written(self, *decisions: Decision) -> None:
-        drained = [*self.inbox.drain_decisions(2.0), *decisions]
+        drained = [*self.inbox.books.drain_decisions(2.0), *decisions]
         await self._journal.record(KEY, [recorded(KEY, decision) for decision in drained])
 
 
@@ -119,7 +120,7 @@ async def life(journal: Journal) -> Life:
 
 async def _audit(life: Life, journal: Journal, *, deep: bool = False) -> Audit:
     gate: Any = FakeGate(journal=journal)
-    gate.state = {"counts": life.inbox.book(running=0)}
+    gate.state = {"counts": life.inbox.balance(running=0)}
     return await Auditing(gate).audit(deep=deep)
 
 

@@ -121,7 +121,7 @@ class Scripted:
     def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
         self.log += [f"apart {queued.event_id}" for queued in turn.part(event_ids)]
 
-    def boundary(self) -> None:
+    def boundary(self, turn: TurnState) -> None:
         self._come_up()
 
     def _come_up(self) -> None:
