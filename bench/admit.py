@@ -15,8 +15,8 @@ from bench.report import Book, shown
 from bench.rig import Rig
 from inturn.events import Event
 from inturn.policy import InboxPolicy
-from inturn_workflows.inbox.dedup import SIZE, DedupWindow
 from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.dedup import SIZE, DedupWindow
 from inturn_workflows.inbox.events import Arrival, Queued
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.queue import EventQueue

@@ -26,7 +26,7 @@ def small_bounds() -> Iterator[None]:
 
 
 def explore(examples: int, steps: int, *, start: int | None = None, shrink: bool = True) -> int:
-    """Run the machine over `examples` sequences of up to `steps` steps, others for each `start`; returns the steps done.
+    """Return the steps done: `examples` sequences of up to `steps` steps, others for each `start`.
 
     Raises:
         AssertionError: The inbox did what it must not.

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.events import Arrival
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.inbox.lifecycle import ARRIVES, FINAL, MOVES
+from inturn_workflows.inbox.lifecycle import ARRIVES, MOVES
 from tests.property.exploring import explore
 
+FINAL = {move.after for move in MOVES} - {"held", "pending", "running"}
 TABLE = {(move.before, move.after) for move in MOVES}
 Patched = Callable[..., Any]
 
@@ -35,16 +37,16 @@ class Watch:
         self.stands[key] = standing
 
     def admitting(self, admit: Patched) -> Patched:
-        def watched(inbox: Inbox, event: Any, *rest: Any, **named: Any) -> Any:
-            key = (f"{id(self)}{inbox.dedup.salt}", event.event_id)
-            known = event.event_id in inbox.dedup
+        def watched(inbox: Inbox, arrival: Arrival, *rest: Any, **named: Any) -> Any:
+            key = (f"{id(self)}{inbox.dedup.salt}", arrival.event_id)
+            known = arrival.event_id in inbox.dedup
             if not known:
                 self.arriving[key] = ""
-            receipt = admit(inbox, event, *rest, **named)
+            admission = admit(inbox, arrival, *rest, **named)
             if not known:
                 self.stands[key] = self.arriving.pop(key)
                 self.moves.add((ARRIVES, self.stands[key]))
-            return receipt
+            return admission
 
         return watched
 
@@ -82,9 +84,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
         return watched
 
-    monkeypatch.setattr(Window, "add", fresh(DedupWindow.add))
-    monkeypatch.setattr(Window, "note", made.after(DedupWindow.note, ""))
-    monkeypatch.setattr(Window, "forget", made.after(DedupWindow.forget, "rejected"))
+    monkeypatch.setattr(DedupWindow, "add", fresh(DedupWindow.add))
+    monkeypatch.setattr(DedupWindow, "note", made.after(DedupWindow.note, ""))
+    monkeypatch.setattr(DedupWindow, "forget", made.after(DedupWindow.forget, "rejected"))
     monkeypatch.setattr(Inbox, "admit", made.admitting(Inbox.admit))
     monkeypatch.setattr(Inbox, "reject", rejecting(Inbox.reject))
     return made

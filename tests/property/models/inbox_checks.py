@@ -19,10 +19,10 @@ from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.state import SessionState, TurnState
-from tests.support.arrivals import arrival
 from tests.property.models.books_model import ALWAYS_TOLD, Bounds
 from tests.property.models.inbox_model import InboxModel
 from tests.property.models.sequence_model import SAME, Item
+from tests.support.arrivals import arrival
 
 BOUNDS = Bounds(window=12, recent=3, parked=3, decisions=6, sources=4)
 NEWER = {"a_field_of_tomorrow": {"kept": [1, "two"]}}
@@ -219,7 +219,7 @@ class InboxUnderTest(RuleBasedStateMachine):
     def nothing_grows(self) -> None:
         """What waits, sources, parked events, decisions and window keep their bounds."""
         inbox, policy = self.inbox, self.policy
-        waiting = [queued for queued in [*inbox.queue, *inbox.sequencer.held] if queued.event]
+        waiting = [queued for queued in [*inbox.queue.events, *inbox.sequencer.held] if queued.event]
         waiting = [queued for queued in waiting if queued.turn not in self.put_back]
         assert len(waiting) <= policy.capacity + 1  # one to fill a gap; those that come back need no free place
         assert sum(queued.size for queued in waiting) <= 2 * policy.capacity_bytes

@@ -57,7 +57,9 @@ class InboxMachine(InboxUnderTest):
         """Send an event of any kind; some ids come often, and some events have none."""
         event_id = None if pick == 0 else self._name(pick)
         sent_at = None if how["sent_ago"] is None else self.now - how["sent_ago"]
-        event = self.inbox.identify(Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what), "chain")
+        event = self.inbox.identify(
+            Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what), "chain"
+        )
         self.send(event, how["size"], signal=how["signal"])
 
     @rule(

@@ -29,7 +29,9 @@ def inbox() -> Inbox:
 
 def send(inbox: Inbox, source: str, number: int, policy: InboxPolicy = DENSE, *, at: float = NOW) -> Receipt | Refusal:
     event = Event(event_id=f"{source}{number}", content="x", source=source, sequence=number)
-    return inbox.check(arrival(event, 10), at, policy, busy=False) or inbox.admit(arrival(event, 10), at, policy).receipt
+    return (
+        inbox.check(arrival(event, 10), at, policy, busy=False) or inbox.admit(arrival(event, 10), at, policy).receipt
+    )
 
 
 def order(inbox: Inbox) -> list[str]:

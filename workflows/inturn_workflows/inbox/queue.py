@@ -6,11 +6,12 @@ the front and to look one up by its id costs hardly more when many wait: a flood
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import cached_property
 from itertools import chain
 from typing import Final
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from inturn.events import MAX_CONTENT_BYTES
 from inturn.policy import InboxPolicy
@@ -26,10 +27,19 @@ class EventQueue(Message):
 
     events: list[Queued] = Field(default_factory=list[Queued])
     bytes: int = 0
-    _sources: Counter[str] | None = PrivateAttr(default=None)
-    """How many wait of each source; redriven ones not counted."""
-    _ids: dict[str, list[Queued]] | None = PrivateAttr(default=None)
-    """What waits by event id: one each, but for a duplicate that the dedup window did not know."""
+
+    @cached_property
+    def _by_id(self) -> defaultdict[str, list[Queued]]:
+        """What waits by event id: one each, but for a duplicate that the dedup window did not know."""
+        by_id = defaultdict[str, list[Queued]](list)
+        for queued in self.events:
+            by_id[queued.event_id].append(queued)
+        return by_id
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """How many wait of each source; redriven ones are of none."""
+        return Counter(queued.source for queued in self.events if queued.event)
 
     def __len__(self) -> int:
         return len(self.events)
@@ -38,17 +48,11 @@ class EventQueue(Message):
 
     def find(self, event_id: str) -> list[Queued]:
         """Return what waits under an event's id."""
-        if self._ids is None:
-            self._ids = {}
-            for queued in self.events:
-                self._ids.setdefault(queued.event_id, []).append(queued)
-        return self._ids.get(event_id, [])
+        return self._by_id.get(event_id, [])
 
     def count_of(self, source: str) -> int:
         """Return how many events of a source wait."""
-        if self._sources is None:
-            self._sources = Counter(queued.source for queued in self.events if queued.event)
-        return self._sources[source]
+        return self._counts[source]
 
     def index(self, queued: Queued) -> int:
         """Return its place, sought from where its number would have it: nearby, as most come and go in order."""
@@ -85,12 +89,10 @@ class EventQueue(Message):
 
     def insert(self, index: int, queued: Queued) -> None:
         """Put one at a place."""
+        self._by_id[queued.event_id].append(queued)
+        self._counts[queued.source] += bool(queued.event)
         self.events.insert(index, queued)
         self.bytes += queued.size
-        if self._sources is not None and queued.event:
-            self._sources[queued.source] += 1
-        if self._ids is not None:
-            self._ids.setdefault(queued.event_id, []).append(queued)
 
     def append(self, queued: Queued) -> None:
         """Put one at the end."""
@@ -98,14 +100,13 @@ class EventQueue(Message):
 
     def pop(self, index: int) -> Queued:
         """Take out the one at a place."""
-        queued = self.events.pop(index)
+        queued = self.events[index]
+        self._counts[queued.source] -= bool(queued.event)
+        others = [other for other in self._by_id.pop(queued.event_id) if other is not queued]
+        if others:
+            self._by_id[queued.event_id] = others
+        del self.events[index]
         self.bytes -= queued.size
-        if self._sources is not None and queued.event:
-            self._sources[queued.source] -= 1
-        if self._ids is not None:
-            same = [other for other in self._ids.pop(queued.event_id) if other is not queued]
-            if same:
-                self._ids[queued.event_id] = same
         return queued
 
     def pop_group(self) -> list[Queued]:
@@ -125,6 +126,7 @@ class EventQueue(Message):
 
     def clear(self) -> list[Queued]:
         """Take all out."""
-        cleared, self.events = self.events, []
-        self.bytes, self._sources, self._ids = 0, None, None
+        cleared, self.events, self.bytes = self.events, [], 0
+        self._by_id.clear()
+        self._counts.clear()
         return cleared

@@ -16,10 +16,11 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field
 
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
@@ -67,8 +68,14 @@ class Sequencer(Message):
     """The least recently used first."""
     held: list[Queued] = Field(default_factory=list[Queued])
     """In order of acceptance."""
-    _by_source: dict[str, list[Queued]] | None = PrivateAttr(default=None)
-    """The same by source, in sequence."""
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Queued]]:
+        """What is held by source, in sequence."""
+        groups: dict[str, list[Queued]] = {}
+        for queued in sorted(self.held, key=_place):
+            groups.setdefault(queued.source, []).append(queued)
+        return groups
 
     @property
     def bytes(self) -> int:
@@ -102,9 +109,8 @@ class Sequencer(Message):
     def hold(self, queued: Queued) -> None:
         """Keep an event back."""
         self._touch(queued.source)
+        insort(self._groups.setdefault(queued.source, []), queued, key=_place)
         self.held.append(queued)
-        if self._by_source is not None:
-            insort(self._by_source.setdefault(queued.source, []), queued, key=_place)
 
     def advance(self, queued: Queued) -> list[Queued]:
         """Pass the next one of a dense source. Returns it with those that waited for it."""
@@ -121,21 +127,21 @@ class Sequencer(Message):
 
     def next_due(self, policy: InboxPolicy) -> float | None:
         """Return when something leaves here though nothing arrives: 0 at once, `None` never."""
-        return min((self._deadline(source, policy) for source in self._groups()), default=None)
+        return min((self._deadline(source, policy) for source in self._groups), default=None)
 
     def release(self, policy: InboxPolicy, now: float) -> Iterator[Release]:
         """Yield what is due, wait by wait; the longest first."""
-        waits = [self._wait(source, policy) for source in self._groups()]
+        waits = [self._wait(source, policy) for source in self._groups]
         heapify(waits)
         while waits and waits[0][0] <= now:
             source = heappop(waits)[-1]
             yield self._end(source, policy)
-            if source in self._groups():
+            if source in self._groups:
                 heappush(waits, self._wait(source, policy))
 
     def release_early(self, policy: InboxPolicy) -> Release:
         """End the first wait of the source that would be due first: room is needed."""
-        waits = [self._wait(source, policy) for source in self._groups()]
+        waits = [self._wait(source, policy) for source in self._groups]
         return self._end(min(waits)[-1], policy) if waits else Release()
 
     # People.
@@ -144,17 +150,18 @@ class Sequencer(Message):
         """Take an event out. Where numbers have no holes, its place is kept: it is no gap."""
         for index, queued in enumerate(self.held):
             if queued.event_id == event_id and queued.event:
-                self._by_source = None
-                del self.held[index]
+                self._take(queued.source, [queued])
                 if policy.sequencing == "dense":
                     kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
                     self.held.insert(index, kept)
+                    insort(self._groups.setdefault(queued.source, []), kept, key=_place)
                 return queued
         return None
 
     def clear(self) -> list[Queued]:
         """Take everything out; the sources go on behind it."""
-        cleared, self.held, self._by_source = self.held, [], None
+        cleared, self.held = self.held, []
+        self._groups.clear()
         for queued in cleared:
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
@@ -162,7 +169,7 @@ class Sequencer(Message):
 
     def forget_idle(self) -> None:
         """Forget the sources that hold nothing; they begin anew."""
-        self.sources = {name: source for name, source in self.sources.items() if name in self._groups()}
+        self.sources = {name: source for name, source in self.sources.items() if name in self._groups}
 
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Return the numbers that a held event waits for first; `None` where it waits for time alone."""
@@ -241,16 +248,8 @@ class Sequencer(Message):
         """Return until when a source waits at most, and what is served first of those that wait as long."""
         return self._deadline(source, policy), self._of(source)[0].n, source
 
-    def _groups(self) -> dict[str, list[Queued]]:
-        if self._by_source is None:
-            groups: dict[str, list[Queued]] = {}
-            for queued in sorted(self.held, key=_place):
-                groups.setdefault(queued.source, []).append(queued)
-            self._by_source = groups
-        return self._by_source
-
     def _of(self, source: str) -> list[Queued]:
-        return self._groups().get(source, [])
+        return self._groups.get(source, [])
 
     def _is_held(self, source: str, sequence: int) -> bool:
         held = self._of(source)
@@ -258,7 +257,7 @@ class Sequencer(Message):
         return at < len(held) and held[at].sequence == sequence
 
     def _take(self, source: str, entries: list[Queued]) -> None:
-        gone, groups = {queued.n for queued in entries}, self._groups()
+        gone, groups = {queued.n for queued in entries}, self._groups
         self.held = [queued for queued in self.held if queued.n not in gone]
         if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
             groups[source] = left
@@ -268,7 +267,7 @@ class Sequencer(Message):
         kept = self.sources.pop(source, None) or Source()
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
-            holding = self._groups()
+            holding = self._groups
             idle = (name for name in self.sources if name not in holding and name != source)
             self.sources.pop(next(idle, source))
         return kept
