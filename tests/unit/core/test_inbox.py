@@ -6,13 +6,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from inturn.errors import InvalidEvent
-from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, explain, make_event
+from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, make_event
 from inturn.policy import InboxPolicy
 from inturn_activities.messages import Decision
 from inturn_workflows.controls import Control
@@ -441,75 +439,7 @@ def test_cancel_takes_out_only_what_waits(inbox: Inbox) -> None:
     ]
 
 
-# Whatever comes in.
-
-hostile_ids = st.sampled_from(["", "a b", "a/b", "a~1", "x" * 129, "abc\n", "é", "\x00", "../.."])
-scalars = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=20) | hostile_ids
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
-blocks = st.lists(st.fixed_dictionaries({"type": st.sampled_from(["text", "image", "x"])}, optional={"text": values}))
-almost_events = st.fixed_dictionaries(
-    {"content": st.text(max_size=50) | blocks | values},
-    optional={
-        "event_id": st.from_regex(r"[a-z]{1,5}", fullmatch=True) | values,
-        "source": values,
-        "sequence": values,
-        "sender": values,
-        "sent_at": st.floats() | values,
-        "when_busy": st.sampled_from(["queue", "reject", "interrupt"]) | values,
-        "expires_after": st.floats() | values,
-        "metadata": st.dictionaries(st.text(max_size=5), values, max_size=3) | values,
-        "agent": values,
-        "trace": values,
-        "of_tomorrow": values,
-    },
-)
-
-
-def decoded(given: object) -> Event | None:
-    try:
-        return Event.model_validate(given)
-    except ValidationError as error:
-        why = explain(error)
-    assert why
-    return None
-
-
-@pytest.mark.promise("ACC-7")
-@settings(max_examples=150)
-@given(given=almost_events | values)
-@example(given={"content": "x", "event_id": "ok\n"})
-@example(given={"content": [{"type": ["text"]}]})
-@example(given={"content": [{"type": "text", "text": "\ud800"}]})
-def test_anything_is_an_event_that_the_inbox_can_carry_or_a_validation_error(given: object) -> None:
-    sent = decoded(given)
-    if sent is None:
-        return
-    state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")))
-    arrived = Event.model_validate(from_json(to_json(sent.wire())))
-    state.inbox.admit(arrival(state.inbox.identify(arrived, "chain"), 10), NOW, POLICY)
-    assert len(arrived.preview) <= 80
-    carried = from_json(SessionInput(state=state).model_dump_json())
-    [queued] = SessionState.model_validate(carried["state"]).inbox.queue.events
-    taken_up = Event.model_validate(queued.event)
-    assert (taken_up.event_id, taken_up.preview) == (queued.turn, arrived.preview)
-
-
-@pytest.mark.promise("ACC-7")
-@given(data=st.binary(max_size=60) | st.text(max_size=30).map(lambda text: b'{"content": "' + text.encode() + b'"}'))
-@example(data=b'{"content": "\\ud800"}')
-@example(data=b'{"content": "x", "n": ' + b"9" * 5_000 + b"}")
-@example(data=b'{"content": "x", "n": ' + b"[" * 100_000)
-def test_any_bytes_are_an_event_or_a_value_error(data: bytes) -> None:
-    why = "fine"
-    try:
-        Event.model_validate(from_json(data))
-    except ValueError as error:
-        why = explain(error)
-    assert 0 < len(why) < 1_000
+# Whatever comes in; `tests/property/test_event_properties.py` has more.
 
 
 @pytest.mark.promise("ACC-7", "SUR-6")
