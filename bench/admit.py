@@ -112,7 +112,7 @@ def _seconds(inbox: Inbox, events: list[Event]) -> float:
         fresh += inbox.admit(arrival, NOW, POLICY).receipt.status == "accepted"
     while fresh > 0:
         for taken in inbox.take(NOW, POLICY):
-            inbox.finish(taken.event_id, "applied")
+            inbox.endings.finish(taken.event_id, "applied")
             fresh -= 1
     return time.perf_counter() - began
 

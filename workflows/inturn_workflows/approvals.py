@@ -15,7 +15,8 @@ from inturn.journal.views import approvals
 from inturn.keys import TurnKey
 from inturn_activities.messages import Decision
 from inturn_workflows.display.display import Display
-from inturn_workflows.state import CallState, Decided, SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import CallState, Decided, TurnState
 from inturn_workflows.waiters import Waiters
 
 EXPIRED: Final = Decided(answer="expired", reason="nobody answered in time")

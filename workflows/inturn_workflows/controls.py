@@ -21,7 +21,8 @@ from inturn_workflows.approvals import Approvals
 from inturn_workflows.decoding import Undecodable, decode
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import Refusal
-from inturn_workflows.state import Decided, SessionState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]

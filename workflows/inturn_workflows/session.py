@@ -20,7 +20,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from inturn import names
-    from inturn_activities.messages import DeliverInput, Ended, ModelResult
+    from inturn_activities.messages import DeliverInput
     from inturn_workflows import policies
     from inturn_workflows import turn as turns
     from inturn_workflows.admission import AdmissionController
@@ -30,14 +30,14 @@ with workflow.unsafe.imports_passed_through():
     from inturn_workflows.display.display import Display
     from inturn_workflows.display.status import status
     from inturn_workflows.gap_timer import GapTimer
-    from inturn_workflows.inbox.events import ParkedEvent, Queued
-    from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
     from inturn_workflows.notices import notice_name
     from inturn_workflows.restore import restored, session_key
     from inturn_workflows.run_limits import RunLimits
-    from inturn_workflows.state import SessionInput, TurnState
+    from inturn_workflows.state import SessionInput
     from inturn_workflows.steps import ActivitySteps
     from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
+    from inturn_workflows.turn_ends import TurnEnds
+    from inturn_workflows.turn_state import TurnState
     from inturn_workflows.waiters import Waiters
 
 _NO_INPUT: Final = RawValue(Payload())
@@ -60,6 +60,7 @@ class Session:
         self._gap_timer = GapTimer(state, self._display)
         self._admission = AdmissionController(state, self._limits, self._waiters, self._gap_timer)
         self._steps = ActivitySteps(key, state, self._limits, self._display, self._approvals, self._admission)
+        self._ends = TurnEnds(state, self._steps, self._waiters)
         self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission)
         self._display.show()
 
@@ -138,7 +139,7 @@ class Session:
         """Wait until there is something to do; with a timer only where time alone brings it."""
         self._display.idle = True
         while not self._work_waits():
-            await self._until(self._due())
+            await self._until(self._state.next_due)
         self._display.idle = False
         self._display.refresh()
 
@@ -147,7 +148,7 @@ class Session:
             self._display.show()  # only time is waited for
         left = None if due is None else max(due - _now(), 0.001)
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._work_waits() or self._due() != due, timeout=left)
+            await workflow.wait_condition(lambda: self._work_waits() or self._state.next_due != due, timeout=left)
 
     def _work_waits(self) -> bool:
         state = self._state
@@ -155,22 +156,10 @@ class Session:
             return True
         if self._limits.reached or state.redeliver or state.notices:
             return True
-        due = self._due()
-        return due is not None and due <= _now()
-
-    def _due(self) -> float | None:
-        state = self._state
-        if state.paused:
-            return None
-        return 0.0 if self._policy_wanted() else state.inbox.next_due(state.inbox_policy())
-
-    def _policy_wanted(self) -> bool:
-        """Return whether the agent's policy is needed: before the first turn it is unknown what a sequence means."""
-        state = self._state
-        return bool(state.inbox.sequencer.held) and not state.policy_known
+        return state.next_due is not None and state.next_due <= _now()
 
     async def _learn_policy(self) -> None:
-        if not self._state.paused and self._policy_wanted():
+        if not self._state.paused and self._state.policy_wanted:
             await self._steps.learn_policy(self._state.inbox.sequencer.held[0].event.get("agent"))
 
     def _take(self) -> None:
@@ -191,93 +180,17 @@ class Session:
         except ContinueDue:
             return
         except Interrupted as stopped:
-            deliver = await self._interrupted(turn, str(stopped))
+            deliver = await self._ends.interrupted(turn, str(stopped))
         except StepFailed as failure:
-            deliver = await self._failed(turn, failure)
+            deliver = await self._ends.failed(turn, failure)
         else:
-            deliver = self._ended(turn, result)
+            deliver = self._ends.ended(turn, result)
         # Before the delivery: from here on it can be neither stopped nor waited for, and has its place in the books.
-        self._book_merged(turn)
+        self._ends.book_merged(turn)
         self._state.turn = None
         self._display.show()
         if deliver and self._state.policy.deliver:
             await self._steps.deliver(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
-
-    def _book_merged(self, turn: TurnState) -> None:
-        inbox = self._state.inbox
-        unanswered = inbox.dedup.disposition_of(turn.event_id) == "parked"
-        for event_id, known in turn.merged.items():
-            inbox.merge(event_id, turn.event_id, _now(), known)
-            if unanswered:
-                inbox.dedup.note(event_id, UNANSWERED)
-
-    def _announce_end(
-        self,
-        turn: TurnState,
-        disposition: str,
-        *,
-        stop: str | None = None,
-        reason: str | None = None,
-        answer: dict[str, Any] | None = None,
-    ) -> None:
-        lasted = _now() - turn.started_at
-        self._state.inbox.record_turn_duration(lasted)
-        metrics.turn_ended(disposition, lasted=lasted)
-        self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
-
-    # Ends of a turn; each returns the turn that is to be delivered, if any.
-
-    def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
-        if result.stop == "closed":
-            self._state.closing = "rejected"
-            self._state.inbox.reject_running(Queued(turn=turn.turn, n=turn.n, event=turn.event or {}), _now())
-            self._announce_end(turn, "rejected", reason="the session was closed")
-            return None
-        if result.stop == "ended" and result.ended is not None:
-            return self._ended_before(turn, result.ended, result.turn)
-        self._state.inbox.finish(turn.event_id, "applied")
-        self._announce_end(turn, "applied", stop=result.stop, answer=result.turn)
-        return turn.turn
-
-    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
-        """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        if end.n and end.n != turn.n:
-            self._state.inbox.repeat(turn.event_id, end.disposition)
-        elif end.disposition == "parked":
-            parked = ParkedEvent(turn=turn.turn, n=turn.n, error=end.reason or "", at=_now(), effects=end.effects)
-            self._state.inbox.park(parked.model_copy(update={"preview": turn.preview}))
-        else:
-            self._state.inbox.finish(turn.event_id, end.disposition)
-        if end.stop == "interrupted":
-            self._state.inbox.dedup.note(turn.event_id, INTERRUPTED)
-        self._announce_end(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
-        answered = end.disposition == "applied" or end.stop == "interrupted"
-        return (end.turn or turn.turn) if answered and not end.delivered else None
-
-    async def _interrupted(self, turn: TurnState, reason: str) -> str | None:
-        self._steps.withdraw_approvals("the turn was stopped")
-        body = {"reason": reason, "turn": turn.turn}
-        recorded = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
-        if recorded is not None:
-            return self._ended_before(turn, recorded, None)
-        self._state.inbox.finish(turn.event_id, "cancelled")
-        self._state.inbox.dedup.note(turn.event_id, INTERRUPTED)
-        self._announce_end(turn, "cancelled", stop="interrupted", reason=reason)
-        return turn.turn
-
-    async def _failed(self, turn: TurnState, failure: StepFailed) -> str | None:
-        error = str(failure)
-        parked = ParkedEvent(
-            turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
-        )
-        body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
-        known = {name: value for name, value in body.items() if value is not None}
-        recorded = await self._steps.record_end(turn, "turn.failed", "parked", known)
-        if recorded is not None and recorded.disposition != "parked":
-            return self._ended_before(turn, recorded, None)  # another attempt had recorded an answer
-        self._state.inbox.park(parked)
-        self._announce_end(turn, "parked", reason=error)
-        return None
 
     # What goes out.
 

@@ -31,8 +31,9 @@ from inturn_workflows.display import metrics
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
-from inturn_workflows.state import CallState, SessionState, TurnState
+from inturn_workflows.state import SessionState
 from inturn_workflows.turn import GIVEN_UP, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn_state import CallState, TurnState
 
 T = TypeVar("T")
 SUMMARY_CHARACTERS: Final = 40
@@ -175,7 +176,7 @@ class ActivitySteps:
         result = await self._record(RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged)))
         for event_id, ended in result.apart.items():
             del turn.merged[event_id]
-            self._state.inbox.repeat(event_id, ended)
+            self._state.inbox.endings.repeat(event_id, ended)
         return result.ended
 
     async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:
@@ -187,7 +188,7 @@ class ActivitySteps:
         except StepFailed as failure:
             now, body = workflow.time(), message.model_dump()
             parked = ParkedEvent(turn=turn, error=str(failure), at=now, delivery=step, message=body)
-            self._state.inbox.park_delivery(parked, now)
+            self._state.inbox.endings.park_delivery(parked, now)
             self._display.show()
 
     # Inside.

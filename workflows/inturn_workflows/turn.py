@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from inturn_activities.messages import ModelResult
-from inturn_workflows.state import CallState, TurnState
+from inturn_workflows.turn_state import CallState, TurnState
 
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
 OVER: Final = frozenset({"ended", "closed"})

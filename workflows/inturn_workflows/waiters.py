@@ -12,7 +12,8 @@ from typing import Any
 from inturn_workflows import policies
 from inturn_workflows.inbox.events import Receipt
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
-from inturn_workflows.state import SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import TurnState
 
 
 class Waiter:

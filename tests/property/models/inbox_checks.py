@@ -18,7 +18,8 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import TurnState
 from tests.property.models.books_model import ALWAYS_TOLD, Bounds
 from tests.property.models.inbox_model import InboxModel
 from tests.property.models.sequence_model import SAME, Item
@@ -135,7 +136,7 @@ class InboxUnderTest(RuleBasedStateMachine):
     def end_turn(self) -> None:
         """Book what joined the turn that has ended."""
         for queued in self.running.joined:
-            self.inbox.merge(queued.event_id, self.running.event_id, self.now, {})
+            self.inbox.endings.merge(queued.event_id, self.running.event_id, self.now, {})
         self.state.turn = None
 
     def knows(self, name: str) -> bool:

@@ -175,7 +175,7 @@ class InboxMachine(InboxUnderTest):
     @rule(disposition=choice([end for end in FINAL if end != "parked"]), seconds=choice([0.0, 0.01, 3.0, 600.0]))
     def finish(self, disposition: str, seconds: float = 1.0) -> None:
         """End the running turn."""
-        self.inbox.finish(self.running.event_id, disposition)
+        self.inbox.endings.finish(self.running.event_id, disposition)
         self.inbox.record_turn_duration(seconds)
         self.model.finish(disposition)
         self.end_turn()
@@ -185,7 +185,7 @@ class InboxMachine(InboxUnderTest):
     def learn_that_it_had_ended(self) -> None:
         """Find the running event in the journal, ended long ago; what joined it has a turn of its own."""
         joined = self.running.joined
-        self.inbox.repeat(self.running.event_id, "applied")
+        self.inbox.endings.repeat(self.running.event_id, "applied")
         self.inbox.requeue(joined)
         self.model.repeat()
         self.turns.subtract(queued.turn for queued in joined)
@@ -200,7 +200,7 @@ class InboxMachine(InboxUnderTest):
         if self.turn is None:
             return
         turn = self.running
-        self.inbox.park(ParkedEvent(turn=turn.turn, n=turn.n, error="it broke", at=self.now, effects=effects))
+        self.inbox.endings.park(ParkedEvent(turn=turn.turn, n=turn.n, error="it broke", at=self.now, effects=effects))
         self.model.park(effects=effects)
         self.end_turn()
 
@@ -210,7 +210,7 @@ class InboxMachine(InboxUnderTest):
         """Let the delivery of the last turn fail for good."""
         turn, step = self.started[-1].turn, f"deliver~{self._name(1)}"
         parked = ParkedEvent(turn=turn, error="nobody there", at=self.now, delivery=step)
-        self.inbox.park_delivery(parked, self.now)
+        self.inbox.endings.park_delivery(parked, self.now)
         self.model.park_delivery(turn, step)
 
     # What people do.

@@ -10,6 +10,7 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.inbox import inbox as inbox_module
 from inturn_workflows.inbox import queue as queue_module
 from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.endings import Endings
 from inturn_workflows.inbox.events import Admission, Arrival, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.queue import EventQueue
@@ -272,7 +273,7 @@ PLANTS: dict[str, Plant] = {
     "one too many is merged": wrap("can_merge", lambda can_merge: _one_more(can_merge), EventQueue),
     "more bytes are merged than one event may have": instead("MAX_CONTENT_BYTES", 2**40, queue_module),
     "more bytes steer at once than one event may have": instead("MAX_CONTENT_BYTES", 2**40, inbox_module),
-    "a merged event is not booked": instead("merge", lambda inbox, event_id, host, now, known: None),
+    "a merged event is not booked": instead("merge", lambda *given: None, Endings),
     "events lose their host and join the turn before": wrap("cancel", _joins_the_turn_before),
     "an event steers another turn": wrap("steer", _steer_any_turn),
     "more steers at once than one turn takes": with_policy("steer", merge_limit=200),

@@ -52,17 +52,17 @@ class Life:
         began = NewEntry("turn.started", {"n": n, "turn": turn}, step.turn.event_id, key=f"{turn}/started")
         claim = await self._journal.claim_model(step, [began])
         await self._journal.finish(step, claim.token, {"stop": "end_turn"}, answer(turn), applied(turn))
-        self.inbox.finish(step.turn.event_id, "applied")
+        self.inbox.endings.finish(step.turn.event_id, "applied")
         for event_id in merged:
-            self.inbox.merge(event_id, step.turn.event_id, 1.0, {})
+            self.inbox.endings.merge(event_id, step.turn.event_id, 1.0, {})
         await self.written()
 
     async def failed(self, turn: str) -> None:
-        self.inbox.park(ParkedEvent(turn=turn, error="400"))
+        self.inbox.endings.park(ParkedEvent(turn=turn, error="400"))
         await self.ended(turn, "turn.failed", "parked")
 
     async def interrupted(self, turn: str) -> None:
-        self.inbox.finish(turn, "cancelled")
+        self.inbox.endings.finish(turn, "cancelled")
         await self.ended(turn, "turn.interrupted", "cancelled")
 
     async def ended(self, turn: str, type_: str, disposition: str) -> None:
@@ -110,7 +110,7 @@ async def life(journal: Journal) -> Life:
     life.inbox.discard("discarded", 2.0)
     life.inbox.park_invalid("invalid", "not JSON", 2.0)
     life.inbox.reject(Event(event_id="rejected", content="hi"), Refusal("Backpressure", "full"), 2.0)
-    life.inbox.park_delivery(ParkedEvent(turn="applied", delivery="deliver", error="no such channel"), 2.0)
+    life.inbox.endings.park_delivery(ParkedEvent(turn="applied", delivery="deliver", error="no such channel"), 2.0)
     await life.ended("applied", "turn.failed", "parked")  # of an attempt that an answer had overtaken
     await life.sent("closed-over")
     life.inbox.clear("parked", 2.0, "the session was closed")

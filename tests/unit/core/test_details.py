@@ -17,7 +17,8 @@ from inturn_workflows.display.details import SHOWN_EVENTS, details
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import CallState, SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import CallState, TurnState
 from tests.support.arrivals import arrival
 
 NOW = 1_763_677_084.5
@@ -166,7 +167,7 @@ def test_held_and_parked_events_that_do_not_fit_are_counted_too() -> None:
 @pytest.mark.promise("ACC-7")
 def test_parked_events_are_shown_with_their_errors() -> None:
     state = session()
-    state.inbox.park(ParkedEvent(turn="e1~2", error="400 | bad\nrequest" + "!" * 300, at=NOW))
+    state.inbox.endings.park(ParkedEvent(turn="e1~2", error="400 | bad\nrequest" + "!" * 300, at=NOW))
     [row] = rows(state, "parked")
     assert row[:2] == ["`e1~2`", "22:18:04"]
     assert row[2].startswith("400 \\| bad request!!!")

@@ -58,7 +58,7 @@ def running(inbox: Inbox) -> Queued:
 def fail(inbox: Inbox, *, effects: bool = False) -> str:
     """Let the next turn fail for good; gives its name."""
     taken = running(inbox)
-    inbox.park(ParkedEvent(turn=taken.turn, n=taken.n, error="it broke", at=NOW, effects=effects))
+    inbox.endings.park(ParkedEvent(turn=taken.turn, n=taken.n, error="it broke", at=NOW, effects=effects))
     return taken.turn
 
 
@@ -162,7 +162,7 @@ def test_a_duplicate_is_told_how_its_original_stands(inbox: Inbox) -> None:
     assert send(inbox, "b") == Receipt("b", "duplicate", position=1, disposition="pending")
     running(inbox)
     assert send(inbox, "a") == Receipt("a", "duplicate", disposition="running")
-    inbox.finish("a", "applied")
+    inbox.endings.finish("a", "applied")
     assert send(inbox, "a") == Receipt("a", "duplicate", disposition="applied")
     assert inbox.books.accepted == 2
 
@@ -355,7 +355,7 @@ def test_a_redriven_event_never_gets_an_older_turns_name_whatever_else_was_parke
     send(inbox, "a")
     fail(inbox)
     inbox.redrive("a", NOW)
-    inbox.park_delivery(ParkedEvent(turn="a~1", error="nobody there", delivery="ask-0-0"), NOW)
+    inbox.endings.park_delivery(ParkedEvent(turn="a~1", error="nobody there", delivery="ask-0-0"), NOW)
     for number in range(MAX_PARKED):
         inbox.park_invalid(f"invalid:{number}", "no event", NOW)
     assert fail(inbox) == "a~1"
@@ -401,9 +401,9 @@ def test_what_is_not_parked_is_neither_redriven_nor_discarded(inbox: Inbox) -> N
 def test_a_parked_delivery_is_given_back_alone_and_changes_no_count(inbox: Inbox) -> None:
     send(inbox, "a")
     running(inbox)
-    inbox.finish("a", "applied")
+    inbox.endings.finish("a", "applied")
     delivery = ParkedEvent(turn="a", error="nobody there", delivery="deliver", message={"kind": "turn"}, effects=True)
-    inbox.park_delivery(delivery, NOW)
+    inbox.endings.park_delivery(delivery, NOW)
     assert inbox.redrive("a", NOW) == delivery
     assert inbox.queue.events == []
     assert inbox.balance(running=False) == {"accepted": 1, "applied": 1}

@@ -22,7 +22,8 @@ from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import MAX_PARKED
 from inturn_workflows.inbox.queue import BACKLOG
 from inturn_workflows.inbox.rate import TokenBucket
-from inturn_workflows.state import CallState, Decided, SessionInput, SessionState, TurnState
+from inturn_workflows.state import SessionInput, SessionState
+from inturn_workflows.turn_state import CallState, Decided, TurnState
 from tests.support.arrivals import arrival
 
 pytestmark = pytest.mark.promise("SUR-6")

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from inturn_activities.messages import CallPlan, ModelResult
 from inturn_workflows import turn as turns
-from inturn_workflows.state import CallState, TurnState
 from inturn_workflows.turn import GIVEN_UP, MAX_PARALLEL_CALLS, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn_state import CallState, TurnState
 
 pytestmark = pytest.mark.promise("ORD-2", "EFF-4", "EFF-6", "SUR-6")
 

@@ -14,7 +14,8 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.display.status import used, waits_for
 from inturn_workflows.inbox.events import Queued
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import CallState, SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import CallState, TurnState
 
 SHOWN_EVENTS: Final = 20
 _DAY: Final = 24 * 3600

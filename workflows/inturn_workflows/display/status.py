@@ -14,7 +14,8 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.sequencing import Gap
-from inturn_workflows.state import CallState, SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import CallState, TurnState
 
 
 def status(state: SessionState) -> dict[str, Any]:

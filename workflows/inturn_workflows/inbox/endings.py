@@ -32,6 +32,34 @@ class Endings:
         self.books.count(disposition)
         self.dedup.note(event_id, disposition)
 
+    def merge(self, event_id: str, host: str, now: float, known: dict[str, Any]) -> None:
+        """Book an event whose content another's turn took up, however that ended."""
+        self.finish(event_id, "merged")
+        self.books.decide("event.merged", event_id, f"{event_id}/disposition", now, known | {"into": host}, "merged")
+
+    def reject_running(self, running: Queued, now: float) -> None:
+        """End the running event: its session had been closed before."""
+        body = {"reason": "the session was closed", "error": names.SESSION_CLOSED}
+        self.end(running, "rejected", now, body)
+
+    def repeat(self, event_id: str, disposition: str) -> None:
+        """Book a duplicate that the window did not know: its event was counted when it came first."""
+        self.books.count("repeated")
+        self.dedup.note(event_id, disposition)
+
+    def park(self, parked: ParkedEvent) -> None:
+        """Set the running event aside."""
+        self.finish(parked.event_id, "parked")
+        self.parked.add(parked)
+
+    def park_delivery(self, parked: ParkedEvent, now: float) -> None:
+        """Set a delivery aside: the event itself has ended otherwise."""
+        self.parked.add(parked)
+        body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
+        self.books.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
+
+    # Ends without a turn, told to the journal.
+
     def end(self, queued: Queued, disposition: str, now: float, body: dict[str, Any]) -> None:
         """Book an end, and tell the journal of it."""
         self.finish(queued.event_id, disposition)
@@ -70,6 +98,20 @@ class Endings:
         key = f"{event_id}/rejected/{self.books.accepted}"
         body = {"reason": refusal.message, "error": refusal.type, **body, **_address(metadata)}
         self.books.decide("event.rejected", event_id, key, now, body)
+
+    def park_invalid(self, event_id: str, error: str, now: float, preview: str) -> str:
+        """Park what is no event, or reject it where a flood could not be written down. Returns its disposition."""
+        if self.books.full:
+            self.reject(event_id, Refusal(names.INVALID_EVENT, error), now, {"preview": preview})
+            return "rejected"
+        self.books.accepted += 1
+        self.dedup.add(event_id, "parked")
+        n = self.books.accepted
+        self.parked.add(ParkedEvent(turn=event_id, n=n, error=error, at=now, preview=preview, valid=False))
+        self.books.count("parked")
+        body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id}
+        self.books.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
+        return "parked"
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

@@ -18,11 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
-from inturn import names
 from inturn.events import MAX_CONTENT_BYTES, Event, derived_id
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
@@ -56,6 +55,11 @@ class Inbox(Message):
     rate: TokenBucket = Field(default_factory=TokenBucket)
     pace: float | None = None
     """Seconds that a turn takes, lately; `None` before the first."""
+
+    @property
+    def endings(self) -> Endings:
+        """How its events end."""
+        return Endings(self.books, self.dedup, self.parked)
 
     # Accepting.
 
@@ -101,23 +105,13 @@ class Inbox(Message):
     def reject(self, event: Event, refusal: Refusal, now: float) -> None:
         """Book an event that came where it could not be refused (a signal). Its id may come again."""
         body = {"source": event.source, "preview": event.preview}
-        self._endings.reject(str(event.event_id), refusal, now, body, event.metadata)
+        self.endings.reject(str(event.event_id), refusal, now, body, event.metadata)
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str = "") -> Receipt:
         """Book something that is no event: it waits as parked, with its error."""
         if event_id in self.dedup:
             return self.duplicate(event_id)
-        if self.books.full:  # a flood: the journal could not be told of each
-            self._endings.reject(event_id, Refusal(names.INVALID_EVENT, error), now, {"preview": preview})
-            return Receipt(event_id, "accepted", disposition="rejected")
-        self.books.accepted += 1
-        self.dedup.add(event_id, "parked")
-        n = self.books.accepted
-        self.parked.add(ParkedEvent(turn=event_id, n=n, error=error, at=now, preview=preview, valid=False))
-        self.books.count("parked")
-        body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id}
-        self.books.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
-        return Receipt(event_id, "accepted", disposition="parked")
+        return Receipt(event_id, "accepted", disposition=self.endings.park_invalid(event_id, error, now, preview))
 
     def duplicate(self, event_id: str) -> Receipt:
         """Return the receipt of an id that is known."""
@@ -200,38 +194,6 @@ class Inbox(Message):
         took = min(max(seconds, 0.01), 60.0)
         self.pace = took if self.pace is None else 0.8 * self.pace + 0.2 * took
 
-    # Ends of what ran.
-
-    def finish(self, event_id: str, disposition: str) -> None:
-        """Book how an event ended; the journal knows already, or learns of it from the caller."""
-        self._endings.finish(event_id, disposition)
-
-    def merge(self, event_id: str, host: str, now: float, known: dict[str, Any]) -> None:
-        """Book an event whose content another's turn took up, however that ended."""
-        self.finish(event_id, "merged")
-        self.books.decide("event.merged", event_id, f"{event_id}/disposition", now, known | {"into": host}, "merged")
-
-    def reject_running(self, running: Queued, now: float) -> None:
-        """End the running event: its session had been closed before."""
-        body = {"reason": "the session was closed", "error": names.SESSION_CLOSED}
-        self._endings.end(running, "rejected", now, body)
-
-    def repeat(self, event_id: str, disposition: str) -> None:
-        """Book a duplicate that the window did not know: its event was counted when it came first."""
-        self.books.count("repeated")
-        self.dedup.note(event_id, disposition)
-
-    def park(self, parked: ParkedEvent) -> None:
-        """Set the running event aside."""
-        self.finish(parked.event_id, "parked")
-        self.parked.add(parked)
-
-    def park_delivery(self, parked: ParkedEvent, now: float) -> None:
-        """Set a delivery aside: the event itself has ended otherwise."""
-        self.parked.add(parked)
-        body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
-        self.books.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
-
     # What people do with what waits.
 
     def cancel(self, event_id: str, now: float, reason: str | None, policy: InboxPolicy) -> bool:
@@ -239,7 +201,7 @@ class Inbox(Message):
         cancelled = self.queue.remove(event_id) or self.sequencer.cancel(event_id, policy)
         if cancelled is None:
             return False
-        self._endings.end(cancelled, "cancelled", now, {"reason": reason or "cancelled while it waited"})
+        self.endings.end(cancelled, "cancelled", now, {"reason": reason or "cancelled while it waited"})
         return True
 
     def clear(self, disposition: Literal["cancelled", "parked", "rejected"], now: float, reason: str) -> list[str]:
@@ -247,9 +209,9 @@ class Inbox(Message):
         cleared = [*self.queue.clear(), *self.sequencer.clear()]
         for queued in cleared:
             if disposition == "parked":
-                self._endings.set_aside(queued, reason, now)
+                self.endings.set_aside(queued, reason, now)
             else:
-                self._endings.end(queued, disposition, now, {"reason": reason})
+                self.endings.end(queued, disposition, now, {"reason": reason})
         return [queued.event_id for queued in cleared]
 
     def redrive(self, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
@@ -272,7 +234,7 @@ class Inbox(Message):
         self.parked.remove(parked)
         if parked.delivery is None:
             self.books.count("parked", -1)
-            self.finish(event_id, "discarded")
+            self.endings.finish(event_id, "discarded")
             body = {"reason": reason or "discarded", "turn": parked.turn}
             key = f"{parked.turn}/discarded"
             self.books.decide("event.cancelled", parked.turn, key, now, body, "discarded")
@@ -288,14 +250,10 @@ class Inbox(Message):
 
     # Inside.
 
-    @property
-    def _endings(self) -> Endings:
-        return Endings(self.books, self.dedup, self.parked)
-
     def _admit_numbered(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Admission:
         verdict = self.sequencer.verdict(queued.source, queued.sequence, policy)
         if verdict == "late":
-            disposition = self._endings.set_aside_or_reject(queued, LATE, now, policy)
+            disposition = self.endings.set_aside_or_reject(queued, LATE, now, policy)
             return Admission(Receipt(queued.event_id, "accepted", disposition=disposition))
         if verdict == "next":
             interrupts = self._enqueue_all(self.sequencer.advance(queued), now, policy, turn)
@@ -325,9 +283,9 @@ class Inbox(Message):
         if released.gap is not None:
             self._note_gap(released.gap, now, policy)
         for queued in released.late:
-            self._endings.set_aside_or_reject(queued, LATE, now, policy)
+            self.endings.set_aside_or_reject(queued, LATE, now, policy)
         for queued in released.parked:
-            self._endings.set_aside_or_reject(queued, BEHIND_A_GAP, now, policy)
+            self.endings.set_aside_or_reject(queued, BEHIND_A_GAP, now, policy)
         return self._enqueue_all(released.ready, now, policy, turn)
 
     def _note_gap(self, gap: Gap, now: float, policy: InboxPolicy) -> None:
@@ -358,5 +316,5 @@ class Inbox(Message):
     def _expires(self, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         if not queued.expired(now, policy.expires_after):
             return False
-        self._endings.end(queued, "expired", now, {"reason": EXPIRED})
+        self.endings.end(queued, "expired", now, {"reason": EXPIRED})
         return True
