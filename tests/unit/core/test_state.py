@@ -17,7 +17,7 @@ from inturn_workflows import state as state_module
 from inturn_workflows.inbox import books as books_module
 from inturn_workflows.inbox import sequencing
 from inturn_workflows.inbox.dedup import RECENT, SIZE, DedupWindow
-from inturn_workflows.inbox.events import ParkedEvent, Queued, Receipt, Refusal
+from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import MAX_PARKED
 from inturn_workflows.inbox.queue import BACKLOG
@@ -250,3 +250,60 @@ def test_half_a_small_inbox_is_a_long_queue() -> None:
     assert not inbox.queue.backlogged(policy)
     inbox.admit(arrival(Event(event_id="q2", content="hi"), 10), NOW, policy)
     assert inbox.queue.backlogged(policy)
+
+
+def test_a_stop_that_came_after_the_last_step_of_a_run_goes_with_its_turn() -> None:
+    state = empty()
+    state.interrupt_for("early")
+    assert state.turn is None, "nothing runs that it could stop"
+    state.turn = TurnState(turn="e1")
+    state.interrupt_for(None)
+    assert state.turn.stop is None
+    state.interrupt_for("now")
+    after = carried(state)
+    assert after.turn is not None
+    assert after.turn.stop == "interrupted by event now"
+
+
+@pytest.mark.promise("ORD-4")
+def test_an_event_that_a_gap_lets_go_in_a_turn_stops_it() -> None:
+    state = empty()
+    state.turn = TurnState(turn="host")
+    event = Event(event_id="h1", content="stop", source="hook", sequence=1, when_busy="interrupt")
+    state.inbox.admit(arrival(event, 10), NOW, state.inbox_policy(), turn="host")
+    state.release_held(NOW + 4)
+    assert state.turn.stop is None
+    state.release_held(NOW + 5)
+    assert state.turn.stop == "interrupted by event h1"
+
+
+def test_a_call_waits_for_a_person_from_its_question_to_its_answer() -> None:
+    state, call = empty(), CallState(id="c1", approval=True, approval_timeout=60.0)
+    state.turn = TurnState(turn="e1", calls=[call])
+    assert (state.waiting_calls, state.status, state.rare_state) == ([], "running", None)
+    assert call.expires_at > NOW + 1e9, "nobody was asked yet"
+    call.asked_at = NOW
+    assert call.expires_at == NOW + 60
+    assert (state.waiting_calls, state.status, state.rare_state) == ([call], "requires_action", "requires_action")
+    call.decide(Decided(answer="approved"))
+    assert (state.waiting_calls, state.status) == ([], "running")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "rare"),
+    [
+        ({}, "idle", None),
+        ({"paused": True}, "paused", "paused"),
+        ({"paused": True, "turn": TurnState(turn="e1")}, "running", "paused"),
+        ({"paused": True, "closing": "park"}, "paused", None),
+        ({"paused": True, "closing": "park", "closed": True}, "closed", "closed"),
+    ],
+)
+def test_only_a_rare_state_has_a_search_attribute(fields: dict[str, Any], status: str, rare: str | None) -> None:
+    state = empty().model_copy(update=fields)
+    assert (state.status, state.rare_state) == (status, rare)
+
+
+def test_an_arrivals_size_is_what_continue_as_new_writes() -> None:
+    came = Event(event_id="e1", content="hi", sent_at=1e15)
+    assert Arrival.of(came).size == len(b'{"event_id":"e1","content":"hi","sent_at":1000000000000000.0}')
