@@ -16,7 +16,7 @@ from inturn import Backpressure, SessionBusy, TurnFailed
 from inturn.client.client import Client
 from inturn.client.session import Session
 from inturn.values import Approval, QueuedEvent
-from inturn_workflows import admission
+from inturn_workflows.decoding import read_event
 from tests.support.agents import agents as test_agents
 from tests.support.agents import desk
 from tests.support.histories import events, turn_starts
@@ -510,8 +510,8 @@ async def test_an_audit_names_the_events_that_differ(rig: Rig) -> None:
 
 
 async def test_an_event_is_read_once_whichever_way_it_comes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    reading = Mock(wraps=admission.read_event)
-    monkeypatch.setattr(admission, "read_event", reading)
+    reading = Mock(wraps=read_event)
+    monkeypatch.setattr("inturn_workflows.admission.read_event", reading)
     async with session_of(rig) as session:
         await session.send("hi", event_id="signal")
         await session.wait("signal")
