@@ -156,7 +156,8 @@ class Session:
             return True
         if self._limits.reached or state.redeliver or state.notices:
             return True
-        return state.next_due is not None and state.next_due <= _now()
+        due = state.next_due
+        return due is not None and due <= _now()
 
     async def _learn_policy(self) -> None:
         if not self._state.paused and self._state.policy_wanted:
