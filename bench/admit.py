@@ -46,7 +46,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 def growth(kind: Kind, waiting: int) -> float:
-    """Give the cost with so many waiting, against that with few.
+    """Return the cost with so many waiting, against that with few.
 
     Where nothing has to be remembered, nothing is: what a full window adds would hide what grows.
     """
@@ -56,7 +56,7 @@ def growth(kind: Kind, waiting: int) -> float:
 
 
 def cost(*, waiting: int, remembered: int = SIZE, kind: Kind = "queue") -> float:
-    """Give the seconds of check, admit, take and finish for one event after another: the median batch's, per event.
+    """Return the seconds of check, admit, take and finish for one event after another: the median batch's, per event.
 
     The window is full unless told otherwise, and the same whatever waits: its cost is another question.
     """

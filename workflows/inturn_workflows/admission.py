@@ -132,7 +132,7 @@ class AdmissionController:
             self._waiters.event_ended(event_id, disposition, reason)
 
     def announce(self, decisions: Sequence[Decision]) -> None:
-        """Tell of events that ended without a turn: those who wait for them, and the source where that is wished."""
+        """Answer those who wait for events that ended without a turn, and make notices for their sources."""
         for decision in decisions:
             event_id = (decision.turn or "").partition("~")[0]
             end = decision.disposition

@@ -115,7 +115,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert receipt == {"event_id": name, "status": status} | ({"disposition": disposition} if disposition else {})
 
     def begin(self) -> bool:
-        """Start the next turn, where none runs and one may; tells whether anything happened."""
+        """Start the next turn, where none runs and one may. Returns whether anything happened."""
         if self.turn is not None:
             return False
         before = len(self.inbox.queue), len(self.inbox.sequencer.held)
@@ -140,7 +140,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         self.state.turn = None
 
     def knows(self, name: str) -> bool:
-        """Tell whether the window knows an id, and check that it may, or need not."""
+        """Return whether the window knows an id, and check that it may, or need not."""
         known = name in self.inbox.dedup
         assert known or not self.model.must_know(name), "an id was forgotten"
         assert not known or self.model.may_know(name), "an id is known that should not be"
@@ -154,7 +154,7 @@ class InboxUnderTest(RuleBasedStateMachine):
             assert receipt.get("disposition") in self.model.standings(name)
 
     def came_once(self, key: str) -> bool:
-        """Tell whether a decision's or a turn's event came once, or only while the window knew it."""
+        """Return whether a decision's or a turn's event came once, or only while the window knew it."""
         return key.partition("/")[0].partition("~")[0] not in self.came_again
 
     # What always holds.

@@ -103,7 +103,7 @@ class InboxMachine(InboxUnderTest):
 
     @rule(count=st.integers(1, 6))
     def churn(self, count: int) -> None:
-        """Let new events through, so that the window rolls on."""
+        """Send and run new events, so that the window rolls on."""
         for _ in self.each_checked(range(count)):
             self.send(Event(event_id=self._name(1), content="x"), 1, signal=False)
             self.everything_holds()
@@ -138,7 +138,7 @@ class InboxMachine(InboxUnderTest):
 
     @rule()
     def next_turn(self) -> None:
-        """Let one turn after another run."""
+        """Run one turn after another."""
         if self.turn is not None:
             self.finish("applied")
             self.everything_holds()
@@ -147,7 +147,7 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.inbox.sequencer.held)
     @rule()
     def release(self) -> None:
-        """Let go what is due, whether a turn runs or not."""
+        """Release what is due, whether a turn runs or not."""
         self.model.release(self.now, self.policy, self.turn)
         assert self.inbox.release(self.now, self.policy, self.turn) == self.model.interrupts
 
@@ -195,7 +195,7 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.inbox.queue or self.turn is not None)
     @rule(effects=st.booleans())
     def fail(self, effects: bool) -> None:
-        """Let the running turn, or the next one, fail for good."""
+        """Fail the running turn, or the next one, for good."""
         self.begin()
         if self.turn is None:
             return
@@ -207,7 +207,7 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.started and not self.inbox.books.decisions)
     @rule()
     def fail_to_deliver(self) -> None:
-        """Let the delivery of the last turn fail for good."""
+        """Fail the delivery of the last turn for good."""
         turn, step = self.started[-1].turn, f"deliver~{self._name(1)}"
         parked = ParkedEvent(turn=turn, error="nobody there", at=self.now, delivery=step)
         self.inbox.endings.park_delivery(parked, self.now)
@@ -246,13 +246,13 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.model.shelf)
     @rule(pick=picks)
     def discard(self, pick: int) -> None:
-        """Give something parked up, or try what may not be."""
+        """Discard something parked, or try what may not be."""
         name = self._parked(pick)
         assert (self.inbox.discard(name, self.now) is None) is self.model.discard(name)
 
     @rule(on_gap=choice(["skip", "park"]), sequencing=choice(["dense", "sparse"]), expires_after=choice([None, 8.0]))
     def deploy(self, **changed: Any) -> None:
-        """Give the agent another policy."""
+        """Change the agent's policy."""
         self.policy = self.policy.model_copy(update=changed)
         self.ever_sparse |= self.policy.sequencing == "sparse"
 
@@ -293,7 +293,7 @@ class InboxMachine(InboxUnderTest):
         return max(0, (self.model.order.next.get(source) or 0) + ahead)
 
     def _name(self, pick: int) -> str:
-        """Give one of a few ids that come again, or mostly a new one."""
+        """Return one of a few ids that come again, or mostly a new one."""
         if pick > 7:
             return f"e{pick}"
         self.fresh += 1

@@ -54,7 +54,7 @@ def limits(state: SessionState) -> str:
 
 
 def rows(state: SessionState, heading: str) -> list[list[str]]:
-    """Give a table's rows by its first column's name, cell by cell."""
+    """Return a table's rows by its first column's name, cell by cell."""
     shown = lines(state)
     first = next(number for number, line in enumerate(shown) if line.startswith(f"| {heading} "))
     end = next((n for n in range(first, len(shown)) if not shown[n]), len(shown))

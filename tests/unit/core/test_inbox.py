@@ -56,7 +56,7 @@ def running(inbox: Inbox) -> Queued:
 
 
 def fail(inbox: Inbox, *, effects: bool = False) -> str:
-    """Let the next turn fail for good; gives its name."""
+    """Fail the next turn for good. Returns its name."""
     taken = running(inbox)
     inbox.endings.park(ParkedEvent(turn=taken.turn, n=taken.n, error="it broke", at=NOW, effects=effects))
     return taken.turn

@@ -158,7 +158,7 @@ scripts = st.lists(
 
 
 def expected_log(script: Script) -> list[set[str]]:
-    """Give what is done, step by step; calls of one step in any order."""
+    """Return what is done, step by step; calls of one step in any order."""
     log: list[set[str]] = []
     for step, calls in enumerate(script):
         log += [{f"model {step}"}, {f"{step}.{index}" for index in range(len(calls))}]
