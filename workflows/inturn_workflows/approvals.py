@@ -34,7 +34,7 @@ class Approvals:
     # The running turn.
 
     def request(self, call: CallState, now: float) -> None:
-        """Begin to wait for an answer, or take the one that came before. No caller waits along: it may take days."""
+        """Begin to wait for an answer, or take the one that came before. No caller waits for that: it may take days."""
         call.asked_at = now
         early = self._state.early.pop(call.approval_id, None)
         if early is not None:

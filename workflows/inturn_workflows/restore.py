@@ -1,7 +1,7 @@
 """How a run begins: whose session it is, and what it carries.
 
-Invariant: state that cannot be read fails the task, never the session: a worker that can read it goes on. What somebody
-starts a session with is read loosely.
+Invariant: state that cannot be read fails the task, never the session: a worker that can read it goes on. What a
+session is started with is read loosely.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class ActivitySteps:
         return result
 
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
-        """Run one call, or record that a person said no. Returns whether it did not fail."""
+        """Run one call, or record that a person denied it. Returns whether it did not fail."""
         message = ToolInput(
             call=call.id, agent=self._state.agent, denied=denial(call), answered=call.answered(), trace=turn.trace
         )

@@ -68,7 +68,7 @@ class Steps(Protocol):
 
 
 async def run(turn: TurnState, steps: Steps) -> ModelResult:
-    """Run a turn from where it stands to its end.
+    """Return the result of the turn's last model step, after running what is left of the turn.
 
     Raises:
         Interrupted: It was stopped.

@@ -58,10 +58,10 @@ class Endings:
         body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
         self.books.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
 
-    # Ends without a turn, told to the journal.
+    # Ends that the journal learns of from here.
 
     def end(self, queued: Queued, disposition: str, now: float, body: dict[str, Any]) -> None:
-        """Book an end, and tell the journal of it."""
+        """Book an end, and note it for the journal."""
         self.finish(queued.event_id, disposition)
         if disposition == "rejected":
             self.dedup.forget(queued.event_id)

@@ -115,7 +115,7 @@ class EventQueue(Message):
         return [self.pop(0) for _ in range(size)]
 
     def remove(self, event_id: str) -> Queued | None:
-        """Take an event out, from wherever it stands; `None` where it is not queued."""
+        """Take an event out, wherever it is; `None` where it is not queued."""
         index = next((i for i, queued in enumerate(self.events) if queued.event_id == event_id), None)
         if index is None:
             return None
