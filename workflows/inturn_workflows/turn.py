@@ -68,7 +68,7 @@ class Steps(Protocol):
 
 
 async def run(turn: TurnState, steps: Steps) -> ModelResult:
-    """Return the result of the turn's last model step, after running what is left of the turn.
+    """Run what is left of a turn. Returns the result of its last model step.
 
     Raises:
         Interrupted: It was stopped.
