@@ -229,6 +229,7 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
         "agent": "support",
         "trace": "00-1",
     }
+    assert not state.model_input(first).model_extra, "a field that the steps do not know"
     state.policy, state.agent = Policy(hash="abc"), "support"
     later = TurnState(turn="e1", n=4, step=2)
     assert state.model_input(later).model_dump() == {"agent": "support", "policy": "abc"}
