@@ -166,7 +166,7 @@ class SessionState(Message):
             trace=turn.trace,
             chain=self.chain,
             joined=[queued.event for queued in turn.joined],
-            crowded=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
+            backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
         )
 
     def learn(self, turn: TurnState, result: ModelResult) -> None:

@@ -14,6 +14,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState, i
 
 from inturn import names
 from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.turns.call_results import CANCELLED, FAILED
 from inturn_activities.messages import (
     Decision,
     DeliverInput,
@@ -32,15 +33,12 @@ from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import SessionState
-from inturn_workflows.turn import GIVEN_UP, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
 
 T = TypeVar("T")
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
-FAILED: Final = frozenset({"error", "timeout", "unknown"})
-"""How calls end that count as failures of their step."""
-CANCELLED: Final = f"cancelled: {GIVEN_UP}. If this call had begun, part of its effect may have happened."
 
 
 class ActivitySteps:

@@ -10,15 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
 from inturn_activities.messages import ModelResult
 from inturn_workflows.turn_state import CallState, TurnState
 
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
 OVER: Final = frozenset({"ended", "closed"})
 """The journal knew better: the turn had ended before, or the session is closed."""
-MAX_PARALLEL_CALLS: Final = 8
-"""Calls of one session that run at once; the others of the batch wait their turn without a slot."""
-GIVEN_UP: Final = "another call of the same step failed"
 
 
 class Interrupted(Exception):

@@ -35,7 +35,7 @@ from inturn_activities.commit import committed, uncancelled
 from inturn_activities.failures import OwnFailure
 from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.limits.limits import Limits
-from inturn_activities.limits.pacing import Courtesy
+from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.stuck import moved, watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import ModelInput, ModelResult
@@ -99,12 +99,12 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
-        self._courtesy = Courtesy(limits.crowded_every, partial(beat_for, every=bounds.beat))
+        self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Answer, or give the answer that is recorded."""
         if step.step == "0":
-            await self._courtesy.begin(step.session, crowded=input.crowded)
+            await self._pacing.begin(step.session, backlogged=input.backlogged)
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
         apart = await joining.ended_before(self._journal, step.session, input.joined)

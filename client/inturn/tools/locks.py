@@ -6,6 +6,7 @@ block or the call ends, it is given back.
 
 from __future__ import annotations
 
+import itertools
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -14,7 +15,7 @@ class Locks(Protocol):
     """Where locks come from."""
 
     async def take(self, name: str, *, read: bool) -> tuple[str, int]:
-        """Wait for a lock; gives what to give back, and the grant's fence.
+        """Wait for a lock; returns what to give back, and the grant's fence.
 
         Raises:
             ToolError: It was not granted in time, or waiting for it would never end.
@@ -25,15 +26,19 @@ class Locks(Protocol):
         """Give it back."""
 
 
-class Unshared:
-    """Locks that nobody else asks for: the default outside a worker."""
+class NullLocks:
+    """Locks that are always free: the default outside a worker."""
+
+    def __init__(self) -> None:
+        """Count the grants: each has a higher fence."""
+        self._fences = itertools.count(1)
 
     async def take(self, name: str, *, read: bool) -> tuple[str, int]:
         """Grant it at once."""
-        return name, 0
+        return name, next(self._fences)
 
     async def give(self, part: str) -> None:
-        """Nobody waits for it."""
+        """Do nothing: nothing is held."""
 
 
 class Lock:

@@ -238,11 +238,11 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
 def test_a_model_step_that_begins_a_turn_is_told_of_a_long_queue_behind_it() -> None:
     state = empty()
     for number in range(BACKLOG):
-        assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
+        assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).backlogged
         state.inbox.admit(arrival(Event(event_id=f"q{number}", content="hi"), 10), NOW, InboxPolicy())
-    assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
-    assert not state.model_input(TurnState(turn="e1", step=1)).crowded
-    assert not state.model_input(TurnState(turn="e1", event={"content": "hi", "when_busy": "interrupt"})).crowded
+    assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).backlogged
+    assert not state.model_input(TurnState(turn="e1", step=1)).backlogged
+    assert not state.model_input(TurnState(turn="e1", event={"content": "hi", "when_busy": "interrupt"})).backlogged
 
 
 def test_half_a_small_inbox_is_a_long_queue() -> None:

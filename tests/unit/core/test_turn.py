@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
 from inturn_activities.messages import CallPlan, ModelResult
 from inturn_workflows import turn as turns
-from inturn_workflows.turn import GIVEN_UP, MAX_PARALLEL_CALLS, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
 
 pytestmark = pytest.mark.promise("ORD-2", "EFF-4", "EFF-6", "SUR-6")
