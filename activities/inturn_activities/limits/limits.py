@@ -34,8 +34,8 @@ class Limits(BaseModel):
         rate_per_tenant: Model calls in a minute of each tenant.
         lock_timeout: Seconds after which a call that waits for a lock ends with an error result.
         victim: Who gives way in a deadlock.
-        backlog_spacing: Seconds at least from turn to turn of a backlogged session, while others are at work in the same
-            process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
+        backlog_spacing: Seconds at least from turn to turn of a backlogged session, while others are at work in the
+            same process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
         stuck_after: Seconds without progress after which a step is reported, and again after each as many.
     """
 

@@ -24,8 +24,8 @@ from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.turns import stop_reasons as stops
 from inturn.turns.budget import add, exceeded
+from inturn.turns.stop_reasons import Stop, ends_turn, interpret, tool_uses
 from inturn.values import StopReason, Usage
 from inturn_activities import failures
 from inturn_activities import recorded_ends as ends
@@ -187,7 +187,7 @@ class ModelSteps:
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
             message, without = await self._asked(attempt, transcript, request)
             span.answered(message)
-        stop = stops.meaning(message.stop_reason, message.content)
+        stop = interpret(message.stop_reason, message.content)
         said = _said(attempt, message, seen, without)
         return await self._record(attempt, stop, add(used, message.usage), said, message.content)
 
@@ -232,20 +232,20 @@ class ModelSteps:
     async def _record(
         self,
         attempt: _Attempt,
-        stop: stops.Stop,
+        stop: Stop,
         used: Usage,
         said: NewEntry | None = None,
         content: Sequence[Mapping[str, Any]] = (),
     ) -> ModelResult:
         """Record the step's end in one transaction."""
         entries = [said] if said else []
-        uses = stops.tool_uses(content) if stop == "tool_use" else []
+        uses = tool_uses(content) if stop == "tool_use" else []
         calls = [plan(attempt.agent, block) for block in uses]
         entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
         turn, number = attempt.step.turn, attempt.step.step
         entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
         outcome = None
-        if stops.ends(stop):
+        if ends_turn(stop):
             entries.append(_completed(attempt, stop, used))
             outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
         result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
@@ -254,12 +254,12 @@ class ModelSteps:
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
             patience=self._bounds.commit_patience,
         )
-        if stops.ends(stop) and tracing():
+        if ends_turn(stop) and tracing():
             carried = attempt.input.trace
             end = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
             await uncancelled(end)
         more: dict[str, Any] = {"head": head}
-        if attempt.input.inline and stops.ends(stop):
+        if attempt.input.inline and ends_turn(stop):
             told = answers.from_memory(attempt.step, attempt.claim, entries, head)
             more |= {"turn": answers.inline(told, self._bounds.inline)} if told else {}
         return result.model_copy(update=more)

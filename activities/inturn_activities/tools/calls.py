@@ -14,9 +14,8 @@ from pydantic import ValidationError
 from inturn.events import Event
 from inturn.journal import Journal
 from inturn.keys import StepKey, TurnKey
+from inturn.tools.context import EVENT_FIELDS
 from inturn_activities.failures import OwnFailure
-
-_EVENT: Final = ("content", "source", "sender", "sent_at", "metadata")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +64,7 @@ async def find_event(journal: Journal, turn: TurnKey) -> Event:
 def _event(turn: TurnKey, body: Mapping[str, Any]) -> Event | None:
     if "joined" in body:
         return None
-    known = {name: body[name] for name in _EVENT if name in body}
+    known = {name: body[name] for name in EVENT_FIELDS if name in body}
     try:
         return Event(event_id=turn.event_id, **known)
     except ValidationError:  # accepted by an older version's rules

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from inturn.errors import InturnError
 from inturn.events import Event
@@ -25,6 +25,8 @@ from inturn.tools.shared_state import State
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
 
+EVENT_FIELDS: Final = ("content", "source", "sender", "sent_at", "metadata")
+"""Of an event, what the journal keeps for its tools; the others are about its way in."""
 _NOWHERE = State(None, Scope(""))
 
 
