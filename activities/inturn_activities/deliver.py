@@ -6,21 +6,21 @@ good, so that the session can set it aside and go on.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from temporalio import activity
 
-from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal import Claim, Journal, NewEntry, Want
 from inturn.journal.views.turns import read_turn
 from inturn.keys import StepKey
 from inturn.tools import Tool, call_async
 from inturn.tools.calling import delivery_policy, run_body
 from inturn.tools.threads import ThreadSlot
-from inturn.turns.call_results import CallResult
+from inturn.turns.call_results import MAX_MESSAGE, CallResult
 from inturn.values import Approval, Notice, Turn
-from inturn_activities.failures import MAX_MESSAGE, OwnFailure
+from inturn_activities.failures import OwnFailure
 from inturn_activities.messages import DeliverInput
 from inturn_activities.roster import Roster
 from inturn_activities.telemetry.spans import tool_span
@@ -56,9 +56,9 @@ class Deliveries:
 class Delivery:
     """One call of an agent's `deliver` as an effect."""
 
-    wants: Final = ()
-    doing: Final = "deliver runs"
-    decided: Final = None
+    wants: Sequence[Want] = ()
+    doing: str = "deliver runs"
+    decided: CallResult | None = None
 
     def __init__(self, bodies: Bodies, step: StepKey, input: DeliverInput, deliver: Callable[..., Any]) -> None:
         """Bring out what the input names."""

@@ -68,7 +68,8 @@ class WorkerSteps:
 
         async def attempt(number: int) -> ToolResult:
             running[:] = [environment(key, number)]
-            return await running[0].run(self.rig.steps.run_tool, message)
+            result: ToolResult = await running[0].run(self.rig.steps.run_tool, message)
+            return result
 
         task = asyncio.ensure_future(_attempts(attempt))
         while not task.done():

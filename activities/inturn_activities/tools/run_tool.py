@@ -20,7 +20,7 @@ from inturn.tools import Tool, call_async
 from inturn.tools.calling import CallPolicy, check_arguments, run_body, tool_policy
 from inturn.tools.results import render_result
 from inturn.tools.threads import ThreadSlot
-from inturn.turns.call_results import CallResult, denied, describe, error_result
+from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
 from inturn_activities.approval_entries import answered
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import ToolInput, ToolResult, ToolStatus
@@ -59,9 +59,11 @@ class ToolSteps:
             return ToolCall(self._bodies, step, call, decided=denied(input.denied))
         agent = self._roster.get(input.agent)
         tool = agent.tool(call.tool)
-        arguments = check_arguments(tool, call.tool, call.arguments)
-        if tool is None or isinstance(arguments, CallResult):
-            return ToolCall(self._bodies, step, call, decided=cast("CallResult", arguments))
+        if tool is None:
+            return ToolCall(self._bodies, step, call, decided=unknown_tool(call.tool))
+        arguments = check_arguments(tool, call.arguments)
+        if isinstance(arguments, CallResult):
+            return ToolCall(self._bodies, step, call, decided=arguments)
         wants = self._limits.of_call(step.session.tenant, agent.name, tool, arguments)
         return ToolCall(self._bodies, step, call, tool, arguments, wants=wants, trace=input.trace)
 

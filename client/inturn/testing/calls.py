@@ -20,7 +20,7 @@ from inturn.tools.calling import CallPolicy, attempt_call, check_arguments, chec
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import Threads
-from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP, MAX_PARALLEL_CALLS, CallResult, denied
+from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP, MAX_PARALLEL_CALLS, CallResult, denied, unknown_tool
 
 Ask = Callable[[], Awaitable[bool]]
 
@@ -86,9 +86,10 @@ class Call:
     async def run(self, slots: asyncio.Semaphore) -> CallResult:
         """Return the call's result."""
         tool = self._tool
-        arguments = check_arguments(tool, self._use["name"], self._use["input"])
-        if tool is None or isinstance(arguments, CallResult):
-            assert isinstance(arguments, CallResult)
+        if tool is None:
+            return unknown_tool(self._use["name"])
+        arguments = check_arguments(tool, self._use["input"])
+        if isinstance(arguments, CallResult):
             return arguments
         if tool.needs_approval(arguments) and (refused := await self._refused()) is not None:
             return refused

@@ -82,7 +82,7 @@ class _TestTurn:
 
     async def run(self, content: Content) -> Turn:
         given = self._overrides.pop("event", None) or Event(content=content)
-        carried = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
+        carried: dict[str, Any] = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
         self._event = Event(event_id=given.event_id or "event", **carried)
         self._key = self._session.turn(str(self._event.event_id))
         self._append("user.message", carried)

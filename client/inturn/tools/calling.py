@@ -29,7 +29,6 @@ from inturn.turns.call_results import (
     invalid_arguments,
     raised,
     timed_out,
-    unknown_tool,
 )
 
 DELIVERY_TIMEOUT: Final = 30.0
@@ -71,10 +70,8 @@ def delivery_policy(deliver: Callable[..., Any]) -> CallPolicy:
     return CallPolicy(timeout, deliver.retries, deliver.idempotent, deliver.lookup, threaded=not deliver.is_async)
 
 
-def check_arguments(tool: Tool[..., Any] | None, name: str, raw: Mapping[str, Any]) -> dict[str, Any] | CallResult:
-    """Return the validated arguments of a call, or its result where it cannot run."""
-    if tool is None:
-        return unknown_tool(name)
+def check_arguments(tool: Tool[..., Any], raw: Mapping[str, Any]) -> dict[str, Any] | CallResult:
+    """Return the validated arguments of a call, or its result where they do not fit."""
     try:
         arguments = tool.validate_arguments(raw)
         tool.lock_names(arguments)

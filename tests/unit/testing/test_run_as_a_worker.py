@@ -90,7 +90,7 @@ async def by_kit(made: Case) -> tuple[Turn, list[Any], list[Any]]:
     """The same by `inturn.testing.run`."""
     model = Model(made)
     agent = Agent("support", model="m", instructions="Be brief.", tools=made.tools, **made.agent)
-    ids = {"tenant": SESSION.tenant, "session_id": SESSION.session_id}
+    ids: dict[str, Any] = {"tenant": SESSION.tenant, "session_id": SESSION.session_id}
 
     async def approve(approval: Approval) -> bool:
         while made.answer is None:
