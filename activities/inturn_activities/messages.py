@@ -191,7 +191,7 @@ class RecordInput(Message):
     number: str | None = None
     """The number of these calls' step: a late attempt must not settle those of a later one."""
     policy: bool = False
-    """Give the agent's policy."""
+    """Return the agent's policy."""
     agent: str | None = None
     """Which agent's; `None`: the worker's only one."""
 

@@ -58,7 +58,7 @@ def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
 
 
 def moved(waiting: str = "") -> None:
-    """Say that the step that runs here made progress, or what it waits for: a waiter reports itself."""
+    """Note that the step that runs here made progress, or what it waits for: a waiter reports itself."""
     watch = _watch.get()
     if watch is not None:
         watch.moved(waiting)

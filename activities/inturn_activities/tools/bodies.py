@@ -17,10 +17,11 @@ from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.journal.state.changes import Scope
 from inturn.keys import StepKey
+from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
-from inturn.tools.shared_state import Attempt, State
+from inturn.tools.shared_state import State
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled, retry_while_unavailable
 from inturn_activities.limits.limits import Limits
@@ -89,7 +90,7 @@ class Bodies:
     def context(self, step: StepKey, claim: Claim, call_id: str, event: Event, reports: Reports) -> ToolContext:
         """Return the context of a call under this claim."""
         persist = partial(retry_while_unavailable, patience=self.bounds.commit_patience)
-        attempt = Attempt(step, claim.token, persist, reports.secrets.found_in)
+        operations = CallOperations(step, claim.token, reports.secrets, persist)
         return ToolContext(
             tenant=step.session.tenant,
             session_id=step.session.session_id,
@@ -100,8 +101,8 @@ class Bodies:
             resources=self.resources,
             last_checkpoint=claim.checkpoint,
             turn=step.turn.turn,
-            state=State(self._opened, Scope(step.session.tenant, step.session.session_id), attempt),
-            shared=State(self._opened, Scope(step.session.tenant), attempt),
+            state=State(self._opened, Scope(step.session.tenant, step.session.session_id), operations),
+            shared=State(self._opened, Scope(step.session.tenant), operations),
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
             _loop=asyncio.get_running_loop(),

@@ -56,7 +56,7 @@ class BodyLocks:
             raise
 
     async def give(self, part: str) -> None:
-        """Give a lock back, or the ticket for it."""
+        """Release a lock, or the ticket for it."""
         with contextlib.suppress(JournalUnavailable):  # it goes with the call's end, or its lease
             await before_cancelled(self._journal.leave(self._step, part=part))
 

@@ -226,7 +226,7 @@ class Effects:
         return None if found is None else CallResult("ok", found)
 
     async def _hand_back(self, effect: Effect, claim: Claim) -> None:
-        """Let another worker go on at once, where this one was told to stop and going on is safe."""
+        """Release the claim for another worker, where this one was told to stop and going on is safe."""
         details = activity.cancellation_details()
         stopped = not effect.policy.threaded  # what runs in a thread cannot be stopped: its lease has to run out
         safe = effect.policy.idempotent or effect.resumable

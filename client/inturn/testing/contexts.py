@@ -12,8 +12,9 @@ from inturn.events import Event
 from inturn.journal.state.changes import Scope
 from inturn.keys import SessionKey
 from inturn.testing.memory import Memory
+from inturn.tools.call_operations import CallOperations
 from inturn.tools.context import ToolContext
-from inturn.tools.shared_state import Attempt, State
+from inturn.tools.shared_state import State
 
 
 def context(key: str = "test/session/event/0/0", **overrides: Any) -> ToolContext:
@@ -48,5 +49,5 @@ def make_context(fields: dict[str, Any], memory: Memory) -> ToolContext:
     values.setdefault("state", State(memory, Scope(session.tenant, session.session_id)))
     values.setdefault("shared", State(memory, Scope(session.tenant)))
     made = ToolContext(**values)
-    attempt = Attempt(session.turn(made.key).step("test"), None, secret=made._secrets.found_in)
-    return replace(made, state=made.state.within(attempt), shared=made.shared.within(attempt))
+    operations = CallOperations(session.turn(made.key).step("test"), None, made._secrets)
+    return replace(made, state=made.state.within(operations), shared=made.shared.within(operations))

@@ -89,7 +89,7 @@ class ToolContext:
         return self._secrets.add(await work)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
-        """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
+        """Report to readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
         return run_on(self._loop, self._progress(text, done, total))
 
     def checkpoint(self, value: Any) -> Awaitable[None]:

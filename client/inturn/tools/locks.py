@@ -23,7 +23,7 @@ class Locks(Protocol):
         ...
 
     async def give(self, part: str) -> None:
-        """Give it back."""
+        """Release it."""
 
 
 class NullLocks:
@@ -65,5 +65,5 @@ class Lock:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
+        """Release it."""
         await self._locks.give(self._part)

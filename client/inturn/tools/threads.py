@@ -93,7 +93,7 @@ class ThreadSlot:
         return await done
 
     def leave(self) -> None:
-        """Give the slot back, if no thread took it over."""
+        """Release the slot, if no thread took it over."""
         if not self._used:
             self._used = True
             self._free.release()
