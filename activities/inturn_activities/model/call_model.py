@@ -32,7 +32,7 @@ from inturn_activities.failures import OwnFailure
 from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
-from inturn_activities.limits.stuck import moved, watched
+from inturn_activities.limits.stuck import note_progress, watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import inline_answers, joined_events
@@ -258,4 +258,4 @@ class ModelSteps:
 
 def _on_text(text: str) -> None:
     """Note that the model is not stuck; nothing reads deltas yet."""
-    moved()
+    note_progress()

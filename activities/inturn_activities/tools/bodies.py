@@ -25,7 +25,7 @@ from inturn.tools.shared_state import State
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled, retry_while_unavailable
 from inturn_activities.limits.limits import Limits
-from inturn_activities.limits.stuck import moved
+from inturn_activities.limits.stuck import note_progress
 from inturn_activities.tools.body_locks import BodyLocks
 
 MAX_PROGRESS: Final = 1_000
@@ -49,7 +49,7 @@ class Reports:
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Append how far it is, for readers."""
-        moved()
+        note_progress()
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": self.secrets.redact_text(text)[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
@@ -64,7 +64,7 @@ class Reports:
             ToolError: It holds a secret, or is too large.
         """
         check_checkpoint(value, self.secrets)
-        moved()
+        note_progress()
         await before_cancelled(self._keep(value))
 
     async def _keep(self, value: Any) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from inturn.journal.log import codec
 from inturn.testing.contexts import make_context
+from inturn.testing.locks import CallLocks, LockTable
 from inturn.testing.memory import Memory
 from inturn.tools import Tool
 from inturn.tools.calling import CallPolicy, attempt_call, check_arguments, check_checkpoint, run_body, tool_policy
@@ -25,33 +27,52 @@ from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP, MAX_PARALLEL_
 Ask = Callable[[], Awaitable[bool]]
 
 
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the calls of a turn share."""
+
+    memory: Memory = field(default_factory=Memory)
+    locks: LockTable = field(default_factory=LockTable)
+
+
 class Body:
     """A function under a policy: attempt after attempt, until it has a result."""
 
-    def __init__(self, fields: Mapping[str, Any], memory: Memory, policy: CallPolicy) -> None:
+    def __init__(self, fields: Mapping[str, Any], shared: Shared, policy: CallPolicy) -> None:
         """Run by a policy, with contexts of these fields."""
         self._fields = fields
-        self._memory = memory
+        self._shared = shared
         self._policy = policy
         self._checkpoint: dict[str, Any] = {}
         self.error: Exception | None = None
         """What the last attempt raised."""
 
-    async def run(self, call: Callable[[ToolContext], Any]) -> CallResult:
-        """Call a function with the context of each attempt, and return its result."""
+    async def run(self, call: Callable[[ToolContext], Any], locks: Mapping[str, bool] | None = None) -> CallResult:
+        """Call a function with the context of each attempt, and return its result.
+
+        Args:
+            call: The function.
+            locks: What each attempt holds, and whether it is only read.
+        """
         for attempts in itertools.count(1):
-            ended = await attempt_call(lambda: self._attempt(call), self._policy)
+            async with self._shared.locks.hold(self, locks or {}) as fence:
+                ended = await attempt_call(partial(self._attempt, call, fence), self._policy)
             if isinstance(ended, CallResult):
                 return ended
             if attempts > self._policy.retries:
                 return ended.result(attempts)
         raise AssertionError("unreachable: attempts end")
 
-    async def _attempt(self, call: Callable[[ToolContext], Any]) -> Any:
+    async def _attempt(self, call: Callable[[ToolContext], Any], fence: int) -> Any:
         secrets = CallSecrets()
-        keep = partial(self._keep, secrets)
-        made = {"_secrets": secrets, "_checkpoint": keep, "_loop": asyncio.get_running_loop()}
-        context = make_context({**made, **self._fields, **self._checkpoint}, self._memory)
+        made = {
+            "fence": fence,
+            "_secrets": secrets,
+            "_checkpoint": partial(self._keep, secrets),
+            "_loop": asyncio.get_running_loop(),
+            "_locks": CallLocks(self._shared.locks, self),
+        }
+        context = make_context({**made, **self._fields, **self._checkpoint}, self._shared.memory)
         try:
             if not self._policy.threaded:
                 return await run_body(context, None, partial(call, context))
@@ -70,13 +91,13 @@ class Call:
     """One call of a step."""
 
     def __init__(
-        self, tool: Tool[..., Any] | None, use: Mapping[str, Any], fields: Mapping[str, Any], memory: Memory, ask: Ask
+        self, tool: Tool[..., Any] | None, use: Mapping[str, Any], fields: Mapping[str, Any], shared: Shared, ask: Ask
     ) -> None:
         """Make a call of a `tool_use` block; `ask` asks a person for it."""
         self._tool = tool
         self._use = use
         self._fields = fields
-        self._memory = memory
+        self._shared = shared
         self._ask = ask
         self._asking: asyncio.Future[bool] | None = None
         self._withdrawn = False
@@ -115,13 +136,12 @@ class Call:
             self.waits = False
 
     async def _run(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> CallResult:
-        fence = 1 if tool.locks or tool.reads else 0
-        body = Body({"fence": fence, **self._fields}, self._memory, tool_policy(tool))
+        names = dict.fromkeys(tool.read_names(arguments), True) | dict.fromkeys(tool.lock_names(arguments), False)
 
         def call(context: ToolContext) -> Any:
             return tool.fn(**arguments, **({tool.context_parameter: context} if tool.context_parameter else {}))
 
-        return await body.run(call)
+        return await Body(self._fields, self._shared, tool_policy(tool)).run(call, names)
 
 
 async def settle(calls: Sequence[Call], bears: int | None) -> list[CallResult]:

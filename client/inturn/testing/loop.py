@@ -21,8 +21,7 @@ from inturn.keys import SessionKey, StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel
-from inturn.testing.calls import Body, Call, settle
-from inturn.testing.memory import Memory
+from inturn.testing.calls import Body, Call, Shared, settle
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
 from inturn.tools.context import EVENT_FIELDS
@@ -48,7 +47,7 @@ async def run(
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
 
     Args:
-        agent: The agent; its tools and its `deliver` really run. Locks and limits are free.
+        agent: The agent; its tools and its `deliver` really run. Limits bind nothing.
         content: What the user says.
         script: The model's answers in order; without one it answers by rule (see `inturn.testing.answers`).
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
@@ -74,7 +73,7 @@ class _TestTurn:
         self._messages = messages
         self._earlier = list(messages)
         self._overrides = dict(overrides)
-        self._memory = Memory()
+        self._shared = Shared()
         self._entries: list[Entry] = []
         self._transcript = Transcript()
         self._used = Usage()
@@ -122,7 +121,7 @@ class _TestTurn:
 
     def _call(self, step: StepKey, use: Mapping[str, Any]) -> Call:
         ask = partial(self._ask, step, use)
-        return Call(self._agent.tool(use["name"]), use, self._fields(step, use["id"]), self._memory, ask)
+        return Call(self._agent.tool(use["name"]), use, self._fields(step, use["id"]), self._shared, ask)
 
     def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
         key = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
@@ -150,7 +149,7 @@ class _TestTurn:
         if deliver is None:
             return
         fn = deliver.fn if isinstance(deliver, Tool) else deliver
-        body = Body(self._fields(step, step.within_session), self._memory, delivery_policy(deliver))
+        body = Body(self._fields(step, step.within_session), self._shared, delivery_policy(deliver))
         result = await body.run(lambda context: fn(out, context))
         if result.status != "ok":
             raise InturnError(f"delivery failed: {result.value}") from body.error
@@ -169,7 +168,7 @@ class _TestTurn:
         self._messages[:] = _joined(self._earlier, self._transcript.request_messages())
 
     async def _put_blob(self, data: bytes) -> str:
-        journal = await self._memory()
+        journal = await self._shared.memory()
         return await journal.put_blob(self._session, data)
 
 

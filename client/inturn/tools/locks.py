@@ -14,7 +14,7 @@ from typing import Protocol, Self
 class Locks(Protocol):
     """Where locks come from."""
 
-    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+    async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
         """Wait for a lock; returns what to give back, and the grant's fence.
 
         Raises:
@@ -22,7 +22,7 @@ class Locks(Protocol):
         """
         ...
 
-    async def give(self, part: str) -> None:
+    async def release(self, part: str) -> None:
         """Release it."""
 
 
@@ -33,11 +33,11 @@ class NullLocks:
         """Count the grants: each has a higher fence."""
         self._fences = itertools.count(1)
 
-    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+    async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
         """Grant it at once."""
         return name, next(self._fences)
 
-    async def give(self, part: str) -> None:
+    async def release(self, part: str) -> None:
         """Do nothing: nothing is held."""
 
 
@@ -59,11 +59,11 @@ class Lock:
 
     async def __aenter__(self) -> Self:
         """Wait for it, in place."""
-        self._part, self.fence = await self._locks.take(self.name, read=self._read)
+        self._part, self.fence = await self._locks.acquire(self.name, read=self._read)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release it."""
-        await self._locks.give(self._part)
+        await self._locks.release(self._part)

@@ -438,6 +438,51 @@ def as_many_calls_at_once_as_a_step_may() -> Case:
     return Case([work], [[ToolCall("work")] * 12, "done"], seen=seen)
 
 
+def _locked(inside: bool) -> Case:
+    running: list[int] = []
+    seen: list[int] = []
+
+    async def work() -> None:
+        running.append(1)
+        seen.append(len(running))
+        await asyncio.sleep(0.05)
+        running.pop()
+
+    if inside:
+
+        @tool
+        async def change(order: int, ctx: ToolContext) -> None:
+            """Change."""
+            async with ctx.lock(f"order:{order}"), ctx.lock(f"order:{order}"):
+                await work()
+
+        @tool
+        async def look(order: int, ctx: ToolContext) -> None:
+            """Look."""
+            async with ctx.read_lock(f"order:{order}"):
+                await work()
+    else:
+
+        @tool(locks=["order:{order}"])
+        async def change(order: int, ctx: ToolContext) -> None:
+            """Change."""
+            async with ctx.lock(f"order:{order}"):
+                await work()
+
+        @tool(reads=["order:{order}"])
+        async def look(order: int) -> None:
+            """Look."""
+            await work()
+
+    changes = [ToolCall("change", order=1)] * 3
+    looks = [ToolCall("look", order=1)] * 2
+    return Case([change, look], [changes, looks, "done"], seen=seen)
+
+
+CASES["locks"] = functools.partial(_locked, False)
+CASES["locks_inside"] = functools.partial(_locked, True)
+
+
 @case
 def a_deliver_that_is_tried_again() -> Case:
     seen: list[Any] = []
