@@ -15,7 +15,7 @@ from temporalio import activity
 from inturn.journal import Claim, Journal, NewEntry, Want
 from inturn.journal.views.turns import read_turn
 from inturn.keys import StepKey
-from inturn.tools import Tool, call_async
+from inturn.tools import Tool
 from inturn.tools.calling import delivery_policy, run_body
 from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import MAX_MESSAGE, CallResult
@@ -86,11 +86,6 @@ class Delivery:
         context = bodies.context(step, claim, call_id, event, self._reports)
         with tool_span(step, input.trace, "deliver", attempt=activity.info().attempt, kind="deliver"):
             return await run_body(context, slot, partial(self._fn, out, context))
-
-    async def look_up(self) -> Any:
-        """Ask the `lookup` of a `deliver` that is a tool what an earlier attempt did."""
-        lookup = self.policy.lookup
-        return None if lookup is None else await call_async(lookup, str(self.step))
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of a delivery that succeeded, and the ledger's result."""

@@ -27,6 +27,7 @@ from inturn import names
 from inturn.errors import Retry, ToolError
 from inturn.journal import Claim, Journal, NewEntry, Superseded, Want
 from inturn.keys import StepKey
+from inturn.tools import call_async
 from inturn.tools.calling import CallPolicy, attempt_call
 from inturn.tools.threads import NoThread, Threads, ThreadSlot
 from inturn.turns.call_results import CRASH_LOOP, UNKNOWN, CallResult, FailedAttempt, error_result
@@ -48,32 +49,21 @@ class Record:
 
 
 class Effect(Protocol):
-    """Something to do once."""
+    """Something to do once.
 
-    @property
-    def step(self) -> StepKey:
-        """Its key."""
-        ...
+    Attributes:
+        step: Its key.
+        policy: How it may be run.
+        wants: Locks and permits that it needs from its claim to its end.
+        doing: What it does, for people.
+        decided: Its result, where it is not to run.
+    """
 
-    @property
-    def policy(self) -> CallPolicy:
-        """How it may be run."""
-        ...
-
-    @property
-    def wants(self) -> Sequence[Want]:
-        """Locks and permits that it needs from its claim to its end."""
-        ...
-
-    @property
-    def doing(self) -> str:
-        """What it does, for people."""
-        ...
-
-    @property
-    def decided(self) -> CallResult | None:
-        """Its result, where it is not to run."""
-        ...
+    step: StepKey
+    policy: CallPolicy
+    wants: Sequence[Want]
+    doing: str
+    decided: CallResult | None
 
     @property
     def resumable(self) -> bool:
@@ -82,10 +72,6 @@ class Effect(Protocol):
 
     async def run(self, claim: Claim, slot: ThreadSlot | None) -> Any:
         """Do it, and return its result."""
-        ...
-
-    async def look_up(self) -> Any:
-        """Return the result of an earlier attempt; `None` where that did nothing. Called where the policy has a way."""
         ...
 
     async def record(self, result: CallResult) -> Record:
@@ -215,7 +201,7 @@ class Effects:
             return UNKNOWN
         try:
             async with asyncio.timeout(policy.timeout):
-                found = await effect.look_up()
+                found = await call_async(policy.lookup, str(effect.step))
         except Exception as error:
             tried = claim.attempts.counts.get("outage", 0) + 1
             if tried > policy.retries:

@@ -16,7 +16,7 @@ from temporalio import activity
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded, Want
 from inturn.keys import StepKey
-from inturn.tools import Tool, call_async
+from inturn.tools import Tool
 from inturn.tools.calling import CallPolicy, check_arguments, run_body, tool_policy
 from inturn.tools.results import render_result
 from inturn.tools.threads import ThreadSlot
@@ -113,11 +113,6 @@ class ToolCall:
         number = activity.info().attempt
         with tool_span(self.step, self._trace, tool.name, call_id=call.call_id, attempt=number):
             return await run_body(context, slot, partial(tool.fn, **given), partial(self._keep_late, claim))
-
-    async def look_up(self) -> Any:
-        """Ask the tool's `lookup` what an earlier attempt did."""
-        lookup = self.policy.lookup
-        return None if lookup is None else await call_async(lookup, str(self.step))
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of its result, and the ledger's."""
