@@ -27,10 +27,10 @@ LOOK = 0.002
 class WorkerSteps:
     """The steps of one turn. Attempts follow each other at once; a person answers each approval by `answer`."""
 
-    def __init__(self, rig: Rig, agent: Agent, content: Any, answer: bool | None) -> None:
+    def __init__(self, rig: Rig, agent: Agent, event: dict[str, Any], answer: bool | None) -> None:
         self.rig = rig
         self.agent = agent
-        self.content = content
+        self.event = event
         self.answer = answer
         self.turn = TurnState(turn=EVENT, n=1)
 
@@ -45,7 +45,7 @@ class WorkerSteps:
         return turn
 
     async def call_model(self, turn: TurnState) -> ModelResult:
-        event = {"event_id": EVENT, "content": self.content} if turn.step == 0 else None
+        event = {"event_id": EVENT, **self.event} if turn.step == 0 else None
         key = SESSION.turn(EVENT).step(turn.step)
         message = ModelInput(event=event, agent=self.agent.name)
         return await environment(key).run(self.rig.steps.call_model, message)

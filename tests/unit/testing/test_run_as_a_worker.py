@@ -17,6 +17,7 @@ from pydantic import AfterValidator
 
 from inturn.agents import Agent
 from inturn.errors import Retry, ToolError
+from inturn.events import Event
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import Answer, ScriptedModel, ToolCall, run
 from inturn.tools import Asked, Credentials, Granted, tool
@@ -24,7 +25,7 @@ from inturn.tools.context import ToolContext, current
 from inturn.turns.budget import Budget
 from inturn.values import Approval, Turn, Usage
 from tests.support.steps import SESSION, rig
-from tests.support.worker_turn import WorkerSteps
+from tests.support.worker_turn import EVENT, WorkerSteps
 
 IMAGE = {
     "type": "image",
@@ -39,6 +40,7 @@ class Case:
     tools: Sequence[Any] = ()
     script: Sequence[Any] = ()
     answer: bool | None = None
+    event: dict[str, Any] = field(default_factory=lambda: {"content": "hi"})
     usage: Usage | None = None
     resources: Any = None
     agent: dict[str, Any] = field(default_factory=dict)
@@ -82,7 +84,7 @@ async def by_worker(tmp_path: Path, made: Case) -> tuple[Turn, list[Any], list[A
     model = Model(made)
     agent = Agent("support", model="m", instructions="Be brief.", tools=made.tools, **made.agent)
     async with rig(tmp_path, model=model, agents=[agent], resources=made.resources) as r:
-        turn = await asyncio.wait_for(WorkerSteps(r, agent, "hi", made.answer).run(), 20)
+        turn = await asyncio.wait_for(WorkerSteps(r, agent, made.event, made.answer).run(), 20)
     return turn, [_request(request) for request in model.requests], made.seen
 
 
@@ -97,7 +99,9 @@ async def by_kit(made: Case) -> tuple[Turn, list[Any], list[Any]]:
             await asyncio.sleep(0.002)
         return made.answer
 
-    turn = await run(agent, "hi", model=model, approve=approve, resources=made.resources, **ids)
+    event = Event(event_id=EVENT, **made.event)
+    options: dict[str, Any] = {"approve": approve, "event": event, "resources": made.resources, **ids}
+    turn = await run(agent, event.content, model=model, **options)
     return turn, [_request(request) for request in model.requests], made.seen
 
 
@@ -304,6 +308,21 @@ def the_context() -> Case:
 
     script = [ToolCall("look", order=1), [ToolCall("nope"), ToolCall("look", order=2)], "done"]
     return Case([look], script, answer=True, resources={"db": 1}, seen=seen)
+
+
+@case
+def the_event() -> Case:
+    seen: list[Any] = []
+
+    @tool
+    async def look(ctx: ToolContext) -> None:
+        """Look."""
+        seen.append(ctx.event.model_dump())
+
+    fields = {"source": "slack", "sender": "ann", "sent_at": 5.0, "metadata": {"channel": "C1"}}
+    way_in = {"sequence": 3, "when_busy": "steer", "expires_after": 60.0, "agent": "support"}
+    content = [{"type": "text", "text": "see"}, {"type": "text", "text": " "}, IMAGE]
+    return Case([look], [ToolCall("look"), "done"], event={"content": content, **fields, **way_in}, seen=seen)
 
 
 @case
