@@ -54,7 +54,7 @@ class TurnToolCall(Value):
     tool: str
     args: dict[str, Any] | None = None
     status: str | None = None
-    """`ok error unknown denied interrupted`, where known."""
+    """`ok error unknown denied timeout cancelled interrupted`, where known."""
     result: str | None = None
 
 

@@ -26,8 +26,8 @@ from inturn.turns.call_results import (
     CallResult,
     FailedAttempt,
     describe,
+    interpret_error,
     invalid_arguments,
-    raised,
     timed_out,
 )
 
@@ -112,11 +112,11 @@ async def attempt_call(body: Callable[[], Awaitable[Any]], policy: CallPolicy) -
     except asyncio.CancelledError as error:
         if _cancelled():
             raise
-        return raised(error, idempotent=policy.idempotent)
+        return interpret_error(error, idempotent=policy.idempotent)
     except Exception as error:
         if limit.expired() and isinstance(error, TimeoutError):
             return timed_out(policy.timeout, idempotent=policy.idempotent)
-        return raised(error, idempotent=policy.idempotent)
+        return interpret_error(error, idempotent=policy.idempotent)
 
 
 async def run_body(

@@ -88,7 +88,7 @@ def timed_out(seconds: float, *, idempotent: bool) -> CallResult:
     return CallResult("timeout", text if idempotent else f"{text} {unknown}")
 
 
-def raised(error: BaseException, *, idempotent: bool) -> CallResult | FailedAttempt:
+def interpret_error(error: BaseException, *, idempotent: bool) -> CallResult | FailedAttempt:
     """Return what an exception means: the call's result, or that it may be tried again."""
     if isinstance(error, ToolError):
         return error_result(str(error))
