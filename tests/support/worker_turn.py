@@ -15,8 +15,8 @@ from inturn.keys import StepKey
 from inturn.turns.call_results import CANCELLED, FAILED
 from inturn.values import Turn
 from inturn_activities.messages import DeliverInput, ModelInput, ModelResult, RecordInput, ToolInput, ToolResult
-from inturn_workflows.state import CallState, Decided, TurnState
 from inturn_workflows.turn import StepFailed, run
+from inturn_workflows.turn_state import CallState, Decided, TurnState
 from tests.support.steps import SESSION, Rig, environment
 
 EVENT = "event"
@@ -95,7 +95,7 @@ class WorkerSteps:
     def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
         """Nothing joined."""
 
-    def boundary(self) -> None:
+    def boundary(self, turn: TurnState) -> None:
         """Nobody stops it."""
 
     async def deliver(self, step: str, message: DeliverInput) -> None:

@@ -14,7 +14,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, RetryState, i
 
 from inturn import names
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.turns.call_results import CANCELLED, FAILED
+from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP
 from inturn_activities.messages import (
     Decision,
     DeliverInput,
