@@ -26,7 +26,7 @@ from inturn import (
     TurnTimeout,
     Unavailable,
 )
-from inturn.client.transport import Gate
+from inturn.client.transport import SessionTransport
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn_workflows.inbox import dedup as window
 from tests.support.histories import runs
@@ -284,12 +284,12 @@ async def test_a_deep_audit_names_the_runs_that_are_gone(rig: Rig, monkeypatch: 
             await session.ask(f"message {n}")
         assert (await session.audit(deep=True)).gone == ()
         first = (await runs(rig.temporal, workflow_id))[0]
-        handle = Gate.handle
+        handle = SessionTransport.handle
 
-        async def past_retention(gate: Gate, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
-            return await handle(gate, str(uuid.uuid4()) if run_id == first else run_id)
+        async def past_retention(transport: SessionTransport, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
+            return await handle(transport, str(uuid.uuid4()) if run_id == first else run_id)
 
-        monkeypatch.setattr(Gate, "handle", past_retention)
+        monkeypatch.setattr(SessionTransport, "handle", past_retention)
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
         assert audit.gone == (first,)

@@ -13,12 +13,12 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import TemporalError
 
 from inturn import names
-from inturn.client.approvals import Asking
+from inturn.client.approvals import ApprovalReader
 from inturn.client.connection import Connection
-from inturn.client.rpc_errors import digest
+from inturn.client.rpc_errors import translate_error
 from inturn.client.search_attributes import AGENT, PARKED, STATE
-from inturn.client.status import Standing
-from inturn.client.transport import Gate
+from inturn.client.status import StatusReader
+from inturn.client.transport import SessionTransport
 from inturn.errors import InvalidEvent, JournalUnavailable
 from inturn.keys import SessionKey, is_id
 from inturn.values import Approval, PendingApproval, SessionInfo
@@ -39,7 +39,7 @@ async def list_sessions(
         async for execution in temporal.list_workflows(query, limit=limit):
             yield _info(execution)
     except TemporalError as error:
-        raise digest(error).error from error
+        raise translate_error(error).error from error
 
 
 def query_for(tenant: str, *, agent: str | None, state: str | None, parked: bool | None) -> str:
@@ -91,12 +91,12 @@ async def list_approvals(connection: Connection, tenant: str) -> AsyncIterator[P
             if info.closed_at is not None or key in seen:
                 continue
             seen.add(key)
-            for approval in await _of(Gate(connection, key)):
+            for approval in await _of(SessionTransport(connection, key)):
                 yield PendingApproval(tenant=key.tenant, session_id=key.session_id, **approval.model_dump())
 
 
-async def _of(gate: Gate) -> tuple[Approval, ...]:
+async def _of(transport: SessionTransport) -> tuple[Approval, ...]:
     try:
-        return await Asking(gate).pending()
+        return await ApprovalReader(transport).pending()
     except JournalUnavailable:  # the session itself knows all but the arguments
-        return (await Standing(gate).status()).approvals
+        return (await StatusReader(transport).status()).approvals

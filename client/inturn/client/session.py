@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from inturn.client.controls import Controls
 from inturn.client.reader import Reading
-from inturn.client.status import Standing
-from inturn.client.submitter import Sending
-from inturn.client.transport import Gate
-from inturn.client.turn_waiter import Waiting
-from inturn.client.unknown_calls import Settling
+from inturn.client.status import StatusReader
+from inturn.client.submitter import Submitter
+from inturn.client.transport import SessionTransport
+from inturn.client.turn_waiter import TurnWaiter
+from inturn.client.unknown_calls import UnknownCalls
 from inturn.events import Content, WhenBusy
 from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 
@@ -36,14 +36,14 @@ class Session:
     def __init__(self, connection: Connection, key: SessionKey, *, agent: str | None, task_queue: str | None) -> None:
         """Make a handle; see `Client.session`."""
         self._key = key
-        gate = Gate(connection, key, task_queue, agent)
-        self._gate = gate
-        self._sending = Sending(gate)
-        self._controls = Controls(gate)
-        self._waiting = Waiting(gate, self._sending, self._controls)
+        transport = SessionTransport(connection, key, task_queue, agent)
+        self._transport = transport
+        self._sending = Submitter(transport)
+        self._controls = Controls(transport)
+        self._waiting = TurnWaiter(transport, self._sending, self._controls)
         self._reading = Reading(connection, key)
-        self._standing = Standing(gate)
-        self._settling = Settling(connection, key)
+        self._standing = StatusReader(transport)
+        self._settling = UnknownCalls(connection, key)
 
     @property
     def session_id(self) -> str:
@@ -58,7 +58,7 @@ class Session:
     @property
     def agent(self) -> str | None:
         """The agent that this handle asks for."""
-        return self._gate.agent
+        return self._transport.agent
 
     def __repr__(self) -> str:
         """Name it."""
@@ -398,9 +398,9 @@ class Session:
             SessionNotFound: No such session.
             JournalUnavailable: The journal cannot be read.
         """
-        from inturn.client.audit import Auditing
+        from inturn.client.audit import Auditor
 
-        return await Auditing(self._gate).audit(deep=deep)
+        return await Auditor(self._transport).audit(deep=deep)
 
     def entries(self, after: int = 0, *, event_id: str | None = None, follow: bool = False) -> AsyncIterator[Entry]:
         """Read the journal in order.

@@ -20,10 +20,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.controls import Controls
-from inturn.client.retries import jittered, persist, truthful
-from inturn.client.rpc_errors import digest
-from inturn.client.submitter import Sending
-from inturn.client.transport import ALIVE_WITHIN, Gate, Message
+from inturn.client.retries import jittered, reraise_cancellation, retry_rpc
+from inturn.client.rpc_errors import translate_error
+from inturn.client.submitter import Submitter
+from inturn.client.transport import ALIVE_WITHIN, Message, SessionTransport
 from inturn.errors import (
     InturnError,
     InvalidEvent,
@@ -53,11 +53,11 @@ _PENDING: Final[Message] = {"pending": True}
 
 
 @dataclass
-class Waiting:
+class TurnWaiter:
     """The waits of one handle."""
 
-    gate: Gate
-    sending: Sending
+    transport: SessionTransport
+    sending: Submitter
     controls: Controls
 
     async def ask(self, event: Event, *, timeout: float | None, cancel_on_exit: bool) -> Turn:
@@ -66,7 +66,7 @@ class Waiting:
         try:
             async with _within(timeout, event_id):
                 handle = await self.sending.accepted(event)
-                journal = await self.gate.connection.journal()
+                journal = await self.transport.connection.journal()
                 return await self._follow(event_id, await self._result(handle), journal, taken=True)
         except (asyncio.CancelledError, TurnTimeout):
             if cancel_on_exit:
@@ -78,7 +78,7 @@ class Waiting:
     async def wait(self, event_id: str, *, timeout: float | None) -> Turn:
         """Wait for the turn of an event that was sent before."""
         async with _within(timeout, event_id):
-            journal = await self.gate.connection.journal()
+            journal = await self.transport.connection.journal()
             return await self._follow(event_id, await self._asked(event_id, journal), journal)
 
     async def _follow(self, event_id: str, answer: Message, journal: Journal | None, *, taken: bool = False) -> Turn:
@@ -86,15 +86,15 @@ class Waiting:
         pause = _FIRST_PAUSE
         while True:
             if answer.get("unknown"):
-                return await self._forgotten(event_id, taken=taken)
-            if turn := await self._told(event_id, answer, journal):
+                return await self._turn_of_unknown_event(event_id, taken=taken)
+            if turn := await self._turn_from_reply(event_id, answer, journal):
                 return turn
-            if turn := await self._meanwhile(event_id, journal, jittered(pause)):
+            if turn := await self._poll_until(event_id, journal, jittered(pause)):
                 return turn
             answer = await self._asked(event_id, journal)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _told(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
+    async def _turn_from_reply(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
         """Read an answer; `None` while the turn is to come."""
         if ended := answer.get("ended"):
             # Its host may have been driven again, with success.
@@ -111,14 +111,14 @@ class Waiting:
         if read := await self._read(turn.event_id or event_id):
             return read.model_copy(update={"disposition": turn.disposition})
         if journal is not None and turn.disposition == "merged":
-            outcome = await _ended(journal, self.gate.key, event_id)
+            outcome = await _ended(journal, self.transport.key, event_id)
             if outcome is None:
                 return None  # whose it is will be written
             if outcome.disposition in ("parked", "discarded"):
                 raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
         return turn
 
-    async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
+    async def _poll_until(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
         """Let some time pass, less when there is news of the event."""
         clock = asyncio.get_running_loop().time
         until, look = clock() + pause, _FIRST_LOOK
@@ -126,7 +126,7 @@ class Waiting:
             await asyncio.sleep(min(left, jittered(look)))
             look = min(look * 2, _LONGEST_LOOK)
             if journal is not None:
-                outcome = await _ended(journal, self.gate.key, event_id)
+                outcome = await _ended(journal, self.transport.key, event_id)
                 # An older `parked` stands until a redrive has ended: only the session knows which one it is.
                 if outcome is not None and outcome.disposition not in ("parked", "discarded"):
                     return await self._outcome(event_id, outcome)
@@ -138,10 +138,10 @@ class Waiting:
         """Ask the session to be told; under a new update id each time, the older one has its answer."""
         message = {"event_id": event_id, "wait": True} | ({"inline": True} if journal is None else {})
         try:
-            handle = await persist(
-                lambda: self.gate.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
+            handle = await retry_rpc(
+                lambda: self.transport.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
                 patience=PATIENCE,
-                session=str(self.gate.key),
+                session=str(self.transport.key),
             )
             return await self._result(handle)
         except (SessionClosed, SessionNotFound) as error:
@@ -151,20 +151,20 @@ class Waiting:
     async def _result(self, handle: WorkflowUpdateHandle[Message]) -> Message:
         """Take the result of an accepted update; where the way to it was cut, the wait goes on."""
         try:
-            async with truthful():
+            async with reraise_cancellation():
                 return await handle.result()
         except TemporalError as error:
             lost = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
-            digested = digest(error, str(self.gate.key))
-            if lost or digested.again:
+            translated = translate_error(error, str(self.transport.key))
+            if lost or translated.retryable:
                 return _PENDING
-            raise digested.error from error
+            raise translated.error from error
 
     async def _queued(self, event_id: str) -> bool:
         """Tell whether it is too early to ask: the event still waits in the session, or a person is waited for."""
         try:
-            async with asyncio.timeout(ALIVE_WITHIN), truthful():
-                status = await self.gate.status(ALIVE_WITHIN)
+            async with asyncio.timeout(ALIVE_WITHIN), reraise_cancellation():
+                status = await self.transport.status(ALIVE_WITHIN)
         except (TemporalError, TimeoutError):
             return True
         waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ())]
@@ -172,7 +172,7 @@ class Waiting:
             waiting.append(status.get("turn") or {})
         return any(item.get("event_id") == event_id for item in waiting)
 
-    async def _forgotten(self, event_id: str, *, taken: bool) -> Turn:
+    async def _turn_of_unknown_event(self, event_id: str, *, taken: bool) -> Turn:
         """Look into the journal for an event of which the session tells nothing (any more).
 
         Raises:
@@ -181,9 +181,9 @@ class Waiting:
         """
         error: type[InturnError] = JournalUnavailable if taken else InvalidEvent
         known = f"took event {event_id} and no longer tells its answer, only the journal can"
-        what = f"session {self.gate.key} {known if taken else f'knows no event {event_id} (any more)'}"
+        what = f"session {self.transport.key} {known if taken else f'knows no event {event_id} (any more)'}"
         try:
-            await self.gate.connection.any_journal()
+            await self.transport.connection.any_journal()
         except JournalUnavailable as missing:
             raise error(f"{what}; {missing}") from missing
         return await self._recorded(event_id, error(f"{what}; the journal that this client reads does not have it"))
@@ -191,10 +191,10 @@ class Waiting:
     async def _recorded(self, event_id: str, error: InturnError) -> Turn:
         """Look into the journal for what the session does not know any more."""
         try:
-            journal = await self.gate.connection.any_journal()
+            journal = await self.transport.connection.any_journal()
         except JournalUnavailable:
             raise error from None
-        outcome = await _ended(journal, self.gate.key, event_id)
+        outcome = await _ended(journal, self.transport.key, event_id)
         if outcome is None:
             raise error
         return await self._outcome(event_id, outcome)
@@ -209,7 +209,7 @@ class Waiting:
         from inturn.journal.views.turns import read_turn
 
         try:
-            return await read_turn(await self.gate.connection.any_journal(), self.gate.key, event_id)
+            return await read_turn(await self.transport.connection.any_journal(), self.transport.key, event_id)
         except JournalUnavailable:
             return None
 

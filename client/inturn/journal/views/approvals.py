@@ -15,7 +15,7 @@ from inturn.values import Approval, Entry
 
 REQUESTED: Final = "approval.requested"
 ANSWERED: Final = "approval.answered"
-TOLD_BY: Final = ("agent.tool_use", REQUESTED, ANSWERED, "agent.tool_result", "turn.started")
+APPROVAL_ENTRY_TYPES: Final = ("agent.tool_use", REQUESTED, ANSWERED, "agent.tool_result", "turn.started")
 """The types of entries that tell of a turn's approvals."""
 
 
@@ -38,7 +38,7 @@ def pending(entries: Iterable[Entry]) -> list[Approval]:
     """Give the approvals that a turn waits for, in the order of asking.
 
     Args:
-        entries: Those of one event, of the types in `TOLD_BY`, in order.
+        entries: Those of one event, of the types in `APPROVAL_ENTRY_TYPES`, in order.
     """
     told = list(entries)
     given = arguments(told)

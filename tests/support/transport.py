@@ -1,4 +1,4 @@
-"""A session's gate with a script: what each call of Temporal's gives, and what it was called with."""
+"""A session's transport with a script: what each call of Temporal's gives, and what it was called with."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class FakeUpdate:
         return await _play(self._outcome)
 
 
-class FakeGate:
+class FakeTransport:
     """Plays its script, in order, and keeps the calls as `(kind, message, update id)`.
 
     A script's item is what the call raises or gives; for an update `accepted(…)` gives what its result is.
