@@ -194,7 +194,7 @@ async def test_an_outcome_that_no_entry_tells_of_is_named(life: Life, journal: J
     _tamper(tmp_path, "UPDATE outcomes SET event_id = 'phantom' WHERE event_id = 'merged'")
     assert (await _audit(life, journal)).differences == (
         "event merged ended merged by its entries, and has no outcome",
-        "event phantom has the outcome merged, and no entry tells of its end",
+        "event phantom has the outcome merged, and no entry of its end",
     )
 
 
