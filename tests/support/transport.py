@@ -80,6 +80,9 @@ class FakeTransport:
     async def status(self, timeout: float) -> Any:
         return await _play(self.state)
 
+    async def ended(self) -> None:
+        await self._next("ended", {})
+
     async def describe(self) -> Any:
         raise rpc_error(RPCStatusCode.UNAVAILABLE)
 

@@ -16,11 +16,11 @@ from temporalio.exceptions import TemporalError
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
-from inturn.client.retries import reraise_cancellation, retry_rpc
+from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
 from inturn.client.rpc_errors import translate_error
 from inturn.client.status import StatusReader
 from inturn.client.transport import Message, SessionTransport
-from inturn.errors import ApprovalConflict, InturnError, SessionClosed, Unavailable
+from inturn.errors import ApprovalConflict, InturnError, SessionClosed, TurnTimeout, Unavailable
 
 _ROOM_WITHIN: Final = 3.0
 """Seconds until an update that was not taken counts as finding no room: the server holds it back, with all slots full.
@@ -62,12 +62,16 @@ class Controls:
         """Take events again."""
         await self._control("resume")
 
-    async def close(self, pending: Literal["park", "cancel"]) -> None:
-        """End the session for good; one that is closed stays so."""
+    async def close(self, pending: Literal["park", "cancel"], *, timeout: float | None) -> None:
+        """End the session for good and wait until it has ended; see `Session.close`."""
         try:
-            await self._control("close", pending=pending)
+            await self._control("close", pending=pending)  # never cut by the timeout: that gives up only the waiting
+            async with asyncio.timeout(timeout):
+                await self._ended()
         except SessionClosed:
             return
+        except TimeoutError as error:
+            raise TurnTimeout(f"session {self.transport.key} did not close within {timeout} s; it will") from error
 
     async def redrive(self, event_id: str, *, force: bool) -> bool:
         """Put a parked event back into the queue; see `Session.redrive`."""
@@ -76,6 +80,18 @@ class Controls:
     async def discard(self, event_id: str, *, reason: str | None) -> bool:
         """Give a parked event up; see `Session.discard`."""
         return bool((await self._control("discard", event_id=event_id, reason=reason))["ok"])
+
+    async def _ended(self) -> None:
+        """Wait for the session's last run to end, whatever happens to the way there."""
+        while True:
+            try:
+                async with reraise_cancellation():
+                    return await self.transport.ended()
+            except TemporalError as error:
+                translated = translate_error(error, str(self.transport.key))
+                if not translated.retryable:
+                    raise translated.error from error
+            await asyncio.sleep(jittered(LONGEST_DELAY))
 
     async def _control(self, op: str, **fields: Any) -> Message:
         message: Message = {"control_id": uuid4().hex, "op": op}
@@ -109,7 +125,7 @@ class Controls:
             ) from error
 
     async def _pinned(self, message: Message) -> Message:
-        """Return the message with the turn that an interrupt means: by the time a signal is read, another one may run."""
+        """Return the message with the turn that an interrupt means: when a signal is read, another one may run."""
         if message["op"] != "interrupt" or "event_id" in message:
             return message
         turn = (await StatusReader(self.transport).status()).turn

@@ -124,7 +124,7 @@ class StatusReader:
             return {}
         return {"head": head, "counts": counts}
 
-    async def _asked(self) -> tuple[Approval, ...]:
+    async def _approvals(self) -> tuple[Approval, ...]:
         try:
             return await ApprovalReader(self.transport).pending()
         except JournalUnavailable:

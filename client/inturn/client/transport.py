@@ -117,6 +117,10 @@ class SessionTransport:
         """Return what the server knows; needs no worker."""
         return await (await self.handle()).describe(rpc_timeout=RPC_TIMEOUT)
 
+    async def ended(self) -> None:
+        """Return once the session's last run has ended; costs no history."""
+        await (await self.handle()).result()
+
     async def handle(self, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
         """Return Temporal's handle: of the session, whichever run it is in, or of one run."""
         return (await self.connection.temporal()).get_workflow_handle(str(self.key), run_id=run_id)

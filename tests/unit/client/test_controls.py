@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import TerminatedError
 from temporalio.service import RPCStatusCode as Status
 
 import inturn.client.controls
 from inturn.client.controls import Controls
-from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, Unavailable
+from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, TurnTimeout, Unavailable
 from inturn.journal import NewEntry, Recorded, open_journal
 from tests.support.transport import FakeTransport, accepted, never, refused, rpc_error
 
@@ -101,4 +103,24 @@ async def test_an_early_answer_needs_no_journal() -> None:
 
 async def test_closing_a_closed_session_is_fine() -> None:
     transport = FakeTransport(rpc_error(Status.NOT_FOUND, "workflow execution already completed"))
-    await _controls(transport).close("park")
+    await _controls(transport).close("park", timeout=None)
+
+
+async def test_a_close_returns_once_the_session_has_ended_through_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inturn.client.controls, "LONGEST_DELAY", 0.01)
+    transport = FakeTransport(accepted({"ok": True}), rpc_error(Status.UNAVAILABLE), rpc_error(Status.UNAVAILABLE), {})
+    await _controls(transport).close("cancel", timeout=None)
+    assert [call[0] for call in transport.calls] == ["update control", "ended", "ended", "ended"]
+    assert transport.calls[0][1]["pending"] == "cancel"
+
+
+async def test_a_timeout_gives_up_waiting_for_a_close_and_not_the_close() -> None:
+    transport = FakeTransport(accepted({"ok": True}), never)
+    with pytest.raises(TurnTimeout, match=r"did not close within 0\.01 s; it will"):
+        await _controls(transport).close("park", timeout=0.01)
+    assert [call[0] for call in transport.calls] == ["update control", "ended"]
+
+
+async def test_a_session_that_is_terminated_while_it_closes_has_ended() -> None:
+    transport = FakeTransport(accepted({"ok": True}), WorkflowFailureError(cause=TerminatedError("by an operator")))
+    await _controls(transport).close("park", timeout=None)
