@@ -57,7 +57,7 @@ class TurnWaiter:
     """The waits of one handle."""
 
     transport: SessionTransport
-    sending: Submitter
+    submitter: Submitter
     controls: Controls
 
     async def ask(self, event: Event, *, timeout: float | None, cancel_on_exit: bool) -> Turn:
@@ -65,7 +65,7 @@ class TurnWaiter:
         event_id = str(event.event_id)
         try:
             async with _within(timeout, event_id):
-                handle = await self.sending.accepted(event)
+                handle = await self.submitter.accepted(event)
                 journal = await self.transport.connection.journal()
                 return await self._follow(event_id, await self._result(handle), journal, taken=True)
         except (asyncio.CancelledError, TurnTimeout):

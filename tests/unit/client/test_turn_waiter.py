@@ -37,14 +37,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.client.turn_waiter, "_LONGEST_PAUSE", 0.05)
 
 
-def _waiting(transport: Any) -> tuple[TurnWaiter, Event]:
-    sending = Submitter(transport)
-    return TurnWaiter(transport, sending, Controls(transport)), sending.event("hi", event_id="e1")
+def _waiter(transport: Any) -> tuple[TurnWaiter, Event]:
+    submitter = Submitter(transport)
+    return TurnWaiter(transport, submitter, Controls(transport)), submitter.event("hi", event_id="e1")
 
 
 async def _ask(transport: FakeTransport, **options: Any) -> Turn:
-    waiting, event = _waiting(transport)
-    return await waiting.ask(event, **{"timeout": 5, "cancel_on_exit": False, **options})
+    waiter, event = _waiter(transport)
+    return await waiter.ask(event, **{"timeout": 5, "cancel_on_exit": False, **options})
 
 
 async def test_an_ask_takes_the_turn_from_the_updates_result() -> None:
@@ -89,8 +89,8 @@ async def test_a_timeout_is_the_callers_and_leaves_the_turn_running() -> None:
 @pytest.mark.promise("EFF-8")
 async def test_a_caller_that_goes_away_can_cancel_its_turn() -> None:
     transport = FakeTransport(accepted(never), accepted({"ok": True}))
-    waiting, event = _waiting(transport)
-    task = asyncio.create_task(waiting.ask(event, timeout=None, cancel_on_exit=True))
+    waiter, event = _waiter(transport)
+    task = asyncio.create_task(waiter.ask(event, timeout=None, cancel_on_exit=True))
     while not transport.calls:
         await asyncio.sleep(0)
     task.cancel()
@@ -102,9 +102,9 @@ async def test_a_caller_that_goes_away_can_cancel_its_turn() -> None:
 
 
 async def test_waiting_for_an_event_that_nobody_knows_is_the_callers_mistake() -> None:
-    waiting, _ = _waiting(FakeTransport(accepted({"unknown": True})))
+    waiter, _ = _waiter(FakeTransport(accepted({"unknown": True})))
     with pytest.raises(InvalidEvent, match="knows no event e1"):
-        await waiting.wait("e1", timeout=5)
+        await waiter.wait("e1", timeout=5)
 
 
 FORGOTTEN = {"receipt": {"event_id": "e1", "status": "duplicate"}, "unknown": True}
@@ -134,12 +134,12 @@ async def test_an_answer_that_the_clients_journal_lacks_is_not_the_callers_mista
 
 
 async def test_waiting_without_a_journal_for_an_event_that_may_be_old_says_who_could_know(journal: Journal) -> None:
-    waiting, _ = _waiting(FakeTransport(accepted({"unknown": True})))
+    waiter, _ = _waiter(FakeTransport(accepted({"unknown": True})))
     with pytest.raises(InvalidEvent, match=r"knows no event e1 \(any more\); none here"):
-        await waiting.wait("e1", timeout=5)
+        await waiter.wait("e1", timeout=5)
     await plain_turn(journal, SessionKey("t", "s"), "e1")
-    waiting, _ = _waiting(FakeTransport(accepted({"unknown": True}), journal=journal))
-    assert (await waiting.wait("e1", timeout=5)).disposition == "applied"
+    waiter, _ = _waiter(FakeTransport(accepted({"unknown": True}), journal=journal))
+    assert (await waiter.wait("e1", timeout=5)).disposition == "applied"
 
 
 @pytest.mark.parametrize(
@@ -147,9 +147,9 @@ async def test_waiting_without_a_journal_for_an_event_that_may_be_old_says_who_c
     [("workflow not found for ID: t/s", SessionNotFound), ("workflow execution already completed", SessionClosed)],
 )
 async def test_waiting_at_a_session_that_is_not_there_says_so(message: str, error: type[Exception]) -> None:
-    waiting, _ = _waiting(FakeTransport(rpc_error(Status.NOT_FOUND, message)))
+    waiter, _ = _waiter(FakeTransport(rpc_error(Status.NOT_FOUND, message)))
     with pytest.raises(error):
-        await waiting.wait("e1", timeout=5)
+        await waiter.wait("e1", timeout=5)
 
 
 async def test_the_journal_answers_for_a_session_that_is_gone(journal: Journal) -> None:
@@ -157,6 +157,6 @@ async def test_the_journal_answers_for_a_session_that_is_gone(journal: Journal) 
     outcome = Outcome(event_id="e1", turn="e1", disposition="expired", reason="too old")
     await journal.record(SessionKey("t", "s"), [Recorded(end, outcome)])
     gone = rpc_error(Status.NOT_FOUND, "workflow not found for ID: t/s")
-    waiting, _ = _waiting(FakeTransport(gone, journal=journal))
+    waiter, _ = _waiter(FakeTransport(gone, journal=journal))
     with pytest.raises(TurnFailed, match="too old"):
-        await waiting.wait("e1", timeout=5)
+        await waiter.wait("e1", timeout=5)
