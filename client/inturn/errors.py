@@ -80,12 +80,12 @@ class ApprovalConflict(InturnError):
     """The approval has another answer already, or came too late.
 
     Attributes:
-        answer: The answer that stands: `approved`, `denied` or `expired`.
+        answer: The answer that counts: `approved`, `denied` or `expired`.
         by: Who gave it, if known.
     """
 
     def __init__(self, message: str, *, answer: str, by: str | None = None) -> None:
-        """Make the conflict with the answer that stands."""
+        """Make the conflict with the answer that counts."""
         super().__init__(message)
         self.answer = answer
         self.by = by

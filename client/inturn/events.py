@@ -119,7 +119,7 @@ class Event(BaseModel):
             _bounded("unknown fields", self.model_extra, MAX_METADATA_BYTES)
         for value in (self.content, self.metadata, self.model_extra):
             if _nests(value, MAX_NESTING):
-                raise ValueError(f"more than {MAX_NESTING} lists and objects stand within each other")
+                raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
         return self
 
     @property
@@ -154,7 +154,7 @@ def explain(error: Exception) -> str:
 def derived_id(event: Event, counter: int, chain: str = "") -> str:
     """Return an id for an event that has none, which its retries share.
 
-    With `sent_at` the same thing sent twice matches; without it only the carried counter tells two equal messages
+    With `sent_at` the same thing sent twice matches; without it only the carried counter keeps two equal messages
     apart, so nothing is taken for a retry that may be a second "yes". It begins anew after a termination: there the
     `chain` of runs tells them apart, which a reset keeps. Never random: a replay must find the same.
     """

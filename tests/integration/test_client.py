@@ -13,6 +13,7 @@ from temporalio import workflow
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowHandle
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
@@ -211,6 +212,80 @@ async def test_a_listing_shows_the_tenants_own_sessions(rig: Rig) -> None:
         assert len([info async for info in client.sessions(parked=False, limit=1)]) == 1
         with pytest.raises(InvalidEvent, match="in status"):
             _ = [info async for info in client.sessions(state="idle")]
+
+
+async def _begun_elsewhere(rig: Rig, workflow_id: str, **options: Any) -> None:
+    """Start a session as another SDK or the `temporal` CLI does: by its names alone."""
+    await rig.temporal.start_workflow(
+        "Session",
+        id=workflow_id,
+        task_queue=rig.task_queue,
+        start_signal="submit",
+        start_signal_args=[{"content": "hi", "agent": "support"}],
+        **options,
+    )
+
+
+def _claims(tenant: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("InturnTenant"), tenant)])
+
+
+@pytest.mark.promise("ISO-1")
+async def test_a_listing_goes_by_the_workflow_id_whoever_began_the_session_and_whatever_it_claims(rig: Rig) -> None:
+    ours, theirs = rig.tenant, f"{rig.tenant}-other"
+    async with rig.client() as client:
+        await _begun_elsewhere(rig, f"{ours}/bare")
+        await _begun_elsewhere(rig, f"{ours}/claims-theirs", search_attributes=_claims(theirs))
+        await _begun_elsewhere(rig, f"{theirs}/claims-ours", search_attributes=_claims(ours))
+        await _begun_elsewhere(rig, f"{ours.upper()}/bare")
+        for odd in ("no-session", f"{ours}/", f"{ours}/two/parts", f"{ours}/ümlaut", f"{ours}/x' OR '1'='1"):
+            await _begun_elsewhere(rig, odd + uuid.uuid4().hex * (odd == "no-session"), search_attributes=_claims(ours))
+        await client.session("usual", agent="support").send("hi")
+
+        async def listed(tenant: str, **filters: Any) -> list[str]:
+            sessions = client.with_options(tenant=tenant).sessions(**filters)
+            return sorted([f"{info.tenant}/{info.session_id}" async for info in sessions])
+
+        async def all_of_ours() -> bool:
+            return await listed(ours) == [f"{ours}/bare", f"{ours}/claims-theirs", f"{ours}/usual"]
+
+        async def all_of_theirs() -> bool:
+            return await listed(theirs) == [f"{theirs}/claims-ours"]
+
+        await until(all_of_ours, within=20)
+        await until(all_of_theirs, within=20)
+        assert len(await listed(ours, limit=2)) == 2
+        assert await listed(ours, agent="support") == [f"{ours}/usual"]  # the others did not name it to the server
+
+
+@pytest.mark.promise("ISO-1")
+async def test_an_underscore_in_a_tenant_stands_for_itself(rig: Rig) -> None:
+    tenant, alike = f"{rig.tenant}_a", f"{rig.tenant}xa"
+    async with rig.client() as client:
+        for name in (tenant, alike):
+            await client.with_options(tenant=name).session("s", agent="support").send("hi")
+
+        async def found() -> bool:
+            both = [[info.tenant async for info in client.with_options(tenant=t).sessions()] for t in (tenant, alike)]
+            return both == [[tenant], [alike]]
+
+        await until(found, within=20)
+
+
+async def test_a_session_that_was_terminated_and_began_anew_is_listed_once(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi")
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate("test")
+        await session.ask("again")
+
+        async def both_runs_are_visible() -> bool:
+            query = f"WorkflowId = '{rig.key('s')}'"
+            return len([run async for run in rig.temporal.list_workflows(query)]) == 2
+
+        await until(both_runs_are_visible, within=20)
+        [info] = [info async for info in client.sessions()]
+        assert (info.session_id, info.state, info.closed_at) == ("s", None, None)
 
 
 async def test_a_clients_own_connection_is_used_and_left_open(rig: Rig) -> None:

@@ -109,7 +109,7 @@ def wait(ctx: typer.Context, session: SessionId, event: EventId, timeout: Timeou
 
 
 def new_event_id() -> str:
-    """Make an id for an event that was given none."""
+    """Return an id for an event that has none."""
     return f"cli:{uuid.uuid4().hex[:12]}"
 
 

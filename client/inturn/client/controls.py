@@ -78,7 +78,7 @@ class Controls:
         return bool((await self._control("redrive", event_id=event_id, force=force or None))["ok"])
 
     async def discard(self, event_id: str, *, reason: str | None) -> bool:
-        """Give a parked event up; see `Session.discard`."""
+        """Discard a parked event; see `Session.discard`."""
         return bool((await self._control("discard", event_id=event_id, reason=reason))["ok"])
 
     async def _ended(self) -> None:

@@ -189,7 +189,7 @@ class Session:
         return await self._controls.interrupt(event_id=event_id, reason=reason, clear_queue=clear_queue)
 
     async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Say yes to a tool call. The same answer again is fine.
+        """Approve a tool call. The same answer again is fine.
 
         Args:
             approval_id: `{call_id}:{hash}`, from `status().approvals`.
@@ -203,7 +203,7 @@ class Session:
         await self._controls.answer("approve", approval_id, by=by, reason=reason)
 
     async def deny(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Say no to a tool call; the model learns of it. Otherwise as `approve`."""
+        """Deny a tool call; the model learns of it. Otherwise as `approve`."""
         await self._controls.answer("deny", approval_id, by=by, reason=reason)
 
     async def pause(self) -> None:
@@ -274,7 +274,7 @@ class Session:
     # Calls whose outcome is unknown.
 
     async def unknown_calls(self) -> list[UnknownOutcome]:
-        """Return the tool calls of which nobody knows what they did, until somebody settles them.
+        """Return the tool calls whose outcome is unknown, until somebody settles them.
 
         Such a call was cut off (by a dead worker, its timeout, an interrupt) while it ran, and its tool is neither
         idempotent nor has a `lookup`.
@@ -287,7 +287,7 @@ class Session:
     async def settle(
         self, call: str, *, done: bool, result: Any = None, by: str | None = None, reason: str | None = None
     ) -> None:
-        """Say what became of a call whose outcome is unknown; the model learns of it with the next event.
+        """Record what became of a call whose outcome is unknown; the model learns of it with the next event.
 
         The same settlement again is fine; it needs no worker.
 
@@ -322,7 +322,7 @@ class Session:
     async def audit(self, *, deep: bool = False) -> Audit:
         """Check that nothing was lost: the counts that the session carries against the journal's.
 
-        Each event whose outcome in the journal is not what the journal's entries tell of its end is named.
+        Each event whose outcome in the journal is another than its entries have is named.
 
         Args:
             deep: Also read the histories that the server retains, and say which runs are gone. Those from before an

@@ -1,7 +1,7 @@
 """Unknown calls: an operator says what became of a call whose outcome is unknown.
 
 Invariant: nothing is guessed and nothing is changed. The settlement is one more entry of the journal, the first one
-stands, and the model reads it in a later turn.
+is kept, and the model reads it in a later turn.
 """
 
 from __future__ import annotations
