@@ -11,8 +11,7 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 
 from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed, TurnTimeout
-from inturn.journal import Superseded
-from inturn.journal.journal import StoredJournal
+from inturn.journal import Journal, Superseded
 from inturn_workflows.inbox import dedup as window
 from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, events, settled
@@ -326,9 +325,9 @@ async def test_nothing_is_driven_again_in_a_session_that_closes(rig: Rig) -> Non
 async def test_an_interrupt_right_before_continue_as_new_still_stops_the_turn(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door, written = Door(), StoredJournal.record
+    door, written = Door(), Journal.record
 
-    async def record(self: StoredJournal, *args: Any, **kwargs: Any) -> Any:
+    async def record(self: Journal, *args: Any, **kwargs: Any) -> Any:
         await door.pass_by()
         return await written(self, *args, **kwargs)
 
@@ -338,7 +337,7 @@ async def test_an_interrupt_right_before_continue_as_new_still_stops_the_turn(
         session = client.session("s")
         await session.send('[[tool wait {"seconds": 1}]] [[then]] [[tool wait {"seconds": 20}]]', event_id="long")
         await _at_step(session, "long", 1)
-        monkeypatch.setattr(StoredJournal, "record", record)
+        monkeypatch.setattr(Journal, "record", record)
         for n in range(4):
             await session.send("x", event_id=f"e{n}")
         await session.cancel("e3")  # a decision, to be recorded before the run ends
@@ -353,9 +352,9 @@ async def test_an_interrupt_right_before_continue_as_new_still_stops_the_turn(
 async def test_an_interrupt_after_the_answer_was_recorded_but_never_told_leaves_it_applied(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    door, finish = Door(), StoredJournal.finish
+    door, finish = Door(), Journal.finish
 
-    async def finish_and_fall_silent(self: StoredJournal, *args: Any, **kwargs: Any) -> Any:
+    async def finish_and_fall_silent(self: Journal, *args: Any, **kwargs: Any) -> Any:
         head = await finish(self, *args, **kwargs)
         if door.reached.is_set():
             return head
@@ -365,7 +364,7 @@ async def test_an_interrupt_after_the_answer_was_recorded_but_never_told_leaves_
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         await session.ask("hi", event_id="e0")
-        monkeypatch.setattr(StoredJournal, "finish", finish_and_fall_silent)
+        monkeypatch.setattr(Journal, "finish", finish_and_fall_silent)
         await session.send("hi", event_id="e1")
         await asyncio.wait_for(door.reached.wait(), 20)
         assert await session.interrupt(event_id="e1")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from inturn.client.hub import Hub
 from inturn.journal import open_journal
-from inturn.journal.follow import follow
 from inturn.keys import SessionKey
 from tests.support.processes.journal_writer import SHARED
 
@@ -53,7 +53,7 @@ async def test_eight_processes_share_one_file_and_one_is_killed(tmp_path: Path) 
     followed: list[int] = []
 
     async def read_along() -> None:
-        async with aclosing(follow(journal, SHARED)) as entries:
+        async with aclosing(Hub(journal).entries(SHARED)) as entries:
             async for entry in entries:
                 followed.append(entry.seq)
 

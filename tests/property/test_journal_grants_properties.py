@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from hypothesis import settings
@@ -13,8 +13,7 @@ from inturn.journal import Want
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.places import PRESENCE, Caller
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
+from tests.support.journal import memory
 from tests.support.limits import call, permit, read, write
 
 LEASE = 5.0
@@ -52,17 +51,15 @@ class Table(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.tx = SqliteTransaction(self.connection)
-        self.tx.now = 0.0
-        schema.migrate(self.tx)
+        self.open = ExitStack()
+        self.tx = self.open.enter_context(memory(now=0.0))
         self.asked: dict[int, Asked] = {}
         self.numbers = 0
         self.fences: dict[str, int] = {}
 
     def teardown(self) -> None:
         self.everybody_gets_it_in_the_end()
-        self.connection.close()
+        self.open.close()
 
     def present(self, *, held: bool) -> dict[int, Asked]:
         return {who: a for who, a in self.asked.items() if a.held is held and a.until > self.tx.now}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
+from contextlib import ExitStack
 
 import pytest
 from hypothesis import settings
@@ -10,15 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
 from inturn.journal import NewEntry, Outcome, Recorded
-from inturn.journal.ledger import decisions
-from inturn.journal.ledger import steps as ledger
+from inturn.journal.ledger import decisions, steps
 from inturn.journal.log import log
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import StepKey
-from tests.support.journal import SESSION, answer, applied, calls, opening, result
+from tests.support.journal import SESSION, answer, applied, calls, memory, opening, result
 
 TURNS = st.sampled_from(["e1", "e2"])
 INDEX = st.integers(0, 1)
@@ -34,22 +31,20 @@ class Ledger(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.tx = SqliteTransaction(self.connection)
-        self.tx.now = 0.0
-        schema.migrate(self.tx)
+        self.open = ExitStack()
+        self.tx = self.open.enter_context(memory(now=0.0))
         self.records: dict[StepKey, dict[str, object]] = {}
         self.ends: dict[str, str] = {}
         self.entries: list[str] = []
         self.holder: dict[StepKey, tuple[str, float]] = {}
 
     def teardown(self) -> None:
-        self.connection.close()
+        self.open.close()
 
     @rule(target=attempts, turn=TURNS, step=st.integers(0, 1))
     def claim_model(self, turn: str, step: int) -> Claimed:
         key = SESSION.turn(turn).step(step)
-        claim = ledger.claim_model(self.tx, key, opening(turn) if step == 0 else [])
+        claim = steps.claim_model(self.tx, key, opening(turn) if step == 0 else [])
         if claim.status == "claimed":
             assert key not in self.records, "a recorded step was claimed again"
             assert turn not in self.ends, "a step of an ended turn was claimed"
@@ -61,7 +56,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(target=attempts, turn=TURNS, index=INDEX, begin=st.booleans())
     def claim_call(self, turn: str, index: int, begin: bool) -> Claimed:
         key = SESSION.turn(turn).step(0, index)
-        claim = ledger.claim_call(self.tx, key, lease=LEASE, begin=begin)
+        claim = steps.claim_call(self.tx, key, lease=LEASE, begin=begin)
         if claim.status == "claimed":
             assert key not in self.records, "a recorded call was claimed again"
             _, until = self.holder.get(key, ("", 0.0))
@@ -80,12 +75,12 @@ class Ledger(RuleBasedStateMachine):
         turn = key.turn.turn
         record: dict[str, object] = {"value": value, "by": token}
         if key.index is not None:
-            head = ledger.finish(self.tx, key, token, record, [result(turn, key.index, f"{turn}-c{key.index}")], None)
+            head = steps.finish(self.tx, key, token, record, [result(turn, key.index, f"{turn}-c{key.index}")], None)
         elif end:
-            head = ledger.finish(self.tx, key, token, record, answer(turn, step=int(key.step)), applied(turn))
+            head = steps.finish(self.tx, key, token, record, answer(turn, step=int(key.step)), applied(turn))
         else:
             ids = [f"{turn}-c0", f"{turn}-c1"]
-            head = ledger.finish(self.tx, key, token, record, calls(turn, ids, step=int(key.step)), None)
+            head = steps.finish(self.tx, key, token, record, calls(turn, ids, step=int(key.step)), None)
         if head is None:
             return
         if key in self.records:
@@ -99,27 +94,27 @@ class Ledger(RuleBasedStateMachine):
     @rule(attempt=attempts)
     def fail(self, attempt: Attempt) -> None:
         key, token = attempt
-        ledger.fail(self.tx, key, token, "unknown")
+        steps.fail(self.tx, key, token, "unknown")
         self._let_go(key, token)
 
     @rule(attempt=attempts)
     def release(self, attempt: Attempt) -> None:
         key, token = attempt
-        ledger.release(self.tx, key, token)
+        steps.release(self.tx, key, token)
         self._let_go(key, token)
 
     @rule(attempt=attempts)
     def renew(self, attempt: Attempt) -> None:
         key, token = attempt
         held, until = self.holder.get(key, ("", 0.0))
-        if ledger.renew(self.tx, key, token, lease=LEASE) and held == token and until:
+        if steps.renew(self.tx, key, token, lease=LEASE) and held == token and until:
             self.holder[key] = (token, self.tx.now + LEASE)
 
     @rule(attempt=attempts)
     def report(self, attempt: Attempt) -> None:
         key, token = attempt
         before = log.head(self.tx, SESSION)
-        head = ledger.append(self.tx, key, token, [NewEntry("tool.progress", {"text": "…"}, key.turn.event_id)])
+        head = steps.append(self.tx, key, token, [NewEntry("tool.progress", {"text": "…"}, key.turn.event_id)])
         assert (head is None) == (log.head(self.tx, SESSION) == before)
         assert head is None or key not in self.records, "a step wrote after its end"
 
@@ -129,8 +124,8 @@ class Ledger(RuleBasedStateMachine):
         outcome = Outcome(turn, turn, disposition)  # type: ignore[arg-type]
         decisions.record(self.tx, SESSION, [Recorded(entry, outcome)], [SESSION.turn(turn)], False)
         for row in self.tx.execute("SELECT step, call FROM steps WHERE turn = ? AND state = 'settled'", (turn,)):
-            key = SESSION.turn(turn).step(row[0], None if row[1] == ledger.NO_CALL else row[1])
-            self.records.setdefault(key, ledger.SETTLED_RESULT)
+            key = SESSION.turn(turn).step(row[0], None if row[1] == steps.NO_CALL else row[1])
+            self.records.setdefault(key, steps.SETTLED_RESULT)
             self.holder.pop(key, None)
         self.ends.setdefault(turn, disposition)
 

@@ -7,7 +7,7 @@ the model does each operation once, when an attempt that holds the call first ge
 from __future__ import annotations
 
 import json
-import sqlite3
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -15,13 +15,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from inturn.journal.ledger import steps as ledger
-from inturn.journal.state import apply as shared
-from inturn.journal.state import values as shelf
+from inturn.journal.ledger import steps
+from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, ClaimNext, Complete, Incr, Operation, Push, PutIfAbsent, Release, Scope
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
-from tests.support.journal import SESSION
+from tests.support.journal import SESSION, memory
 
 SCOPE = Scope("acme")
 CALLS = [SESSION.turn("e1").step(0, index) for index in range(2)]
@@ -51,10 +48,8 @@ class SharedState(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.connection = sqlite3.connect(":memory:", isolation_level=None)
-        self.tx = SqliteTransaction(self.connection)
-        self.tx.now = 0.0
-        schema.migrate(self.tx)
+        self.open = ExitStack()
+        self.tx = self.open.enter_context(memory(now=0.0))
         self.programs: list[list[Change]] = [[], []]
         self.results: list[list[Any]] = [[], []]
         self.holders = ["", ""]
@@ -64,11 +59,11 @@ class SharedState(RuleBasedStateMachine):
         self.queue: list[dict[str, Any]] = []
 
     def teardown(self) -> None:
-        self.connection.close()
+        self.open.close()
 
     @rule(target=attempts, call=st.integers(0, 1))
     def begin(self, call: int) -> Attempt:
-        claim = ledger.claim_call(self.tx, CALLS[call], lease=0, begin=True)
+        claim = steps.claim_call(self.tx, CALLS[call], lease=0, begin=True)
         if claim.status == "claimed":
             self.holders[call] = claim.token
         return Attempt(call, claim.token)
@@ -83,7 +78,7 @@ class SharedState(RuleBasedStateMachine):
                 return  # what it would do next is its own: no attempt that counts has come so far
             program.append(fresh)
         change = program[attempt.at]
-        done = shared.change(self.tx, SCOPE, change, Operation(CALLS[call], attempt.token, attempt.at))
+        done = apply.change(self.tx, SCOPE, change, Operation(CALLS[call], attempt.token, attempt.at))
         assert (done is not None) == holds, "only the attempt that holds the call may change anything"
         if done is None:
             return
@@ -97,19 +92,19 @@ class SharedState(RuleBasedStateMachine):
     @rule(change=OPERATIONS)
     def come_by(self, change: Change) -> None:
         """Somebody else, without a key."""
-        done = shared.change(self.tx, SCOPE, change, Operation())
+        done = apply.change(self.tx, SCOPE, change, Operation())
         assert done is not None
         assert done.value == self.naive(change)
 
     @rule(attempt=consumes(attempts))
     def end(self, attempt: Attempt) -> None:
-        if ledger.finish(self.tx, CALLS[attempt.call], attempt.token, {}, [], None) is not None:
+        if steps.finish(self.tx, CALLS[attempt.call], attempt.token, {}, [], None) is not None:
             assert self.holders[attempt.call] == attempt.token
             self.ended.add(attempt.call)
 
     @rule(target=claims)
     def claim(self) -> dict[str, Any]:
-        done = shared.change(self.tx, SCOPE, ClaimNext("q", LEASE), Operation())
+        done = apply.change(self.tx, SCOPE, ClaimNext("q", LEASE), Operation())
         assert done is not None
         free = next((item for item in self.queue if item["until"] <= self.tx.now), None)
         if free is None:
@@ -122,7 +117,7 @@ class SharedState(RuleBasedStateMachine):
     @rule(claim=claims)
     def complete(self, claim: dict[str, Any]) -> None:
         held = [item for item in self.queue if item["token"] == claim["token"]]
-        done = shared.change(self.tx, SCOPE, Complete("q", claim["seq"], claim["token"]), Operation())
+        done = apply.change(self.tx, SCOPE, Complete("q", claim["seq"], claim["token"]), Operation())
         assert done is not None
         assert (done.conflict is None) == bool(held)
         for item in held:
@@ -130,7 +125,7 @@ class SharedState(RuleBasedStateMachine):
 
     @rule(claim=claims)
     def release(self, claim: dict[str, Any]) -> None:
-        shared.change(self.tx, SCOPE, Release("q", claim["seq"], claim["token"]), Operation())
+        apply.change(self.tx, SCOPE, Release("q", claim["seq"], claim["token"]), Operation())
         for item in self.queue:
             if item["token"] == claim["token"]:
                 item.update(until=0.0, token="")
@@ -142,7 +137,7 @@ class SharedState(RuleBasedStateMachine):
     @invariant()
     def the_values_are_the_models(self) -> None:
         for name in (*NAMES, "x", "y"):
-            found = shelf.get(self.tx, SCOPE, name)
+            found = values.get(self.tx, SCOPE, name)
             assert (found[0] if found else None) == self.values.get(name)
 
     @invariant()

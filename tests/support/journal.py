@@ -19,12 +19,12 @@ OTHER = SessionKey("acme", "s2")
 
 
 @contextmanager
-def memory() -> Iterator[SqliteTransaction]:
+def memory(now: float = 1_000.0) -> Iterator[SqliteTransaction]:
     """A database in memory with the current schema, in one long transaction whose clock the test moves (`tx.now`)."""
     connection = sqlite3.connect(":memory:", isolation_level=None)
     tx = SqliteTransaction(connection)
-    tx.now = 1_000.0
-    schema.migrate(tx)
+    tx.now = now
+    schema.create(tx)
     try:
         yield tx
     finally:

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from inturn.journal import Waiting
+from inturn.journal import ResourceWait
 from inturn.keys import StepKey
 from inturn_activities.telemetry.meters import count_stuck
 
@@ -64,7 +64,7 @@ def moved(waiting: str = "") -> None:
         watch.moved(waiting)
 
 
-def report_waiting(step: StepKey, waiting: Waiting, *, every: float) -> None:
+def report_waiting(step: StepKey, waiting: ResourceWait, *, every: float) -> None:
     """Report a step that waits for a limit, once in `every` seconds, whichever worker it visits then."""
     if int(waiting.waited / every) > int(waiting.waited_before / every):
         _report(step, waiting.waited, str(waiting), "limit")

@@ -18,7 +18,7 @@ from temporalio import activity
 
 from inturn import names
 from inturn.errors import JournalUnavailable
-from inturn.journal import Claim, Journal, Waiting, Want
+from inturn.journal import Claim, Journal, ResourceWait, Want
 from inturn.keys import StepKey
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
@@ -77,13 +77,13 @@ class Waits:
                 raise failures.again(names.NOT_YET, str(waiting), after=_delay(waiting), benign=True)
             await self._in_place(step, wants, min(left, SEEN), waiting)
 
-    async def _judge(self, step: StepKey, waiting: Waiting) -> None:
+    async def _judge(self, step: StepKey, waiting: ResourceWait) -> None:
         report_waiting(step, waiting, every=self.limits.stuck_after)
         if waiting.is_lock and waiting.waited >= self.limits.lock_timeout:
             await self._journal.leave(step)
             raise WaitedTooLong(f"The call did not run: {waiting}. It gave up after {waiting.waited:.0f} s.")
 
-    async def _in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: Waiting) -> None:
+    async def _in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: ResourceWait) -> None:
         """Wait until it may be free, for at most so many seconds."""
         bounds = self._bounds
         end = time.monotonic() + seconds
@@ -107,5 +107,5 @@ class Waits:
             await uncancelled(self._journal.leave(step))
 
 
-def _delay(waiting: Waiting) -> float:
+def _delay(waiting: ResourceWait) -> float:
     return SOON if waiting.ahead <= NEAR else random.uniform(SOON, LATER)

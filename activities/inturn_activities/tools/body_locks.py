@@ -14,7 +14,7 @@ import time
 from typing import Final
 
 from inturn.errors import JournalUnavailable, ToolError
-from inturn.journal import Journal, Waiting, Want
+from inturn.journal import Journal, ResourceWait, Want
 from inturn.keys import StepKey
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled
@@ -86,15 +86,15 @@ class BodyLocks:
                 looked = time.monotonic()
                 await self._look_around()
 
-    def _judge(self, waiting: Waiting) -> None:
-        if waiting.sentenced:
-            raise ToolError(f"This call was ended to break a {waiting.sentenced}")
+    def _judge(self, waiting: ResourceWait) -> None:
+        if waiting.deadlock_victim:
+            raise ToolError(f"This call was ended to break a {waiting.deadlock_victim}")
         if waiting.waited >= self._limits.lock_timeout:
             raise ToolError(f"{waiting}: gave up after {waiting.waited:.0f} s")
         moved(str(waiting))  # it is reported as a waiter
 
     async def _look_around(self) -> None:
-        found = await self._journal.resolve(self._step, self._limits.victim)
+        found = await self._journal.break_deadlock(self._step, self._limits.victim)
         if found is not None:
             logger.error("%s. Ended to break it: %s", found.text, found.victim or "nobody, it is only reported")
             count_stuck("deadlock")

@@ -63,7 +63,7 @@ def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
     """Give a line for each resource that is locked or waited for, and one for each of its places."""
     now = time.time() if now is None else now
     for (_, resource), group in groupby(places, key=lambda p: (p.scope, p.resource)):
-        there = [place for place in group if place.state != "aside"]
+        there = [place for place in group if place.state != "nonblocking"]
         if all(place.mode == "permit" and place.state == "held" for place in there):
             yield f"{resource}: {sum(place.present for place in there)} taken"
             continue

@@ -166,14 +166,14 @@ def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: M
 
 def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
     """Return the events of which the outcome says another end than the entries, or one of the two says none."""
-    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.told]
+    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.by_entries]
 
 
 def _contradiction(event_id: str, ending: Ending) -> str:
-    if ending.told is None:
+    if ending.by_entries is None:
         return f"event {event_id} has the outcome {ending.outcome}, and no entry of its end"
     says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
-    return f"event {event_id} ended {ending.told} by its entries, and {says}"
+    return f"event {event_id} ended {ending.by_entries} by its entries, and {says}"
 
 
 def _out_of_order(started: Sequence[Entry]) -> list[str]:

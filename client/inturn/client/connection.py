@@ -11,12 +11,13 @@ import time
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RetryConfig
 
+from inturn.client.hub import Hub
 from inturn.client.rpc_errors import short
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
 from inturn.errors import JournalUnavailable, Unavailable
@@ -49,6 +50,7 @@ class Connection:
         self._temporal = temporal
         self._journal: Journal | None = None
         self._default: Journal | None = None
+        self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
         self._lock = asyncio.Lock()
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
@@ -112,6 +114,18 @@ class Connection:
             if self._default is None:
                 self._default = await self._open(DEFAULT_JOURNAL)
         return self._default
+
+    async def hub(self) -> Hub:
+        """Return what follows the journal, for everybody in this event loop.
+
+        Raises:
+            JournalUnavailable: There is none, or it cannot be opened.
+        """
+        journal, loop = await self.any_journal(), asyncio.get_running_loop()
+        hub = self._hubs.get(loop)
+        if hub is None or hub.journal is not journal:
+            hub = self._hubs[loop] = Hub(journal)
+        return hub
 
     async def close(self) -> None:
         """Close what was opened here. Temporal's client has nothing to close; one that was handed in stays as it is."""

@@ -6,24 +6,23 @@ are committed. Reading needs no worker and leaves no trace in any history.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from inturn.client.connection import Connection
+from inturn.errors import InvalidEvent
+from inturn.journal.views.transcript import Transcript
 from inturn.keys import SessionKey
 from inturn.values import Entry, Parked
 
-_PAGE: Final = 500
-_SHORTEST_LOOK: Final = 0.03
-_LONGEST_LOOK: Final = 0.5
 _ENDS: Final = frozenset({"turn.completed", "turn.interrupted", "turn.failed"})
 _WITHOUT_TURN: Final = frozenset({"event.parked", "event.cancelled", "event.expired", "event.rejected"})
+_LAST: Final = (*_ENDS, *_WITHOUT_TURN, "event.merged")
 
 
 @dataclass
-class Reading:
+class SessionReader:
     """The views of one session."""
 
     connection: Connection
@@ -34,20 +33,11 @@ class Reading:
     ) -> AsyncIterator[Entry]:
         """Yield entries in order; see `Session.entries`."""
         journal = await self.connection.any_journal()
-        look = _SHORTEST_LOOK
-        while True:
-            page = await journal.read(self.key, after=after, limit=_PAGE, event_id=event_id)
-            for entry in page:
-                after = entry.seq
-                yield entry
-                if follow and entry.type == "session.closed":
-                    return
-            if len(page) == _PAGE:
-                continue
-            if not follow:
+        source = (await self.connection.hub()).entries if follow else journal.entries
+        async for entry in source(self.key, after=after, event_id=event_id):
+            yield entry
+            if follow and entry.type == "session.closed":
                 return
-            look = _SHORTEST_LOOK if page else min(look * 1.5, _LONGEST_LOOK)
-            await asyncio.sleep(look)
 
     async def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry]:
         """Yield one turn's entries as they come, up to its end; see `Session.stream`."""
@@ -62,42 +52,49 @@ class Reading:
                 if entry.type == "event.merged":
                     followed = entry.body.get("into")
                     break
-                if _is_end(entry) and not await self._driven_again(current, entry.seq):
+                if _is_end(entry) and not await self._redriven(current, entry.seq):
                     return
 
     async def _ended(self, event_id: str, after: int) -> Entry | None:
-        """Give the entry up to `after` with which an event ended, where that is the last word."""
+        """Return the entry up to `after` with which an event ended; `None` where there is one behind, or a redrive."""
         journal = await self.connection.any_journal()
-        types = (*_ENDS, *_WITHOUT_TURN, "event.merged")
-        ends = await journal.read(self.key, event_id=event_id, types=types)
-        ends = [entry for entry in ends if entry.type == "event.merged" or _is_end(entry)]
-        if not ends or ends[-1].seq > after or await self._driven_again(event_id, ends[-1].seq):
+        last: Entry | None = None
+        async for entry in journal.entries(self.key, event_id=event_id, types=_LAST):
+            if entry.type == "event.merged" or _is_end(entry):
+                last = entry
+        if last is None or last.seq > after or await self._redriven(event_id, last.seq):
             return None
-        return ends[-1]
+        return last
 
-    async def _driven_again(self, event_id: str, after: int) -> bool:
-        """Tell whether another turn of the event has begun: a redrive."""
+    async def _redriven(self, event_id: str, after: int) -> bool:
+        """Return whether another turn of the event began behind `after`."""
         journal = await self.connection.any_journal()
         return bool(await journal.read(self.key, after=after, limit=1, event_id=event_id, types=("turn.started",)))
 
     async def transcript(self) -> list[dict[str, Any]]:
-        """Give the messages as the model sees them."""
-        from inturn.journal.views.transcript import Transcript
-
+        """Return the messages as the model sees them."""
         transcript = Transcript()
         async for entry in self.entries():
             transcript.apply(entry)
         return transcript.request_messages()
 
     async def parked(self) -> list[Parked]:
-        """Give the latest events that are parked now, as the journal knows them."""
+        """Return the latest events that are parked now, as the journal knows them."""
         journal = await self.connection.any_journal()
         return [_parked(entry) for entry in await journal.parked(self.key)]
 
+    async def blob(self, ref: str) -> bytes:
+        """Return the bytes of a reference that one of the session's entries holds.
 
-def _is_end(entry: Entry) -> bool:
-    """Tell whether a turn may end with an entry; one of a delivery that was set aside says nothing of the turn."""
-    return entry.type in _ENDS | _WITHOUT_TURN and "delivery" not in entry.body
+        Raises:
+            InvalidEvent: This session has no such reference.
+            JournalUnavailable: The journal cannot be read.
+        """
+        journal = await self.connection.any_journal()
+        data = await journal.blob(self.key, ref)
+        if data is None:
+            raise InvalidEvent(f"session {self.key} has nothing under {ref!r:.100}: its entries hold the references")
+        return data
 
 
 @dataclass(frozen=True)
@@ -118,20 +115,25 @@ class Cursor:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        reading = Reading(self.connection, SessionKey(self.tenant, session_id))
-        async for entry in reading.entries(await self.position(session_id), follow=follow):
+        reader = SessionReader(self.connection, SessionKey(self.tenant, session_id))
+        async for entry in reader.entries(await self.position(session_id), follow=follow):
             yield entry
             await self.move(session_id, entry.seq)
 
     async def position(self, session_id: str) -> int:
-        """Give the seq of the last entry that was handled, 0 where none was."""
+        """Return the seq of the last entry that was handled, 0 where none was."""
         journal = await self.connection.any_journal()
         return await journal.cursor(self.tenant, self.name, session_id)
 
     async def move(self, session_id: str, seq: int) -> int:
-        """Move it to `seq`, never back; gives where it stands."""
+        """Move it to `seq`, never back; return where it is."""
         journal = await self.connection.any_journal()
         return await journal.move_cursor(self.tenant, self.name, session_id, seq)
+
+
+def _is_end(entry: Entry) -> bool:
+    """Return whether a turn may end with an entry; one of a delivery that was set aside ends none."""
+    return entry.type in _ENDS | _WITHOUT_TURN and "delivery" not in entry.body
 
 
 def _parked(entry: Entry) -> Parked:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from inturn.client.audit import Auditor
 from inturn.client.controls import Controls
-from inturn.client.reader import Reading
+from inturn.client.reader import SessionReader
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
 from inturn.client.transport import SessionTransport
@@ -41,7 +41,7 @@ class Session:
         self._submitter = Submitter(transport)
         self._controls = Controls(transport)
         self._waiter = TurnWaiter(transport, self._submitter, self._controls)
-        self._reader = Reading(connection, key)
+        self._reader = SessionReader(connection, key)
         self._status = StatusReader(transport)
         self._unknown_calls = UnknownCalls(connection, key)
 

@@ -20,7 +20,7 @@ from inturn.client.settings import ClientSettings
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import InturnError
 from inturn.events import Content, Event, EventOptions, derived_id, make_event
-from inturn.journal.views.turns import standing
+from inturn.journal.views.turns import disposition_of
 from inturn.values import Receipt
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class Submitter:
         """Add a duplicate's disposition where the session no longer knows it, if this client reads the journal."""
         try:
             journal = await self.transport.connection.any_journal()
-            disposition = await standing(journal, self.transport.key, receipt.event_id)
+            disposition = await disposition_of(journal, self.transport.key, receipt.event_id)
         except InturnError:  # the receipt is good without it
             return receipt
         return receipt.model_copy(update={"disposition": disposition})

@@ -13,7 +13,7 @@ from pydantic_core import from_json, to_json
 
 from inturn.client.connection import Connection
 from inturn.errors import InvalidEvent
-from inturn.journal import Settlement
+from inturn.journal import Resolution
 from inturn.keys import SessionKey, StepKey
 from inturn.values import UnknownOutcome
 
@@ -35,12 +35,12 @@ class UnknownCalls:
 
     async def settle(self, call: str, *, done: bool, result: Any, by: str | None, reason: str | None) -> None:
         """Settle one; see `Session.settle`."""
-        settlement = Settlement(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
+        settlement = Resolution(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
         if len(to_json(settlement.result)) > MAX_RESULT_BYTES:
             raise InvalidEvent(f"the result has more than {MAX_RESULT_BYTES:,} bytes as JSON: say what matters of it")
         step = self._step(call)
         journal = await self.connection.any_journal()
-        settled = await journal.settle_call(step, settlement)
+        settled = await journal.resolve_call(step, settlement)
         if settled is None:
             raise InvalidEvent(f"the outcome of call {call} is not unknown: there is nothing to settle")
         if not settlement.same(settled):

@@ -5,21 +5,26 @@ Importing this loads no SQL; opening a journal does.
 Invariant: `seq` is assigned inside the transaction that appends, so readers see every entry, in order, without gaps.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from inturn.errors import InturnError
-from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
+from inturn.journal.reader import SessionJournal
 from inturn.journal.values import (
     Attempts,
     Claim,
     ClaimStatus,
     Ending,
     FailureClass,
-    Journal,
     NewEntry,
     Outcome,
     Recorded,
-    Settlement,
+    Resolution,
     Superseded,
 )
+
+if TYPE_CHECKING:
+    from inturn.journal.journal import Journal
 
 __all__ = [
     "Attempts",
@@ -33,17 +38,26 @@ __all__ = [
     "Outcome",
     "Place",
     "Recorded",
-    "Settlement",
+    "Resolution",
+    "ResourceWait",
+    "SessionJournal",
     "Superseded",
     "Victim",
-    "Waiting",
     "Want",
     "open_journal",
 ]
 
 
-def open_journal(url: str) -> Journal:
-    """Give the journal that a URL names; `await journal.open()` (or the first use) connects.
+def __getattr__(name: str) -> Any:
+    if name == "Journal":
+        from inturn.journal.journal import Journal
+
+        return Journal
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def open_journal(url: str) -> "Journal":
+    """Return the journal that a URL names; `await journal.open()` (or the first use) connects.
 
     Args:
         url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
@@ -51,12 +65,12 @@ def open_journal(url: str) -> Journal:
     Raises:
         InturnError: The URL names no journal that this version has.
     """
-    from inturn.journal.journal import StoredJournal  # declaring agents and tools needs no database
+    from inturn.journal.journal import Journal
     from inturn.journal.store.sqlite import SqliteStore
 
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return StoredJournal(SqliteStore(rest[1:]))
+        return Journal(SqliteStore(rest[1:]))
     if separator and scheme in ("postgresql", "postgres"):
         raise InturnError("a journal on PostgreSQL is not there yet: use sqlite:///FILE for now")
     # Not the URL itself: it may hold a password.

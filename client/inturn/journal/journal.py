@@ -1,25 +1,23 @@
-"""The journal: the port's promises, kept by the rules over a store.
+"""The journal of workers: the log, and the ledger that makes each step happen once, by rules over a store.
 
-Invariant: each method is one transaction; nothing here decides, it only joins a rule and a store.
+Invariant: each method is one transaction of one rule; nothing here decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from inturn.journal.ledger import decisions
-from inturn.journal.ledger import steps as ledger
-from inturn.journal.ledger import unknown_calls as settling
-from inturn.journal.limits import deadlocks as waits
-from inturn.journal.limits import grants, places
-from inturn.journal.limits.requests import Deadlock, Place, Victim, Waiting, Want
+from typing_extensions import override
+
+from inturn.journal.ledger import decisions, steps, unknown_calls
+from inturn.journal.limits import deadlocks, grants, places
+from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, cursors, log
-from inturn.journal.state import apply as shared
-from inturn.journal.state import values as shelf
+from inturn.journal.reader import PAGE, SessionJournal
+from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
-from inturn.journal.store.store import Store
+from inturn.journal.store.store import Store, Transaction
 from inturn.journal.values import (
     Attempts,
     Claim,
@@ -28,28 +26,31 @@ from inturn.journal.values import (
     NewEntry,
     Outcome,
     Recorded,
-    Settlement,
+    Resolution,
     Superseded,
 )
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Entry, UnknownOutcome
 
+P = ParamSpec("P")
+T = TypeVar("T")
+Rule = Callable[Concatenate[Transaction, P], T]
 
-class StoredJournal:
-    """A journal in a store; see `port.Journal` for what each method promises."""
+
+class Journal(SessionJournal):
+    """A journal in a store.
+
+    The ledger's rules (one row per step):
+      1. A step's first claim makes its row; `done` and `settled` rows answer with their record for ever.
+      2. A later claim takes the row over with a new token; the older token can commit nothing from then on.
+      3. A model step's claim raises the session's fence, and its last append needs that fence.
+      4. A call whose body began is not taken over before its lease ran out: it answers `leased` until then.
+    """
 
     def __init__(self, store: Store) -> None:
         """Put the rules over a store."""
         self._store = store
-
-    async def open(self) -> None:
-        """Connect and bring the schema up to date."""
-        await self._store.open()
-
-    async def close(self) -> None:
-        """Finish what is queued and let go."""
-        await self._store.close()
 
     async def claim_model(
         self,
@@ -61,40 +62,65 @@ class StoredJournal:
         wants: Sequence[Want] = (),
         lease: float = 0.0,
     ) -> Claim:
-        """Claim a model step."""
-        work = partial(
-            ledger.claim_model, step=step, opening=opening, after=after, types=types, wants=wants, lease=lease
-        )
-        # A power cut that takes the claim takes the attempt with it; the next one claims and says the same again.
-        return await self._store.write(work, durable=False)
+        """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
+
+        Answers `closed` for a closed session and `ended` for a turn whose outcome is recorded (a `parked` outcome of an
+        earlier redrive does not count), before it looks at the row; it never answers `leased`.
+
+        Args:
+            step: The step.
+            opening: The entries that it begins with.
+            after: Return the entries of `types` behind this seq, the claim's own among them: who has read so far needs
+                no read of its own.
+            types: Of which entries.
+            wants: Claim only with all of these, for `lease` seconds; else answer `waiting` and keep a ticket.
+            lease: Seconds.
+        """
+
+        def claim(tx: Transaction) -> Claim:
+            return steps.claim_model(tx, step, opening, after=after, types=types, wants=wants, lease=lease)
+
+        # A power cut that takes the claim takes the attempt with it; the next one claims and appends the same again.
+        return await self._store.write(claim, durable=False)
 
     async def claim_call(
         self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
     ) -> Claim:
-        """Claim a tool call or a delivery."""
-        work = partial(ledger.claim_call, step=step, lease=lease, begin=begin, wants=wants, lasts=lasts)
-        return await self._store.write(work)
+        """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
+
+        Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
+        `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
+        be done in `lasts` seconds.
+        """
+        return await self._write(steps.claim_call, step, lease=lease, begin=begin, wants=wants, lasts=lasts)
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
-        """Mark that the body begins now."""
-        if not await self._store.write(partial(ledger.begin, step=step, token=token, lease=lease)):
-            raise _superseded(step)
+        """Mark that the body begins now.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        _held(step, await self._write(steps.begin, step, token, lease=lease))
 
     async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
-        """Hold the claim for longer."""
-        return await self._store.write(partial(ledger.renew, step=step, token=token, lease=lease))
+        """Hold the claim for `lease` more seconds; `False` when it is no longer ours."""
+        return await self._write(steps.renew, step, token, lease=lease)
 
     async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
-        """Keep a checkpoint."""
-        if not await self._store.write(partial(ledger.keep, step=step, token=token, checkpoint=checkpoint)):
-            raise _superseded(step)
+        """Keep a checkpoint for the step's next attempt.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        _held(step, await self._write(steps.keep, step, token, checkpoint))
 
     async def append(self, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int:
-        """Append entries while the step runs."""
-        head = await self._store.write(partial(ledger.append, step=step, token=token, entries=entries))
-        if head is None:
-            raise _superseded(step)
-        return head
+        """Append entries while the step runs; return the new head.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        return _held(step, await self._write(steps.append, step, token, entries))
 
     async def finish(
         self,
@@ -104,23 +130,28 @@ class StoredJournal:
         entries: Sequence[NewEntry] = (),
         outcome: Outcome | None = None,
     ) -> int:
-        """Record the step's result with its last entries."""
-        work = partial(ledger.finish, step=step, token=token, result=result, entries=entries, outcome=outcome)
-        head = await self._store.write(work)
-        if head is None:
-            raise _superseded(step)
-        return head
+        """Append the step's last entries and record its result, in one transaction; return the new head.
+
+        A result that comes after the row was settled is kept as the row's `late_result`.
+
+        Raises:
+            Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
+        """
+        return _held(step, await self._write(steps.finish, step, token, result, entries, outcome))
 
     async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
-        """Count a failed attempt."""
-        attempts = await self._store.write(partial(ledger.fail, step=step, token=token, failure=failure, clean=clean))
-        if attempts is None:
-            raise _superseded(step)
-        return attempts
+        """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.
+
+        The attempt is over, so no later one waits out its lease.
+
+        Raises:
+            Superseded: The token is no longer the step's: only the attempt that holds it may fail it.
+        """
+        return _held(step, await self._write(steps.fail, step, token, failure, clean=clean))
 
     async def release(self, step: StepKey, token: str) -> None:
-        """Let go of a claim whose body did nothing."""
-        await self._store.write(partial(ledger.release, step=step, token=token))
+        """Release a claim whose body surely did nothing: the next attempt need not wait or wonder."""
+        await self._write(steps.release, step, token)
 
     async def record(
         self,
@@ -132,127 +163,155 @@ class StoredJournal:
         cancelled: str | None = None,
         number: str | None = None,
     ) -> int:
-        """Write what a session decided."""
-        work = partial(
-            decisions.record,
-            session=session,
-            recorded=recorded,
-            settle=settle,
-            close=close,
-            cancelled=cancelled,
-            number=number,
-        )
-        return await self._store.write(work)
+        """Write what a session decided, in one transaction; return the new head.
 
-    async def settle_call(self, call: StepKey, settlement: Settlement) -> Settlement | None:
-        """Settle a call whose outcome is unknown."""
-        return await self._store.write(partial(settling.settle, call=call, settlement=settlement))
+        First the open steps of the turns in `settle`, or only those of that `number`: done stays done, all else becomes
+        `settled`, and each tool_use without a result gets an error result: "interrupted", or "cancelled" with that text
+        where one is given. Without `number`, where all decisions are written already, nothing is settled: an earlier
+        attempt did that, and what is open now began later. Then the decisions whose keys are new, in order. An outcome
+        never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
+        `session.closed` last.
+        """
+        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number)
 
-    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> Waiting | None:
-        """Tell what a waiter still lacks."""
-        return await self._store.read(partial(grants.look, caller=places.Caller(step, part), wants=wants))
+    async def put_blob(self, session: SessionKey, data: bytes) -> str:
+        """Keep bytes and return their reference (by content: the same bytes have the same one)."""
+        return await self._write(blobs.put, session, data)
 
-    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting:
-        """Take a lock for a part of a running body."""
-        work = partial(ledger.lock, step=step, token=token, want=want, part=part, lease=lease)
-        found = await self._store.write(work)
+    # Limits. What a step holds is its own until its row is done, settled or released; `renew` holds it for longer.
+
+    async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> ResourceWait | None:
+        """Return what a waiter still lacks; `None`: it may have it. Only looks."""
+        return await self._read(grants.look, places.Caller(step, part), wants)
+
+    async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | ResourceWait:
+        """Take a lock for a part of a running body; return its fence, or what it waits for.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+        """
+        found = await self._write(steps.lock, step, token, want, part=part, lease=lease)
         if found is None:
             raise _superseded(step)
         return found
 
     async def leave(self, step: StepKey, *, part: str = "") -> None:
-        """Give back what a part of a step holds."""
-        await self._store.write(partial(places.leave, step=step, part=part))
+        """Release what a part of a step holds, or its tickets; without `part` those of the step's claim."""
+        await self._write(places.leave, step, part)
 
-    async def resolve(self, step: StepKey, victim: Victim) -> Deadlock | None:
-        """Break the cycle that a call is part of."""
-        if not await self._store.read(partial(waits.cycle, scope=step.session.tenant, call=places.called(step))):
+    async def break_deadlock(self, step: StepKey, victim: Victim) -> Deadlock | None:
+        """Break the cycle of waits that a call is part of, if there is one that was not found before."""
+        if not await self._read(deadlocks.cycle, step.session.tenant, places.call_of(step)):
             return None
-        return await self._store.write(partial(waits.resolve, step=step, victim=victim))
+        return await self._write(deadlocks.break_cycle, step, victim)
 
-    async def places(self, tenant: str | None = None) -> list[Place]:
-        """Give who holds what and who waits for it."""
-        return await self._store.read(partial(places.listed, tenant=tenant))
+    # The half of clients.
 
+    @override
+    async def open(self) -> None:
+        await self._store.open()
+
+    @override
+    async def close(self) -> None:
+        await self._store.close()
+
+    @override
     async def read(
         self,
         session: SessionKey,
         *,
         after: int = 0,
-        limit: int = 500,
+        limit: int = PAGE,
         event_id: str | None = None,
         types: Sequence[str] = (),
     ) -> list[Entry]:
-        """Read entries in order of seq."""
-        return await self._store.read(
-            partial(log.read, session=session, after=after, limit=limit, event_id=event_id, types=types)
-        )
+        return await self._read(log.read, session, after=after, limit=limit, event_id=event_id, types=types)
 
+    @override
     async def head(self, session: SessionKey) -> int:
-        """Give the last seq."""
-        return await self._store.read(partial(log.head, session=session))
+        return await self._read(log.head, session)
 
-    async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
-        """Give how an event ended."""
-        return await self._store.read(partial(outcomes.get, session=session, event_id=event_id))
+    @override
+    async def heads(self, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
+        return await self._read(log.heads, after)
 
+    @override
+    async def version(self) -> int | None:
+        return await self._store.version()
+
+    @override
     async def latest_event(self, session: SessionKey) -> str | None:
-        """Give the event of the latest turn."""
-        return await self._store.read(partial(log.latest_event, session=session))
+        return await self._read(log.latest_event, session)
 
-    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
-        """Give the calls whose outcome is unknown."""
-        return await self._store.read(partial(settling.unknown, session=session))
-
-    async def outcomes(self, session: SessionKey) -> dict[str, int]:
-        """Count ended events by disposition."""
-        return await self._store.read(partial(outcomes.counts, session=session))
-
-    async def endings(self, session: SessionKey) -> dict[str, Ending]:
-        """Give how events ended, by outcomes and by entries."""
-        return await self._store.read(partial(outcomes.endings, session=session))
-
+    @override
     async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
-        """Give the latest parked events' entries."""
-        return await self._store.read(partial(log.parked, session=session, limit=limit))
+        return await self._read(log.parked, session, limit)
 
+    @override
     async def verify(self, session: SessionKey) -> list[str]:
-        """Check the hash chain."""
-        return await self._store.read(partial(log.verify, session=session))
+        return await self._read(log.verify, session)
 
-    async def put_blob(self, session: SessionKey, data: bytes) -> str:
-        """Keep bytes."""
-        return await self._store.write(partial(blobs.put, session=session, data=data))
-
+    @override
     async def blob(self, session: SessionKey, ref: str) -> bytes | None:
-        """Give the bytes of a reference."""
-        return await self._store.read(partial(blobs.get, session=session, ref=ref))
+        return await self._read(blobs.get, session, ref)
 
+    @override
+    async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
+        return await self._read(outcomes.get, session, event_id)
+
+    @override
+    async def outcomes(self, session: SessionKey) -> dict[str, int]:
+        return await self._read(outcomes.counts, session)
+
+    @override
+    async def endings(self, session: SessionKey) -> dict[str, Ending]:
+        return await self._read(outcomes.endings, session)
+
+    @override
+    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
+        return await self._read(unknown_calls.unknown, session)
+
+    @override
+    async def resolve_call(self, call: StepKey, resolution: Resolution) -> Resolution | None:
+        return await self._write(unknown_calls.resolve, call, resolution)
+
+    @override
     async def cursor(self, tenant: str, name: str, session_id: str) -> int:
-        """Give a stored cursor."""
-        return await self._store.read(partial(cursors.get, tenant=tenant, name=name, session_id=session_id))
+        return await self._read(cursors.get, tenant, name, session_id)
 
+    @override
     async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
-        """Move a stored cursor forward."""
-        work = partial(cursors.move, tenant=tenant, name=name, session_id=session_id, seq=seq)
-        return await self._store.write(work)
+        return await self._write(cursors.move, tenant, name, session_id, seq)
 
+    @override
     async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
-        """Give a named value with its version."""
-        return await self._store.read(partial(shelf.get, scope=scope, name=name))
+        return await self._read(values.get, scope, name)
 
+    @override
     async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
-        """Change shared state once."""
-        done = await self._store.write(partial(shared.change, scope=scope, change=change, operation=operation))
-        if done is None:
-            assert operation.step is not None
-            raise _superseded(operation.step)
-        return done
+        return _held(operation.step, await self._write(apply.change, scope, change, operation))
 
+    @override
     async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
-        """Give what came of an operation before."""
-        return await self._store.read(partial(shared.recall, scope=scope, operation=operation, what=what))
+        return await self._read(apply.recall, scope, operation, what)
+
+    @override
+    async def places(self, tenant: str | None = None) -> list[Place]:
+        return await self._read(places.listed, tenant)
+
+    async def _write(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._store.write(lambda tx: rule(tx, *args, **kwargs))
+
+    async def _read(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._store.read(lambda tx: rule(tx, *args, **kwargs))
 
 
-def _superseded(step: StepKey) -> Superseded:
+def _held(step: StepKey | None, result: T | None) -> T:
+    """Return what a rule gave the attempt that holds the step; others it gives `None`, or `False`."""
+    if result is None or result is False:
+        raise _superseded(step)
+    return result
+
+
+def _superseded(step: StepKey | None) -> Superseded:
     return Superseded(f"{step}: this attempt's claim was settled, finished or taken over; nothing was written")

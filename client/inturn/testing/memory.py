@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from inturn.journal import Journal
-from inturn.journal.journal import StoredJournal
 from inturn.journal.store import schema
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.store.store import Transaction
@@ -32,7 +31,7 @@ class Memory:
         """Give the journal."""
         with self._lock:
             if self._journal is None:
-                self._journal = StoredJournal(MemoryStore())
+                self._journal = Journal(MemoryStore())
             return self._journal
 
 
@@ -44,13 +43,16 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._connection.close)
-        schema.migrate(SqliteTransaction(self._connection))
+        schema.create(SqliteTransaction(self._connection))
 
     async def open(self) -> None:
         """It is open."""
 
     async def close(self) -> None:
         """It ends with its last user."""
+
+    async def version(self) -> None:
+        """Return nothing: reading costs no more than this."""
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work`, all or nothing."""

@@ -21,7 +21,7 @@ from typing import Any
 from temporalio import activity
 
 from inturn import Agent, ToolContext, tool
-from inturn.journal.journal import StoredJournal
+from inturn.journal import Journal
 from inturn.keys import StepKey
 from inturn_activities.messages import ToolInput, ToolResult
 from inturn_activities.tools.run_tool import ToolSteps
@@ -71,7 +71,7 @@ def _dying(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 for _name in ("claim_model", "claim_call", "finish", "record"):
-    setattr(StoredJournal, _name, _dying(_name, getattr(StoredJournal, _name)))
+    setattr(Journal, _name, _dying(_name, getattr(Journal, _name)))
 
 
 async def _completing(

@@ -73,7 +73,7 @@ def test_the_doctor_draws_the_live_journal(tmp_path: Path) -> None:
         app, hoisted(["doctor", "--address", "127.0.0.1:1", "--json", "--tenant", "acme", "--journal", url])
     )
     said = json.loads(ended.stdout)
-    assert {p["state"] for p in said["limits"]} == {"held", "waiting", "aside"}
+    assert {p["state"] for p in said["limits"]} == {"held", "waiting", "nonblocking"}
     assert "2 locks and permits held, 1 calls waiting" in [check["found"] for check in said["checks"]]
 
 

@@ -39,6 +39,13 @@ def test_importing_it_connects_to_nothing_and_loads_no_client() -> None:
     assert out.stdout.strip() == "[]"
 
 
+def test_importing_it_and_the_client_loads_no_sql() -> None:
+    code = "import sys, inturn; inturn.Client; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sql = ("sqlite3", "inturn.journal.journal", "inturn.journal.store", "inturn.journal.ledger")
+    assert [name for name in out.stdout.split() if name.startswith(sql)] == []
+
+
 def test_errors_form_one_tree() -> None:
     errors = [getattr(inturn, n) for n in inturn.__all__ if isinstance(getattr(inturn, n), type)]
     errors = [e for e in errors if issubclass(e, BaseException)]

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from inturn import Client
+from inturn import Client, InvalidEvent
+from inturn.client.connection import Connection
+from inturn.client.reader import SessionReader
 from inturn.journal import Journal, NewEntry, Recorded
 from inturn.keys import SessionKey
 
@@ -125,3 +127,13 @@ async def test_a_transcript_is_what_the_model_sees(journal: Journal) -> None:
     await _append(journal, ("user.message", "e1", {"content": "hi"}), ("agent.message", "e1", answer))
     transcript = await Client(journal=journal).session("s").transcript()
     assert [message["role"] for message in transcript] == ["user", "assistant"]
+
+
+@pytest.mark.promise("ISO-1")
+async def test_a_large_result_is_read_by_its_own_session_alone(journal: Journal) -> None:
+    ref = await journal.put_blob(KEY, b"large")
+    connection = Connection(journal=journal)
+    assert await SessionReader(connection, KEY).blob(ref) == b"large"
+    for other in (SessionKey("default", "t"), SessionKey("other", "s")):
+        with pytest.raises(InvalidEvent, match=r"has nothing under 'sha256:"):
+            await SessionReader(connection, other).blob(ref)

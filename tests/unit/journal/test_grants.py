@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from inturn.journal import Waiting, Want
-from inturn.journal.ledger import steps as ledger
+from inturn.journal import ResourceWait, Want
+from inturn.journal.ledger import steps
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.places import Caller
@@ -24,7 +24,7 @@ def tx() -> Iterator[SqliteTransaction]:
         yield made
 
 
-def take(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Grant | Waiting:
+def take(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Grant | ResourceWait:
     return grants.take(tx, Caller(call(who), part), wants, lease=LEASE, lasts=30)
 
 
@@ -32,9 +32,9 @@ def granted(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> bo
     return isinstance(take(tx, who, *wants, part=part), Grant)
 
 
-def waiting(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> Waiting:
+def waiting(tx: SqliteTransaction, who: int, *wants: Want, part: str = "") -> ResourceWait:
     found = take(tx, who, *wants, part=part)
-    assert isinstance(found, Waiting)
+    assert isinstance(found, ResourceWait)
     return found
 
 
@@ -128,8 +128,8 @@ def test_a_cancelled_waiter_and_a_settled_turn_block_nobody(tx: SqliteTransactio
     places.leave(tx, call(2), "")
     places.leave(tx, call(1), "")  # no ticket: what is held stays held
     assert not granted(tx, 4, write("a"))
-    ledger.settle(tx, call(3).turn)
-    ledger.settle(tx, call(1).turn)
+    steps.settle(tx, call(3).turn)
+    steps.settle(tx, call(1).turn)
     assert granted(tx, 4, write("a"))
 
 
@@ -146,47 +146,47 @@ def test_every_grant_of_a_lock_has_a_higher_fence(tx: SqliteTransaction) -> None
 
 @pytest.mark.promise("SHR-2")
 def test_who_takes_over_an_expired_lock_takes_its_holders_claim_too(tx: SqliteTransaction) -> None:
-    first = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a"), permit(of=9)])
+    first = steps.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a"), permit(of=9)])
     tx.now += LEASE - 1
-    assert ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
-    assert ledger.renew(tx, call(1), first.token, lease=LEASE)
+    assert steps.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert steps.renew(tx, call(1), first.token, lease=LEASE)
     tx.now += LEASE - 1
-    assert ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert steps.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
     tx.now += 2
-    second = ledger.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")])
+    second = steps.claim_call(tx, call(2), lease=LEASE, begin=True, wants=[write("a")])
     assert second.status == "claimed"
     assert second.fence > first.fence
-    assert not ledger.renew(tx, call(1), first.token, lease=LEASE)
-    assert ledger.append(tx, call(1), first.token, []) is None
-    assert ledger.finish(tx, call(1), first.token, {"stale": True}, [], None) is None
-    again = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    assert not steps.renew(tx, call(1), first.token, lease=LEASE)
+    assert steps.append(tx, call(1), first.token, []) is None
+    assert steps.finish(tx, call(1), first.token, {"stale": True}, [], None) is None
+    again = steps.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
     assert (again.status, again.began) == ("waiting", True)
-    assert ledger.finish(tx, call(2), second.token, {}, [], None) is not None
-    again = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    assert steps.finish(tx, call(2), second.token, {}, [], None) is not None
+    again = steps.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
     assert (again.status, again.began, again.attempts.counts) == ("claimed", True, {"lost": 1})
 
 
 def test_an_expired_lock_that_nobody_wants_can_still_be_renewed(tx: SqliteTransaction) -> None:
-    first = ledger.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
+    first = steps.claim_call(tx, call(1), lease=LEASE, begin=True, wants=[write("a")])
     tx.now += LEASE + 10
-    assert ledger.renew(tx, call(1), first.token, lease=LEASE)
+    assert steps.renew(tx, call(1), first.token, lease=LEASE)
     assert not granted(tx, 2, write("a"))
 
 
 @pytest.mark.parametrize("end", ["finish", "fail", "release", "settle"])
 def test_whatever_ends_a_step_frees_what_it_holds(tx: SqliteTransaction, end: str) -> None:
     step = call(1)
-    token = ledger.claim_call(tx, step, lease=LEASE, begin=True, wants=[write("a")]).token
-    assert isinstance(ledger.lock(tx, step, token, write("b"), part="1", lease=LEASE), int)
+    token = steps.claim_call(tx, step, lease=LEASE, begin=True, wants=[write("a")]).token
+    assert isinstance(steps.lock(tx, step, token, write("b"), part="1", lease=LEASE), int)
     match end:
         case "finish":
-            ledger.finish(tx, step, token, {}, [], None)
+            steps.finish(tx, step, token, {}, [], None)
         case "fail":
-            ledger.fail(tx, step, token, "unknown")
+            steps.fail(tx, step, token, "unknown")
         case "release":
-            ledger.release(tx, step, token)
+            steps.release(tx, step, token)
         case _:
-            ledger.settle(tx, step.turn)
+            steps.settle(tx, step.turn)
     assert places.listed(tx) == []
 
 
@@ -255,11 +255,11 @@ def test_a_body_may_take_again_what_its_call_holds(tx: SqliteTransaction) -> Non
 
 def test_locks_of_a_body_do_not_outlive_its_attempt(tx: SqliteTransaction) -> None:
     step = call(1)
-    token = ledger.claim_call(tx, step, lease=LEASE, begin=True).token
-    ledger.lock(tx, step, token, write("a"), part="1", lease=LEASE)
+    token = steps.claim_call(tx, step, lease=LEASE, begin=True).token
+    steps.lock(tx, step, token, write("a"), part="1", lease=LEASE)
     tx.now += LEASE + 1
-    ledger.claim_call(tx, step, lease=LEASE, begin=True)
-    assert ledger.lock(tx, step, token, write("a"), part="2", lease=LEASE) is None
+    steps.claim_call(tx, step, lease=LEASE, begin=True)
+    assert steps.lock(tx, step, token, write("a"), part="2", lease=LEASE) is None
     assert granted(tx, 2, write("a"))
 
 
@@ -295,8 +295,8 @@ def test_an_attempt_whose_lock_ran_out_writes_nothing_once_the_next_one_has_to_w
     tx: SqliteTransaction,
 ) -> None:
     mine, other = call(1), call(2)
-    first = ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")])
-    assert ledger.claim_call(tx, other, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    first = steps.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")])
+    assert steps.claim_call(tx, other, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
     tx.now += LEASE
-    assert ledger.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
-    assert ledger.finish(tx, mine, first.token, {}, [], None) is None
+    assert steps.claim_call(tx, mine, lease=LEASE, begin=True, wants=[write("a")]).status == "waiting"
+    assert steps.finish(tx, mine, first.token, {}, [], None) is None

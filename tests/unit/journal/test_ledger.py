@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inturn.journal import Claim, NewEntry, Outcome, Recorded
-from inturn.journal.ledger import decisions
-from inturn.journal.ledger import steps as ledger
+from inturn.journal.ledger import decisions, steps
 from inturn.journal.log import log
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
@@ -18,18 +17,18 @@ CALL = TURN.step(0, 0)
 
 
 def claim(tx: SqliteTransaction, *, begin: bool = True) -> Claim:
-    return ledger.claim_call(tx, CALL, lease=10, begin=begin)
+    return steps.claim_call(tx, CALL, lease=10, begin=begin)
 
 
 def finish_call(tx: SqliteTransaction, token: str, value: str = "4") -> int | None:
-    return ledger.finish(tx, CALL, token, {"value": value}, [result("e1", 0, "c0", value)], None)
+    return steps.finish(tx, CALL, token, {"value": value}, [result("e1", 0, "c0", value)], None)
 
 
 def test_a_model_step_is_claimed_with_its_opening_and_finished_with_its_answer() -> None:
     with memory() as tx:
-        first = ledger.claim_model(tx, STEP, opening("e1"))
+        first = steps.claim_model(tx, STEP, opening("e1"))
         assert (first.status, first.head, first.fence, first.began) == ("claimed", 3, 1, False)
-        assert ledger.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) == 5
+        assert steps.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) == 5
         outcome = outcomes.get(tx, SESSION, "e1")
     assert outcome is not None
     assert (outcome.disposition, outcome.stop, outcome.seqs) == ("applied", "end_turn", (2, 5))
@@ -37,19 +36,19 @@ def test_a_model_step_is_claimed_with_its_opening_and_finished_with_its_answer()
 
 def test_a_finished_step_answers_with_its_record_for_ever() -> None:
     with memory() as tx:
-        first = ledger.claim_model(tx, STEP, opening("e1"))
-        ledger.finish(tx, STEP, first.token, {"stop": "tool_use"}, calls("e1", ["c0"]), None)
-        again = ledger.claim_model(tx, STEP, opening("e1"))
+        first = steps.claim_model(tx, STEP, opening("e1"))
+        steps.finish(tx, STEP, first.token, {"stop": "tool_use"}, calls("e1", ["c0"]), None)
+        again = steps.claim_model(tx, STEP, opening("e1"))
         assert (again.status, again.result, again.token) == ("done", {"stop": "tool_use"}, "")
         assert log.head(tx, SESSION) == 5
 
 
 def test_a_turn_that_ended_answers_with_its_outcome_and_the_steps_own_record() -> None:
     with memory() as tx:
-        first = ledger.claim_model(tx, STEP, opening("e1"))
-        ledger.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1"))
-        again = ledger.claim_model(tx, STEP, opening("e1"))
-        other = ledger.claim_model(tx, TURN.step(1), [])
+        first = steps.claim_model(tx, STEP, opening("e1"))
+        steps.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1"))
+        again = steps.claim_model(tx, STEP, opening("e1"))
+        other = steps.claim_model(tx, TURN.step(1), [])
     assert (again.status, again.result) == ("ended", {"stop": "end_turn"})
     assert again.outcome is not None
     assert again.outcome.disposition == "applied"
@@ -58,25 +57,25 @@ def test_a_turn_that_ended_answers_with_its_outcome_and_the_steps_own_record() -
 
 def test_a_second_claim_takes_the_step_over_and_the_first_can_write_nothing() -> None:
     with memory() as tx:
-        frozen = ledger.claim_model(tx, STEP, opening("e1"))
-        taken = ledger.claim_model(tx, STEP, opening("e1"))
+        frozen = steps.claim_model(tx, STEP, opening("e1"))
+        taken = steps.claim_model(tx, STEP, opening("e1"))
         assert taken.status == "claimed"
         assert taken.fence > frozen.fence
         assert log.head(tx, SESSION) == 3
-        assert ledger.append(tx, STEP, frozen.token, [NewEntry("x", {})]) is None
-        assert ledger.finish(tx, STEP, frozen.token, {"stop": "old"}, answer("e1", "old"), applied("e1")) is None
-        assert not ledger.renew(tx, STEP, frozen.token, lease=5)
+        assert steps.append(tx, STEP, frozen.token, [NewEntry("x", {})]) is None
+        assert steps.finish(tx, STEP, frozen.token, {"stop": "old"}, answer("e1", "old"), applied("e1")) is None
+        assert not steps.renew(tx, STEP, frozen.token, lease=5)
         assert log.head(tx, SESSION) == 3
         assert outcomes.get(tx, SESSION, "e1") is None
-        assert ledger.finish(tx, STEP, taken.token, {"stop": "new"}, answer("e1", "new"), applied("e1")) == 5
+        assert steps.finish(tx, STEP, taken.token, {"stop": "new"}, answer("e1", "new"), applied("e1")) == 5
 
 
 def test_a_model_step_whose_sessions_fence_moved_on_can_commit_nothing() -> None:
     with memory() as tx:
-        frozen = ledger.claim_model(tx, STEP, opening("e1"))
-        ledger.claim_model(tx, SESSION.turn("e2").step(0), opening("e2"))
+        frozen = steps.claim_model(tx, STEP, opening("e1"))
+        steps.claim_model(tx, SESSION.turn("e2").step(0), opening("e2"))
         before = log.head(tx, SESSION)
-        assert ledger.finish(tx, STEP, frozen.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) is None
+        assert steps.finish(tx, STEP, frozen.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) is None
         assert log.head(tx, SESSION) == before
 
 
@@ -106,7 +105,7 @@ def test_a_renewed_lease_holds_for_longer() -> None:
     with memory() as tx:
         first = claim(tx)
         tx.now += 9
-        assert ledger.renew(tx, CALL, first.token, lease=10)
+        assert steps.renew(tx, CALL, first.token, lease=10)
         tx.now += 9
         assert claim(tx).status == "leased"
 
@@ -116,15 +115,15 @@ def test_a_claim_whose_body_did_not_begin_is_taken_over_at_once_and_leaves_no_do
         first = claim(tx, begin=False)
         second = claim(tx, begin=False)
         assert (second.status, second.began) == ("claimed", False)
-        assert not ledger.begin(tx, CALL, first.token, lease=10)
-        assert ledger.begin(tx, CALL, second.token, lease=10)
+        assert not steps.begin(tx, CALL, first.token, lease=10)
+        assert steps.begin(tx, CALL, second.token, lease=10)
         assert claim(tx).status == "leased"
 
 
 def test_a_released_claim_leaves_nothing_to_wait_or_wonder_for() -> None:
     with memory() as tx:
         first = claim(tx)
-        assert ledger.release(tx, CALL, first.token)
+        assert steps.release(tx, CALL, first.token)
         second = claim(tx)
         assert (second.status, second.began) == ("claimed", False)
 
@@ -135,8 +134,8 @@ def test_a_release_does_not_wash_away_what_an_earlier_attempt_began() -> None:
         tx.now += 11
         second = claim(tx, begin=False)
         assert second.began
-        ledger.begin(tx, CALL, second.token, lease=10)
-        ledger.release(tx, CALL, second.token)
+        steps.begin(tx, CALL, second.token, lease=10)
+        steps.release(tx, CALL, second.token)
         third = claim(tx)
     assert (third.status, third.began) == ("claimed", True)
 
@@ -144,16 +143,16 @@ def test_a_release_does_not_wash_away_what_an_earlier_attempt_began() -> None:
 def test_a_failed_attempt_is_counted_by_class_and_nobody_waits_for_it() -> None:
     with memory() as tx:
         first = claim(tx)
-        failed = ledger.fail(tx, CALL, first.token, "outage")
+        failed = steps.fail(tx, CALL, first.token, "outage")
         assert failed is not None
         assert failed.counts == {"outage": 1}
         tx.now += 5
         second = claim(tx)
         assert (second.status, second.began, second.attempts.counts) == ("claimed", True, {"outage": 1})
-        ledger.fail(tx, CALL, second.token, "unknown")
+        steps.fail(tx, CALL, second.token, "unknown")
         tx.now += 5
         third = claim(tx)
-        attempts = ledger.fail(tx, CALL, third.token, "outage")
+        attempts = steps.fail(tx, CALL, third.token, "outage")
     assert attempts is not None
     assert attempts.counts == {"outage": 2, "unknown": 1}
     assert attempts.since == {"outage": 1000.0, "unknown": 1005.0}
@@ -162,7 +161,7 @@ def test_a_failed_attempt_is_counted_by_class_and_nobody_waits_for_it() -> None:
 def test_a_clean_failure_leaves_the_body_as_not_begun() -> None:
     with memory() as tx:
         first = claim(tx)
-        ledger.fail(tx, CALL, first.token, "unknown", clean=True)
+        steps.fail(tx, CALL, first.token, "unknown", clean=True)
         second = claim(tx)
     assert (second.began, second.attempts.counts) == (False, {"unknown": 1})
 
@@ -170,31 +169,31 @@ def test_a_clean_failure_leaves_the_body_as_not_begun() -> None:
 def test_a_stale_token_counts_no_failure() -> None:
     with memory() as tx:
         first = claim(tx)
-        ledger.fail(tx, CALL, first.token, "outage")
-        assert ledger.fail(tx, CALL, first.token, "outage") is None
-        assert ledger.fail(tx, CALL, "", "outage") is None
-        assert ledger.fail(tx, TURN.step(7), "x", "outage") is None
+        steps.fail(tx, CALL, first.token, "outage")
+        assert steps.fail(tx, CALL, first.token, "outage") is None
+        assert steps.fail(tx, CALL, "", "outage") is None
+        assert steps.fail(tx, TURN.step(7), "x", "outage") is None
         assert claim(tx).attempts.counts == {"outage": 1}
 
 
 def test_an_empty_token_holds_nothing() -> None:
     with memory() as tx:
         first = claim(tx)
-        ledger.release(tx, CALL, first.token)
-        assert not ledger.renew(tx, CALL, "", lease=5)
-        assert not ledger.begin(tx, CALL, "", lease=5)
-        assert not ledger.keep(tx, CALL, "", 1)
-        assert ledger.append(tx, CALL, "", [NewEntry("x", {})]) is None
+        steps.release(tx, CALL, first.token)
+        assert not steps.renew(tx, CALL, "", lease=5)
+        assert not steps.begin(tx, CALL, "", lease=5)
+        assert not steps.keep(tx, CALL, "", 1)
+        assert steps.append(tx, CALL, "", [NewEntry("x", {})]) is None
         assert finish_call(tx, "") is None
 
 
 def test_a_checkpoint_reaches_the_next_attempt() -> None:
     with memory() as tx:
         first = claim(tx)
-        assert ledger.keep(tx, CALL, first.token, {"done": 3})
+        assert steps.keep(tx, CALL, first.token, {"done": 3})
         tx.now += 11
         assert claim(tx).checkpoint == {"done": 3}
-        assert not ledger.keep(tx, CALL, first.token, {"done": 4})
+        assert not steps.keep(tx, CALL, first.token, {"done": 4})
 
 
 def test_a_late_result_is_kept_beside_the_record() -> None:
@@ -224,16 +223,16 @@ def settle(tx: SqliteTransaction, *recorded: Recorded, close: bool = False) -> i
 
 def test_settling_closes_open_steps_and_answers_every_open_call() -> None:
     with memory() as tx:
-        model = ledger.claim_model(tx, STEP, opening("e1"))
-        ledger.finish(tx, STEP, model.token, {"stop": "tool_use"}, calls("e1", ["c0", "c1", "c2"]), None)
-        done = ledger.claim_call(tx, TURN.step(0, 0), lease=10, begin=True)
-        ledger.finish(tx, TURN.step(0, 0), done.token, {"status": "ok"}, [result("e1", 0, "c0")], None)
-        running = ledger.claim_call(tx, TURN.step(0, 1), lease=10, begin=True)
+        model = steps.claim_model(tx, STEP, opening("e1"))
+        steps.finish(tx, STEP, model.token, {"stop": "tool_use"}, calls("e1", ["c0", "c1", "c2"]), None)
+        done = steps.claim_call(tx, TURN.step(0, 0), lease=10, begin=True)
+        steps.finish(tx, TURN.step(0, 0), done.token, {"status": "ok"}, [result("e1", 0, "c0")], None)
+        running = steps.claim_call(tx, TURN.step(0, 1), lease=10, begin=True)
         settle(tx)
         results = [(e.body["call_id"], e.body["status"]) for e in log.read(tx, SESSION, types=["agent.tool_result"])]
         assert results == [("c0", "ok"), ("c1", "interrupted"), ("c2", "interrupted")]
-        assert ledger.finish(tx, TURN.step(0, 1), running.token, {"late": 1}, [result("e1", 1, "c1")], None) is None
-        statuses = [ledger.claim_call(tx, TURN.step(0, n), lease=10, begin=True).status for n in range(3)]
+        assert steps.finish(tx, TURN.step(0, 1), running.token, {"late": 1}, [result("e1", 1, "c1")], None) is None
+        statuses = [steps.claim_call(tx, TURN.step(0, n), lease=10, begin=True).status for n in range(3)]
         [(late,)] = tx.execute("SELECT late_result FROM steps WHERE call = 1")
         head = log.head(tx, SESSION)
         assert settle(tx) == head
@@ -244,19 +243,19 @@ def test_settling_closes_open_steps_and_answers_every_open_call() -> None:
 def test_settling_one_turn_leaves_others_alone() -> None:
     with memory() as tx:
         other = SESSION.turn("e10").step(0, 0)
-        kept = ledger.claim_call(tx, other, lease=10, begin=True)
-        foreign = ledger.claim_call(tx, OTHER.turn("e1").step(0, 0), lease=10, begin=True)
+        kept = steps.claim_call(tx, other, lease=10, begin=True)
+        foreign = steps.claim_call(tx, OTHER.turn("e1").step(0, 0), lease=10, begin=True)
         settle(tx)
-        assert ledger.finish(tx, other, kept.token, {}, [], None) is not None
-        assert ledger.finish(tx, OTHER.turn("e1").step(0, 0), foreign.token, {}, [], None) is not None
+        assert steps.finish(tx, other, kept.token, {}, [], None) is not None
+        assert steps.finish(tx, OTHER.turn("e1").step(0, 0), foreign.token, {}, [], None) is not None
 
 
 def test_a_closed_session_claims_no_model_step_and_lets_no_old_one_commit() -> None:
     with memory() as tx:
-        running = ledger.claim_model(tx, STEP, opening("e1"))
+        running = steps.claim_model(tx, STEP, opening("e1"))
         settle(tx, close=True)
-        assert ledger.claim_model(tx, SESSION.turn("e2").step(0), opening("e2")).status == "closed"
-        assert ledger.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
+        assert steps.claim_model(tx, SESSION.turn("e2").step(0), opening("e2")).status == "closed"
+        assert steps.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
         assert [e.type for e in log.read(tx, SESSION)][-1] == "session.closed"
         head = settle(tx, close=True)
         rejected = Outcome("e3", "e3", "rejected", reason="closed")
@@ -266,10 +265,10 @@ def test_a_closed_session_claims_no_model_step_and_lets_no_old_one_commit() -> N
 
 def test_every_step_of_a_closed_session_that_had_a_record_still_gives_it() -> None:
     with memory() as tx:
-        first = ledger.claim_model(tx, STEP, opening("e1"))
-        ledger.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1"))
+        first = steps.claim_model(tx, STEP, opening("e1"))
+        steps.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1"))
         settle(tx, close=True)
-        again = ledger.claim_model(tx, STEP, opening("e1"))
+        again = steps.claim_model(tx, STEP, opening("e1"))
     assert (again.status, again.result) == ("closed", {"stop": "end_turn"})
 
 
@@ -302,16 +301,16 @@ def test_an_outcome_stands_against_the_same_or_an_earlier_redrive(
 
 def test_a_parked_event_is_driven_again_and_only_its_last_turn_counts() -> None:
     with memory() as tx:
-        ledger.claim_model(tx, STEP, opening("e1"))
+        steps.claim_model(tx, STEP, opening("e1"))
         failed = NewEntry("turn.failed", {"turn": "e1", "error": "400"}, "e1", key="e1/end")
         parked = NewEntry("event.parked", {"turn": "e1", "error": "400"}, "e1", key="e1/parked")
         settle(tx, Recorded(failed), Recorded(parked, Outcome("e1", "e1", "parked", reason="400")))
         assert [e.body["error"] for e in log.parked(tx, SESSION, 10)] == ["400"]
-        assert ledger.claim_model(tx, STEP, opening("e1")).status == "ended"
+        assert steps.claim_model(tx, STEP, opening("e1")).status == "ended"
         again = SESSION.turn("e1", redrive=1).step(0)
-        second = ledger.claim_model(tx, again, opening("e1~1"))
+        second = steps.claim_model(tx, again, opening("e1~1"))
         assert second.status == "claimed"
-        ledger.finish(tx, again, second.token, {}, answer("e1~1"), applied("e1~1"))
+        steps.finish(tx, again, second.token, {}, answer("e1~1"), applied("e1~1"))
         assert log.parked(tx, SESSION, 10) == []
         outcome = outcomes.get(tx, SESSION, "e1")
     assert outcome is not None
@@ -337,9 +336,9 @@ def test_a_decision_whose_key_is_taken_brings_no_outcome() -> None:
 
 def test_closing_alone_keeps_a_running_model_step_from_committing() -> None:
     with memory() as tx:
-        running = ledger.claim_model(tx, STEP, opening("e1"))
+        running = steps.claim_model(tx, STEP, opening("e1"))
         head = decisions.record(tx, SESSION, [], [], True)
-        assert ledger.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
+        assert steps.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
         assert log.head(tx, SESSION) == head
 
 

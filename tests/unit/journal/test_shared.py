@@ -8,11 +8,8 @@ from typing import Any
 import pytest
 
 from inturn.errors import ToolError
-from inturn.journal.ledger import decisions
-from inturn.journal.ledger import steps as ledger
-from inturn.journal.state import apply as shared
-from inturn.journal.state import operations
-from inturn.journal.state import values as shelf
+from inturn.journal.ledger import decisions, steps
+from inturn.journal.state import apply, operations, values
 from inturn.journal.state.changes import (
     Change,
     ClaimNext,
@@ -44,7 +41,7 @@ def tx() -> Iterator[SqliteTransaction]:
 
 
 def do(tx: SqliteTransaction, change: Change, operation: Operation = ONCE, scope: Scope = SHARED) -> Done:
-    done = shared.change(tx, scope, change, operation)
+    done = apply.change(tx, scope, change, operation)
     assert done is not None
     return done
 
@@ -67,7 +64,7 @@ class Attempt:
     """An attempt of the call: claims it, and numbers its operations."""
 
     def __init__(self, tx: SqliteTransaction) -> None:
-        self.token = ledger.claim_call(tx, CALL, lease=0, begin=True).token
+        self.token = steps.claim_call(tx, CALL, lease=0, begin=True).token
         self.ordinal = -1
 
     def operation(self, key: str | None = None) -> Operation:
@@ -82,15 +79,15 @@ def test_a_version_counts_each_change_of_a_name(tx: SqliteTransaction) -> None:
     assert put(tx, "1").value == {"value": 1, "version": 1}
     assert do(tx, Incr("v", 2)).value == 3
     assert put(tx, '"x"', 2).value == {"value": "x", "version": 3}
-    assert shelf.get(tx, SHARED, "v") == ("x", 3)
-    assert shelf.get(tx, SHARED, "w") is None
+    assert values.get(tx, SHARED, "v") == ("x", 3)
+    assert values.get(tx, SHARED, "w") is None
 
 
 @pytest.mark.parametrize("change", [Put("v", "9", 7), Update("v", "9", 7), Delete("v", 7), Put("v", "9", 0)])
 def test_a_change_of_another_version_is_refused_and_changes_nothing(tx: SqliteTransaction, change: Change) -> None:
     put(tx, "1")
     assert "'v' is at version 1" in (do(tx, change).conflict or "")
-    assert shelf.get(tx, SHARED, "v") == (1, 1)
+    assert values.get(tx, SHARED, "v") == (1, 1)
 
 
 def test_version_zero_means_only_where_there_is_none(tx: SqliteTransaction) -> None:
@@ -112,10 +109,10 @@ def test_a_value_with_a_ttl_is_gone_after_it(tx: SqliteTransaction) -> None:
     assert do(tx, PutIfAbsent("v", "1", 5)).value is True
     assert do(tx, PutIfAbsent("v", "2", 5)).value is False
     tx.now += 5
-    assert shelf.get(tx, SHARED, "v") is None
+    assert values.get(tx, SHARED, "v") is None
     assert put(tx, "3", 1).conflict
     assert do(tx, PutIfAbsent("v", "2", None)).value is True
-    assert shelf.get(tx, SHARED, "v") == (2, 2)
+    assert values.get(tx, SHARED, "v") == (2, 2)
 
 
 def test_counting_keeps_an_expiry_and_putting_ends_it(tx: SqliteTransaction) -> None:
@@ -125,7 +122,7 @@ def test_counting_keeps_an_expiry_and_putting_ends_it(tx: SqliteTransaction) -> 
     do(tx, Update("updated", "2", 1))
     put(tx, "2", name="put")
     tx.now += 5
-    assert [shelf.get(tx, SHARED, name) for name in ("counted", "updated", "put")] == [None, None, (2, 2)]
+    assert [values.get(tx, SHARED, name) for name in ("counted", "updated", "put")] == [None, None, (2, 2)]
 
 
 @pytest.mark.parametrize("text", ['"1"', "1.0", "true", "null", "[]"])
@@ -141,9 +138,9 @@ def test_names_that_are_gone_for_a_day_leave_no_row(tx: SqliteTransaction) -> No
         put(tx, "1", name=f"d{n}")
         do(tx, Delete(f"d{n}", None))
     put(tx, "1", name="kept")
-    tx.now += shelf.REMEMBERED + 2
+    tx.now += values.REMEMBER_FOR + 2
     put(tx, "1")
-    assert tx.execute("SELECT name FROM shelf ORDER BY name") == [("kept",), ("v",)]
+    assert tx.execute("SELECT name FROM shared_values ORDER BY name") == [("kept",), ("v",)]
 
 
 @pytest.mark.promise("SHR-10")
@@ -153,7 +150,7 @@ def test_scopes_share_nothing(tx: SqliteTransaction) -> None:
         do(tx, Incr("v", n + 1), Operation(key="k"), scope)
         do(tx, Push("q", str(n)), ONCE, scope)
     for n, scope in enumerate(scopes):
-        assert shelf.get(tx, scope, "v") == (n + 1, 1)
+        assert values.get(tx, scope, "v") == (n + 1, 1)
         assert do(tx, ClaimNext("q", 10), ONCE, scope).value["item"] == n
         assert do(tx, ClaimNext("q", 10), ONCE, scope).value is None
 
@@ -228,7 +225,7 @@ def test_the_next_attempt_gets_what_the_one_before_did(tx: SqliteTransaction) ->
     second = Attempt(tx)
     assert [do(tx, change, second.operation()) for change in changes] == done
     assert [d.value for d in done] == [2, 4, {"value": 1, "version": 1}, True, False, None, True]
-    assert shelf.get(tx, SHARED, "n") == (4, 2)
+    assert values.get(tx, SHARED, "n") == (4, 2)
     assert tx.execute("SELECT COUNT(*) FROM queue_items") == [(1,)]
 
 
@@ -251,12 +248,12 @@ def test_an_attempt_that_lost_its_call_changes_nothing(tx: SqliteTransaction) ->
     zombie = Attempt(tx)
     do(tx, Incr("n", 1), zombie.operation())
     alive = Attempt(tx)
-    assert shared.change(tx, SHARED, Incr("n", 1), zombie.operation()) is None
-    assert shared.change(tx, SHARED, Incr("n", 1), zombie.operation(key="k")) is None
+    assert apply.change(tx, SHARED, Incr("n", 1), zombie.operation()) is None
+    assert apply.change(tx, SHARED, Incr("n", 1), zombie.operation(key="k")) is None
     do(tx, Incr("n", 1), alive.operation())
-    ledger.finish(tx, CALL, alive.token, {}, [], None)
-    assert shared.change(tx, SHARED, Incr("n", 1), alive.operation()) is None
-    assert shelf.get(tx, SHARED, "n") == (1, 1)
+    steps.finish(tx, CALL, alive.token, {}, [], None)
+    assert apply.change(tx, SHARED, Incr("n", 1), alive.operation()) is None
+    assert values.get(tx, SHARED, "n") == (1, 1)
 
 
 def test_another_operation_in_the_place_of_a_recorded_one_names_both(tx: SqliteTransaction) -> None:
@@ -266,7 +263,7 @@ def test_another_operation_in_the_place_of_a_recorded_one_names_both(tx: SqliteT
     with pytest.raises(ToolError, match=both):
         do(tx, Push("q", "1"), second.operation(), Scope("acme", "s1"))
     with pytest.raises(ToolError, match="and is shared"):
-        shared.recall(tx, SHARED, Operation(CALL, second.token, 0), "shared.update('n')")
+        apply.recall(tx, SHARED, Operation(CALL, second.token, 0), "shared.update('n')")
     assert records(tx) == 1
 
 
@@ -285,7 +282,7 @@ def test_a_conflict_that_the_attempt_went_on_from_stands(tx: SqliteTransaction) 
     second = Attempt(tx)  # its body reads version 2 now, and would add once more
     assert do(tx, Put("v", "3", 2), second.operation()).conflict
     assert do(tx, Put("v", "3", 2), second.operation()).value == {"value": 2, "version": 2}
-    assert shelf.get(tx, SHARED, "v") == (2, 2)
+    assert values.get(tx, SHARED, "v") == (2, 2)
 
 
 def test_the_next_attempt_takes_up_a_claim(tx: SqliteTransaction) -> None:
@@ -327,7 +324,7 @@ def test_an_updates_refusals_leave_no_record(tx: SqliteTransaction) -> None:
     assert do(tx, Update("v", "2", 0), update).conflict
     do(tx, Incr("n", 1), attempt.operation())
     assert do(tx, Update("v", "2", 1), update).value == {"value": 2, "version": 2}
-    assert shared.recall(tx, SHARED, update, "shared.update('v')") == Done({"value": 2, "version": 2})
+    assert apply.recall(tx, SHARED, update, "shared.update('v')") == Done({"value": 2, "version": 2})
 
 
 def test_a_key_is_done_once_whoever_uses_it(tx: SqliteTransaction) -> None:
@@ -342,7 +339,7 @@ def test_a_calls_records_go_with_its_end(tx: SqliteTransaction) -> None:
     attempt = Attempt(tx)
     for _ in range(3):
         do(tx, Incr("n", 1), attempt.operation())
-    ledger.finish(tx, CALL, attempt.token, {}, [], None)
+    steps.finish(tx, CALL, attempt.token, {}, [], None)
     assert records(tx) == 0
 
 
@@ -355,7 +352,7 @@ def test_a_turns_records_go_when_it_is_settled(tx: SqliteTransaction) -> None:
 def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
     do(tx, Incr("n", 1), Operation(key="old"))
     do(tx, Incr("n", 1), Attempt(tx).operation())
-    tx.now += operations.REMEMBERED
+    tx.now += operations.REMEMBER_FOR
     do(tx, Incr("n", 1), Operation(key="new"))
     assert tx.execute("SELECT step FROM operations ORDER BY step") == [("0",), ("new",)]
 
@@ -363,7 +360,7 @@ def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
 def test_the_records_of_cancelled_calls_go_with_them_and_those_of_other_steps_stay(tx: SqliteTransaction) -> None:
     do(tx, Incr("v", 1), Attempt(tx).operation())
     assert records(tx) == 1
-    ledger.settle(tx, CALL.turn, number="7")
+    steps.settle(tx, CALL.turn, number="7")
     assert records(tx) == 1
-    ledger.settle(tx, CALL.turn, number=CALL.step)
+    steps.settle(tx, CALL.turn, number=CALL.step)
     assert records(tx) == 0

@@ -1,16 +1,10 @@
-"""A turn as its entries tell it, and following a journal."""
+"""A turn as its entries show it."""
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import aclosing
-
-import pytest
-
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
-from inturn.journal.follow import follow
 from inturn.journal.views.turns import read_turn
-from inturn.values import Entry, Usage
+from inturn.values import Usage
 from tests.support.journal import SESSION, answer, applied, calls, opening, plain_turn, result
 
 
@@ -76,56 +70,3 @@ async def test_a_merged_event_shows_its_hosts_turn(journal: Journal) -> None:
 
 async def test_an_unknown_event_has_no_turn(journal: Journal) -> None:
     assert await read_turn(journal, SESSION, "e9") is None
-
-
-async def collect(journal: Journal, after: int = 0, last: str = "turn.completed") -> list[Entry]:
-    async with aclosing(follow(journal, SESSION, after, until=lambda e: e.type == last)) as entries:
-        return [entry async for entry in entries]
-
-
-@pytest.mark.promise("ORD-9")
-async def test_a_follower_gets_what_is_there_and_then_what_is_written(journal: Journal) -> None:
-    early = asyncio.ensure_future(collect(journal))
-    step = SESSION.turn("e1").step(0)
-    claim = await journal.claim_model(step, opening("e1"))
-    middle = asyncio.ensure_future(collect(journal, after=2))
-    await journal.finish(step, claim.token, {}, answer("e1"), applied("e1"))
-    assert [e.seq for e in await asyncio.wait_for(early, 5)] == [1, 2, 3, 4, 5]
-    assert [e.seq for e in await asyncio.wait_for(middle, 5)] == [3, 4, 5]
-
-
-@pytest.mark.promise("ORD-9")
-async def test_followers_that_stop_anywhere_and_come_back_miss_nothing(journal: Journal) -> None:
-    turns = 40
-
-    async def write() -> None:
-        for turn in range(turns):
-            await plain_turn(journal, SESSION, f"e{turn}")
-
-    async def read() -> list[int]:
-        seen: list[int] = []
-        while len(seen) < 1 + 4 * turns:
-            wanted = len(seen) + 1 + len(seen) % 7
-            async with aclosing(follow(journal, SESSION, seen[-1] if seen else 0)) as entries:
-                async for entry in entries:
-                    seen.append(entry.seq)
-                    if len(seen) in (wanted, 1 + 4 * turns):
-                        break
-        return seen
-
-    _, *readings = await asyncio.wait_for(asyncio.gather(write(), read(), read()), 30)
-    assert readings == [list(range(1, 2 + 4 * turns))] * 2
-
-
-async def test_a_follower_may_ask_for_one_event_and_some_types(journal: Journal) -> None:
-    for turn in ("e1", "e2", "e3"):
-        await plain_turn(journal, SESSION, turn, turn)
-    last = follow(journal, SESSION, event_id="e2", types=("agent.message",), until=lambda e: True)
-    assert [e.text async for e in last] == ["e2"]
-
-
-async def test_a_long_journal_is_followed_page_by_page(journal: Journal) -> None:
-    entries = [NewEntry("tool.progress", {"text": str(n)}) for n in range(1_100)]
-    await journal.record(SESSION, [Recorded(e) for e in entries])
-    await plain_turn(journal, SESSION, "e1")
-    assert [e.seq for e in await collect(journal)] == list(range(1, 1_106))

@@ -10,7 +10,7 @@ import pytest
 from inturn.client.connection import Connection
 from inturn.client.unknown_calls import UnknownCalls
 from inturn.errors import InvalidEvent
-from inturn.journal import Journal, NewEntry, Recorded, Settlement, Superseded, Want
+from inturn.journal import Journal, NewEntry, Recorded, Resolution, Superseded, Want
 from inturn.journal.views.transcript import Transcript
 from tests.support.journal import SESSION, answer, calls, opening
 
@@ -196,5 +196,5 @@ async def test_a_result_is_bounded_for_the_model_reads_it(journal: Journal) -> N
 
 
 def test_settlements_are_the_same_by_what_they_say() -> None:
-    assert Settlement(True, {"a": 1}, by="ann").same(Settlement(True, {"a": 1}))
-    assert not Settlement(True).same(Settlement(False))
+    assert Resolution(True, {"a": 1}, by="ann").same(Resolution(True, {"a": 1}))
+    assert not Resolution(True).same(Resolution(False))

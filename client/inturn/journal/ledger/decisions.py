@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from inturn.journal.ledger import steps as ledger
+from inturn.journal.ledger import steps
 from inturn.journal.log import codec, log
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
@@ -29,7 +29,7 @@ def record(
     cancelled: str | None = None,
     number: str | None = None,
 ) -> int:
-    """Settle turns, write decisions whose keys are new, close; see the port. Gives the new head."""
+    """Settle turns, write the decisions whose keys are new, close; see `Journal.record`. Return the new head."""
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
@@ -48,7 +48,7 @@ def record(
 
 def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str]) -> None:
     status, text = ended
-    ledger.settle(journal.tx, turn, number)
+    steps.settle(journal.tx, turn, number)
     rows = journal.tx.execute(
         "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
         "ORDER BY seq",
@@ -58,7 +58,7 @@ def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, s
         call = _call_of(turn, key)
         if call is None or number not in (None, call.step):
             continue
-        ledger.settle_unclaimed(journal.tx, call)
+        steps.settle_unclaimed(journal.tx, call)
         use = codec.loads(body)
         # A call that has a result has an entry under this key: then nothing is appended.
         journal.append(

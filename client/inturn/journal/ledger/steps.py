@@ -1,8 +1,8 @@
 """The ledger: one row per step, so that each step happens once.
 
-Invariant: the four rules of `port.py`. A row is `open` until it is `done` (its result is recorded) or `settled` (the
+Invariant: the four rules of `Journal`. A row is `open` until it is `done` (its result is recorded) or `settled` (the
 session closed it); both are for ever. The token on the row names the only attempt that may write; an empty one names
-nobody.
+none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, cast
 
 from inturn.journal.limits import grants, places
-from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, log
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
@@ -26,8 +26,8 @@ from inturn.values import Entry
 SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
 """The record of a step that the session closed."""
 
-BROUGHT_ALONG: Final = 50
-"""Entries that a claim gives at most: reading them holds the writer up."""
+MAX_CLAIM_ENTRIES: Final = 50
+"""Entries that a claim returns at most: reading them holds the writer up."""
 
 NO_CALL: Final = -1
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
@@ -63,7 +63,7 @@ class Row:
         return self.state == "open"
 
     def held_by(self, token: str) -> bool:
-        """Tell whether this token may write. An empty one names nobody, also on a row that was let go."""
+        """Return whether this token may write. An empty one never may, also on a row that was released."""
         return self.open and token != "" and self.token == token
 
 
@@ -77,7 +77,7 @@ def claim_model(
     wants: Sequence[Want] = (),
     lease: float = 0.0,
 ) -> Claim:
-    """Claim a model step; see the port."""
+    """Claim a model step; see `Journal.claim_model`."""
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
@@ -86,23 +86,23 @@ def claim_model(
             return replace(_answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
             return _answer(row.state, journal, row)
-        if isinstance(granted := _granted(tx, step, wants, lease), Waiting):
+        if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence = _new_token(), journal.raise_fence()
         if row is None:
-            tx.execute(_INSERT, (*_key(step), token, fence, 0, 0))
+            tx.execute(_INSERT, (*row_key(step), token, fence, 0, 0))
         else:
             row = _count_lost(tx, step, row)
-            tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *_key(step)))
+            tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *row_key(step)))
         journal.append(opening)
-        entries = _behind(tx, step, after, types)
+        entries = _entries_behind(tx, step, after, types)
         return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
 
 
 def claim_call(
     tx: Transaction, step: StepKey, *, lease: float, begin: bool, wants: Sequence[Want] = (), lasts: float = 0.0
 ) -> Claim:
-    """Claim a call; see the port."""
+    """Claim a call; see `Journal.claim_call`."""
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
         if row and not row.open:
@@ -110,29 +110,29 @@ def claim_call(
         now = micros(tx.now)
         if row and row.began and row.lease_until > now:
             return _answer("leased", journal, row)
-        if isinstance(granted := _granted(tx, step, wants, lease, lasts), Waiting):
+        if isinstance(granted := _granted(tx, step, wants, lease, lasts), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, until = _new_token(), now + micros(lease) if begin else 0
         if row is None:
-            tx.execute(_INSERT, (*_key(step), token, None, int(begin), until))
+            tx.execute(_INSERT, (*row_key(step), token, None, int(begin), until))
         else:
             row = _count_lost(tx, step, row) if row.began else row
             places.abandon(tx, step)
             tx.execute(
                 f"UPDATE steps SET token = ?, began = ?, began_before = ?, lease_until = ? WHERE {_KEY}",
-                (token, int(begin or row.began), row.began, until, *_key(step)),
+                (token, int(begin or row.began), row.began, until, *row_key(step)),
             )
         return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_until=until / 1e6)
 
 
 def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
-    """Mark that the body begins; tells whether the claim was still ours."""
+    """Mark that the body begins; return whether the claim was still ours."""
     until = micros(tx.now + lease)
     return _update(tx, step, token, "began = 1, lease_until = ?", until)
 
 
 def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
-    """Hold the claim for longer, and what was granted with it; tells whether it was still ours."""
+    """Hold the claim for longer, and what was granted with it; return whether it was still ours."""
     held = _update(tx, step, token, "lease_until = ?", micros(tx.now + lease))
     if held:
         places.renew(tx, step, lease=lease)
@@ -140,24 +140,28 @@ def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
 
 
 def holds(tx: Transaction, step: StepKey, token: str) -> bool:
-    """Tell whether the claim is ours, and keep it so until this transaction ends."""
-    return token != "" and bool(tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*_key(step), token)))
+    """Return whether the claim is ours, and keep it so until this transaction ends."""
+    return token != "" and bool(
+        tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*row_key(step), token))
+    )
 
 
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
-    """Keep a checkpoint; tells whether the claim was still ours."""
+    """Keep a checkpoint; return whether the claim was still ours."""
     return _update(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
 
 
 def release(tx: Transaction, step: StepKey, token: str) -> bool:
-    """Let go of a claim that did nothing; what earlier attempts began stays begun."""
+    """Release a claim that did nothing; what earlier attempts began stays begun."""
     held = _update(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
     if held:
         places.leave(tx, step)
     return held
 
 
-def lock(tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | Waiting | None:
+def lock(
+    tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float
+) -> int | ResourceWait | None:
     """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
     row = _row(tx, step)
     if row is None or not row.held_by(token):
@@ -166,7 +170,7 @@ def lock(tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, l
 
 
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
-    """Append entries while the step runs; gives the new head, `None` when the claim is not ours any more."""
+    """Append entries while the step runs; return the new head, `None` when the claim is not ours any more."""
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
         if row is None or not row.held_by(token):
@@ -183,10 +187,10 @@ def finish(
     entries: Sequence[NewEntry],
     outcome: Outcome | None,
 ) -> int | None:
-    """Record a step's result with its last entries; gives the new head, `None` when another attempt or the session won.
+    """Record a step's result with its last entries; return the new head, `None` when the step is not ours any more.
 
-    The same attempt may finish twice with the same result (it never heard that the first time worked). Another result
-    came late, such as that of a thread that went on after its call had timed out: it is kept for `settle`.
+    The same attempt may finish twice with the same result (it never learned that the first time worked). Another result
+    came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
     """
     with log.locked(tx, step.session) as journal:
         row = _row(tx, step)
@@ -195,13 +199,13 @@ def finish(
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
             tx.execute(
                 f"UPDATE steps SET late_result = COALESCE(late_result, ?) WHERE {_KEY}",
-                (codec.dumps(result), *_key(step)),
+                (codec.dumps(result), *row_key(step)),
             )
             return None
         journal.append(entries)
         _update(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
         if row.fence is None:  # a model step has no body that operates on anything
-            operations.forget(tx, _key(step))
+            operations.forget(tx, row_key(step))
         places.leave(tx, step)
         if outcome:
             outcomes.put(tx, step.session, outcome)
@@ -211,7 +215,7 @@ def finish(
 def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
     """Count a failed attempt; `None`: another attempt holds the step, and what becomes of it is not this one's to say.
 
-    It is over: nobody waits out its lease. A body that began stays begun, unless `clean`.
+    It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
     """
     with log.locked(tx, step.session):
         row = _row(tx, step)
@@ -237,22 +241,23 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
-    """Close a step that nobody claimed yet, so that nobody ever will."""
+    """Close a step that was not claimed yet, so that it never is."""
     if _row(tx, step) is None:
-        tx.execute(_INSERT, (*_key(step), "", None, 0, 0))
+        tx.execute(_INSERT, (*row_key(step), "", None, 0, 0))
         tx.execute(
-            f"UPDATE steps SET state = 'settled', result = ? WHERE {_KEY}", (codec.dumps(SETTLED_RESULT), *_key(step))
+            f"UPDATE steps SET state = 'settled', result = ? WHERE {_KEY}",
+            (codec.dumps(SETTLED_RESULT), *row_key(step)),
         )
 
 
 def _granted(
     tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
-) -> int | Waiting:
+) -> int | ResourceWait:
     """Take what is wanted: the fence of its locks, or what the step waits for."""
     if not wants:
         return 0
     found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
-    if isinstance(found, Waiting):
+    if isinstance(found, ResourceWait):
         if not part and any(want.is_lock for want in wants):
             _revoke(tx, step)  # an earlier attempt's locks ran out: it can write nothing more
         return found
@@ -262,34 +267,37 @@ def _granted(
 
 
 def _revoke(tx: Transaction, step: StepKey) -> None:
-    """Take the claim of a step whose locks somebody else took over: its attempt can write nothing more."""
+    """Revoke the claim of a step whose locks another one took over: its attempt can write nothing more."""
     row = _row(tx, step)
     if row and row.open:
         _count_lost(tx, step, row)
-        tx.execute(f"UPDATE steps SET token = '', lease_until = 0 WHERE {_KEY}", _key(step))
+        tx.execute(f"UPDATE steps SET token = '', lease_until = 0 WHERE {_KEY}", row_key(step))
 
 
-def _key(step: StepKey) -> tuple[str, str, str, str, int]:
+def row_key(step: StepKey) -> tuple[str, str, str, str, int]:
+    """Return the columns that name a step's row."""
     call = NO_CALL if step.index is None else step.index
     return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
 
 
 def _row(tx: Transaction, step: StepKey) -> Row | None:
-    rows = tx.execute(_SELECT, _key(step))
+    rows = tx.execute(_SELECT, row_key(step))
     return Row(*rows[0]) if rows else None
 
 
-def _behind(tx: Transaction, step: StepKey, after: int | None, types: Sequence[str]) -> tuple[Entry, ...] | None:
+def _entries_behind(
+    tx: Transaction, step: StepKey, after: int | None, types: Sequence[str]
+) -> tuple[Entry, ...] | None:
     if after is None:
         return None
-    found = log.read(tx, step.session, after=after, limit=BROUGHT_ALONG + 1, types=types)
-    return tuple(found) if len(found) <= BROUGHT_ALONG else None
+    found = log.read(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
+    return tuple(found) if len(found) <= MAX_CLAIM_ENTRIES else None
 
 
 def _update(tx: Transaction, step: StepKey, token: str, change: str, value: Any) -> bool:
     """Change the row if the token still holds it."""
     return token != "" and bool(
-        tx.execute(f"UPDATE steps SET {change} WHERE {_OURS} RETURNING 1", (value, *_key(step), token))
+        tx.execute(f"UPDATE steps SET {change} WHERE {_OURS} RETURNING 1", (value, *row_key(step), token))
     )
 
 
@@ -321,11 +329,11 @@ def _counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
 
 
 def _count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:
-    """Count the attempt that this claim takes over from, if it never said how it ended."""
+    """Count the attempt that this claim takes over from, if how it ended was never recorded."""
     if not row.token:
         return row
     kept = _counted(tx, _attempts(row), "lost")
-    tx.execute(f"UPDATE steps SET attempts = ? WHERE {_KEY}", (kept, *_key(step)))
+    tx.execute(f"UPDATE steps SET attempts = ? WHERE {_KEY}", (kept, *row_key(step)))
     return replace(row, attempts=kept)
 
 

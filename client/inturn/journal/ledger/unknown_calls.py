@@ -1,7 +1,7 @@
-"""Calls whose outcome nobody knows, and what operators say of them.
+"""Calls whose outcome is unknown, and what operators found out about them.
 
-Invariant: what is recorded of a call never changes. A settlement is one more entry, under a key of the call's own, so
-the first one stands; the model reads it as a message in a later turn.
+Invariant: what is recorded of a call never changes. A resolution is one more entry, under a key of the call's own, so
+the first one counts; the model reads it as a message in a later turn.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from inturn.journal.log import codec, log
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import NewEntry, Settlement
+from inturn.journal.values import NewEntry, Resolution
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import UnknownOutcome
 
-# A call's row without what it did: reported so, stopped by its timeout, or settled while its body ran.
+# A call's row without what it did: recorded so, stopped by its timeout, or settled while its body ran.
 _UNKNOWN: Final = (
     "SELECT turn, step, call, state, result, late_result FROM steps "
     "WHERE tenant = ? AND session = ? AND call >= 0 AND ((state = 'settled' AND began = 1) OR "
@@ -26,23 +26,23 @@ _ENTRY: Final = "SELECT seq, body, at FROM entries WHERE tenant = ? AND session 
 
 
 def unknown(tx: Transaction, session: SessionKey) -> list[UnknownOutcome]:
-    """Give the calls whose outcome is unknown and that nobody settled, in order of their results."""
+    """Return the calls whose outcome is unknown and that nobody resolved, in order of their results."""
     rows = tx.execute(_UNKNOWN, (session.tenant, session.session_id, *_REPORTED))
     calls = [(TurnKey(session, turn).step(step, call), state, *kept) for turn, step, call, state, *kept in rows]
     found = [_outcome(tx, key, state, result, late) for key, state, result, late in calls]
     return [outcome for _, outcome in sorted((f for f in found if f is not None), key=lambda f: f[0])]
 
 
-def settle(tx: Transaction, call: StepKey, settlement: Settlement) -> Settlement | None:
-    """Settle a call; gives the settlement that stands, `None` where the call's outcome is not unknown."""
+def resolve(tx: Transaction, call: StepKey, resolution: Resolution) -> Resolution | None:
+    """Resolve a call; return the resolution on record, `None` where the call's outcome is not unknown."""
     with log.locked(tx, call.session) as journal:
-        if (said := _said(tx, call)) is not None:
-            return said
+        if (recorded := _resolution(tx, call)) is not None:
+            return recorded
         outcome = next((o for o in unknown(tx, call.session) if o.key == str(call)), None)
         if outcome is None:
             return None
-        journal.append([_message(call, outcome, settlement)])
-        return settlement
+        journal.append([_message(call, outcome, resolution)])
+        return resolution
 
 
 def _outcome(
@@ -50,14 +50,14 @@ def _outcome(
 ) -> tuple[int, UnknownOutcome] | None:
     """Judge a row by its entries: an idempotent call that was stopped did no harm that calling again would add to."""
     use = _entry(tx, call, f"{call.within_session}/use")
-    told = _entry(tx, call, call.within_session)
-    if use is None or told is None or _said(tx, call) is not None:
+    result_entry = _entry(tx, call, call.within_session)
+    if use is None or result_entry is None or _resolution(tx, call) is not None:
         return None
     status = "interrupted" if state == "settled" else str((codec.loads(result) if result else {}).get("status"))
     if status not in ("unknown", "timeout", "interrupted") or (status != "unknown" and use[1].get("idempotent")):
         return None
     kept: dict[str, Any] = codec.loads(late) if late else {}
-    seq, body, at = told
+    seq, body, at = result_entry
     return seq, UnknownOutcome(
         key=str(call),
         event_id=call.turn.event_id,
@@ -71,18 +71,18 @@ def _outcome(
     )
 
 
-def _said(tx: Transaction, call: StepKey) -> Settlement | None:
+def _resolution(tx: Transaction, call: StepKey) -> Resolution | None:
     entry = _entry(tx, call, _key(call))
     if entry is None:
         return None
     body = entry[1]
-    return Settlement(done=bool(body.get("done")), result=body.get("result"), by=body.get("by"))
+    return Resolution(done=bool(body.get("done")), result=body.get("result"), by=body.get("by"))
 
 
-def _message(call: StepKey, outcome: UnknownOutcome, settlement: Settlement) -> NewEntry:
-    body = {"text": settlement.text(outcome), "call": call.within_session, "call_id": outcome.call_id}
-    told = {"done": settlement.done, "result": settlement.result, "by": settlement.by, "reason": settlement.reason}
-    body |= {name: value for name, value in told.items() if value is not None}
+def _message(call: StepKey, outcome: UnknownOutcome, resolution: Resolution) -> NewEntry:
+    body = {"text": resolution.text(outcome), "call": call.within_session, "call_id": outcome.call_id}
+    given = {"done": resolution.done, "result": resolution.result, "by": resolution.by, "reason": resolution.reason}
+    body |= {name: value for name, value in given.items() if value is not None}
     return NewEntry("system.message", body, key=_key(call))
 
 

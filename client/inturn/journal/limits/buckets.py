@@ -11,7 +11,7 @@ from inturn.journal.store.store import Transaction
 
 
 def level(tx: Transaction, want: Want) -> float:
-    """Give how many tokens a bucket holds now; one that nobody used yet is full."""
+    """Return how many tokens a bucket holds now; one that was never used is full."""
     rows = tx.execute("SELECT tokens, at FROM buckets WHERE scope = ? AND resource = ?", (want.scope, want.resource))
     if not rows:
         return want.capacity

@@ -1,4 +1,4 @@
-"""The wait-for graph: who waits for whom, as the places tell.
+"""The wait-for graph: who waits for whom, from the rows of `places`.
 
 Only a call that holds something and waits can be part of a cycle, and only locks taken inside a body are waited for
 like that.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from inturn.journal.limits.places import Call, called
+from inturn.journal.limits.places import Call, call_of
 from inturn.journal.limits.requests import Deadlock, Victim
 from inturn.journal.log import codec, log
 from inturn.journal.log.log import micros
@@ -31,7 +31,8 @@ _BLOCKED: Final = (
 )
 _LOCKED_OUT: Final = (
     f"SELECT w.resource, w.part, w.number, o.turn, o.step {_JOINED} AND o.state = 'held' AND w.part <> '' "
-    "AND w.sentenced = '' AND (w.mode = 'write' OR (w.mode = 'read' AND o.mode = 'write')) ORDER BY w.number, o.turn"
+    "AND w.deadlock_victim = '' AND (w.mode = 'write' OR (w.mode = 'read' AND o.mode = 'write')) "
+    "ORDER BY w.number, o.turn"
 )
 
 
@@ -47,7 +48,7 @@ class Edge:
 
 
 def reaches(tx: Transaction, scope: str, start: Call, goal: Call) -> bool:
-    """Tell whether one call waits for another, directly or through others, also through those before it in a queue."""
+    """Return whether one call waits for another, directly or through others, those before it in a queue too."""
     seen, ahead = {start}, [start]
     now = micros(tx.now)
     while ahead:
@@ -62,43 +63,44 @@ def reaches(tx: Transaction, scope: str, start: Call, goal: Call) -> bool:
 
 
 def cycle(tx: Transaction, scope: str, call: Call) -> list[Edge]:
-    """Give the calls that wait for one another, from `call` round to it; empty where there is no such circle."""
-    return _around(tx, scope, call, call, set()) or []
+    """Return the calls that wait for one another, from `call` round to it; empty where there is no such circle."""
+    return _cycle(tx, scope, call, call, set()) or []
 
 
-def resolve(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
-    """Break the cycle that a call is part of, if there is one that nobody knows yet."""
-    scope, call = step.session.tenant, called(step)
+def break_cycle(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
+    """Break the cycle that a call is part of, if there is one that was not found before."""
+    scope, call = step.session.tenant, call_of(step)
     edges = cycle(tx, scope, call)
-    if not edges or any(_known(tx, edge) for edge in edges):
+    if not edges or any(_reported(tx, edge) for edge in edges):
         return None
     chosen = max(edges, key=lambda e: e.number) if victim == "youngest" else min(edges, key=lambda e: e.number)
     named = [_described(tx, edge) for edge in edges]
     text = f"deadlock: {'; '.join(named)}"
-    spared = victim == "report_only"
+    report_only = victim == "report_only"
+    column = "deadlock_reported" if report_only else "deadlock_victim"
     tx.execute(
-        f"UPDATE places SET {'reported' if spared else 'sentenced'} = ? WHERE turn = ? AND step = ? AND part = ?",
+        f"UPDATE places SET {column} = ? WHERE turn = ? AND step = ? AND part = ?",
         (codec.whole(text), *chosen.call, chosen.part),
     )
     for edge in sorted(edges, key=lambda e: e.call):
-        _note(tx, edge, text, None if spared else chosen)
-    return Deadlock(text, None if spared else "/".join(chosen.call))
+        _note(tx, edge, text, None if report_only else chosen)
+    return Deadlock(text, None if report_only else "/".join(chosen.call))
 
 
-def _around(tx: Transaction, scope: str, call: Call, goal: Call, seen: set[Call]) -> list[Edge] | None:
+def _cycle(tx: Transaction, scope: str, call: Call, goal: Call, seen: set[Call]) -> list[Edge] | None:
     seen.add(call)
     now = micros(tx.now)
     for resource, part, number, turn, step in tx.execute(_LOCKED_OUT, (scope, *call, now, now)):
         edge = Edge(call, resource, part, number, (turn, step))
         if edge.holder == goal:
             return [edge]
-        if edge.holder not in seen and (rest := _around(tx, scope, edge.holder, goal, seen)):
+        if edge.holder not in seen and (rest := _cycle(tx, scope, edge.holder, goal, seen)):
             return [edge, *rest]
     return None
 
 
-def _known(tx: Transaction, edge: Edge) -> bool:
-    where = "turn = ? AND step = ? AND part = ? AND reported <> ''"
+def _reported(tx: Transaction, edge: Edge) -> bool:
+    where = "turn = ? AND step = ? AND part = ? AND deadlock_reported <> ''"
     return bool(tx.execute(f"SELECT 1 FROM places WHERE {where}", (*edge.call, edge.part)))
 
 
@@ -112,7 +114,7 @@ def _tool(tx: Transaction, call: Call) -> str:
 
 
 def _use(tx: Transaction, call: Call) -> dict[str, object]:
-    """Give what the model asked for with a call."""
+    """Return what the model asked for with a call."""
     step = StepKey.parse("/".join(call))
     rows = tx.execute(
         "SELECT body FROM entries WHERE tenant = ? AND session = ? AND key = ?",
@@ -123,7 +125,7 @@ def _use(tx: Transaction, call: Call) -> dict[str, object]:
 
 
 def _note(tx: Transaction, edge: Edge, text: str, victim: Edge | None) -> None:
-    """Tell the readers of a session why its call waits, or ends."""
+    """Append why a call waits, or ends, for the readers of its session."""
     step = StepKey.parse("/".join(edge.call))
     role = "none: it is only reported" if victim is None else "/".join(victim.call)
     body = {

@@ -21,10 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from inturn.journal.limits import buckets, places
-from inturn.journal.limits import deadlocks as waits
+from inturn.journal.limits import buckets, deadlocks, places
 from inturn.journal.limits.places import Caller, Other, Ticket
-from inturn.journal.limits.requests import Waiting, Want
+from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log.log import micros
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
@@ -35,7 +34,7 @@ _TICKETS: Final = "~tickets"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """All of it is the caller's.
+    """All that was wanted is the caller's.
 
     Attributes:
         fence: Higher than that of every earlier grant of these locks; 0 where there is no lock among them.
@@ -48,7 +47,7 @@ class Grant:
 
 def take(
     tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0
-) -> Grant | Waiting:
+) -> Grant | ResourceWait:
     """Grant all of it for `lease` seconds, or keep a ticket.
 
     Args:
@@ -58,7 +57,7 @@ def take(
         lease: Seconds until the grant runs out, unless it is renewed.
         lasts: Seconds in which the caller should be done.
     """
-    _one_by_one(tx, wants)
+    _lock_scopes(tx, wants)
     held, ticket = places.held(tx, caller), places.ticket(tx, caller)
     rates = [want for want in wants if want.mode == "rate"]
     still = all(held.values()) and held.keys() == {(want.scope, want.resource) for want in wants if want not in rates}
@@ -70,23 +69,23 @@ def take(
     return _grant(tx, caller, wants, lease, lasts)
 
 
-def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> Waiting | None:
-    """Tell what a waiter still lacks, without a trace; `None`: it may take it now."""
+def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> ResourceWait | None:
+    """Return what a waiter still lacks, without a trace; `None`: it may take it now."""
     ticket = places.ticket(tx, caller)
     lacking = _lacking(tx, caller, wants, ticket)
     if lacking:
-        return _told(tx, lacking, ticket)
-    return Waiting(wants[0].resource, sentenced=ticket.sentenced) if ticket.sentenced else None
+        return _first_lacking(tx, lacking, ticket)
+    return ResourceWait(wants[0].resource, deadlock_victim=ticket.deadlock_victim) if ticket.deadlock_victim else None
 
 
-def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, Waiting]:
-    """Tell what cannot be had now, and why."""
+def _lacking(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket) -> dict[Want, ResourceWait]:
+    """Return what cannot be had now, and why."""
     missing = {"write": _locked, "read": _locked, "permit": _taken, "rate": _spent}
     found = ((want, missing[want.mode](tx, caller, want, ticket)) for want in wants)
     return {want: waiting for want, waiting in found if waiting is not None}
 
 
-def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     others = places.others(tx, caller, want)
     queue = [o for o in others if o.state == "waiting" and (ticket.number is None or o.number < ticket.number)]
     blocking = [o for o in others if "write" in (want.mode, o.mode)]
@@ -95,37 +94,39 @@ def _locked(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Wait
         return _held_by(tx, want, holder, ahead=len(queue))
     before = next((o for o in blocking if o in queue and not _passes(tx, caller, want, o)), None)
     if before is not None:
-        return Waiting(want.resource, is_lock=True, behind=before.session, ahead=len(queue))
+        return ResourceWait(want.resource, is_lock=True, behind=before.session, ahead=len(queue))
     return None
 
 
-def _taken(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _taken(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     if places.count(tx, caller, want) < want.capacity:
         return None  # the plain way: not even with all who wait
     taken = places.count(tx, caller, want, "AND state = 'held'")
     return _reserved(tx, caller, want, ticket, want.capacity - taken)
 
 
-def _spent(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> Waiting | None:
+def _spent(tx: Transaction, caller: Caller, want: Want, ticket: Ticket) -> ResourceWait | None:
     return _reserved(tx, caller, want, ticket, buckets.level(tx, want))
 
 
-def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free: float) -> Waiting | None:
+def _reserved(tx: Transaction, caller: Caller, want: Want, ticket: Ticket, free: float) -> ResourceWait | None:
     earlier = "" if ticket.number is None else f" AND number < {ticket.number:d}"
     ahead = places.count(tx, caller, want, f"AND state = 'waiting'{earlier}")
-    return None if free - ahead >= 1 else Waiting(want.resource, capacity=want.capacity, ahead=ahead)
+    return None if free - ahead >= 1 else ResourceWait(want.resource, capacity=want.capacity, ahead=ahead)
 
 
 def _passes(tx: Transaction, caller: Caller, want: Want, other: Other) -> bool:
-    """Tell whether a caller that holds something has to pass a ticket, since that one waits for it."""
-    return bool(caller.part) and waits.reaches(tx, want.scope, (other.turn, other.step), places.called(caller.step))
+    """Return whether a caller that holds something has to pass a ticket that waits for it."""
+    return bool(caller.part) and deadlocks.reaches(
+        tx, want.scope, (other.turn, other.step), places.call_of(caller.step)
+    )
 
 
-def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Waiting:
+def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> ResourceWait:
     now = micros(tx.now)
     over = max(now - holder.done_by, 0) / 1e6 if holder.done_by else 0.0
     held_for = max(now - holder.since, 0) / 1e6
-    return Waiting(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
+    return ResourceWait(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
 
 
 def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float, lasts: float) -> Grant:
@@ -136,48 +137,48 @@ def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float,
     for want in wants:
         if want.mode == "rate":
             buckets.take(tx, want)
-    fence = _next(tx, locks[0].scope) if locks else 0
+    fence = _count_up(tx, locks[0].scope) if locks else 0
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
     return Grant(fence, tuple(stale))
 
 
 def _queue(
-    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, Waiting]
-) -> Waiting:
+    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, ResourceWait]
+) -> ResourceWait:
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
-        ticket = replace(ticket, number=_next(tx, _TICKETS), since=now, seen=now)
+        ticket = replace(ticket, number=_count_up(tx, _TICKETS), since=now, seen=now)
     locked = any(want.is_lock for want in lacking)
-    aside = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
-    places.queue(tx, caller, wants, ticket, aside)
-    return _told(tx, lacking, ticket)
+    nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
+    places.queue(tx, caller, wants, ticket, nonblocking)
+    return _first_lacking(tx, lacking, ticket)
 
 
-def _told(tx: Transaction, lacking: dict[Want, Waiting], ticket: Ticket) -> Waiting:
+def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: Ticket) -> ResourceWait:
     now = micros(tx.now)
     return replace(
         next(iter(lacking.values())),
         ahead=max(waiting.ahead for waiting in lacking.values()),
         waited=max(now - (ticket.since or now), 0) / 1e6,
         waited_before=max(ticket.seen - ticket.since, 0) / 1e6,
-        sentenced=ticket.sentenced,
+        deadlock_victim=ticket.deadlock_victim,
     )
 
 
-def _one_by_one(tx: Transaction, wants: Sequence[Want]) -> None:
-    """Let nobody else grant anything of these scopes meanwhile, where the backend does not see to that itself."""
+def _lock_scopes(tx: Transaction, wants: Sequence[Want]) -> None:
+    """Lock the counters of these scopes, where the backend has not locked everything: one grants at a time."""
     for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
-        tx.execute("INSERT INTO turnstiles (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
-        tx.execute(f"SELECT number FROM turnstiles WHERE scope = ? {tx.for_update}", (scope,))
+        tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
+        tx.execute(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (scope,))
 
 
-def _next(tx: Transaction, scope: str) -> int:
-    """Count on: numbers of tickets, and fences."""
+def _count_up(tx: Transaction, scope: str) -> int:
+    """Return the next number of a scope: tickets and fences."""
     rows = tx.execute(
-        "INSERT INTO turnstiles (scope, number) VALUES (?, 1) "
-        "ON CONFLICT (scope) DO UPDATE SET number = turnstiles.number + 1 RETURNING number",
+        "INSERT INTO counters (scope, number) VALUES (?, 1) "
+        "ON CONFLICT (scope) DO UPDATE SET number = counters.number + 1 RETURNING number",
         (scope,),
     )
     return int(rows[0][0])

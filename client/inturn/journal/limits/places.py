@@ -18,17 +18,17 @@ from inturn.keys import StepKey, TurnKey
 
 PRESENCE: Final = 15.0
 """Seconds after which a waiter that was not seen is passed over. Waiters come back after 2 s at most."""
-FORGOTTEN: Final = 24 * 3600.0
+FORGET_AFTER: Final = 24 * 3600.0
 """Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
 _MINE: Final = "turn = ? AND step = ? AND part = ?"
-_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'aside' AND NOT (turn = ? AND step = ?)"
+_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'nonblocking' AND NOT (turn = ? AND step = ?)"
 
 Call = tuple[str, str]
 """A step as the rows name it: its turn, and the step within it."""
 
 
-def called(step: StepKey) -> Call:
-    """Give a step as the rows name it."""
+def call_of(step: StepKey) -> Call:
+    """Return a step as the rows name it."""
     return str(step.turn), step.within_turn
 
 
@@ -42,7 +42,7 @@ class Caller:
     @property
     def key(self) -> tuple[str, str, str]:
         """What its rows have in common."""
-        return (*called(self.step), self.part)
+        return (*call_of(self.step), self.part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Ticket:
     number: int | None = None
     since: int = 0
     seen: int = 0
-    sentenced: str = ""
-    reported: str = ""
+    deadlock_victim: str = ""
+    deadlock_reported: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Somebody else's row at a resource."""
+    """Another caller's row at a resource."""
 
     turn: str
     step: str
@@ -75,49 +75,51 @@ class Other:
 
 
 def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str], bool]:
-    """Give the resources that a caller holds, by scope and name, and whether its lease of each still runs."""
+    """Return the resources that a caller holds, by scope and name, and whether its lease of each still runs."""
     rows = tx.execute(f"SELECT scope, resource, until FROM places WHERE {_MINE} AND state = 'held'", caller.key)
     return {(scope, resource): until > micros(tx.now) for scope, resource, until in rows}
 
 
 def ticket(tx: Transaction, caller: Caller) -> Ticket:
-    """Give a caller's ticket."""
+    """Return a caller's ticket."""
     rows = tx.execute(
-        f"SELECT number, since, until, sentenced, reported FROM places WHERE {_MINE} AND state <> 'held'", caller.key
+        "SELECT number, since, until, deadlock_victim, deadlock_reported FROM places "
+        f"WHERE {_MINE} AND state <> 'held'",
+        caller.key,
     )
     if not rows:
         return Ticket()
-    number, since, until, sentenced, reported = rows[0]
-    return Ticket(number, since, until - micros(PRESENCE), sentenced, reported)
+    number, since, until, *deadlock = rows[0]
+    return Ticket(number, since, until - micros(PRESENCE), *deadlock)
 
 
 def others(tx: Transaction, caller: Caller, want: Want) -> list[Other]:
-    """Give the present rows of all others at a resource, in order."""
+    """Return the present rows of all others at a resource, in order."""
     rows = tx.execute(
         f"SELECT turn, step, mode, state, number, since, done_by FROM places WHERE {_OTHERS} ORDER BY number, since",
-        (want.scope, want.resource, micros(tx.now), *called(caller.step)),
+        (want.scope, want.resource, micros(tx.now), *call_of(caller.step)),
     )
     return [Other(*row) for row in rows]
 
 
 def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
-    """Count them."""
-    where = (want.scope, want.resource, micros(tx.now), *called(caller.step))
+    """Return how many of all others' present rows are at a resource."""
+    where = (want.scope, want.resource, micros(tx.now), *call_of(caller.step))
     return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
 
 
 def expired(tx: Transaction, caller: Caller, want: Want) -> list[StepKey]:
-    """Find those whose lease of a lock ran out, and who would be in the way."""
+    """Return the steps whose lease of a lock ran out, and who would be in the way."""
     rows = tx.execute(
         "SELECT turn, step, mode FROM places WHERE scope = ? AND resource = ? AND state = 'held' AND until <= ? "
         "AND NOT (turn = ? AND step = ?)",
-        (want.scope, want.resource, micros(tx.now), *called(caller.step)),
+        (want.scope, want.resource, micros(tx.now), *call_of(caller.step)),
     )
     return [StepKey.parse(f"{turn}/{step}") for turn, step, mode in rows if "write" in (want.mode, mode)]
 
 
 def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, lease: float, lasts: float) -> None:
-    """Let a caller hold something."""
+    """Insert a caller that holds something."""
     now = micros(tx.now)
     done_by = now + micros(lasts) if lasts else 0
     for want in wants:
@@ -128,17 +130,17 @@ def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, 
         )
 
 
-def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, aside: Sequence[Want]) -> None:
-    """Let a caller wait; `aside` are the wants for which it stands in nobody's way."""
+def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, nonblocking: Sequence[Want]) -> None:
+    """Insert a waiting caller; `nonblocking` are the wants for which it is in nobody's way."""
     until = micros(tx.now + PRESENCE)
-    said = (codec.whole(ticket.sentenced), codec.whole(ticket.reported))
+    deadlock = (codec.whole(ticket.deadlock_victim), codec.whole(ticket.deadlock_reported))
     for want in wants:
-        state = "aside" if want in aside else "waiting"
+        state = "nonblocking" if want in nonblocking else "waiting"
         where = (*caller.key, want.scope, want.resource, want.mode, state)
         tx.execute(
             "INSERT INTO places (turn, step, part, scope, resource, mode, state, number, fence, since, until, done_by, "
-            "sentenced, reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
-            (*where, ticket.number, ticket.since, until, *said),
+            "deadlock_victim, deadlock_reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
+            (*where, ticket.number, ticket.since, until, *deadlock),
         )
 
 
@@ -150,40 +152,40 @@ def clear(tx: Transaction, caller: Caller) -> None:
 def renew(tx: Transaction, step: StepKey, *, lease: float) -> None:
     """Hold what a step holds for longer."""
     until = micros(tx.now + lease)
-    tx.execute("UPDATE places SET until = ? WHERE turn = ? AND step = ? AND state = 'held'", (until, *called(step)))
+    tx.execute("UPDATE places SET until = ? WHERE turn = ? AND step = ? AND state = 'held'", (until, *call_of(step)))
 
 
 def leave(tx: Transaction, step: StepKey, part: str | None = None) -> None:
-    """Give back what a step holds, and its tickets.
+    """Release what a step holds, and its tickets.
 
     With `part` only that part's; with an empty one the tickets of the step itself: what it holds goes with its claim.
     """
     if part is None:
-        tx.execute("DELETE FROM places WHERE turn = ? AND step = ?", called(step))
+        tx.execute("DELETE FROM places WHERE turn = ? AND step = ?", call_of(step))
     else:
         which = _MINE if part else f"{_MINE} AND state <> 'held'"
-        tx.execute(f"DELETE FROM places WHERE {which}", (*called(step), part))
+        tx.execute(f"DELETE FROM places WHERE {which}", (*call_of(step), part))
 
 
 def abandon(tx: Transaction, step: StepKey) -> None:
-    """Give back what the body of an earlier attempt took on its way."""
-    tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", called(step))
+    """Release what the body of an earlier attempt took on its way."""
+    tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", call_of(step))
 
 
 def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
-    """Give back everything of a turn, or of its steps and calls of one number."""
+    """Release everything of a turn, or of its steps and calls of one number."""
     which = "%" if number is None else f"{number}/%"
     tx.execute("DELETE FROM places WHERE turn = ? AND step || '/' LIKE ?", (str(turn), which))
 
 
 def forget(tx: Transaction) -> None:
-    """Delete what nobody saw for long. An expired lock stays: who takes it over has to know whose it was."""
-    old = micros(tx.now - FORGOTTEN)
+    """Delete what was not seen for long. An expired lock stays: who takes it over has to know whose it was."""
+    old = micros(tx.now - FORGET_AFTER)
     tx.execute("DELETE FROM places WHERE until < ? AND (state <> 'held' OR mode = 'permit')", (old,))
 
 
 def listed(tx: Transaction, tenant: str | None = None) -> list[Place]:
-    """Give all places, of one tenant (with what all share) where given, by resource and number."""
+    """Return all places, of one tenant (with what all share) where given, by resource and number."""
     where, values = ("", ()) if tenant is None else ("WHERE scope IN (?, '')", (tenant,))
     rows = tx.execute(
         f"SELECT scope, resource, turn, step, mode, state, number, fence, since, until FROM places {where} "

@@ -1,9 +1,9 @@
-"""What a step asks for before it runs, and what it hears.
+"""What a step asks for before it runs, and what it is answered.
 
 Invariant: values only; whether something is free is decided in `grants.py`, inside a transaction.
 
 A resource is named by its scope (the tenant; empty for what all tenants share) and a name that people can read: it
-stands in messages as it is.
+appears in messages as it is.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class ResourceWait:
     """What a caller waits for: of all that it lacks, the first. Times in seconds.
 
     Attributes:
         resource: What it lacks.
         is_lock: It lacks a lock.
-        holder: Who holds that: a session; `None` where there are many, or nobody does.
+        holder: Who holds that: a session; `None` where there are many, or none.
         held_for: How long that one has held it.
         over: How long ago that one should have been done.
-        behind: Whoever came first, where nobody holds it.
+        behind: Whoever came first, where it is not held.
         capacity: How many permits or tokens there are.
         ahead: How many wait before this caller; only the first may wait in place.
         waited: Since its ticket was made.
         waited_before: The same, at its visit before.
-        sentenced: It is the victim of a deadlock, which this text describes.
+        deadlock_victim: It is the victim of a deadlock, which this text describes.
     """
 
     resource: str
@@ -66,7 +66,7 @@ class Waiting:
     ahead: int = 0
     waited: float = 0.0
     waited_before: float = 0.0
-    sentenced: str = ""
+    deadlock_victim: str = ""
 
     @property
     def first(self) -> bool:
@@ -74,14 +74,14 @@ class Waiting:
         return self.ahead == 0
 
     def __str__(self) -> str:
-        """Say it, for people."""
-        said = f"waiting for {self.resource}"
+        """Return it in words, for people."""
+        waiting = f"waiting for {self.resource}"
         if self.holder is not None:
             over = f" ({self.over:.0f} s over its limit)" if self.over >= 1 else ""
-            return f"{said}, held by {self.holder} for {self.held_for:.0f} s{over}"
+            return f"{waiting}, held by {self.holder} for {self.held_for:.0f} s{over}"
         if self.is_lock:
-            return f"{said}, after {self.behind}, who came first"
-        return f"{said}: all {self.capacity:g} taken"
+            return f"{waiting}, after {self.behind}, who came first"
+        return f"{waiting}: all {self.capacity:g} taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Place:
 
     Attributes:
         call: The step's key.
-        state: `held`, `waiting`, or `aside`: it wants that too, and lacks something else.
+        state: `held`, `waiting`, or `nonblocking`: it wants that too, and lacks something else.
         present: It was seen lately; a holder's lease has not run out.
     """
 
@@ -98,7 +98,7 @@ class Place:
     resource: str
     call: str
     mode: Mode
-    state: Literal["held", "waiting", "aside"]
+    state: Literal["held", "waiting", "nonblocking"]
     number: int
     fence: int
     since: float

@@ -12,7 +12,7 @@ from inturn.keys import SessionKey
 
 
 def put(tx: Transaction, session: SessionKey, data: bytes) -> str:
-    """Keep bytes; gives their reference."""
+    """Insert bytes; return their reference."""
     ref = f"sha256:{hashlib.sha256(data).hexdigest()}"
     tx.execute(
         "INSERT INTO blobs (tenant, session, ref, data) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -22,7 +22,7 @@ def put(tx: Transaction, session: SessionKey, data: bytes) -> str:
 
 
 def get(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
-    """Give the bytes of a reference of this session."""
+    """Return the bytes of a reference of this session."""
     rows = tx.execute(
         "SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?", (session.tenant, session.session_id, ref)
     )

@@ -16,7 +16,7 @@ _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan
 
 
 def dumps(value: Any) -> str:
-    """Give a value as compact JSON text.
+    """Return a value as compact JSON text.
 
     Lone surrogates become U+FFFD, numbers that are not finite become `null`, other values what `str` makes of them.
     """
@@ -33,7 +33,7 @@ def loads(text: str) -> Any:
 
 
 def whole(text: str) -> str:
-    """Give a text with U+FFFD in the place of lone surrogates (halves of one character; no encoding can write them)."""
+    """Return a text with U+FFFD in the place of lone surrogates (halves of a character; no encoding can write them)."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -42,12 +42,12 @@ def whole(text: str) -> str:
 
 
 def column(text: str | None) -> str | None:
-    """Give a text that every backend takes as a column's value."""
+    """Return a text that every backend takes as a column's value."""
     return None if text is None else whole(text).replace("\0", _REPLACEMENT)
 
 
 def _plain(value: Any) -> Any:
-    """Give the nearest value that JSON has."""
+    """Return the nearest value that JSON has."""
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, float):

@@ -9,7 +9,7 @@ from inturn.journal.store.store import Transaction
 
 
 def get(tx: Transaction, tenant: str, name: str, session_id: str) -> int:
-    """Give a cursor's seq, 0 where it has none."""
+    """Return a cursor's seq, 0 where it has none."""
     rows = tx.execute(
         "SELECT seq FROM cursors WHERE tenant = ? AND name = ? AND session = ?", (tenant, name, session_id)
     )
@@ -17,11 +17,11 @@ def get(tx: Transaction, tenant: str, name: str, session_id: str) -> int:
 
 
 def move(tx: Transaction, tenant: str, name: str, session_id: str, seq: int) -> int:
-    """Move a cursor forward; gives where it stands."""
-    [(stands,)] = tx.execute(
+    """Move a cursor forward; return where it is then."""
+    [(reached,)] = tx.execute(
         "INSERT INTO cursors (tenant, name, session, seq) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (tenant, name, session) DO UPDATE SET "
         "seq = CASE WHEN excluded.seq > cursors.seq THEN excluded.seq ELSE cursors.seq END RETURNING seq",
         (tenant, name, session_id, max(seq, 0)),
     )
-    return int(stands)
+    return int(reached)

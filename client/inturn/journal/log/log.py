@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ _VERIFY_PAGE: Final = 1000
 
 
 def micros(seconds: float) -> int:
-    """Give a time as it is stored: whole microseconds, so that it comes back exactly and hashes the same."""
+    """Return a time as it is stored: whole microseconds, so that it comes back exactly and hashes the same."""
     return round(seconds * 1_000_000)
 
 
@@ -55,18 +55,18 @@ class Log:
             self._append(entry)
 
     def knows(self, key: str) -> bool:
-        """Tell whether an entry has this key."""
+        """Return whether an entry has this key."""
         where = (self.session.tenant, self.session.session_id, codec.column(key))
         return bool(self.tx.execute("SELECT 1 FROM entries WHERE tenant = ? AND session = ? AND key = ?", where))
 
     def raise_fence(self) -> int:
-        """Give a fence above every one before."""
+        """Return a fence above every one before."""
         self.fence += 1
         self.changed = True
         return self.fence
 
     def close(self) -> None:
-        """Remember that the session ended; no model step that began before can commit."""
+        """Note that the session ended; no model step that began before can commit."""
         self.raise_fence()
         self.closed = True
 
@@ -75,10 +75,10 @@ class Log:
         key, event_id, step = codec.column(entry.key), codec.column(entry.event_id), codec.column(entry.step)
         at = micros(self.tx.now if entry.at is None else entry.at)
         body = codec.dumps(entry.body)
-        digest = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
+        hash_ = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
         where = (self.session.tenant, self.session.session_id)
-        if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, digest)):
-            self.head, self.hash, self.changed = seq, digest, True
+        if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_)):
+            self.head, self.hash, self.changed = seq, hash_, True
 
 
 @contextmanager
@@ -94,8 +94,8 @@ def locked(tx: Transaction, session: SessionKey) -> Generator[Log]:
             where,
         )
         rows = tx.execute(select, where)
-    head, digest, fence, closed = rows[0]
-    log = Log(tx, session, head, digest, fence, bool(closed))
+    head, hash_, fence, closed = rows[0]
+    log = Log(tx, session, head, hash_, fence, bool(closed))
     yield log
     if log.changed:
         tx.execute(
@@ -115,7 +115,7 @@ def entry_hash(
     at: int,
     body: str,
 ) -> str:
-    """Give the hash of an entry: over the hash before it, the place and columns as JSON, and the stored body."""
+    """Return the hash of an entry: over the hash before it, the place and columns as JSON, and the stored body."""
     place = json.dumps([session.tenant, session.session_id, seq, key, type_, event_id, step, at])
     return hashlib.sha256(f"{prev}\n{place}\n{body}".encode()).hexdigest()
 
@@ -142,15 +142,21 @@ def read(
 
 
 def head(tx: Transaction, session: SessionKey) -> int:
-    """Give the last seq, 0 where there is none."""
+    """Return the last seq, 0 where there is none."""
     rows = tx.execute(
         "SELECT head FROM sessions WHERE tenant = ? AND session = ?", (session.tenant, session.session_id)
     )
     return int(rows[0][0]) if rows else 0
 
 
+def heads(tx: Transaction, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
+    """Return the heads of those sessions that have entries behind the seq given for each."""
+    found = {session: head(tx, session) for session in after}
+    return {session: last for session, last in found.items() if last > after[session]}
+
+
 def latest_event(tx: Transaction, session: SessionKey) -> str | None:
-    """Give the event whose turn began last."""
+    """Return the event whose turn began last."""
     rows = tx.execute(
         "SELECT event_id FROM entries WHERE tenant = ? AND session = ? AND type = 'turn.started' "
         "ORDER BY seq DESC LIMIT 1",
@@ -160,7 +166,7 @@ def latest_event(tx: Transaction, session: SessionKey) -> str | None:
 
 
 def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
-    """Give the latest `event.parked` entries whose events are still parked, in order of seq."""
+    """Return the latest `event.parked` entries whose events are still parked, in order of seq."""
     columns = ", ".join(f"e.{name}" for name in _COLUMNS.split(", "))
     rows = tx.execute(
         f"SELECT {columns} FROM outcomes o JOIN entries e "
@@ -174,7 +180,7 @@ def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
 def verify(tx: Transaction, session: SessionKey) -> list[str]:
     """Check the chain from the first entry to the head; name each seq that does not fit."""
     found: list[str] = []
-    seq, digest = 0, GENESIS
+    seq, hash_ = 0, GENESIS
     where = (session.tenant, session.session_id)
     while rows := tx.execute(
         "SELECT seq, key, type, event_id, step, at, body, prev, hash FROM entries "
@@ -182,26 +188,26 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
         (*where, seq, _VERIFY_PAGE),
     ):
         for row in rows:
-            found.extend(_faults(session, row, seq, digest))
-            seq, digest = row[0], row[8]
+            found.extend(_faults(session, row, seq, hash_))
+            seq, hash_ = row[0], row[8]
     known = tx.execute("SELECT head, hash FROM sessions WHERE tenant = ? AND session = ?", where)
-    if (known[0] if known else (0, GENESIS)) != (seq, digest):
+    if (known[0] if known else (0, GENESIS)) != (seq, hash_):
         found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")
     return found
 
 
-def _faults(session: SessionKey, row: tuple[Any, ...], before: int, digest: str) -> Iterator[str]:
+def _faults(session: SessionKey, row: tuple[Any, ...], before: int, hash_before: str) -> Iterator[str]:
     seq, key, type_, event_id, step, at, body, prev, stored = row
     if seq != before + 1:
         yield f"seq {before + 1}: missing" if seq == before + 2 else f"seq {before + 1} to {seq - 1}: missing"
-    elif prev != digest:
+    elif prev != hash_before:
         yield f"seq {seq}: does not follow the entry before it"
     if stored != entry_hash(session, prev, seq, key, type_, event_id, step, at, body):
         yield f"seq {seq}: was changed after it was written"
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
-    seq, type_, event_id, step, at, body, digest, prev = row
+    seq, type_, event_id, step, at, body, hash_, prev = row
     # Straight from our own columns: nothing to validate, and a cold transcript reads thousands.
     return Entry.model_construct(
         seq=seq,
@@ -210,6 +216,6 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         step=step,
         at=_EPOCH + timedelta(microseconds=at),
         body=codec.loads(body),
-        hash=digest,
+        hash=hash_,
         prev=prev,
     )

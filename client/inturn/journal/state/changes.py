@@ -20,7 +20,7 @@ class Scope:
     session_id: str = ""
 
     def __str__(self) -> str:
-        """Name it as tools do."""
+        """Return what tools call it."""
         return "state" if self.session_id else "shared"
 
 
@@ -30,7 +30,7 @@ class Operation:
 
     Attributes:
         step: The call whose body asks.
-        token: The token of its attempt, which must still hold the call; `None`: nobody checks.
+        token: The token of its attempt, which must still hold the call; `None`: it is not checked.
         ordinal: Which operation of the body it is.
         key: Names the operation instead, within its scope.
     """
@@ -119,7 +119,7 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Give a claimed item back, to its old place."""
+    """Return a claimed item back, to its old place."""
 
     verb: ClassVar = "release"
     name: str
@@ -131,7 +131,7 @@ Change = Incr | Put | Update | PutIfAbsent | Delete | Push | ClaimNext | Complet
 
 
 def describe(scope: Scope, change: Change) -> str:
-    """Say what a change is, so that another in its place is found out: `shared.incr('count')`."""
+    """Return what a change is, so that another in its place is found out: `shared.incr('count')`."""
     return f"{scope}.{change.verb}({change.name!r})"
 
 

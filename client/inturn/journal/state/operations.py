@@ -2,9 +2,9 @@
 
 Invariant: a change and its record are one transaction, and who asks again gets the record. One thing is no end: what
 changed nothing (a conflict, an empty queue, a claim that can run out), unless a later change of the same call was
-built on it. Then it stands as well; else the next attempt asks anew.
+built on it. Then it is final as well; else the next attempt asks anew.
 
-A call's records go when its step ends, since no attempt follows; those of keys after `REMEMBERED` seconds.
+A call's records go when its step ends, since no attempt follows; those of keys after `REMEMBER_FOR` seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inturn.journal.state.changes import Done
 from inturn.journal.store.store import Transaction
 from inturn.keys import TurnKey
 
-REMEMBERED: Final = 7 * 24 * 3600.0
+REMEMBER_FOR: Final = 7 * 24 * 3600.0
 """Seconds for which a key is known."""
 
 _CALLER: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
@@ -30,8 +30,8 @@ Caller = tuple[str, str, str, str, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an operation's record is: by its ordinal within a call, or by its key."""
+class OperationKey:
+    """What an operation's record is found by: its ordinal within a call, or its own key."""
 
     caller: Caller
     ordinal: int
@@ -40,17 +40,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What an operation did. `stands`: it is not done anew."""
+    """What an operation did. `final`: it is not done anew."""
 
     what: str
     done: Done
-    stands: bool
+    final: bool
 
 
-def reserve(tx: Transaction, at: Place) -> Record | None:
+def reserve(tx: Transaction, at: OperationKey) -> Record | None:
     """Lock an operation's record, and give it where there is one."""
     if at.keyed:
-        tx.execute(_SWEEP, (micros(tx.now - REMEMBERED),))
+        tx.execute(_SWEEP, (micros(tx.now - REMEMBER_FOR),))
     tx.execute(
         "INSERT INTO operations (tenant, session, turn, step, call, ordinal, what, final, at) "
         "VALUES (?, ?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT DO NOTHING",
@@ -59,8 +59,8 @@ def reserve(tx: Transaction, at: Place) -> Record | None:
     return find(tx, at, lock=True)
 
 
-def find(tx: Transaction, at: Place, *, lock: bool = False) -> Record | None:
-    """Give an operation's record, where there is one."""
+def find(tx: Transaction, at: OperationKey, *, lock: bool = False) -> Record | None:
+    """Return an operation's record, where there is one."""
     rows = tx.execute(
         f"SELECT what, final, result FROM operations WHERE {_CALLER} AND ordinal = ? {tx.for_update if lock else ''}",
         (*at.caller, at.ordinal),
@@ -69,10 +69,10 @@ def find(tx: Transaction, at: Place, *, lock: bool = False) -> Record | None:
         return None
     what, final, result = rows[0]
     value, conflict = codec.loads(result)
-    return Record(what, Done(value, conflict, bool(final)), stands=bool(final) or _built_on(tx, at))
+    return Record(what, Done(value, conflict, bool(final)), final=bool(final) or _built_on(tx, at))
 
 
-def keep(tx: Transaction, at: Place, what: str, done: Done) -> None:
+def keep(tx: Transaction, at: OperationKey, what: str, done: Done) -> None:
     """Record what an operation did, in the place that was reserved."""
     tx.execute(
         f"UPDATE operations SET what = ?, final = ?, result = ? WHERE {_CALLER} AND ordinal = ?",
@@ -80,7 +80,7 @@ def keep(tx: Transaction, at: Place, what: str, done: Done) -> None:
     )
 
 
-def check(record: Record, at: Place, what: str) -> None:
+def check(record: Record, at: OperationKey, what: str) -> None:
     """Refuse another operation in the place of a recorded one.
 
     Raises:
@@ -110,7 +110,7 @@ def forget_turn(tx: Transaction, turn: TurnKey, number: str | None = None) -> No
     )
 
 
-def _built_on(tx: Transaction, at: Place) -> bool:
+def _built_on(tx: Transaction, at: OperationKey) -> bool:
     return bool(
         tx.execute(
             f"SELECT 1 FROM operations WHERE {_CALLER} AND ordinal > ? AND final = 1 LIMIT 1", (*at.caller, at.ordinal)

@@ -55,7 +55,7 @@ def claim(tx: Transaction, scope: Scope, change: ClaimNext) -> Done:
 
 
 def renew(tx: Transaction, scope: Scope, change: ClaimNext, claimed: dict[str, Any]) -> Done | None:
-    """Hold an earlier claim for another lease, if nobody else claimed its item since."""
+    """Hold an earlier claim for another lease, if no other one claimed its item since."""
     until = micros(tx.now + change.lease)
     held = tx.execute(
         f"UPDATE queue_items SET lease_until = ? WHERE {_CLAIMED} RETURNING 1",
@@ -67,7 +67,7 @@ def renew(tx: Transaction, scope: Scope, change: ClaimNext, claimed: dict[str, A
 def complete(tx: Transaction, scope: Scope, change: Complete) -> Done:
     """Take a claimed item out; the queue's row goes with its last item."""
     where = (scope.tenant, scope.session_id, change.name)
-    tx.execute(f"SELECT last FROM queues WHERE {_QUEUE} {tx.for_update}", where)  # nobody pushes meanwhile
+    tx.execute(f"SELECT last FROM queues WHERE {_QUEUE} {tx.for_update}", where)  # no push meanwhile
     if not tx.execute(f"DELETE FROM queue_items WHERE {_CLAIMED} RETURNING 1", (*where, change.seq, change.token)):
         gone = f"this claim on queue {change.name!r} is over: its item was completed, released or claimed anew"
         return Done(conflict=gone, final=False)
@@ -77,7 +77,7 @@ def complete(tx: Transaction, scope: Scope, change: Complete) -> Done:
 
 
 def release(tx: Transaction, scope: Scope, change: Release) -> Done:
-    """Give a claimed item back; one that is not this claim's any more stays as it is.
+    """Return a claimed item back; one that is not this claim's any more stays as it is.
 
     It is final for nobody: an attempt that gave its claim back before it failed is followed by one that claims anew.
     """

@@ -3,7 +3,7 @@
 Invariant: a version is given once. Each change of a name counts it up, also across a deletion or an expiry, so what
 was read at a version is what a change at that version replaces.
 
-A name that was deleted or has expired keeps its row for a day, for its version; by then nobody holds one any more.
+A name that was deleted or has expired keeps its row for a day, for its version; by then no caller holds one any more.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from inturn.journal.log.log import micros
 from inturn.journal.state.changes import Delete, Done, Incr, Put, PutIfAbsent, Scope, Update
 from inturn.journal.store.store import Transaction
 
-REMEMBERED: Final = 24 * 3600.0
+REMEMBER_FOR: Final = 24 * 3600.0
 """Seconds for which a name that is gone keeps its version."""
-SWEPT: Final = 100
+SWEEP_LIMIT: Final = 100
 """Names that one new name makes room of, at most."""
 
 _KEY: Final = "tenant = ? AND session = ? AND name = ?"
@@ -47,7 +47,7 @@ class Row:
 
 
 def get(tx: Transaction, scope: Scope, name: str) -> tuple[Any, int] | None:
-    """Give a value with its version, where there is one."""
+    """Return a value with its version, where there is one."""
     row = _row(tx, scope, name)
     return None if row is None or row.text is None else (codec.loads(row.text), row.version)
 
@@ -98,7 +98,7 @@ def delete(tx: Transaction, scope: Scope, change: Delete) -> Done:
 
 def _row(tx: Transaction, scope: Scope, name: str, *, lock: bool = False) -> Row | None:
     rows = tx.execute(
-        f"SELECT version, value, expires FROM shelf WHERE {_KEY} {tx.for_update if lock else ''}",
+        f"SELECT version, value, expires FROM shared_values WHERE {_KEY} {tx.for_update if lock else ''}",
         (scope.tenant, scope.session_id, name),
     )
     if not rows:
@@ -109,13 +109,14 @@ def _row(tx: Transaction, scope: Scope, name: str, *, lock: bool = False) -> Row
 
 
 def _locked(tx: Transaction, scope: Scope, name: str) -> Row:
-    """Give the name's row, locked; a new one where there is none."""
+    """Return the name's row, locked; a new one where there is none."""
     row = _row(tx, scope, name, lock=True)
     if row is None:
         _sweep(tx)
         tx.execute(
-            "INSERT INTO shelf (tenant, session, name, version, forget) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING",
-            (scope.tenant, scope.session_id, name, micros(tx.now + REMEMBERED)),
+            "INSERT INTO shared_values (tenant, session, name, version, forget) VALUES (?, ?, ?, 0, ?) "
+            "ON CONFLICT DO NOTHING",
+            (scope.tenant, scope.session_id, name, micros(tx.now + REMEMBER_FOR)),
         )
         row = _row(tx, scope, name, lock=True)
         assert row is not None
@@ -130,9 +131,9 @@ def _written(tx: Transaction, scope: Scope, change: Put | Update, row: Row, expi
 
 def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | None, expires: int | None) -> None:
     gone = micros(tx.now) if text is None else expires
-    forget = None if gone is None else gone + micros(REMEMBERED)
+    forget = None if gone is None else gone + micros(REMEMBER_FOR)
     tx.execute(
-        f"UPDATE shelf SET version = ?, value = ?, expires = ?, forget = ? WHERE {_KEY}",
+        f"UPDATE shared_values SET version = ?, value = ?, expires = ?, forget = ? WHERE {_KEY}",
         (version, text, expires, forget, scope.tenant, scope.session_id, name),
     )
 
@@ -140,7 +141,7 @@ def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | N
 def _sweep(tx: Transaction) -> None:
     """Remove names that are gone for long: a table that grows by one row makes room of some."""
     tx.execute(
-        "DELETE FROM shelf WHERE (tenant, session, name) IN "
-        "(SELECT tenant, session, name FROM shelf WHERE forget <= ? ORDER BY forget LIMIT ?)",
-        (micros(tx.now), SWEPT),
+        "DELETE FROM shared_values WHERE (tenant, session, name) IN "
+        "(SELECT tenant, session, name FROM shared_values WHERE forget <= ? ORDER BY forget LIMIT ?)",
+        (micros(tx.now), SWEEP_LIMIT),
     )

@@ -1,7 +1,7 @@
-"""The journal's tables, version by version.
+"""The journal's tables.
 
-Invariant: a database is at exactly one version, `MIGRATIONS` only ever grows at its end, and a database that is newer
-than this code is left alone.
+Invariant: a database holds the tables of exactly one version, and one of another version is left alone: nothing is read
+from it and nothing is written to it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
+VERSION: Final = 4
+"""Counts up with each change of a table. Versions below were never released."""
+
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index.
-_FIRST: Final = (
+_LOG: Final = (
     """CREATE TABLE sessions (
         tenant TEXT NOT NULL, session TEXT NOT NULL,
         head BIGINT NOT NULL, hash TEXT NOT NULL, fence BIGINT NOT NULL, closed BIGINT NOT NULL,
@@ -45,11 +48,11 @@ _FIRST: Final = (
 
 # Shared state. Session '' is the tenant's own.
 _STATE: Final = (
-    """CREATE TABLE shelf (
+    """CREATE TABLE shared_values (
         tenant TEXT NOT NULL, session TEXT NOT NULL, name TEXT NOT NULL,
         version BIGINT NOT NULL, value TEXT, expires BIGINT, forget BIGINT,
         PRIMARY KEY (tenant, session, name)) {clustered}""",
-    "CREATE INDEX shelf_forget ON shelf (forget) WHERE forget IS NOT NULL",
+    "CREATE INDEX shared_values_forget ON shared_values (forget) WHERE forget IS NOT NULL",
     """CREATE TABLE queues (
         tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, last BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, queue)) {clustered}""",
@@ -70,46 +73,49 @@ _LIMITS: Final = (
         turn TEXT NOT NULL, step TEXT NOT NULL, part TEXT NOT NULL, scope TEXT NOT NULL, resource TEXT NOT NULL,
         mode TEXT NOT NULL, state TEXT NOT NULL, number BIGINT NOT NULL, fence BIGINT NOT NULL,
         since BIGINT NOT NULL, until BIGINT NOT NULL, done_by BIGINT NOT NULL,
-        sentenced TEXT NOT NULL DEFAULT '', reported TEXT NOT NULL DEFAULT '',
+        deadlock_victim TEXT NOT NULL DEFAULT '', deadlock_reported TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
     "CREATE INDEX places_of_resource ON places (scope, resource, until, state)",
     """CREATE TABLE buckets (
         scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
         PRIMARY KEY (scope, resource)) {clustered}""",
-    "CREATE TABLE turnstiles (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
+    "CREATE TABLE counters (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
 )
 
-MIGRATIONS: Final = (_FIRST, _STATE, _LIMITS)
-VERSION: Final = len(MIGRATIONS)
+_TABLES: Final = (*_LOG, *_STATE, *_LIMITS)
 
 
-def version(tx: Transaction) -> int:
-    """Give the database's version; fails where it has no journal yet.
+def create(tx: Transaction) -> None:
+    """Create the tables where the database has none yet.
 
     Raises:
-        JournalUnavailable: It is newer than this code.
+        JournalUnavailable: It has those of another version.
+    """
+    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL)")
+    if tx.execute("SELECT version FROM journal_schema"):
+        return check(tx)
+    for statement in _TABLES:
+        tx.execute(statement.format(**tx.types))
+    tx.execute("INSERT INTO journal_schema (version) VALUES (?)", (VERSION,))
+    return None
+
+
+def check(tx: Transaction) -> None:
+    """Check that the database has the tables of this version; the database's own error where it has none at all.
+
+    Raises:
+        JournalUnavailable: It has those of another version.
     """
     rows = tx.execute("SELECT version FROM journal_schema")
     found = int(rows[0][0]) if rows else 0
-    if found > VERSION:
-        raise JournalUnavailable(
-            f"the journal has schema version {found}, this inturn knows versions up to {VERSION}: a newer inturn has "
-            "written to it. Upgrade inturn here, or point to another journal"
-        )
-    return found
-
-
-def migrate(tx: Transaction) -> None:
-    """Bring the database up to date.
-
-    Raises:
-        JournalUnavailable: It is newer than this code.
-    """
-    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL)")
-    found = version(tx)
-    for statements in MIGRATIONS[found:]:
-        for statement in statements:
-            tx.execute(statement.format(**tx.types))
-    if found < VERSION:
-        tx.execute("DELETE FROM journal_schema")
-        tx.execute("INSERT INTO journal_schema (version) VALUES (?)", (VERSION,))
+    if found == VERSION:
+        return
+    to_do = (
+        "a newer inturn wrote it. To do: upgrade inturn here, or point to another journal"
+        if found > VERSION
+        else "an inturn from before the first release wrote it. To do: move the file away (a new one is made), "
+        "or point to another journal"
+    )
+    raise JournalUnavailable(
+        f"the journal has schema version {found}, this inturn reads version {VERSION} alone: {to_do}"
+    )

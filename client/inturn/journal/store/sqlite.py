@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction, connect, patiently
-from inturn.journal.store.sqlite_errors import has_no_tables, unavailable
+from inturn.journal.store.sqlite_connection import SqliteTransaction, connect, file_identity, retry_while_locked
+from inturn.journal.store.sqlite_errors import has_no_tables, replaced, unavailable
 from inturn.journal.store.sqlite_writer import Writer
 from inturn.journal.store.store import Transaction
 
@@ -43,20 +43,22 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._writer: Writer | None = None
         self._readers: ThreadPoolExecutor | None = None
+        self._watcher: ThreadPoolExecutor | None = None
+        self._file: tuple[int, int] | None = None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
 
     async def open(self) -> None:
-        """Make the file where it is missing, and bring its schema up to date.
+        """Open the file, and make it where it is missing.
 
         Raises:
-            JournalUnavailable: It cannot be opened, or a newer inturn wrote it; the message says what to do.
+            JournalUnavailable: It cannot be opened, or has another schema version; the message says what to do.
         """
         await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
-        """Finish what is queued and let go of the file."""
+        """Finish what is queued and close the file."""
         await asyncio.to_thread(self._close)
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
@@ -76,6 +78,13 @@ class SqliteStore:
         assert self._readers is not None
         return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
 
+    async def version(self) -> int:
+        """Return SQLite's `data_version`: one connection that never writes sees every commit."""
+        if self._watcher is None:
+            await self._open_first()
+        assert self._watcher is not None
+        return await asyncio.get_running_loop().run_in_executor(self._watcher, self._data_version)
+
     async def _open_first(self) -> None:
         if self._closed:
             raise JournalUnavailable(f"journal {self.path}: it was closed. To do: open it again")
@@ -91,38 +100,42 @@ class SqliteStore:
                 raise unavailable(error, self.path) from error
             self._local = threading.local()
             self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="inturn-journal-read")
+            self._watcher = ThreadPoolExecutor(1, thread_name_prefix="inturn-journal-watch")
+            self._file = file_identity(self.path)
             self._writer = Writer(self.path, self._busy_timeout)
             self._closed = False
 
     def _close(self) -> None:
         with self._lock:
-            writer, readers = self._writer, self._readers
-            self._writer = self._readers = None
+            writer, pools = self._writer, (self._readers, self._watcher)
+            self._writer = self._readers = self._watcher = None
             self._closed = True
-            if writer is not None and readers is not None:
-                readers.shutdown()
+            if writer is not None:
+                for pool in pools:
+                    if pool is not None:
+                        pool.shutdown()
                 for connection in self._connections:
                     connection.close()
                 self._connections.clear()
                 writer.stop()
 
     def _prepare(self) -> None:
-        """Make the schema current. A file that is current already is not written: reading it needs no more rights."""
-        if Path(self.path).exists() and self._is_current():
+        """Create the tables. A file that has them is not written: reading it needs no more rights."""
+        if Path(self.path).exists() and self._has_tables():
             return
         connection = connect(self.path, mode="rwc", busy_timeout=self._busy_timeout)
         try:
-            patiently(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
-            schema.migrate(SqliteTransaction(connection))
+            retry_while_locked(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
+            schema.create(SqliteTransaction(connection))
             connection.execute("COMMIT")
         finally:
             connection.close()
 
-    def _is_current(self) -> bool:
+    def _has_tables(self) -> bool:
         connection = connect(self.path, mode="ro", busy_timeout=self._busy_timeout)
         try:
-            found = patiently(self._busy_timeout, lambda: schema.version(SqliteTransaction(connection)))
-            return found == schema.VERSION
+            retry_while_locked(self._busy_timeout, lambda: schema.check(SqliteTransaction(connection)))
+            return True
         except sqlite3.Error as error:
             if has_no_tables(error):
                 return False
@@ -133,7 +146,18 @@ class SqliteStore:
     def _read(self, work: Callable[[Transaction], T]) -> T:
         try:
             connection = self._reader()
-            return patiently(self._busy_timeout, lambda: _snapshot(connection, work))
+            return retry_while_locked(self._busy_timeout, lambda: _snapshot(connection, work))
+        except sqlite3.Error as error:
+            raise unavailable(error, self.path) from error
+
+    def _data_version(self) -> int:
+        if self._file != file_identity(self.path):
+            raise replaced(self.path)
+        try:
+            connection = self._reader()
+            return retry_while_locked(
+                self._busy_timeout, lambda: int(connection.execute("PRAGMA data_version").fetchone()[0])
+            )
         except sqlite3.Error as error:
             raise unavailable(error, self.path) from error
 

@@ -6,6 +6,7 @@ committed before it, and nobody fails for a lock that is given back within `busy
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import time
@@ -41,12 +42,12 @@ class SqliteTransaction:
         self.types = _TYPES
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Run one statement and give all its rows."""
+        """Run one statement and return all its rows."""
         return self._connection.execute(sql, parameters).fetchall()
 
 
 def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:
-    """Open the file. The connection itself never waits for a lock: that is what `patiently` does.
+    """Open the file. The connection itself never waits for a lock: that is what `retry_while_locked` does.
 
     Args:
         path: The file.
@@ -63,7 +64,7 @@ def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:
     )
     try:
         if mode != "ro":
-            patiently(busy_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
+            retry_while_locked(busy_timeout, lambda: connection.execute("PRAGMA journal_mode = WAL").fetchall())
             connection.execute("PRAGMA synchronous = FULL")
             # After a burst the log file shrinks again, at the next checkpoint.
             connection.execute(f"PRAGMA journal_size_limit = {64 * 1024 * 1024}")
@@ -73,8 +74,17 @@ def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:
     return connection
 
 
-def patiently(seconds: float, work: Callable[[], T]) -> T:
-    """Repeat what fails for somebody else's lock, for at most `seconds`."""
+def file_identity(path: str) -> tuple[int, int] | None:
+    """Return what tells a file from another one that takes its place; `None` where there is none."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def retry_while_locked(seconds: float, work: Callable[[], T]) -> T:
+    """Repeat what fails for another's lock, for at most `seconds`."""
     deadline = time.monotonic() + seconds
     pause = _SHORTEST_PAUSE
     while True:

@@ -46,21 +46,29 @@ _OTHERWISE: Final = ("SQLite reported an error", "see the cause; if it stays, re
 
 
 def is_lock(error: sqlite3.Error) -> bool:
-    """Tell whether somebody else's lock was in the way, so that waiting may help."""
+    """Return whether another's lock was in the way, so that waiting may help."""
     return _code(error) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def has_no_tables(error: sqlite3.Error) -> bool:
-    """Tell whether the database is there, but has no journal yet."""
+    """Return whether the database is there, but has no journal yet."""
     return "no such table" in str(error)
 
 
 def unavailable(error: sqlite3.Error, path: str) -> JournalUnavailable:
-    """Give the error that callers see, with `error` as its cause."""
+    """Return the error that callers see, with `error` as its cause."""
     why, remedy = _ADVICE.get(_code(error), _OTHERWISE)
     made = JournalUnavailable(f"journal {path}: {why} ({error}). To do: {remedy}")
     made.__cause__ = error
     return made
+
+
+def replaced(path: str) -> JournalUnavailable:
+    """Return the error for a file that is not the one that was opened."""
+    return JournalUnavailable(
+        f"journal {path}: the file was removed or replaced while it was in use. "
+        "To do: put it back (with its -wal and -shm files), or restart what uses it"
+    )
 
 
 def _code(error: sqlite3.Error) -> int:

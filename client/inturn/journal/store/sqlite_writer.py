@@ -8,7 +8,6 @@ need not be durable do not wait for the disk: the log keeps the order, so the ne
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
 import sqlite3
 import threading
@@ -19,8 +18,8 @@ from typing import Any, Final
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction, connect, patiently
-from inturn.journal.store.sqlite_errors import unavailable
+from inturn.journal.store.sqlite_connection import SqliteTransaction, connect, file_identity, retry_while_locked
+from inturn.journal.store.sqlite_errors import replaced, unavailable
 from inturn.journal.store.store import Transaction
 
 MAX_BATCH: Final = 256
@@ -58,7 +57,7 @@ class Writer:
         return future
 
     def stop(self) -> None:
-        """Finish what is queued, then let go of the file. Blocks."""
+        """Finish what is queued, then close the file. Blocks."""
         self._queue.put(None)
         self._thread.join()
 
@@ -71,13 +70,13 @@ class Writer:
             batch = [first]
             try:
                 going = self._commit(batch)
-            except Exception as error:  # nobody may wait for ever, and the thread must live
+            except Exception as error:  # no caller may wait for ever, and the thread must live
                 going = self._fail(batch, error)
             _deliver(batch)
         self._disconnect()
 
     def _commit(self, batch: list[_Job]) -> bool:
-        """Run and commit `batch` and what is queued by then; tells whether to go on."""
+        """Run and commit `batch` and what is queued by then; return whether to go on."""
         connection = self._connected()
         durable = batch[0].durable
         self._begin(connection, durable=durable)
@@ -92,7 +91,7 @@ class Writer:
 
     def _begin(self, connection: sqlite3.Connection, *, durable: bool) -> None:
         connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-        patiently(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
+        retry_while_locked(self._busy_timeout, lambda: connection.execute("BEGIN IMMEDIATE"))
 
     def _gather(self, batch: list[_Job]) -> bool:
         """Take what is queued. Called when the lock is ours: the longer that took, the more share the commit."""
@@ -116,27 +115,24 @@ class Writer:
         connection.execute("RELEASE job")
 
     def _fail(self, batch: list[_Job], error: Exception) -> bool:
-        """Undo the batch and give everybody who waits the reason; the next one connects anew."""
+        """Undo the batch and raise the reason to everybody who waits; the next batch connects anew."""
         self._disconnect()
         going = self._gather(batch)
         for job in batch:
-            job.error = _digest(error, self._path)
+            job.error = _own_error(error, self._path)
         return going
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None and self._file != _identity(self._path):
-            raise JournalUnavailable(
-                f"journal {self._path}: the file was removed or replaced while it was in use. "
-                "To do: put it back (with its -wal and -shm files), or restart what uses it"
-            )
+        if self._connection is not None and self._file != file_identity(self._path):
+            raise replaced(self._path)
         if self._connection is None:
             connection = connect(self._path, mode="rw", busy_timeout=self._busy_timeout)
             try:
-                patiently(self._busy_timeout, lambda: schema.version(SqliteTransaction(connection)))
+                retry_while_locked(self._busy_timeout, lambda: schema.check(SqliteTransaction(connection)))
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._file = connection, _identity(self._path)
+            self._connection, self._file = connection, file_identity(self._path)
         return self._connection
 
     def _disconnect(self) -> None:
@@ -146,16 +142,8 @@ class Writer:
                 connection.close()  # rolls back what is open
 
 
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _digest(error: Exception, path: str) -> JournalUnavailable:
-    """Give each caller an exception of its own: one raised in several tasks would mix up their tracebacks."""
+def _own_error(error: Exception, path: str) -> JournalUnavailable:
+    """Return an exception for one caller alone: one raised in several tasks would mix up their tracebacks."""
     if isinstance(error, sqlite3.Error):
         return unavailable(error, path)
     if isinstance(error, JournalUnavailable):
@@ -171,7 +159,7 @@ def _deliver(batch: list[_Job]) -> None:
     for job in batch:
         loops.setdefault(job.loop, []).append(job)
     for loop, jobs in loops.items():
-        with suppress(RuntimeError):  # the loop is closed: nobody waits there any more
+        with suppress(RuntimeError):  # the loop is closed: no caller waits there any more
             loop.call_soon_threadsafe(_resolve, jobs)
 
 

@@ -34,7 +34,7 @@ class Transaction(Protocol):
         ...
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
-        """Run one statement and give all its rows."""
+        """Run one statement and return all its rows."""
         ...
 
 
@@ -42,10 +42,10 @@ class Store(Protocol):
     """A database that runs transactions for async callers."""
 
     async def open(self) -> None:
-        """Connect, and bring the schema up to date. Calling it twice does nothing."""
+        """Connect, and create the tables where there are none. Calling it twice does nothing."""
 
     async def close(self) -> None:
-        """Finish what is queued and let go."""
+        """Finish what is queued and disconnect."""
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own and commit it; durable once this returns.
@@ -55,6 +55,14 @@ class Store(Protocol):
 
         Raises:
             JournalUnavailable: Nothing was written, or (rarely) the answer was lost.
+        """
+        ...
+
+    async def version(self) -> int | None:
+        """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`.
+
+        Raises:
+            JournalUnavailable: The database cannot be read.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Approvals as the journal tells them: what was asked of people, and what they said.
+"""Approvals as the journal has them: what was asked of people, and what they answered.
 
 Invariant: a question and its answer are entries of the call they are about, each written once. A question is pending
 until its call has an answer or a result.
@@ -16,39 +16,39 @@ from inturn.values import Approval, Entry
 REQUESTED: Final = "approval.requested"
 ANSWERED: Final = "approval.answered"
 APPROVAL_ENTRY_TYPES: Final = ("agent.tool_use", REQUESTED, ANSWERED, "agent.tool_result", "turn.started")
-"""The types of entries that tell of a turn's approvals."""
+"""The types of entries that a turn's approvals are read from."""
 
 
 def requested_key(call: StepKey) -> str:
-    """Give the key of the entry that asks."""
+    """Return the key of the entry that asks."""
     return f"{call.within_session}/requested"
 
 
 def answered_key(call: StepKey) -> str:
-    """Give the key of the entry that answers: the first one stands."""
+    """Return the key of the entry that answers: the first one counts."""
     return f"{call.within_session}/answered"
 
 
 def arguments(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Give the arguments of a turn's calls, by call id."""
+    """Return the arguments of a turn's calls, by call id."""
     return {str(e.body.get("call_id")): e.body.get("args") for e in entries if e.type == "agent.tool_use"}
 
 
 def pending(entries: Iterable[Entry]) -> list[Approval]:
-    """Give the approvals that a turn waits for, in the order of asking.
+    """Return the approvals that a turn waits for, in the order of asking.
 
     Args:
         entries: Those of one event, of the types in `APPROVAL_ENTRY_TYPES`, in order.
     """
-    told = list(entries)
-    given = arguments(told)
+    entries = list(entries)
+    args = arguments(entries)
     asked: dict[str, Approval] = {}
-    for entry in told:
+    for entry in entries:
         call_id = str(entry.body.get("call_id"))
         if entry.type == "turn.started":  # of a redrive: what was asked before it is over
             asked.clear()
         elif entry.type == REQUESTED:
-            asked[call_id] = _asked(entry, given.get(call_id))
+            asked[call_id] = _asked(entry, args.get(call_id))
         elif entry.type in (ANSWERED, "agent.tool_result"):
             asked.pop(call_id, None)
     return list(asked.values())

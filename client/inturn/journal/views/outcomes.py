@@ -1,7 +1,7 @@
 """How events ended: one row per event.
 
 Invariant: an outcome never replaces one of the same or a later redrive, other than `parked` by `discarded`; so however
-often an end is written, and by whom, the first one of a turn stands.
+often an end is written, and by whom, the first one of a turn stays.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from inturn.keys import SessionKey, TurnKey
 from inturn.values import Disposition
 
 _COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
-_TELLING: Final[dict[str, Disposition]] = {
+_DISPOSITIONS: Final[dict[str, Disposition]] = {
     "turn.completed": "applied",
     "turn.interrupted": "cancelled",
     "turn.failed": "parked",
@@ -30,13 +30,13 @@ _DISCARDED: Final = "discarded"
 
 
 def redrive_of(turn: str) -> int:
-    """Give which time an event is driven, from its turn's name: 0 the first."""
+    """Return how often an event was redriven, from its turn's name: 0 for its first."""
     _, _, count = turn.partition("~")
     return int(count) if count.isdecimal() else 0
 
 
 def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
-    """Give how an event ended, where it did."""
+    """Return how an event ended, where it did."""
     row = _row(tx, session, event_id)
     if row is None:
         return None
@@ -45,7 +45,7 @@ def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
 
 
 def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
-    """Give the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive."""
+    """Return the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive."""
     outcome = get(tx, turn.session, turn.event_id)
     if outcome and outcome.disposition == "parked" and redrive_of(outcome.turn) < redrive_of(turn.turn):
         return None
@@ -53,7 +53,7 @@ def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
 
 
 def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
-    """Write an outcome where it may be; tells whether it was."""
+    """Write an outcome where it may be; return whether it was."""
     redrive = redrive_of(outcome.turn)
     row = _row(tx, session, outcome.event_id)
     if row and not _replaces((redrive, outcome.disposition), (int(row[2]), row[3])):
@@ -94,34 +94,35 @@ def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:
 
 
 def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
-    """Give how each event ended, by its outcome and by the entries."""
+    """Return how each event ended, by its outcome and by the entries."""
     where = (session.tenant, session.session_id)
-    kept: dict[str, Disposition] = dict(
+    recorded: dict[str, Disposition] = dict(
         tx.execute("SELECT event_id, disposition FROM outcomes WHERE tenant = ? AND session = ?", where)
     )
-    told = _told(tx, session)
-    return {event_id: Ending(kept.get(event_id), told.get(event_id)) for event_id in kept.keys() | told.keys()}
+    by_entries = _by_entries(tx, session)
+    ended = recorded.keys() | by_entries.keys()
+    return {event_id: Ending(recorded.get(event_id), by_entries.get(event_id)) for event_id in ended}
 
 
-def _told(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:
-    """Put together what the entries tell, by the rule that outcomes keep to: one by one, in their order."""
+def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:
+    """Return each event's disposition by its entries, under the rule that outcomes keep to: one by one, in order."""
     found: dict[str, tuple[int, Disposition]] = {}
     for event_id, type_, key in tx.execute(
         "SELECT event_id, type, key FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
-        f"AND type IN ({', '.join('?' * len(_TELLING))}) ORDER BY seq",
-        (session.tenant, session.session_id, *_TELLING),
+        f"AND type IN ({', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
+        (session.tenant, session.session_id, *_DISPOSITIONS),
     ):
         turn, _, kind = str(key).partition("/")
         if "/" in kind:
             continue  # a delivery that was set aside: the event itself has ended otherwise
-        end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _TELLING[type_])
+        end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _DISPOSITIONS[type_])
         if event_id not in found or _replaces(end, found[event_id]):
             found[event_id] = end
     return {event_id: disposition for event_id, (_, disposition) in found.items()}
 
 
 def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> bool:
-    """Tell whether an end (redrive, disposition) may stand in the place of another."""
+    """Return whether an end (redrive, disposition) may replace another."""
     if end[0] != before[0]:
         return end[0] > before[0]
     return (before[1], end[1]) == ("parked", _DISCARDED)

@@ -49,7 +49,7 @@ class Transcript:
 
     Attributes:
         manifest: What the session froze (`agent`, `model`, `system`, `tools`), `None` before `session.started`.
-        manifest_hash: The hash of the manifest that the model was last told of.
+        manifest_hash: The hash of the manifest that the model was last given.
         seq: The last applied entry.
     """
 
@@ -79,16 +79,16 @@ class Transcript:
             self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
 
     def awaits(self, event_id: str) -> bool:
-        """Tell whether what an event says is yet to be answered."""
+        """Return whether what an event asks is yet to be answered."""
         return any(entry.type == "user.message" and entry.event_id == event_id for entry in self._pending)
 
     def others(self, event_id: str) -> list[str]:
-        """Give the events, but this one, that a request made now would hold something unanswered of."""
+        """Return the events, but this one, that a request made now would hold something unanswered of."""
         kept = [e for e in _without_failed(self._pending) if e.type != "system.message"]
         return list(dict.fromkeys(e.event_id for e in kept if e.event_id and e.event_id != event_id))
 
     def request_messages(self, *, without: Collection[str] = ()) -> list[Message]:
-        """Give the messages of a request made now; `without`: events whose unanswered entries it leaves out.
+        """Return the messages of a request made now; `without`: events whose unanswered entries it leaves out.
 
         The list is the caller's; the messages in it are shared with later requests: copy one before changing it.
         """
@@ -108,11 +108,11 @@ class Transcript:
 
 
 def _tail(calls: list[str], pending: list[Entry]) -> tuple[list[Message], list[Entry]]:
-    """Give what is pending as messages, and the entries that cannot be sent yet: system messages without a user's."""
+    """Return what is pending as messages, and the entries that cannot be sent yet: system messages without a user's."""
     kept = _without_failed(pending)
     system = [e for e in kept if e.type == "system.message"]
-    said = [block for e in kept if e.type == "user.message" for block in _said(e.body.get("content"))]
-    blocks = [*_results(calls, kept), *said]
+    asked = [block for e in kept if e.type == "user.message" for block in _asked(e.body.get("content"))]
+    blocks = [*_results(calls, kept), *asked]
     if not blocks:
         return [], system
     texts = [_text(e.text) for e in system if e.text and e.text.strip()]
@@ -136,7 +136,7 @@ def _without_failed(pending: list[Entry]) -> list[Entry]:
 
 
 def _results(calls: list[str], pending: list[Entry]) -> list[Block]:
-    """Give one result per call, in call order; the first one counts."""
+    """Return one result per call, in call order; the first one counts."""
     given: dict[Any, Entry] = {}
     for entry in pending:
         if entry.type == "agent.tool_result":
@@ -155,12 +155,12 @@ def _result(call: str, body: dict[str, Any] | None) -> Block:
     return {**block, "is_error": True} if failed else block
 
 
-def _said(content: Any) -> list[Block]:
+def _asked(content: Any) -> list[Block]:
     return _blocks(content, _TAKEN) or [_text(NO_MESSAGE)]
 
 
 def _assistant(content: Any) -> tuple[Message, list[str]]:
-    """Give an answer's message, and the ids of its calls."""
+    """Return an answer's message, and the ids of its calls."""
     blocks: list[Block] = []
     calls: list[str] = []
     for block in _blocks(content, _SENDABLE):
@@ -175,7 +175,7 @@ def _assistant(content: Any) -> tuple[Message, list[str]]:
 
 
 def _blocks(content: Any, types: Collection[str]) -> list[Block]:
-    """Give the content's blocks of some types, without blank texts (the API refuses them)."""
+    """Return the content's blocks of some types, without blank texts (the API refuses them)."""
     if isinstance(content, str):
         content = [_text(content)]
     if not isinstance(content, list):

@@ -1,4 +1,4 @@
-"""A turn as its entries tell it.
+"""A turn as its entries show it.
 
 Invariant: a pure view; the entries are the truth, so any reader, at any time, sees the same turn.
 """
@@ -8,18 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast, get_args
 
-from inturn.journal.values import Journal, Outcome
+from inturn.journal.reader import SessionJournal
+from inturn.journal.values import Outcome
 from inturn.journal.views.outcomes import redrive_of
 from inturn.keys import SessionKey
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
 _PAUSES: Final = ("pause_turn", "compaction")
-_PAGE: Final = 1000
 
 
 def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | None:
-    """Give the last turn that an event's entries tell; `None` where it has not ended or failed.
+    """Return the last turn that an event's entries show; `None` where it has not ended or failed.
 
     Args:
         entries: All entries of one event, in order.
@@ -40,7 +40,7 @@ def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | 
     )
 
 
-async def read_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
+async def read_turn(journal: SessionJournal, session: SessionKey, event_id: str) -> Turn | None:
     """Read the turn in which an event was answered; of a merged event that is its host's. `None` as in `turn_of`.
 
     Raises:
@@ -51,7 +51,7 @@ async def read_turn(journal: Journal, session: SessionKey, event_id: str) -> Tur
     return turn_of(await entries_of(journal, session, host), outcome)
 
 
-async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn | None:
+async def own_turn(journal: SessionJournal, session: SessionKey, event_id: str) -> Turn | None:
     """Read the turn of an event that was not merged into another's, with one read less.
 
     Raises:
@@ -60,8 +60,8 @@ async def own_turn(journal: Journal, session: SessionKey, event_id: str) -> Turn
     return turn_of(await entries_of(journal, session, event_id))
 
 
-async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disposition | None:
-    """Tell how an event stands: how it ended, or `running` where its latest turn has not; `None` where nothing is told.
+async def disposition_of(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:
+    """Return how an event ended, `running` where its latest turn has not; `None` where the journal knows neither.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
@@ -76,20 +76,15 @@ async def standing(journal: Journal, session: SessionKey, event_id: str) -> Disp
     return outcome.disposition if outcome else None
 
 
-async def entries_of(journal: Journal, session: SessionKey, event_id: str, types: Sequence[str] = ()) -> list[Entry]:
+async def entries_of(
+    journal: SessionJournal, session: SessionKey, event_id: str, types: Sequence[str] = ()
+) -> list[Entry]:
     """Read all entries of an event, or those of these types.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    entries: list[Entry] = []
-    more = True
-    while more:
-        after = entries[-1].seq if entries else 0
-        page = await journal.read(session, after=after, limit=_PAGE, event_id=event_id, types=types)
-        more = len(page) == _PAGE
-        entries += page
-    return entries
+    return [entry async for entry in journal.entries(session, event_id=event_id, types=types)]
 
 
 def total(usages: Iterable[Any]) -> Usage:
@@ -105,7 +100,7 @@ def total(usages: Iterable[Any]) -> Usage:
 
 
 def _latest(entries: Sequence[Entry]) -> Sequence[Entry]:
-    """Cut off what stands before a redrive: earlier turns, up to their failed end."""
+    """Cut off what is before a redrive: earlier turns, up to their failed end."""
     started = max((i for i, e in enumerate(entries) if e.type == "turn.started"), default=0)
     failed = max((i for i, e in enumerate(entries[:started]) if e.type == "turn.failed"), default=-1)
     start = failed + 1
@@ -122,7 +117,7 @@ def _stop(end: Entry) -> StopReason:
 
 
 def _answer(turn: Sequence[Entry]) -> str:
-    """Give the text of the last answer, with that of pauses right before it."""
+    """Return the text of the last answer, with that of pauses right before it."""
     texts: list[str] = []
     for entry in reversed(turn):
         if entry.type == "agent.message":

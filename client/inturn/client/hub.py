@@ -1,0 +1,128 @@
+"""One look at a journal for everybody in an event loop who follows it.
+
+Invariant: every entry comes once and in order, whichever process wrote it; and nothing is looked at while nobody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Final
+
+from inturn.errors import JournalUnavailable
+from inturn.journal.reader import SessionJournal
+from inturn.keys import SessionKey
+from inturn.values import Entry
+
+BUSY_PAUSE: Final = 0.030
+"""Seconds between two looks while something happens, and the shortest ever."""
+QUIET_PAUSE: Final = 0.100
+"""Seconds between two looks while nothing does. Who begins to wait is not kept waiting for that."""
+QUIET_AFTER: Final = 1.0
+"""Seconds without news that are quiet."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiter:
+    """Somebody who waits for entries of a session behind a seq."""
+
+    session: SessionKey
+    after: int
+    head: asyncio.Future[int]
+    looked: bool = False
+
+
+class Hub:
+    """What follows a journal, for everybody in one event loop."""
+
+    def __init__(self, journal: SessionJournal) -> None:
+        """Follow this journal, once somebody waits."""
+        self.journal = journal
+        self._waiters: set[_Waiter] = set()
+        self._arrived = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def wait(self, session: SessionKey, *, after: int) -> int:
+        """Wait until a session has entries behind `after`; return its head then.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read. Waiting again is safe.
+        """
+        waiter = _Waiter(session, after, asyncio.get_running_loop().create_future())
+        self._waiters.add(waiter)
+        self._arrived.set()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            return await waiter.head
+        except asyncio.CancelledError:
+            if self._waiters == {waiter}:
+                self._task.cancel()
+                self._task = None
+            raise
+        finally:
+            self._waiters.discard(waiter)
+
+    async def entries(
+        self, session: SessionKey, *, after: int = 0, event_id: str | None = None, types: Sequence[str] = ()
+    ) -> AsyncGenerator[Entry, None]:
+        """Yield a session's entries behind `after`, then each new one as it is committed, for ever.
+
+        Args:
+            session: Whose entries.
+            after: The seq behind which to begin.
+            event_id: Only this event's entries.
+            types: Only entries of these types.
+
+        Raises:
+            JournalUnavailable: The journal cannot be read; following on from the last entry is safe.
+        """
+        while True:
+            head = await self.wait(session, after=after)
+            async for entry in self.journal.entries(session, after=after, event_id=event_id, types=types):
+                after = entry.seq
+                yield entry
+            after = max(after, head)
+
+    async def _watch(self) -> None:
+        """Look until nobody waits."""
+        clock = asyncio.get_running_loop().time
+        version: int | None = None
+        news_at = clock()
+        while self._waiters:
+            self._arrived.clear()
+            try:
+                before, version = version, await self.journal.version()
+                if await self._look(everywhere=version is None or version != before):
+                    news_at = clock()
+            except Exception as error:
+                version = None
+                self._fail(error)
+            await asyncio.sleep(BUSY_PAUSE)
+            if clock() - news_at > QUIET_AFTER:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(QUIET_PAUSE - BUSY_PAUSE):
+                        await self._arrived.wait()
+
+    async def _look(self, *, everywhere: bool) -> bool:
+        """Read the heads that may be new to somebody; return whether one was."""
+        due = [waiter for waiter in self._waiters if everywhere or not waiter.looked]
+        after: dict[SessionKey, int] = {}
+        for waiter in due:
+            after[waiter.session] = min(waiter.after, after.get(waiter.session, waiter.after))
+        heads = await self.journal.heads(after) if after else {}
+        for waiter in due:
+            waiter.looked = True
+            if (head := heads.get(waiter.session, 0)) > waiter.after and not waiter.head.done():
+                waiter.head.set_result(head)
+        return bool(heads)
+
+    def _fail(self, error: Exception) -> None:
+        """Raise what went wrong to everybody, each an exception of their own: tracebacks are not to be shared."""
+        for waiter in self._waiters:
+            if not waiter.head.done():
+                own = JournalUnavailable(str(error))
+                own.__cause__ = error
+                waiter.head.set_exception(own)
