@@ -70,6 +70,12 @@ class TurnKey:
         return f"{self.session}/{self.turn}"
 
 
+def redrive_of(turn: str) -> int:
+    """Return how often an event was redriven, from its turn's name: 0 for its first."""
+    _, _, count = turn.partition("~")
+    return int(count) if count.isdecimal() else 0
+
+
 @dataclass(frozen=True, slots=True)
 class StepKey:
     """One activity of a turn: a model step, a tool call (with its index), a delivery."""

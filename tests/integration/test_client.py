@@ -70,7 +70,7 @@ async def test_a_duplicate_of_an_event_long_ago_is_told_what_the_journal_knows(
         assert (await session.ask("message 0", event_id="e0")).text == "You said: message 0"
         again = await elsewhere.submit("message 0", event_id="e0")
         assert (again.status, again.disposition) == ("duplicate", None)
-        with pytest.raises(JournalUnavailable, match="took event e0 and no longer tells its answer"):
+        with pytest.raises(JournalUnavailable, match="took event e0 and no longer has its answer"):
             await elsewhere.ask("message 0", event_id="e0")
         assert (await session.status()).counts == {"accepted": 5, "applied": 5}
 

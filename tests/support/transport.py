@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeou
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from inturn.client.hub import Hub
 from inturn.client.settings import ClientSettings
 from inturn.errors import JournalUnavailable
 from inturn.keys import SessionKey
@@ -62,6 +63,7 @@ class FakeTransport:
             settings=ClientSettings(_env_file=None, **settings),
             journal=self._journal,
             any_journal=self._any_journal,
+            hub=self._hub,
         )
         self._its_journal = journal
 
@@ -101,6 +103,9 @@ class FakeTransport:
         if self._its_journal is None:
             raise JournalUnavailable("none here")
         return self._its_journal
+
+    async def _hub(self) -> Hub:
+        return Hub(await self._any_journal())
 
 
 class _Accepted:

@@ -63,7 +63,7 @@ def send(
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
-        with named(session, event["event_id"]):
+        with named(session, str(event["event_id"])):
             receipt = await (handle.submit(what, **event) if confirm else handle.send(what, **event))
         _show_receipt(options_of(ctx), receipt)
 
@@ -91,7 +91,7 @@ def ask(
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
-        with named(session, event["event_id"]):
+        with named(session, str(event["event_id"])):
             turn = await client.session(session, agent=agent).ask(what, timeout=timeout, **event)
         show_turn(options_of(ctx), turn)
 

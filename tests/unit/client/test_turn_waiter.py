@@ -123,7 +123,7 @@ async def test_who_cannot_read_the_journal_is_not_told_that_an_event_which_was_t
 ) -> None:
     transport = FakeTransport(*map(accepted, script))
     with pytest.raises(
-        JournalUnavailable, match="took event e1 and no longer tells its answer, only the journal can; none here"
+        JournalUnavailable, match="took event e1 and no longer has its answer, only the journal can; none here"
     ):
         await _ask(transport)
 

@@ -10,8 +10,7 @@ from typing import Any, Final, cast, get_args
 
 from inturn.journal.reader import SessionJournal
 from inturn.journal.values import Outcome
-from inturn.journal.views.outcomes import redrive_of
-from inturn.keys import SessionKey
+from inturn.keys import SessionKey, redrive_of
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
