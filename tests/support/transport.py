@@ -66,6 +66,8 @@ class FakeTransport:
             hub=self._hub,
         )
         self._its_journal = journal
+        self.follows = asyncio.Event()
+        """Set whenever somebody begins to wait for the journal."""
 
     async def signal_with_start(self, event: dict[str, Any]) -> None:
         await self._next("signal_with_start", event)
@@ -105,7 +107,17 @@ class FakeTransport:
         return self._its_journal
 
     async def _hub(self) -> Hub:
-        return Hub(await self._any_journal())
+        return _Hub(await self._any_journal(), self.follows)
+
+
+class _Hub(Hub):
+    def __init__(self, journal: Any, follows: asyncio.Event) -> None:
+        super().__init__(journal)
+        self._follows = follows
+
+    async def wait(self, session: SessionKey, *, after: int) -> int:
+        self._follows.set()
+        return await super().wait(session, after=after)
 
 
 class _Accepted:

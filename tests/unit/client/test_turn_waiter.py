@@ -160,3 +160,100 @@ async def test_the_journal_answers_for_a_session_that_is_gone(journal: Journal) 
     waiter, _ = _waiter(FakeTransport(gone, journal=journal))
     with pytest.raises(TurnFailed, match="too old"):
         await waiter.wait("e1", timeout=5)
+
+
+# With a journal to read: no history for who waits.
+
+KEY = SessionKey("t", "s")
+
+
+def _running(event_id: str = "e1", **turn: Any) -> dict[str, Any]:
+    return {"state": "running", "turn": {"event_id": event_id, **turn}}
+
+
+def _following(journal: Journal, *script: Any, state: Any = None) -> tuple[TurnWaiter, FakeTransport]:
+    transport = FakeTransport(*script, journal=journal)
+    transport.state = state or _running()
+    waiter, _ = _waiter(transport)
+    return waiter, transport
+
+
+async def _during(transport: FakeTransport, wait: Any, *steps: Any) -> Any:
+    """Begin a wait, then let each step happen while it waits for the journal; return what it brings."""
+    async with asyncio.timeout(5):
+        waiting = asyncio.create_task(wait)
+        for step in steps:
+            transport.follows.clear()
+            await transport.follows.wait()
+            await step
+        return await waiting
+
+
+async def _park(journal: Journal, turn: str) -> None:
+    end = NewEntry("event.parked", {"error": "400", "turn": turn}, event_id="e1", key=f"{turn}/parked")
+    await journal.record(KEY, [Recorded(end, Outcome("e1", turn, "parked", reason="400"))])
+
+
+@pytest.mark.parametrize("where", ["queue", "held", "running", "merged"])
+async def test_a_wait_for_an_open_event_follows_the_journal_and_asks_nothing(journal: Journal, where: str) -> None:
+    states = {
+        "queue": {"queue": [{"event_id": "e1"}]},
+        "held": {"held": [{"event_id": "e1"}]},
+        "running": _running(),
+        "merged": _running("host", merged=["e1"]),
+    }
+    waiter, transport = _following(journal, state=states[where])
+    turn = await _during(transport, waiter.wait("e1", timeout=5), plain_turn(journal, KEY, "e1", "hello"))
+    assert turn.text == "hello"
+    assert transport.calls == []
+
+
+async def test_a_wait_for_an_event_that_has_ended_needs_neither_worker_nor_server(journal: Journal) -> None:
+    await plain_turn(journal, KEY, "e1", "hello")
+    waiter, transport = _following(journal, state=rpc_error(Status.UNAVAILABLE))
+    assert (await waiter.wait("e1", timeout=5)).text == "hello"
+    assert transport.calls == []
+
+
+async def test_an_ask_that_was_released_follows_the_journal(journal: Journal) -> None:
+    _, transport = _following(journal, accepted(PENDING))
+    waiter, event = _waiter(transport)
+    asked = waiter.ask(event, timeout=5, cancel_on_exit=False)
+    assert (await _during(transport, asked, plain_turn(journal, KEY, "e1", "hello"))).text == "hello"
+    assert [call[0] for call in transport.calls] == ["update_with_start"]
+
+
+async def test_a_wait_outlives_pauses_without_news_while_the_session_has_the_event(journal: Journal) -> None:
+    waiter, transport = _following(journal)
+    with pytest.raises(TurnTimeout):  # many pauses of 10 ms
+        await waiter.wait("e1", timeout=0.3)
+    assert transport.calls == []
+
+
+async def test_a_wait_asks_the_session_about_an_event_that_neither_journal_nor_status_shows(journal: Journal) -> None:
+    waiter, transport = _following(journal, accepted(TOLD), state={"state": "idle"})
+    assert (await waiter.wait("e1", timeout=5)).text == "hello"
+    assert [call[0] for call in transport.calls] == ["update submit"]
+
+
+async def test_a_wait_for_a_parked_event_fails_at_once_unless_it_is_driven_again(journal: Journal) -> None:
+    await _park(journal, "e1")
+    waiter, transport = _following(journal, state={"state": "idle"})
+    with pytest.raises(TurnFailed, match="400") as caught:
+        await waiter.wait("e1", timeout=5)
+    assert caught.value.disposition == "parked"
+    transport.state = {"queue": [{"event_id": "e1"}]}
+    turn = await _during(transport, waiter.wait("e1", timeout=5), plain_turn(journal, KEY, "e1~1", "better"))
+    assert turn.text == "better"
+    assert transport.calls == []
+
+
+async def test_a_wait_sees_its_event_parked_once_the_session_has_let_go_of_it(journal: Journal) -> None:
+    waiter, transport = _following(journal)
+
+    async def let_go() -> None:
+        transport.state = {"state": "idle"}
+
+    with pytest.raises(TurnFailed, match="400"):
+        await _during(transport, waiter.wait("e1", timeout=5), _park(journal, "e1"), let_go())
+    assert transport.calls == []
