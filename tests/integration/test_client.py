@@ -18,19 +18,22 @@ from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from inturn import (
+    Agent,
     Client,
     InvalidEvent,
     JournalUnavailable,
+    Session,
     SessionClosed,
     SessionNotFound,
     Turn,
     TurnTimeout,
     Unavailable,
+    tool,
 )
 from inturn.client.transport import SessionTransport
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn_workflows.inbox import dedup as window
-from tests.support.histories import runs
+from tests.support.histories import events, runs
 from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -101,6 +104,49 @@ async def test_more_asks_than_a_session_holds_are_all_answered(rig: Rig, journal
         asks = [session.ask(f"question {n}", event_id=f"e{n}", timeout=60) for n in range(12)]
         turns: list[Turn] = await asyncio.gather(*asks)
         assert [turn.text for turn in turns] == [f"You said: question {n}" for n in range(12)]
+
+
+@pytest.mark.parametrize("when", ["while it waits", "while it runs", "after it ended"])
+async def test_waiting_with_the_journal_costs_the_session_no_history(rig: Rig, when: str) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        if when == "while it waits":
+            await session.send("[[delay 0.5]] first", event_id="first")
+        await session.send("[[delay 0.5]] hello", event_id="e1")
+        if when == "after it ended":
+            await until(lambda: _applied(session, 1))
+        turns = await asyncio.gather(*(session.wait("e1", timeout=30) for _ in range(20)))
+        assert {turn.text for turn in turns} == {"You said: hello"}
+        types = await events(rig.temporal, str(rig.key("s")))
+        assert [type_ for type_ in types if "Update" in type_] == []
+
+
+async def _applied(session: Session, count: int) -> bool:
+    return (await session.status()).counts.get("applied") == count
+
+
+@tool
+async def report(lines: int) -> str:
+    """Write a long report."""
+    return "".join(f"line {n}\n" for n in range(lines))
+
+
+async def test_a_result_that_was_cut_is_read_whole_by_its_own_session_only(rig: Rig) -> None:
+    support = Agent("support", model="claude-sonnet-5-5", instructions="Report.", tools=[report])
+    async with rig.worker([support]), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask('[[tool report {"lines": 9000}]]', event_id="e1")
+        await client.session("other", agent="support").ask("hi")
+        [result] = [e async for e in session.entries() if e.type == "agent.tool_result"]
+        ref = result.body["ref"]
+        assert ref in (result.text or "")
+        assert (await session.read_blob(ref)).decode() == await report(9000)
+        for stranger in (client.session("other"), client.with_options(tenant="stranger").session("s")):
+            with pytest.raises(InvalidEvent, match="has nothing under"):
+                await stranger.read_blob(ref)
+    async with rig.client(journal=False) as far:
+        with pytest.raises(JournalUnavailable):
+            await far.session("s").read_blob(ref)
 
 
 async def test_a_session_of_another_agent_refuses(rig: Rig) -> None:

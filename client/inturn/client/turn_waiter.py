@@ -47,6 +47,7 @@ _LONGEST_PAUSE: Final = 60.0
 _FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 1.0
 """Seconds between looks at the status, which cost no history."""
+_STATUS_WITHIN: Final = 4.0
 _CANCEL_WITHIN: Final = 5.0
 _SET_ASIDE: Final = ("parked", "discarded")
 """Dispositions that may be an earlier turn's: a redrive keeps the old one until it has ended."""
@@ -198,10 +199,10 @@ class TurnWaiter:
         return any(item.get("event_id") == event_id for item in waiting)
 
     async def _status(self) -> Message | None:
+        """Return the session's own status; again where its server holds as many queries as it takes (one)."""
         try:
-            async with asyncio.timeout(ALIVE_WITHIN), reraise_cancellation():
-                return await self.transport.status(ALIVE_WITHIN)
-        except (TemporalError, TimeoutError):
+            return await retry_rpc(lambda: self.transport.status(ALIVE_WITHIN), patience=_STATUS_WITHIN)
+        except InturnError:
             return None
 
     async def _turn_of_unknown_event(self, event_id: str, *, taken: bool) -> Turn:
