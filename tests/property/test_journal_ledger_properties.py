@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
 from inturn.journal import NewEntry, Outcome, Recorded
-from inturn.journal.ledger import decisions, steps
+from inturn.journal.ledger import decisions, rows, steps
 from inturn.journal.log import log
 from inturn.journal.views import outcomes
 from inturn.journal.views.transcript import Transcript
@@ -124,7 +124,7 @@ class Ledger(RuleBasedStateMachine):
         outcome = Outcome(turn, turn, disposition)  # type: ignore[arg-type]
         decisions.record(self.tx, SESSION, [Recorded(entry, outcome)], [SESSION.turn(turn)], False)
         for row in self.tx.execute("SELECT step, call FROM steps WHERE turn = ? AND state = 'settled'", (turn,)):
-            key = SESSION.turn(turn).step(row[0], None if row[1] == steps.NO_CALL else row[1])
+            key = SESSION.turn(turn).step(row[0], None if row[1] == rows.NO_CALL else row[1])
             self.records.setdefault(key, steps.SETTLED_RESULT)
             self.holder.pop(key, None)
         self.ends.setdefault(turn, disposition)

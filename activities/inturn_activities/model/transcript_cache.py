@@ -16,7 +16,6 @@ from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import SessionKey
 from inturn.values import Entry
 
-PAGE: Final = 2_000
 MANIFESTS: Final = 64
 """Different ones that sessions share; agents of one worker rarely have more."""
 
@@ -59,11 +58,9 @@ class Transcripts:
         if entries is not None and after is not None and after <= kept.upto:
             self._extend(kept, entries)
             kept.upto = max(kept.upto, head)
-        more = kept.upto < head
-        while more:
-            entries = await self._journal.read(session, after=kept.upto, limit=PAGE, types=TYPES)
-            more = len(entries) == PAGE
-            self._extend(kept, entries)
+        if kept.upto < head:
+            async for entry in self._journal.entries(session, after=kept.upto, types=TYPES):
+                self._extend(kept, [entry])
         kept.upto = max(kept.upto, head)
         self._keep(session, kept)
         return kept.transcript

@@ -11,21 +11,14 @@ from inturn.keys import TurnKey
 from inturn.turns.budget import add
 from inturn.values import Usage
 
-_PAGE = 500
-
 
 async def spent(journal: Journal, turn: TurnKey) -> Usage:
     """Add up the answers of a turn."""
-    used, after = Usage(), 0
-    while True:
-        entries = await journal.read(
-            turn.session, after=after, limit=_PAGE, event_id=turn.event_id, types=("turn.started", "agent.message")
-        )
-        for entry in entries:
-            if entry.type == "turn.started":
-                used = Usage()  # a redriven turn has its own budget
-            else:
-                used = add(used, Usage.model_validate(entry.body.get("usage", {})))
-        if len(entries) < _PAGE:
-            return used
-        after = entries[-1].seq
+    used = Usage()
+    types = ("turn.started", "agent.message")
+    async for entry in journal.entries(turn.session, event_id=turn.event_id, types=types):
+        if entry.type == "turn.started":
+            used = Usage()  # a redriven turn has its own budget
+        else:
+            used = add(used, Usage.model_validate(entry.body.get("usage", {})))
+    return used

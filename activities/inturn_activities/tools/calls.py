@@ -5,7 +5,7 @@ Invariant: what runs is what the model asked for and the journal recorded; argum
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
@@ -14,10 +14,8 @@ from pydantic import ValidationError
 from inturn.events import Event
 from inturn.journal import Journal
 from inturn.keys import StepKey, TurnKey
-from inturn.values import Entry
 from inturn_activities.failures import OwnFailure
 
-_PAGE: Final = 500
 _EVENT: Final = ("content", "source", "sender", "sent_at", "metadata")
 
 
@@ -38,7 +36,9 @@ async def find_call(journal: Journal, step: StepKey, call_id: str) -> Call:
         OwnFailure: The journal has no such call in this step.
     """
     event: Event | None = None
-    async for entry in _entries(journal, step.turn, "user.message", "agent.tool_use"):
+    async for entry in journal.entries(
+        step.turn.session, event_id=step.turn.event_id, types=("user.message", "agent.tool_use")
+    ):
         if entry.type == "user.message":
             event = _event(step.turn, entry.body) or event
         elif entry.body["call_id"] == call_id and entry.body["index"] == step.index:
@@ -48,7 +48,7 @@ async def find_call(journal: Journal, step: StepKey, call_id: str) -> Call:
 
 async def find_arguments(journal: Journal, turn: TurnKey, call_id: str) -> dict[str, Any] | None:
     """Find the arguments of a call of a turn."""
-    async for entry in _entries(journal, turn, "agent.tool_use"):
+    async for entry in journal.entries(turn.session, event_id=turn.event_id, types=("agent.tool_use",)):
         if entry.body["call_id"] == call_id:
             return cast("dict[str, Any]", entry.body["args"])
     return None
@@ -57,20 +57,9 @@ async def find_arguments(journal: Journal, turn: TurnKey, call_id: str) -> dict[
 async def find_event(journal: Journal, turn: TurnKey) -> Event:
     """Find the event of a turn; without content where the journal has none (it expired, or was rejected)."""
     found: Event | None = None
-    async for entry in _entries(journal, turn, "user.message"):
+    async for entry in journal.entries(turn.session, event_id=turn.event_id, types=("user.message",)):
         found = _event(turn, entry.body) or found
     return found or _nothing(turn)
-
-
-async def _entries(journal: Journal, turn: TurnKey, *types: str) -> AsyncIterator[Entry]:
-    after = 0
-    while True:
-        entries = await journal.read(turn.session, after=after, limit=_PAGE, event_id=turn.event_id, types=types)
-        for entry in entries:
-            yield entry
-        if len(entries) < _PAGE:
-            return
-        after = entries[-1].seq
 
 
 def _event(turn: TurnKey, body: Mapping[str, Any]) -> Event | None:

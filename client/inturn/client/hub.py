@@ -9,12 +9,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from inturn.errors import JournalUnavailable
-from inturn.journal.reader import SessionJournal
 from inturn.keys import SessionKey
 from inturn.values import Entry
+
+if TYPE_CHECKING:
+    from inturn.journal import SessionJournal
 
 BUSY_PAUSE: Final = 0.030
 """Seconds between two looks while something happens, and the shortest ever."""

@@ -33,11 +33,19 @@ class SessionReader:
     ) -> AsyncIterator[Entry]:
         """Yield entries in order; see `Session.entries`."""
         journal = await self.connection.any_journal()
+        if follow and after and await self._closed(after):
+            return
         source = (await self.connection.hub()).entries if follow else journal.entries
         async for entry in source(self.key, after=after, event_id=event_id):
             yield entry
             if follow and entry.type == "session.closed":
                 return
+
+    async def _closed(self, after: int) -> bool:
+        """Return whether the session's close is among the entries up to `after`."""
+        journal = await self.connection.any_journal()
+        closed = await journal.read(self.key, limit=1, types=("session.closed",))
+        return bool(closed) and closed[0].seq <= after
 
     async def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry]:
         """Yield one turn's entries as they come, up to its end; see `Session.stream`."""

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from inturn.errors import InturnError
 from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
-from inturn.journal.reader import SessionJournal
 from inturn.journal.values import (
     Attempts,
     Claim,
@@ -25,6 +24,7 @@ from inturn.journal.values import (
 
 if TYPE_CHECKING:
     from inturn.journal.journal import Journal
+    from inturn.journal.reader import SessionJournal
 
 __all__ = [
     "Attempts",
@@ -49,10 +49,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Journal":
-        from inturn.journal.journal import Journal
+    if name in ("Journal", "SessionJournal"):
+        from inturn.journal import journal
 
-        return Journal
+        return getattr(journal, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,45 +1,25 @@
-"""The journal of workers: the log, and the ledger that makes each step happen once, by rules over a store.
+"""The journal as workers see it: with the ledger that makes each step happen once, and the limits.
 
-Invariant: each method is one transaction of one rule; nothing here decides.
+Invariant: as in `reader.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
-from typing_extensions import override
-
-from inturn.journal.ledger import decisions, steps, unknown_calls
+from inturn.journal.ledger import decisions, steps
 from inturn.journal.limits import deadlocks, grants, places
-from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
-from inturn.journal.log import blobs, cursors, log
-from inturn.journal.reader import PAGE, SessionJournal
-from inturn.journal.state import apply, values
-from inturn.journal.state.changes import Change, Done, Operation, Scope
-from inturn.journal.store.store import Store, Transaction
-from inturn.journal.values import (
-    Attempts,
-    Claim,
-    Ending,
-    FailureClass,
-    NewEntry,
-    Outcome,
-    Recorded,
-    Resolution,
-    Superseded,
-)
-from inturn.journal.views import outcomes
+from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
+from inturn.journal.log import blobs
+from inturn.journal.reader import SessionJournal
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.values import Entry, UnknownOutcome
-
-P = ParamSpec("P")
-T = TypeVar("T")
-Rule = Callable[Concatenate[Transaction, P], T]
 
 
 class Journal(SessionJournal):
-    """A journal in a store.
+    """The log of sessions, with the ledger of their steps.
 
     The ledger's rules (one row per step):
       1. A step's first claim makes its row; `done` and `settled` rows answer with their record for ever.
@@ -47,10 +27,6 @@ class Journal(SessionJournal):
       3. A model step's claim raises the session's fence, and its last append needs that fence.
       4. A call whose body began is not taken over before its lease ran out: it answers `leased` until then.
     """
-
-    def __init__(self, store: Store) -> None:
-        """Put the rules over a store."""
-        self._store = store
 
     async def claim_model(
         self,
@@ -100,7 +76,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's.
         """
-        _held(step, await self._write(steps.begin, step, token, lease=lease))
+        self._held(step, await self._write(steps.begin, step, token, lease=lease))
 
     async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
         """Hold the claim for `lease` more seconds; `False` when it is no longer ours."""
@@ -112,7 +88,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's.
         """
-        _held(step, await self._write(steps.keep, step, token, checkpoint))
+        self._held(step, await self._write(steps.keep, step, token, checkpoint))
 
     async def append(self, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int:
         """Append entries while the step runs; return the new head.
@@ -120,7 +96,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's.
         """
-        return _held(step, await self._write(steps.append, step, token, entries))
+        return self._held(step, await self._write(steps.append, step, token, entries))
 
     async def finish(
         self,
@@ -137,7 +113,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-        return _held(step, await self._write(steps.finish, step, token, result, entries, outcome))
+        return self._held(step, await self._write(steps.finish, step, token, result, entries, outcome))
 
     async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
         """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.
@@ -147,7 +123,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's: only the attempt that holds it may fail it.
         """
-        return _held(step, await self._write(steps.fail, step, token, failure, clean=clean))
+        return self._held(step, await self._write(steps.fail, step, token, failure, clean=clean))
 
     async def release(self, step: StepKey, token: str) -> None:
         """Release a claim whose body surely did nothing: the next attempt need not wait or wonder."""
@@ -191,9 +167,7 @@ class Journal(SessionJournal):
             Superseded: The token is no longer the step's.
         """
         found = await self._write(steps.lock, step, token, want, part=part, lease=lease)
-        if found is None:
-            raise _superseded(step)
-        return found
+        return found if isinstance(found, ResourceWait) else self._held(step, found)
 
     async def leave(self, step: StepKey, *, part: str = "") -> None:
         """Release what a part of a step holds, or its tickets; without `part` those of the step's claim."""
@@ -204,114 +178,3 @@ class Journal(SessionJournal):
         if not await self._read(deadlocks.cycle, step.session.tenant, places.call_of(step)):
             return None
         return await self._write(deadlocks.break_cycle, step, victim)
-
-    # The half of clients.
-
-    @override
-    async def open(self) -> None:
-        await self._store.open()
-
-    @override
-    async def close(self) -> None:
-        await self._store.close()
-
-    @override
-    async def read(
-        self,
-        session: SessionKey,
-        *,
-        after: int = 0,
-        limit: int = PAGE,
-        event_id: str | None = None,
-        types: Sequence[str] = (),
-    ) -> list[Entry]:
-        return await self._read(log.read, session, after=after, limit=limit, event_id=event_id, types=types)
-
-    @override
-    async def head(self, session: SessionKey) -> int:
-        return await self._read(log.head, session)
-
-    @override
-    async def heads(self, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
-        return await self._read(log.heads, after)
-
-    @override
-    async def version(self) -> int | None:
-        return await self._store.version()
-
-    @override
-    async def latest_event(self, session: SessionKey) -> str | None:
-        return await self._read(log.latest_event, session)
-
-    @override
-    async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
-        return await self._read(log.parked, session, limit)
-
-    @override
-    async def verify(self, session: SessionKey) -> list[str]:
-        return await self._read(log.verify, session)
-
-    @override
-    async def blob(self, session: SessionKey, ref: str) -> bytes | None:
-        return await self._read(blobs.get, session, ref)
-
-    @override
-    async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
-        return await self._read(outcomes.get, session, event_id)
-
-    @override
-    async def outcomes(self, session: SessionKey) -> dict[str, int]:
-        return await self._read(outcomes.counts, session)
-
-    @override
-    async def endings(self, session: SessionKey) -> dict[str, Ending]:
-        return await self._read(outcomes.endings, session)
-
-    @override
-    async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
-        return await self._read(unknown_calls.unknown, session)
-
-    @override
-    async def resolve_call(self, call: StepKey, resolution: Resolution) -> Resolution | None:
-        return await self._write(unknown_calls.resolve, call, resolution)
-
-    @override
-    async def cursor(self, tenant: str, name: str, session_id: str) -> int:
-        return await self._read(cursors.get, tenant, name, session_id)
-
-    @override
-    async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
-        return await self._write(cursors.move, tenant, name, session_id, seq)
-
-    @override
-    async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
-        return await self._read(values.get, scope, name)
-
-    @override
-    async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
-        return _held(operation.step, await self._write(apply.change, scope, change, operation))
-
-    @override
-    async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
-        return await self._read(apply.recall, scope, operation, what)
-
-    @override
-    async def places(self, tenant: str | None = None) -> list[Place]:
-        return await self._read(places.listed, tenant)
-
-    async def _write(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._store.write(lambda tx: rule(tx, *args, **kwargs))
-
-    async def _read(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._store.read(lambda tx: rule(tx, *args, **kwargs))
-
-
-def _held(step: StepKey | None, result: T | None) -> T:
-    """Return what a rule gave the attempt that holds the step; others it gives `None`, or `False`."""
-    if result is None or result is False:
-        raise _superseded(step)
-    return result
-
-
-def _superseded(step: StepKey | None) -> Superseded:
-    return Superseded(f"{step}: this attempt's claim was settled, finished or taken over; nothing was written")

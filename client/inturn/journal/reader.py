@@ -1,35 +1,51 @@
 """The journal as clients see it: the half of it that claims nothing.
 
-Invariant: whatever a method promises holds in one transaction, on every backend. Callers never see SQL, and no backend
-adds a rule of its own.
+Invariant: each method is one transaction of one rule, on every backend. Nothing here decides, and callers never see
+SQL.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
+from inturn.journal.ledger import unknown_calls
+from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
+from inturn.journal.log import blobs, cursors, log
+from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
-from inturn.journal.values import Ending, Outcome, Resolution
+from inturn.journal.store.store import Store, Transaction
+from inturn.journal.values import Ending, Outcome, Resolution, Superseded
+from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.values import Entry, UnknownOutcome
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Rule = Callable[Concatenate[Transaction, P], T]
 
 PAGE: Final = 500
 """Entries that are read at once."""
 
 
-class SessionJournal(Protocol):
+class SessionJournal:
     """The append-only log of sessions: what clients, the gateway and the command line need of it.
 
     Every method may raise `inturn.errors.JournalUnavailable`: the same call again is then safe.
     """
 
+    def __init__(self, store: Store) -> None:
+        """Put the rules over a store."""
+        self._store = store
+
     async def open(self) -> None:
         """Connect, and create the tables where there are none. Calling it twice does nothing."""
+        await self._store.open()
 
     async def close(self) -> None:
         """Finish what is queued and disconnect."""
+        await self._store.close()
 
     # The log.
 
@@ -43,7 +59,7 @@ class SessionJournal(Protocol):
         types: Sequence[str] = (),
     ) -> list[Entry]:
         """Return at most `limit` entries behind `after`, in order; only of one event and some types where given."""
-        ...
+        return await self._read(log.read, session, after=after, limit=limit, event_id=event_id, types=types)
 
     async def entries(
         self, session: SessionKey, *, after: int = 0, event_id: str | None = None, types: Sequence[str] = ()
@@ -59,51 +75,51 @@ class SessionJournal(Protocol):
 
     async def head(self, session: SessionKey) -> int:
         """Return the session's last seq, 0 where it has none."""
-        ...
+        return await self._read(log.head, session)
 
     async def heads(self, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
         """Return the heads of those sessions that have entries behind the seq given for each."""
-        ...
+        return await self._read(log.heads, after)
 
     async def version(self) -> int | None:
         """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`."""
-        ...
+        return await self._store.version()
 
     async def latest_event(self, session: SessionKey) -> str | None:
         """Return the event whose turn began last."""
-        ...
+        return await self._read(log.latest_event, session)
 
     async def parked(self, session: SessionKey, *, limit: int = 100) -> list[Entry]:
         """Return the latest `event.parked` entries whose events are still parked."""
-        ...
+        return await self._read(log.parked, session, limit)
 
     async def verify(self, session: SessionKey) -> list[str]:
         """Check the hash chain; return a line for each seq that does not fit."""
-        ...
+        return await self._read(log.verify, session)
 
     async def blob(self, session: SessionKey, ref: str) -> bytes | None:
         """Return the bytes of a reference; `None` where this session has no such reference."""
-        ...
+        return await self._read(blobs.get, session, ref)
 
     # How events ended.
 
     async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
         """Return how an event ended, where it did."""
-        ...
+        return await self._read(outcomes.get, session, event_id)
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count the session's ended events by disposition."""
-        ...
+        return await self._read(outcomes.counts, session)
 
     async def endings(self, session: SessionKey) -> dict[str, Ending]:
         """Return how each event ended, by its outcome and by the entries; those that did in either."""
-        ...
+        return await self._read(outcomes.endings, session)
 
     # Calls whose outcome is unknown.
 
     async def unknown_calls(self, session: SessionKey) -> list[UnknownOutcome]:
         """Return the calls whose outcome is unknown and that nobody resolved, in order of their results."""
-        ...
+        return await self._read(unknown_calls.unknown, session)
 
     async def resolve_call(self, call: StepKey, resolution: Resolution) -> Resolution | None:
         """Resolve a call whose outcome is unknown, with a `system.message`.
@@ -111,21 +127,21 @@ class SessionJournal(Protocol):
         Returns:
             The resolution on record: an earlier one, where there is one. `None`: the outcome is not unknown.
         """
-        ...
+        return await self._write(unknown_calls.resolve, call, resolution)
 
     # Cursors, shared state, limits.
 
     async def cursor(self, tenant: str, name: str, session_id: str) -> int:
         """Return a stored cursor's seq, 0 where it has none."""
-        ...
+        return await self._read(cursors.get, tenant, name, session_id)
 
     async def move_cursor(self, tenant: str, name: str, session_id: str, seq: int) -> int:
         """Move a stored cursor forward (never back); return where it is."""
-        ...
+        return await self._write(cursors.move, tenant, name, session_id, seq)
 
     async def value(self, scope: Scope, name: str) -> tuple[Any, int] | None:
         """Return a named value with its version, where there is one."""
-        ...
+        return await self._read(values.get, scope, name)
 
     async def change(self, scope: Scope, change: Change, operation: Operation) -> Done:
         """Change shared state, or return what came of this operation before.
@@ -134,12 +150,25 @@ class SessionJournal(Protocol):
             Superseded: The operation's attempt does not hold its call any more.
             ToolError, ValueError: The operation was another before, or the value is not one to change so.
         """
-        ...
+        return self._held(operation.step, await self._write(apply.change, scope, change, operation))
 
     async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
         """Return what came of an operation before, where it is not to be done anew. `what`: see `changes.describe`."""
-        ...
+        return await self._read(apply.recall, scope, operation, what)
 
     async def places(self, tenant: str | None = None) -> list[Place]:
         """Return who holds what and who waits for it, of one tenant or of all."""
-        ...
+        return await self._read(places.listed, tenant)
+
+    async def _write(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._store.write(lambda tx: rule(tx, *args, **kwargs))
+
+    async def _read(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._store.read(lambda tx: rule(tx, *args, **kwargs))
+
+    @staticmethod
+    def _held(step: StepKey | None, result: T | None) -> T:
+        """Return what a rule gave the attempt that holds the step; others it gives `None`, or `False`."""
+        if result is None or result is False:
+            raise Superseded(f"{step}: this attempt's claim was settled, finished or taken over; nothing was written")
+        return result

@@ -43,6 +43,14 @@ async def test_who_follows_sees_what_is_appended_meanwhile_once_and_ends_with_th
 
 
 @pytest.mark.promise("ORD-9")
+async def test_who_follows_on_from_behind_the_close_is_done(journal: Journal) -> None:
+    session = Client(journal=journal).session("s")
+    await _append(journal, ("user.message", "e1", {"content": "hi"}), ("session.closed", "", {}))
+    assert await _types(session.entries(after=2, follow=True)) == []
+    assert await _types(session.entries(after=1, follow=True)) == ["session.closed"]
+
+
+@pytest.mark.promise("ORD-9")
 async def test_a_long_journal_is_read_whole_and_from_any_seq(journal: Journal) -> None:
     session = Client(journal=journal).session("s")
     await _append(journal, *[("tool.progress", f"e{n % 2}", {"n": n}) for n in range(1_203)])

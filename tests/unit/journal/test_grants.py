@@ -55,6 +55,15 @@ def test_a_lock_has_one_writer_or_any_number_of_readers(tx: SqliteTransaction) -
     assert not granted(tx, 1, read("a"))
 
 
+def test_a_reader_that_asks_again_to_write_waits_for_the_other_readers(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, read("a"))
+    assert granted(tx, 2, read("a"))
+    assert not granted(tx, 1, write("a"))
+    places.leave(tx, call(2))
+    assert granted(tx, 1, write("a"))
+    assert not granted(tx, 2, read("a"))
+
+
 @pytest.mark.promise("SHR-1")
 def test_all_is_granted_at_once_or_nothing_is(tx: SqliteTransaction) -> None:
     assert granted(tx, 1, write("a"))

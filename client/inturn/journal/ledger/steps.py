@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, cast
 
+from inturn.journal.ledger import rows
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, log
@@ -29,43 +30,6 @@ SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
 MAX_CLAIM_ENTRIES: Final = 50
 """Entries that a claim returns at most: reading them holds the writer up."""
 
-NO_CALL: Final = -1
-_KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
-_OURS: Final = f"{_KEY} AND token = ? AND state = 'open'"
-_SELECT: Final = (
-    "SELECT state, token, fence, began, began_before, lease_until, checkpoint, attempts, result "
-    f"FROM steps WHERE {_KEY}"
-)
-_INSERT: Final = (
-    "INSERT INTO steps "
-    "(tenant, session, turn, step, call, state, token, fence, began, began_before, lease_until, attempts) "
-    "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 0, ?, '{}')"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A step's row."""
-
-    state: str
-    token: str
-    fence: int | None
-    began: int
-    began_before: int
-    lease_until: int
-    checkpoint: str | None
-    attempts: str
-    result: str | None
-
-    @property
-    def open(self) -> bool:
-        """Nothing is recorded yet."""
-        return self.state == "open"
-
-    def held_by(self, token: str) -> bool:
-        """Return whether this token may write. An empty one never may, also on a row that was released."""
-        return self.open and token != "" and self.token == token
-
 
 def claim_model(
     tx: Transaction,
@@ -79,7 +43,7 @@ def claim_model(
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`."""
     with log.locked(tx, step.session) as journal:
-        row = _row(tx, step)
+        row = rows.find(tx, step)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
             return replace(_answer("ended", journal, row), outcome=outcome)
         if journal.closed:
@@ -90,10 +54,10 @@ def claim_model(
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence = _new_token(), journal.raise_fence()
         if row is None:
-            tx.execute(_INSERT, (*row_key(step), token, fence, 0, 0))
+            rows.insert(tx, step, token, fence=fence)
         else:
-            row = _count_lost(tx, step, row)
-            tx.execute(f"UPDATE steps SET token = ?, fence = ? WHERE {_KEY}", (token, fence, *row_key(step)))
+            row = rows.count_lost(tx, step, row)
+            rows.update(tx, step, "token = ?, fence = ?", token, fence)
         journal.append(opening)
         entries = _entries_behind(tx, step, after, types)
         return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
@@ -104,7 +68,7 @@ def claim_call(
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`."""
     with log.locked(tx, step.session) as journal:
-        row = _row(tx, step)
+        row = rows.find(tx, step)
         if row and not row.open:
             return _answer(row.state, journal, row)
         now = micros(tx.now)
@@ -114,46 +78,37 @@ def claim_call(
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, until = _new_token(), now + micros(lease) if begin else 0
         if row is None:
-            tx.execute(_INSERT, (*row_key(step), token, None, int(begin), until))
+            rows.insert(tx, step, token, began=begin, until=until)
         else:
-            row = _count_lost(tx, step, row) if row.began else row
+            row = rows.count_lost(tx, step, row) if row.began else row
             places.abandon(tx, step)
-            tx.execute(
-                f"UPDATE steps SET token = ?, began = ?, began_before = ?, lease_until = ? WHERE {_KEY}",
-                (token, int(begin or row.began), row.began, until, *row_key(step)),
-            )
+            changes = "token = ?, began = ?, began_before = ?, lease_until = ?"
+            rows.update(tx, step, changes, token, int(begin or row.began), row.began, until)
         return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_until=until / 1e6)
 
 
 def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     """Mark that the body begins; return whether the claim was still ours."""
     until = micros(tx.now + lease)
-    return _update(tx, step, token, "began = 1, lease_until = ?", until)
+    return rows.update_held(tx, step, token, "began = 1, lease_until = ?", until)
 
 
 def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     """Hold the claim for longer, and what was granted with it; return whether it was still ours."""
-    held = _update(tx, step, token, "lease_until = ?", micros(tx.now + lease))
+    held = rows.update_held(tx, step, token, "lease_until = ?", micros(tx.now + lease))
     if held:
         places.renew(tx, step, lease=lease)
     return held
 
 
-def holds(tx: Transaction, step: StepKey, token: str) -> bool:
-    """Return whether the claim is ours, and keep it so until this transaction ends."""
-    return token != "" and bool(
-        tx.execute(f"SELECT 1 FROM steps WHERE {_OURS} {tx.for_update}", (*row_key(step), token))
-    )
-
-
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     """Keep a checkpoint; return whether the claim was still ours."""
-    return _update(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
+    return rows.update_held(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
 
 
 def release(tx: Transaction, step: StepKey, token: str) -> bool:
     """Release a claim that did nothing; what earlier attempts began stays begun."""
-    held = _update(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
+    held = rows.update_held(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
     if held:
         places.leave(tx, step)
     return held
@@ -163,7 +118,7 @@ def lock(
     tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float
 ) -> int | ResourceWait | None:
     """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
-    row = _row(tx, step)
+    row = rows.find(tx, step)
     if row is None or not row.held_by(token):
         return None
     return _granted(tx, step, (want,), lease, part=part)
@@ -172,7 +127,7 @@ def lock(
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
     """Append entries while the step runs; return the new head, `None` when the claim is not ours any more."""
     with log.locked(tx, step.session) as journal:
-        row = _row(tx, step)
+        row = rows.find(tx, step)
         if row is None or not row.held_by(token):
             return None
         journal.append(entries)
@@ -193,19 +148,16 @@ def finish(
     came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
     """
     with log.locked(tx, step.session) as journal:
-        row = _row(tx, step)
+        row = rows.find(tx, step)
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
             return journal.head
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
-            tx.execute(
-                f"UPDATE steps SET late_result = COALESCE(late_result, ?) WHERE {_KEY}",
-                (codec.dumps(result), *row_key(step)),
-            )
+            rows.update(tx, step, "late_result = COALESCE(late_result, ?)", codec.dumps(result))
             return None
         journal.append(entries)
-        _update(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        rows.update_held(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
         if row.fence is None:  # a model step has no body that operates on anything
-            operations.forget(tx, row_key(step))
+            operations.forget(tx, rows.key_of(step))
         places.leave(tx, step)
         if outcome:
             outcomes.put(tx, step.session, outcome)
@@ -213,18 +165,18 @@ def finish(
 
 
 def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
-    """Count a failed attempt; `None`: another attempt holds the step, and what becomes of it is not this one's to say.
+    """Count a failed attempt; `None`: another attempt holds the step, and this one decides nothing of it.
 
     It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
     """
     with log.locked(tx, step.session):
-        row = _row(tx, step)
+        row = rows.find(tx, step)
         if row is None or not row.held_by(token):
             return None
-        attempts = _attempts(row)
-        kept = _counted(tx, attempts, failure)
+        attempts = row.failed_attempts()
+        kept = rows.counted(tx, attempts, failure)
         began = ", began = began_before" if clean else ""
-        _update(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
+        rows.update_held(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
         places.leave(tx, step)
         return attempts
 
@@ -242,12 +194,9 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
     """Close a step that was not claimed yet, so that it never is."""
-    if _row(tx, step) is None:
-        tx.execute(_INSERT, (*row_key(step), "", None, 0, 0))
-        tx.execute(
-            f"UPDATE steps SET state = 'settled', result = ? WHERE {_KEY}",
-            (codec.dumps(SETTLED_RESULT), *row_key(step)),
-        )
+    if rows.find(tx, step) is None:
+        rows.insert(tx, step)
+        rows.update(tx, step, "state = 'settled', result = ?", codec.dumps(SETTLED_RESULT))
 
 
 def _granted(
@@ -268,21 +217,10 @@ def _granted(
 
 def _revoke(tx: Transaction, step: StepKey) -> None:
     """Revoke the claim of a step whose locks another one took over: its attempt can write nothing more."""
-    row = _row(tx, step)
+    row = rows.find(tx, step)
     if row and row.open:
-        _count_lost(tx, step, row)
-        tx.execute(f"UPDATE steps SET token = '', lease_until = 0 WHERE {_KEY}", row_key(step))
-
-
-def row_key(step: StepKey) -> tuple[str, str, str, str, int]:
-    """Return the columns that name a step's row."""
-    call = NO_CALL if step.index is None else step.index
-    return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
-
-
-def _row(tx: Transaction, step: StepKey) -> Row | None:
-    rows = tx.execute(_SELECT, row_key(step))
-    return Row(*rows[0]) if rows else None
+        rows.count_lost(tx, step, row)
+        rows.update(tx, step, "token = '', lease_until = 0")
 
 
 def _entries_behind(
@@ -294,14 +232,7 @@ def _entries_behind(
     return tuple(found) if len(found) <= MAX_CLAIM_ENTRIES else None
 
 
-def _update(tx: Transaction, step: StepKey, token: str, change: str, value: Any) -> bool:
-    """Change the row if the token still holds it."""
-    return token != "" and bool(
-        tx.execute(f"UPDATE steps SET {change} WHERE {_OURS} RETURNING 1", (value, *row_key(step), token))
-    )
-
-
-def _answer(status: str, journal: Log, row: Row | None) -> Claim:
+def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
     """Answer with what the row knew before this claim."""
     known = Claim(cast("ClaimStatus", status), head=journal.head)
     if row is None:
@@ -313,28 +244,8 @@ def _answer(status: str, journal: Log, row: Row | None) -> Claim:
         began=bool(row.began),
         lease_until=row.lease_until / 1e6,
         checkpoint=None if row.checkpoint is None else codec.loads(row.checkpoint),
-        attempts=_attempts(row),
+        attempts=row.failed_attempts(),
     )
-
-
-def _attempts(row: Row) -> Attempts:
-    kept = codec.loads(row.attempts)
-    return Attempts({name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()})
-
-
-def _counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
-    attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
-    attempts.since.setdefault(failure, tx.now)
-    return codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
-
-
-def _count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:
-    """Count the attempt that this claim takes over from, if how it ended was never recorded."""
-    if not row.token:
-        return row
-    kept = _counted(tx, _attempts(row), "lost")
-    tx.execute(f"UPDATE steps SET attempts = ? WHERE {_KEY}", (kept, *row_key(step)))
-    return replace(row, attempts=kept)
 
 
 def _new_token() -> str:

@@ -60,7 +60,8 @@ def take(
     _lock_scopes(tx, wants)
     held, ticket = places.held(tx, caller), places.ticket(tx, caller)
     rates = [want for want in wants if want.mode == "rate"]
-    still = all(held.values()) and held.keys() == {(want.scope, want.resource) for want in wants if want not in rates}
+    asked = {(want.scope, want.resource, want.mode) for want in wants if want not in rates}
+    still = all(held.values()) and held.keys() == asked
     lacking = _lacking(tx, caller, rates if still else wants, ticket)
     if held or ticket.number is not None:
         places.clear(tx, caller)

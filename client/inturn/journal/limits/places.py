@@ -74,10 +74,10 @@ class Other:
         return self.turn.rpartition("/")[0]
 
 
-def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str], bool]:
-    """Return the resources that a caller holds, by scope and name, and whether its lease of each still runs."""
-    rows = tx.execute(f"SELECT scope, resource, until FROM places WHERE {_MINE} AND state = 'held'", caller.key)
-    return {(scope, resource): until > micros(tx.now) for scope, resource, until in rows}
+def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str, str], bool]:
+    """Return what a caller holds, by scope, resource and mode, and whether its lease of each still runs."""
+    rows = tx.execute(f"SELECT scope, resource, mode, until FROM places WHERE {_MINE} AND state = 'held'", caller.key)
+    return {(scope, resource, mode): until > micros(tx.now) for scope, resource, mode, until in rows}
 
 
 def ticket(tx: Transaction, caller: Caller) -> Ticket:

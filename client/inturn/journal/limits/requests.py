@@ -34,7 +34,7 @@ class Want:
 
     @property
     def is_lock(self) -> bool:
-        """It is held by one writer or by readers."""
+        """Whether it is held by one writer or by readers."""
         return self.mode in ("write", "read")
 
 
@@ -70,7 +70,7 @@ class ResourceWait:
 
     @property
     def first(self) -> bool:
-        """Nobody waits before it."""
+        """Whether it is next."""
         return self.ahead == 0
 
     def __str__(self) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from inturn.journal.ledger import steps
+from inturn.journal.ledger import rows
 from inturn.journal.state import operations, queues, values
 from inturn.journal.state.changes import (
     Change,
@@ -33,7 +33,7 @@ from inturn.journal.store.store import Transaction
 def change(tx: Transaction, scope: Scope, change: Change, operation: Operation) -> Done | None:
     """Do a change, or return what came of it before; `None` when the attempt does not hold its call any more."""
     step, token = operation.step, operation.token
-    if step is not None and token is not None and not steps.holds(tx, step, token):
+    if step is not None and token is not None and not rows.holds(tx, step, token):
         return None
     at = _key_of(scope, operation)
     if at is None:
@@ -63,10 +63,8 @@ def recall(tx: Transaction, scope: Scope, operation: Operation, what: str) -> Do
 def _key_of(scope: Scope, operation: Operation) -> OperationKey | None:
     """Return the key of an operation's record; `None` for one that is done as often as it is asked for."""
     if operation.key is not None:
-        return OperationKey((scope.tenant, scope.session_id, "~key", operation.key, steps.NO_CALL), 0, keyed=True)
-    return (
-        None if operation.step is None else OperationKey(steps.row_key(operation.step), operation.ordinal, keyed=False)
-    )
+        return OperationKey((scope.tenant, scope.session_id, "~key", operation.key, rows.NO_CALL), 0, keyed=True)
+    return None if operation.step is None else OperationKey(rows.key_of(operation.step), operation.ordinal, keyed=False)
 
 
 def _again(tx: Transaction, scope: Scope, change: Change, before: Record) -> Done | None:

@@ -119,7 +119,7 @@ class Complete:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Return a claimed item back, to its old place."""
+    """Release a claimed item, to its old place."""
 
     verb: ClassVar = "release"
     name: str

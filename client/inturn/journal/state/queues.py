@@ -77,7 +77,7 @@ def complete(tx: Transaction, scope: Scope, change: Complete) -> Done:
 
 
 def release(tx: Transaction, scope: Scope, change: Release) -> Done:
-    """Return a claimed item back; one that is not this claim's any more stays as it is.
+    """Release a claimed item; one that is not this claim's any more stays as it is.
 
     It is final for nobody: an attempt that gave its claim back before it failed is followed by one that claims anew.
     """

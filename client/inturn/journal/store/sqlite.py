@@ -10,6 +10,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,6 +29,16 @@ READERS: Final = 2
 """Threads that read: a long read does not keep a short one waiting."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """What an open file is used through."""
+
+    writer: Writer
+    readers: ThreadPoolExecutor
+    watcher: ThreadPoolExecutor
+    file: tuple[int, int] | None
+
+
 class SqliteStore:
     """One file.
 
@@ -41,10 +52,7 @@ class SqliteStore:
         self.path = str(Path(path).absolute())
         self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
-        self._writer: Writer | None = None
-        self._readers: ThreadPoolExecutor | None = None
-        self._watcher: ThreadPoolExecutor | None = None
-        self._file: tuple[int, int] | None = None
+        self._opened: _Opened | None = None
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
@@ -63,61 +71,64 @@ class SqliteStore:
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own; it shares its commit with what else waits."""
-        writer = self._writer
-        if writer is None:
-            await self._open_first()
-            writer = self._writer
-            assert writer is not None
-        result: T = await writer.submit(work, durable=durable)
+        result: T = await (await self._ready()).writer.submit(work, durable=durable)
         return result
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one consistent snapshot."""
-        if self._readers is None:
-            await self._open_first()
-        assert self._readers is not None
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, work)
+        opened = await self._ready()
+        return await self._run(opened.readers, lambda: _snapshot(self._connection(), work))
 
     async def version(self) -> int:
         """Return SQLite's `data_version`: one connection that never writes sees every commit."""
-        if self._watcher is None:
-            await self._open_first()
-        assert self._watcher is not None
-        return await asyncio.get_running_loop().run_in_executor(self._watcher, self._data_version)
+        opened = await self._ready()
 
-    async def _open_first(self) -> None:
+        def data_version() -> int:
+            if opened.file != file_identity(self.path):
+                raise replaced(self.path)
+            return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+
+        return await self._run(opened.watcher, data_version)
+
+    async def _ready(self) -> _Opened:
+        if self._opened is not None:
+            return self._opened
         if self._closed:
-            raise JournalUnavailable(f"journal {self.path}: it was closed. To do: open it again")
-        await self.open()
+            raise self._is_closed()
+        return await asyncio.to_thread(self._open)
 
-    def _open(self) -> None:
+    def _is_closed(self) -> JournalUnavailable:
+        return JournalUnavailable(f"journal {self.path}: it was closed. To do: open it again")
+
+    def _open(self) -> _Opened:
         with self._lock:
-            if self._writer is not None:
-                return
+            if self._opened is not None:
+                return self._opened
             try:
                 self._prepare()
             except sqlite3.Error as error:
                 raise unavailable(error, self.path) from error
             self._local = threading.local()
-            self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="inturn-journal-read")
-            self._watcher = ThreadPoolExecutor(1, thread_name_prefix="inturn-journal-watch")
-            self._file = file_identity(self.path)
-            self._writer = Writer(self.path, self._busy_timeout)
             self._closed = False
+            self._opened = _Opened(
+                Writer(self.path, self._busy_timeout),
+                ThreadPoolExecutor(READERS, thread_name_prefix="inturn-journal-read"),
+                ThreadPoolExecutor(1, thread_name_prefix="inturn-journal-watch"),
+                file_identity(self.path),
+            )
+            return self._opened
 
     def _close(self) -> None:
         with self._lock:
-            writer, pools = self._writer, (self._readers, self._watcher)
-            self._writer = self._readers = self._watcher = None
+            opened, self._opened = self._opened, None
             self._closed = True
-            if writer is not None:
-                for pool in pools:
-                    if pool is not None:
-                        pool.shutdown()
+            if opened is not None:
+                opened.readers.shutdown()
+                opened.watcher.shutdown()
                 for connection in self._connections:
                     connection.close()
                 self._connections.clear()
-                writer.stop()
+                opened.writer.stop()
 
     def _prepare(self) -> None:
         """Create the tables. A file that has them is not written: reading it needs no more rights."""
@@ -143,25 +154,22 @@ class SqliteStore:
         finally:
             connection.close()
 
-    def _read(self, work: Callable[[Transaction], T]) -> T:
-        try:
-            connection = self._reader()
-            return retry_while_locked(self._busy_timeout, lambda: _snapshot(connection, work))
-        except sqlite3.Error as error:
-            raise unavailable(error, self.path) from error
+    async def _run(self, pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
+        """Run `work` in a pool's thread, whose own connection it uses."""
 
-    def _data_version(self) -> int:
-        if self._file != file_identity(self.path):
-            raise replaced(self.path)
-        try:
-            connection = self._reader()
-            return retry_while_locked(
-                self._busy_timeout, lambda: int(connection.execute("PRAGMA data_version").fetchone()[0])
-            )
-        except sqlite3.Error as error:
-            raise unavailable(error, self.path) from error
+        def attempts() -> T:
+            try:
+                return retry_while_locked(self._busy_timeout, work)
+            except sqlite3.Error as error:
+                raise unavailable(error, self.path) from error
 
-    def _reader(self) -> sqlite3.Connection:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(pool, attempts)
+        except RuntimeError:  # the pool was shut down meanwhile
+            raise self._is_closed() from None
+        return await future
+
+    def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = connect(self.path, mode="ro", busy_timeout=self._busy_timeout)

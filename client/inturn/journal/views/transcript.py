@@ -37,7 +37,7 @@ TYPES: Final = (
 UNANSWERED: Final = "interrupted: this call has no result"
 NO_MESSAGE: Final = "(no message)"
 NO_ANSWER: Final = "(no answer)"
-"""Stands where an answer ended without text: the API refuses assistant messages that are empty or end in thinking."""
+"""Ends an answer without text: the API refuses assistant messages that are empty or end in thinking."""
 
 _PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "turn.failed"})
 _SENDABLE: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})

@@ -6,12 +6,14 @@ Invariant: a pure view; the entries are the truth, so any reader, at any time, s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
-from inturn.journal.reader import SessionJournal
 from inturn.journal.values import Outcome
 from inturn.keys import SessionKey, redrive_of
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
+
+if TYPE_CHECKING:
+    from inturn.journal.reader import SessionJournal
 
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
 _PAUSES: Final = ("pause_turn", "compaction")

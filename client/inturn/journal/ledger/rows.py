@@ -1,0 +1,111 @@
+"""The rows of steps in the ledger, one per step.
+
+Nothing here decides; the rules are in `steps.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from inturn.journal.log import codec
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import Attempts, FailureClass
+from inturn.keys import StepKey
+
+NO_CALL: Final = -1
+"""Number of the call in the row of a step that is none."""
+
+_KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
+_HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
+_SELECT: Final = (
+    "SELECT state, token, fence, began, began_before, lease_until, checkpoint, attempts, result "
+    f"FROM steps WHERE {_KEY}"
+)
+_INSERT: Final = (
+    "INSERT INTO steps "
+    "(tenant, session, turn, step, call, state, token, fence, began, began_before, lease_until, attempts) "
+    "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 0, ?, '{}')"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A step's row."""
+
+    state: str
+    token: str
+    fence: int | None
+    began: int
+    began_before: int
+    lease_until: int
+    checkpoint: str | None
+    attempts: str
+    result: str | None
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing is recorded yet."""
+        return self.state == "open"
+
+    def held_by(self, token: str) -> bool:
+        """Return whether this token may write. An empty one never may, also on a row that was released."""
+        return self.open and token != "" and self.token == token
+
+    def failed_attempts(self) -> Attempts:
+        """Return the failed attempts so far."""
+        kept = codec.loads(self.attempts)
+        return Attempts({name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()})
+
+
+def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
+    """Return the columns that name a step's row."""
+    call = NO_CALL if step.index is None else step.index
+    return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
+
+
+def find(tx: Transaction, step: StepKey) -> Row | None:
+    """Return a step's row, where there is one."""
+    rows = tx.execute(_SELECT, key_of(step))
+    return Row(*rows[0]) if rows else None
+
+
+def insert(
+    tx: Transaction, step: StepKey, token: str = "", *, fence: int | None = None, began: bool = False, until: int = 0
+) -> None:
+    """Insert the row of a step that has none."""
+    tx.execute(_INSERT, (*key_of(step), token, fence, int(began), until))
+
+
+def update(tx: Transaction, step: StepKey, changes: str, *values: Any) -> None:
+    """Change a step's row, whoever holds it."""
+    tx.execute(f"UPDATE steps SET {changes} WHERE {_KEY}", (*values, *key_of(step)))
+
+
+def update_held(tx: Transaction, step: StepKey, token: str, changes: str, *values: Any) -> bool:
+    """Change a step's row if the token still holds it; return whether it does."""
+    sql = f"UPDATE steps SET {changes} WHERE {_HELD} RETURNING 1"
+    return token != "" and bool(tx.execute(sql, (*values, *key_of(step), token)))
+
+
+def holds(tx: Transaction, step: StepKey, token: str) -> bool:
+    """Return whether the token holds the step, and keep it so until this transaction ends."""
+    return token != "" and bool(
+        tx.execute(f"SELECT 1 FROM steps WHERE {_HELD} {tx.for_update}", (*key_of(step), token))
+    )
+
+
+def counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
+    """Count one more failed attempt; return them all as the row keeps them."""
+    attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
+    attempts.since.setdefault(failure, tx.now)
+    return codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
+
+
+def count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:
+    """Count the attempt that another one takes over from, if how it ended was never recorded."""
+    if not row.token:
+        return row
+    attempts = counted(tx, row.failed_attempts(), "lost")
+    update(tx, step, "attempts = ?", attempts)
+    return replace(row, attempts=attempts)
