@@ -58,12 +58,12 @@ def send(
     metadata: Metadata = None,
 ) -> None:
     """Send an event; it is durable once this returns, even while no worker runs."""
-    what = _content(content, blocks)
+    what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
-        with named(session, str(event["event_id"])):
+        with named(session, event_id):
             receipt = await (handle.submit(what, **event) if confirm else handle.send(what, **event))
         _show_receipt(options_of(ctx), receipt)
 
@@ -87,11 +87,11 @@ def ask(
     metadata: Metadata = None,
 ) -> None:
     """Send an event and print its answer."""
-    what = _content(content, blocks)
+    what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
-        with named(session, str(event["event_id"])):
+        with named(session, event_id):
             turn = await client.session(session, agent=agent).ask(what, timeout=timeout, **event)
         show_turn(options_of(ctx), turn)
 
@@ -152,7 +152,7 @@ def _content(content: str, blocks: bool) -> Any:
 
 
 def _options(
-    event_id: str | None,
+    event_id: str,
     source: str,
     sequence: int | None,
     sender: str | None,
@@ -162,7 +162,7 @@ def _options(
     metadata: str | None,
 ) -> EventOptions:
     return {
-        "event_id": new_event_id() if event_id is None else event_id,
+        "event_id": event_id,
         "source": source,
         "sequence": sequence,
         "sender": sender,

@@ -6,15 +6,12 @@ Invariant: what is shown is what was asked, with the arguments as the journal ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from inturn.client.transport import SessionTransport
 from inturn.errors import JournalUnavailable
 from inturn.journal.views.approvals import ANSWERED, APPROVAL_ENTRY_TYPES, arguments, pending
+from inturn.journal.views.turns import entries_of
 from inturn.values import Approval, SessionStatus
-
-_ALL: Final = 10_000
-"""Entries of one turn's calls; a budget ends turns long before."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +38,15 @@ class ApprovalReader:
         event_id = await journal.latest_event(self.transport.key)
         if event_id is None:
             return ()
-        return tuple(
-            pending(await journal.read(self.transport.key, limit=_ALL, event_id=event_id, types=APPROVAL_ENTRY_TYPES))
-        )
+        return tuple(pending(await entries_of(journal, self.transport.key, event_id, APPROVAL_ENTRY_TYPES)))
 
     async def answer(self, approval_id: str) -> ApprovalAnswer | None:
         """Return the answer that the journal holds; `None` where it has none, or cannot be read."""
-        after = 0
         try:
             journal = await self.transport.connection.any_journal()
-            while page := await journal.read(self.transport.key, after=after, types=(ANSWERED,)):
-                for entry in page:
-                    if entry.body.get("approval_id") == approval_id:
-                        return ApprovalAnswer(str(entry.body.get("answer")), entry.body.get("by"))
-                after = page[-1].seq
+            async for entry in journal.entries(self.transport.key, types=(ANSWERED,)):
+                if entry.body.get("approval_id") == approval_id:
+                    return ApprovalAnswer(str(entry.body.get("answer")), entry.body.get("by"))
         except JournalUnavailable:
             pass
         return None
@@ -65,9 +57,7 @@ class ApprovalReader:
             return status
         try:
             journal = await self.transport.connection.any_journal()
-            entries = await journal.read(
-                self.transport.key, limit=_ALL, event_id=status.turn.event_id, types=("agent.tool_use",)
-            )
+            entries = await entries_of(journal, self.transport.key, status.turn.event_id, ("agent.tool_use",))
         except JournalUnavailable:
             return status
         args = arguments(entries)

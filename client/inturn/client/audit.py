@@ -19,7 +19,7 @@ from inturn.errors import SessionNotFound, Unavailable
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
-    from inturn.journal import Ending, Journal
+    from inturn.journal import Ending, SessionJournal
 
 _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
@@ -62,7 +62,7 @@ class Auditor:
             unknown=unknown,
         )
 
-    async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
+    async def _compared(self, journal: SessionJournal) -> tuple[Message | None, list[str]]:
         clock = asyncio.get_running_loop().time
         until, pause = clock() + _SETTLE_WITHIN, 0.05
         while True:
@@ -75,7 +75,7 @@ class Auditor:
             await asyncio.sleep(pause)
             pause *= 2
 
-    async def _carried(self, journal: Journal) -> Message | None:
+    async def _carried(self, journal: SessionJournal) -> Message | None:
         """Return the session's own counts; `None` when only the journal still knows it."""
         live = await StatusReader(self.transport).live()
         if live is not None:
@@ -88,7 +88,7 @@ class Auditor:
             return None
         raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
 
-    async def _differences(self, journal: Journal, carried: Message) -> list[str]:
+    async def _differences(self, journal: SessionJournal, carried: Message) -> list[str]:
         counts = _counts(carried)
         accepted = counts.pop("accepted", 0)
         found: list[str] = []
@@ -102,7 +102,7 @@ class Auditor:
             unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
         return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
 
-    async def _recorded(self, journal: Journal) -> Counter[str]:
+    async def _recorded(self, journal: SessionJournal) -> Counter[str]:
         """Return the counts of ended events in the journal: those with an outcome, and decisions about several."""
         counts: Counter[str] = Counter(dict(await journal.outcomes(self.transport.key)))
         for entry in await self._entries(journal, *_DECIDED):
@@ -110,17 +110,17 @@ class Auditor:
                 counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         return counts
 
-    async def _driven_again(self, journal: Journal, carried: Message) -> int:
+    async def _driven_again(self, journal: SessionJournal, carried: Message) -> int:
         """Return how many events wait or run again: until that turn ends, the journal holds them as parked."""
         outcomes = [await journal.outcome(self.transport.key, str(event_id)) for event_id in _open(carried) - {None}]
         return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
 
-    async def _unfit(self, journal: Journal) -> list[str]:
+    async def _unfit(self, journal: SessionJournal) -> list[str]:
         return [
             f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.transport.key)
         ]
 
-    async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
+    async def _missing(self, journal: SessionJournal, carried: Message, accepted: Accepted) -> list[str]:
         """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
         decided = await self._entries(journal, *_DECIDED)
         endings = await journal.endings(self.transport.key)
@@ -136,7 +136,7 @@ class Auditor:
         return found if len(found) > counted else []
 
     async def _unaccepted(
-        self, journal: Journal, started: Sequence[Entry], carried: Message, accepted: Accepted
+        self, journal: SessionJournal, started: Sequence[Entry], carried: Message, accepted: Accepted
     ) -> list[str]:
         """Return the journal's events that no run accepted, where the server still has all runs."""
         if accepted.gone or _has_older_chain(started, carried):
@@ -149,13 +149,8 @@ class Auditor:
             for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
         ]
 
-    async def _entries(self, journal: Journal, *types: str) -> list[Entry]:
-        entries: list[Entry] = []
-        while page := await journal.read(
-            self.transport.key, after=entries[-1].seq if entries else 0, limit=1000, types=types
-        ):
-            entries += page
-        return entries
+    async def _entries(self, journal: SessionJournal, *types: str) -> list[Entry]:
+        return [entry async for entry in journal.entries(self.transport.key, types=types)]
 
 
 def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
@@ -34,10 +34,12 @@ from inturn.errors import (
     TurnTimeout,
 )
 from inturn.events import Event
-from inturn.journal.reader import SessionJournal
-from inturn.journal.values import Outcome
+from inturn.journal import Outcome
 from inturn.journal.views.turns import read_turn
 from inturn.values import Turn
+
+if TYPE_CHECKING:
+    from inturn.journal import SessionJournal
 
 PATIENCE: Final = 300.0
 """Seconds a wait without a timeout of its own goes on without any answer."""
