@@ -155,6 +155,7 @@ class Session:
             InvalidEvent: The session knows no such event, or no longer, and this client cannot read the journal.
             SessionNotFound: No such session.
             Unavailable: Nobody answered for minutes.
+            JournalUnavailable: The journal that this client names cannot be read.
         """
         return await self._waiter.wait(event_id, timeout=timeout)
 
