@@ -257,3 +257,18 @@ async def test_a_wait_sees_its_event_parked_once_the_session_has_let_go_of_it(jo
     with pytest.raises(TurnFailed, match="400"):
         await _during(transport, waiter.wait("e1", timeout=5), _park(journal, "e1"), let_go())
     assert transport.calls == []
+
+
+async def test_a_wait_asks_for_the_status_again_where_the_server_holds_other_queries(journal: Journal) -> None:
+    answers = iter([rpc_error(Status.RESOURCE_EXHAUSTED, "consistent query buffer is full"), _running()])
+
+    async def state() -> Any:
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    waiter, transport = _following(journal, state=state)
+    waiting = waiter.wait("e1", timeout=5)
+    assert (await _during(transport, waiting, plain_turn(journal, KEY, "e1", "hello"))).text == "hello"
+    assert transport.calls == []
