@@ -260,13 +260,12 @@ async def test_a_wait_sees_its_event_parked_once_the_session_has_let_go_of_it(jo
 
 
 async def test_a_wait_asks_for_the_status_again_where_the_server_holds_other_queries(journal: Journal) -> None:
-    answers = iter([rpc_error(Status.RESOURCE_EXHAUSTED, "consistent query buffer is full"), _running()])
+    full = [rpc_error(Status.RESOURCE_EXHAUSTED, "consistent query buffer is full")]
 
     async def state() -> Any:
-        answer = next(answers)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        if full:
+            raise full.pop()
+        return _running()
 
     waiter, transport = _following(journal, state=state)
     waiting = waiter.wait("e1", timeout=5)
