@@ -25,7 +25,7 @@ from inturn.errors import (
     Unavailable,
     VersionConflict,
 )
-from inturn.events import Event
+from inturn.events import Event, EventOptions
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
@@ -71,6 +71,7 @@ __all__ = [
     "Delta",
     "Entry",
     "Event",
+    "EventOptions",
     "InboxPolicy",
     "InturnError",
     "InvalidEvent",

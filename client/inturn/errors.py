@@ -8,10 +8,10 @@
         SessionBusy                    `when_busy="reject"` and something runs or waits
         Backpressure                   no room for it now
       TurnFailed                     the event was accepted and ended without a turn to show
-      TurnTimeout (TimeoutError)     the caller's own timeout; the turn goes on
+      TurnTimeout (TimeoutError)     the caller's own timeout; what it waited for goes on
       ApprovalConflict               somebody answered otherwise, or it is too late
       VersionConflict                the value changed since it was read
-      Unavailable                    nobody there to take it; the same `event_id` again is safe
+      Unavailable                    no server or worker took it; the same `event_id` again is safe
         JournalUnavailable             the journal cannot be reached
 
 Invariant: no Temporal exception reaches a user undigested, and the cause chain stays.
@@ -73,19 +73,19 @@ class TurnFailed(InturnError):
 
 
 class TurnTimeout(InturnError, TimeoutError):
-    """The answer did not come within the caller's timeout; the turn goes on."""
+    """The turn (or the close) did not end within the caller's timeout; it goes on."""
 
 
 class ApprovalConflict(InturnError):
     """The approval has another answer already, or came too late.
 
     Attributes:
-        answer: The answer that stands: `approved`, `denied` or `expired`.
+        answer: The answer that counts: `approved`, `denied` or `expired`.
         by: Who gave it, if known.
     """
 
     def __init__(self, message: str, *, answer: str, by: str | None = None) -> None:
-        """Make the conflict with the answer that stands."""
+        """Make the conflict with the answer that counts."""
         super().__init__(message)
         self.answer = answer
         self.by = by

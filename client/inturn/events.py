@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import to_json
@@ -30,8 +30,36 @@ _BLOCK_TYPES: Final = ("text", "image", "document")
 _Id = rf"^{ID_PATTERN}$"
 
 
+class EventOptions(TypedDict, total=False):
+    """What `send`, `submit` and `ask` take beside the content; each is optional."""
+
+    event_id: str | None
+    """Unique in its session: the same id twice is one turn. Unset, one is made: of source, sender, content and
+    `sent_at` where that is given (the same thing sent twice is one event then), else at random."""
+    source: str
+    """Where it comes from; `client` by default. An id, as `event_id`: `[A-Za-z0-9._:@+=-]{1,128}`."""
+    sequence: int | None
+    """Its number in its source, from 0: events of a source are taken in this order, and gaps are waited for. Unset, the
+    order of acceptance."""
+    sender: str | None
+    """Who wrote it, for the model and the journal; at most 256 characters."""
+    sent_at: float | datetime | None
+    """When: seconds since 1970, or an aware datetime. Unset, the time of acceptance counts."""
+    when_busy: WhenBusy
+    """What it does while a turn runs: `queue` (the default; first in, first out), `reject` (refused while anything runs
+    or waits), `interrupt` (stops the running turn, and is next), `steer` (joins the running turn at its next step) or
+    `merge` (joins the last event that waits, if that is a `merge` one of the same source). With a `sequence`, one that
+    interrupts or steers does so once the lower numbers have come, and stays behind those of its source that still wait.
+    """
+    expires_after: float | None
+    """Seconds from `sent_at` (else from acceptance) after which no turn may begin for it any more. Unset, as the
+    agent's `InboxPolicy` has it."""
+    metadata: dict[str, Any] | None
+    """A JSON object that tools find in `ctx.event.metadata`; at most 16 KiB."""
+
+
 class Event(BaseModel):
-    """One thing a producer sent: the JSON object of `submit`."""
+    """One thing a producer sent: the JSON object of `submit`; `EventOptions` says what its fields mean."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -91,7 +119,7 @@ class Event(BaseModel):
             _bounded("unknown fields", self.model_extra, MAX_METADATA_BYTES)
         for value in (self.content, self.metadata, self.model_extra):
             if _nests(value, MAX_NESTING):
-                raise ValueError(f"more than {MAX_NESTING} lists and objects stand within each other")
+                raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
         return self
 
     @property
@@ -100,12 +128,12 @@ class Event(BaseModel):
         return preview(self.content)
 
     def wire(self) -> dict[str, Any]:
-        """Give the JSON object that travels: without fields that say nothing."""
+        """Return the JSON object that travels: without fields that say nothing."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
 def make_event(**fields: Any) -> Event:
-    """Check an event.
+    """Return a checked event.
 
     Raises:
         InvalidEvent: A field breaks its rule; the message says which and why.
@@ -117,16 +145,16 @@ def make_event(**fields: Any) -> Event:
 
 
 def explain(error: Exception) -> str:
-    """Say in one line what is wrong, without echoing the input (it may be large or secret)."""
+    """Return in one line what is wrong, without echoing the input (it may be large or secret)."""
     if isinstance(error, ValidationError):
         return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors()[:3])
     return str(error)[:300]
 
 
 def derived_id(event: Event, counter: int, chain: str = "") -> str:
-    """Give an event without an id one that its retries share.
+    """Return an id for an event that has none, which its retries share.
 
-    With `sent_at` the same thing sent twice matches; without it only the carried counter tells two equal messages
+    With `sent_at` the same thing sent twice matches; without it only the carried counter keeps two equal messages
     apart, so nothing is taken for a retry that may be a second "yes". It begins anew after a termination: there the
     `chain` of runs tells them apart, which a reset keeps. Never random: a replay must find the same.
     """
@@ -140,7 +168,7 @@ def derived_id(event: Event, counter: int, chain: str = "") -> str:
 
 
 def preview(content: Content, limit: int = PREVIEW_CHARACTERS) -> str:
-    """Give the first characters of the text in a content, on one line."""
+    """Return the first characters of the text in a content, on one line."""
     if isinstance(content, str):
         text = content[: limit * 2]
     else:

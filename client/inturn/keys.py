@@ -17,7 +17,7 @@ _ID = re.compile(ID_PATTERN)
 
 
 def is_id(value: object) -> bool:
-    """Tell whether a value can name a tenant, a session, an event or a source."""
+    """Return whether a value can name a tenant, a session, an event or a source."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
 
 
@@ -41,11 +41,11 @@ class SessionKey:
         return cls(tenant, session_id)
 
     def turn(self, event_id: str, redrive: int = 0) -> TurnKey:
-        """Give the key of an event's turn; `redrive` counts the times it was driven again."""
+        """Return the key of an event's turn; `redrive` counts the times it was driven again."""
         return TurnKey(self, f"{event_id}~{redrive}" if redrive else event_id)
 
     def __str__(self) -> str:
-        """Give the workflow id."""
+        """Return the workflow id."""
         return f"{self.tenant}/{self.session_id}"
 
 
@@ -62,12 +62,18 @@ class TurnKey:
         return self.turn.partition("~")[0]
 
     def step(self, step: int | str, index: int | None = None) -> StepKey:
-        """Give the key of a step, or of the call `index` of it."""
+        """Return the key of a step, or of the call `index` of it."""
         return StepKey(self, str(step), index)
 
     def __str__(self) -> str:
-        """Give `{tenant}/{session}/{turn}`."""
+        """Return `{tenant}/{session}/{turn}`."""
         return f"{self.session}/{self.turn}"
+
+
+def redrive_of(turn: str) -> int:
+    """Return how often an event was redriven, from its turn's name: 0 for its first."""
+    _, _, count = turn.partition("~")
+    return int(count) if count.isdecimal() else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,5 +113,5 @@ class StepKey:
         return f"{self.turn.turn}/{self.within_turn}"
 
     def __str__(self) -> str:
-        """Give the whole key."""
+        """Return the whole key."""
         return f"{self.session}/{self.within_session}"

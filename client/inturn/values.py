@@ -33,11 +33,11 @@ class Receipt(Value):
     position: int | None = None
     """Events ahead of it in the queue, where known."""
     disposition: Disposition | None = None
-    """How a duplicate's original stands, where known."""
+    """How a duplicate's original ended, or that it has not yet; where known."""
 
 
 class Usage(Value):
-    """What a turn used. `steps` counts model calls; `usd` is 0 unless the model tells it."""
+    """What a turn used. `steps` counts model calls; `usd` is 0 unless the model reports it."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -120,7 +120,7 @@ class PendingApproval(Approval):
 
 
 class UnknownOutcome(Value):
-    """A tool call of which nobody knows what it did: for an operator to find out and to settle."""
+    """A tool call whose outcome is unknown: for an operator to find out and to settle."""
 
     key: str
     """The call's key, as the tool saw it in `ctx.key`."""
@@ -129,12 +129,12 @@ class UnknownOutcome(Value):
     tool: str
     args: dict[str, Any] | None = None
     status: str = "unknown"
-    """What the model was told: `unknown`, `timeout` or `interrupted`."""
+    """The result that the model got: `unknown`, `timeout` or `interrupted`."""
     at: datetime | None = None
     late_status: str | None = None
     """How the call ended, where that came too late to count: `ok` or `error`."""
     late_result: str | None = None
-    """The beginning of what it said then."""
+    """The beginning of its late result."""
 
 
 class Notice(Value):

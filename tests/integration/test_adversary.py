@@ -10,7 +10,7 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import WorkflowFailureError
 
-from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed
+from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed, TurnTimeout
 from inturn.journal import Journal, Superseded
 from inturn_workflows.inbox import dedup as window
 from tests.support.agents import agents as test_agents
@@ -315,7 +315,8 @@ async def test_nothing_is_driven_again_in_a_session_that_closes(rig: Rig) -> Non
             await session.ask("[[fault 400]] hi", event_id="e1")
         await session.send("[[delay 2]] a last word", event_id="last")
         await claude.until_streaming("last word")
-        await session.close()
+        with pytest.raises(TurnTimeout):
+            await session.close(timeout=0.1)
         with pytest.raises(SessionClosed):
             await session.redrive("e1")
 

@@ -13,23 +13,27 @@ from temporalio import workflow
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
 from temporalio.client import Client as Temporal
 from temporalio.client import WorkflowHandle
+from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSearchAttributes
 from temporalio.service import RPCError
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from inturn import (
+    Agent,
     Client,
     InvalidEvent,
     JournalUnavailable,
+    Session,
     SessionClosed,
     SessionNotFound,
     Turn,
     TurnTimeout,
     Unavailable,
+    tool,
 )
-from inturn.client.transport import Gate
+from inturn.client.transport import SessionTransport
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn_workflows.inbox import dedup as window
-from tests.support.histories import runs
+from tests.support.histories import events, runs
 from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -69,7 +73,7 @@ async def test_a_duplicate_of_an_event_long_ago_is_told_what_the_journal_knows(
         assert (await session.ask("message 0", event_id="e0")).text == "You said: message 0"
         again = await elsewhere.submit("message 0", event_id="e0")
         assert (again.status, again.disposition) == ("duplicate", None)
-        with pytest.raises(JournalUnavailable, match="took event e0 and no longer tells its answer"):
+        with pytest.raises(JournalUnavailable, match="took event e0 and no longer has its answer"):
             await elsewhere.ask("message 0", event_id="e0")
         assert (await session.status()).counts == {"accepted": 5, "applied": 5}
 
@@ -102,6 +106,49 @@ async def test_more_asks_than_a_session_holds_are_all_answered(rig: Rig, journal
         assert [turn.text for turn in turns] == [f"You said: question {n}" for n in range(12)]
 
 
+@pytest.mark.parametrize("when", ["while it waits", "while it runs", "after it ended"])
+async def test_waiting_with_the_journal_costs_the_session_no_history(rig: Rig, when: str) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        if when == "while it waits":
+            await session.send("[[delay 0.5]] first", event_id="first")
+        await session.send("[[delay 0.5]] hello", event_id="e1")
+        if when == "after it ended":
+            await until(lambda: _applied(session, 1))
+        turns = await asyncio.gather(*(session.wait("e1", timeout=30) for _ in range(20)))
+        assert {turn.text for turn in turns} == {"You said: hello"}
+        types = await events(rig.temporal, str(rig.key("s")))
+        assert [type_ for type_ in types if "Update" in type_] == []
+
+
+async def _applied(session: Session, count: int) -> bool:
+    return (await session.status()).counts.get("applied") == count
+
+
+@tool
+async def report(lines: int) -> str:
+    """Write a long report."""
+    return "".join(f"line {n}\n" for n in range(lines))
+
+
+async def test_a_result_that_was_cut_is_read_whole_by_its_own_session_only(rig: Rig) -> None:
+    support = Agent("support", model="claude-sonnet-5-5", instructions="Report.", tools=[report])
+    async with rig.worker([support]), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask('[[tool report {"lines": 9000}]]', event_id="e1")
+        await client.session("other", agent="support").ask("hi")
+        [result] = [e async for e in session.entries() if e.type == "agent.tool_result"]
+        ref = result.body["ref"]
+        assert ref in (result.text or "")
+        assert (await session.read_blob(ref)).decode() == await report(9000)
+        for stranger in (client.session("other"), client.with_options(tenant="stranger").session("s")):
+            with pytest.raises(InvalidEvent, match="has nothing under"):
+                await stranger.read_blob(ref)
+    async with rig.client(journal=False) as far:
+        with pytest.raises(JournalUnavailable):
+            await far.session("s").read_blob(ref)
+
+
 async def test_a_session_of_another_agent_refuses(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
         await client.session("s", agent="support").ask("hello")
@@ -123,7 +170,6 @@ async def test_a_closed_session_takes_nothing_and_still_answers_for_the_past(rig
         await session.ask("hello", event_id="e1")
         await session.close()
         await session.close()
-        await rig.temporal.get_workflow_handle(str(rig.key("s"))).result()
         for call in (session.send, session.submit, session.ask):
             with pytest.raises(SessionClosed):
                 await call("too late")
@@ -214,6 +260,80 @@ async def test_a_listing_shows_the_tenants_own_sessions(rig: Rig) -> None:
             _ = [info async for info in client.sessions(state="idle")]
 
 
+async def _begun_elsewhere(rig: Rig, workflow_id: str, **options: Any) -> None:
+    """Start a session as another SDK or the `temporal` CLI does: by its names alone."""
+    await rig.temporal.start_workflow(
+        "Session",
+        id=workflow_id,
+        task_queue=rig.task_queue,
+        start_signal="submit",
+        start_signal_args=[{"content": "hi", "agent": "support"}],
+        **options,
+    )
+
+
+def _claims(tenant: str) -> TypedSearchAttributes:
+    return TypedSearchAttributes([SearchAttributePair(SearchAttributeKey.for_keyword("InturnTenant"), tenant)])
+
+
+@pytest.mark.promise("ISO-1")
+async def test_a_listing_goes_by_the_workflow_id_whoever_began_the_session_and_whatever_it_claims(rig: Rig) -> None:
+    ours, theirs = rig.tenant, f"{rig.tenant}-other"
+    async with rig.client() as client:
+        await _begun_elsewhere(rig, f"{ours}/bare")
+        await _begun_elsewhere(rig, f"{ours}/claims-theirs", search_attributes=_claims(theirs))
+        await _begun_elsewhere(rig, f"{theirs}/claims-ours", search_attributes=_claims(ours))
+        await _begun_elsewhere(rig, f"{ours.upper()}/bare")
+        for odd in ("no-session", f"{ours}/", f"{ours}/two/parts", f"{ours}/ümlaut", f"{ours}/x' OR '1'='1"):
+            await _begun_elsewhere(rig, odd + uuid.uuid4().hex * (odd == "no-session"), search_attributes=_claims(ours))
+        await client.session("usual", agent="support").send("hi")
+
+        async def listed(tenant: str, **filters: Any) -> list[str]:
+            sessions = client.with_options(tenant=tenant).sessions(**filters)
+            return sorted([f"{info.tenant}/{info.session_id}" async for info in sessions])
+
+        async def all_of_ours() -> bool:
+            return await listed(ours) == [f"{ours}/bare", f"{ours}/claims-theirs", f"{ours}/usual"]
+
+        async def all_of_theirs() -> bool:
+            return await listed(theirs) == [f"{theirs}/claims-ours"]
+
+        await until(all_of_ours, within=20)
+        await until(all_of_theirs, within=20)
+        assert len(await listed(ours, limit=2)) == 2
+        assert await listed(ours, agent="support") == [f"{ours}/usual"]  # the others did not name it to the server
+
+
+@pytest.mark.promise("ISO-1")
+async def test_an_underscore_in_a_tenant_stands_for_itself(rig: Rig) -> None:
+    tenant, alike = f"{rig.tenant}_a", f"{rig.tenant}xa"
+    async with rig.client() as client:
+        for name in (tenant, alike):
+            await client.with_options(tenant=name).session("s", agent="support").send("hi")
+
+        async def found() -> bool:
+            both = [[info.tenant async for info in client.with_options(tenant=t).sessions()] for t in (tenant, alike)]
+            return both == [[tenant], [alike]]
+
+        await until(found, within=20)
+
+
+async def test_a_session_that_was_terminated_and_began_anew_is_listed_once(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi")
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate("test")
+        await session.ask("again")
+
+        async def both_runs_are_visible() -> bool:
+            query = f"WorkflowId = '{rig.key('s')}'"
+            return len([run async for run in rig.temporal.list_workflows(query)]) == 2
+
+        await until(both_runs_are_visible, within=20)
+        [info] = [info async for info in client.sessions()]
+        assert (info.session_id, info.state, info.closed_at) == ("s", None, None)
+
+
 async def test_a_clients_own_connection_is_used_and_left_open(rig: Rig) -> None:
     async with rig.worker():
         async with Client(temporal=rig.temporal, tenant=rig.tenant, task_queue=rig.task_queue) as client:
@@ -284,12 +404,12 @@ async def test_a_deep_audit_names_the_runs_that_are_gone(rig: Rig, monkeypatch: 
             await session.ask(f"message {n}")
         assert (await session.audit(deep=True)).gone == ()
         first = (await runs(rig.temporal, workflow_id))[0]
-        handle = Gate.handle
+        handle = SessionTransport.handle
 
-        async def past_retention(gate: Gate, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
-            return await handle(gate, str(uuid.uuid4()) if run_id == first else run_id)
+        async def past_retention(transport: SessionTransport, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
+            return await handle(transport, str(uuid.uuid4()) if run_id == first else run_id)
 
-        monkeypatch.setattr(Gate, "handle", past_retention)
+        monkeypatch.setattr(SessionTransport, "handle", past_retention)
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
         assert audit.gone == (first,)

@@ -10,7 +10,7 @@ from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from inturn import Agent, Session, ToolContext, ToolError
+from inturn import Agent, Session, ToolContext, ToolError, TurnTimeout
 from inturn.values import Approval
 from inturn_worker import app as worker
 from inturn_workflows.display import details as details_module
@@ -128,7 +128,8 @@ async def test_a_pause_and_a_close_are_shown_while_the_turn_still_runs(rig: Rig)
         await long_turn(rig, session)
         await session.pause()
         assert (await details(rig)).startswith("**running** · paused · agent")
-        await session.close()
+        with pytest.raises(TurnTimeout):
+            await session.close(timeout=0.1)
         assert (await details(rig)).startswith("**running** · paused · closing · agent")
         await session.interrupt()
         await shown(rig, "**closed**")

@@ -421,11 +421,6 @@ async def test_people_can_cancel_held_events_pause_over_a_gap_and_close_with_som
         await session.pause()
         await session.submit("x", event_id="e9", source="a", sequence=9)
         await session.close()
-
-        async def closed() -> bool:
-            return (await session.status()).state == "closed"
-
-        await until(closed)
         assert [parked.event_id for parked in await session.parked()] == ["e9"]
         audit = await session.audit()
         assert audit.ok, audit.differences

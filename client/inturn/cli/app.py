@@ -10,7 +10,7 @@ from typing import Final
 
 import typer
 
-from inturn.cli import approvals, audit, chat, controls, doctor, options, parked, settle, show, tail, talk
+from inturn.cli import approvals, audit, blob, chat, controls, doctor, options, parked, settle, show, tail, talk
 
 _EPILOG: Final = (
     "Options of inturn itself (--json, --address …) may stand anywhere. Exit codes: 0 done, 1 it failed, 2 a mistake "
@@ -28,7 +28,7 @@ app: Final = typer.Typer(
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Talk": (talk.send, talk.ask, talk.wait, chat.chat),
-    "Look": (tail.tail, show.ls, show.show, approvals.approvals),
+    "Look": (tail.tail, show.ls, show.show, approvals.approvals, blob.blob),
     "Steer": (
         controls.interrupt,
         controls.cancel,

@@ -1,6 +1,6 @@
 """approvals: the tool calls that wait for a person, over all sessions.
 
-Invariant: what stands here is what would run: the tool and all of its arguments.
+Invariant: what is listed is what would run: the tool and all of its arguments.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def approvals(ctx: typer.Context) -> None:
 
 
 def approvals_table(found: Sequence[Approval]) -> Table:
-    """Make the table of one session's approvals."""
+    """Return the table of one session's approvals."""
     return table("approvals", _COLUMNS, [_row(approval) for approval in found])
 
 

@@ -23,12 +23,19 @@ if TYPE_CHECKING:
     from inturn.client.session import Session
     from inturn.values import Turn
 
+_HELP: Final = "/help"
 _QUIT: Final = ("/quit", "/exit")
+_COMMANDS: Final = (
+    (_HELP, "lists these"),
+    (" or ".join(_QUIT), "leaves; so does the end of the input (Ctrl-D)"),
+    ("Ctrl-C", "takes back the line asked last, waiting or running; twice leaves"),
+    ("anything else", "is an event of its own; its answer follows"),
+)
 _PROMPT: Final = "> "
 
 
 def chat(ctx: typer.Context, session: SessionId, agent: AgentName = None) -> None:
-    """Talk to a session: a line, its answer, a line … Ctrl-C interrupts the turn, /quit leaves."""
+    """Talk to a session: a line, its answer, a line … Ctrl-C interrupts the turn, /help lists what else there is."""
     options = options_of(ctx)
     with reported(options), asyncio.Runner() as runner:
         client = make_client(options)
@@ -49,11 +56,14 @@ class _Chat:
         if sys.stdin.isatty():
             with suppress(ImportError):
                 import_module("readline")  # line editing and history for input()
-            note("/quit leaves, Ctrl-C interrupts the running turn")
+            note("/help lists the commands, Ctrl-C interrupts the running turn")
         while (text := self._read()) is not None:
-            if text.strip() in _QUIT:
+            command = text.strip()
+            if command in _QUIT:
                 return
-            if text.strip():
+            if command == _HELP:
+                _help()
+            elif command:
                 self._answer(text)
 
     def _read(self) -> str | None:
@@ -94,3 +104,8 @@ class _Chat:
             say(turn.text)
         if turn.stop_reason != "end_turn":
             note(f"({turn.stop_reason})", style="yellow")
+
+
+def _help() -> None:
+    for command, effect in _COMMANDS:
+        note(f"{command:<15} {effect}")

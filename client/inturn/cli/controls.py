@@ -6,8 +6,7 @@ Invariant: a control names what it touches; where there was nothing to touch it 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,13 +20,7 @@ if TYPE_CHECKING:
     from inturn.client.session import Session
 
 
-class Pending(StrEnum):
-    """What becomes of events that wait when a session is closed."""
-
-    park = "park"
-    cancel = "cancel"
-
-
+Pending = Literal["park", "cancel"]
 ApprovalId = Annotated[str, typer.Argument(metavar="APPROVAL", help="As `inturn show` gives it.", show_default=False)]
 By = Annotated[str | None, typer.Option(help="Who decides.", envvar="USER")]
 
@@ -62,17 +55,20 @@ def pause(ctx: typer.Context, session: SessionId) -> None:
 
 
 def resume(ctx: typer.Context, session: SessionId) -> None:
-    """Go on after a pause."""
+    """Take up events again, after a pause."""
     _control(ctx, session, lambda handle: handle.resume(), "resumed")
 
 
 def close(
     ctx: typer.Context,
     session: SessionId,
-    pending: Annotated[Pending, typer.Option(help="What becomes of events that wait.")] = Pending.park,
+    pending: Annotated[Pending, typer.Option(help="What becomes of events that wait.")] = "park",
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds to wait; the close goes on behind it.", min=0.0)
+    ] = None,
 ) -> None:
-    """End a session for good, after its running turn."""
-    _control(ctx, session, lambda handle: handle.close(pending=pending.value), "closed")
+    """End a session for good, and return once it is closed; a step that runs ends first."""
+    _control(ctx, session, lambda handle: handle.close(pending=pending, timeout=timeout), "closed")
 
 
 def approve(ctx: typer.Context, session: SessionId, approval: ApprovalId, by: By = None, reason: Reason = None) -> None:

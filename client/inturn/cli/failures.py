@@ -6,7 +6,7 @@ Invariant: the exit code depends on the error's class alone, so that scripts can
     1  it ran and failed: a turn without an answer, an audit or a check that is not ok, nothing there to stop
     2  the caller's mistake: usage, a wrong setting, an invalid event
     3  refused for now: busy or full; `retry_after` says when to come back
-    4  nobody took it in time: no server, no worker, no journal, or a timeout; the same event id again is safe
+    4  not taken in time: no server, no worker, no journal, or a timeout; the same event id again is safe
     130  Ctrl-C
 """
 
@@ -44,14 +44,14 @@ _TO_DO: Final[tuple[tuple[type[errors.InturnError], str], ...]] = (
 
 
 def exit_code(error: errors.InturnError) -> int:
-    """Give the exit code that an error means."""
+    """Return the exit code that an error means."""
     if type(error) is errors.InturnError:  # a wrong setting
         return USAGE
     return next((code for kind, code in _CODES if isinstance(error, kind)), FAILED)
 
 
 def to_do(error: errors.InturnError) -> str | None:
-    """Say what helps, where something does."""
+    """Return what helps, where something does."""
     match error:
         case errors.Refused():
             return f"try again in {error.retry_after:g} s"
@@ -65,7 +65,7 @@ def to_do(error: errors.InturnError) -> str | None:
 
 
 def described(error: errors.InturnError) -> dict[str, Any]:
-    """Give an error as a JSON object."""
+    """Return an error as a JSON object."""
     details = {name: getattr(error, name) for name in _DETAILS if getattr(error, name, None) is not None}
     advice = to_do(error)
     return {

@@ -28,20 +28,20 @@ class Finding:
     to_do: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as a JSON object."""
+        """Return it as a JSON object, without what is unset."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def fine(name: str, found: str) -> Finding:
-    """It is as it should be."""
+    """Return the finding of a check that is ok."""
     return Finding(name, "ok", found)
 
 
 def warned(name: str, found: str, to_do: str) -> Finding:
-    """It works, but somebody should look."""
+    """Return the finding of a check that works, but needs a look."""
     return Finding(name, "warn", found, to_do)
 
 
 def failed(name: str, found: str, to_do: str) -> Finding:
-    """Sessions cannot work like this."""
+    """Return the finding of a check without which sessions cannot work."""
     return Finding(name, "fail", found, to_do)

@@ -44,17 +44,17 @@ def _console(stderr: bool) -> Console:
 
 
 def console() -> Console:
-    """Give the console for results."""
+    """Return the console for results."""
     return _console(False)
 
 
 def clean(text: str) -> str:
-    """Take out what a terminal would act on."""
+    """Return a text without what a terminal would act on."""
     return _CONTROLS.sub("�", text)
 
 
 def one_line(text: str) -> str:
-    """Give a text on one line, clean."""
+    """Return a text on one line, clean."""
     return clean(" ".join(text.split()))
 
 
@@ -64,7 +64,7 @@ def say(text: str) -> None:
 
 
 def note(text: str, *, style: str = "dim") -> None:
-    """Tell the person at the terminal something that is no result."""
+    """Print something that is no result, on standard error."""
     _console(True).print(clean(text), style=style, soft_wrap=True)
 
 
@@ -79,7 +79,7 @@ def line(value: Any) -> None:
 
 
 def plain(value: Any) -> Any:
-    """Give values as what JSON has."""
+    """Return values as what JSON has."""
     if hasattr(value, "model_dump"):
         model: BaseModel = value
         return model.model_dump(mode="json")
@@ -103,7 +103,7 @@ def report(options: Options, what: dict[str, Any], to_do: str | None = None, not
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> Table:
-    """Make a table; cells are shown as they are, never as markup."""
+    """Return a table; cells are shown as they are, never as markup."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -117,17 +117,17 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> 
 
 
 def compact(value: Any) -> str:
-    """Give JSON on one line; nothing for nothing."""
+    """Return JSON on one line; nothing for nothing."""
     return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")) if value else ""
 
 
 def ago(at: datetime | None, *, now: datetime | None = None) -> str:
-    """Say how long ago a time was: `12 s`, `3 min`, `5 h`, `2 d`."""
+    """Return how long ago a time was: `12 s`, `3 min`, `5 h`, `2 d`."""
     return "" if at is None else _span(((now or datetime.now(UTC)) - at).total_seconds())
 
 
 def until(at: datetime | None, *, now: datetime | None = None) -> str:
-    """Say how far ahead a time is, as `ago` does."""
+    """Return how far ahead a time is, as `ago` does."""
     return "" if at is None else _span((at - (now or datetime.now(UTC))).total_seconds())
 
 

@@ -48,12 +48,12 @@ def redrive(
 
 
 def discard(ctx: typer.Context, session: SessionId, event: EventId, reason: Reason = None) -> None:
-    """Give a parked event up; the journal keeps it."""
+    """Discard a parked event; the journal keeps it."""
     _decide(ctx, event, "discarded", lambda client: client.session(session).discard(event, reason=reason))
 
 
 def parked_table(found: Sequence[Parked]) -> Table:
-    """Make the table of parked events."""
+    """Return the table of parked events."""
     rows = [(p.event_id, ago(p.at), p.attempts or "", one_line(p.preview), one_line(p.error)) for p in found]
     return table("parked", ("event", "since", "attempts", "text", "error"), rows)
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from inturn.client.client import Client
 
 Work = Callable[["Client"], Awaitable[int | None]]
-"""What a command does; gives its exit code, `None` for 0."""
+"""What a command does; returns its exit code, `None` for 0."""
 
 
 def run(ctx: typer.Context, work: Work) -> None:
@@ -39,7 +39,7 @@ def run(ctx: typer.Context, work: Work) -> None:
 
 
 def make_client(options: Options) -> Client:
-    """Make the client that the global options ask for."""
+    """Return the client that the global options ask for."""
     from inturn.client.client import Client
 
     return Client(

@@ -1,6 +1,6 @@
-"""settle: what became of a call whose outcome nobody knew.
+"""settle: what became of a call whose outcome was unknown.
 
-Invariant: the operator says what happened; nothing is assumed, and the first word stands.
+Invariant: the operator says what happened; nothing is assumed, and the first answer is kept.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def settle(
     by: Annotated[str | None, typer.Option(help="Who found out.", envvar="USER")] = None,
     reason: Reason = None,
 ) -> None:
-    """Say what became of a tool call whose outcome is unknown; the model learns of it."""
+    """Record what became of a tool call whose outcome is unknown; the model learns of it."""
     if (done is None) is not not_done:
         raise typer.BadParameter("say either --done RESULT or --not-done")
 
@@ -58,7 +58,7 @@ def settle(
 
 
 def unknown_table(calls: Sequence[UnknownOutcome]) -> Table:
-    """Make the table of calls whose outcome is unknown."""
+    """Return the table of calls whose outcome is unknown."""
     rows = [(c.key, c.tool, one_line(compact(c.args)), c.status, ago(c.at), one_line(_late(c))) for c in calls]
     return table("outcome unknown", ("call", "tool", "arguments", "status", "since", "came too late"), rows)
 

@@ -5,8 +5,7 @@ Invariant: shows what was found and from where, and changes nothing.
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
@@ -30,12 +29,7 @@ if TYPE_CHECKING:
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
 
-class ListedState(StrEnum):
-    """States that sessions can be listed by."""
-
-    requires_action = "requires_action"
-    paused = "paused"
-    closed = "closed"
+ListedState = Literal["requires_action", "paused", "closed"]
 
 
 def show(ctx: typer.Context, session: SessionId) -> None:
@@ -66,7 +60,7 @@ def ls(
     """List the tenant's sessions."""
 
     async def work(client: Client) -> None:
-        listing = client.sessions(agent=agent, state=state.value if state else None, parked=parked, limit=limit)
+        listing = client.sessions(agent=agent, state=state, parked=parked, limit=limit)
         found = [info async for info in listing]
         if options_of(ctx).json:
             document(found)
@@ -74,7 +68,7 @@ def ls(
         if not found:
             note(f"tenant {options_of(ctx).tenant}: no session fits")
             return
-        rows = [(s.session_id, s.agent or "", _standing(s), s.parked or "", ago(s.started_at)) for s in found]
+        rows = [(s.session_id, s.agent or "", _state(s), s.parked or "", ago(s.started_at)) for s in found]
         console().print(table("", ("session", "agent", "state", "parked", "age"), rows))
         if len(found) == limit:
             note(f"the first {limit}; --limit shows more")
@@ -179,26 +173,26 @@ def _waiting(event: QueuedEvent) -> tuple[Any, ...]:
 
 
 def _limits(status: SessionStatus) -> str:
-    """Say how full the inbox may be and is, and what slows it down."""
+    """Return how full the inbox may be and is, and what slows it down."""
     limits = status.limits
     if not limits:
         return ""
     waiting = len(status.queue) + len(status.held)
-    said = [
+    parts = [
         f"{limits.get('waiting', waiting)} of {limits.get('capacity')} events",
         f"{limits.get('waiting_bytes', 0)} of {limits.get('capacity_bytes')} bytes",
     ]
     if hold := limits.get("hold_capacity"):
-        said.append(f"{limits.get('held', len(status.held))} of {hold} held")
+        parts.append(f"{limits.get('held', len(status.held))} of {hold} held")
     if quota := limits.get("source_quota"):
-        said.append(f"{quota} of one source")
+        parts.append(f"{quota} of one source")
     if rate := limits.get("rate"):
-        said.append(f"{rate:g} turns a second, {limits.get('burst')} at once")
+        parts.append(f"{rate:g} turns a second, {limits.get('burst')} at once")
     if expires := limits.get("expires_after"):
-        said.append(f"expire after {expires:g} s")
-    return " · ".join(said)
+        parts.append(f"expire after {expires:g} s")
+    return " · ".join(parts)
 
 
-def _standing(session: SessionInfo) -> str:
-    """Give a session's state: the server's index holds only the rare ones."""
+def _state(session: SessionInfo) -> str:
+    """Return a session's state: the server's index holds only the rare ones."""
     return session.state or ("closed" if session.closed_at else "open")

@@ -55,7 +55,7 @@ def tail(
 
 
 def entry_line(entry: Entry) -> Text:
-    """Give an entry as one line with colours."""
+    """Return an entry as one line with colours."""
     from rich.text import Text
 
     where = " ".join(part for part in (entry.event_id, entry.step) if part)
@@ -69,7 +69,7 @@ def entry_line(entry: Entry) -> Text:
 
 
 def summary(entry: Entry) -> str:
-    """Say what an entry holds."""
+    """Return what an entry holds, for a line."""
     body = entry.body
     match entry.type:
         case "agent.tool_use":
@@ -92,5 +92,5 @@ def summary(entry: Entry) -> str:
         case "turn.started":
             return f"event {body.get('n')}"
         case _:
-            said = entry.text or body.get("error") or body.get("reason")
-            return str(said) if said else compact(body)
+            shown = entry.text or body.get("error") or body.get("reason")
+            return str(shown) if shown else compact(body)

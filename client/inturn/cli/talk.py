@@ -20,6 +20,7 @@ import typer
 from inturn.cli.options import AgentName, EventId, SessionId, Timeout, options_of
 from inturn.cli.output import document, note, say
 from inturn.cli.running import run
+from inturn.events import EventOptions, WhenBusy
 
 if TYPE_CHECKING:
     from inturn.cli.options import Options
@@ -35,7 +36,7 @@ Source = Annotated[str, typer.Option(help="Where it comes from.")]
 Sequence = Annotated[int | None, typer.Option(help="Its number at its source.", min=0)]
 Sender = Annotated[str | None, typer.Option(help="Who wrote it.")]
 SentAt = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone, or seconds since 1970.")]
-WhenBusy = Annotated[str, typer.Option(help="queue, reject, interrupt, steer or merge.")]
+Busy = Annotated[WhenBusy, typer.Option(help="What it does while a turn runs.")]
 Expires = Annotated[float | None, typer.Option("--expires-after", help="Seconds for which it is wanted.", min=0.0)]
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object that travels with it.")]
 
@@ -52,22 +53,18 @@ def send(
     sequence: Sequence = None,
     sender: Sender = None,
     sent_at: SentAt = None,
-    when_busy: WhenBusy = "queue",
+    when_busy: Busy = "queue",
     expires_after: Expires = None,
     metadata: Metadata = None,
 ) -> None:
     """Send an event; it is durable once this returns, even while no worker runs."""
-    event: dict[str, Any] = {
-        **_event(content, blocks, event_id, source, sender, when_busy, metadata),
-        "sequence": sequence,
-        "sent_at": None if sent_at is None else _time(sent_at),
-        "expires_after": expires_after,
-    }
+    what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
+    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
-        with named(session, event["event_id"]):
-            receipt = await (handle.submit(**event) if confirm else handle.send(**event))
+        with named(session, event_id):
+            receipt = await (handle.submit(what, **event) if confirm else handle.send(what, **event))
         _show_receipt(options_of(ctx), receipt)
 
     run(ctx, work)
@@ -79,19 +76,24 @@ def ask(
     content: Content,
     blocks: Blocks = False,
     agent: AgentName = None,
-    event_id: Id = None,
     timeout: Timeout = None,
+    event_id: Id = None,
     source: Source = "cli",
+    sequence: Sequence = None,
     sender: Sender = None,
-    when_busy: WhenBusy = "queue",
+    sent_at: SentAt = None,
+    when_busy: Busy = "queue",
+    expires_after: Expires = None,
     metadata: Metadata = None,
 ) -> None:
     """Send an event and print its answer."""
-    event = _event(content, blocks, event_id, source, sender, when_busy, metadata)
+    what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
+    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
-        with named(session, event["event_id"]):
-            show_turn(options_of(ctx), await client.session(session, agent=agent).ask(**event, timeout=timeout))
+        with named(session, event_id):
+            turn = await client.session(session, agent=agent).ask(what, timeout=timeout, **event)
+        show_turn(options_of(ctx), turn)
 
     run(ctx, work)
 
@@ -107,7 +109,7 @@ def wait(ctx: typer.Context, session: SessionId, event: EventId, timeout: Timeou
 
 
 def new_event_id() -> str:
-    """Make an id for an event that was given none."""
+    """Return an id for an event that has none."""
     return f"cli:{uuid.uuid4().hex[:12]}"
 
 
@@ -139,27 +141,34 @@ def _show_receipt(options: Options, receipt: Receipt) -> None:
     if options.json:
         document(receipt)
         return
-    stands = f", which is {receipt.disposition}" if receipt.status == "duplicate" and receipt.disposition else ""
+    original = f", which is {receipt.disposition}" if receipt.status == "duplicate" and receipt.disposition else ""
     ahead = f", {receipt.position} ahead of it" if receipt.position else ""
-    say(f"{receipt.event_id} {receipt.status}{stands}{ahead}")
+    say(f"{receipt.event_id} {receipt.status}{original}{ahead}")
 
 
-def _event(
-    content: str,
-    blocks: bool,
-    event_id: str | None,
-    source: str,
-    sender: str | None,
-    when_busy: str,
-    metadata: str | None,
-) -> dict[str, Any]:
+def _content(content: str, blocks: bool) -> Any:
     text = sys.stdin.read() if content == "-" else content
+    return _json("CONTENT", text, list) if blocks else text
+
+
+def _options(
+    event_id: str,
+    source: str,
+    sequence: int | None,
+    sender: str | None,
+    sent_at: str | None,
+    when_busy: WhenBusy,
+    expires_after: float | None,
+    metadata: str | None,
+) -> EventOptions:
     return {
-        "content": _json("CONTENT", text, list) if blocks else text,
-        "event_id": new_event_id() if event_id is None else event_id,
+        "event_id": event_id,
         "source": source,
+        "sequence": sequence,
         "sender": sender,
+        "sent_at": None if sent_at is None else _time(sent_at),
         "when_busy": when_busy,
+        "expires_after": expires_after,
         "metadata": None if metadata is None else _json("--metadata", metadata, dict),
     }
 

@@ -6,70 +6,60 @@ Invariant: what is shown is what was asked, with the arguments as the journal ho
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
-from inturn.client.transport import Gate
+from inturn.client.transport import SessionTransport
 from inturn.errors import JournalUnavailable
 from inturn.journal.views.approvals import ANSWERED, APPROVAL_ENTRY_TYPES, arguments, pending
+from inturn.journal.views.turns import entries_of
 from inturn.values import Approval, SessionStatus
-
-_ALL: Final = 10_000
-"""Entries of one turn that tell of calls; a budget ends turns long before."""
 
 
 @dataclass(frozen=True)
-class Given:
-    """An answer that was given: `approved`, `denied` or `expired`."""
+class ApprovalAnswer:
+    """The answer of an approval: `approved`, `denied` or `expired`."""
 
     answer: str
     by: str | None
 
 
 @dataclass
-class Asking:
-    """The approvals of one session."""
+class ApprovalReader:
+    """Reads the approvals of one session."""
 
-    gate: Gate
+    transport: SessionTransport
 
     async def pending(self) -> tuple[Approval, ...]:
-        """Give those that the journal knows.
+        """Return those that the journal knows.
 
         Raises:
             JournalUnavailable: It cannot be read.
         """
-        journal = await self.gate.connection.any_journal()
-        event_id = await journal.latest_event(self.gate.key)
+        journal = await self.transport.connection.any_journal()
+        event_id = await journal.latest_event(self.transport.key)
         if event_id is None:
             return ()
-        return tuple(
-            pending(await journal.read(self.gate.key, limit=_ALL, event_id=event_id, types=APPROVAL_ENTRY_TYPES))
-        )
+        return tuple(pending(await entries_of(journal, self.transport.key, event_id, APPROVAL_ENTRY_TYPES)))
 
-    async def answer(self, approval_id: str) -> Given | None:
-        """Give the answer that the journal holds; `None` where it has none, or cannot be read."""
-        after = 0
+    async def answer(self, approval_id: str) -> ApprovalAnswer | None:
+        """Return the answer that the journal holds; `None` where it has none, or cannot be read."""
         try:
-            journal = await self.gate.connection.any_journal()
-            while page := await journal.read(self.gate.key, after=after, types=(ANSWERED,)):
-                for entry in page:
-                    if entry.body.get("approval_id") == approval_id:
-                        return Given(str(entry.body.get("answer")), entry.body.get("by"))
-                after = page[-1].seq
+            journal = await self.transport.connection.any_journal()
+            async for entry in journal.entries(self.transport.key, types=(ANSWERED,)):
+                if entry.body.get("approval_id") == approval_id:
+                    return ApprovalAnswer(str(entry.body.get("answer")), entry.body.get("by"))
         except JournalUnavailable:
             pass
         return None
 
     async def detailed(self, status: SessionStatus) -> SessionStatus:
-        """Add the arguments to what the session itself tells: they never travel through it."""
+        """Return the session's own status with the arguments added: they never travel through it."""
         if not status.approvals or status.turn is None:
             return status
         try:
-            journal = await self.gate.connection.any_journal()
-            entries = await journal.read(
-                self.gate.key, limit=_ALL, event_id=status.turn.event_id, types=("agent.tool_use",)
-            )
+            journal = await self.transport.connection.any_journal()
+            entries = await entries_of(journal, self.transport.key, status.turn.event_id, ("agent.tool_use",))
         except JournalUnavailable:
             return status
-        given = arguments(entries)
-        told = tuple(a.model_copy(update={"args": given.get(a.call_id)}) for a in status.approvals)
-        return status.model_copy(update={"approvals": told})
+        args = arguments(entries)
+        approvals = tuple(a.model_copy(update={"args": args.get(a.call_id)}) for a in status.approvals)
+        return status.model_copy(update={"approvals": approvals})

@@ -12,14 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from inturn.client.audit_history import Accepted, Histories
-from inturn.client.status import Standing
-from inturn.client.transport import Gate, Message
+from inturn.client.audit_history import Accepted, HistoryReader
+from inturn.client.status import StatusReader
+from inturn.client.transport import Message, SessionTransport
 from inturn.errors import SessionNotFound, Unavailable
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
-    from inturn.journal import Ending, Journal
+    from inturn.journal import Ending, SessionJournal
 
 _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
@@ -30,29 +30,29 @@ _DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.
 
 
 @dataclass
-class Auditing:
-    """The audit of one session."""
+class Auditor:
+    """Audits one session."""
 
-    gate: Gate
+    transport: SessionTransport
 
     async def audit(self, *, deep: bool) -> Audit:
         """Compare the books; see `Session.audit`."""
-        journal = await self.gate.connection.any_journal()
+        journal = await self.transport.connection.any_journal()
         carried, differences = await self._compared(journal)
         started = await self._entries(journal, "turn.started")
-        endings = await journal.endings(self.gate.key)
+        endings = await journal.endings(self.transport.key)
         if differences and carried is not None:
             differences += _unended(started, endings, carried)
         differences += [*_contradictory(endings), *await self._unfit(journal), *_out_of_order(started)]
         gone: tuple[str, ...] = ()
         if deep and carried is not None:
-            accepted = await Histories(self.gate).accepted()
+            accepted = await HistoryReader(self.transport).accepted()
             differences += await self._missing(journal, carried, accepted)
             differences += await self._unaccepted(journal, started, carried, accepted)
             gone = tuple(accepted.gone)
         counts = _counts(carried) if carried is not None else await self._recorded(journal)
         total = counts.pop("accepted", sum(counts.values()))
-        unknown = tuple(await journal.unknown_calls(self.gate.key))
+        unknown = tuple(await journal.unknown_calls(self.transport.key))
         return Audit(
             ok=not differences,
             accepted=total,
@@ -62,7 +62,7 @@ class Auditing:
             unknown=unknown,
         )
 
-    async def _compared(self, journal: Journal) -> tuple[Message | None, list[str]]:
+    async def _compared(self, journal: SessionJournal) -> tuple[Message | None, list[str]]:
         clock = asyncio.get_running_loop().time
         until, pause = clock() + _SETTLE_WITHIN, 0.05
         while True:
@@ -75,20 +75,20 @@ class Auditing:
             await asyncio.sleep(pause)
             pause *= 2
 
-    async def _carried(self, journal: Journal) -> Message | None:
-        """Ask the session for its counts; `None` when only the journal still knows it."""
-        live = await Standing(self.gate).live()
+    async def _carried(self, journal: SessionJournal) -> Message | None:
+        """Return the session's own counts; `None` when only the journal still knows it."""
+        live = await StatusReader(self.transport).live()
         if live is not None:
             return live
         try:
-            await Standing(self.gate).described()
+            await StatusReader(self.transport).described()
         except SessionNotFound:
-            if await journal.head(self.gate.key) == 0:
+            if await journal.head(self.transport.key) == 0:
                 raise
             return None
-        raise Unavailable(f"session {self.gate.key} does not tell its counts: no worker answers")
+        raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
 
-    async def _differences(self, journal: Journal, carried: Message) -> list[str]:
+    async def _differences(self, journal: SessionJournal, carried: Message) -> list[str]:
         counts = _counts(carried)
         accepted = counts.pop("accepted", 0)
         found: list[str] = []
@@ -102,26 +102,28 @@ class Auditing:
             unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
         return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
 
-    async def _recorded(self, journal: Journal) -> Counter[str]:
-        """Count the ended events in the journal: those with an outcome, and decisions that stand for several."""
-        counts: Counter[str] = Counter(dict(await journal.outcomes(self.gate.key)))
+    async def _recorded(self, journal: SessionJournal) -> Counter[str]:
+        """Return the counts of ended events in the journal: those with an outcome, and decisions about several."""
+        counts: Counter[str] = Counter(dict(await journal.outcomes(self.transport.key)))
         for entry in await self._entries(journal, *_DECIDED):
             if entry.type == "event.rejected" or "count" in entry.body:
                 counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         return counts
 
-    async def _driven_again(self, journal: Journal, carried: Message) -> int:
-        """Count the events that wait or run again: until that turn ends, the journal holds them as parked."""
-        outcomes = [await journal.outcome(self.gate.key, str(event_id)) for event_id in _open(carried) - {None}]
+    async def _driven_again(self, journal: SessionJournal, carried: Message) -> int:
+        """Return how many events wait or run again: until that turn ends, the journal holds them as parked."""
+        outcomes = [await journal.outcome(self.transport.key, str(event_id)) for event_id in _open(carried) - {None}]
         return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
 
-    async def _unfit(self, journal: Journal) -> list[str]:
-        return [f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.gate.key)]
+    async def _unfit(self, journal: SessionJournal) -> list[str]:
+        return [
+            f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.transport.key)
+        ]
 
-    async def _missing(self, journal: Journal, carried: Message, accepted: Accepted) -> list[str]:
-        """Check that each event in the histories has ended, waits, or was refused a place in the open."""
+    async def _missing(self, journal: SessionJournal, carried: Message, accepted: Accepted) -> list[str]:
+        """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
         decided = await self._entries(journal, *_DECIDED)
-        endings = await journal.endings(self.gate.key)
+        endings = await journal.endings(self.transport.key)
         known = _open(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
         known |= {event_id for event_id, ending in endings.items() if ending.outcome is not None}
         found = [
@@ -129,14 +131,14 @@ class Auditing:
             for event_id, run_id in accepted.events.items()
             if event_id not in known
         ]
-        # In a flood some were only counted: which of these they are, nobody knows.
+        # In a flood some were only counted: which of these they are is not known.
         counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
         return found if len(found) > counted else []
 
     async def _unaccepted(
-        self, journal: Journal, started: Sequence[Entry], carried: Message, accepted: Accepted
+        self, journal: SessionJournal, started: Sequence[Entry], carried: Message, accepted: Accepted
     ) -> list[str]:
-        """Check that each event in the journal was accepted by some run, where the server still has all of them."""
+        """Return the journal's events that no run accepted, where the server still has all runs."""
         if accepted.gone or _has_older_chain(started, carried):
             return []
         entries = [*started, *await self._entries(journal, "event.parked", *_DECIDED)]
@@ -147,35 +149,30 @@ class Auditing:
             for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
         ]
 
-    async def _entries(self, journal: Journal, *types: str) -> list[Entry]:
-        entries: list[Entry] = []
-        while page := await journal.read(
-            self.gate.key, after=entries[-1].seq if entries else 0, limit=1000, types=types
-        ):
-            entries += page
-        return entries
+    async def _entries(self, journal: SessionJournal, *types: str) -> list[Entry]:
+        return [entry async for entry in journal.entries(self.transport.key, types=types)]
 
 
 def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:
-    """Name the events whose turn began and has no end, though the session does not run them."""
+    """Return the events whose turn began and has no end, though the session does not run them."""
     begun = {str(entry.event_id) for entry in started if entry.event_id}
     return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - _open(carried))]
 
 
 def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
-    """Name the events of which the outcome says another end than the entries, or one of the two says none."""
+    """Return the events of which the outcome says another end than the entries, or one of the two says none."""
     return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.by_entries]
 
 
 def _contradiction(event_id: str, ending: Ending) -> str:
     if ending.by_entries is None:
-        return f"event {event_id} has the outcome {ending.outcome}, and no entry tells of its end"
+        return f"event {event_id} has the outcome {ending.outcome}, and no entry of its end"
     says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
     return f"event {event_id} ended {ending.by_entries} by its entries, and {says}"
 
 
 def _out_of_order(started: Sequence[Entry]) -> list[str]:
-    """Check that turns began in the order of acceptance, and those with a sequence in the order of their source.
+    """Return the turns that began out of order: of acceptance, and those with a sequence of their source.
 
     Redrives come later, interrupting events without a sequence earlier.
     """
@@ -200,13 +197,13 @@ def _out_of_order(started: Sequence[Entry]) -> list[str]:
 
 
 def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
-    """Tell whether the journal also holds events of a session that was terminated and started anew."""
+    """Return whether the journal also holds events of a session that was terminated and started anew."""
     chain = str(carried.get("chain") or "")
     return any(entry.body.get("chain") not in (None, chain) for entry in started)
 
 
 def _open(carried: Message) -> set[Any]:
-    """Give the events that wait or run."""
+    """Return the events that wait or run."""
     turn = carried.get("turn") or {}
     items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), turn]
     return {item.get("event_id") for item in items} | set(turn.get("merged", ()))

@@ -16,8 +16,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
-from inturn.client.retries import persist
-from inturn.client.transport import Gate
+from inturn.client.retries import retry_rpc
+from inturn.client.transport import SessionTransport
 from inturn.keys import is_id
 
 _PATIENCE = 30.0
@@ -34,20 +34,20 @@ class Accepted:
 
 
 @dataclass
-class Histories:
-    """The runs of one session, from the latest back to the first."""
+class HistoryReader:
+    """Reads the runs of one session, from the latest back to the first."""
 
-    gate: Gate
+    transport: SessionTransport
 
     async def accepted(self) -> Accepted:
-        """Collect what the retained runs accepted.
+        """Return what the retained runs accepted.
 
         Raises:
             SessionNotFound: No such session.
             Unavailable: The server did not answer.
         """
         found = Accepted()
-        seen = await persist(self.gate.describe, patience=_PATIENCE, session=str(self.gate.key))
+        seen = await retry_rpc(self.transport.describe, patience=_PATIENCE, session=str(self.transport.key))
         run_id = seen.run_id
         while run_id:
             history = await self._history(run_id)
@@ -65,17 +65,17 @@ class Histories:
     async def _history(self, run_id: str) -> WorkflowHistory | None:
         async def fetch() -> WorkflowHistory | None:
             try:
-                return await (await self.gate.handle(run_id)).fetch_history()
+                return await (await self.transport.handle(run_id)).fetch_history()
             except RPCError as error:
                 if error.status is RPCStatusCode.NOT_FOUND:
                     return None
                 raise
 
-        return await persist(fetch, patience=_PATIENCE, session=str(self.gate.key))
+        return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
     async def _submitted(self, events: Sequence[HistoryEvent]) -> list[tuple[str, bool]]:
-        """Give the ids that messages name, and whether each came with an event."""
-        temporal = await self.gate.connection.temporal()
+        """Return the ids that messages name, and whether each came with an event."""
+        temporal = await self.transport.connection.temporal()
         ids: list[tuple[str, bool]] = []
         refused = _refused(events)
         for event in events:
@@ -94,7 +94,7 @@ class Histories:
 
 
 def _refused(events: Sequence[HistoryEvent]) -> set[str]:
-    """Give the updates that their handler refused: the server took them, the session did not."""
+    """Return the updates that their handler refused: the server took them, the session did not."""
     ended = (event.workflow_execution_update_completed_event_attributes for event in events)
     return {update.meta.update_id for update in ended if update.outcome.HasField("failure")}
 
@@ -105,7 +105,7 @@ def _misnamed(event: HistoryEvent) -> bool:
 
 
 def _message(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
-    """Give what came for the inbox and was not refused, whichever way it came."""
+    """Return what came for the inbox and was not refused, whichever way it came."""
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
         signal = event.workflow_execution_signaled_event_attributes
         return signal.input if signal.signal_name != names.CONTROL else None

@@ -6,11 +6,13 @@ opened.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from inturn.client.connection import Connection
+from inturn.client.listing import list_approvals, list_sessions
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
 from inturn.errors import InvalidEvent
@@ -95,21 +97,22 @@ class Client:
             await self._connection.close()
 
     def with_options(self, *, tenant: str | None = None, task_queue: str | None = None) -> Client:
-        """Give a client for another tenant or task queue that shares this one's connection.
+        """Return a client for another tenant or task queue that shares this one's connection.
 
         Raises:
             InvalidEvent: The tenant is no id.
         """
-        made = object.__new__(type(self))
-        made._connection = self._connection
-        made._tenant = self._tenant if tenant is None else tenant
-        made._task_queue = self._task_queue if task_queue is None else task_queue
-        made._owner = False
-        _check_id("tenant", made._tenant)
-        return made
+        other = copy.copy(self)
+        other._owner = False
+        if tenant is not None:
+            _check_id("tenant", tenant)
+            other._tenant = tenant
+        if task_queue is not None:
+            other._task_queue = task_queue
+        return other
 
     def session(self, session_id: str, *, agent: str | None = None) -> Session:
-        """Give a session's handle, without a round trip: its first event starts it where it does not exist.
+        """Return a session's handle, without a round trip: its first event starts it where it does not exist.
 
         Args:
             session_id: Its id within the tenant.
@@ -131,10 +134,13 @@ class Client:
         parked: bool | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[SessionInfo]:
-        """List the tenant's sessions, the latest first, as the server's visibility shows them (some seconds behind).
+        """Yield the tenant's sessions, the latest first, as the server's visibility shows them (some seconds behind).
+
+        They are found by their workflow ids, whoever began them: this SDK, another one, or the `temporal` CLI.
 
         Args:
-            agent: Only those of this agent.
+            agent: Only those of this agent, where the one who began the session named it (search attribute
+                `InturnAgent`).
             state: Only those that are `requires_action`, `paused` or `closed`.
             parked: Only those with parked events, or (`False`) without.
             limit: At most so many.
@@ -143,12 +149,10 @@ class Client:
             InvalidEvent: A filter that cannot be asked for.
             Unavailable: The server did not answer.
         """
-        from inturn.client.listing import list_sessions
-
         return list_sessions(self._connection, self._tenant, agent=agent, state=state, parked=parked, limit=limit)
 
     def approvals(self) -> AsyncIterator[PendingApproval]:
-        """List the approvals that the tenant's sessions wait for, with or without a worker running.
+        """Yield the approvals that the tenant's sessions wait for, with or without a worker running.
 
         The sessions are those that the server's visibility shows (some seconds behind), the questions and arguments
         are the journal's; without a journal to read, `args` is `None` and a worker has to answer.
@@ -156,12 +160,10 @@ class Client:
         Raises:
             Unavailable: The server did not answer.
         """
-        from inturn.client.listing import list_approvals
-
         return list_approvals(self._connection, self._tenant)
 
     def cursor(self, name: str) -> Cursor:
-        """Give the stored cursor of this name: a reader's place in each session's journal.
+        """Return the stored cursor of this name: a reader's place in each session's journal.
 
         Raises:
             InvalidEvent: The name is no id.

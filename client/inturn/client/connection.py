@@ -21,6 +21,7 @@ from inturn.client.hub import Hub
 from inturn.client.rpc_errors import short
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
 from inturn.errors import JournalUnavailable, Unavailable
+from inturn.journal import open_journal
 
 if TYPE_CHECKING:
     from inturn.journal import Journal
@@ -156,8 +157,6 @@ class Connection:
     async def _open(self, named: str | Journal) -> Journal:
         if not isinstance(named, str):
             return named
-        from inturn.journal import open_journal
-
         journal = open_journal(named)
         try:
             await journal.open()

@@ -15,10 +15,12 @@ from uuid import uuid4
 from temporalio.exceptions import TemporalError
 
 from inturn import names
-from inturn.client.retries import persist, truthful
-from inturn.client.rpc_errors import digest
-from inturn.client.transport import Gate, Message
-from inturn.errors import ApprovalConflict, InturnError, SessionClosed, Unavailable
+from inturn.client.approvals import ApprovalReader
+from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
+from inturn.client.rpc_errors import translate_error
+from inturn.client.status import StatusReader
+from inturn.client.transport import Message, SessionTransport
+from inturn.errors import ApprovalConflict, InturnError, SessionClosed, TurnTimeout, Unavailable
 
 _ROOM_WITHIN: Final = 3.0
 """Seconds until an update that was not taken counts as finding no room: the server holds it back, with all slots full.
@@ -29,14 +31,14 @@ _ROOM_WITHIN: Final = 3.0
 class Controls:
     """The controls of one handle."""
 
-    gate: Gate
+    transport: SessionTransport
 
     async def cancel(self, event_id: str, *, reason: str | None = None) -> bool:
-        """Take an event out, wherever it is."""
+        """Take an event out; returns whether it was there."""
         return bool((await self._control("cancel", event_id=event_id, reason=reason))["ok"])
 
     async def interrupt(self, *, event_id: str | None, reason: str | None, clear_queue: bool) -> bool:
-        """Stop the running turn."""
+        """Stop the running turn; returns whether one ran."""
         fields = {"event_id": event_id, "reason": reason, "clear_queue": clear_queue or None}
         return bool((await self._control("interrupt", **fields))["ok"])
 
@@ -47,55 +49,71 @@ class Controls:
         result = await self._control(op, approval_id=approval_id, by=by, reason=reason, at=time.time())
         if not result.get("early"):
             return
-        from inturn.client.approvals import Asking
-
-        given = await Asking(self.gate).answer(approval_id)
-        if given is not None and given.answer != ("approved" if op == "approve" else "denied"):
-            message = f"the call is {given.answer} already" + (f" by {given.by}" if given.by else "")
-            raise ApprovalConflict(message, answer=given.answer, by=given.by)
+        known = await ApprovalReader(self.transport).answer(approval_id)
+        if known is not None and known.answer != ("approved" if op == "approve" else "denied"):
+            message = f"the call is {known.answer} already" + (f" by {known.by}" if known.by else "")
+            raise ApprovalConflict(message, answer=known.answer, by=known.by)
 
     async def pause(self) -> None:
         """Take no new event after the running turn."""
         await self._control("pause")
 
     async def resume(self) -> None:
-        """Go on."""
+        """Take events again."""
         await self._control("resume")
 
-    async def close(self, pending: Literal["park", "cancel"]) -> None:
-        """End the session for good; one that is closed stays so."""
+    async def close(self, pending: Literal["park", "cancel"], *, timeout: float | None) -> None:
+        """End the session for good and wait until it has ended; see `Session.close`."""
         try:
-            await self._control("close", pending=pending)
+            await self._control("close", pending=pending)  # never cut by the timeout: that gives up only the waiting
+            async with asyncio.timeout(timeout):
+                await self._ended()
         except SessionClosed:
             return
+        except TimeoutError as error:
+            raise TurnTimeout(f"session {self.transport.key} did not close within {timeout} s; it will") from error
 
     async def redrive(self, event_id: str, *, force: bool) -> bool:
-        """Put a parked event back into the queue."""
+        """Put a parked event back into the queue; see `Session.redrive`."""
         return bool((await self._control("redrive", event_id=event_id, force=force or None))["ok"])
 
     async def discard(self, event_id: str, *, reason: str | None) -> bool:
-        """Give a parked event up."""
+        """Discard a parked event; see `Session.discard`."""
         return bool((await self._control("discard", event_id=event_id, reason=reason))["ok"])
+
+    async def _ended(self) -> None:
+        """Wait for the session's last run to end, whatever happens to the way there."""
+        while True:
+            try:
+                async with reraise_cancellation():
+                    return await self.transport.ended()
+            except TemporalError as error:
+                translated = translate_error(error, str(self.transport.key))
+                if not translated.retryable:
+                    raise translated.error from error
+            await asyncio.sleep(jittered(LONGEST_DELAY))
 
     async def _control(self, op: str, **fields: Any) -> Message:
         message: Message = {"control_id": uuid4().hex, "op": op}
         message |= {name: value for name, value in fields.items() if value is not None}
         try:
-            async with asyncio.timeout(_ROOM_WITHIN), truthful():
+            async with asyncio.timeout(_ROOM_WITHIN), reraise_cancellation():
                 return await self._update(message)
         except TimeoutError:
             pass
         except TemporalError as error:
-            digested = digest(error, str(self.gate.key))
-            if not digested.again:
-                raise digested.error from error
+            translated = translate_error(error, str(self.transport.key))
+            if not translated.retryable:
+                raise translated.error from error
         return await self._signalled(await self._pinned(message))
 
     async def _signalled(self, message: Message) -> Message:
-        settings, session = self.gate.connection.settings, str(self.gate.key)
-        await persist(lambda: self.gate.signal(names.CONTROL, message), patience=settings.patience, session=session)
+        settings, session = self.transport.connection.settings, str(self.transport.key)
+        await retry_rpc(
+            lambda: self.transport.signal(names.CONTROL, message), patience=settings.patience, session=session
+        )
         try:
-            return await persist(
+            return await retry_rpc(
                 lambda: self._update(message),
                 patience=settings.patience,
                 within=settings.worker_timeout,
@@ -107,19 +125,17 @@ class Controls:
             ) from error
 
     async def _pinned(self, message: Message) -> Message:
-        """Name the turn that an interrupt means: by the time a signal is read, another one may run."""
+        """Return the message with the turn that an interrupt means: when a signal is read, another one may run."""
         if message["op"] != "interrupt" or "event_id" in message:
             return message
-        from inturn.client.status import Standing
-
-        turn = (await Standing(self.gate).status()).turn
+        turn = (await StatusReader(self.transport).status()).turn
         if turn is None:
-            raise Unavailable(f"session {self.gate.key} does not answer, and which turn runs is not known")
+            raise Unavailable(f"session {self.transport.key} does not answer, and which turn runs is not known")
         return message | {"event_id": turn.event_id}
 
     async def _update(self, message: Message) -> Message:
-        handle = await self.gate.update(names.CONTROL, message, str(message["control_id"]))
+        handle = await self.transport.update(names.CONTROL, message, str(message["control_id"]))
         result = await handle.result()
         if not isinstance(result, dict):  # a session that speaks another version
-            raise InturnError(f"session {self.gate.key} answered {type(result).__name__} to a control")
+            raise InturnError(f"session {self.transport.key} answered {type(result).__name__} to a control")
         return result

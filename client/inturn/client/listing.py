@@ -1,7 +1,7 @@
 """Listing sessions, and the approvals that wait in them, through the server's visibility.
 
-Invariant: a listing never crosses tenants: each query names the tenant, and nothing that a user gives is put into a
-query unchecked.
+Invariant: a listing never crosses tenants: whose a session is, its workflow id alone decides, never a search attribute
+(whoever starts a workflow sets those). Nothing that a user gives is put into a query unchecked.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import TemporalError
 
 from inturn import names
-from inturn.client.approvals import Asking
+from inturn.client.approvals import ApprovalReader
 from inturn.client.connection import Connection
-from inturn.client.rpc_errors import digest
+from inturn.client.rpc_errors import translate_error
 from inturn.client.search_attributes import AGENT, PARKED, STATE
-from inturn.client.status import Standing
-from inturn.client.transport import Gate
+from inturn.client.status import StatusReader
+from inturn.client.transport import SessionTransport
 from inturn.errors import InvalidEvent, JournalUnavailable
 from inturn.keys import SessionKey, is_id
 from inturn.values import Approval, PendingApproval, SessionInfo
 
 _MAY_WAIT: Final = ("requires_action", "paused")
-"""What search attributes say of sessions with a pending approval: a pause hides it."""
+"""What search attributes hold for sessions with a pending approval: a pause hides it."""
 _SHOWN: tuple[str, ...] = ("requires_action", "paused", "closed")
 """States that search attributes hold: the rare ones."""
 
@@ -35,22 +35,29 @@ async def list_sessions(
     """Yield a tenant's sessions; see `Client.sessions`."""
     query = query_for(tenant, agent=agent, state=state, parked=parked)
     temporal = await connection.temporal()
+    listed: set[SessionKey] = set()  # the latest run of each: one that was terminated and began anew has several
     try:
-        async for execution in temporal.list_workflows(query, limit=limit):
-            yield _info(execution)
+        async for execution in temporal.list_workflows(query):
+            key = _key(execution.id)
+            if key is None or key.tenant != tenant or key in listed:
+                continue
+            listed.add(key)
+            yield _info(key, execution)
+            if len(listed) == limit:
+                return
     except TemporalError as error:
-        raise digest(error).error from error
+        raise translate_error(error).error from error
 
 
 def query_for(tenant: str, *, agent: str | None, state: str | None, parked: bool | None) -> str:
-    """Make the visibility query.
+    """Return the visibility query: by workflow type and id alone, which every session has, whoever began it.
 
     Raises:
         InvalidEvent: A filter that visibility does not hold.
     """
     terms = [
         f"WorkflowType = '{names.SESSION_WORKFLOW}'",
-        f"{names.TENANT_ATTRIBUTE} = '{tenant}'",
+        f"WorkflowId STARTS_WITH '{tenant}/'",
         "ExecutionStatus != 'ContinuedAsNew'",  # earlier runs of the same session
     ]
     if agent is not None:
@@ -67,16 +74,23 @@ def query_for(tenant: str, *, agent: str | None, state: str | None, parked: bool
     return " AND ".join(terms)
 
 
-def _info(execution: WorkflowExecution) -> SessionInfo:
-    key = SessionKey.parse(execution.id)
-    held: dict[str, Any] = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
+def _key(workflow_id: str) -> SessionKey | None:
+    """Return the session that a workflow is; `None` where its id names none: anybody may have started it."""
+    try:
+        return SessionKey.parse(workflow_id)
+    except ValueError:
+        return None
+
+
+def _info(key: SessionKey, execution: WorkflowExecution) -> SessionInfo:
+    attributes: dict[str, Any] = {pair.key.name: pair.value for pair in execution.typed_search_attributes}
     closed = execution.status is not WorkflowExecutionStatus.RUNNING
     return SessionInfo(
         session_id=key.session_id,
         tenant=key.tenant,
-        agent=held.get(AGENT.name),
-        state="closed" if closed else held.get(STATE.name),
-        parked=int(held.get(PARKED.name) or 0),
+        agent=attributes.get(AGENT.name),
+        state="closed" if closed else attributes.get(STATE.name),
+        parked=int(attributes.get(PARKED.name) or 0),
         started_at=execution.start_time,
         closed_at=execution.close_time,
     )
@@ -84,19 +98,19 @@ def _info(execution: WorkflowExecution) -> SessionInfo:
 
 async def list_approvals(connection: Connection, tenant: str) -> AsyncIterator[PendingApproval]:
     """Yield the pending approvals of a tenant's sessions; see `Client.approvals`."""
-    seen: set[SessionKey] = set()  # one may be paused, or resumed, while this looks
+    asked: set[SessionKey] = set()  # one may be paused, or resumed, while this looks
     for state in _MAY_WAIT:
         async for info in list_sessions(connection, tenant, agent=None, state=state, parked=None, limit=None):
             key = SessionKey(info.tenant, info.session_id)
-            if info.closed_at is not None or key in seen:
+            if info.closed_at is not None or key in asked:
                 continue
-            seen.add(key)
-            for approval in await _of(Gate(connection, key)):
+            asked.add(key)
+            for approval in await _pending(SessionTransport(connection, key)):
                 yield PendingApproval(tenant=key.tenant, session_id=key.session_id, **approval.model_dump())
 
 
-async def _of(gate: Gate) -> tuple[Approval, ...]:
+async def _pending(transport: SessionTransport) -> tuple[Approval, ...]:
     try:
-        return await Asking(gate).pending()
+        return await ApprovalReader(transport).pending()
     except JournalUnavailable:  # the session itself knows all but the arguments
-        return (await Standing(gate).status()).approvals
+        return (await StatusReader(transport).status()).approvals

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from temporalio.exceptions import TemporalError
 
-from inturn.client.rpc_errors import cancelled, digest
+from inturn.client.rpc_errors import cancelled, translate_error
 from inturn.errors import Unavailable
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ FIRST_DELAY: Final = 0.05
 LONGEST_DELAY: Final = 2.0
 
 
-async def persist(
+async def retry_rpc(
     call: Callable[[], Awaitable[T]],
     *,
     patience: float,
@@ -30,14 +30,14 @@ async def persist(
     within: float | None = None,
     alive: Callable[[], Awaitable[bool]] | None = None,
 ) -> T:
-    """Make a call, again and again while that may help.
+    """Return a call's result, made again and again while that may help.
 
     Args:
         call: Makes it; must carry the same ids every time.
         patience: Seconds in all.
         session: The session that is called, for messages.
         within: Seconds for one try. No answer in that time means that no worker is there, and ends it.
-        alive: Tells whether a worker is there after all: then it is only crowded, and the next try follows.
+        alive: Returns whether a worker is there after all: then it is only busy, and the next try follows.
 
     Raises:
         InturnError: What the last error means; the error itself is its cause.
@@ -48,7 +48,7 @@ async def persist(
     while True:
         bound = min(deadline - clock(), within or patience)
         try:
-            async with asyncio.timeout(bound), truthful():
+            async with asyncio.timeout(bound), reraise_cancellation():
                 return await call()
         except TimeoutError as error:
             if alive is not None and clock() < deadline and await alive():
@@ -57,16 +57,16 @@ async def persist(
                 f"session {session}: no worker took the call within {bound:.3g} s; the same event_id again is safe"
             ) from error
         except TemporalError as error:
-            digested = digest(error, session)
-            if not digested.again or clock() + delay >= deadline:
-                raise digested.error from error
+            translated = translate_error(error, session)
+            if not translated.retryable or clock() + delay >= deadline:
+                raise translated.error from error
         await asyncio.sleep(jittered(delay))
         delay = min(delay * 2, LONGEST_DELAY)
 
 
 @asynccontextmanager
-async def truthful() -> AsyncIterator[None]:
-    """Let a cancel through as what it is: the SDK words it as a timeout when it comes in the middle of an update."""
+async def reraise_cancellation() -> AsyncIterator[None]:
+    """Raise `CancelledError` for a cancel that the SDK words as a timeout: one in the middle of an update."""
     try:
         yield
     except TemporalError as error:
@@ -76,5 +76,5 @@ async def truthful() -> AsyncIterator[None]:
 
 
 def jittered(delay: float) -> float:
-    """Spread a delay, so that callers who were turned away together do not come back together."""
+    """Return a delay spread by half, so that callers who were turned away together do not come back together."""
     return delay * random.uniform(0.5, 1.5)

@@ -1,8 +1,8 @@
 """What Temporal's errors mean to a user.
 
-Invariant: the one place where they are read. Every call goes through `digest`, so no Temporal exception reaches a user,
-and each keeps its cause. A cancelled caller stays cancelled: the SDK turns a cancel in the middle of an update into a
-timeout of its own, which `cancelled` tells apart.
+Invariant: the one place where they are read. Every call goes through `translate_error`, so no Temporal exception
+reaches a user, and each keeps its cause. A cancelled caller stays cancelled: the SDK turns a cancel in the middle of an
+update into a timeout of its own, which `cancelled` tells apart.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from inturn.errors import (
     Unavailable,
 )
 
-_AGAIN: Final = frozenset(
+_RETRYABLE: Final = frozenset(
     {
         RPCStatusCode.RESOURCE_EXHAUSTED,  # busy, update slots full, "workflow is closing" before a continue-as-new
         RPCStatusCode.UNAVAILABLE,
@@ -50,29 +50,27 @@ _COMPLETED_WAITING: Final = "AcceptedUpdateCompletedWorkflow"
 
 
 @dataclass(frozen=True, slots=True)
-class Digested:
+class TranslatedError:
     """An error as users see it.
 
     Attributes:
         error: The error to raise.
-        again: The same call again may succeed, and is safe.
-        crowded: The server has no room for it now: a signal may get through where an update does not.
+        retryable: Whether the same call again may succeed; it is safe then.
     """
 
     error: InturnError
-    again: bool = False
-    crowded: bool = False
+    retryable: bool = False
 
 
 def cancelled(error: BaseException) -> bool:
-    """Tell whether the caller was cancelled, however the SDK words it."""
+    """Return whether the caller was cancelled, however the SDK words it."""
     if isinstance(error, asyncio.CancelledError):
         return True
     return isinstance(error, RPCTimeoutOrCancelledError) and isinstance(error.__cause__, asyncio.CancelledError)
 
 
-def digest(error: TemporalError, session: str = "") -> Digested:
-    """Say what an error of Temporal's client means.
+def translate_error(error: TemporalError, session: str = "") -> TranslatedError:
+    """Return what an error of Temporal's client means to a user.
 
     Args:
         error: What it raised.
@@ -82,67 +80,74 @@ def digest(error: TemporalError, session: str = "") -> Digested:
         case WorkflowUpdateFailedError():
             return _refused(error.cause, session)
         case WorkflowAlreadyStartedError():
-            return Digested(SessionClosed(f"session {session} is closed"))
+            return TranslatedError(SessionClosed(f"session {session} is closed"))
         case RPCError():
             return _rpc(error, session)
         case WorkflowQueryFailedError() | WorkflowQueryRejectedError():
-            return Digested(Unavailable(f"session {session} cannot be asked now: {error}"), again=True)
+            return _for_now(f"session {session} cannot be asked now: {error}")
         case WorkflowFailureError():
-            return Digested(SessionClosed(f"session {session} has ended: {error.cause}"))
+            return TranslatedError(SessionClosed(f"session {session} has ended: {error.cause}"))
         case _:  # timeouts of calls, and whatever a later SDK adds
-            return Digested(Unavailable(f"no answer from session {session} in time: {error}"), again=True)
+            return _for_now(f"no answer from session {session} in time: {error}")
 
 
 def short(error: BaseException) -> str:
-    """Give an error's first line, bounded."""
+    """Return an error's first line, at most 300 characters."""
     return (str(error).splitlines() or [type(error).__name__])[0][:300]
 
 
-def _refused(cause: BaseException, session: str) -> Digested:
+def _for_now(message: str) -> TranslatedError:
+    return TranslatedError(Unavailable(message), retryable=True)
+
+
+def _refused(cause: BaseException, session: str) -> TranslatedError:
     if not isinstance(cause, ApplicationError):
-        return Digested(Unavailable(f"session {session} did not take the call: {short(cause)}"), again=True)
+        return _for_now(f"session {session} did not take the call: {short(cause)}")
     message, details = cause.message, tuple(cause.details)
     match cause.type:
         case names.INVALID_EVENT | names.UNKNOWN_NAME:
-            return Digested(InvalidEvent(message))
+            return TranslatedError(InvalidEvent(message))
         case names.BACKPRESSURE:
-            return Digested(Backpressure(message, retry_after=_seconds(details)))
+            return TranslatedError(Backpressure(message, retry_after=_seconds(details)))
         case names.SESSION_BUSY:
-            return Digested(SessionBusy(message, retry_after=_seconds(details)))
+            return TranslatedError(SessionBusy(message, retry_after=_seconds(details)))
         case names.SESSION_CLOSED:
-            return Digested(SessionClosed(message))
+            return TranslatedError(SessionClosed(message))
         case names.APPROVAL_CONFLICT:
             answer, by, *_ = (*details, None, None)
-            return Digested(ApprovalConflict(message, answer=str(answer), by=str(by) if by else None))
+            return TranslatedError(ApprovalConflict(message, answer=str(answer), by=str(by) if by else None))
         case _ if cause.type == _COMPLETED_WAITING:
-            return Digested(Unavailable(f"session {session} went on before the answer came"), again=True)
+            return _for_now(f"session {session} went on before the answer came")
         case _:
-            return Digested(InturnError(f"session {session} refused: {message}"))
+            return TranslatedError(InturnError(f"session {session} refused: {message}"))
 
 
 def _seconds(details: tuple[Any, ...]) -> float:
     return float(details[0]) if details and isinstance(details[0], int | float) else 1.0
 
 
-def _rpc(error: RPCError, session: str) -> Digested:
+def _rpc(error: RPCError, session: str) -> TranslatedError:
     message = short(error)
-    if error.status is RPCStatusCode.NOT_FOUND and "aborted by closing workflow" in message:
-        # The run ended while it had the call: the next try finds the new run, or that the session is closed.
-        return Digested(Unavailable(f"session {session} ended its run: {message}"), again=True)
     if error.status is RPCStatusCode.NOT_FOUND:
-        return Digested(_not_found(message, session))
+        if "aborted by closing workflow" in message:  # the next try finds the new run, or that the session is closed
+            return _for_now(f"session {session} ended its run: {message}")
+        return TranslatedError(_not_found(message, session))
     if error.status is RPCStatusCode.INVALID_ARGUMENT:
-        if "number of signals" in message or "signal count" in message.lower():
-            return Digested(Unavailable(f"session {session} has taken all signals of its run: {message}"), again=True)
-        if "search attribute" in message.lower():  # `Gate` has just registered them; the server needs a moment
-            return Digested(Unavailable(f"the server lacks search attributes: {message}"), again=True)
-        return Digested(InvalidEvent(f"the server refused the call: {message}"))
+        return _invalid_argument(message, session)
     if error.status in _DENIED:
         advice = "Check TEMPORAL_API_KEY or the TLS certificate"
-        return Digested(Unavailable(f"the server does not let this client in: {message}. {advice}"))
-    again = error.status in _AGAIN
-    crowded = error.status in (RPCStatusCode.RESOURCE_EXHAUSTED, RPCStatusCode.FAILED_PRECONDITION)
-    return Digested(Unavailable(f"the server cannot take the call now: {message}"), again=again, crowded=crowded)
+        return TranslatedError(Unavailable(f"the server does not let this client in: {message}. {advice}"))
+    unavailable = Unavailable(f"the server cannot take the call now: {message}")
+    return TranslatedError(unavailable, retryable=error.status in _RETRYABLE)
+
+
+def _invalid_argument(message: str, session: str) -> TranslatedError:
+    lowered = message.lower()
+    if "number of signals" in lowered or "signal count" in lowered:
+        return _for_now(f"session {session} has taken all signals of its run: {message}")
+    if "search attribute" in lowered:  # just registered; the server needs a moment
+        return _for_now(f"the server lacks search attributes: {message}")
+    return TranslatedError(InvalidEvent(f"the server refused the call: {message}"))
 
 
 def _not_found(message: str, session: str) -> InturnError:

@@ -7,17 +7,17 @@ process, mean the same session.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
+from inturn.client.audit import Auditor
 from inturn.client.controls import Controls
 from inturn.client.reader import SessionReader
-from inturn.client.status import Standing
-from inturn.client.submitter import Sending
-from inturn.client.transport import Gate
-from inturn.client.turn_waiter import Waiting
-from inturn.client.unknown_calls import Settling
-from inturn.events import Content, WhenBusy
+from inturn.client.status import StatusReader
+from inturn.client.submitter import Submitter
+from inturn.client.transport import SessionTransport
+from inturn.client.turn_waiter import TurnWaiter
+from inturn.client.unknown_calls import UnknownCalls
+from inturn.events import Content, Event, EventOptions
 from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 
 if TYPE_CHECKING:
@@ -36,14 +36,14 @@ class Session:
     def __init__(self, connection: Connection, key: SessionKey, *, agent: str | None, task_queue: str | None) -> None:
         """Make a handle; see `Client.session`."""
         self._key = key
-        gate = Gate(connection, key, task_queue, agent)
-        self._gate = gate
-        self._sending = Sending(gate)
-        self._controls = Controls(gate)
-        self._waiting = Waiting(gate, self._sending, self._controls)
+        transport = SessionTransport(connection, key, task_queue, agent)
+        self._transport = transport
+        self._submitter = Submitter(transport)
+        self._controls = Controls(transport)
+        self._waiter = TurnWaiter(transport, self._submitter, self._controls)
         self._reader = SessionReader(connection, key)
-        self._standing = Standing(gate)
-        self._settling = Settling(connection, key)
+        self._status = StatusReader(transport)
+        self._unknown_calls = UnknownCalls(connection, key)
 
     @property
     def session_id(self) -> str:
@@ -58,41 +58,21 @@ class Session:
     @property
     def agent(self) -> str | None:
         """The agent that this handle asks for."""
-        return self._gate.agent
+        return self._transport.agent
 
     def __repr__(self) -> str:
-        """Name it."""
+        """Return it with the session's workflow id."""
         return f"<Session {self._key}>"
 
     # Events.
 
-    async def send(
-        self,
-        content: Content,
-        *,
-        event_id: str | None = None,
-        source: str = "client",
-        sequence: int | None = None,
-        sender: str | None = None,
-        sent_at: float | datetime | None = None,
-        when_busy: WhenBusy = "queue",
-        expires_after: float | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> Receipt:
+    async def send(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Send an event and return once it is durable, with or without a worker running.
 
         Args:
-            content: Text, or a list of content blocks (text, image, document); at most 256 KiB as JSON.
-            event_id: Unique in the session: the same id twice is one turn. Unset, one is made.
-            source: Where it comes from.
-            sequence: Its number in its source, from 0.
-            sender: Who sent it.
-            sent_at: When: seconds since 1970 or an aware datetime. Without an `event_id`, the same content sent twice
-                with the same `sent_at` is one event.
-            when_busy: `queue`, `reject`, `interrupt`, `steer` or `merge`. With a `sequence`, one that interrupts or
-                steers does so once the lower numbers have come, and stays behind those of its source that still wait.
-            expires_after: Seconds after which it must not be processed any more.
-            metadata: JSON that tools find in `ctx.event.metadata`; at most 16 KiB.
+            content: Text, or a list of content blocks (text, image, document), at most 256 KiB as JSON; or an `Event`,
+                which has its options itself.
+            options: See `inturn.EventOptions`.
 
         Returns:
             A receipt of status `sent`. What cannot be accepted later ends with disposition `rejected` or `parked`.
@@ -102,32 +82,9 @@ class Session:
             SessionClosed: The session was closed.
             Unavailable: The server could not take it; the same `event_id` again is safe.
         """
-        event = self._sending.event(
-            content,
-            event_id=event_id,
-            source=source,
-            sequence=sequence,
-            sender=sender,
-            sent_at=sent_at,
-            when_busy=when_busy,
-            expires_after=expires_after,
-            metadata=metadata,
-        )
-        return await self._sending.send(event)
+        return await self._submitter.send(content, **options)
 
-    async def submit(
-        self,
-        content: Content,
-        *,
-        event_id: str | None = None,
-        source: str = "client",
-        sequence: int | None = None,
-        sender: str | None = None,
-        sent_at: float | datetime | None = None,
-        when_busy: WhenBusy = "queue",
-        expires_after: float | None = None,
-        metadata: dict[str, Any] | None = None,
-    ) -> Receipt:
+    async def submit(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Hand an event to the session and return its receipt: accepted and durable, not yet processed.
 
         Backpressure is not waited out here, so that the caller decides: wait `retry_after` seconds and submit the same
@@ -135,18 +92,12 @@ class Session:
 
         Args:
             content: As for `send`.
-            event_id: As for `send`, and so all others below.
-            source: Where it comes from.
-            sequence: Its number in its source.
-            sender: Who sent it.
-            sent_at: When.
-            when_busy: What to do while a turn runs.
-            expires_after: Seconds.
-            metadata: JSON.
+            options: See `inturn.EventOptions`.
 
         Returns:
-            A receipt of status `accepted`, `held` or `duplicate`. A duplicate's `disposition` tells how its original
-            stands; of one long ago only the journal knows that, and it is `None` where this client cannot read it.
+            A receipt of status `accepted`, `held` or `duplicate`. A duplicate's `disposition` is how its original ended
+            or that it has not yet; of one long ago only the journal knows that, and it is `None` where this client
+            cannot read it.
 
         Raises:
             InvalidEvent: The event breaks a rule.
@@ -154,48 +105,23 @@ class Session:
             SessionClosed: The session was closed.
             Unavailable: No server answered, or no worker took it in time; the same `event_id` again is safe.
         """
-        event = self._sending.event(
-            content,
-            event_id=event_id,
-            source=source,
-            sequence=sequence,
-            sender=sender,
-            sent_at=sent_at,
-            when_busy=when_busy,
-            expires_after=expires_after,
-            metadata=metadata,
-        )
-        return await self._sending.submit(event)
+        return await self._submitter.submit(content, **options)
 
     async def ask(
         self,
-        content: Content,
+        content: Content | Event,
         *,
-        event_id: str | None = None,
-        source: str = "client",
-        sequence: int | None = None,
-        sender: str | None = None,
-        sent_at: float | datetime | None = None,
-        when_busy: WhenBusy = "queue",
-        expires_after: float | None = None,
-        metadata: dict[str, Any] | None = None,
         timeout: float | None = None,
         cancel_on_exit: bool = False,
+        **options: Unpack[EventOptions],
     ) -> Turn:
         """Submit an event and wait for its turn, through restarts of worker and server.
 
         Args:
             content: As for `send`.
-            event_id: As for `send`, and so all others below.
-            source: Where it comes from.
-            sequence: Its number in its source.
-            sender: Who sent it.
-            sent_at: When.
-            when_busy: What to do while a turn runs.
-            expires_after: Seconds.
-            metadata: JSON.
             timeout: Seconds to wait in all; `None` waits as long as it takes.
             cancel_on_exit: Cancel the event when this call is cancelled or times out; otherwise its turn goes on.
+            options: See `inturn.EventOptions`.
 
         Returns:
             The turn that ran, whatever its stop reason.
@@ -211,21 +137,13 @@ class Session:
             JournalUnavailable: The event came before, so long ago that only the journal has its answer, and the one
                 that this client reads, if any, does not.
         """
-        event = self._sending.event(
-            content,
-            event_id=event_id,
-            source=source,
-            sequence=sequence,
-            sender=sender,
-            sent_at=sent_at,
-            when_busy=when_busy,
-            expires_after=expires_after,
-            metadata=metadata,
-        )
-        return await self._waiting.ask(event, timeout=timeout, cancel_on_exit=cancel_on_exit)
+        event = self._submitter.event(content, **options)
+        return await self._waiter.ask(event, timeout=timeout, cancel_on_exit=cancel_on_exit)
 
     async def wait(self, event_id: str, *, timeout: float | None = None) -> Turn:
-        """Wait for the turn of an event that was sent before.
+        """Return the turn of an event that was sent before, once it has ended.
+
+        Where this client reads the journal, waiting costs the session no history.
 
         Args:
             event_id: The event.
@@ -237,8 +155,9 @@ class Session:
             InvalidEvent: The session knows no such event, or no longer, and this client cannot read the journal.
             SessionNotFound: No such session.
             Unavailable: Nobody answered for minutes.
+            JournalUnavailable: The journal that this client names cannot be read.
         """
-        return await self._waiting.wait(event_id, timeout=timeout)
+        return await self._waiter.wait(event_id, timeout=timeout)
 
     # Controls.
 
@@ -271,7 +190,7 @@ class Session:
         return await self._controls.interrupt(event_id=event_id, reason=reason, clear_queue=clear_queue)
 
     async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Say yes to a tool call. The same answer again is fine.
+        """Approve a tool call. The same answer again is fine.
 
         Args:
             approval_id: `{call_id}:{hash}`, from `status().approvals`.
@@ -285,34 +204,43 @@ class Session:
         await self._controls.answer("approve", approval_id, by=by, reason=reason)
 
     async def deny(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Say no to a tool call; the model learns of it. Otherwise as `approve`."""
+        """Deny a tool call; the model learns of it. Otherwise as `approve`."""
         await self._controls.answer("deny", approval_id, by=by, reason=reason)
 
     async def pause(self) -> None:
-        """Let the running turn finish and take up no other; events are still accepted."""
+        """Take up no event after the running turn, which finishes; events are still accepted."""
         await self._controls.pause()
 
     async def resume(self) -> None:
-        """Go on after `pause`."""
+        """Take up events again, after `pause`."""
         await self._controls.resume()
 
-    async def close(self, *, pending: Literal["park", "cancel"] = "park") -> None:
-        """End the session for good, after the running turn. A closed one stays closed: calling it again is fine.
+    async def close(self, *, pending: Literal["park", "cancel"] = "park", timeout: float | None = None) -> None:
+        """End the session for good, and return once it is closed: a `send` after it raises `SessionClosed`.
+
+        A step that runs ends first, and no further model call begins; calls that wait for a person end at once. A
+        closed session stays closed: calling this again is fine, and waits for a close that is under way.
 
         Args:
             pending: What becomes of events that wait: `park` or `cancel`.
+            timeout: Seconds to wait from when the session has taken the call; `None` waits as long as it takes.
+
+        Raises:
+            TurnTimeout: `timeout` passed. Only the waiting ends: the session will close.
+            SessionNotFound: No such session.
+            Unavailable: Nobody took the call in time.
         """
-        await self._controls.close(pending)
+        await self._controls.close(pending, timeout=timeout)
 
     # Dead letters.
 
     async def parked(self) -> list[Parked]:
-        """List the latest 100 events (and deliveries) that failed for good and were set aside.
+        """Return the latest 100 events (and deliveries) that failed for good and were set aside.
 
         Raises:
             JournalUnavailable: No worker answers, and the journal cannot be read.
         """
-        live = await self._standing.live()
+        live = await self._status.live()
         if live is not None and "parked" in live:
             return [Parked.model_validate(parked) for parked in live["parked"]]
         return await self._reader.parked()
@@ -324,23 +252,30 @@ class Session:
             event_id: The event.
             force: Do so though its failed turn had effects.
 
+        Returns:
+            True: what cannot be driven again raises.
+
         Raises:
             InvalidEvent: It is not parked, can never be valid, or had effects and `force` was not given.
         """
         return await self._controls.redrive(event_id, force=force)
 
     async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
-        """Give a parked event up.
+        """Discard a parked event; the journal keeps it. Returns True: what is not parked raises.
+
+        Args:
+            event_id: The event.
+            reason: For the journal.
 
         Raises:
             InvalidEvent: It is not parked.
         """
         return await self._controls.discard(event_id, reason=reason)
 
-    # Calls that nobody knows the outcome of.
+    # Calls whose outcome is unknown.
 
     async def unknown_calls(self) -> list[UnknownOutcome]:
-        """List the tool calls of which nobody knows what they did, until somebody settles them.
+        """Return the tool calls whose outcome is unknown, until somebody settles them.
 
         Such a call was cut off (by a dead worker, its timeout, an interrupt) while it ran, and its tool is neither
         idempotent nor has a `lookup`.
@@ -348,12 +283,12 @@ class Session:
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return await self._settling.unknown()
+        return await self._unknown_calls.unsettled()
 
     async def settle(
         self, call: str, *, done: bool, result: Any = None, by: str | None = None, reason: str | None = None
     ) -> None:
-        """Say what became of a call whose outcome is unknown; the model learns of it with the next event.
+        """Record what became of a call whose outcome is unknown; the model learns of it with the next event.
 
         The same settlement again is fine; it needs no worker.
 
@@ -368,12 +303,12 @@ class Session:
             InvalidEvent: The call's outcome is not unknown, or it was settled otherwise before.
             JournalUnavailable: The journal cannot be written.
         """
-        await self._settling.settle(call, done=done, result=result, by=by, reason=reason)
+        await self._unknown_calls.settle(call, done=done, result=result, by=by, reason=reason)
 
     # Looking.
 
     async def status(self) -> SessionStatus:
-        """Tell how the session stands; needs no worker.
+        """Return the session at a glance; needs no worker.
 
         Returns:
             `source` is `live` when the session itself answered within 2 s, else `fallback`: what the server and the
@@ -383,12 +318,12 @@ class Session:
             SessionNotFound: No such session.
             Unavailable: The server did not answer either.
         """
-        return await self._standing.status()
+        return await self._status.status()
 
     async def audit(self, *, deep: bool = False) -> Audit:
         """Check that nothing was lost: the counts that the session carries against the journal's.
 
-        Each event whose outcome in the journal is not what the journal's entries tell of its end is named.
+        Each event whose outcome in the journal is another than its entries have is named.
 
         Args:
             deep: Also read the histories that the server retains, and say which runs are gone. Those from before an
@@ -398,12 +333,10 @@ class Session:
             SessionNotFound: No such session.
             JournalUnavailable: The journal cannot be read.
         """
-        from inturn.client.audit import Auditing
-
-        return await Auditing(self._gate).audit(deep=deep)
+        return await Auditor(self._transport).audit(deep=deep)
 
     def entries(self, after: int = 0, *, event_id: str | None = None, follow: bool = False) -> AsyncIterator[Entry]:
-        """Read the journal in order.
+        """Yield the journal's entries in order.
 
         Args:
             after: The last `seq` that is known already.
@@ -416,7 +349,7 @@ class Session:
         return self._reader.entries(after, event_id=event_id, follow=follow)
 
     def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry | Delta]:
-        """Follow one turn as it happens; ends with it. For a merged event it goes on in its host's turn.
+        """Yield the entries of one turn as they are written, up to its end. A merged event's go on in its host's turn.
 
         Args:
             event_id: The event.
@@ -428,9 +361,21 @@ class Session:
         return self._reader.stream(event_id, after=after)
 
     async def transcript(self) -> list[dict[str, Any]]:
-        """Give the conversation as the model sees it: messages of Anthropic's Messages API.
+        """Return the conversation as the model sees it: messages of Anthropic's Messages API.
 
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
         return await self._reader.transcript()
+
+    async def read_blob(self, ref: str) -> bytes:
+        """Return the whole of a tool result that the journal keeps beside its entry, which is cut and names it.
+
+        Args:
+            ref: `sha256:…`, as the entry has it; of this session only.
+
+        Raises:
+            InvalidEvent: The session has no such reference.
+            JournalUnavailable: The journal cannot be read.
+        """
+        return await self._reader.blob(ref)

@@ -16,7 +16,7 @@ from inturn import names
 from inturn.errors import InturnError
 
 DEFAULT_JOURNAL: Final = "sqlite:///inturn.sqlite"
-"""Where worker and client look when nobody says otherwise: a file in the working directory."""
+"""Where worker and client look by default: a file in the working directory."""
 DOTENV: Final = ".env"
 
 
@@ -49,7 +49,7 @@ def read_settings(**given: Any) -> ClientSettings:
 
 
 def temporal_config(address: str | None = None, namespace: str | None = None) -> dict[str, Any]:
-    """Give what `temporalio.client.Client.connect` takes, from arguments, `TEMPORAL_*`, `.env` and the profile file.
+    """Return what `temporalio.client.Client.connect` takes, from arguments, `TEMPORAL_*`, `.env` and the profile file.
 
     Raises:
         InturnError: The configuration cannot be read.

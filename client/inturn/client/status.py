@@ -1,4 +1,4 @@
-"""How a session stands, asked of it, or seen from outside.
+"""The status of a session, asked of it, or seen from outside.
 
 Invariant: an answer within a few seconds whether or not a worker lives. What the session says is `live`; else it is put
 together from what the server and the journal know, and says what is wrong.
@@ -22,11 +22,11 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
-from inturn.client.approvals import Asking
-from inturn.client.retries import persist, truthful
-from inturn.client.rpc_errors import digest
+from inturn.client.approvals import ApprovalReader
+from inturn.client.retries import reraise_cancellation, retry_rpc
+from inturn.client.rpc_errors import translate_error
 from inturn.client.search_attributes import AGENT, STATE
-from inturn.client.transport import Gate, Message
+from inturn.client.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.keys import StepKey
 from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
@@ -39,50 +39,50 @@ _FAILING_ATTEMPT: Final = 3
 
 
 @dataclass
-class Standing:
-    """The status of one session."""
+class StatusReader:
+    """Reads the status of one session."""
 
-    gate: Gate
+    transport: SessionTransport
 
     async def status(self) -> SessionStatus:
-        """Give the session's status; see `Session.status`."""
+        """Return the session's status; see `Session.status`."""
         live = await self.live()
         if live is None:
             return await self._fallback()
-        status = await Asking(self.gate).detailed(SessionStatus.model_validate(live))
+        status = await ApprovalReader(self.transport).detailed(SessionStatus.model_validate(live))
         if status.turn is None or status.turn.waiting_for is not None:
             return status
         return status.model_copy(update={"turn": await self._detailed(status.turn)})
 
     async def live(self) -> Message | None:
-        """Ask the session itself; `None` when it does not answer in time."""
+        """Return the session's own status; `None` when it does not answer in time."""
         try:
-            async with asyncio.timeout(LIVE_WITHIN), truthful():
-                return await self.gate.status(LIVE_WITHIN)
+            async with asyncio.timeout(LIVE_WITHIN), reraise_cancellation():
+                return await self.transport.status(LIVE_WITHIN)
         except TimeoutError:
             return None
         except TemporalError as error:
             if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
                 return None  # the journal may still know it
-            digested = digest(error, str(self.gate.key))
-            if not digested.again:
-                raise digested.error from error
+            translated = translate_error(error, str(self.transport.key))
+            if not translated.retryable:
+                raise translated.error from error
             return None
 
     async def described(self) -> WorkflowExecutionDescription:
-        """Ask the server what it knows.
+        """Return what the server knows.
 
         Raises:
             SessionNotFound: It has no such session.
             Unavailable: It did not answer.
         """
-        return await persist(self.gate.describe, patience=_DESCRIBE_WITHIN, session=str(self.gate.key))
+        return await retry_rpc(self.transport.describe, patience=_DESCRIBE_WITHIN, session=str(self.transport.key))
 
     async def _detailed(self, turn: TurnProgress) -> TurnProgress:
-        """Add what only the server knows of a step that runs: its attempts and what stopped the last one."""
+        """Return the progress with what only the server knows of a step: its attempts and what stopped the last one."""
         try:
             async with asyncio.timeout(LIVE_WITHIN):
-                seen = _progress(await self.gate.describe())
+                seen = _progress(await self.transport.describe())
         except (TemporalError, TimeoutError):
             return turn
         if seen is None or seen.event_id != turn.event_id:
@@ -94,7 +94,7 @@ class Standing:
         try:
             seen = await self.described()
         except SessionNotFound:
-            return await self._remembered()
+            return await self._from_journal_alone()
         turn = _progress(seen)
         runs = seen.status is WorkflowExecutionStatus.RUNNING
         return SessionStatus(
@@ -104,29 +104,29 @@ class Standing:
             agent=_attribute(seen, AGENT),
             turn=turn,
             history_events=seen.history_length or 0,
-            approvals=await self._asked() if runs else (),
-            **await self._journalled(),
+            approvals=await self._approvals() if runs else (),
+            **await self._journal_fields(),
         )
 
-    async def _remembered(self) -> SessionStatus:
-        """Tell of a session that only the journal knows: its history is past the server's retention."""
-        known = await self._journalled()
+    async def _from_journal_alone(self) -> SessionStatus:
+        """Return the status of a session that only the journal knows: its history is past the server's retention."""
+        known = await self._journal_fields()
         if not known.get("head"):
-            raise SessionNotFound(f"no session {self.gate.key}")
+            raise SessionNotFound(f"no session {self.transport.key}")
         return SessionStatus(state="closed", source="fallback", **known)
 
-    async def _journalled(self) -> dict[str, Any]:
+    async def _journal_fields(self) -> dict[str, Any]:
         try:
-            journal = await self.gate.connection.any_journal()
-            head = await journal.head(self.gate.key)
-            counts: dict[str, int] = dict(await journal.outcomes(self.gate.key))
+            journal = await self.transport.connection.any_journal()
+            head = await journal.head(self.transport.key)
+            counts: dict[str, int] = dict(await journal.outcomes(self.transport.key))
         except JournalUnavailable:
             return {}
         return {"head": head, "counts": counts}
 
-    async def _asked(self) -> tuple[Approval, ...]:
+    async def _approvals(self) -> tuple[Approval, ...]:
         try:
-            return await Asking(self.gate).pending()
+            return await ApprovalReader(self.transport).pending()
         except JournalUnavailable:
             return ()
 
@@ -138,8 +138,8 @@ class Standing:
         return "task_failing" if failing and await self._polled(seen.task_queue) else "no_worker"
 
     async def _polled(self, task_queue: str) -> bool:
-        """Tell whether any worker polls; the server remembers one for some minutes."""
-        temporal = await self.gate.connection.temporal()
+        """Return whether any worker polls; the server remembers one for some minutes."""
+        temporal = await self.transport.connection.temporal()
         request = DescribeTaskQueueRequest(
             namespace=temporal.namespace,
             task_queue=TaskQueue(name=task_queue),
@@ -163,7 +163,7 @@ def _state(seen: WorkflowExecutionDescription, turn: TurnProgress | None) -> Ses
 
 
 def _progress(seen: WorkflowExecutionDescription) -> TurnProgress | None:
-    """Tell what the turn does by its pending activities: their ids are the steps' keys."""
+    """Return what the turn does, by its pending activities: their ids are the steps' keys."""
     found: list[TurnProgress] = []
     for pending in seen.raw_description.pending_activities:
         try:
@@ -184,17 +184,17 @@ def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
         doing=pending.activity_type.name,
         since=_since(pending),
         attempt=pending.attempt,
-        waiting_for=_said(pending) or (failure.message if waits else None),
+        waiting_for=_heartbeat(pending) or (failure.message if waits else None),
         last_error=(failure.message or None) if not waits else None,
     )
 
 
-def _said(pending: PendingActivityInfo) -> str | None:
-    """Read what a step that waits in place says with its heartbeats."""
+def _heartbeat(pending: PendingActivityInfo) -> str | None:
+    """Return what a step that waits in place reports with its heartbeats."""
     for payload in pending.heartbeat_details.payloads:
         with suppress(ValueError):
-            said = json.loads(payload.data)
-            return said if isinstance(said, str) else None
+            reported = json.loads(payload.data)
+            return reported if isinstance(reported, str) else None
     return None
 
 

@@ -8,105 +8,119 @@ retry can make two of one.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Final, TypeVar, Unpack
 from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
 
-from inturn.client.retries import persist
-from inturn.client.transport import Gate, Message
+from inturn.client.retries import retry_rpc
+from inturn.client.settings import ClientSettings
+from inturn.client.transport import Message, SessionTransport
 from inturn.errors import InturnError
-from inturn.events import Content, Event, derived_id, make_event
+from inturn.events import Content, Event, EventOptions, derived_id, make_event
+from inturn.journal.views.turns import disposition_of
 from inturn.values import Receipt
+
+T = TypeVar("T")
+_OPTIONS: Final = frozenset(EventOptions.__annotations__)
+Update = WorkflowUpdateHandle[Message]
 
 
 @dataclass
-class Sending:
+class Submitter:
     """The sends of one handle, in a chain."""
 
-    gate: Gate
+    transport: SessionTransport
     _chain: asyncio.Lock = field(default_factory=asyncio.Lock)  # its waiters are served in the order they came
 
-    def event(self, content: Content, **fields: Any) -> Event:
-        """Make the event of a call.
+    def event(self, content: Content | Event, **options: Unpack[EventOptions]) -> Event:
+        """Return the event of a call, with its id, the handle's agent and the producer's trace.
 
         Raises:
             InvalidEvent: A field breaks its rule.
+            TypeError: An option that no event has, or any beside an `Event`.
         """
-        from inturn.client.traceparent import producer_trace
+        from inturn.client.traceparent import producer_trace  # loads OpenTelemetry, which only who sends needs
 
-        event = make_event(content=content, agent=self.gate.agent, trace=producer_trace(), **fields)
-        if event.event_id is not None:
-            return event
-        event_id = derived_id(event, 0) if event.sent_at is not None else f"c:{uuid4().hex}"
-        return event.model_copy(update={"event_id": event_id})
+        event = content if isinstance(content, Event) else _made(content, **options)
+        if event is content and options:
+            raise TypeError(f"an Event has its options itself, so {', '.join(options)} cannot be given beside it")
+        added = {
+            "event_id": event.event_id or (derived_id(event, 0) if event.sent_at is not None else f"c:{uuid4().hex}"),
+            "agent": event.agent or self.transport.agent,
+            "trace": event.trace or producer_trace(),
+        }
+        return event.model_copy(update={name: value for name, value in added.items() if value is not None})
 
-    async def send(self, event: Event) -> Receipt:
-        """Signal it: durable once this returns, with or without a worker."""
+    async def send(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
+        """Signal an event: durable once this returns, with or without a worker."""
+        event = self.event(content, **options)
         message = event.wire()
         async with self._chain:
-            await persist(
-                lambda: self.gate.signal_with_start(message),
+            await retry_rpc(
+                lambda: self.transport.signal_with_start(message),
                 patience=self._settings.patience,
-                session=str(self.gate.key),
+                session=str(self.transport.key),
             )
         return Receipt(event_id=str(event.event_id), status="sent")
 
-    async def submit(self, event: Event) -> Receipt:
-        """Hand it to the session and bring the receipt."""
-        update_id = _update_id(event)
+    async def submit(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
+        """Return the session's receipt of an event."""
+        event = self.event(content, **options)
+        message, update_id = event.wire(), _update_id(event)
+
+        async def completed() -> Message:
+            return await (await self.transport.update_with_start(message, update_id)).result()
+
         async with self._chain:
-            result = await persist(
-                lambda: self._completed(event.wire(), update_id),
-                patience=self._settings.patience,
-                within=self._settings.worker_timeout,
-                alive=self.gate.alive,
-                session=str(self.gate.key),
-            )
+            result = await self._retried(completed)
         receipt = Receipt.model_validate(result["receipt"])
         if receipt.status != "duplicate" or receipt.disposition is not None:
             return receipt
         return await self._looked_up(receipt)
 
-    async def accepted(self, event: Event) -> WorkflowUpdateHandle[Message]:
-        """Hand it to the session and wait until it is accepted, not for its turn: that is the handle's result.
+    async def accepted(self, event: Event) -> Update:
+        """Return the update that waits for the event's turn, once the event is accepted.
 
         The answer's text comes with it where this client has no journal to read it from.
         """
-        message = {**event.wire(), "wait": True}
-        update_id = _update_id(event)
+        message, update_id = {**event.wire(), "wait": True}, _update_id(event)
         async with self._chain:  # before anything is awaited: calls are accepted in call order
-            if await self.gate.connection.journal() is None:
+            if await self.transport.connection.journal() is None:
                 message["inline"] = True
-            return await persist(
-                lambda: self.gate.update_with_start(message, update_id),
-                patience=self._settings.patience,
-                within=self._settings.worker_timeout,
-                alive=self.gate.alive,
-                session=str(self.gate.key),
-            )
+            return await self._retried(lambda: self.transport.update_with_start(message, update_id))
+
+    async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
+        return await retry_rpc(
+            call,
+            patience=self._settings.patience,
+            within=self._settings.worker_timeout,
+            alive=self.transport.alive,
+            session=str(self.transport.key),
+        )
 
     async def _looked_up(self, receipt: Receipt) -> Receipt:
-        """Add how a duplicate's original stands where the session no longer knows, if this client reads the journal."""
-        from inturn.journal.views.turns import disposition_of
-
+        """Add a duplicate's disposition where the session no longer knows it, if this client reads the journal."""
         try:
-            journal = await self.gate.connection.any_journal()
-            disposition = await disposition_of(journal, self.gate.key, receipt.event_id)
+            journal = await self.transport.connection.any_journal()
+            disposition = await disposition_of(journal, self.transport.key, receipt.event_id)
         except InturnError:  # the receipt is good without it
             return receipt
         return receipt.model_copy(update={"disposition": disposition})
 
     @property
-    def _settings(self) -> Any:
-        return self.gate.connection.settings
+    def _settings(self) -> ClientSettings:
+        return self.transport.connection.settings
 
-    async def _completed(self, message: Message, update_id: str) -> Message:
-        handle = await self.gate.update_with_start(message, update_id)
-        return await handle.result()
+
+def _made(content: Content, **options: Unpack[EventOptions]) -> Event:
+    if unknown := options.keys() - _OPTIONS:
+        raise TypeError(f"an event has no option {', '.join(sorted(unknown))}; it has {', '.join(sorted(_OPTIONS))}")
+    return make_event(content=content, **options)
 
 
 def _update_id(event: Event) -> str:
-    """Name a call's update: its retries are one to the server too, and a later call with the same event is another."""
+    """Return a call's update id: its retries are one to the server too, a later call with the same event is another."""
     return f"{event.event_id}~{uuid4().hex[:6]}"

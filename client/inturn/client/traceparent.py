@@ -6,7 +6,7 @@ from opentelemetry import trace
 
 
 def producer_trace() -> str | None:
-    """Give the `traceparent` of the span that runs here, for an event to carry; `None` outside of any."""
+    """Return the `traceparent` of the span that runs here, for an event to carry; `None` outside of any."""
     here = trace.get_current_span().get_span_context()
     if not here.is_valid:
         return None

@@ -1,4 +1,4 @@
-"""The way to one session: every call of Temporal's that concerns it.
+"""Temporal's RPCs of one session.
 
 Invariant: a session exists once. Each start names the same workflow id, uses a running one, and never reopens one that
 was closed; it has no retry policy (that would drop the signal of signal-with-start) and no execution timeout. Nothing
@@ -29,7 +29,7 @@ from temporalio.service import RPCError
 
 from inturn import names
 from inturn.client.connection import Connection
-from inturn.client.retries import truthful
+from inturn.client.retries import reraise_cancellation
 from inturn.client.search_attributes import lacking, register, start_attributes
 from inturn.keys import SessionKey
 
@@ -43,8 +43,8 @@ ALIVE_WITHIN: Final = 2.0
 
 
 @dataclass(frozen=True)
-class Gate:
-    """One session, seen through Temporal."""
+class SessionTransport:
+    """Makes the RPCs of one session."""
 
     connection: Connection
     key: SessionKey
@@ -52,7 +52,7 @@ class Gate:
     agent: str | None = None
 
     async def signal_with_start(self, event: Message) -> None:
-        """Leave an event with the server; starts the session where there is none."""
+        """Signal an event; starts the session where there is none."""
         temporal = await self.connection.temporal()
         try:
             await temporal.start_workflow(
@@ -63,10 +63,10 @@ class Gate:
                 rpc_timeout=RPC_TIMEOUT,
             )
         except RPCError as error:
-            await self._explained(temporal, error)
+            await self._raise(temporal, error)
 
     async def update_with_start(self, event: Message, update_id: str) -> WorkflowUpdateHandle[Message]:
-        """Hand an event to the session, which starts where there is none; returns once it is accepted or refused."""
+        """Return the update that hands over an event, once it is accepted; starts the session where there is none."""
         temporal = await self.connection.temporal()
         operation: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
             names.SESSION_WORKFLOW, **self._start()
@@ -84,41 +84,45 @@ class Gate:
             except (TemporalError, asyncio.CancelledError) as error:
                 with suppress(TemporalError, asyncio.CancelledError):
                     await operation.workflow_handle()  # holds the same error, and would complain that nobody read it
-                await self._explained(temporal, error)
+                await self._raise(temporal, error)
 
     async def update(self, name: str, message: Message, update_id: str) -> WorkflowUpdateHandle[Message]:
-        """Hand a message to the session that is there; returns once it is accepted or refused."""
+        """Return the update that hands a message to the session that is there, once it is accepted."""
         handle = await self.handle()
         return await handle.start_update(
             name, message, wait_for_stage=WorkflowUpdateStage.ACCEPTED, id=update_id, result_type=dict
         )
 
     async def signal(self, name: str, message: Message) -> None:
-        """Leave a message for the session that is there."""
+        """Signal a message to the session that is there."""
         await (await self.handle()).signal(name, message, rpc_timeout=RPC_TIMEOUT)
 
     async def status(self, timeout: float) -> Message:
-        """Ask the session how it stands, for at most `timeout` seconds."""
+        """Return the session's own status; waits for it at most `timeout` seconds."""
         handle = await self.handle()
         return cast(
             "Message", await handle.query(names.STATUS, result_type=dict, rpc_timeout=timedelta(seconds=timeout))
         )
 
     async def alive(self) -> bool:
-        """Tell whether the session answers, and so has a worker."""
+        """Return whether the session answers, and so has a worker."""
         try:
-            async with asyncio.timeout(ALIVE_WITHIN), truthful():
+            async with asyncio.timeout(ALIVE_WITHIN), reraise_cancellation():
                 await self.status(ALIVE_WITHIN)
         except (TemporalError, TimeoutError):
             return False
         return True
 
     async def describe(self) -> WorkflowExecutionDescription:
-        """Ask the server what it knows; needs no worker."""
+        """Return what the server knows; needs no worker."""
         return await (await self.handle()).describe(rpc_timeout=RPC_TIMEOUT)
 
+    async def ended(self) -> None:
+        """Return once the session's last run has ended; costs no history."""
+        await (await self.handle()).result()
+
     async def handle(self, run_id: str | None = None) -> WorkflowHandle[Any, Any]:
-        """Give Temporal's handle: of the session, whichever run it is in, or of one run."""
+        """Return Temporal's handle: of the session, whichever run it is in, or of one run."""
         return (await self.connection.temporal()).get_workflow_handle(str(self.key), run_id=run_id)
 
     def _start(self) -> dict[str, Any]:
@@ -136,8 +140,8 @@ class Gate:
             start["args"] = [{"agent": self.agent}]
         return start
 
-    async def _explained(self, temporal: Temporal, error: BaseException) -> NoReturn:
-        """Give a server that lacks our search attributes what it lacks; the caller tries again."""
+    async def _raise(self, temporal: Temporal, error: BaseException) -> NoReturn:
+        """Raise the error, after a server that lacks our search attributes was given them: the caller tries again."""
         if isinstance(error, RPCError) and lacking(error):
             await register(temporal, error)
         raise error

@@ -1,8 +1,8 @@
 """Waiting for the turn of an event, whatever happens on the way.
 
 Invariant: an event that was accepted is never sent again to learn its answer. The wait follows it by its id: through
-continue-as-new, restarts of worker and server, and being released early. It reads the journal where the client has one,
-and otherwise asks the session, with growing pauses.
+continue-as-new, restarts of worker and server, and being released early. It follows the journal where the client has
+one, which costs the session no history, and otherwise asks the session, with growing pauses.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.controls import Controls
-from inturn.client.retries import jittered, persist, truthful
-from inturn.client.rpc_errors import digest
-from inturn.client.submitter import Sending
-from inturn.client.transport import ALIVE_WITHIN, Gate, Message
+from inturn.client.retries import jittered, reraise_cancellation, retry_rpc
+from inturn.client.rpc_errors import translate_error
+from inturn.client.submitter import Submitter
+from inturn.client.transport import ALIVE_WITHIN, Message, SessionTransport
 from inturn.errors import (
     InturnError,
     InvalidEvent,
@@ -34,39 +34,43 @@ from inturn.errors import (
     TurnTimeout,
 )
 from inturn.events import Event
-from inturn.keys import SessionKey
+from inturn.journal import Outcome
+from inturn.journal.views.turns import read_turn
 from inturn.values import Turn
 
 if TYPE_CHECKING:
-    from inturn.journal import Journal, Outcome
+    from inturn.journal import SessionJournal
 
 PATIENCE: Final = 300.0
-"""Seconds a wait without a timeout of its own goes on while nobody answers at all."""
+"""Seconds a wait without a timeout of its own goes on without any answer."""
 _FIRST_PAUSE: Final = 5.0
 _LONGEST_PAUSE: Final = 60.0
-"""Seconds until the session is asked again although nothing was seen of the event: each time costs it history."""
+"""Seconds without news of the event until the session is asked again. Without a journal that costs it history."""
 _FIRST_LOOK: Final = 0.05
 _LONGEST_LOOK: Final = 1.0
-"""Seconds between looks at the journal or the status, which cost no history."""
+"""Seconds between looks at the status, which cost no history."""
+_STATUS_WITHIN: Final = 4.0
 _CANCEL_WITHIN: Final = 5.0
+_SET_ASIDE: Final = ("parked", "discarded")
+"""Dispositions that may be an earlier turn's: a redrive keeps the old one until it has ended."""
 _PENDING: Final[Message] = {"pending": True}
 
 
 @dataclass
-class Waiting:
+class TurnWaiter:
     """The waits of one handle."""
 
-    gate: Gate
-    sending: Sending
+    transport: SessionTransport
+    submitter: Submitter
     controls: Controls
 
     async def ask(self, event: Event, *, timeout: float | None, cancel_on_exit: bool) -> Turn:
-        """Send an event and wait for its turn."""
+        """Send an event and return its turn."""
         event_id = str(event.event_id)
         try:
             async with _within(timeout, event_id):
-                handle = await self.sending.accepted(event)
-                journal = await self.gate.connection.journal()
+                handle = await self.submitter.accepted(event)
+                journal = await self.transport.connection.journal()
                 return await self._follow(event_id, await self._result(handle), journal, taken=True)
         except (asyncio.CancelledError, TurnTimeout):
             if cancel_on_exit:
@@ -76,72 +80,89 @@ class Waiting:
             raise
 
     async def wait(self, event_id: str, *, timeout: float | None) -> Turn:
-        """Wait for the turn of an event that was sent before."""
+        """Return the turn of an event that was sent before."""
         async with _within(timeout, event_id):
-            journal = await self.gate.connection.journal()
-            return await self._follow(event_id, await self._asked(event_id, journal), journal)
+            journal = await self.transport.connection.journal()
+            known = journal is not None and (await self._ended(journal, event_id) or await self._open(event_id))
+            return await self._follow(event_id, _PENDING if known else await self._asked(event_id, journal), journal)
 
-    async def _follow(self, event_id: str, answer: Message, journal: Journal | None, *, taken: bool = False) -> Turn:
-        """Wait for the turn; `taken`: the session has accepted the event for sure."""
+    async def _follow(
+        self, event_id: str, reply: Message, journal: SessionJournal | None, *, taken: bool = False
+    ) -> Turn:
+        """Return the turn, from the session's reply on; `taken`: the session has accepted the event for sure."""
         pause = _FIRST_PAUSE
         while True:
-            if answer.get("unknown"):
-                return await self._forgotten(event_id, taken=taken)
-            if turn := await self._told(event_id, answer, journal):
+            if reply.get("unknown"):
+                return await self._turn_of_unknown_event(event_id, taken=taken)
+            if turn := await self._turn_from_reply(event_id, reply, journal):
                 return turn
-            if turn := await self._meanwhile(event_id, journal, jittered(pause)):
+            if journal is None:
+                await self._poll_until_begun(event_id, jittered(pause))
+            elif turn := await self._turn_from_journal(event_id, journal, jittered(pause)):
                 return turn
-            answer = await self._asked(event_id, journal)
+            reply = await self._asked(event_id, journal)
             pause = min(pause * 2, _LONGEST_PAUSE)
 
-    async def _told(self, event_id: str, answer: Message, journal: Journal | None) -> Turn | None:
-        """Read an answer; `None` while the turn is to come."""
-        if ended := answer.get("ended"):
+    async def _turn_from_reply(self, event_id: str, reply: Message, journal: SessionJournal | None) -> Turn | None:
+        """Return the turn that a reply holds or names; `None` while it is to come."""
+        if ended := reply.get("ended"):
             # Its host may have been driven again, with success.
             if ended.get("merged") and journal is not None and (turn := await self._read(event_id)):
                 return turn.model_copy(update={"disposition": "merged"})
             raise TurnFailed(event_id, str(ended["disposition"]), str(ended.get("reason") or "see the journal"))
-        told = answer.get("turn")
-        if told is None:
+        if (answer := reply.get("turn")) is None:
             return None
-        turn = Turn.model_validate(told)
+        turn = Turn.model_validate(answer)
         if journal is None and not turn.truncated:
             return turn
         # Of a merged event that is its host's, which may be known before it is written whose it is.
         if read := await self._read(turn.event_id or event_id):
             return read.model_copy(update={"disposition": turn.disposition})
         if journal is not None and turn.disposition == "merged":
-            outcome = await _ended(journal, self.gate.key, event_id)
+            outcome = await self._ended(journal, event_id)
             if outcome is None:
                 return None  # whose it is will be written
-            if outcome.disposition in ("parked", "discarded"):
+            if outcome.disposition in _SET_ASIDE:
                 raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
         return turn
 
-    async def _meanwhile(self, event_id: str, journal: Journal | None, pause: float) -> Turn | None:
-        """Let some time pass, less when there is news of the event."""
+    async def _turn_from_journal(self, event_id: str, journal: SessionJournal, pause: float) -> Turn | None:
+        """Return the turn once the journal has its end; `None` after `pause` in which no status shows the event."""
+        hub = await self.transport.connection.hub()
+        head, look = 0, _FIRST_LOOK
+        while True:
+            outcome = await self._ended(journal, event_id)
+            if outcome is not None and outcome.disposition not in _SET_ASIDE:
+                return await self._outcome(event_id, outcome)
+            if outcome is not None:
+                if await self._open(event_id, outcome.event_id) is False:
+                    return await self._outcome(event_id, outcome)
+                pause, look = jittered(look), min(look * 2, _LONGEST_LOOK)
+            try:
+                async with asyncio.timeout(pause):
+                    head = await hub.wait(self.transport.key, after=head)
+            except TimeoutError:
+                if outcome is None and not await self._open(event_id):
+                    return None
+
+    async def _poll_until_begun(self, event_id: str, pause: float) -> None:
+        """Wait until the event's turn runs, or waits for nobody any more; at most for `pause`."""
         clock = asyncio.get_running_loop().time
         until, look = clock() + pause, _FIRST_LOOK
         while (left := until - clock()) > 0:
             await asyncio.sleep(min(left, jittered(look)))
             look = min(look * 2, _LONGEST_LOOK)
-            if journal is not None:
-                outcome = await _ended(journal, self.gate.key, event_id)
-                # An older `parked` stands until a redrive has ended: only the session knows which one it is.
-                if outcome is not None and outcome.disposition not in ("parked", "discarded"):
-                    return await self._outcome(event_id, outcome)
-            elif not await self._queued(event_id):
-                return None
-        return None
+            if not await self._queued(event_id):
+                return
 
-    async def _asked(self, event_id: str, journal: Journal | None) -> Message:
-        """Ask the session to be told; under a new update id each time, the older one has its answer."""
+    async def _asked(self, event_id: str, journal: SessionJournal | None) -> Message:
+        """Return the session's reply to a wait; under a new update id each time, the older one has its answer."""
         message = {"event_id": event_id, "wait": True} | ({"inline": True} if journal is None else {})
         try:
-            handle = await persist(
-                lambda: self.gate.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
+            handle = await retry_rpc(
+                lambda: self.transport.update(names.SUBMIT, message, f"{event_id}~{uuid4().hex[:6]}"),
                 patience=PATIENCE,
-                session=str(self.gate.key),
+                session=str(self.transport.key),
             )
             return await self._result(handle)
         except (SessionClosed, SessionNotFound) as error:
@@ -149,52 +170,66 @@ class Waiting:
             return {"turn": turn.model_dump(mode="json")}
 
     async def _result(self, handle: WorkflowUpdateHandle[Message]) -> Message:
-        """Take the result of an accepted update; where the way to it was cut, the wait goes on."""
+        """Return the result of an accepted update; where the way to it was cut, the wait goes on."""
         try:
-            async with truthful():
+            async with reraise_cancellation():
                 return await handle.result()
         except TemporalError as error:
             lost = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
-            digested = digest(error, str(self.gate.key))
-            if lost or digested.again:
+            translated = translate_error(error, str(self.transport.key))
+            if lost or translated.retryable:
                 return _PENDING
-            raise digested.error from error
+            raise translated.error from error
+
+    async def _open(self, *event_ids: str) -> bool | None:
+        """Return whether one of the events waits or runs in the session; `None` where the session does not answer."""
+        status = await self._status()
+        if status is None:
+            return None
+        turn = status.get("turn") or {}
+        items = [*status.get("queue", ()), *status.get("held", ()), turn]
+        return not {item.get("event_id") for item in items}.union(turn.get("merged", ())).isdisjoint(event_ids)
 
     async def _queued(self, event_id: str) -> bool:
-        """Tell whether it is too early to ask: the event still waits in the session, or a person is waited for."""
-        try:
-            async with asyncio.timeout(ALIVE_WITHIN), truthful():
-                status = await self.gate.status(ALIVE_WITHIN)
-        except (TemporalError, TimeoutError):
+        """Return whether it is too early to ask: the event waits in the session, or its turn for a person."""
+        status = await self._status()
+        if status is None:
             return True
         waiting: list[Any] = [*status.get("queue", ()), *status.get("held", ())]
         if status.get("state") in ("requires_action", "paused"):
             waiting.append(status.get("turn") or {})
         return any(item.get("event_id") == event_id for item in waiting)
 
-    async def _forgotten(self, event_id: str, *, taken: bool) -> Turn:
-        """Look into the journal for an event of which the session tells nothing (any more).
+    async def _status(self) -> Message | None:
+        """Return the session's own status; again where its server holds as many queries as it takes (one)."""
+        try:
+            return await retry_rpc(lambda: self.transport.status(ALIVE_WITHIN), patience=_STATUS_WITHIN)
+        except InturnError:
+            return None
+
+    async def _turn_of_unknown_event(self, event_id: str, *, taken: bool) -> Turn:
+        """Return the recorded turn of an event that the session does not know (any more).
 
         Raises:
             JournalUnavailable: The session has taken it, and no journal that is read here has its answer.
-            InvalidEvent: Nobody that is asked here knows it.
+            InvalidEvent: Neither the session nor a journal that is read here knows it.
         """
         error: type[InturnError] = JournalUnavailable if taken else InvalidEvent
-        known = f"took event {event_id} and no longer tells its answer, only the journal can"
-        what = f"session {self.gate.key} {known if taken else f'knows no event {event_id} (any more)'}"
+        known = f"took event {event_id} and no longer has its answer, only the journal can"
+        what = f"session {self.transport.key} {known if taken else f'knows no event {event_id} (any more)'}"
         try:
-            await self.gate.connection.any_journal()
+            await self.transport.connection.any_journal()
         except JournalUnavailable as missing:
             raise error(f"{what}; {missing}") from missing
         return await self._recorded(event_id, error(f"{what}; the journal that this client reads does not have it"))
 
     async def _recorded(self, event_id: str, error: InturnError) -> Turn:
-        """Look into the journal for what the session does not know any more."""
+        """Return the turn that the journal has; raise `error` where it has none."""
         try:
-            journal = await self.gate.connection.any_journal()
+            journal = await self.transport.connection.any_journal()
         except JournalUnavailable:
             raise error from None
-        outcome = await _ended(journal, self.gate.key, event_id)
+        outcome = await self._ended(journal, event_id)
         if outcome is None:
             raise error
         return await self._outcome(event_id, outcome)
@@ -206,20 +241,17 @@ class Waiting:
         raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
 
     async def _read(self, event_id: str) -> Turn | None:
-        from inturn.journal.views.turns import read_turn
-
         try:
-            return await read_turn(await self.gate.connection.any_journal(), self.gate.key, event_id)
+            return await read_turn(await self.transport.connection.any_journal(), self.transport.key, event_id)
         except JournalUnavailable:
             return None
 
-
-async def _ended(journal: Journal, session: SessionKey, event_id: str) -> Outcome | None:
-    """Give how the turn ended that answers an event: of a merged one that is its host's."""
-    outcome = await journal.outcome(session, event_id)
-    if outcome is not None and outcome.disposition == "merged" and outcome.into:
-        return await journal.outcome(session, outcome.into)
-    return outcome
+    async def _ended(self, journal: SessionJournal, event_id: str) -> Outcome | None:
+        """Return how the turn ended that answers an event: of a merged one that is its host's."""
+        outcome = await journal.outcome(self.transport.key, event_id)
+        if outcome is not None and outcome.disposition == "merged" and outcome.into:
+            return await journal.outcome(self.transport.key, outcome.into)
+        return outcome
 
 
 @asynccontextmanager

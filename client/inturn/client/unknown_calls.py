@@ -1,7 +1,7 @@
-"""Settling: an operator says what became of a call whose outcome is unknown.
+"""Unknown calls: an operator says what became of a call whose outcome is unknown.
 
 Invariant: nothing is guessed and nothing is changed. The settlement is one more entry of the journal, the first one
-stands, and the model reads it in a later turn.
+is kept, and the model reads it in a later turn.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 
 from inturn.client.connection import Connection
 from inturn.errors import InvalidEvent
+from inturn.journal import Resolution
 from inturn.keys import SessionKey, StepKey
 from inturn.values import UnknownOutcome
 
@@ -21,33 +22,31 @@ MAX_RESULT_BYTES: Final = 16 * 1024
 
 
 @dataclass
-class Settling:
+class UnknownCalls:
     """The calls of one session whose outcome is unknown."""
 
     connection: Connection
     key: SessionKey
 
-    async def unknown(self) -> list[UnknownOutcome]:
-        """List them."""
+    async def unsettled(self) -> list[UnknownOutcome]:
+        """Return those that nobody settled, in order of their results."""
         journal = await self.connection.any_journal()
         return await journal.unknown_calls(self.key)
 
     async def settle(self, call: str, *, done: bool, result: Any, by: str | None, reason: str | None) -> None:
         """Settle one; see `Session.settle`."""
-        from inturn.journal import Resolution
-
         settlement = Resolution(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
         if len(to_json(settlement.result)) > MAX_RESULT_BYTES:
             raise InvalidEvent(f"the result has more than {MAX_RESULT_BYTES:,} bytes as JSON: say what matters of it")
         step = self._step(call)
         journal = await self.connection.any_journal()
-        stands = await journal.resolve_call(step, settlement)
-        if stands is None:
+        settled = await journal.resolve_call(step, settlement)
+        if settled is None:
             raise InvalidEvent(f"the outcome of call {call} is not unknown: there is nothing to settle")
-        if not settlement.same(stands):
-            who = f" by {stands.by}" if stands.by else ""
-            what = "done" if stands.done else "not done"
-            raise InvalidEvent(f"call {call} was settled{who} otherwise before: {what}, with result {stands.result!r}")
+        if not settlement.same(settled):
+            who = f" by {settled.by}" if settled.by else ""
+            what = "done" if settled.done else "not done"
+            raise InvalidEvent(f"call {call} was settled{who} otherwise before: {what}, with result {settled.result!r}")
 
     def _step(self, call: str) -> StepKey:
         try:

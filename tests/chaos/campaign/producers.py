@@ -265,7 +265,7 @@ class Conversation:
             if handle.acknowledged:
                 await _persistently(functools.partial(_ended, handle))
         await _persistently(functools.partial(_idle, handles[0].session))
-        await _persistently(handles[0].session.close)
+        await _persistently(functools.partial(handles[0].session.close, timeout=DRAINED_WITHIN))
 
 
 async def _ended(handle: Handle) -> None:

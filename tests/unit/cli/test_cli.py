@@ -21,6 +21,7 @@ from inturn.cli.failures import exit_code, to_do
 from inturn.cli.options import hoisted
 from inturn.cli.tail import entry_line
 from inturn.client import client as client_module
+from inturn.events import EventOptions
 from inturn.values import Audit, Entry, Parked, PendingApproval, Receipt, SessionStatus, Turn, UnknownOutcome
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -189,7 +190,7 @@ def test_content_comes_from_standard_input_or_as_blocks(fake: Fake) -> None:
     fake.answers["send"] = Receipt(event_id="x", status="sent")
     fake.run("send", "s", "-", stdin="long text\n")
     fake.run("send", "s", '[{"type":"text","text":"hi"}]', "--blocks")
-    assert [call[2]["content"] for call in fake.session_made.calls] == ["long text\n", [{"type": "text", "text": "hi"}]]
+    assert [call[1][0] for call in fake.session_made.calls] == ["long text\n", [{"type": "text", "text": "hi"}]]
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,8 @@ def test_content_comes_from_standard_input_or_as_blocks(fake: Fake) -> None:
         ("send", "s", "hi", "--sent-at", "2026-01-31T12:00:00"),
         ("tail", "s", "--after", "-1"),
         ("close", "s", "--pending", "forget"),
+        ("ask", "s", "hi", "--when-busy", "never"),
+        ("ask", "s", "hi", "--sequence", "-1"),
         ("ls", "--state", "idle"),
     ],
 )
@@ -391,7 +394,7 @@ def test_an_audit_that_is_not_ok_fails(fake: Fake) -> None:
         (("discard", "s", "e"), ("discard", ("e",), {"reason": None})),
         (("pause", "s"), ("pause", (), {})),
         (("resume", "s"), ("resume", (), {})),
-        (("close", "s", "--pending", "cancel"), ("close", (), {"pending": "cancel"})),
+        (("close", "s", "--pending", "cancel"), ("close", (), {"pending": "cancel", "timeout": None})),
         (("approve", "s", "c:1", "--by", "eve"), ("approve", ("c:1",), {"by": "eve", "reason": None})),
         (("deny", "s", "c:1", "--by", "eve"), ("deny", ("c:1",), {"by": "eve", "reason": None})),
     ],
@@ -423,6 +426,65 @@ def test_chat_answers_line_by_line_and_a_failed_line_does_not_end_it(fake: Fake)
     ended = fake.run("chat", "s", stdin="a\n\nb\nc\n/quit\nnever asked\n")
     assert (ended.exit_code, ended.stdout) == (0, "one\n3\n")
     assert "400" in ended.stderr
+
+
+def test_chat_lists_its_commands_and_sends_none_of_them(fake: Fake) -> None:
+    ended = fake.run("chat", "s", stdin="/help\n/exit\n")
+    assert (ended.exit_code, ended.stdout) == (0, "")
+    for command in ("/help", "/quit", "/exit", "Ctrl-C"):
+        assert command in ended.stderr
+    assert fake.session_made.calls == []
+
+
+def test_ask_takes_every_option_of_an_event(fake: Fake) -> None:
+    fake.answers["ask"] = Turn(event_id="e1", text="ok")
+    options = "--event-id e1 --source hook --sequence 3 --sender ann --sent-at 12.5 --when-busy steer --expires-after 9"
+    fake.run("ask", "s", "hi", *options.split(), "--metadata", '{"a": 1}', "--timeout", "5")
+    assert fake.session_made.calls == [
+        (
+            "ask",
+            ("hi",),
+            {
+                "event_id": "e1",
+                "source": "hook",
+                "sequence": 3,
+                "sender": "ann",
+                "sent_at": 12.5,
+                "when_busy": "steer",
+                "expires_after": 9.0,
+                "metadata": {"a": 1},
+                "timeout": 5.0,
+            },
+        )
+    ]
+    assert EventOptions.__annotations__.keys() <= fake.session_made.calls[0][2].keys()
+
+
+@pytest.mark.parametrize(
+    ("data", "value"),
+    [(b"a\x1b[2Jb", {"text": "a\x1b[2Jb"}), (b"\xff\x00", {"base64": "/wA="})],
+    ids=["text", "bytes"],
+)
+def test_a_blob_is_printed_byte_for_byte_or_as_a_document(fake: Fake, data: bytes, value: dict[str, Any]) -> None:
+    fake.answers["read_blob"] = data
+    assert fake.run("blob", "s", "sha256:ab").stdout_bytes == data
+    assert json.loads(fake.run("blob", "s", "sha256:ab", "--json").stdout) == {
+        "ref": "sha256:ab",
+        "size": len(data),
+        **value,
+    }
+    fake.answers["read_blob"] = errors.InvalidEvent("session default/s has no sha256:ab")
+    assert fake.run("blob", "s", "sha256:ab").exit_code == 2
+
+
+def test_a_blob_cannot_act_on_the_terminal(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers["read_blob"] = b"a\x1b[2Jb"
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(SystemExit):
+        app(["blob", "s", "sha256:ab"])
+    assert capsys.readouterr().out == "a�[2Jb\n"
 
 
 def test_ages_are_short() -> None:

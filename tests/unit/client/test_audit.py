@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import inturn.client.audit
-from inturn.client.audit import Auditing
-from inturn.client.audit_history import Accepted, Histories
+from inturn.client.audit import Auditor
+from inturn.client.audit_history import Accepted, HistoryReader
 from inturn.events import Event
 from inturn.journal import Journal, NewEntry
 from inturn.keys import SessionKey
@@ -23,8 +23,8 @@ from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from tests.support.arrivals import arrival
-from tests.support.gate import FakeGate
 from tests.support.journal import answer, applied
+from tests.support.transport import FakeTransport
 
 KEY = SessionKey("t", "s")
 POLICY = InboxPolicy()
@@ -119,9 +119,9 @@ async def life(journal: Journal) -> Life:
 
 
 async def _audit(life: Life, journal: Journal, *, deep: bool = False) -> Audit:
-    gate: Any = FakeGate(journal=journal)
-    gate.state = {"counts": life.inbox.balance(running=0)}
-    return await Auditing(gate).audit(deep=deep)
+    transport: Any = FakeTransport(journal=journal)
+    transport.state = {"counts": life.inbox.balance(running=0)}
+    return await Auditor(transport).audit(deep=deep)
 
 
 def _tamper(tmp_path: Path, *statements: str) -> None:
@@ -195,7 +195,7 @@ async def test_an_outcome_that_no_entry_tells_of_is_named(life: Life, journal: J
     _tamper(tmp_path, "UPDATE outcomes SET event_id = 'phantom' WHERE event_id = 'merged'")
     assert (await _audit(life, journal)).differences == (
         "event merged ended merged by its entries, and has no outcome",
-        "event phantom has the outcome merged, and no entry tells of its end",
+        "event phantom has the outcome merged, and no entry of its end",
     )
 
 
@@ -216,10 +216,10 @@ async def test_events_that_were_only_counted_in_a_flood_are_no_difference_in_a_d
         await life.sent(f"e{n}", expires_after=0.5)
     assert await life.taken() == [], "expired, and so many that the last were only counted"
 
-    async def accepted(_: Histories) -> Accepted:
+    async def accepted(_: HistoryReader) -> Accepted:
         return Accepted(dict.fromkeys(life.accepted, "run"))
 
-    monkeypatch.setattr(Histories, "accepted", accepted)
+    monkeypatch.setattr(HistoryReader, "accepted", accepted)
     audit = await _audit(life, journal, deep=True)
     assert audit.ok, audit.differences
     assert audit.counts == {"expired": MAX_DECISIONS + 20}

@@ -129,9 +129,10 @@ async def test_a_stored_cursor_never_moves_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("ISO-1")
-def test_every_listing_names_its_tenant() -> None:
+def test_every_listing_names_its_tenant_by_the_workflow_id() -> None:
     query = query_for("acme", agent="support", state="paused", parked=True)
-    assert "InturnTenant = 'acme'" in query
+    assert "WorkflowId STARTS_WITH 'acme/'" in query
+    assert "InturnTenant" not in query
     assert "InturnAgent = 'support'" in query
     assert "InturnState = 'paused'" in query
     assert "InturnParked > 0" in query

@@ -7,62 +7,64 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import TerminatedError
 from temporalio.service import RPCStatusCode as Status
 
 import inturn.client.controls
 from inturn.client.controls import Controls
-from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, Unavailable
+from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, TurnTimeout, Unavailable
 from inturn.journal import NewEntry, Recorded, open_journal
-from tests.support.gate import FakeGate, accepted, never, refused, rpc_error
+from tests.support.transport import FakeTransport, accepted, never, refused, rpc_error
 
 FULL = rpc_error(Status.RESOURCE_EXHAUSTED, "limit on number of concurrent in-flight updates has been reached")
 
 
-def _controls(gate: FakeGate) -> Controls:
-    return Controls(gate)  # type: ignore[arg-type]
+def _controls(transport: FakeTransport) -> Controls:
+    return Controls(transport)  # type: ignore[arg-type]
 
 
 async def test_a_control_says_only_what_it_means() -> None:
-    gate = FakeGate(accepted({"ok": True}))
-    assert await _controls(gate).cancel("e1")
-    [(kind, message, update_id)] = gate.calls
+    transport = FakeTransport(accepted({"ok": True}))
+    assert await _controls(transport).cancel("e1")
+    [(kind, message, update_id)] = transport.calls
     assert kind == "update control"
     assert message == {"control_id": update_id, "op": "cancel", "event_id": "e1"}
 
 
 async def test_nothing_to_cancel_is_no_error() -> None:
-    assert not await _controls(FakeGate(accepted({"ok": False}))).cancel("e1")
+    assert not await _controls(FakeTransport(accepted({"ok": False}))).cancel("e1")
 
 
 @pytest.mark.promise("ACC-11")
 async def test_with_the_slots_full_it_goes_as_a_signal_and_the_update_fetches_what_came_of_it() -> None:
-    gate = FakeGate(FULL, {}, FULL, accepted({"ok": True}))
-    assert await _controls(gate).cancel("e1", reason="enough")
-    kinds = [call[0] for call in gate.calls]
+    transport = FakeTransport(FULL, {}, FULL, accepted({"ok": True}))
+    assert await _controls(transport).cancel("e1", reason="enough")
+    kinds = [call[0] for call in transport.calls]
     assert kinds == ["update control", "signal control", "update control", "update control"]
-    assert all(call[1] == gate.calls[0][1] for call in gate.calls)  # one control_id: it acts once
+    assert all(call[1] == transport.calls[0][1] for call in transport.calls)  # one control_id: it acts once
 
 
 async def test_an_update_that_is_held_back_becomes_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.client.controls, "_ROOM_WITHIN", 0.05)
-    gate = FakeGate(never, {}, accepted({"ok": True}))
-    await _controls(gate).pause()
-    assert [call[0] for call in gate.calls] == ["update control", "signal control", "update control"]
+    transport = FakeTransport(never, {}, accepted({"ok": True}))
+    await _controls(transport).pause()
+    assert [call[0] for call in transport.calls] == ["update control", "signal control", "update control"]
 
 
 async def test_an_interrupt_by_signal_names_the_turn_it_means() -> None:
-    gate = FakeGate(FULL, {}, accepted({"ok": True}))
-    gate.state = {"state": "running", "turn": {"event_id": "e7", "step": 0, "doing": "model"}}
-    await _controls(gate).interrupt(event_id=None, reason=None, clear_queue=False)
-    assert "event_id" not in gate.calls[0][1]
-    assert gate.calls[1][1]["event_id"] == "e7"
+    transport = FakeTransport(FULL, {}, accepted({"ok": True}))
+    transport.state = {"state": "running", "turn": {"event_id": "e7", "step": 0, "doing": "model"}}
+    await _controls(transport).interrupt(event_id=None, reason=None, clear_queue=False)
+    assert "event_id" not in transport.calls[0][1]
+    assert transport.calls[1][1]["event_id"] == "e7"
 
 
 async def test_without_anybody_to_answer_it_says_that_the_control_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.client.controls, "_ROOM_WITHIN", 0.05)
-    gate = FakeGate(never, {}, never, worker_timeout=0.05)
+    transport = FakeTransport(never, {}, never, worker_timeout=0.05)
     with pytest.raises(Unavailable, match="will act on the pause"):
-        await _controls(gate).pause()
+        await _controls(transport).pause()
 
 
 @pytest.mark.parametrize(
@@ -74,10 +76,10 @@ async def test_without_anybody_to_answer_it_says_that_the_control_is_kept(monkey
     ],
 )
 async def test_a_refused_control_says_why(error: Any, meaning: type[Exception]) -> None:
-    gate = FakeGate(error)
+    transport = FakeTransport(error)
     with pytest.raises(meaning):
-        await _controls(gate).answer("deny", "call:0123456789ab", by=None, reason=None)
-    assert len(gate.calls) == 1
+        await _controls(transport).answer("deny", "call:0123456789ab", by=None, reason=None)
+    assert len(transport.calls) == 1
 
 
 @pytest.mark.promise("EFF-7")
@@ -87,18 +89,38 @@ async def test_an_answer_that_the_session_has_forgotten_is_known_by_the_journal(
 ) -> None:
     journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
     body = {"approval_id": "call:0123456789ab", "answer": "approved", "by": "ann"}
-    gate = FakeGate(accepted({"ok": True, "early": True}), journal=journal)
-    await journal.record(gate.key, [Recorded(NewEntry("approval.answered", body, "e1", key="k"))])
+    transport = FakeTransport(accepted({"ok": True, "early": True}), journal=journal)
+    await journal.record(transport.key, [Recorded(NewEntry("approval.answered", body, "e1", key="k"))])
     with pytest.raises(ApprovalConflict) if late else contextlib.nullcontext() as conflict:
-        await _controls(gate).answer(op, "call:0123456789ab", by="eve", reason=None)
+        await _controls(transport).answer(op, "call:0123456789ab", by="eve", reason=None)
     assert conflict is None or (conflict.value.answer, conflict.value.by) == ("approved", "ann")
     await journal.close()
 
 
 async def test_an_early_answer_needs_no_journal() -> None:
-    await _controls(FakeGate(accepted({"ok": True, "early": True}))).answer("approve", "c:0", by=None, reason=None)
+    await _controls(FakeTransport(accepted({"ok": True, "early": True}))).answer("approve", "c:0", by=None, reason=None)
 
 
 async def test_closing_a_closed_session_is_fine() -> None:
-    gate = FakeGate(rpc_error(Status.NOT_FOUND, "workflow execution already completed"))
-    await _controls(gate).close("park")
+    transport = FakeTransport(rpc_error(Status.NOT_FOUND, "workflow execution already completed"))
+    await _controls(transport).close("park", timeout=None)
+
+
+async def test_a_close_returns_once_the_session_has_ended_through_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inturn.client.controls, "LONGEST_DELAY", 0.01)
+    transport = FakeTransport(accepted({"ok": True}), rpc_error(Status.UNAVAILABLE), rpc_error(Status.UNAVAILABLE), {})
+    await _controls(transport).close("cancel", timeout=None)
+    assert [call[0] for call in transport.calls] == ["update control", "ended", "ended", "ended"]
+    assert transport.calls[0][1]["pending"] == "cancel"
+
+
+async def test_a_timeout_gives_up_waiting_for_a_close_and_not_the_close() -> None:
+    transport = FakeTransport(accepted({"ok": True}), never)
+    with pytest.raises(TurnTimeout, match=r"did not close within 0\.01 s; it will"):
+        await _controls(transport).close("park", timeout=0.01)
+    assert [call[0] for call in transport.calls] == ["update control", "ended"]
+
+
+async def test_a_session_that_is_terminated_while_it_closes_has_ended() -> None:
+    transport = FakeTransport(accepted({"ok": True}), WorkflowFailureError(cause=TerminatedError("by an operator")))
+    await _controls(transport).close("park", timeout=None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -18,10 +20,49 @@ def test_every_exported_name_is_there(name: str) -> None:
 
 def test_the_names_of_the_contract_are_exported() -> None:
     contract = """Agent Budget Client InboxPolicy Session Tool ToolContext ToolError Retry tool current
+        Event EventOptions
         InturnError InvalidEvent SessionNotFound SessionClosed Refused SessionBusy Backpressure TurnFailed TurnTimeout
         ApprovalConflict VersionConflict Unavailable JournalUnavailable
         Receipt Turn Usage SessionStatus Entry Delta Parked Audit Approval Notice SessionInfo"""
     assert set(contract.split()) <= set(inturn.__all__)
+
+
+CALLS = {
+    "send": "",
+    "submit": "",
+    "ask": "timeout cancel_on_exit",
+    "wait": "timeout",
+    "cancel": "reason",
+    "interrupt": "event_id reason clear_queue",
+    "approve": "by reason",
+    "deny": "by reason",
+    "pause": "",
+    "resume": "",
+    "close": "pending timeout",
+    "parked": "",
+    "redrive": "force",
+    "discard": "reason",
+    "status": "",
+    "audit": "deep",
+    "entries": "event_id follow",
+    "transcript": "",
+    "stream": "after",
+    "read_blob": "",
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_calls_of_the_contract_take_their_options_by_keyword(call: str) -> None:
+    parameters = inspect.signature(getattr(inturn.Session, call)).parameters.values()
+    assert " ".join(p.name for p in parameters if p.kind is p.KEYWORD_ONLY) == CALLS[call]
+
+
+@pytest.mark.parametrize("call", ["send", "submit", "ask"])
+def test_an_event_is_sent_with_the_options_of_the_contract(call: str) -> None:
+    options = get_type_hints(getattr(inturn.Session, call), include_extras=True)["options"]
+    assert get_args(options) == (inturn.EventOptions,)
+    contract = "event_id source sequence sender sent_at when_busy expires_after metadata"
+    assert list(inturn.EventOptions.__annotations__) == contract.split()
 
 
 def test_all_is_sorted_and_without_repeats() -> None:

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateRPCTimeout
 from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.rpc_errors import cancelled, digest
+from inturn.client.rpc_errors import cancelled, translate_error
 from inturn.errors import (
     ApprovalConflict,
     Backpressure,
@@ -20,7 +20,7 @@ from inturn.errors import (
     SessionNotFound,
     Unavailable,
 )
-from tests.support.gate import refused, reworded_cancel, rpc_error
+from tests.support.transport import refused, reworded_cancel, rpc_error
 
 AGAIN = [
     rpc_error(Status.RESOURCE_EXHAUSTED, "workflow is closing"),
@@ -54,32 +54,32 @@ FINAL: list[tuple[TemporalError, type[InturnError]]] = [
 
 @pytest.mark.parametrize("error", AGAIN, ids=str)
 def test_what_passes_is_tried_again_and_ends_as_unavailable(error: TemporalError) -> None:
-    digested = digest(error, "t/s")
-    assert digested.again
-    assert type(digested.error) is Unavailable
+    translated = translate_error(error, "t/s")
+    assert translated.retryable
+    assert type(translated.error) is Unavailable
 
 
 @pytest.mark.parametrize(("error", "meaning"), FINAL, ids=lambda value: str(value)[:60])
 def test_what_stays_is_raised_at_once(error: TemporalError, meaning: type[InturnError]) -> None:
-    digested = digest(error, "t/s")
-    assert not digested.again
-    assert type(digested.error) is meaning
+    translated = translate_error(error, "t/s")
+    assert not translated.retryable
+    assert type(translated.error) is meaning
 
 
 def test_details_of_refusals_arrive() -> None:
-    busy = digest(refused("Backpressure", 7.0)).error
+    busy = translate_error(refused("Backpressure", 7.0)).error
     assert isinstance(busy, Backpressure)
     assert busy.retry_after == 7.0
-    conflict = digest(refused("ApprovalConflict", "denied", "ann")).error
+    conflict = translate_error(refused("ApprovalConflict", "denied", "ann")).error
     assert isinstance(conflict, ApprovalConflict)
     assert (conflict.answer, conflict.by) == ("denied", "ann")
 
 
 def test_refusals_without_details_have_defaults() -> None:
-    busy = digest(refused("Backpressure")).error
+    busy = translate_error(refused("Backpressure")).error
     assert isinstance(busy, Backpressure)
     assert busy.retry_after == 1.0
-    conflict = digest(refused("ApprovalConflict")).error
+    conflict = translate_error(refused("ApprovalConflict")).error
     assert isinstance(conflict, ApprovalConflict)
     assert conflict.by is None
 

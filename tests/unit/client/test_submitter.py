@@ -9,13 +9,14 @@ import pytest
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.submitter import Sending
+from inturn.client.submitter import Submitter
 from inturn.errors import Backpressure, InvalidEvent, JournalUnavailable, Unavailable
+from inturn.events import Event, EventOptions
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey
 from inturn.values import Receipt
-from tests.support.gate import FakeGate, accepted, never, refused, reworded_cancel, rpc_error
 from tests.support.journal import opening, plain_turn
+from tests.support.transport import FakeTransport, accepted, never, refused, reworded_cancel, rpc_error
 
 KEY = SessionKey("t", "s")
 RECEIPT = {"receipt": {"event_id": "e1", "status": "accepted", "position": 2}}
@@ -24,13 +25,13 @@ DUPLICATE = {"receipt": {"event_id": "e1", "status": "duplicate"}}
 CLOSING = rpc_error(Status.RESOURCE_EXHAUSTED, "workflow is closing")
 
 
-def _sending(gate: FakeGate) -> Sending:
-    return Sending(gate)  # type: ignore[arg-type]
+def _submitter(transport: FakeTransport) -> Submitter:
+    return Submitter(transport)  # type: ignore[arg-type]
 
 
 async def _again(journal: Journal | None, receipt: dict[str, Any] = DUPLICATE) -> Receipt:
-    sending = _sending(FakeGate(accepted(receipt), journal=journal))
-    return await sending.submit(sending.event("hi", event_id="e1"))
+    submitter = _submitter(FakeTransport(accepted(receipt), journal=journal))
+    return await submitter.submit("hi", event_id="e1")
 
 
 async def _parked(journal: Journal) -> None:
@@ -39,57 +40,57 @@ async def _parked(journal: Journal) -> None:
 
 
 async def test_send_is_one_signal_with_the_event_as_its_json() -> None:
-    gate = FakeGate()
-    sending = _sending(gate)
-    receipt = await sending.send(sending.event("hi", event_id="e1", source="slack", metadata={"a": 1}))
+    transport = FakeTransport()
+    submitter = _submitter(transport)
+    receipt = await submitter.send("hi", event_id="e1", source="slack", metadata={"a": 1})
     assert (receipt.event_id, receipt.status) == ("e1", "sent")
     event = {"event_id": "e1", "content": "hi", "source": "slack", "metadata": {"a": 1}}
-    assert gate.calls == [("signal_with_start", event, None)]
+    assert transport.calls == [("signal_with_start", event, None)]
 
 
 async def test_submit_gives_the_receipt_of_the_session() -> None:
-    gate = FakeGate(accepted(RECEIPT))
-    sending = _sending(gate)
-    receipt = await sending.submit(sending.event("hi", event_id="e1"))
+    transport = FakeTransport(accepted(RECEIPT))
+    submitter = _submitter(transport)
+    receipt = await submitter.submit("hi", event_id="e1")
     assert (receipt.status, receipt.position) == ("accepted", 2)
 
 
 async def test_retries_carry_the_same_event_and_the_same_update_id() -> None:
     lost = accepted(refused("AcceptedUpdateCompletedWorkflow"))
-    gate = FakeGate(CLOSING, rpc_error(Status.UNAVAILABLE), lost, accepted(RECEIPT))
-    sending = _sending(gate)
-    await sending.submit(sending.event("hi"))
-    assert len(gate.calls) == 4
-    assert all(call == gate.calls[0] for call in gate.calls)
+    transport = FakeTransport(CLOSING, rpc_error(Status.UNAVAILABLE), lost, accepted(RECEIPT))
+    submitter = _submitter(transport)
+    await submitter.submit("hi")
+    assert len(transport.calls) == 4
+    assert all(call == transport.calls[0] for call in transport.calls)
 
 
 async def test_two_calls_with_one_event_are_two_updates() -> None:
-    gate = FakeGate(accepted(RECEIPT), accepted(RECEIPT))
-    sending = _sending(gate)
+    transport = FakeTransport(accepted(RECEIPT), accepted(RECEIPT))
+    submitter = _submitter(transport)
     for _ in range(2):
-        await sending.submit(sending.event("hi", event_id="e1"))
-    first, second = (call[2] for call in gate.calls)
+        await submitter.submit("hi", event_id="e1")
+    first, second = (call[2] for call in transport.calls)
     assert first != second  # the server would answer the second with the first one's receipt, not with `duplicate`
 
 
 @pytest.mark.promise("ORD-11")
 async def test_what_one_handle_sends_is_accepted_in_call_order_through_retries() -> None:
-    gate = FakeGate(CLOSING, CLOSING, {}, CLOSING, accepted(RECEIPT), {})
-    sending = _sending(gate)
+    transport = FakeTransport(CLOSING, CLOSING, {}, CLOSING, accepted(RECEIPT), {})
+    submitter = _submitter(transport)
     await asyncio.gather(
-        sending.send(sending.event("a", event_id="e1")),
-        sending.submit(sending.event("b", event_id="e2")),
-        sending.send(sending.event("c", event_id="e3")),
+        submitter.send("a", event_id="e1"),
+        submitter.submit("b", event_id="e2"),
+        submitter.send("c", event_id="e3"),
     )
-    assert [call[1]["event_id"] for call in gate.calls] == ["e1", "e1", "e1", "e2", "e2", "e3"]
+    assert [call[1]["event_id"] for call in transport.calls] == ["e1", "e1", "e1", "e2", "e2", "e3"]
 
 
 async def test_an_ask_holds_its_place_until_it_is_accepted_not_answered() -> None:
-    gate = FakeGate(accepted(never), {})
-    sending = _sending(gate)
-    await sending.accepted(sending.event("a", event_id="e1"))
-    await sending.send(sending.event("b", event_id="e2"))
-    assert gate.calls[0][1] == {"event_id": "e1", "content": "a", "wait": True, "inline": True}
+    transport = FakeTransport(accepted(never), {})
+    submitter = _submitter(transport)
+    await submitter.accepted(submitter.event("a", event_id="e1"))
+    await submitter.send("b", event_id="e2")
+    assert transport.calls[0][1] == {"event_id": "e1", "content": "a", "wait": True, "inline": True}
 
 
 @pytest.mark.promise("ACC-2")
@@ -133,47 +134,45 @@ async def test_a_duplicate_that_nobody_here_can_tell_of_still_has_its_receipt(
 
 
 async def test_a_call_that_fails_frees_its_place() -> None:
-    gate = FakeGate(rpc_error(Status.PERMISSION_DENIED), {})
-    sending = _sending(gate)
-    failed, sent = await asyncio.gather(
-        sending.send(sending.event("a")), sending.send(sending.event("b")), return_exceptions=True
-    )
+    transport = FakeTransport(rpc_error(Status.PERMISSION_DENIED), {})
+    submitter = _submitter(transport)
+    failed, sent = await asyncio.gather(submitter.send("a"), submitter.send("b"), return_exceptions=True)
     assert isinstance(failed, Unavailable)
     assert not isinstance(sent, BaseException)
 
 
 @pytest.mark.promise("ACC-5")
 async def test_a_refusal_is_raised_and_not_tried_again() -> None:
-    gate = FakeGate(accepted(refused("Backpressure", 3.5)))
-    sending = _sending(gate)
+    transport = FakeTransport(accepted(refused("Backpressure", 3.5)))
+    submitter = _submitter(transport)
     with pytest.raises(Backpressure) as caught:
-        await sending.submit(sending.event("hi"))
+        await submitter.submit("hi")
     assert caught.value.retry_after == 3.5
-    assert len(gate.calls) == 1
+    assert len(transport.calls) == 1
 
 
 async def test_patience_ends_with_the_reason_as_cause() -> None:
-    gate = FakeGate(*[CLOSING] * 50, patience=0.3)
-    sending = _sending(gate)
+    transport = FakeTransport(*[CLOSING] * 50, patience=0.3)
+    submitter = _submitter(transport)
     with pytest.raises(Unavailable, match="workflow is closing") as caught:
-        await sending.send(sending.event("hi"))
+        await submitter.send("hi")
     assert caught.value.__cause__ is CLOSING
-    assert len(gate.calls) > 1
+    assert len(transport.calls) > 1
 
 
 async def test_without_a_worker_submit_ends_in_time_and_says_what_is_safe() -> None:
-    gate = FakeGate(never, worker_timeout=0.1)
-    sending = _sending(gate)
+    transport = FakeTransport(never, worker_timeout=0.1)
+    submitter = _submitter(transport)
     with pytest.raises(Unavailable, match=r"no worker took the call within 0\.1 s; the same event_id again is safe"):
-        await sending.submit(sending.event("hi"))
+        await submitter.submit("hi")
 
 
 async def test_a_session_that_answers_is_crowded_and_not_without_a_worker() -> None:
-    gate = FakeGate(never, never, accepted(RECEIPT), worker_timeout=0.05)
-    gate.answers = True
-    sending = _sending(gate)
-    assert (await sending.submit(sending.event("hi"))).status == "accepted"
-    assert len({call[2] for call in gate.calls}) == 1
+    transport = FakeTransport(never, never, accepted(RECEIPT), worker_timeout=0.05)
+    transport.answers = True
+    submitter = _submitter(transport)
+    assert (await submitter.submit("hi")).status == "accepted"
+    assert len({call[2] for call in transport.calls}) == 1
 
 
 async def test_a_cancelled_caller_is_cancelled_though_the_sdk_says_timeout() -> None:
@@ -183,49 +182,75 @@ async def test_a_cancelled_caller_is_cancelled_though_the_sdk_says_timeout() -> 
         except asyncio.CancelledError:
             raise reworded_cancel() from asyncio.CancelledError()
 
-    gate = FakeGate(cancelled_inside)
-    sending = _sending(gate)
-    task = asyncio.create_task(sending.submit(sending.event("hi")))
-    while not gate.calls:
+    transport = FakeTransport(cancelled_inside)
+    submitter = _submitter(transport)
+    task = asyncio.create_task(submitter.submit("hi"))
+    while not transport.calls:
         await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(gate.calls) == 1
+    assert len(transport.calls) == 1
 
 
 async def test_an_event_gets_a_fresh_id_once_per_call() -> None:
-    sending = _sending(FakeGate())
-    one, other = sending.event("yes"), sending.event("yes")
+    submitter = _submitter(FakeTransport())
+    one, other = submitter.event("yes"), submitter.event("yes")
     assert str(one.event_id).startswith("c:")
     assert one.event_id != other.event_id
 
 
 @pytest.mark.promise("ACC-3")
 async def test_with_sent_at_the_same_thing_sent_twice_is_one_event() -> None:
-    sending = _sending(FakeGate())
-    one, other = (sending.event("yes", sender="u", sent_at=5.0) for _ in range(2))
+    submitter = _submitter(FakeTransport())
+    one, other = (submitter.event("yes", sender="u", sent_at=5.0) for _ in range(2))
     assert one.event_id == other.event_id
 
 
 @pytest.mark.parametrize("wrong", [{"event_id": "a b"}, {"sequence": -1}, {"when_busy": "never"}])
 async def test_an_event_that_breaks_a_rule_is_refused_before_it_is_sent(wrong: dict[str, Any]) -> None:
-    gate = FakeGate()
+    transport = FakeTransport()
     with pytest.raises(InvalidEvent):
-        _sending(gate).event("hi", **wrong)
-    assert gate.calls == []
+        await _submitter(transport).send("hi", **wrong)
+    assert transport.calls == []
+
+
+@pytest.mark.parametrize("call", ["send", "submit", "event"])
+async def test_an_option_that_no_event_has_is_named_and_nothing_is_sent(call: str) -> None:
+    transport = FakeTransport()
+    with pytest.raises(TypeError, match=r"no option event_ids; it has event_id, expires_after, metadata"):
+        await getattr(_submitter(transport), call)("hi", event_ids=["e1"])
+    assert transport.calls == []
+
+
+async def test_an_event_itself_can_be_sent_and_keeps_what_it_says() -> None:
+    transport = FakeTransport()
+    transport.agent = "support"
+    submitter = _submitter(transport)
+    await submitter.send(Event(content="hi", source="slack", event_id="e1", agent="sales"))
+    receipt = await submitter.send(Event(content="hi"))
+    sent = [call[1] for call in transport.calls]
+    assert sent[0] == {"event_id": "e1", "content": "hi", "source": "slack", "agent": "sales"}
+    assert sent[1] == {"event_id": receipt.event_id, "content": "hi", "agent": "support"}
+    with pytest.raises(TypeError, match="source cannot be given beside it"):
+        await submitter.send(Event(content="hi"), source="slack")
+
+
+def test_the_options_of_a_call_are_the_fields_of_an_event() -> None:
+    made_here = {"content", "agent", "trace"}
+    assert EventOptions.__annotations__.keys() == Event.model_fields.keys() - made_here
 
 
 async def test_the_producers_trace_travels_with_the_event() -> None:
     here = SpanContext(trace_id=7, span_id=9, is_remote=False, trace_flags=TraceFlags(1))
-    sending = _sending(FakeGate())
+    submitter = _submitter(FakeTransport())
     with use_span(NonRecordingSpan(here)):
-        event = sending.event("hi")
+        event = submitter.event("hi")
     assert event.trace == f"00-{7:032x}-{9:016x}-01"
-    assert sending.event("hi").trace is None
+    assert submitter.event("hi").trace is None
 
 
 async def test_the_handles_agent_travels_with_the_event() -> None:
-    gate = FakeGate()
-    gate.agent = "support"
-    assert _sending(gate).event("hi").wire()["agent"] == "support"
+    transport = FakeTransport()
+    transport.agent = "support"
+    assert _submitter(transport).event("hi").wire()["agent"] == "support"

@@ -11,10 +11,10 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.transport import Gate
+from inturn.client.transport import SessionTransport
 from inturn.errors import Unavailable
 from inturn.keys import SessionKey
-from tests.support.gate import rpc_error
+from tests.support.transport import rpc_error
 
 
 class FakeTemporal:
@@ -39,7 +39,7 @@ class FakeTemporal:
         self.registered += sorted(request.search_attributes)
 
 
-def _gate(temporal: FakeTemporal, *, agent: str | None = None, slots: int = 1) -> Gate:
+def _transport(temporal: FakeTemporal, *, agent: str | None = None, slots: int = 1) -> SessionTransport:
     async def connected() -> FakeTemporal:
         return temporal
 
@@ -47,13 +47,13 @@ def _gate(temporal: FakeTemporal, *, agent: str | None = None, slots: int = 1) -
     connection: Any = SimpleNamespace(
         temporal=connected, settings=SimpleNamespace(task_queue="inturn"), update_slots=lambda _: semaphore
     )
-    return Gate(connection, SessionKey("acme", "order-17"), None, agent)
+    return SessionTransport(connection, SessionKey("acme", "order-17"), None, agent)
 
 
 @pytest.mark.promise("ACC-4")
 async def test_the_first_event_and_the_start_are_one_call() -> None:
     temporal = FakeTemporal()
-    await _gate(temporal, agent="support").signal_with_start({"event_id": "e1", "content": "hi"})
+    await _transport(temporal, agent="support").signal_with_start({"event_id": "e1", "content": "hi"})
     [(name, options)] = temporal.starts
     assert (name, options["id"], options["task_queue"]) == ("Session", "acme/order-17", "inturn")
     assert options["args"] == [{"agent": "support"}]
@@ -67,7 +67,7 @@ async def test_the_first_event_and_the_start_are_one_call() -> None:
 
 async def test_without_an_agent_nothing_is_said_of_one() -> None:
     temporal = FakeTemporal()
-    await _gate(temporal).signal_with_start({})
+    await _transport(temporal).signal_with_start({})
     [(_, options)] = temporal.starts
     assert "args" not in options
     assert [pair.key.name for pair in options["search_attributes"]] == ["InturnTenant"]
@@ -79,22 +79,22 @@ LACKING = rpc_error(Status.INVALID_ARGUMENT, "Namespace x has no mapping defined
 async def test_missing_search_attributes_are_registered_for_the_next_try() -> None:
     temporal = FakeTemporal(LACKING)
     with pytest.raises(RPCError):
-        await _gate(temporal).signal_with_start({})
+        await _transport(temporal).signal_with_start({})
     assert temporal.registered == ["InturnAgent", "InturnParked", "InturnState", "InturnTenant"]
 
 
 async def test_where_they_may_not_be_registered_the_user_reads_the_command() -> None:
     temporal = FakeTemporal(LACKING, may_register=False)
     with pytest.raises(Unavailable) as caught:
-        await _gate(temporal).signal_with_start({})
+        await _transport(temporal).signal_with_start({})
     command = "temporal operator search-attribute create --namespace acme-production --name InturnAgent --type Keyword"
     assert command in str(caught.value)
     assert caught.value.__cause__ is LACKING
 
 
 async def test_a_caller_cancelled_while_it_waits_for_a_slot_is_let_go() -> None:
-    gate = _gate(FakeTemporal(), slots=0)
-    task = asyncio.create_task(gate.update_with_start({"event_id": "e1"}, "e1~1"))
+    transport = _transport(FakeTemporal(), slots=0)
+    task = asyncio.create_task(transport.update_with_start({"event_id": "e1"}, "e1~1"))
     await asyncio.sleep(0)
     task.cancel()
     async with asyncio.timeout(5):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inturn.client.connection import Connection
-from inturn.client.unknown_calls import Settling
+from inturn.client.unknown_calls import UnknownCalls
 from inturn.errors import InvalidEvent
 from inturn.journal import Journal, NewEntry, Recorded, Resolution, Superseded, Want
 from inturn.journal.views.transcript import Transcript
@@ -40,8 +40,8 @@ async def ended(journal: Journal, status: str) -> str:
     return lost.token
 
 
-def settling(journal: Journal) -> Settling:
-    return Settling(Connection(None, journal=journal), SESSION)
+def settling(journal: Journal) -> UnknownCalls:
+    return UnknownCalls(Connection(None, journal=journal), SESSION)
 
 
 async def settle(journal: Journal, **said: Any) -> None:

@@ -12,7 +12,7 @@ from inturn.journal.log import codec
 from inturn.journal.log.log import micros
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Ending, Outcome
-from inturn.keys import SessionKey, TurnKey
+from inturn.keys import SessionKey, TurnKey, redrive_of
 from inturn.values import Disposition
 
 _COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
@@ -27,12 +27,6 @@ _DISPOSITIONS: Final[dict[str, Disposition]] = {
 }
 """Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
 _DISCARDED: Final = "discarded"
-
-
-def redrive_of(turn: str) -> int:
-    """Return how often an event was redriven, from its turn's name: 0 for its first."""
-    _, _, count = turn.partition("~")
-    return int(count) if count.isdecimal() else 0
 
 
 def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:

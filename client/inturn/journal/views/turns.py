@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from inturn.journal.values import Outcome
-from inturn.journal.views.outcomes import redrive_of
-from inturn.keys import SessionKey
+from inturn.keys import SessionKey, redrive_of
 from inturn.turns.budget import total
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 

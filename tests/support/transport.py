@@ -1,4 +1,4 @@
-"""A session's gate with a script: what each call of Temporal's gives, and what it was called with."""
+"""A session's transport with a script: what each call of Temporal's gives, and what it was called with."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateRPCTimeou
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from inturn.client.hub import Hub
 from inturn.client.settings import ClientSettings
 from inturn.errors import JournalUnavailable
 from inturn.keys import SessionKey
@@ -45,7 +46,7 @@ class FakeUpdate:
         return await _play(self._outcome)
 
 
-class FakeGate:
+class FakeTransport:
     """Plays its script, in order, and keeps the calls as `(kind, message, update id)`.
 
     A script's item is what the call raises or gives; for an update `accepted(…)` gives what its result is.
@@ -62,8 +63,11 @@ class FakeGate:
             settings=ClientSettings(_env_file=None, **settings),
             journal=self._journal,
             any_journal=self._any_journal,
+            hub=self._hub,
         )
         self._its_journal = journal
+        self.follows = asyncio.Event()
+        """Set whenever somebody begins to wait for the journal."""
 
     async def signal_with_start(self, event: dict[str, Any]) -> None:
         await self._next("signal_with_start", event)
@@ -79,6 +83,9 @@ class FakeGate:
 
     async def status(self, timeout: float) -> Any:
         return await _play(self.state)
+
+    async def ended(self) -> None:
+        await self._next("ended", {})
 
     async def describe(self) -> Any:
         raise rpc_error(RPCStatusCode.UNAVAILABLE)
@@ -98,6 +105,19 @@ class FakeGate:
         if self._its_journal is None:
             raise JournalUnavailable("none here")
         return self._its_journal
+
+    async def _hub(self) -> Hub:
+        return _Hub(await self._any_journal(), self.follows)
+
+
+class _Hub(Hub):
+    def __init__(self, journal: Any, follows: asyncio.Event) -> None:
+        super().__init__(journal)
+        self._follows = follows
+
+    async def wait(self, session: SessionKey, *, after: int) -> int:
+        self._follows.set()
+        return await super().wait(session, after=after)
 
 
 class _Accepted:
