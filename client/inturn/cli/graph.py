@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from inturn.cli.findings import Finding, fine, warned
-from inturn.journal import Journal, Place
+from inturn.journal import Place, SessionJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Wait:
     holder: str
 
 
-async def examine_limits(journal: Journal, tenant: str) -> tuple[Finding, list[Place]]:
+async def examine_limits(journal: SessionJournal, tenant: str) -> tuple[Finding, list[Place]]:
     """Look at the limits of a tenant."""
     places = await journal.places(tenant)
     return judge_limits(places), places
