@@ -13,13 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from inturn import names
 from inturn.client.settings import DEFAULT_JOURNAL
+from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
 
 LogFormat = Literal["auto", "json", "console"]
-
-
-class Misconfigured(Exception):
-    """The worker cannot start as it is set up; the message says what to do. Exit code 2."""
 
 
 class Settings(BaseSettings):

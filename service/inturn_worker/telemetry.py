@@ -30,8 +30,8 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from inturn.errors import Misconfigured
 from inturn_activities.telemetry.spans import chosen_span_id, chosen_trace_id
-from inturn_worker.settings import Misconfigured
 from inturn_workflows.display.metrics import QUEUE_WAIT, TURN_DURATION
 
 _SERVICE: Final = "inturn-worker"

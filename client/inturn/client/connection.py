@@ -10,17 +10,16 @@ import atexit
 import time
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from temporalio.client import Client as Temporal
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RetryConfig
 
 from inturn.client.hub import Hub
-from inturn.client.rpc_errors import short
+from inturn.client.server_checks import connect
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
-from inturn.errors import JournalUnavailable, Unavailable
+from inturn.errors import JournalUnavailable
 from inturn.journal import open_journal
 
 if TYPE_CHECKING:
@@ -80,7 +79,12 @@ class Connection:
         if self._temporal is None:
             async with self._lock:
                 if self._temporal is None:
-                    self._temporal = await self._connect(temporal_config(self._address, self._namespace))
+                    self._temporal = await connect(
+                        temporal_config(self._address, self._namespace),
+                        timeout=self.settings.connect_timeout,
+                        advice="Name another with Client(address) or TEMPORAL_ADDRESS",
+                        retry_config=RETRIES,
+                    )
                     _end_after_core()
         return self._temporal
 
@@ -134,25 +138,6 @@ class Connection:
         self._journal = self._default = None
         for journal in opened:
             await journal.close()
-
-    async def _connect(self, config: dict[str, Any]) -> Temporal:
-        why: Exception | None = None
-        try:
-            async with asyncio.timeout(self.settings.connect_timeout):
-                while True:
-                    try:
-                        return await Temporal.connect(
-                            **config, data_converter=pydantic_data_converter, retry_config=RETRIES
-                        )
-                    except RuntimeError as error:  # what the SDK raises for every failed connect
-                        why = error
-                    await asyncio.sleep(0.2)
-        except TimeoutError:
-            reason = f" ({short(why)})" if why else ""
-            raise Unavailable(
-                f"no Temporal server answered at {config['target_host']} within {self.settings.connect_timeout:g} s"
-                f"{reason}. Name another with Client(address) or TEMPORAL_ADDRESS"
-            ) from why
 
     async def _open(self, named: str | Journal) -> Journal:
         if not isinstance(named, str):
