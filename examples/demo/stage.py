@@ -94,13 +94,13 @@ class Stage:
     def start(self) -> None:
         """Start the server, then both workers at once."""
         # Found or built first, in sight: the first time on a machine it may take minutes.
-        finder = [sys.executable, str(ROOT / "scripts" / "temporal"), "--which"]
+        finder = [sys.executable, "-m", "inturn_worker.temporal_cli", "--which"]
         found = subprocess.run(finder, stdout=subprocess.PIPE, text=True, check=False)
         if found.returncode != 0:
             raise NotReady("there is no Temporal CLI (see above)")
         temporal, _, origin = found.stdout.strip().partition("\t")
         print(f"Temporal CLI: {origin or temporal}", flush=True)
-        command = [sys.executable, str(ROOT / "scripts" / "dev-server"), "--port", "0"]
+        command = [sys.executable, "-m", "inturn_worker.dev_server", "--port", "0"]
         command += ["--db", str(self.directory / "temporal.db"), *(["--ui"] if self.keep else [])]
         self.server = self._spawn("server", command, {"INTURN_TEMPORAL": temporal})
         words = self.server.until("ready ")["line"].split()

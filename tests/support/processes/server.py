@@ -31,7 +31,7 @@ class DevServer:
     """
 
     def __init__(self, *, port: int = 0, db: Path | None = None, log: Path | None = None) -> None:
-        self._args = [sys.executable, str(ROOT / "scripts/dev-server"), "--port", str(port)]
+        self._args = [sys.executable, "-m", "inturn_worker.dev_server", "--port", str(port)]
         if db is not None:
             self._args += ["--db", str(db)]
         self._log = log
