@@ -65,6 +65,7 @@ class NotReady(Exception):
 def main() -> int:
     """Run a server until a signal comes or it ends by itself."""
     options = _parse()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         temporal, _ = temporal_cli.find()
         return asyncio.run(_run(str(temporal), options))

@@ -13,14 +13,16 @@ import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import IO, Any, Final
 
+from inturn_worker.parent import die_with_parent
 from inturn_worker.progress import Progress, say
 
 # The newest tag that `go install` accepts: later ones carry a replace directive.
@@ -53,11 +55,14 @@ class NotFound(Exception):
 
 def main(arguments: list[str]) -> int:
     """Run the CLI with `arguments`, in this process."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         path, source = find()
     except NotFound as error:
         say(str(error))
         return error.code
+    except KeyboardInterrupt:
+        return 130
     if arguments == ["--which"]:
         print(f"{path}\t{source}")
         return 0
@@ -163,12 +168,8 @@ def download(directory: Path) -> str | None:
     """Let the Temporal SDK download its dev server into `directory`; returns what went wrong."""
     command = [sys.executable, "-c", _SDK_DOWNLOAD, str(directory)]
     with (directory / "log").open("w+") as log, Progress("downloading the Temporal CLI (once)") as progress:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
+        with _running(command, log) as process:
             stalled = _wait_while_growing(process, directory, progress)
-        finally:
-            process.kill()
-            process.wait()
         if stalled:
             return f"nothing arrived for {STALL_SECONDS:g} s"
         return None if process.returncode == 0 else _last_line((directory / "log").read_text())
@@ -194,21 +195,28 @@ def build(directory: Path) -> str | None:
     if go is None:
         return "no `go` on PATH"
     command = [go, "install", "-trimpath", "-ldflags=-s -w", f"{GO_PACKAGE}@{GO_VERSION}"]
-    environment = {**os.environ, "GOBIN": str(directory)}
     what = f"building the Temporal CLI {GO_VERSION} with go install (once; about two minutes on two cores)"
     with (directory / "log").open("w+") as log, Progress(what) as progress:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-        try:
+        with _running(command, log, env={**os.environ, "GOBIN": str(directory)}) as process:
             began = time.monotonic()
             while process.poll() is None:
                 if time.monotonic() - began > BUILD_SECONDS:
                     return f"not done after {BUILD_SECONDS} s"
                 progress.show()
                 time.sleep(_TICK)
-        finally:
-            process.kill()
-            process.wait()
     return None if process.returncode == 0 else _last_line((directory / "log").read_text())
+
+
+@contextlib.contextmanager
+def _running(command: list[str], log: IO[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command that ends with the block, and all that it started, too."""
+    process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0, preexec_fn=die_with_parent, **options)
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _last_line(text: str) -> str:

@@ -13,6 +13,8 @@ from typing import Annotated, Final
 
 import typer
 
+from inturn.cli.dev_environment import load_dev_environment
+
 _WITH_VALUE: Final = ("--address", "--namespace", "--tenant", "--task-queue", "--journal")
 _FLAGS: Final = ("--json",)
 
@@ -72,8 +74,9 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def load_dotenv() -> None:
-    """Put `.env` of the working directory into the environment, as the worker does; what is set already stays."""
+    """Put the directory's `.env`, and what an `inturn dev` in it says, into the environment; what is set stays."""
     if os.path.isfile(".env"):
         from dotenv import load_dotenv as load
 
         load(".env")
+    load_dev_environment()
