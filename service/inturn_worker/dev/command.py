@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
@@ -25,6 +24,7 @@ from inturn_worker.dev.agents import Choice, Unreadable, choose_agents
 from inturn_worker.dev.attach import attach
 from inturn_worker.dev.child import Child
 from inturn_worker.dev.deployments import Deployments, saves
+from inturn_worker.dev.narrative import Narrative
 from inturn_worker.dev.output import Output
 from inturn_worker.dev.server import Server, find_server, start_server
 from inturn_worker.dev.state import StateDirectory
@@ -82,7 +82,6 @@ class Dev:
     """One run in one directory, from its start to its end."""
 
     def __init__(self, options: Options, directory: Path, named: Sequence[str], state: StateDirectory) -> None:
-        self._began = time.monotonic()
         self._options = options
         self._directory = directory
         self._named = named
@@ -90,8 +89,9 @@ class Dev:
         self._output = Output(as_json=options.json, record=state.log)
         self._choice: Choice | None = None
         self._server: Server | None = None
-        self._deployments = Deployments(self._choose, self._start_worker, self._output)
         self._journal = options.journal or state.journal
+        self._narrative = Narrative(self._output, self._journal)
+        self._deployments = Deployments(self._choose, self._start_worker, self._narrative.worker_ready, self._output)
         self._dotenv = dotenv_values(".env")
 
     async def run(self) -> int:
@@ -107,14 +107,13 @@ class Dev:
         return 1
 
     async def _work(self) -> None:
-        self._server = await self._find_server()
+        self._server = self._narrative.server = await self._find_server()
         self._state.publish({**self._server.environment, "INTURN_JOURNAL": self._journal})
-        told = await self._deployments.first()
-        self._tell_ready(self._server, told)
+        await self._deployments.deploy()
         following = asyncio.create_task(self._deployments.follow(saves(self._directory)))
         try:
             if self._server.child is None:
-                await following
+                await asyncio.Event().wait()  # until a signal comes
             else:
                 code = await self._server.child.ended()
                 self._output.say(f"the Temporal server ended (exit code {code})", event="server_ended", code=code)
@@ -163,31 +162,6 @@ class Dev:
             self._output.say(text, event="agents", agents=choice.specs, why=choice.reason)
         return choice
 
-    def _tell_ready(self, server: Server, told: dict[str, str] | None) -> None:
-        if told is None:
-            return
-        took = time.monotonic() - self._began
-        model = told.get("model", "")
-        made_up = ": there is no ANTHROPIC_API_KEY, so answers are made up" if model == "scripted" else ""
-        agents = told.get("agents", "").split(",")
-        commands = _commands(agents)
-        exports = " ".join(
-            f"{name}={value}" for name, value in server.environment.items() if name == "TEMPORAL_ADDRESS"
-        )
-        text = "\n".join(
-            [
-                f"ready after {took:.1f} s. Agents: {', '.join(agents)}. Model: {model}{made_up}",
-                *([f"Temporal UI  {server.ui}"] if server.ui else []),
-                "In another terminal, in this directory:",
-                *(f"  {command}" for command in commands),
-                f"Your own programs find it by: export {exports} INTURN_JOURNAL={self._journal}",
-                "What you save is deployed. Ctrl-C ends this; sessions are kept in .inturn/ (--fresh forgets them)",
-            ]
-        )
-        self._output.say(
-            text, event="ready", address=server.address, ui=server.ui, agents=agents, model=model, commands=commands
-        )
-
     async def _end(self) -> None:
         self._output.say("ending: running steps finish first; Ctrl-C again ends at once", event="ending")
         await self._deployments.stop()
@@ -199,11 +173,6 @@ class Dev:
         self._deployments.kill()
         if self._server is not None and self._server.child is not None:
             self._server.child.send(signal.SIGKILL)
-
-
-def _commands(agents: Sequence[str]) -> list[str]:
-    agent = f" --agent {agents[0]}" if len(agents) > 1 else ""
-    return [f'inturn ask hello "Hello!"{agent}', "inturn tail hello", "inturn ls"]
 
 
 def _end_by_signals(work: asyncio.Task[None], kill: Callable[[], None]) -> None:

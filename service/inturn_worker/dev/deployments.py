@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,31 +28,40 @@ class Deployments:
     """The worker that serves, and the one that is to replace it."""
 
     def __init__(
-        self, choose: Callable[[], Choice], start: Callable[[Sequence[str]], Awaitable[Child]], output: Output
+        self,
+        choose: Callable[[], Choice],
+        start: Callable[[Sequence[str]], Awaitable[Child]],
+        ready: Callable[[Mapping[str, str]], None],
+        output: Output,
     ) -> None:
         self._choose = choose
         self._start = start
+        self._ready = ready
         self._output = output
         self._serving: Child | None = None
         self._starting: asyncio.Task[None] | None = None
         self._children: dict[Child, asyncio.Task[None]] = {}
         self._delay = FIRST_DELAY
-
-    async def first(self) -> dict[str, str] | None:
-        """Start the first worker; returns what its ready line says, `None` where it is broken."""
-        return await self._deploy()
+        self._stopped = False
 
     async def follow(self, saves: AsyncIterator[list[str]]) -> None:
         """Deploy what is saved; a save during a start begins that anew."""
+        try:
+            await self._follow(saves)
+        except (OSError, RuntimeError) as error:  # such as the system's limit of watched files
+            self._output.say(f"saves cannot be followed ({error}): start again to deploy", event="unwatched")
+
+    async def _follow(self, saves: AsyncIterator[list[str]]) -> None:
         async for files in saves:
             if self._starting is not None:
                 self._starting.cancel()
                 await asyncio.wait([self._starting])
             self._output.say(f"{', '.join(files)} saved: starting the new code", event="saved", files=files)
-            self._starting = asyncio.create_task(self._redeploy())
+            self._starting = asyncio.create_task(self.deploy())
 
     async def stop(self) -> None:
         """End all workers, in good order."""
+        self._stopped = True
         self._serving = None
         if self._starting is not None:
             self._starting.cancel()
@@ -64,17 +73,13 @@ class Deployments:
         for child in self._children:
             child.send(signal.SIGKILL)
 
-    async def _redeploy(self) -> None:
-        if (said := await self._deploy()) is not None:
-            agents, model = said.get("agents"), said.get("model")
-            self._output.say(f"new code serves: {agents} (model {model})", event="reloaded", **said)
-
-    async def _deploy(self) -> dict[str, str] | None:
+    async def deploy(self) -> None:
+        """Start a worker with the code as it is saved; once it is ready, it takes over."""
         try:
             child = await self._started(self._choose().specs)
         except Misconfigured as error:
             self._broken(str(error))
-            return None
+            return
         try:
             line = await asyncio.shield(child.ready)
         except asyncio.CancelledError:
@@ -82,11 +87,11 @@ class Deployments:
             raise
         if line is None:
             self._broken(child.last_line)
-            return None
+            return
         before, self._serving = self._serving, child
         if before is not None:
             before.send(signal.SIGTERM)
-        return dict(word.split("=", 1) for word in line.split() if "=" in word)
+        self._ready(dict(word.split("=", 1) for word in line.split() if "=" in word))
 
     async def _started(self, specs: Sequence[str]) -> Child:
         child = await self._start(specs)
@@ -107,8 +112,9 @@ class Deployments:
         self._output.say(f"the worker ended ({why}); another starts in {self._delay:g} s", event="crashed", code=code)
         await asyncio.sleep(self._delay)
         self._delay = min(self._delay * 2, LONGEST_DELAY)
-        if self._starting is None or self._starting.done():
-            self._starting = asyncio.create_task(self._redeploy())
+        nobody_else = self._serving is None and (self._starting is None or self._starting.done())
+        if nobody_else and not self._stopped:
+            self._starting = asyncio.create_task(self.deploy())
 
     def _broken(self, why: str) -> None:
         goes_on = "the worker with the old code goes on" if self._serving else "no worker serves"

@@ -1,0 +1,129 @@
+"""`inturn dev` as a process, in a directory of the test's own.
+
+Invariant: it ends with the test; what it left behind is found by its directory, which all its processes work in.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tests.support.processes.server import READY_WITHIN, clean_environment
+
+FOUND_BY = ("INTURN_TEMPORAL", "INTURN_CACHE")
+"""What a machine may need to have a Temporal CLI."""
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a user without settings."""
+    return {**clean_environment(), **{n: os.environ[n] for n in FOUND_BY if n in os.environ}, **more}
+
+
+class DevProcess:
+    """`with DevProcess(directory) as dev: dev.until("ready")`."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        inturn: Sequence[str] = (sys.executable, "-P", "-m", "inturn"),
+        env: dict[str, str] | None = None,
+    ) -> None:
+        self.directory = directory
+        self.events: list[dict[str, Any]] = []
+        self._inturn = tuple(inturn)
+        self._env = environment(**(env or {}))
+        self._process = subprocess.Popen(
+            [*self._inturn, "dev", "--json", *arguments],
+            cwd=directory,
+            env=self._env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def until(self, event: str, within: float = 60.0) -> dict[str, Any]:
+        """Read on until it tells of such an event."""
+        out = self._process.stdout
+        assert out is not None
+        end = time.monotonic() + within
+        while (left := end - time.monotonic()) > 0:
+            readable, _, _ = select.select([out], [], [], left)
+            line = out.readline() if readable else ""
+            if readable and not line:
+                raise AssertionError(f"it ended with {self._process.wait(10)} before {event}: {self.told()}")
+            if line:
+                self.events.append(json.loads(line))
+                if self.events[-1]["event"] == event:
+                    return self.events[-1]
+        raise AssertionError(f"no {event} within {within:g} s: {self.told()}")
+
+    def ready(self) -> dict[str, Any]:
+        """Read on until everything is there."""
+        return self.until("ready", READY_WITHIN)
+
+    def run(self, *arguments: str) -> str:
+        """Run another command of `inturn` in the directory; returns what it prints."""
+        done = subprocess.run(
+            [*self._inturn, *arguments],
+            cwd=self.directory,
+            env=self._env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr + self.told()
+        return done.stdout
+
+    def ask(self, session: str, text: str) -> str:
+        """Ask an agent; returns its answer."""
+        return str(json.loads(self.run("ask", session, text, "--json"))["text"])
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def end(self, number: signal.Signals = signal.SIGINT) -> int:
+        """End it by a signal; returns its exit code."""
+        self.send(number)
+        self._read_rest()
+        return self._process.wait(60)
+
+    def told(self) -> str:
+        """All that it told until now."""
+        return "\n".join(f"{event['from']}: {event['text']}" for event in self.events)
+
+    def __enter__(self) -> DevProcess:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
+        if self._process.poll() is None:
+            self.end(signal.SIGTERM)
+        if self._process.stdout:
+            self._process.stdout.close()
+
+    def _read_rest(self) -> None:
+        assert self._process.stdout is not None
+        self.events += [json.loads(line) for line in self._process.stdout]
+
+
+def processes_in(directory: Path) -> list[str]:
+    """The command lines of processes that work in a directory."""
+    found: list[str] = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").readlink() == directory.resolve():
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # ended meanwhile, or somebody else's
+    return found
