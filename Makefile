@@ -11,7 +11,7 @@ run = $(VENV)/bin/python
 stamp = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos lock
+.PHONY: help setup demo test check bench chaos lock dist
 
 help:
 	@echo 'make setup   the environment ($(VENV)); the others call it themselves'
@@ -21,10 +21,11 @@ help:
 	@echo 'make bench   the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock    renew the locked requirements'
+	@echo 'make dist    the wheels of inturn and inturn-worker, into dist/'
 
 setup: $(stamp)
 
-$(stamp): requirements-dev.txt client/pyproject.toml scripts/setup
+$(stamp): requirements-dev.txt pyproject.toml client/pyproject.toml scripts/setup
 	@scripts/setup '$(VENV)' '$(PYTHON)'
 	@touch $@
 
@@ -45,3 +46,6 @@ chaos: setup
 
 lock: setup
 	@scripts/lock $(ARGS)
+
+dist: setup
+	@scripts/dist $(ARGS)

@@ -25,7 +25,8 @@ FOUND_BY = ("INTURN_TEMPORAL", "INTURN_CACHE")
 
 def environment(**more: str) -> dict[str, str]:
     """The environment of a user without settings."""
-    return {**clean_environment(), **{n: os.environ[n] for n in FOUND_BY if n in os.environ}, **more}
+    clean = {name: value for name, value in clean_environment().items() if name != "PYTHONPATH"}
+    return {**clean, **{name: os.environ[name] for name in FOUND_BY if name in os.environ}, **more}
 
 
 class DevProcess:
