@@ -73,8 +73,8 @@ async def test_a_save_is_a_deploy_and_broken_code_leaves_the_old_worker_serving(
         assert ready["commands"][0] == 'inturn ask hello "Hello!"'
         assert dev.ask("hello", "one") == "You said: one"
 
-        (directory / "app.py").write_text("agents = [\n")
-        assert "app.py:1" in dev.until("broken")["text"]
+        (directory / "app.py").write_text("import inturn\nagents = [\n")
+        assert "app.py:2" in dev.until("broken")["text"]
         assert dev.ask("hello", "two") == "You said: two"
         (directory / "app.py").write_text(APP.format(name="support") + "1 / 0\n")
         assert "ZeroDivisionError" in dev.until("broken")["text"]
@@ -103,14 +103,13 @@ async def test_state_survives_the_end_and_is_forgotten_when_asked(directory: Pat
         assert dev.end(signal.SIGTERM) == 0
     with DevProcess(directory) as dev:
         dev.ready()
-        kept = [json.loads(line)["session_id"] for line in dev.run("ls", "--json").splitlines()]
-        assert kept == ["hello"]
+        assert [session["session_id"] for session in json.loads(dev.run("ls", "--json"))] == ["hello"]
         assert "one" in dev.run("tail", "hello")
         assert "before --fresh" in refused(directory, "--fresh")
         dev.end()
     with DevProcess(directory, "--fresh") as dev:
         dev.ready()
-        assert dev.run("ls", "--json") == ""
+        assert json.loads(dev.run("ls", "--json")) == []
         dev.end()
     assert (directory / ".inturn" / ".gitignore").read_text() == "*\n"
 

@@ -109,9 +109,10 @@ class Dev:
     async def _work(self) -> None:
         self._server = self._narrative.server = await self._find_server()
         self._state.publish({**self._server.environment, "INTURN_JOURNAL": self._journal})
-        await self._deployments.deploy()
         following = asyncio.create_task(self._deployments.follow(saves(self._directory)))
+        await asyncio.sleep(0)  # from now on it watches: a save during the first start counts
         try:
+            self._deployments.begin()
             if self._server.child is None:
                 await asyncio.Event().wait()  # until a signal comes
             else:

@@ -44,6 +44,10 @@ class Deployments:
         self._delay = FIRST_DELAY
         self._stopped = False
 
+    def begin(self) -> None:
+        """Start a worker with the code as it is saved."""
+        self._starting = asyncio.create_task(self._deploy())
+
     async def follow(self, saves: AsyncIterator[list[str]]) -> None:
         """Deploy what is saved; a save during a start begins that anew."""
         try:
@@ -57,7 +61,7 @@ class Deployments:
                 self._starting.cancel()
                 await asyncio.wait([self._starting])
             self._output.say(f"{', '.join(files)} saved: starting the new code", event="saved", files=files)
-            self._starting = asyncio.create_task(self.deploy())
+            self.begin()
 
     async def stop(self) -> None:
         """End all workers, in good order."""
@@ -73,8 +77,7 @@ class Deployments:
         for child in self._children:
             child.send(signal.SIGKILL)
 
-    async def deploy(self) -> None:
-        """Start a worker with the code as it is saved; once it is ready, it takes over."""
+    async def _deploy(self) -> None:
         try:
             child = await self._started(self._choose().specs)
         except Misconfigured as error:
@@ -114,7 +117,7 @@ class Deployments:
         self._delay = min(self._delay * 2, LONGEST_DELAY)
         nobody_else = self._serving is None and (self._starting is None or self._starting.done())
         if nobody_else and not self._stopped:
-            self._starting = asyncio.create_task(self.deploy())
+            self.begin()
 
     def _broken(self, why: str) -> None:
         goes_on = "the worker with the old code goes on" if self._serving else "no worker serves"

@@ -5,12 +5,14 @@ Invariant: it ends with the test; what it left behind is found by its directory,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import select
+import queue
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,22 +53,17 @@ class DevProcess:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self._queue: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
 
     def until(self, event: str, within: float = 60.0) -> dict[str, Any]:
         """Read on until it tells of such an event."""
-        out = self._process.stdout
-        assert out is not None
         end = time.monotonic() + within
-        while (left := end - time.monotonic()) > 0:
-            readable, _, _ = select.select([out], [], [], left)
-            line = out.readline() if readable else ""
-            if readable and not line:
-                raise AssertionError(f"it ended with {self._process.wait(10)} before {event}: {self.told()}")
-            if line:
-                self.events.append(json.loads(line))
-                if self.events[-1]["event"] == event:
-                    return self.events[-1]
-        raise AssertionError(f"no {event} within {within:g} s: {self.told()}")
+        while (found := self._next(end - time.monotonic())) is not None:
+            if found["event"] == event:
+                return found
+        raise AssertionError(f"no {event} within {within:g} s, or before its end: {self.told()}")
 
     def ready(self) -> dict[str, Any]:
         """Read on until everything is there."""
@@ -97,8 +94,10 @@ class DevProcess:
     def end(self, number: signal.Signals = signal.SIGINT) -> int:
         """End it by a signal; returns its exit code."""
         self.send(number)
-        self._read_rest()
-        return self._process.wait(60)
+        code = self._process.wait(60)
+        while self._next(10.0) is not None:
+            pass
+        return code
 
     def told(self) -> str:
         """All that it told until now."""
@@ -110,12 +109,23 @@ class DevProcess:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, tb: TracebackType | None) -> None:
         if self._process.poll() is None:
             self.end(signal.SIGTERM)
+        self._reader.join(10)
         if self._process.stdout:
             self._process.stdout.close()
 
-    def _read_rest(self) -> None:
+    def _next(self, within: float) -> dict[str, Any] | None:
+        """Return the next event; `None` where none comes in time, or it ended."""
+        with contextlib.suppress(queue.Empty):
+            if (event := self._queue.get(timeout=max(within, 0.01))) is not None:
+                self.events.append(event)
+                return event
+        return None
+
+    def _read(self) -> None:
         assert self._process.stdout is not None
-        self.events += [json.loads(line) for line in self._process.stdout]
+        for line in self._process.stdout:
+            self._queue.put(json.loads(line))
+        self._queue.put(None)
 
 
 def processes_in(directory: Path) -> list[str]:
