@@ -73,7 +73,7 @@ def build_worker(
     settings = settings or Settings()
     steps = Steps(journal, model, agents, resources=resources, limits=settings.limits)
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
-    made = Worker(
+    worker = Worker(
         client,
         task_queue=task_queue or settings.task_queue,
         workflows=[Session],
@@ -91,8 +91,8 @@ def build_worker(
         graceful_shutdown_timeout=timedelta(seconds=settings.grace),
     )
     # The SDK has no setting for it.
-    made._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
-    return made
+    worker._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
+    return worker
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
@@ -125,7 +125,7 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
         async with worker:
             stop.started()
             await until_polling(client, settings.task_queue, identity())
-            _say_ready(client, settings, agents, model_name, port)
+            _print_ready(client, settings, agents, model_name, port)
             await stop.wait()
         logger.info("drained")
 
@@ -174,8 +174,8 @@ async def _serve_health(
         return None
 
     async def working() -> None:
-        if stop.wanted or not worker.is_running:
-            raise RuntimeError("draining" if stop.wanted else "not running")
+        if stop.requested or not worker.is_running:
+            raise RuntimeError("draining" if stop.requested else "not running")
 
     async def server() -> None:
         if not await client.service_client.check_health():
@@ -195,8 +195,8 @@ async def _serve_health(
         ) from error
 
 
-def _say_ready(client: Client, settings: Settings, agents: Sequence[Agent], model: str, health: int | None) -> None:
-    said = {
+def _print_ready(client: Client, settings: Settings, agents: Sequence[Agent], model: str, health: int | None) -> None:
+    words = {
         "pid": os.getpid(),
         "identity": identity(),
         "namespace": client.namespace,
@@ -205,5 +205,5 @@ def _say_ready(client: Client, settings: Settings, agents: Sequence[Agent], mode
         "model": model,
     }
     if health is not None:
-        said["health_port"] = health
-    print("inturn worker ready", *(f"{name}={value}" for name, value in said.items()), flush=True)
+        words["health_port"] = health
+    print("inturn worker ready", *(f"{name}={value}" for name, value in words.items()), flush=True)

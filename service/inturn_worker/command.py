@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -40,16 +40,26 @@ def worker(
 ) -> None:
     """Run the sessions of these agents. Settings come from flags, the environment, and .env, in this order."""
     options = options_of(ctx)
-    flags = {
-        "address": options.address,
-        "namespace": options.namespace,
-        "task_queue": options.task_queue,
-        "journal": options.journal,
-        "lifespan": lifespan,
-        "processes": processes,
-        "health_port": health_port,
-        "log_format": log_format or ("json" if options.json else None),
-    }
+    run(
+        agents,
+        address=options.address,
+        namespace=options.namespace,
+        task_queue=options.task_queue,
+        journal=options.journal,
+        lifespan=lifespan,
+        processes=processes,
+        health_port=health_port,
+        log_format=log_format or ("json" if options.json else None),
+    )
+
+
+def run(agents: Sequence[str], **flags: Any) -> NoReturn:
+    """Run a worker, and end the process.
+
+    Args:
+        agents: MODULE:ATTR of each agent or list of them.
+        flags: Settings that go before the environment; those that are `None` do not count.
+    """
     try:
         code = _run(agents, read_settings(**flags))
     except Misconfigured as error:
@@ -81,7 +91,7 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     return 0
 
 
-def _end(code: int) -> None:
+def _end(code: int) -> NoReturn:
     # Not through the interpreter's own end: it waits for threads of tools that hang, and Temporal's Core may crash in
     # it.
     logging.shutdown()

@@ -1,4 +1,4 @@
-"""What takes long, told on standard error: one line that changes on a terminal, a line now and then elsewhere.
+"""What takes long, shown on standard error: one line that changes on a terminal, a line now and then elsewhere.
 
 Invariant: work that is over at once leaves no line.
 """
@@ -26,7 +26,7 @@ class Progress:
         self._in_place = False
 
     def show(self, detail: str = "") -> None:
-        """Tell how long it has taken, and `detail`."""
+        """Show how long it has taken, and `detail`."""
         now = time.monotonic()
         if now < self._next:
             return

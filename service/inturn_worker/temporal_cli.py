@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Final
 
 from inturn_worker.parent import die_with_parent
 from inturn_worker.progress import Progress, say
@@ -138,7 +138,7 @@ def _make(failures: list[str]) -> tuple[Path, str] | None:
     with _locked(cache / "lock"):
         if cached := _find_cached():  # another process made it while this one waited
             return cached
-        for leftover in cache.glob("making-*"):  # of a process that was killed: nobody else is at work here
+        for leftover in cache.glob("making-*"):  # of a process that was killed: who holds the lock works alone
             shutil.rmtree(leftover, ignore_errors=True)
         for (source, path), attempt in zip(_sources().items(), (download, build), strict=True):
             with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as directory:
@@ -165,7 +165,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def download(directory: Path) -> str | None:
-    """Let the Temporal SDK download its dev server into `directory`; returns what went wrong."""
+    """Download the dev server by the Temporal SDK into `directory`; returns what went wrong."""
     command = [sys.executable, "-c", _SDK_DOWNLOAD, str(directory)]
     with (directory / "log").open("w+") as log, Progress("downloading the Temporal CLI (once)") as progress:
         with _running(command, log) as process:
@@ -197,7 +197,7 @@ def build(directory: Path) -> str | None:
     command = [go, "install", "-trimpath", "-ldflags=-s -w", f"{GO_PACKAGE}@{GO_VERSION}"]
     what = f"building the Temporal CLI {GO_VERSION} with go install (once; about two minutes on two cores)"
     with (directory / "log").open("w+") as log, Progress(what) as progress:
-        with _running(command, log, env={**os.environ, "GOBIN": str(directory)}) as process:
+        with _running(command, log, GOBIN=str(directory)) as process:
             began = time.monotonic()
             while process.poll() is None:
                 if time.monotonic() - began > BUILD_SECONDS:
@@ -208,9 +208,16 @@ def build(directory: Path) -> str | None:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], log: IO[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: list[str], log: IO[str], **variables: str) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command that ends with the block, and all that it started, too."""
-    process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0, preexec_fn=die_with_parent, **options)
+    process: subprocess.Popen[bytes] = subprocess.Popen(
+        command,
+        stdout=log,
+        stderr=log,
+        env={**os.environ, **variables},
+        process_group=0,
+        preexec_fn=die_with_parent,
+    )
     try:
         yield process
     finally:

@@ -33,12 +33,12 @@ def judge_limits(places: Sequence[Place]) -> Finding:
     """Return how many hold and wait, and whether some of them wait for one another."""
     held = sum(place.state == "held" and place.present for place in places)
     waiting = {place.call for place in places if place.state == "waiting" and place.present}
-    said = f"{held} locks and permits held, {len(waiting)} calls waiting"
+    summary = f"{held} locks and permits held, {len(waiting)} calls waiting"
     circle = circles(waits(places))
     if circle:
         advice = "workers break it within 5 s, unless INTURN_LIMITS_VICTIM is report_only; take locks in one order"
-        return warned("limits", f"{said}; these wait for one another: {', '.join(circle)}", advice)
-    return fine("limits", said)
+        return warned("limits", f"{summary}; these wait for one another: {', '.join(circle)}", advice)
+    return fine("limits", summary)
 
 
 def waits(places: Sequence[Place]) -> list[Wait]:

@@ -50,7 +50,7 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds to wait; the turn g
 
 
 def options_of(ctx: typer.Context) -> Options:
-    """Give the global options of a command's call."""
+    """Return the global options of a command's call."""
     options = ctx.obj
     return options if isinstance(options, Options) else Options()
 

@@ -60,7 +60,7 @@ class Connection:
         return read_settings()
 
     def update_slots(self, workflow_id: str) -> asyncio.Semaphore:
-        """Give what bounds the updates that a session is accepting from this client at once.
+        """Return what bounds the updates that a session is accepting from this client at once.
 
         A run has 10 slots. Measured on server 1.29: an update beyond them is not only refused, its refusal loses the
         workflow task that runs for the others, the run is replayed from its start, and a busy session all but stops.
@@ -71,7 +71,7 @@ class Connection:
         return slots
 
     async def temporal(self) -> Temporal:
-        """Give the connected Temporal client.
+        """Return the connected Temporal client.
 
         Raises:
             Unavailable: No server answered in time.
@@ -89,7 +89,7 @@ class Connection:
         return self._temporal
 
     async def journal(self) -> Journal | None:
-        """Give the journal that the user named, opened; `None` where nobody did.
+        """Return the journal that the user named, opened; `None` where none was named.
 
         Raises:
             JournalUnavailable: It cannot be opened.
@@ -104,7 +104,7 @@ class Connection:
         return self._journal
 
     async def any_journal(self) -> Journal:
-        """Give a journal to read: the one that the user named, else the default one where its file is there.
+        """Return a journal to read: the one that the user named, else the default one where its file is there.
 
         Raises:
             JournalUnavailable: There is none, or it cannot be opened.
@@ -154,7 +154,7 @@ class Connection:
 
 @cache
 def _end_after_core() -> None:
-    """Let Temporal's Core put down its last call before the interpreter ends.
+    """Have the interpreter end a moment after Temporal's Core put down its last call.
 
     A thread of Core that comes back from it later finds no interpreter, and one script in ten died of that at its end.
     """
@@ -162,5 +162,5 @@ def _end_after_core() -> None:
 
 
 def _default_exists() -> bool:
-    """Look for the default journal's file; opening it would make one."""
+    """Return whether the default journal's file is there; opening it would make one."""
     return Path(DEFAULT_JOURNAL.removeprefix("sqlite:///")).exists()

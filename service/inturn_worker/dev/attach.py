@@ -15,7 +15,7 @@ _EVERY: Final = 0.2
 
 
 async def attach(state: StateDirectory, output: Output) -> None:
-    """Show what the running one told since its start, then all that it shows until it ends."""
+    """Show what happened since the running one started, then all that it prints until it ends."""
     output.say("`inturn dev` runs here already: attached to it (Ctrl-C leaves it running)", event="attached")
     with _opened(state.log) as record:
         _show(record, output, everything=False)

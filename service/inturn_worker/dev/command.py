@@ -29,7 +29,7 @@ from inturn_worker.dev.output import Output
 from inturn_worker.dev.server import Server, find_server, start_server
 from inturn_worker.dev.state import StateDirectory
 from inturn_worker.parent import die_with_parent
-from inturn_worker.shutdown import ONE_WISH, SUPERVISED
+from inturn_worker.shutdown import SAME_REQUEST, SUPERVISED
 
 MISCONFIGURED: Final = 2
 
@@ -185,7 +185,7 @@ def _end_by_signals(work: asyncio.Task[None], kill: Callable[[], None]) -> None:
         if not since:
             since.append(loop.time())
             work.cancel()
-        elif loop.time() - since[0] >= ONE_WISH:
+        elif loop.time() - since[0] >= SAME_REQUEST:
             kill()
             os._exit(128 + number)
 

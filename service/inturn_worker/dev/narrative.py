@@ -10,7 +10,7 @@ from inturn_worker.dev.server import Server
 
 
 class Narrative:
-    """Tells of each worker that became ready."""
+    """Prints what each worker that became ready means to the user."""
 
     def __init__(self, output: Output, journal: str) -> None:
         self._output = output
@@ -18,11 +18,15 @@ class Narrative:
         self._began: float | None = time.monotonic()
         self.server: Server | None = None
 
-    def worker_ready(self, said: Mapping[str, str]) -> None:
-        """Tell of a worker, by the words of its ready line."""
-        agents, model = said.get("agents", "").split(","), _model(said.get("model", ""))
+    def worker_ready(self, worker: Mapping[str, str]) -> None:
+        """Print that a worker is ready.
+
+        Args:
+            worker: The `name=value` words of its ready line.
+        """
+        agents, model = worker.get("agents", "").split(","), _model(worker.get("model", ""))
         if self._began is None:
-            self._output.say(f"new code serves: {', '.join(agents)} ({model})", event="reloaded", worker=said)
+            self._output.say(f"new code serves: {', '.join(agents)} ({model})", event="reloaded", worker=worker)
             return
         took, self._began = time.monotonic() - self._began, None
         assert self.server is not None
@@ -43,7 +47,7 @@ class Narrative:
             ui=self.server.ui,
             journal=self._journal,
             commands=commands,
-            worker=said,
+            worker=worker,
         )
 
 

@@ -1,6 +1,6 @@
 """The server of `inturn dev`: the one that TEMPORAL_ADDRESS names, where it answers, else one of its own.
 
-Invariant: a server that nobody named is never used.
+Invariant: a server that was not named is never used.
 """
 
 from __future__ import annotations

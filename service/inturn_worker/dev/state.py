@@ -42,7 +42,7 @@ class StateDirectory:
         return f"sqlite:///{DIRECTORY / 'journal.sqlite'}"
 
     def acquire(self) -> bool:
-        """Take the directory for this process; returns whether nobody else has it."""
+        """Take the directory for this process; returns whether it was free."""
         until = time.monotonic() + _LOCK_WITHIN
         while True:
             try:
@@ -61,11 +61,11 @@ class StateDirectory:
                 path.unlink()
 
     def publish(self, environment: Mapping[str, str]) -> None:
-        """Tell commands in the same directory where server and journal are, while this process lives."""
+        """Write down where server and journal are, for other commands in the directory while this process lives."""
         text = "".join(f"{name}={value}\n" for name, value in environment.items())
         (self.path / ENVIRONMENT).write_text(text)
 
     def close(self) -> None:
-        """Give the directory back."""
+        """Release the directory."""
         (self.path / ENVIRONMENT).unlink(missing_ok=True)
         self._file.close()

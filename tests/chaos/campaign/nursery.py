@@ -40,7 +40,7 @@ def _work(order: dict[str, Any]) -> None:
     os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     from inturn_worker import command
 
-    command.worker(["tests.chaos.campaign.agents:agents"], **order["options"])
+    command.run(["tests.chaos.campaign.agents:agents"], **order["options"])
 
 
 def main() -> None:

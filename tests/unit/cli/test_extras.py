@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from inturn.cli import extras
 from inturn.cli.app import app
-from inturn.cli.options import hoisted, options_of
+from inturn.cli.options import Options, hoisted, options_of
 
-seen: list[object] = []
+seen: list[tuple[Options, str, int]] = []
 
 
 def probe(ctx: typer.Context, word: str, times: int = 1) -> None:
@@ -63,7 +63,7 @@ def test_global_options_mean_the_same_before_and_behind_it(
     seen.clear()
     ended = CliRunner().invoke(app, hoisted(arguments))
     assert ended.exit_code == 0, ended.output
-    [(options, word, times)] = seen  # type: ignore[misc]
+    [(options, word, times)] = seen
     assert (options.address, options.journal, options.task_queue, options.json) == ("a:1", "j", "q", True)
     assert (word, times) == ("x", 3)
 
