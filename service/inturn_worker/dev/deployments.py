@@ -137,6 +137,6 @@ class _Sources(DefaultFilter):
 
 async def saves(directory: Path) -> AsyncIterator[list[str]]:
     """Yield the files that were saved, by their names in the directory."""
-    changes: Any = awatch(directory, watch_filter=_Sources(), debounce=_DEBOUNCE, step=50, raise_interrupt=False)
+    changes: Any = awatch(directory, watch_filter=_Sources(), debounce=_DEBOUNCE, step=50)
     async for changed in changes:
         yield sorted({str(Path(path).relative_to(directory)) for _, path in changed})
