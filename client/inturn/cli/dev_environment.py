@@ -5,6 +5,7 @@ Invariant: only a running `inturn dev` counts. It holds the lock; what one left 
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -14,12 +15,18 @@ ENVIRONMENT: Final = "env"
 
 
 def load_dev_environment() -> None:
-    """Put the server and journal of the `inturn dev` that runs here into the environment; what is set stays."""
+    """Put the server and journal of the `inturn dev` that runs here into the environment; what is set stays.
+
+    Where another server is set, nothing of this one is: a server's address and its TLS belong together.
+    """
     if not (DIRECTORY / ENVIRONMENT).is_file() or not is_running(DIRECTORY):
         return
-    from dotenv import load_dotenv
+    from dotenv import dotenv_values
 
-    load_dotenv(DIRECTORY / ENVIRONMENT)
+    elsewhere = "TEMPORAL_ADDRESS" in os.environ
+    for name, value in dotenv_values(DIRECTORY / ENVIRONMENT).items():
+        if not (elsewhere and name.startswith("TEMPORAL_")):
+            os.environ.setdefault(name, value or "")
 
 
 def is_running(directory: Path) -> bool:

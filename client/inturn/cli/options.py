@@ -73,10 +73,11 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
-def load_dotenv() -> None:
-    """Put the directory's `.env`, and what an `inturn dev` in it says, into the environment; what is set stays."""
+def load_environment(arguments: Sequence[str]) -> None:
+    """Put what an `inturn dev` in the directory says, then its `.env`, into the environment; what is set stays."""
+    if not any(argument.partition("=")[0] == "--address" for argument in arguments):
+        load_dev_environment()
     if os.path.isfile(".env"):
-        from dotenv import load_dotenv as load
+        from dotenv import load_dotenv
 
-        load(".env")
-    load_dev_environment()
+        load_dotenv(".env")

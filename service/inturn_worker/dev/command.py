@@ -26,7 +26,7 @@ from inturn_worker.dev.child import Child
 from inturn_worker.dev.deployments import Deployments, saves
 from inturn_worker.dev.narrative import Narrative
 from inturn_worker.dev.output import Output
-from inturn_worker.dev.server import Server, find_server, start_server
+from inturn_worker.dev.server import Server, find_server, start_server, without_temporal
 from inturn_worker.dev.state import StateDirectory
 from inturn_worker.parent import die_with_parent
 from inturn_worker.shutdown import SAME_REQUEST, SUPERVISED
@@ -149,9 +149,8 @@ class Dev:
         """Return the worker's environment: this one's, but for what came from .env, which the worker reads anew."""
         assert self._server is not None
         env = {name: value for name, value in os.environ.items() if self._dotenv.get(name) != value}
-        if self._server.child is not None:  # keys and TLS are for other servers
-            temporal = {*env, *dotenv_values(".env")}
-            env |= {name: "" for name in temporal if name.startswith("TEMPORAL_")}
+        if self._server.child is not None:
+            env = without_temporal(env)
         log_format = "json" if self._options.json else "console"
         return {"INTURN_LOG_FORMAT": log_format, **env, **self._server.environment, SUPERVISED: "dev"}
 

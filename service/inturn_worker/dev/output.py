@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ class Output:
 
     def __init__(self, *, as_json: bool, record: Path | None = None) -> None:
         self._json = as_json
+        self._closed = False
         self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         self._record = record.open("w") if record else None
 
@@ -49,11 +51,16 @@ class Output:
         raw = json.dumps(event, ensure_ascii=False)
         if self._record:
             print(raw, file=self._record, flush=True)
-        if self._json:
-            print(raw, flush=True)
-            return
-        for line in str(event["text"]).splitlines() or [""]:
-            print(f"{self._prefix(str(event['from']))} {clean(line)}", flush=True)
+        if not self._closed:
+            try:
+                print(raw if self._json else self._rendered(event), flush=True)
+            except BrokenPipeError:  # the reader (`head`, a pager) has seen enough: end in good order
+                self._closed = True
+                signal.raise_signal(signal.SIGTERM)
+
+    def _rendered(self, event: Mapping[str, Any]) -> str:
+        prefix = self._prefix(str(event["from"]))
+        return "\n".join(f"{prefix} {clean(line)}" for line in str(event["text"]).splitlines())
 
     def _prefix(self, source: str) -> str:
         name = f"{source:<6} |"

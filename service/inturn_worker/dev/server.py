@@ -29,20 +29,25 @@ class Server:
 
     Attributes:
         address: Its frontend.
+        namespace: The namespace, where it was named.
         ui: Its web page, where it is known.
         child: Its process, where it is ours.
     """
 
     address: str
+    namespace: str | None = None
     ui: str | None = None
     child: Child | None = None
 
     @property
     def environment(self) -> dict[str, str]:
         """What leads a Temporal client to it, whatever else is set on this machine."""
+        named = {"TEMPORAL_ADDRESS": self.address}
+        if self.namespace is not None:
+            named["TEMPORAL_NAMESPACE"] = self.namespace
         if self.child is None:
-            return {"TEMPORAL_ADDRESS": self.address}
-        return {"TEMPORAL_ADDRESS": self.address, "TEMPORAL_NAMESPACE": "default", "TEMPORAL_CONFIG_FILE": os.devnull}
+            return named
+        return {**named, "TEMPORAL_TLS": "false", "TEMPORAL_PROFILE": "", "TEMPORAL_CONFIG_FILE": os.devnull}
 
 
 async def find_server(address: str | None, namespace: str | None) -> Server | None:
@@ -56,7 +61,7 @@ async def find_server(address: str | None, namespace: str | None) -> Server | No
         await connect(temporal_config(address, namespace), timeout=_ANSWERS_WITHIN, advice="")
     except InturnError:
         return None
-    return Server(address)
+    return Server(address, namespace)
 
 
 async def start_server(database: Path, output: Output) -> Server:
@@ -69,7 +74,7 @@ async def start_server(database: Path, output: Output) -> Server:
     command = [sys.executable, "-P", "-m", "inturn_worker.dev_server", "--db", str(database)]
     command += ["--port", str(port), "--ui", "--ui-port", str(ui_port)]
     child = await Child.start(
-        "server", command, _plain(os.environ), output, ready_prefix="ready ", with_parent=stop_with_parent
+        "server", command, without_temporal(os.environ), output, ready_prefix="ready ", with_parent=stop_with_parent
     )
     try:
         if await asyncio.shield(child.ready) is None:
@@ -77,9 +82,9 @@ async def start_server(database: Path, output: Output) -> Server:
     except asyncio.CancelledError:
         await child.stop()
         raise
-    return Server(f"{HOST}:{port}", f"http://{HOST}:{ui_port}", child)
+    return Server(f"{HOST}:{port}", "default", f"http://{HOST}:{ui_port}", child)
 
 
-def _plain(environment: Mapping[str, str]) -> dict[str, str]:
+def without_temporal(environment: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the user's Temporal settings: they are for other servers."""
     return {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}

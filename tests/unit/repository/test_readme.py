@@ -80,7 +80,7 @@ def test_inturn_dev_says_what_the_readme_shows(tmp_path: Path, capsys: pytest.Ca
     output = Output(as_json=False)
     output.say(f"agents: {' '.join(choice.specs)} ({choice.reason})")
     narrative = Narrative(output, "sqlite:///.inturn/journal.sqlite")
-    narrative.server = Server("127.0.0.1:7233", "http://127.0.0.1:8233")
+    narrative.server = Server("127.0.0.1:7233", ui="http://127.0.0.1:8233")
     narrative.worker_ready({"agents": "support", "model": "scripted"})
     said = re.sub(r"after [\d.]+ s", "after 4.9 s", capsys.readouterr().out).splitlines()
     shown = [line for line in block("console").splitlines() if not line.startswith("$ ")]

@@ -44,9 +44,13 @@ def test_other_commands_find_the_server_only_while_it_is_held(tmp_path: Path, mo
     monkeypatch.setattr(os, "environ", environment := {"INTURN_JOURNAL": "mine"})
     state = StateDirectory(tmp_path)
     assert state.acquire()
-    state.publish({"TEMPORAL_ADDRESS": "here:1", "INTURN_JOURNAL": "theirs"})
+    state.publish({"TEMPORAL_ADDRESS": "here:1", "TEMPORAL_TLS": "false", "INTURN_JOURNAL": "theirs"})
     load_dev_environment()
-    assert environment == {"INTURN_JOURNAL": "mine", "TEMPORAL_ADDRESS": "here:1"}
+    assert environment == {"INTURN_JOURNAL": "mine", "TEMPORAL_ADDRESS": "here:1", "TEMPORAL_TLS": "false"}
+    environment.clear()
+    environment["TEMPORAL_ADDRESS"] = "there:1"
+    load_dev_environment()
+    assert environment == {"TEMPORAL_ADDRESS": "there:1", "INTURN_JOURNAL": "theirs"}
     written = (state.path / "env").read_text()
     state.close()
     (state.path / "env").write_text(written)  # as one leaves it that is killed
