@@ -14,7 +14,7 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 SUPERVISED: Final = "INTURN_SUPERVISED"
-"""Set for a process of `--processes`: its standard input is a pipe that ends with its supervisor."""
+"""Set for a process of `--processes` and of `inturn dev`: its standard input ends with its supervisor."""
 
 _OVER_GRACE: Final = 10.0
 """Seconds after the grace in which cancelled steps report back."""
