@@ -26,7 +26,9 @@ class Narrative:
         """
         agents, model = worker.get("agents", "").split(","), _model(worker.get("model", ""))
         if self._began is None:
-            self._output.say(f"new code serves: {', '.join(agents)} ({model})", event="reloaded", worker=worker)
+            self._output.say(
+                f"worker ready. Agents: {', '.join(agents)}. Model: {model}", event="reloaded", worker=worker
+            )
             return
         took, self._began = time.monotonic() - self._began, None
         assert self.server is not None
