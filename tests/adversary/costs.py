@@ -71,18 +71,17 @@ async def result_of_many_calls(say: Say) -> None:
 
 async def cancelled_attempts(say: Say) -> None:
     async with strict(say) as stage:
+
+        async def streaming(paid: int) -> bool:
+            requests = stage.server.requests
+            return len(requests) == paid and requests[-1].outcome == "open"
+
         for attempt in range(1, ATTEMPTS + 1):
             stage.server.script(Answer("a b c d e f g h", delay=30))
             environment = steps.environment(steps.SESSION.turn("e1").step(0), attempt)
             message = ModelInput(event={"content": "hi"})
-            before = len(stage.server.requests)
             running = asyncio.create_task(environment.run(stage.steps.steps.call_model, message))
-
-            async def streaming() -> bool:
-                requests = stage.server.requests[before:]
-                return bool(requests) and requests[-1].outcome == "open"
-
-            await until(streaming)
+            await until(partial(streaming, attempt))
             environment.cancel()
             with suppress(asyncio.CancelledError):
                 await running
