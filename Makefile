@@ -11,13 +11,15 @@ run = $(VENV)/bin/python
 stamp = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos lock dist
+.PHONY: help setup demo test test-fast test-long check bench chaos lock dist
 
 help:
 	@echo 'make setup   the environment ($(VENV)); the others call it themselves'
 	@echo 'make demo    a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
-	@echo 'make test    every test but the long chaos and the benchmarks'
+	@echo 'make test    every test, the large ones as a sample (15 minutes on two cores)'
 	@echo 'make check   format, lint, types, import contracts, promises, links'
+	@echo 'make test-fast  the checks and all tests that need no server: for the daily loop (2 minutes)'
+	@echo 'make test-long  every test, the large ones whole (an hour)'
 	@echo 'make bench   the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock    renew the locked requirements'
@@ -34,6 +36,12 @@ demo: setup
 
 test: setup
 	@scripts/test $(ARGS)
+
+test-fast: check
+	@scripts/test --fast
+
+test-long: setup
+	@INTURN_TEST_LONG=1 scripts/test $(ARGS)
 
 check: setup
 	@scripts/check

@@ -9,7 +9,7 @@ import pytest
 from tests.chaos.campaign.campaign import campaign
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 @pytest.mark.promise("SUR-1", "SUR-2", "SUR-5", "SUR-6", "SUR-7", "ACC-1", "ACC-2", "ACC-8", "ISO-1")
 @pytest.mark.promise("ORD-1", "ORD-2", "ORD-11", "EFF-1", "EFF-2")

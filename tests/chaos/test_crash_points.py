@@ -13,7 +13,6 @@ ROUNDS: Final = 2
 """`make chaos` has thirty."""
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("EFF-1", "EFF-2", "SUR-1")
 async def test_every_crash_point_of_a_call_ends_as_its_kind_of_tool_allows(rig: Rig) -> None:

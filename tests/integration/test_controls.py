@@ -215,7 +215,7 @@ async def test_close_parks_what_waits_and_is_final(rig: Rig) -> None:
         assert [parked.event_id for parked in await session.parked()] == ["waiting"]
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("ACC-11")
 async def test_fifty_waiting_asks_do_not_lock_out_controls(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:

@@ -25,7 +25,6 @@ from tests.support.processes.server import ROOT
 KEY = "default/s/b/0/0"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demo_holds_every_promise_and_leaves_nothing_behind(tmp_path: Path) -> None:
     picture = tmp_path / "demo.svg"
@@ -45,7 +44,6 @@ def test_the_demo_holds_every_promise_and_leaves_nothing_behind(tmp_path: Path) 
     assert [path.name for path in tmp_path.iterdir()] == ["demo.svg"]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_demo_cleans_up_when_it_is_stopped(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "examples.demo"]

@@ -29,7 +29,7 @@ FULL = 10_000
 PATIENT = 1_200
 """Updates at a paused session: more than its inbox takes."""
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1_200)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(1_200)]
 
 
 Waits = list[tuple[float, float]]

@@ -75,7 +75,7 @@ async def result(session: Session, event_id: str) -> tuple[str, str]:
     return str(made.status), str(made.result)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SHR-3", "SHR-5")
 async def test_a_waiting_call_says_what_it_waits_for_and_the_lock_goes_on_within_milliseconds(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_STUCK_AFTER="2")
@@ -124,7 +124,6 @@ async def handed_over(rig: Rig, one: Session, two: Session, n: int) -> float:
     return came.at - left.at
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-2")
 async def test_a_stale_holder_is_refused_and_its_lock_is_free_after_its_lease(rig: Rig) -> None:
     await started(rig, 1)
@@ -155,7 +154,6 @@ async def test_a_stale_holder_is_refused_and_its_lock_is_free_after_its_lease(ri
         assert len(await entered(rig, "file", 2)) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-3")
 async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_for(rig: Rig) -> None:
     await started(rig, 1)
@@ -188,7 +186,6 @@ async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_fo
             assert len(await entered(rig, "file", 2)) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-4")
 async def test_planted_deadlocks_are_broken_and_what_only_looks_like_one_is_left_alone(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_STUCK_AFTER="5")
@@ -234,7 +231,6 @@ async def test_planted_deadlocks_are_broken_and_what_only_looks_like_one_is_left
     assert logs.count("deadlock: ") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("ISO-4")
 async def test_a_capped_tenant_waits_in_order_and_another_one_does_not_notice(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_MAX_STEPS="2")
@@ -252,7 +248,7 @@ async def test_a_capped_tenant_waits_in_order_and_another_one_does_not_notice(ri
         assert [await result(session, "e") for session in sessions] == [("ok", "went")] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SHR-1", "SHR-9")
 @pytest.mark.timeout(240)
 async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time(

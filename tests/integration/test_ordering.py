@@ -15,7 +15,6 @@ from tests.support.rig import Rig
 from tests.support.waiting import until
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.promise("ORD-1", "ORD-2", "ACC-2", "ACC-8", "SUR-6")
 async def test_twenty_producers_with_duplicates_get_one_turn_per_event_in_their_own_order(rig: Rig) -> None:
@@ -83,7 +82,6 @@ async def test_sessions_run_in_parallel(rig: Rig) -> None:
 
 
 @pytest.mark.promise("ACC-4")
-@pytest.mark.slow
 async def test_a_hundred_racing_clients_start_one_session_and_lose_nothing(rig: Rig) -> None:
     async with rig.worker(), AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(rig.client()) for _ in range(100)]

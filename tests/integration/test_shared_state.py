@@ -59,7 +59,6 @@ async def results(client: Client, *session_ids: str) -> list[str]:
     return [str(call.result) for call in calls]
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-6", "SHR-10")
 async def test_a_hundred_tools_count_to_a_hundred_and_pack_each_order_once_while_workers_are_killed(rig: Rig) -> None:
     workers = Workers(rig, 3)
