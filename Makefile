@@ -37,7 +37,7 @@ demo: setup
 test: setup
 	@scripts/test $(ARGS)
 
-test-fast: check
+test-fast: setup
 	@scripts/test --fast
 
 test-long: setup

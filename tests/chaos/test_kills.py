@@ -19,8 +19,10 @@ from inturn.testing.claude.log import overlaps
 from tests.chaos.campaign.kills import POINTS, Kills
 from tests.support.claude import ClaudeRig
 from tests.support.rig import Rig
+from tests.support.sizes import sized
 
-ROUNDS: Final = 10
+ROUNDS: Final = sized(sample=4, whole=10)
+"""Kills of each campaign: the sample has each point once."""
 
 
 @pytest.mark.alone

@@ -16,6 +16,7 @@ from inturn import Client, Session
 from tests.support.agents.locking import Use, overlaps, uses
 from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
+from tests.support.sizes import sized
 from tests.support.waiting import until
 
 AGENTS = "tests.support.agents.locking:agents"
@@ -255,7 +256,7 @@ async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time
     rig: Rig, record_property: Any
 ) -> None:
     """`INTURN_TEST_CONTENTION` gives it more seconds."""
-    seconds = float(os.environ.get("INTURN_TEST_CONTENTION", "20"))
+    seconds = float(os.environ.get("INTURN_TEST_CONTENTION", sized(sample="8", whole="20")))
     workers = [worker for _ in range(2) for worker in await started(rig, 4)]  # eight at once take long to load
     resources = [f"r{n}" for n in range(5)]
     async with rig.client() as client:

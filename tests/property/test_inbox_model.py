@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.property.exploring import explore
+from tests.support.sizes import sized
 
 pytestmark = pytest.mark.promise(
     "ORD-1",
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.promise(
     "ACC-8",
     "SUR-6",
 )
-STEPS = 100_000
+STEPS = sized(sample=40_000, whole=200_000)
+"""`make chaos` has five million."""
 
 
 @pytest.mark.timeout(600)
