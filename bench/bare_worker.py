@@ -31,7 +31,7 @@ async def main(address: str, task_queue: str) -> None:
 
 
 def alike(client: Client, settings: Settings, workflow: type[Any], activities: Sequence[Callable[..., Any]]) -> Worker:
-    """Give a worker of another workflow, with the options of inturn's own."""
+    """Return a worker of another workflow, with the options of inturn's own."""
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
     restrictions = SandboxRestrictions.default.with_passthrough_modules(*inturn_worker.PASSED_THROUGH, "bench")
     return Worker(

@@ -51,7 +51,7 @@ class Process:
         return self._popen.pid
 
     async def until_ready(self) -> str:
-        """Wait for its ready line; give it."""
+        """Wait for its ready line; return it."""
         return await asyncio.to_thread(self._first_line)
 
     async def kill(self) -> None:

@@ -66,12 +66,12 @@ class Chat:
             self.messages.append({"role": "assistant", "content": [{"type": "text", "text": f"Failed: {error.cause}"}]})
 
     def answers(self) -> list[str]:
-        """Give what the model said, in order."""
+        """Return what the model said, in order."""
         return texts(self.messages)
 
 
 def texts(messages: list[Message]) -> list[str]:
-    """Give the assistant's texts."""
+    """Return the assistant's texts."""
     said = [message["content"] for message in messages if message["role"] == "assistant"]
     blocks = [[{"type": "text", "text": c}] if isinstance(c, str) else c for c in said]
     return [block["text"] for content in blocks for block in content if block["type"] == "text"]

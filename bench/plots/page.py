@@ -20,7 +20,7 @@ FAR: Final = 100.0
 
 
 def page(report: dict[str, Any], curves: Sequence[Curve], plots: str) -> str:
-    """Give the page; `plots` is the folder of the plots beside it."""
+    """Return the page; `plots` is the folder of the plots beside it."""
     lines = ["# Benchmarks", "", GENERATED, "", *_run(report), ""]
     if report["rows"]:
         lines += ["## Budgets", "", *_budgets(report["rows"]), ""]

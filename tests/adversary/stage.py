@@ -97,7 +97,7 @@ class Scripted:
         self._answers = list(answers)
 
     async def respond(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelMessage:
-        """Give the next answer."""
+        """Return the next answer."""
         self.requests.append(request)
         return self._answers.pop(0)
 

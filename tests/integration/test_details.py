@@ -42,7 +42,7 @@ async def shown(rig: Rig, *parts: str) -> str:
 
 
 async def long_turn(rig: Rig, session: Session) -> None:
-    """Let a turn run whose tool takes longer than the test."""
+    """Run a turn whose tool takes longer than the test."""
     await session.send(LONG, event_id="long")
     await shown(rig, "**running**", "Turn `long`", "at step 1: tools: wait")
 

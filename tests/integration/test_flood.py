@@ -44,7 +44,7 @@ Waits = list[tuple[float, float]]
 
 @asynccontextmanager
 async def _others(client: Client) -> AsyncGenerator[Waits]:
-    """Let 20 other sessions ask about once a second, not in step with each other; gives how long their answers take."""
+    """Have 20 other sessions ask about once a second, not in step; yields how long their answers take."""
     waits: Waits = []
     stop = asyncio.Event()
 
@@ -149,7 +149,7 @@ async def _drained(client: Client, flood: Flood) -> None:
 
 
 async def _spacing(session: Session) -> float:
-    """Give the usual time from one turn's start to the next one's, in seconds."""
+    """Return the usual time from one turn's start to the next one's, in seconds."""
     starts = [e.at async for e in session.entries() if e.type == "turn.started"]
     return median((later - earlier).total_seconds() for earlier, later in pairwise(starts))
 

@@ -31,7 +31,7 @@ async def started(session: Session) -> list[str]:
 
 
 async def ended(session: Session, total: int) -> dict[str, int]:
-    """Wait until so many events have ended; gives the counts, after an audit."""
+    """Wait until so many events have ended; returns the counts, after an audit."""
 
     async def counts() -> dict[str, int]:
         found = (await session.status()).counts

@@ -45,7 +45,7 @@ async def apart(rig: Rig) -> tuple[WorkerProcess, str]:
 
 
 def go(rig: Rig, name: str) -> None:
-    """Let the calls that wait for it go on."""
+    """Release the calls that wait for it."""
     (rig.effects / f"go-{name}").touch()
 
 
@@ -60,7 +60,7 @@ async def entered(rig: Rig, resource: str, count: int = 1, *, within: float = 30
 
 
 async def waits(session: Session, *, within: float = 20) -> str:
-    """Wait until a session's call waits; gives for what."""
+    """Wait until a session's call waits; returns for what."""
 
     async def said() -> str:
         turn = (await session.status()).turn
@@ -70,7 +70,7 @@ async def waits(session: Session, *, within: float = 20) -> str:
 
 
 async def result(session: Session, event_id: str) -> tuple[str, str]:
-    """Wait for a turn's one call; gives its status and text."""
+    """Wait for a turn's one call; returns its status and text."""
     turn = await session.wait(event_id, timeout=60)
     [made] = turn.tool_calls
     return str(made.status), str(made.result)
@@ -106,7 +106,7 @@ async def test_a_waiting_call_says_what_it_waits_for_and_the_lock_goes_on_within
 
 
 async def handed_over(rig: Rig, one: Session, two: Session, n: int) -> float:
-    """Let one session wait for what another one holds; gives the seconds between its end and the other's begin."""
+    """Have one session wait for what another one holds; returns the seconds between its end and the other's begin."""
     resource = f"r{n}"
     await one.send(call("use", resource=resource, go=resource), event_id=resource)
     await entered(rig, resource)
@@ -283,7 +283,7 @@ async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time
 
 
 async def contend(client: Client, number: int, resource: str, end: float) -> int:
-    """Use a resource again and again; gives how often."""
+    """Use a resource again and again; returns how often."""
     session = client.session(f"s{number}", agent="locking")
     count = 0
     while time.monotonic() < end:

@@ -80,7 +80,7 @@ asyncio.run(main())
 
 
 def race(tmp_path: Path, *, processes: int, expires_in: float) -> tuple[Counter[str], int]:
-    """Let processes ask at once; gives what they got, and how many of them refreshed."""
+    """Have processes ask at once; returns what they got, and how many of them refreshed."""
     refreshed = tmp_path / "refreshed"
     refreshed.mkdir(exist_ok=True)
     command = [sys.executable, "-c", PROCESS, str(tmp_path / "store"), str(refreshed), str(expires_in)]

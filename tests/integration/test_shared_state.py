@@ -41,7 +41,7 @@ class Workers:
             await asyncio.to_thread(worker.until_ready)
 
     def arm(self, point: str) -> None:
-        """Let the first that comes by this point die there."""
+        """Arm a point: the first worker that comes by dies there."""
         self._armed.write_text(point)
 
     async def death(self) -> None:

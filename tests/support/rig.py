@@ -76,7 +76,7 @@ class Rig:
     async def worker(
         self, agents: Sequence[Agent] = tuple(test_agents.agents), *, model: Model | None = None, **options: Any
     ) -> AsyncIterator[Journal]:
-        """A worker in this process; gives its journal."""
+        """A worker in this process; yields its journal."""
         settings = Settings(address=self.address, task_queue=self.task_queue, grace=1, **options)
         async with self.opened_journal() as journal:
             built = composition.build_worker(

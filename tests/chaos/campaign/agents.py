@@ -55,7 +55,7 @@ def _seen(model: type[Any]) -> None:
 
 
 def _latest(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Give what was said since the model's last answer."""
+    """Return what was said since the model's last answer."""
     answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
     return to_json(messages[answers[-1] + 1 if answers else 0 :]).decode()
 

@@ -165,7 +165,7 @@ class Weather:
         self.outside.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
 
     async def _done(self, kind: str, proxy: Proxy) -> int:
-        """Do it; gives what it hit: connections, or bytes."""
+        """Do it; returns what it hit: connections, or bytes."""
         cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
         match kind:
             case "server":

@@ -255,7 +255,7 @@ class Conversation:
         self.gone.update(self.sent)
 
     async def _pause(self) -> None:
-        """Let the session catch up."""
+        """Wait until the session has caught up."""
         seen = self.outside.seen[self.name]
         while len(self.sent) - len(seen | self.gone) > AHEAD and time.monotonic() < self.deadline:
             await asyncio.sleep(0.02)

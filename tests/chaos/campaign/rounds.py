@@ -79,7 +79,7 @@ class Round:
     shares: Shares = field(default_factory=Shares)
 
     async def run(self) -> dict[str, Any]:
-        """Run it and leave the evidence; gives the figures that only the campaign knows."""
+        """Run it and leave the evidence; returns the figures that only the campaign knows."""
         cpu = sum(os.times()[:4])
         async with self._stage() as stage:
             began = time.monotonic()

@@ -205,7 +205,7 @@ class Session:
         return found
 
     def since(self, turn: str) -> Position:
-        """Give where the turn before was over: what came after that found this one running, or the next."""
+        """Return where the turn before was over: what came after that found this one running, or the next."""
         over = self.overs[turn]
         return max((at for at in self.overs.values() if at < over), default=(0, 0))
 
@@ -360,12 +360,12 @@ class _Reader:
 
 
 def event_of(turn: str) -> str:
-    """Give the event of a turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
+    """Return the event of a turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
     return turn.partition("~")[0]
 
 
 def endings(message: dict[str, Any]) -> Iterator[End]:
-    """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
+    """Return the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
     decisions = message.get("decisions", ())
     settled = {d.get("turn") for d in decisions if d.get("type") in ("turn.interrupted", "turn.failed")}
     for decision in decisions:

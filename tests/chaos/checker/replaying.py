@@ -18,7 +18,7 @@ from inturn_workflows.session import Session
 
 
 async def replay(paths: Iterable[Path]) -> list[str]:
-    """Replay each history; give what did not."""
+    """Replay each history; return what did not."""
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     replayer = Replayer(
         workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=worker.workflow_runner()

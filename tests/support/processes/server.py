@@ -173,7 +173,7 @@ class WorkerProcess:
 
 
 def fixed_port() -> int:
-    """Give a port that is free, and stays so: below those that the system gives away."""
+    """Return a port that is free, and stays so: below those that the system gives away."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):
