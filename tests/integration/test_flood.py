@@ -14,7 +14,7 @@ from statistics import median
 
 import pytest
 
-from inturn import Client, Session
+from inturn import Agent, Client, InboxPolicy, Session
 from tests.support.histories import runs, settled
 from tests.support.processes.flooding import PRODUCERS, Flood, patient
 from tests.support.rig import Rig
@@ -28,8 +28,9 @@ the flooded session leaves room for others.
 """
 FULL = 10_000
 """From this size on the mixed flood is the promised one, and who asks for it has a quiet machine."""
-PATIENT = 1_200
-"""Updates at a paused session: more than its inbox takes."""
+CAPACITY = 100
+PATIENT = 15
+"""Updates of each producer at a paused session: more than its inbox takes."""
 QUIET = 60.0 if MIXED >= FULL else 10.0
 """Seconds of quiet that a flood is compared with, before it and after it."""
 WARM_UP = 5.0
@@ -81,11 +82,12 @@ def _p99(waits: Waits) -> float:
     return took[int(len(took) * 0.99)]
 
 
-def _worst_minute(waits: Waits) -> float:
-    minutes: defaultdict[int, Waits] = defaultdict(list)
+def _p99_of_each(seconds: float, waits: Waits) -> list[float]:
+    """Return the 99th percentile of every so many seconds."""
+    windows: defaultdict[int, Waits] = defaultdict(list)
     for began, took in waits:
-        minutes[int((began - waits[0][0]) / 60)].append((began, took))
-    return max(map(_p99, minutes.values()))
+        windows[int((began - waits[0][0]) / seconds)].append((began, took))
+    return list(map(_p99, windows.values()))
 
 
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
@@ -124,16 +126,18 @@ async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and
 
 def _judge(before: Waits, beside: Waits, after: Waits) -> None:
     """Check that others waited about as long during the flood as before it and after it."""
-    quiet, flooded = _p99(before + after), _p99(beside)
+    quiet, flooded, usual = _p99(before + after), _p99(beside), median(_p99_of_each(10, beside))
     said = f"{quiet:.3f} s in the quiet ({_p99(before):.3f} before, {_p99(after):.3f} after)"
     print(f"p99 of 20 other sessions: {said}, {flooded:.3f} s in the flood ({flooded / quiet:.2f}×)")
-    print(f"and {_worst_minute(beside):.3f} s in its worst minute, of {len(beside)} asked")
+    worst = max(_p99_of_each(60, beside))
+    print(f"and {worst:.3f} s in its worst minute, {usual:.3f} s in its usual ten seconds, of {len(beside)} asked")
     if MIXED >= FULL:
         assert flooded <= 1.2 * quiet
     else:
         # Too short to tell a fifth on a machine that others use too: one stall of it meets all 20, and is more than a
-        # hundredth of the time. Where floods took others' time by replays it was 0.25 s to 0.8, and 0.1 s to 1.2.
-        assert flooded <= 2 * max(_p99(before), _p99(after)) + 0.2
+        # hundredth of the time. Where floods took others' time by replays it was 0.25 s to 0.8, and 0.1 s to 1.2, all
+        # the time.
+        assert usual <= 2 * max(_p99(before), _p99(after)) + 0.2
 
 
 async def _drained(client: Client, flood: Flood) -> None:
@@ -176,29 +180,29 @@ async def _nothing_lost(rig: Rig, session: Session, flood: Flood) -> None:
 
 @pytest.mark.promise("ACC-9")
 async def test_submit_with_its_retry_gets_all_in(rig: Rig) -> None:
-    async with rig.client() as client:
-        async with rig.worker():
-            session = client.session("s", agent="support")
-            await session.ask("hello", event_id="hello")
-            await session.pause()  # so that the inbox fills whatever the machine's speed
-            sessions = [client.session("s") for _ in range(PRODUCERS)]
+    agent = Agent("support", model="m", instructions="", inbox=InboxPolicy(capacity=CAPACITY))
+    async with rig.worker([agent]), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hello", event_id="hello")
+        await session.pause()  # so that the inbox fills whatever the machine's speed
+        sessions = [client.session("s") for _ in range(PRODUCERS)]
 
-            async def produce(producer: int) -> int:
-                ids = [f"p{producer}:{n}" for n in range(PATIENT // PRODUCERS)]
-                return sum([await patient(sessions[producer], event_id) for event_id in ids])
+        async def produce(producer: int) -> int:
+            ids = [f"p{producer}:{n}" for n in range(PATIENT)]
+            return sum([await patient(sessions[producer], event_id) for event_id in ids])
 
-            producing = asyncio.gather(*(produce(p) for p in range(PRODUCERS)))
+        producing = asyncio.gather(*(produce(p) for p in range(PRODUCERS)))
 
-            async def full() -> bool:
-                return len((await session.status()).queue) == 1_000
+        async def full() -> bool:
+            return len((await session.status()).queue) == CAPACITY
 
-            await until(full, within=120)
-            await session.resume()
-            assert sum(await producing) > 0, "it was full, and they were told"
+        await until(full, within=120)
+        await session.resume()
+        assert sum(await producing) > 0, "it was full, and they were told"
 
-            async def drained() -> bool:
-                return (await session.status()).counts.get("applied") == 1 + PATIENT // PRODUCERS * PRODUCERS
+        async def drained() -> bool:
+            return (await session.status()).counts.get("applied") == 1 + PRODUCERS * PATIENT
 
-            await until(drained, within=200, every=0.5)
-            audit = await session.audit()
-            assert audit.ok, audit.differences
+        await until(drained, within=200, every=0.5)
+        audit = await session.audit()
+        assert audit.ok, audit.differences
