@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inturn_workflows.inbox import dedup as window
+from inturn_workflows.inbox import dedup
 from tests.support.rig import rig, server_address
 
 __all__ = ["rig", "server_address"]
@@ -22,5 +22,5 @@ def ctrl_c() -> Iterator[None]:
 @pytest.fixture
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have sessions forget ids after a few events, as they do after 10,000."""
-    monkeypatch.setattr(window, "SIZE", 4)
-    monkeypatch.setattr(window, "RECENT", 2)
+    monkeypatch.setattr(dedup, "SIZE", 4)
+    monkeypatch.setattr(dedup, "RECENT", 2)

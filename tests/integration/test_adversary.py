@@ -12,7 +12,7 @@ from temporalio.client import WorkflowFailureError
 
 from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed, TurnTimeout
 from inturn.journal import Journal, Superseded
-from inturn_workflows.inbox import dedup as window
+from inturn_workflows.inbox import dedup
 from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, events, settled
 from tests.support.overtaken import overtaken
@@ -277,7 +277,7 @@ async def test_a_duplicate_older_than_the_window_is_counted_once_also_where_it_n
 async def test_who_asks_for_an_event_that_ends_long_after_it_came_is_told(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window, "RECENT", 2)
+    monkeypatch.setattr(dedup, "RECENT", 2)
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         await session.send("[[delay 2]] a b", event_id="slow")

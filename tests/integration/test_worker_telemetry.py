@@ -17,7 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from inturn.testing import ScriptedModel
-from inturn_worker import app as composition
+from inturn_worker import app
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
@@ -152,7 +152,7 @@ async def test_sessions_are_metered_once_and_not_again_in_a_replay(rig: Rig) -> 
     settings = Settings(address=rig.address, task_queue=rig.task_queue, grace=1, cached_sessions=0)
     temporal = await connect(settings, runtime)
     async with rig.opened_journal() as journal, rig.client() as client:
-        built = composition.build_worker(
+        built = app.build_worker(
             temporal, test_agents.agents, journal=journal, model=ScriptedModel(), settings=settings
         )
         async with built:
