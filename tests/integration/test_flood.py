@@ -36,7 +36,7 @@ QUIET = 60.0 if MIXED >= FULL else 10.0
 WARM_UP = 5.0
 """Seconds before them, in which workers and clients load what they need, and what was queued goes."""
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(1_200)]
+pytestmark = pytest.mark.timeout(1_200)
 
 
 Waits = list[tuple[float, float]]
@@ -90,6 +90,7 @@ def _p99_of_each(seconds: float, waits: Waits) -> list[float]:
     return list(map(_p99, windows.values()))
 
 
+@pytest.mark.alone
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
 async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly_and_leave_room_for_others(
     rig: Rig,
@@ -106,6 +107,7 @@ async def test_ten_thousand_signals_are_processed_in_order_or_rejected_visibly_a
     _judge(before, beside, after)
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900 + 0.3 * MIXED)
 @pytest.mark.promise("ACC-9", "ACC-8", "ORD-1", "SUR-6")
 async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and_leave_room_for_others(
