@@ -171,8 +171,8 @@ async def test_what_waited_behind_a_turn_is_still_said_where_a_reset_would_make_
         await _reset(rig)
         turn = await session.wait("behind", timeout=20)
         assert (turn.disposition, turn.text) == ("applied", "You said: what waited")
-        said = [entry async for entry in session.entries() if entry.type == "user.message"]
-        assert [entry.event_id for entry in said] == ["e0", "host", "behind"]
+        messages = [entry async for entry in session.entries() if entry.type == "user.message"]
+        assert [entry.event_id for entry in messages] == ["e0", "host", "behind"]
         audit = await session.audit()
         assert audit.ok, audit.differences
 
@@ -190,9 +190,9 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_the_turn_it_would
             await session.send(f"said by {event_id}", event_id=event_id, when_busy="merge")
         assert (await session.wait("more")).disposition == "merged"
         assert (await session.ask("refund order 17", event_id="old")).disposition == "applied"
-        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
-        assert said[-2:] == [None, "more"]
-        assert "old" not in said
+        joined = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert joined[-2:] == [None, "more"]
+        assert "old" not in joined
         audit = await session.audit()
         assert audit.ok, audit.differences
 
@@ -226,8 +226,8 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_a_turn_that_is_st
             assert (await session.wait("host", timeout=20)).text == "You said: host"
             assert (await session.wait("more", timeout=20)).event_id == "host"
         await settled(_handle(rig))
-        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
-        assert "old" not in said
+        joined = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert "old" not in joined
         counts = (await session.status()).counts
         assert (counts["merged"], counts["repeated"]) == (1, 1)
         audit = await session.audit()

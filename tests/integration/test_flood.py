@@ -129,8 +129,8 @@ async def test_signals_and_updates_at_once_are_processed_in_order_or_refused_and
 def _judge(before: Waits, beside: Waits, after: Waits) -> None:
     """Check that others waited about as long during the flood as before it and after it."""
     quiet, flooded, usual = _p99(before + after), _p99(beside), median(_p99_of_each(10, beside))
-    said = f"{quiet:.3f} s in the quiet ({_p99(before):.3f} before, {_p99(after):.3f} after)"
-    print(f"p99 of 20 other sessions: {said}, {flooded:.3f} s in the flood ({flooded / quiet:.2f}×)")
+    comparison = f"{quiet:.3f} s in the quiet ({_p99(before):.3f} before, {_p99(after):.3f} after)"
+    print(f"p99 of 20 other sessions: {comparison}, {flooded:.3f} s in the flood ({flooded / quiet:.2f}×)")
     worst = max(_p99_of_each(60, beside))
     print(f"and {worst:.3f} s in its worst minute, {usual:.3f} s in its usual ten seconds, of {len(beside)} asked")
     if MIXED >= FULL:
@@ -167,9 +167,9 @@ async def _nothing_lost(rig: Rig, session: Session, flood: Flood) -> None:
     assert len(await runs(rig.temporal, handle.id)) >= 2
     started = [e.event_id async for e in session.entries() if e.type == "turn.started"]
     rejected = [e async for e in session.entries() if e.type == "event.rejected"]
-    told = sum(int(e.body.get("count", 1)) for e in rejected)
+    rejections = sum(int(e.body.get("count", 1)) for e in rejected)
     assert len(set(started)) == len(started)
-    assert len(started) + told == flood.sent
+    assert len(started) + rejections == flood.sent
     updates = [event_id for event_id in started if str(event_id).startswith("u")]
     assert len(updates) == flood.submits // PRODUCERS * PRODUCERS, "with their retry all get in"
     assert all("the inbox is full" in e.body["reason"] or "count" in e.body for e in rejected)

@@ -62,11 +62,11 @@ async def entered(rig: Rig, resource: str, count: int = 1, *, within: float = 30
 async def waits(session: Session, *, within: float = 20) -> str:
     """Wait until a session's call waits; returns for what."""
 
-    async def said() -> str:
+    async def waiting() -> str:
         turn = (await session.status()).turn
         return (turn.waiting_for if turn else None) or ""
 
-    return await until(said, within=within)
+    return await until(waiting, within=within)
 
 
 async def result(session: Session, event_id: str) -> tuple[str, str]:
@@ -273,8 +273,8 @@ async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time
     assert len({use.pid for use in entries}) == 8
     waited = [use.at - asked[use.key] for use in entries]
     fairness = max(waited) / statistics.mean(waited)
-    said = f"{len(entries) / seconds:.1f} uses/s, wait mean {statistics.mean(waited):.1f} s, max {max(waited):.1f} s"
-    print(f"contention: {said}, max/mean {fairness:.1f}")
+    summary = f"{len(entries) / seconds:.1f} uses/s, wait mean {statistics.mean(waited):.1f} s, max {max(waited):.1f} s"
+    print(f"contention: {summary}, max/mean {fairness:.1f}")
     for worker in workers:
         worker.kill()
     logs = "".join(path.read_text() for path in rig.directory.glob("worker-*.log"))

@@ -80,7 +80,7 @@ async def test_a_hundred_tools_count_to_a_hundred_and_pack_each_order_once_while
         await send(packers, "[[tool pack {}]]" * 5)
         await workers.death()
 
-        counted = [tuple(map(int, said.split())) for said in await results(client, *counters)]
+        counted = [tuple(map(int, text.split())) for text in await results(client, *counters)]
         assert sorted(of_all for of_all, _ in counted) == list(range(1, SESSIONS * CALLS + 1))
         assert sorted(of_one for _, of_one in counted) == sorted([*range(1, CALLS + 1)] * SESSIONS)
         assert await client.shared.get("n") == Versioned(value=100, version=100)

@@ -138,8 +138,8 @@ async def test_an_interrupted_and_a_parked_turn_have_their_spans_too(rig: Rig, c
         await until(lambda: _true(len(collector.spans) >= 4))
     assert await asyncio.to_thread(worker.stop) == 0
     ends = [span for span in collector.spans if span.name.startswith("invoke_agent")]
-    told = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
-    by_turn = {attributes["inturn.turn"]: attributes for attributes in told}
+    found = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
+    by_turn = {attributes["inturn.turn"]: attributes for attributes in found}
     assert by_turn["stopped"]["inturn.stop_reason"] == "interrupted"
     assert by_turn["parked"]["error.type"] == "parked"
     assert not collector.metrics, "nobody asked for metrics"

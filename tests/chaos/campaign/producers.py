@@ -217,23 +217,23 @@ class Conversation:
         """Make a text, and say how its event may end."""
         mix = {} if plain else self.lane.mix
         kind = self.rng.choices([*mix, "plain"], [*mix.values(), 1 - sum(mix.values())])[0]
-        said = f"{event_id} {self.canary}"
+        text = f"{event_id} {self.canary}"
         match kind:
             case "pay" | "post":
-                return f'[[tool {kind} {{"event_id": "{event_id}", "canary": "{self.canary}"}}]] {said}', ["applied"]
+                return f'[[tool {kind} {{"event_id": "{event_id}", "canary": "{self.canary}"}}]] {text}', ["applied"]
             case "poison":
-                return self._poison(said)
+                return self._poison(text)
             case "fault":
                 fault = self.rng.choice(MODEL_FAULTS)
                 self.witness.faults.write(op="done", kind="model", fault=fault, lane=self.lane.name)
-                return f"{fault} {said}", ["applied"]
+                return f"{fault} {text}", ["applied"]
             case _:
-                return said, ["applied"]
+                return text, ["applied"]
 
-    def _poison(self, said: str) -> tuple[str, list[str]]:
+    def _poison(self, text: str) -> tuple[str, list[str]]:
         if self.lane.claude:  # fails once, and the next attempt of a killed worker gets its answer
-            return f"[[fault 400]] {said}", ["parked", "applied"]
-        return f"{POISON} {said}", ["parked"]
+            return f"[[fault 400]] {text}", ["parked", "applied"]
+        return f"{POISON} {text}", ["parked"]
 
     async def _cancel(self, handle: Handle) -> None:
         event_id = f"{handle.source}{handle.sequence}"

@@ -131,8 +131,8 @@ class Round:
 
     def _lanes(self, fork_server: ForkServer, witness: Witness, direct: str, temporal: str, model: str) -> list[Lane]:
         """One lane has the cheap model and goes straight to the server, the other the strict Claude and proxies."""
-        told = {"INTURN_TEST_WITNESS": str(witness.path)}
-        asked = {**told, "ANTHROPIC_API_KEY": "test", "ANTHROPIC_BASE_URL": f"http://{model}"}
+        reporting = {"INTURN_TEST_WITNESS": str(witness.path)}
+        asked = {**reporting, "ANTHROPIC_API_KEY": "test", "ANTHROPIC_BASE_URL": f"http://{model}"}
         disk, armed = self.directory / "disk", self.directory / "armed"
         return [
             Lane(
@@ -149,7 +149,7 @@ class Round:
                 agent=AGENTS[name],
                 claude=env is asked,
             )
-            for name, address, env in (("scripted", direct, told), ("claude", temporal, asked))
+            for name, address, env in (("scripted", direct, reporting), ("claude", temporal, asked))
         ]
 
     def _plan(self, stage: Stage) -> None:
