@@ -19,7 +19,7 @@ help:
 	@echo 'make test    every test, the large ones as a sample (15 minutes on two cores)'
 	@echo 'make check   format, lint, types, import contracts, promises, links'
 	@echo 'make test-fast  the checks and all tests that need no server: for the daily loop (2 minutes)'
-	@echo 'make test-long  every test, the large ones whole (an hour)'
+	@echo 'make test-long  every test, the large ones whole (40 minutes)'
 	@echo 'make bench   the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock    renew the locked requirements'
