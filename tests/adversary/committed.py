@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from inturn.journal import Settlement
+from inturn.journal import Resolution
 from inturn.journal.views.turns import own_turn
 from inturn.keys import StepKey
 from inturn.testing import Answer, ToolCall
@@ -37,7 +37,7 @@ async def older_model_after_a_change(say: Say) -> None:
             await older.ask(event_id)
 
 
-async def settled_on_an_older_model(say: Say) -> None:
+async def resolved_on_an_older_model(say: Say) -> None:
     @tool
     async def pay(cents: int) -> str:
         """Pay."""
@@ -52,7 +52,7 @@ async def settled_on_an_older_model(say: Say) -> None:
         unknown = await stage.steps.journal.unknown_calls(steps.SESSION)
         say(f"unknown calls: {[call.key for call in unknown]}")
         for call in unknown:
-            await stage.steps.journal.settle_call(StepKey.parse(call.key), Settlement(True, "paid"))
+            await stage.steps.journal.resolve_call(StepKey.parse(call.key), Resolution(True, "paid"))
         for event_id in ("e2", "e3"):
             await stage.ask(event_id)
 
@@ -190,7 +190,7 @@ TRIGGERS: Final[dict[str, Trigger]] = {
     "changed instructions, claude-sonnet-4-6": partial(changed_on_an_older_model, "claude-sonnet-4-6"),
     "changed instructions, claude-haiku-4-5": partial(changed_on_an_older_model, "claude-haiku-4-5"),
     "an older model after a change": older_model_after_a_change,
-    "an unknown call settled, older model": settled_on_an_older_model,
+    "an unknown call resolved, older model": resolved_on_an_older_model,
     "a result of whitespace": whitespace_result,
     "a tool's name with a dot": partial(impossible_tool_name, "do.it"),
     "a tool's name with a space": partial(impossible_tool_name, "do it"),
