@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -31,7 +30,7 @@ async def session(rig: Rig) -> AsyncIterator[Session]:
 
 
 async def test_the_commands_for_the_cli_do_what_the_page_says(rig: Rig, session: Session, tmp_path: Path) -> None:
-    found = await _printed(rig, tmp_path, sys.executable, str(ROOT / "scripts" / "temporal"), "--which")
+    found = await _printed(rig, tmp_path, str(ROOT / "scripts" / "temporal"), "--which")
     (tmp_path / "temporal").symlink_to(found.partition("\t")[0])
     commands = BLOCKS["sh"].replace("order-17", session.session_id)
     printed = await _printed(rig, tmp_path, "sh", "-euc", commands)
