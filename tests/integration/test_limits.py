@@ -155,6 +155,7 @@ async def test_a_stale_holder_is_refused_and_its_lock_is_free_after_its_lease(ri
         assert len(await entered(rig, "file", 2)) == 2
 
 
+@pytest.mark.alone
 @pytest.mark.promise("SHR-3")
 async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_for(rig: Rig) -> None:
     await started(rig, 1)
