@@ -36,7 +36,7 @@ class Stage:
 
     say: Say
     server: StrictClaude
-    steps: steps.Rig
+    steps: steps.StepRunner
 
     async def ask(self, event_id: str, content: Any = "hi", *, step: int = 0, **fields: Any) -> ModelResult | None:
         """Run a model step and say how it ended; an event whose step 0 fails for good is parked, as a session does."""
@@ -62,7 +62,7 @@ class Stage:
     def changed(self, **agent: Any) -> Stage:
         """Return the stage after a deploy that changed the agent."""
         values = {"model": MODEL, "instructions": "Be long.", **agent}
-        made = steps.Rig(self.steps.journal, self.steps.model, [Agent("support", **values)], bounds=BOUNDS)
+        made = steps.StepRunner(self.steps.journal, self.steps.model, [Agent("support", **values)], bounds=BOUNDS)
         return Stage(self.say, self.server, made)
 
     async def _park(self, event_id: str) -> None:

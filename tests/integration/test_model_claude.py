@@ -20,7 +20,7 @@ from inturn.tools import tool
 from inturn_activities.failures import BrokenStream, classify
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.claude import Claude
-from tests.support.steps import SESSION, WAIT, Rig, environment, rig
+from tests.support.steps import SESSION, WAIT, StepRunner, environment, rig
 
 MODEL = "claude-sonnet-5-5"
 
@@ -188,7 +188,7 @@ async def test_a_whole_session_passes_the_strict_server(server: StrictClaude, cl
         assert (await r.ask("e3")).stop == "refusal"
         result = await r.ask("e4")
         await r.record(settle=["e4"])  # interrupted before the call ran
-        other = Rig(r.journal, claude, r.agents)
+        other = StepRunner(r.journal, claude, r.agents)
         assert result.stop == "tool_use"
         assert (await other.ask("e5")).stop == "end_turn"
     assert {e.outcome for e in server.requests} == {"completed"}
@@ -202,7 +202,7 @@ async def test_a_changed_agent_passes_the_strict_server_with_thinking(
     async with worker(tmp_path, claude) as r:
         await r.ask("e1")
         changed = Agent("support", model=MODEL, instructions="Be long.")
-        assert (await Rig(r.journal, claude, [changed]).ask("e2")).stop == "end_turn"
+        assert (await StepRunner(r.journal, claude, [changed]).ask("e2")).stop == "end_turn"
         assert (await r.ask("e3")).stop == "end_turn"
         assert len(await r.entries("system.message")) == 2
     first, *rest = server.requests

@@ -37,7 +37,7 @@ WAIT = 10.0
 """Seconds after which a test that waits has failed."""
 
 
-class Rig:
+class StepRunner:
     """A worker's steps on a journal of their own. `crash` makes the next claim find what a killed worker leaves."""
 
     def __init__(self, journal: Journal, model: Model, agents: Sequence[Agent], **options: Any) -> None:
@@ -99,14 +99,14 @@ async def rig(
     limits: Limits | None = None,
     resources: Any = None,
     **agent: Any,
-) -> AsyncIterator[Rig]:
+) -> AsyncIterator[StepRunner]:
     """Return a worker's steps with one agent named `support`, or with these agents."""
     tmp_path.mkdir(exist_ok=True)
     journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
     await journal.open()
     values: dict[str, Any] = {"model": "m", "instructions": "Be brief.", "tools": tools, **agent}
     try:
-        yield Rig(
+        yield StepRunner(
             journal,
             model or ScriptedModel(script),
             agents or [Agent("support", **values)],

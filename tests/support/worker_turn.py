@@ -17,7 +17,7 @@ from inturn.values import Turn
 from inturn_activities.messages import DeliverInput, ModelInput, ModelResult, RecordInput, ToolInput, ToolResult
 from inturn_workflows.turn import StepFailed, run
 from inturn_workflows.turn_state import CallState, Decided, TurnState
-from tests.support.steps import SESSION, Rig, environment
+from tests.support.steps import SESSION, StepRunner, environment
 
 EVENT = "event"
 LOOK = 0.002
@@ -27,7 +27,7 @@ LOOK = 0.002
 class WorkerSteps:
     """The steps of one turn. Attempts follow each other at once; a person answers each approval by `answer`."""
 
-    def __init__(self, rig: Rig, agent: Agent, event: dict[str, Any], answer: bool | None) -> None:
+    def __init__(self, rig: StepRunner, agent: Agent, event: dict[str, Any], answer: bool | None) -> None:
         self.rig = rig
         self.agent = agent
         self.event = event

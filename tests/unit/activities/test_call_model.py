@@ -26,7 +26,7 @@ from inturn_activities.failures import OwnFailure
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import Decision, ModelInput
 from inturn_activities.model import inline_answers as answers
-from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
+from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 
 
 @tool(timeout=7, retries=1, approval=lambda a: a["cents"] > 100, locks=["order:{order}"])
@@ -76,7 +76,7 @@ async def test_an_answer_recorded_by_an_attempt_that_died_is_given_by_the_next_w
     model = ScriptedModel(["hello"])
     async with rig(tmp_path, model=model) as r:
         await r.ask()
-        other = Rig(r.journal, model, r.agents)
+        other = StepRunner(r.journal, model, r.agents)
         again = await other.ask(attempt=2, inline=True)
         assert again.stop == "end_turn"
         assert again.turn is not None
@@ -141,7 +141,7 @@ async def test_an_inline_answer_is_what_the_journal_tells_and_costs_no_read_on_a
             "e4": await r.ask("e4", inline=True, joined=joined),
         }
         assert reads == []
-        other = Rig(r.journal, ScriptedModel(["cold"]), r.agents)
+        other = StepRunner(r.journal, ScriptedModel(["cold"]), r.agents)
         told["e5"] = await other.ask("e5", inline=True)
         assert reads, "a cold worker cannot know the whole turn"
         for event_id, result in told.items():
@@ -332,10 +332,10 @@ async def test_a_changed_agent_is_said_once_and_the_prefix_stays(tmp_path: Path)
     async with rig(tmp_path, model=model, tools=[refund]) as r:
         await r.ask("e1")
         changed = Agent("support", model="m", instructions="Be long.")
-        later = Rig(r.journal, model, [changed])
+        later = StepRunner(r.journal, model, [changed])
         await later.ask("e2")
         await later.ask("e3")
-        await Rig(r.journal, model, r.agents).ask("e4")
+        await StepRunner(r.journal, model, r.agents).ask("e4")
         said = [b["text"] for b in await r.bodies("system.message")]
         assert len(said) == 2
         assert "Be long." in said[0]
@@ -444,7 +444,7 @@ async def test_failed_attempts_are_counted_in_the_ledger_whatever_worker_made_th
         final = []
         for attempt in range(1, 5):
             with pytest.raises(ApplicationError) as failed:
-                await Rig(r.journal, model, r.agents).ask(attempt=attempt)
+                await StepRunner(r.journal, model, r.agents).ask(attempt=attempt)
             final.append(failed.value.non_retryable)
         assert final == [False, False, False, True]
 
@@ -495,7 +495,7 @@ async def test_an_attempt_that_was_outlived_commits_nothing_and_stops(tmp_path: 
         task = asyncio.create_task(made.run(r.steps.call_model, ModelInput(event={"content": "hi"})))
         async with asyncio.timeout(WAIT):
             await frozen.asked.wait()
-            await Rig(r.journal, model, r.agents).ask(attempt=2)
+            await StepRunner(r.journal, model, r.agents).ask(attempt=2)
             with pytest.raises(ApplicationError) as failed:
                 await task
         assert failed.value.type == names.NOT_YET
@@ -550,7 +550,7 @@ async def test_a_worker_that_stops_hands_the_call_back(tmp_path: Path) -> None:
             made.cancel(SHUTDOWN)
             with pytest.raises(asyncio.CancelledError):
                 await task
-        result = await Rig(r.journal, ScriptedModel(["here"]), r.agents).ask(attempt=2)
+        result = await StepRunner(r.journal, ScriptedModel(["here"]), r.agents).ask(attempt=2)
         assert result.stop == "end_turn"
 
 
@@ -647,7 +647,7 @@ class Waiting:
         return ModelMessage([{"type": "text", "text": "late"}], "end_turn", Usage(), "m")
 
 
-def counted(r: Rig, *names: str) -> list[str]:
+def counted(r: StepRunner, *names: str) -> list[str]:
     """Note the journal's calls of these names from here on; without names, its transactions."""
     seen: list[str] = []
     for name in names or WRITES:
@@ -663,7 +663,7 @@ def counted(r: Rig, *names: str) -> list[str]:
     return seen
 
 
-async def park(r: Rig) -> None:
+async def park(r: StepRunner) -> None:
     """Fail the turn of e1 as the workflow does."""
     body = {"error": "it failed", "attempts": 1, "turn": "e1"}
     end = Decision(type="turn.failed", turn="e1", key="e1/end", disposition="parked", body=body)

@@ -16,7 +16,7 @@ from inturn.testing import ToolCall
 from inturn.tools import tool
 from inturn_activities.bounds import Bounds
 from inturn_activities.failures import LONGEST_MESSAGE
-from tests.support.steps import SESSION, Rig, rig
+from tests.support.steps import SESSION, StepRunner, rig
 
 BOUNDS = Bounds(beat=0.01, lease=0.05, leased_wait=5, losses=3)
 
@@ -127,7 +127,7 @@ async def test_a_delivery_that_fails_with_a_long_error_says_so_in_few_words(tmp_
         assert len(failed.value.message) <= LONGEST_MESSAGE
 
 
-async def _lose(r: Rig, times: int) -> None:
+async def _lose(r: StepRunner, times: int) -> None:
     for _ in range(times):
         await r.journal.claim_call(SESSION.turn("e1").step(0, 0), lease=0.001, begin=True)
         await asyncio.sleep(0.002)

@@ -20,7 +20,7 @@ from inturn_activities.bounds import Bounds
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import ToolInput
 from tests.support.limits import TENANT, call, write
-from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
+from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 from tests.support.waiting import until
 
 OTHER = call("other")
@@ -53,13 +53,13 @@ async def calls(journal: Journal, state: str) -> set[str]:
     return {place.call for place in await journal.places(TENANT) if place.state == state}
 
 
-async def asked(made: Rig) -> str:
+async def asked(made: StepRunner) -> str:
     """Ask; gives the id of the call that the model made."""
     [planned] = (await made.ask()).calls
     return planned.id
 
 
-async def texts(made: Rig) -> list[tuple[str, str]]:
+async def texts(made: StepRunner) -> list[tuple[str, str]]:
     return [(body["status"], body["text"]) for body in await made.bodies("agent.tool_result")]
 
 
@@ -96,7 +96,7 @@ async def test_the_first_waiter_waits_in_place_and_only_it(tmp_path: Path) -> No
         assert (await waiting).status == "ok"
 
 
-async def queued(made: Rig, count: int) -> bool:
+async def queued(made: StepRunner, count: int) -> bool:
     return len(await calls(made.journal, "waiting")) == count
 
 

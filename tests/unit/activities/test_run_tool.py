@@ -23,7 +23,7 @@ from inturn.tools.context import ToolContext, current
 from inturn.tools.results import render_result
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import ToolInput
-from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
+from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 
 KEY = SESSION.turn("e1").step(0, 0)
 
@@ -34,7 +34,7 @@ async def add(a: int, b: int = 2) -> int:
     return a + b
 
 
-async def called(r: Rig, *calls: ToolCall) -> list[str]:
+async def called(r: StepRunner, *calls: ToolCall) -> list[str]:
     """Let the model make calls; gives their ids."""
     result = await r.ask()
     assert len(result.calls) == len(calls)
@@ -205,7 +205,7 @@ async def test_a_call_whose_tool_was_removed_after_it_began_has_an_unknown_outco
     async with rig(tmp_path, [ToolCall("add", a=1)], tools=[add]) as r:
         [call] = (await r.ask()).calls
         await r.journal.claim_call(KEY, lease=0.01)
-        later = Rig(r.journal, r.model, [Agent("support", model="m", instructions="")])
+        later = StepRunner(r.journal, r.model, [Agent("support", model="m", instructions="")])
         assert (await later.tool(call=call.id, attempt=2)).status == "unknown"
 
 
@@ -544,7 +544,7 @@ async def test_a_tool_with_a_checkpoint_goes_on_elsewhere_when_its_worker_stops(
             made.cancel(SHUTDOWN)
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert (await Rig(r.journal, r.model, r.agents).tool(call=call.id, attempt=2)).status == "ok"
+            assert (await StepRunner(r.journal, r.model, r.agents).tool(call=call.id, attempt=2)).status == "ok"
         assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["from 3"]
 
 
@@ -573,7 +573,7 @@ async def test_a_cancel_that_comes_while_a_checkpoint_is_written_stops_the_tool_
         await asyncio.wait([task], timeout=WAIT)
         assert task.cancelled()
         async with asyncio.timeout(WAIT):
-            assert (await Rig(r.journal, r.model, r.agents).tool(call=call.id, attempt=2)).status == "ok"
+            assert (await StepRunner(r.journal, r.model, r.agents).tool(call=call.id, attempt=2)).status == "ok"
         assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["from 3"]
 
 
@@ -649,7 +649,7 @@ async def test_an_attempt_that_was_outlived_is_stopped_and_commits_nothing(tmp_p
         assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["run 2"]
 
 
-async def stolen(r: Rig) -> Any:
+async def stolen(r: StepRunner) -> Any:
     """Take the call over as soon as its lease allows it: the attempt that runs is a zombie then."""
     renew = r.journal.renew
 

@@ -16,7 +16,7 @@ from inturn.tools.context import ToolContext
 from inturn.turns.budget import Budget
 from inturn.values import Entry
 from inturn_activities.messages import Answered, CallPlan, Decision, ToolInput
-from tests.support.steps import SESSION, Rig, rig
+from tests.support.steps import SESSION, StepRunner, rig
 
 KEY = SESSION.turn("e1").step(0, 0)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -66,7 +66,7 @@ async def pay(cents: int, ctx: ToolContext) -> str:
     return f"paid {cents}"
 
 
-async def _asked(r: Rig, *cents: int) -> list[CallPlan]:
+async def _asked(r: StepRunner, *cents: int) -> list[CallPlan]:
     result = await r.ask()
     assert len(result.calls) == len(cents)
     return result.calls
