@@ -11,7 +11,8 @@ from typing import Final
 
 import typer
 
-from inturn.cli import approvals, audit, blob, chat, controls, doctor, options, parked, settle, show, tail, talk
+from inturn.cli import approvals, audit, blob, chat, controls, options, parked, settle, show, tail, talk
+from inturn.cli.doctor.command import doctor
 from inturn.cli.extras import CommandGroup
 
 _EPILOG: Final = (
@@ -41,7 +42,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
         controls.approve,
         controls.deny,
     ),
-    "Repair": (parked.parked, parked.redrive, parked.discard, settle.settle, audit.audit, doctor.doctor),
+    "Repair": (parked.parked, parked.redrive, parked.discard, settle.settle, audit.audit, doctor),
 }
 
 for _panel, _functions in _COMMANDS.items():

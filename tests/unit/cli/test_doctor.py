@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from inturn.cli import machine, server
 from inturn.cli.app import app
+from inturn.cli.doctor import machine, server
 from inturn.cli.options import hoisted
 from inturn.journal import open_journal
 

@@ -12,8 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from inturn import Agent, tool
-from inturn.cli import graph, modules
 from inturn.cli.app import app
+from inturn.cli.doctor import graph, modules
 from inturn.cli.options import hoisted
 from inturn.journal import Place, open_journal
 from inturn.journal.limits.requests import Mode

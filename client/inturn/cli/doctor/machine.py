@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.cli.doctor.findings import Finding, failed, fine, warned
 from inturn.client.settings import DEFAULT_JOURNAL
 from inturn.errors import InturnError
 from inturn.keys import SessionKey

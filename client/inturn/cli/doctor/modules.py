@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from inturn.agents import Agent
-from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.cli.doctor.findings import Finding, failed, fine, warned
 from inturn.errors import Misconfigured
 from inturn.loading import add_to_import_path, load_agents
 from inturn.tools import Tool

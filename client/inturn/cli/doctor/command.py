@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from inturn.cli.findings import Finding
+    from inturn.cli.doctor.findings import Finding
     from inturn.journal import Place
 
 _MARKS: Final = {"ok": ("ok", "green"), "warn": ("warn", "bold yellow"), "fail": ("FAIL", "bold red")}
@@ -55,9 +55,9 @@ def doctor(
 
 
 async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
-    from inturn.cli.findings import failed
-    from inturn.cli.machine import examine_journal, examine_machine
-    from inturn.cli.server import examine_server
+    from inturn.cli.doctor.findings import failed
+    from inturn.cli.doctor.machine import examine_journal, examine_machine
+    from inturn.cli.doctor.server import examine_server
     from inturn.client.connection import Connection
     from inturn.errors import InturnError
 
@@ -77,8 +77,8 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
 
 async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
     """Return who holds and waits, where there is a journal."""
-    from inturn.cli.graph import examine_limits
-    from inturn.cli.machine import is_missing
+    from inturn.cli.doctor.graph import examine_limits
+    from inturn.cli.doctor.machine import is_missing
     from inturn.client.settings import DEFAULT_JOURNAL, read_settings
     from inturn.errors import InturnError
     from inturn.journal import open_journal
@@ -98,19 +98,19 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
 
 
 def _modules(specs: Sequence[str]) -> list[Finding]:
-    from inturn.cli.modules import examine_modules
+    from inturn.cli.doctor.modules import examine_modules
 
     return [examine_modules(spec) for spec in specs]
 
 
 def _draw(places: Sequence[Place]) -> None:
-    from inturn.cli.graph import dot
+    from inturn.cli.doctor.graph import dot
 
     print(dot(places))
 
 
 def _list(places: Sequence[Place]) -> None:
-    from inturn.cli.graph import text
+    from inturn.cli.doctor.graph import text
 
     for line in text(places):
         console().print(clean(line), markup=False, highlight=False, soft_wrap=True)

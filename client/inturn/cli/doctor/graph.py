@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from inturn.cli.findings import Finding, fine, warned
+from inturn.cli.doctor.findings import Finding, fine, warned
 from inturn.journal import Place, SessionJournal
 
 

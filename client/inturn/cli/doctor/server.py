@@ -14,7 +14,7 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSyste
 from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.cli.doctor.findings import Finding, failed, fine, warned
 from inturn.client import server_checks
 from inturn.client.connection import Connection
 from inturn.client.rpc_errors import short

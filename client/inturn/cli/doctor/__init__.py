@@ -1,0 +1,1 @@
+"""`inturn doctor`: what it looks at, and what it finds."""
