@@ -63,7 +63,7 @@ def test_a_state_directory_that_cannot_be_made_is_named(directory: Path) -> None
     assert "a directory of your own" in refused(directory)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 async def test_a_save_is_a_deploy_and_broken_code_leaves_the_old_worker_serving(directory: Path) -> None:
     with DevProcess(directory) as dev:
@@ -94,7 +94,6 @@ async def test_a_save_is_a_deploy_and_broken_code_leaves_the_old_worker_serving(
     assert processes_in(directory) == []
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_state_survives_the_end_and_is_forgotten_when_asked(directory: Path) -> None:
     with DevProcess(directory, "app:agents") as dev:
@@ -114,7 +113,6 @@ async def test_state_survives_the_end_and_is_forgotten_when_asked(directory: Pat
     assert (directory / ".inturn" / ".gitignore").read_text() == "*\n"
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 async def test_a_second_one_attaches_and_takes_nothing_with_it(directory: Path) -> None:
     with DevProcess(directory) as first:
@@ -132,7 +130,6 @@ async def test_a_second_one_attaches_and_takes_nothing_with_it(directory: Path) 
             third.until("detached")
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its killed parent")
 async def test_taken_ports_are_others_and_a_kill_leaves_nothing_and_the_next_start_goes_on(directory: Path) -> None:
@@ -155,7 +152,6 @@ async def test_taken_ports_are_others_and_a_kill_leaves_nothing_and_the_next_sta
         dev.end()
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 async def test_a_named_server_that_answers_is_used_and_stays(rig: Rig, directory: Path) -> None:
     (directory / "app.py").write_text("agents = 1 / 0  # as saved in the middle of a thought\n")

@@ -20,8 +20,6 @@ from workflows import name
 agents = [Agent(name, model="claude-sonnet-5-5", instructions="Be brief.")]
 """
 
-pytestmark = pytest.mark.slow
-
 
 def interpreter(version: str) -> str | None:
     """A Python of that version that starts."""
