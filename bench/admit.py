@@ -15,9 +15,11 @@ from bench.report import Book, shown
 from bench.rig import Rig
 from inturn.events import Event
 from inturn.policy import InboxPolicy
-from inturn_workflows.inbox.dedup import SIZE, Window
-from inturn_workflows.inbox.events import Queued
+from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.dedup import SIZE, DedupWindow
+from inturn_workflows.inbox.events import Arrival, Queued
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.queue import EventQueue
 from inturn_workflows.inbox.sequencing import Sequencer, Source
 
 Kind = Literal["queue", "numbered", "merge", "duplicate"]
@@ -44,7 +46,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 def growth(kind: Kind, waiting: int) -> float:
-    """Give the cost with so many waiting, against that with few.
+    """Return the cost with so many waiting, against that with few.
 
     Where nothing has to be remembered, nothing is: what a full window adds would hide what grows.
     """
@@ -54,12 +56,12 @@ def growth(kind: Kind, waiting: int) -> float:
 
 
 def cost(*, waiting: int, remembered: int = SIZE, kind: Kind = "queue") -> float:
-    """Give the seconds of check, admit, take and finish for one event after another: the median batch's, per event.
+    """Return the seconds of check, admit, take and finish for one event after another: the median batch's, per event.
 
     The window is full unless told otherwise, and the same whatever waits: its cost is another question.
     """
     inbox = _inbox(kind, waiting, remembered)
-    ids = [queued.event_id for queued in inbox.queue]
+    ids = [queued.event_id for queued in inbox.queue.events]
     arriving = [_arriving(kind, number, ids) for number in range(EVENTS)]
     batches = [arriving[first : first + BATCH] for first in range(0, EVENTS, BATCH)]
     per_event = statistics.median(_seconds(inbox, batch) for batch in batches) / BATCH
@@ -76,10 +78,9 @@ def _inbox(kind: Kind, waiting: int, remembered: int) -> Inbox:
         joins = kind == "merge" and number % BATCH > 0
         queue.append(Queued(turn=event_id, n=number, at=NOW, event=event, size=100, joins=joins))
     return Inbox(
-        window=_window(remembered).model_copy(deep=True),
-        queue=queue,
-        accepted=waiting,
-        queued_bytes=100 * waiting,
+        dedup=_window(remembered).model_copy(deep=True),
+        queue=EventQueue(events=queue, bytes=100 * waiting),
+        books=Books(accepted=waiting),
         sequencer=Sequencer(sources={"hook": Source(next=waiting)}),
     )
 
@@ -106,18 +107,19 @@ def _seconds(inbox: Inbox, events: list[Event]) -> float:
     fresh = 0
     began = time.perf_counter()
     for event in events:
-        assert inbox.check(event, 100, NOW, POLICY, busy=False) is None
-        fresh += inbox.admit(event, 100, NOW, POLICY).status == "accepted"
+        arrival = Arrival(event, event.wire(), 100)
+        assert inbox.check(arrival, NOW, POLICY, busy=False) is None
+        fresh += inbox.admit(arrival, NOW, POLICY).receipt.status == "accepted"
     while fresh > 0:
         for taken in inbox.take(NOW, POLICY):
-            inbox.finish(taken.event_id, "applied")
+            inbox.endings.finish(taken.event_id, "applied")
             fresh -= 1
     return time.perf_counter() - began
 
 
 @cache
-def _window(remembered: int) -> Window:
-    window = Window(salt="salt")
+def _window(remembered: int) -> DedupWindow:
+    window = DedupWindow(salt="salt")
     for number in range(remembered):
         window.add(f"waits{number}", "pending")
     return window

@@ -15,7 +15,7 @@ from inturn_activities.messages import Answered, CallPlan
 
 
 def requested(call: StepKey, plan: CallPlan) -> NewEntry:
-    """Ask a person for a call."""
+    """Return the entry that asks a person for a call."""
     body = {
         "approval_id": plan.approval_id,
         "call_id": plan.id,
@@ -26,7 +26,7 @@ def requested(call: StepKey, plan: CallPlan) -> NewEntry:
 
 
 def answered(call: StepKey, answer: Answered) -> NewEntry:
-    """Say what became of the question."""
+    """Return the entry of a person's answer, or of its absence."""
     return _entry(approvals.ANSWERED, answer.body(), call, approvals.answered_key(call), at=answer.at or None)
 
 

@@ -22,10 +22,7 @@ class Bounds:
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
-        losses: So many attempts of a step may end without a word; then it is taken for what kills its workers.
-        result: A tool result larger than this goes beside the transcript, with a preview and a reference in it.
-        blocks: The same for results made of content blocks: an image cannot be cut, and an event may be as large.
-        preview: What the model sees of such a result.
+        losses: So many attempts of a step may crash; then it is taken for what kills its workers.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Tools without `async` that run at once.
         thread_wait: A call waits in place for a free thread, then comes back later.
@@ -41,9 +38,6 @@ class Bounds:
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
     losses: int = 10
-    result: int = 32 * 1024
-    blocks: int = 256 * 1024
-    preview: int = 4 * 1024
     inline: int = 4 * 1024
     threads: int = 16
     thread_wait: float = 20.0

@@ -20,7 +20,7 @@ LONGEST_DELAY: Final = 2.0
 
 
 async def committed(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
-    """Run a transaction to its end, whatever cancels the caller, and give its result.
+    """Run a transaction to its end, whatever cancels the caller, and return its result.
 
     Args:
         transaction: Running it again must be safe.
@@ -30,11 +30,11 @@ async def committed(transaction: Callable[[], Awaitable[T]], *, patience: float)
         JournalUnavailable: It could not be reached all that time.
         asyncio.CancelledError: The caller was cancelled and the transaction failed.
     """
-    return await uncancelled(persistently(transaction, patience=patience))
+    return await uncancelled(retry_while_unavailable(transaction, patience=patience))
 
 
 async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end whatever cancels the caller, and give the result.
+    """Run to the end whatever cancels the caller, and return the result.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled and the work failed.
@@ -46,7 +46,7 @@ async def uncancelled(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def before_cancelled(work: Coroutine[Any, Any, T]) -> T:
-    """Run to the end, and give the result; who was cancelled meanwhile is cancelled then.
+    """Run to the end, and return the result; who was cancelled meanwhile is cancelled then.
 
     Raises:
         asyncio.CancelledError: The caller was cancelled, whatever became of the work.
@@ -58,7 +58,7 @@ async def before_cancelled(work: Coroutine[Any, Any, T]) -> T:
     return task.result()
 
 
-async def persistently(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
+async def retry_while_unavailable(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
     """Run a transaction, again while the journal cannot be reached, for at most so many seconds.
 
     Raises:

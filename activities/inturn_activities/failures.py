@@ -6,7 +6,6 @@ after an hour's patience; nothing else in the project decides about retries, and
 
 from __future__ import annotations
 
-import asyncio
 import email.utils
 import random
 import time
@@ -21,11 +20,12 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from inturn import names
 from inturn.errors import JournalUnavailable
 from inturn.journal import Attempts, FailureClass
+from inturn.turns import call_results
+from inturn.turns.call_results import MAX_MESSAGE, text_of
 
 UNKNOWN_ATTEMPTS: Final = 3
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""
-MAX_MESSAGE: Final = 500
 LONGEST_MESSAGE: Final = 2_000
 """Characters of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
 
@@ -70,7 +70,7 @@ def classify(error: BaseException) -> Failure:
 
 
 def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float | None = None) -> ApplicationError:
-    """Give the error that makes Temporal do what the failure's class asks for.
+    """Return the error that makes Temporal do what the failure's class asks for.
 
     Args:
         failure: What went wrong now.
@@ -95,45 +95,36 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
 
 
 def final(kind: str, message: str) -> ApplicationError:
-    """Give the error that ends the step."""
+    """Return the error that ends the step."""
     return ApplicationError(message[:LONGEST_MESSAGE], type=kind, non_retryable=True)
 
 
 def again(kind: str, message: str, *, after: float, benign: bool = False) -> ApplicationError:
-    """Give the error that brings another attempt after some seconds (the server rounds up to about one)."""
+    """Return the error that brings another attempt after some seconds (the server rounds up to about one)."""
     category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
     delay = timedelta(seconds=max(after, 0.0))
     return ApplicationError(message[:LONGEST_MESSAGE], type=kind, next_retry_delay=delay, category=category)
 
 
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:
-    """Give the error of a journal that does not answer: tried again for ever."""
+    """Return the error of a journal that does not answer: tried again for ever."""
     return again(names.OUTAGE, describe(error), after=min(backoff(attempt), 15.0))
 
 
 def backoff(count: int) -> float:
-    """Give the seconds before attempt `count` + 1 where nobody advises: 1, 2, 4 … 60, spread by a quarter."""
+    """Return the seconds before attempt `count` + 1 where nobody advises: 1, 2, 4 … 60, spread by a quarter."""
     return min(2.0 ** min(count - 1, 10), LONGEST_DELAY) * random.uniform(0.75, 1.0)
 
 
 def describe(error: BaseException) -> str:
-    """Say what happened in one bounded line."""
-    text = " ".join(_text(error).split()) or "no message"
-    if isinstance(error, anthropic.APIStatusError):
-        text = f"{error.status_code} {error.type or ''}: {error.api_message or text}"
-        if error.request_id:
-            text = f"{text[:MAX_MESSAGE]} (request {error.request_id})"
-        return text[: MAX_MESSAGE + 100]
-    if isinstance(error, asyncio.TimeoutError):
-        text = "timed out" if text == "no message" else text
-    return f"{type(error).__name__}: {text}"[:MAX_MESSAGE]
-
-
-def _text(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # an exception of a tool's may fail to say what it is
-        return ""
+    """Return what happened in one bounded line."""
+    if not isinstance(error, anthropic.APIStatusError):
+        return call_results.describe(error)
+    text = " ".join(text_of(error).split()) or "no message"
+    text = f"{error.status_code} {error.type or ''}: {error.api_message or text}"
+    if error.request_id:
+        text = f"{text[:MAX_MESSAGE]} (request {error.request_id})"
+    return text[: MAX_MESSAGE + 100]
 
 
 def _status_class(error: anthropic.APIStatusError) -> FailureClass:

@@ -29,7 +29,7 @@ class ModelInput(Message):
     """Set until the journal knows it: names this chain of runs. Goes into `turn.started`; counts are per chain."""
     joined: list[dict[str, Any]] = []
     """Events merged or steered into this turn, in order, as JSON objects."""
-    crowded: bool = False
+    backlogged: bool = False
     """At step 0: many events wait behind this one, which did not come to interrupt."""
 
 
@@ -116,7 +116,7 @@ class Answered(Message):
     """Seconds since 1970 by the workflow's clock."""
 
     def body(self) -> dict[str, Any]:
-        """Give the body of its journal entry."""
+        """Return the body of its journal entry."""
         fields = ("approval_id", "call_id", "tool", "answer", "by", "reason")
         return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
@@ -133,10 +133,13 @@ class ToolInput(Message):
     trace: str | None = None
 
 
+ToolStatus = Literal["ok", "error", "unknown", "denied", "timeout", "settled"]
+
+
 class ToolResult(Message):
     """Result of `run_tool`: the content stays in the journal."""
 
-    status: Literal["ok", "error", "unknown", "denied", "timeout", "settled"] = "ok"
+    status: ToolStatus = "ok"
     head: int = 0
 
 
@@ -188,7 +191,7 @@ class RecordInput(Message):
     number: str | None = None
     """The number of these calls' step: a late attempt must not settle those of a later one."""
     policy: bool = False
-    """Give the agent's policy."""
+    """Return the agent's policy."""
     agent: str | None = None
     """Which agent's; `None`: the worker's only one."""
 

@@ -11,9 +11,9 @@ from typing import cast
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition
-from inturn_activities import recorded_ends as ends
 from inturn_activities.messages import Decision, Ended, RecordInput, RecordResult
-from inturn_activities.model import joined_events as joining
+from inturn_activities.model import joined_events
+from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.telemetry.turn_spans import trace_decided
 
 
@@ -32,23 +32,23 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         trace_decided(session, decision)
     apart: dict[str, str] = {}
     for turn in input.settle if input.joined else ():
-        apart |= await joining.elsewhere(journal, TurnKey(session, turn), input.joined)
-    return RecordResult(head=head, ended=await _stood(journal, session, input), apart=apart)
+        apart |= await joined_events.elsewhere(journal, TurnKey(session, turn), input.joined)
+    return RecordResult(head=head, ended=await _recorded_before(journal, session, input), apart=apart)
 
 
-async def _stood(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:
-    """Find the end that the settled turn had already: its last step was recorded, and its worker died with the news."""
+async def _recorded_before(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:
+    """Return the end that the settled turn had already: its last step was recorded before its worker died."""
     for decision in input.decisions:
         if decision.type not in ("turn.interrupted", "turn.failed") or decision.turn not in input.settle:
             continue
         end = await journal.outcome(session, TurnKey(session, decision.turn).event_id)
         if end is not None and end.turn == decision.turn and end.disposition != decision.disposition:
-            return await ends.told(journal, session, end)
+            return await recorded_outcome(journal, session, end)
     return None
 
 
 def recorded(session: SessionKey, decision: Decision) -> Recorded:
-    """Give a decision as the journal takes it."""
+    """Return a decision as the journal takes it."""
     body = decision.body
     turn = None if decision.turn is None else TurnKey(session, decision.turn)
     entry = NewEntry(

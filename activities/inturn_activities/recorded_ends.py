@@ -1,4 +1,4 @@
-"""What the journal tells of an event that has ended, for a workflow that does not know it.
+"""How an event ended by the journal, for a workflow that does not know it.
 
 Invariant: the end is the recorded one, whoever asks: a duplicate beyond the window, a turn that runs anew after a
 reset, or one whose last attempt failed beside an answer.
@@ -16,8 +16,8 @@ _ENDED: Final = ("event.merged", "event.expired", "event.cancelled", "event.park
 _TYPES: Final = ("turn.started", "agent.tool_use", "event.delivered", *_ENDED)
 
 
-async def told(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended:
-    """Describe how an event ended."""
+async def recorded_outcome(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended:
+    """Return how an event ended, with what its entries say of it."""
     entries = await journal.read(session, event_id=outcome.event_id, types=_TYPES)
     delivered = [e.body for e in entries if e.type == "event.delivered"]
     return Ended(

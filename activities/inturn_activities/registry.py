@@ -18,6 +18,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
+from inturn.tools.threads import NoThread, Threads
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.deliver import Deliveries
@@ -39,7 +40,6 @@ from inturn_activities.roster import Roster, policy_of
 from inturn_activities.tools.bodies import Bodies
 from inturn_activities.tools.effects import Effects
 from inturn_activities.tools.run_tool import ToolSteps
-from inturn_activities.tools.threads import NoThread, Threads
 
 R = TypeVar("R")
 
@@ -73,13 +73,13 @@ class Steps:
         bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
         waits = Waits(journal, bounds, limits)
-        effects = Effects(journal, waits, bounds)
+        effects = Effects(journal, waits, Threads(bounds.threads), bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
         self._models = ModelSteps(journal, model, roster, transcripts, waits, bounds, limits)
-        bodies = Bodies(journal, Threads(bounds.threads), bounds, limits, resources)
-        self._tools = ToolSteps(journal, roster, effects, bodies, bounds, limits)
-        self._deliveries = Deliveries(journal, roster, effects, bodies)
+        bodies = Bodies(journal, bounds, limits, resources)
+        self._tools = ToolSteps(journal, roster, effects, bodies, limits)
+        self._deliveries = Deliveries(roster, effects, bodies)
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -116,7 +116,7 @@ async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
     except JournalUnavailable as error:
         raise failures.journal_away(error, info.attempt) from error
     except Superseded:
-        # The next attempt's claim tells what stands: the record, the event's end, or that it is its turn.
+        # The next attempt's claim finds the record, the event's end, or that it is its turn.
         raise failures.again(names.NOT_YET, "another attempt holds the claim", after=1.0, benign=True) from None
     except NoThread as error:
         raise failures.again(names.NOT_YET, str(error), after=2.0, benign=True) from None
@@ -130,8 +130,8 @@ async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
 
 def _surprise(error: Exception, info: activity.Info) -> ApplicationError:
     """Judge what no step expected (a fault of ours): it may cost a turn, but never holds a session up for ever."""
-    said = failures.describe(error)
+    message = failures.describe(error)
     # Decisions are never dropped: a session that cannot record them waits for the mend.
     if info.attempt >= failures.UNKNOWN_ATTEMPTS and info.activity_type != names.RECORD:
-        return failures.final(names.UNKNOWN_FAILURE, f"{said} ({info.attempt} attempts)")
-    return failures.again(names.UNKNOWN_FAILURE, said, after=min(failures.backoff(info.attempt), 15.0))
+        return failures.final(names.UNKNOWN_FAILURE, f"{message} ({info.attempt} attempts)")
+    return failures.again(names.UNKNOWN_FAILURE, message, after=min(failures.backoff(info.attempt), 15.0))

@@ -13,7 +13,7 @@ from inturn_activities.messages import Policy
 
 
 def policy_of(agent: Agent) -> Policy:
-    """Give what the workflow has to know of an agent."""
+    """Return what the workflow has to know of an agent."""
     inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
     return Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
 
@@ -35,13 +35,13 @@ class Roster:
             raise ValueError("a worker needs at least one agent")
 
     def find(self, name: str | None) -> Agent | None:
-        """Give the agent of that name; for `None` the only one there is."""
+        """Return the agent of that name; for `None` the only one there is."""
         if name is not None:
             return self._agents.get(name)
         return next(iter(self._agents.values())) if len(self._agents) == 1 else None
 
     def get(self, name: str | None) -> Agent:
-        """Give the agent of that name; for `None` the only one there is.
+        """Return the agent of that name; for `None` the only one there is.
 
         Raises:
             OwnFailure: This worker has no such agent.

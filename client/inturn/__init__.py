@@ -29,7 +29,7 @@ from inturn.events import Event, EventOptions
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
-from inturn.tools.shared_state import QueueClaim, State, Versioned
+from inturn.tools.shared_state import State
 from inturn.turns.budget import Budget
 from inturn.values import (
     Approval,
@@ -39,6 +39,7 @@ from inturn.values import (
     Notice,
     Parked,
     PendingApproval,
+    QueueClaim,
     QueuedEvent,
     Receipt,
     SessionInfo,
@@ -48,6 +49,7 @@ from inturn.values import (
     TurnToolCall,
     UnknownOutcome,
     Usage,
+    Versioned,
 )
 
 if TYPE_CHECKING:

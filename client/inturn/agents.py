@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from pydantic_core import to_json
@@ -36,6 +36,7 @@ class Agent:
     """
 
     name: str
+    _: KW_ONLY
     model: str
     instructions: str
     tools: Sequence[Any] = ()
@@ -45,59 +46,35 @@ class Agent:
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
     deliver: Callable[..., Any] | None = None
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        model: str,
-        instructions: str,
-        tools: Sequence[Any] = (),
-        subagents: Sequence[Agent] = (),
-        max_tokens: int = 8192,
-        budget: Budget | None = None,
-        inbox: InboxPolicy | None = None,
-        deliver: Callable[..., Any] | None = None,
-    ) -> None:
-        """Make an agent.
+    def __post_init__(self) -> None:
+        """Check the names.
 
         Raises:
             ValueError: The name is no id, or two tools share a name.
         """
-        if not is_id(name):
-            raise ValueError(f"agent name {name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
-        made = tuple(as_tool(t) for t in tools)
-        names = [t.name for t in made]
+        if not is_id(self.name):
+            raise ValueError(f"agent name {self.name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
+        tools = tuple(as_tool(t) for t in self.tools)
+        names = [t.name for t in tools]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
-            raise ValueError(f"agent {name!r} has more than one tool named {', '.join(twice)}")
-        values = {
-            "name": name,
-            "model": model,
-            "instructions": instructions,
-            "tools": made,
-            "subagents": tuple(subagents),
-            "max_tokens": max_tokens,
-            "budget": budget or Budget(),
-            "inbox": inbox or InboxPolicy(),
-            "deliver": deliver,
-        }
-        for key, value in values.items():
-            object.__setattr__(self, key, value)
+            raise ValueError(f"agent {self.name!r} has more than one tool named {', '.join(twice)}")
+        object.__setattr__(self, "tools", tools)
 
     def tool(self, name: str) -> Tool[..., Any] | None:
-        """Find one of its tools."""
+        """Return one of its tools."""
         return next((t for t in self.tools if t.name == name), None)
 
     def manifest(self) -> dict[str, Any]:
-        """Give what a session freezes: the system prompt and the tools as the model sees them, sorted by name."""
+        """Return what a session freezes: the system prompt and the tools as the model sees them, sorted by name."""
         return {**self._manifest}
 
     def manifest_hash(self) -> str:
-        """Give 12 hex digits that change with the manifest."""
+        """Return 12 hex digits that change with the manifest."""
         return self._manifest_hash
 
     def policy_hash(self) -> str:
-        """Give 8 hex digits that change with what the workflow has to know of it."""
+        """Return 8 hex digits that change with what the workflow has to know of it."""
         return self._policy_hash
 
     # An agent is a value, so these are worked out once: every model step asks for them.

@@ -54,7 +54,7 @@ class TurnToolCall(Value):
     tool: str
     args: dict[str, Any] | None = None
     status: str | None = None
-    """`ok error unknown denied interrupted`, where known."""
+    """`ok error unknown denied timeout cancelled interrupted`, where known."""
     result: str | None = None
 
 
@@ -233,3 +233,30 @@ class SessionInfo(Value):
     parked: int = 0
     started_at: datetime | None = None
     closed_at: datetime | None = None
+
+
+class Versioned(Value):
+    """A value at a version. Each change of a name counts its version up by one, also across a deletion."""
+
+    value: Any
+    version: int
+
+
+class QueueClaim(Value):
+    """An item that is yours until `until`, unless you complete or release it before.
+
+    Attributes:
+        queue: Its queue.
+        item: What was pushed.
+        claims: How often it was claimed by now: more than 1 means that earlier claimers gave it back or died.
+        until: When others may claim it.
+        seq: Its place in the queue.
+        token: Names this claim.
+    """
+
+    queue: str
+    item: Any
+    claims: int
+    until: datetime
+    seq: int
+    token: str

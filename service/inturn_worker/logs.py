@@ -19,7 +19,7 @@ from temporalio import activity, workflow
 from inturn.errors import InturnError
 from inturn.keys import SessionKey, StepKey
 from inturn.tools.context import current
-from inturn.tools.secrets import masked
+from inturn.tools.secrets import redact
 from inturn_worker.settings import LogFormat
 
 _IDS: Final = "inturn_ids"
@@ -63,7 +63,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return masked(json.dumps(line, ensure_ascii=False, default=str))
+        return redact(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class ConsoleFormatter(logging.Formatter):
@@ -75,7 +75,7 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         ids: dict[str, Any] = getattr(record, _IDS, {})
         shown = " ".join(f"{name}={value}" for name, value in ids.items())
-        return masked(super().format(record) + (f"  [{shown}]" if shown else ""))
+        return redact(super().format(record) + (f"  [{shown}]" if shown else ""))
 
 
 def _ids() -> dict[str, Any]:

@@ -15,10 +15,10 @@ from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
 from inturn import Agent, Budget, SessionNotFound, ToolContext, ToolError, tool
+from inturn.turns.call_results import MAX_PARALLEL_CALLS
 from inturn_activities.bounds import Bounds
 from inturn_worker import app as worker
 from inturn_workflows.session import Session
-from inturn_workflows.turn import MAX_PARALLEL_CALLS
 from tests.support.rig import Rig
 from tests.support.waiting import until
 

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from datetime import UTC, datetime
 from functools import partial
+from unittest.mock import Mock
 
 import pytest
 from temporalio.api.common.v1 import WorkflowExecution
@@ -15,6 +16,7 @@ from inturn import Backpressure, SessionBusy, TurnFailed
 from inturn.client.client import Client
 from inturn.client.session import Session
 from inturn.values import Approval, QueuedEvent
+from inturn_workflows.decoding import read_event
 from tests.support.agents import agents as test_agents
 from tests.support.agents import desk
 from tests.support.histories import events, turn_starts
@@ -500,3 +502,16 @@ async def test_an_audit_names_the_events_that_differ(rig: Rig) -> None:
             )
         found = (await session.audit(deep=True)).differences
         assert "event phantom is in the journal, and no run accepted it" in found
+
+
+async def test_an_event_is_read_once_whichever_way_it_comes(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading = Mock(wraps=read_event)
+    monkeypatch.setattr("inturn_workflows.admission.read_event", reading)
+    async with session_of(rig) as session:
+        await session.send("hi", event_id="signal")
+        await session.wait("signal")
+        await session.submit("hi", event_id="update")
+        await session.submit("hi", event_id="numbered", source="hook", sequence=0)
+        await session.ask("hi", event_id="asked")
+        read = [call.args[0]["event_id"] for call in reading.call_args_list]
+        assert read == ["signal", "update", "numbered", "asked"], "by the validator and its handler together"

@@ -9,27 +9,24 @@ from unittest.mock import patch
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
-from inturn_workflows.inbox import books, inbox, sequencing
-from inturn_workflows.inbox import dedup as window
-from inturn_workflows.inbox import parked as deadletters
+from inturn_workflows.inbox import books, dedup, parked, sequencing
 from tests.property.models.inbox_checks import BOUNDS
 from tests.property.models.inbox_machine import InboxMachine
 
 
 @contextmanager
 def small_bounds() -> Iterator[None]:
-    """Let a few steps reach what no policy sets."""
+    """Lower the bounds that no policy sets, so that a few steps reach them."""
     with ExitStack() as stack:
-        stack.enter_context(patch.multiple(window, SIZE=BOUNDS.window, RECENT=BOUNDS.recent))
+        stack.enter_context(patch.multiple(dedup, SIZE=BOUNDS.window, RECENT=BOUNDS.recent))
         stack.enter_context(patch.object(sequencing, "MAX_SOURCES", BOUNDS.sources))
-        stack.enter_context(patch.object(deadletters, "MAX_PARKED", BOUNDS.parked))
-        for module in (books, inbox):
-            stack.enter_context(patch.object(module, "MAX_DECISIONS", BOUNDS.decisions))
+        stack.enter_context(patch.object(parked, "MAX_PARKED", BOUNDS.parked))
+        stack.enter_context(patch.object(books, "MAX_DECISIONS", BOUNDS.decisions))
         yield
 
 
 def explore(examples: int, steps: int, *, start: int | None = None, shrink: bool = True) -> int:
-    """Run the machine over `examples` sequences of up to `steps` steps, others for each `start`; gives the steps done.
+    """Return the steps done: `examples` sequences of up to `steps` steps, others for each `start`.
 
     Raises:
         AssertionError: The inbox did what it must not.

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.events import Arrival
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.inbox.lifecycle import ARRIVES, FINAL, MOVES
+from inturn_workflows.inbox.lifecycle import ARRIVES, MOVES
 from tests.property.exploring import explore
 
+FINAL = {move.after for move in MOVES} - {"held", "pending", "running"}
 TABLE = {(move.before, move.after) for move in MOVES}
 Patched = Callable[..., Any]
 
@@ -24,7 +26,7 @@ class Watch:
         self.stands: dict[tuple[str, str], str] = {}
         self.arriving: dict[tuple[str, str], str] = {}
 
-    def noted(self, window: Window, event_id: str, standing: str) -> None:
+    def noted(self, window: DedupWindow, event_id: str, standing: str) -> None:
         key = (f"{id(self)}{window.salt}", event_id)
         if key in self.arriving:
             self.arriving[key] = standing  # what it is when `admit` is done counts
@@ -35,23 +37,23 @@ class Watch:
         self.stands[key] = standing
 
     def admitting(self, admit: Patched) -> Patched:
-        def watched(inbox: Inbox, event: Any, *rest: Any, **named: Any) -> Any:
-            key = (f"{id(self)}{inbox.window.salt}", event.event_id)
-            known = event.event_id in inbox.window
+        def watched(inbox: Inbox, arrival: Arrival, *rest: Any, **named: Any) -> Any:
+            key = (f"{id(self)}{inbox.dedup.salt}", arrival.event_id)
+            known = arrival.event_id in inbox.dedup
             if not known:
                 self.arriving[key] = ""
-            receipt = admit(inbox, event, *rest, **named)
+            admission = admit(inbox, arrival, *rest, **named)
             if not known:
                 self.stands[key] = self.arriving.pop(key)
                 self.moves.add((ARRIVES, self.stands[key]))
-            return receipt
+            return admission
 
         return watched
 
     def after(self, method: Patched, standing: str) -> Patched:
         """Take what a method says of an id for its standing."""
 
-        def watched(window: Window, event_id: str, *rest: Any) -> Any:
+        def watched(window: DedupWindow, event_id: str, *rest: Any) -> Any:
             self.noted(window, event_id, rest[0] if rest else standing)
             return method(window, event_id, *rest)
 
@@ -70,7 +72,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
         return watched
 
     def fresh(add: Patched) -> Patched:
-        def watched(window: Window, event_id: str, standing: str) -> Any:
+        def watched(window: DedupWindow, event_id: str, standing: str) -> Any:
             key = (f"{id(made)}{window.salt}", event_id)
             made.stands.pop(key, None)  # it comes anew
             if key in made.arriving:
@@ -82,9 +84,9 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
 
         return watched
 
-    monkeypatch.setattr(Window, "add", fresh(Window.add))
-    monkeypatch.setattr(Window, "note", made.after(Window.note, ""))
-    monkeypatch.setattr(Window, "forget", made.after(Window.forget, "rejected"))
+    monkeypatch.setattr(DedupWindow, "add", fresh(DedupWindow.add))
+    monkeypatch.setattr(DedupWindow, "note", made.after(DedupWindow.note, ""))
+    monkeypatch.setattr(DedupWindow, "forget", made.after(DedupWindow.forget, "rejected"))
     monkeypatch.setattr(Inbox, "admit", made.admitting(Inbox.admit))
     monkeypatch.setattr(Inbox, "reject", rejecting(Inbox.reject))
     return made

@@ -1,7 +1,8 @@
 """Every history that a release recorded replays on the current code.
 
 The files in `histories/` come from `scripts/record-histories` and are never edited: a history that no longer replays
-means that a deploy would break running sessions. Mend the code (`workflow.patched`), not the file.
+means that a deploy would break running sessions. Mend the code (`inturn_workflows.patches`), not the file. Before the
+first release nothing runs yet: where a sequence of commands is meant to change, record anew.
 """
 
 from __future__ import annotations

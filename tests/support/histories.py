@@ -13,7 +13,7 @@ Handle = WorkflowHandle[Any, Any]
 
 
 async def settled(handle: Handle, *, within: float = 30.0) -> dict[str, Any]:
-    """Wait until nothing runs or waits and no workflow task is pending; give the status."""
+    """Return the status, once nothing runs or waits and no workflow task is pending."""
 
     async def quiet() -> dict[str, Any] | None:
         status: dict[str, Any] = await handle.query("status")
@@ -28,14 +28,14 @@ async def settled(handle: Handle, *, within: float = 30.0) -> dict[str, Any]:
 
 
 async def size(handle: Handle) -> tuple[int, int]:
-    """Events and bytes of the current run's history, once it is quiet."""
+    """Return events and bytes of the current run's history, once it is quiet."""
     await settled(handle)
     info = (await handle.describe()).raw_description.workflow_execution_info
     return info.history_length, info.history_size_bytes
 
 
 async def runs(client: Client, workflow_id: str) -> list[str]:
-    """The run ids of a session, first to last, along continue-as-new."""
+    """Return the run ids of a session, first to last, along continue-as-new."""
     ids: list[str] = []
     run_id: str | None = (await client.get_workflow_handle(workflow_id).describe()).run_id
     while run_id:
@@ -46,14 +46,14 @@ async def runs(client: Client, workflow_id: str) -> list[str]:
 
 
 async def events(client: Client, workflow_id: str, run_id: str | None = None) -> list[str]:
-    """The event types of a run's history, as `ActivityTaskScheduled` and so on."""
+    """Return the event types of a run's history, as `ActivityTaskScheduled` and so on."""
     history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
     names = (EventType.Name(event.event_type) for event in history.events)
     return ["".join(part.capitalize() for part in name.removeprefix("EVENT_TYPE_").split("_")) for name in names]
 
 
 async def turn_starts(client: Client, workflow_id: str) -> list[float]:
-    """Give when the workflow decided to start each turn, by its own clock, in seconds since 1970; of all its runs."""
+    """Return when the workflow decided to start each turn, by its own clock, in seconds since 1970; of all its runs."""
     starts: list[float] = []
     for run_id in await runs(client, workflow_id):
         history = await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()

@@ -15,7 +15,7 @@ from inturn_activities.model.call_model import ModelSteps
 
 @contextlib.contextmanager
 def overtaken() -> Iterator[None]:
-    """Let a late attempt run to its end right after one has failed: nobody hears its answer."""
+    """Run a late attempt to its end right after one has failed: its answer goes nowhere."""
     run = ModelSteps.run
 
     async def outlived(steps: ModelSteps, step: StepKey, input: ModelInput) -> ModelResult:

@@ -97,6 +97,7 @@ async def rig(
     agents: Sequence[Agent] = (),
     bounds: Bounds | None = None,
     limits: Limits | None = None,
+    resources: Any = None,
     **agent: Any,
 ) -> AsyncIterator[Rig]:
     """Give a worker's steps with one agent named `support`, or with these agents."""
@@ -111,6 +112,7 @@ async def rig(
             agents or [Agent("support", **values)],
             bounds=bounds or Bounds(beat=0.01, lease=0.1, leased_wait=5),
             limits=limits,
+            resources=resources,
         )
     finally:
         await journal.close()

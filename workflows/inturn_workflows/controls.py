@@ -16,12 +16,13 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.events import explain
-from inturn_workflows import patches
-from inturn_workflows.admission import Intake
+from inturn_workflows.admission import AdmissionController
+from inturn_workflows.approvals import Approvals
 from inturn_workflows.decoding import Undecodable, decode
+from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import Refusal
-from inturn_workflows.state import CallState, Decided, SessionState
-from inturn_workflows.steps import EXPIRED, ActivitySteps
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
@@ -41,7 +42,7 @@ class Control(BaseModel):
     approval_id: str | None = Field(default=None, max_length=256)
     by: str | None = Field(default=None, max_length=256)
     at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
-    """When it was said, by the sender's clock, in seconds since 1970: no worker may have been there to hear it."""
+    """When it was sent, by the sender's clock, in seconds since 1970: no worker may have run then."""
     pending: Literal["park", "cancel"] = "park"
     force: bool = False
 
@@ -54,11 +55,19 @@ YES: Final[Result] = {"ok": True}
 class Controls:
     """Carries controls out."""
 
-    def __init__(self, state: SessionState, steps: ActivitySteps, intake: Intake, waiters: Waiters) -> None:
+    def __init__(
+        self,
+        state: SessionState,
+        waiters: Waiters,
+        display: Display,
+        approvals: Approvals,
+        admission: AdmissionController,
+    ) -> None:
         self._state = state
-        self._steps = steps
-        self._intake = intake
         self._waiters = waiters
+        self._display = display
+        self._approvals = approvals
+        self._admission = admission
         self._ops: dict[str, Callable[[Control], Result]] = {
             "interrupt": self._interrupt,
             "cancel": self._cancel,
@@ -88,12 +97,12 @@ class Controls:
         return self._act(_control(args))
 
     def signalled(self, args: Sequence[RawValue]) -> None:
-        """Carry out a control that came as a signal; nobody hears what it says."""
+        """Carry out a control that came as a signal: its result goes nowhere."""
         try:
             self._act(_control(args))
         except ApplicationError as error:
-            if error.type == names.UNKNOWN_NAME:
-                self._intake.park(args, error.message, claims=False)
+            if error.type == names.UNKNOWN_NAME:  # it could not be read
+                self._admission.park(args, error.message, claims=False)
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events, and close once the running turn has ended."""
@@ -116,7 +125,7 @@ class Controls:
         turn = self._state.turn
         if turn is None or control.event_id not in (None, *turn.event_ids):
             return NO
-        self._steps.stop = control.reason or "interrupted"
+        turn.stop = control.reason or "interrupted"
         return YES
 
     def _cancel(self, control: Control) -> Result:
@@ -131,12 +140,12 @@ class Controls:
     def _pause(self, control: Control) -> Result:
         self._state.paused = True
         self._waiters.release()
-        self._steps.show_state()
+        self._display.show()
         return YES
 
     def _resume(self, control: Control) -> Result:
         self._state.paused = False
-        self._steps.show_state()
+        self._display.show()
         return YES
 
     def _close(self, control: Control) -> Result:
@@ -144,60 +153,28 @@ class Controls:
         return YES
 
     def _redrive(self, control: Control) -> Result:
-        if self._state.closing and patches.no_redrive_at_the_end():
+        if self._state.closing:
             raise ApplicationError("the session is closed", type=names.SESSION_CLOSED, non_retryable=True)
         redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
         if isinstance(redriven, Refusal):
             raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)
         if redriven.delivery is not None:
             self._state.redeliver.append(redriven)
-        self._steps.show_state()
+        self._display.show()
         return YES
 
     def _discard(self, control: Control) -> Result:
         refusal = self._state.inbox.discard(control.event_id or "", workflow.time(), control.reason)
         if refusal is not None:
             raise ApplicationError(refusal.message, type=refusal.type, non_retryable=True)
-        self._steps.show_state()
+        self._display.show()
         return YES
 
     def _answer(self, control: Control) -> Result:
         answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
         now = workflow.time()
         decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
-        approval_id = control.approval_id or ""
-        call = self._asked(approval_id)
-        if call is None:
-            return self._answer_early(approval_id, decided)
-        self._steps.decide(call, decided if decided.at < self._steps.expires_at(call) else EXPIRED)
-        return _same(call.answer or answer, call.by, decided)
-
-    def _answer_early(self, approval_id: str, decided: Decided) -> Result:
-        settled = self._state.settled.get(approval_id)
-        if settled is not None:
-            return _same(settled.answer, settled.by, decided)
-        known = self._state.early.get(approval_id, decided)
-        result = _same(known.answer, known.by, decided)
-        self._state.decide_early(approval_id, known)
-        # It may also be far too late: what the session has forgotten, the journal knows.
-        return {**result, "early": True}
-
-    def _asked(self, approval_id: str) -> CallState | None:
-        """Find the call of the running turn that is meant; `None` where that call is not known (yet)."""
-        calls = self._state.turn.calls if self._state.turn else []
-        call = next((call for call in calls if call.id == approval_id.rpartition(":")[0]), None)
-        if call is None or (call.approval and call.approval_id == approval_id):
-            return call
-        what = "has other arguments than these" if call.approval else "asks for no approval"
-        message = f"call {call.id} {what}: its approval is as `status` shows it"
-        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
-
-
-def _same(answer: str, by: str | None, decided: Decided) -> Result:
-    if answer == decided.answer:
-        return {"ok": True, "answer": answer, "by": by}
-    message = f"the call is {answer} already" + (f" by {by}" if by else "")
-    raise ApplicationError(message, answer, by, type=names.APPROVAL_CONFLICT, non_retryable=True)
+        return self._approvals.answer(control.approval_id or "", decided, now)
 
 
 def _control(args: Sequence[RawValue]) -> Control:

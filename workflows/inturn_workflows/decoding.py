@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 
+from inturn.events import Event, explain
 from inturn.keys import is_id
 
 
@@ -19,7 +21,7 @@ class Undecodable(ValueError):
 
 
 def decode(args: Sequence[RawValue]) -> dict[str, Any]:
-    """Read the one JSON object of a message.
+    """Return the one JSON object of a message.
 
     Raises:
         Undecodable: It is something else.
@@ -35,8 +37,20 @@ def decode(args: Sequence[RawValue]) -> dict[str, Any]:
     return value
 
 
+def read_event(fields: dict[str, Any]) -> Event:
+    """Return the event that a message's object is; how to answer is no part of it.
+
+    Raises:
+        Undecodable: A field breaks its rule.
+    """
+    try:
+        return Event.model_validate({name: value for name, value in fields.items() if name not in ("wait", "inline")})
+    except (ValidationError, ValueError) as error:
+        raise Undecodable(f"invalid event: {explain(error)}") from error
+
+
 def claimed_id(args: Sequence[RawValue]) -> str | None:
-    """Give the id that an invalid event claims, where it is one."""
+    """Return the id that an invalid event claims, where it is one."""
     try:
         event_id = decode(args).get("event_id")
     except Undecodable:

@@ -8,34 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 from temporalio import workflow
 
-from inturn_workflows import patches
+from inturn_workflows.display.display import Display
 from inturn_workflows.state import SessionState
 
 
-class GapWatch:
+class GapTimer:
     """Waits for the ends of gaps beside the running turn."""
 
-    def __init__(self, state: SessionState, release: Callable[[], None]) -> None:
-        """Watch a session's inbox; `release` lets go of what is due."""
+    def __init__(self, state: SessionState, display: Display) -> None:
         self._state = state
-        self._release = release
+        self._display = display
         self._task: asyncio.Task[None] | None = None
 
-    def watch(self) -> None:
+    def start(self) -> None:
         """Begin, where something is held while a turn runs."""
         idle = self._task is None or self._task.done()
-        if idle and self._holds() and patches.changed("gaps-end"):
+        if idle and self._holds():
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
         while self._holds():
             due = self._due()
             if due is not None and due <= workflow.time():
-                self._release()
+                self._state.release_held(workflow.time())
+                self._display.refresh()
                 continue
             await self._until(due)
 

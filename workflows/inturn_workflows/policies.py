@@ -43,7 +43,7 @@ RECORD_MARGIN: Final = 15.0
 DELIVER_TIMEOUT: Final = 30.0
 
 # Continue as new: between turns or steps when a run's history has one of these.
-# Replayed, like everything a workflow decides: once released, a change needs `workflow.patched`.
+# Replayed, like everything a workflow decides: once released, a change needs a gate (`patches`).
 MAX_EVENTS: Final = 1_200
 """A cold worker replays this in well under a second; the server suggests 4,096."""
 MAX_BYTES: Final = 2 * 1024 * 1024
@@ -75,7 +75,7 @@ FLOOD_RETRY: Final = 30.0
 
 # Replayed again:
 MAX_JOINED: Final = 500
-"""Events that join one turn: what is told of each when it ends goes into one record. One step more may join."""
+"""Events that join one turn: what is recorded of each when it ends goes into one record. One step more may join."""
 
 MAX_WAITERS: Final = 4
 """`ask`s that wait in a run. It has 10 update slots, and controls need some."""

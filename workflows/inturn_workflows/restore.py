@@ -1,7 +1,7 @@
 """How a run begins: whose session it is, and what it carries.
 
-Invariant: state that cannot be read fails the task, never the session: a worker that can read it goes on. What somebody
-starts a session with is read loosely.
+Invariant: state that cannot be read fails the task, never the session: a worker that can read it goes on. What a
+session is started with is read loosely.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.keys import SessionKey
 from inturn_workflows.decoding import Undecodable, decode
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import RunLimits, SessionInput, SessionState
+from inturn_workflows.state import Limits, SessionInput, SessionState
 
 
 def session_key() -> SessionKey:
-    """Read the workflow's id.
+    """Return the session that the workflow's id names.
 
     Raises:
-        ApplicationError: No session can have that name, so it was started by hand: nothing can mend that.
+        ApplicationError: No session can have that name, so it was started by hand: no retry can mend that.
     """
     try:
         return SessionKey.parse(workflow.info().workflow_id)
@@ -32,7 +32,7 @@ def session_key() -> SessionKey:
 
 
 def restored(start: RawValue) -> SessionState:
-    """Read the input: strict where a run carries state to the next.
+    """Return the state to begin with: read strictly where a run carries it to the next.
 
     Raises:
         ValueError: It carries state that this version cannot read.
@@ -54,5 +54,5 @@ def restored(start: RawValue) -> SessionState:
 def _fresh(start: SessionInput) -> SessionState:
     salt = f"{workflow.random().getrandbits(64):016x}"
     chain = workflow.info().first_execution_run_id[-8:]  # its start is the time: chains of one minute share it
-    inbox = Inbox(window=Window(salt=salt))
-    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or RunLimits())
+    inbox = Inbox(dedup=DedupWindow(salt=salt))
+    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or Limits())

@@ -20,22 +20,24 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from inturn import names
-    from inturn_activities.messages import DeliverInput, Ended, ModelResult
-    from inturn_workflows import patches, policies
+    from inturn_activities.messages import DeliverInput
+    from inturn_workflows import policies
     from inturn_workflows import turn as turns
-    from inturn_workflows.admission import Intake
+    from inturn_workflows.admission import AdmissionController
+    from inturn_workflows.approvals import Approvals
     from inturn_workflows.controls import Controls
-    from inturn_workflows.display import metrics as meters
-    from inturn_workflows.display.details import status
+    from inturn_workflows.display import metrics
     from inturn_workflows.display.display import Display
-    from inturn_workflows.gap_timer import GapWatch
-    from inturn_workflows.inbox.events import ParkedEvent, Queued
-    from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+    from inturn_workflows.display.status import status
+    from inturn_workflows.gap_timer import GapTimer
     from inturn_workflows.notices import notice_name
     from inturn_workflows.restore import restored, session_key
-    from inturn_workflows.state import SessionInput, TurnState
+    from inturn_workflows.run_limits import RunLimits
+    from inturn_workflows.state import SessionInput
     from inturn_workflows.steps import ActivitySteps
     from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
+    from inturn_workflows.turn_ends import TurnEnds
+    from inturn_workflows.turn_state import TurnState
     from inturn_workflows.waiters import Waiters
 
 _NO_INPUT: Final = RawValue(Payload())
@@ -49,21 +51,17 @@ class Session:
     @workflow.init
     def __init__(self, start: RawValue = _NO_INPUT) -> None:
         """Restore what the last run carried, or begin empty."""
-        self._key = session_key()
-        self._state = restored(start)
-        self._state.inbox.changed = patches.changed
-        self._steps = ActivitySteps(self._key, self._state)
-        self._display = Display(self._state, self._steps)
-        self._steps.on_boundary = self._display.refresh
-        self._steps.stop, self._state.stop = self._state.stop, None
-        self._waiters = Waiters(self._state)
-        self._intake = Intake(self._state, self._waiters)
-        self._controls = Controls(self._state, self._steps, self._intake, self._waiters)
-        self._steps.on_approval = self._asks
-        self._steps.on_decided = self._intake.decided_aside
-        self._intake.on_interrupt = self._make_way
-        self._gaps = GapWatch(self._state, self._gap_ends)
-        self._intake.on_held = self._gaps.watch
+        key, state = session_key(), restored(start)
+        self._state = state
+        self._limits = RunLimits(state)
+        self._display = Display(state)
+        self._waiters = Waiters(state)
+        self._approvals = Approvals(state, self._waiters, self._display)
+        self._gap_timer = GapTimer(state, self._display)
+        self._admission = AdmissionController(state, self._limits, self._waiters, self._gap_timer)
+        self._steps = ActivitySteps(key, state, self._limits, self._display, self._approvals, self._admission)
+        self._ends = TurnEnds(state, self._steps, self._waiters)
+        self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission)
         self._display.show()
 
     # Handlers: admit and return.
@@ -71,21 +69,21 @@ class Session:
     @workflow.signal(dynamic=True)
     def signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Take any signal: an event, a control, or something to park. Nothing is lost for a wrong name."""
-        self._steps.signalled()
+        self._limits.count_signal()
         if name == names.CONTROL:
             self._controls.signalled(args)
         else:
-            self._intake.signalled(name, args)
+            self._admission.signalled(name, args)
         self._display.refresh()
 
     @workflow.update(dynamic=True)
     async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
         """Take an event or a control and answer; with `wait` the answer is the turn."""
-        self._steps.updates += 1
+        self._limits.count_update()
         self._display.refresh()
         if name == names.CONTROL:
             return self._controls.updated(args)
-        waiter = self._intake.updated(args)
+        waiter = self._admission.updated(args)
         if not waiter.released:
             await workflow.wait_condition(lambda: waiter.released)
         return waiter.answer
@@ -96,13 +94,12 @@ class Session:
         if name == names.CONTROL:
             self._controls.check(args)
         else:
-            steps = self._steps
-            self._intake.check(name, args, flooded=steps.flooded, ending=steps.ends_soon())
+            self._admission.check(name, args)
 
     @workflow.query(name=names.STATUS)
     def status(self) -> dict[str, Any]:
         """Show the session at a glance."""
-        return status(self._state, self._steps)
+        return status(self._state)
 
     # The main loop.
 
@@ -119,13 +116,12 @@ class Session:
                     raise
                 self._controls.close("park")
                 self._display.refresh()
-                if self._state.turn is not None:
-                    self._steps.stop = "the workflow was cancelled"
+                self._state.interrupt("the workflow was cancelled")
 
     async def _work(self) -> None:
         while True:
             await self._wait_for_work()
-            if self._steps.continue_due():
+            if self._limits.reached:
                 await self._continue_as_new()
             await self._record()
             await self._deliver_again()
@@ -135,19 +131,15 @@ class Session:
                 await self._learn_policy()
                 self._take()
                 await self._record()  # what expired, was merged or came too late on the way
-                self._waiters.release_strays()
+                self._waiters.release_orphaned()
             if self._state.turn is not None:
                 await self._run_turn(self._state.turn)
-
-    def _make_way(self, event_id: str) -> None:
-        if self._state.turn is not None:
-            self._steps.stop = f"interrupted by event {event_id}"
 
     async def _wait_for_work(self) -> None:
         """Wait until there is something to do; with a timer only where time alone brings it."""
         self._display.idle = True
         while not self._work_waits():
-            await self._until(self._due())
+            await self._until(self._state.next_due)
         self._display.idle = False
         self._display.refresh()
 
@@ -156,30 +148,19 @@ class Session:
             self._display.show()  # only time is waited for
         left = None if due is None else max(due - _now(), 0.001)
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._work_waits() or self._due() != due, timeout=left)
+            await workflow.wait_condition(lambda: self._work_waits() or self._state.next_due != due, timeout=left)
 
     def _work_waits(self) -> bool:
         state = self._state
-        if state.turn is not None or state.closing or state.inbox.decisions or state.inbox.overflowed:
+        if state.turn is not None or state.closing or state.inbox.books.pending:
             return True
-        if self._steps.continue_due() or state.redeliver or state.notices:
+        if self._limits.reached or state.redeliver or state.notices:
             return True
-        due = self._due()
+        due = state.next_due
         return due is not None and due <= _now()
 
-    def _due(self) -> float | None:
-        state = self._state
-        if state.paused:
-            return None
-        return 0.0 if self._policy_wanted() else state.inbox.next_due(state.inbox_policy())
-
-    def _policy_wanted(self) -> bool:
-        """Before the first turn nothing is known of the agent, and so not what a sequence means."""
-        state = self._state
-        return bool(state.inbox.sequencer.held) and not state.policy_known
-
     async def _learn_policy(self) -> None:
-        if not self._state.paused and self._policy_wanted():
+        if not self._state.paused and self._state.policy_wanted:
             await self._steps.learn_policy(self._state.inbox.sequencer.held[0].event.get("agent"))
 
     def _take(self) -> None:
@@ -187,108 +168,30 @@ class Session:
         if state.paused or state.closing:
             return
         queued = state.inbox.take(_now(), state.inbox_policy())
-        self._steps.stop = None
         if queued:
             state.turn = TurnState.of(queued[0], _now())
             state.turn.join(queued[1:])
-            meters.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
+            metrics.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
             self._display.show()
 
     async def _run_turn(self, turn: TurnState) -> None:
-        self._gaps.watch()
+        self._gap_timer.start()
         try:
             result = await turns.run(turn, self._steps)
         except ContinueDue:
             return
         except Interrupted as stopped:
-            deliver = await self._interrupted(turn, str(stopped))
+            deliver = await self._ends.interrupted(turn, str(stopped))
         except StepFailed as failure:
-            deliver = await self._failed(turn, failure)
+            deliver = await self._ends.failed(turn, failure)
         else:
-            deliver = self._ended(turn, result)
-        # Before the delivery: from here on nobody can stop it or wait for it, and it stands in one place of the books.
-        inbox = self._state.inbox
-        unanswered = inbox.window.standing(turn.event_id) == "parked"
-        for event_id, told in turn.merged.items():
-            inbox.merge(event_id, turn.event_id, _now(), told)
-            if unanswered:
-                inbox.window.note(event_id, UNANSWERED)
+            deliver = self._ends.ended(turn, result)
+        # Before the delivery: from here on it can be neither stopped nor waited for, and has its place in the books.
+        self._ends.book_merged(turn)
         self._state.turn = None
-        self._steps.stop = None
         self._display.show()
         if deliver and self._state.policy.deliver:
-            await self._delivery(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
-
-    def _tell_end(
-        self,
-        turn: TurnState,
-        disposition: str,
-        *,
-        stop: str | None = None,
-        reason: str | None = None,
-        answer: dict[str, Any] | None = None,
-    ) -> None:
-        lasted = _now() - turn.started_at
-        self._state.inbox.paced(lasted)
-        meters.turn_ended(disposition, lasted=lasted)
-        self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
-
-    # Ends of a turn; each gives the turn that is to be delivered, if any.
-
-    def _ended(self, turn: TurnState, result: ModelResult) -> str | None:
-        if result.stop == "closed":
-            self._state.closing = "rejected"
-            if patches.closed_told():
-                self._state.inbox.reject_running(Queued(turn=turn.turn, n=turn.n, event=turn.event or {}), _now())
-            else:
-                self._state.inbox.finish(turn.event_id, "rejected")
-            self._tell_end(turn, "rejected", reason="the session was closed")
-            return None
-        if result.stop == "ended" and result.ended is not None:
-            return self._ended_before(turn, result.ended, result.turn)
-        self._state.inbox.finish(turn.event_id, "applied")
-        self._tell_end(turn, "applied", stop=result.stop, answer=result.turn)
-        return turn.turn
-
-    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
-        """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        if end.n and end.n != turn.n:
-            self._state.inbox.repeat(turn.event_id, end.disposition)
-        elif end.disposition == "parked":
-            parked = ParkedEvent(turn=turn.turn, n=turn.n, error=end.reason or "", at=_now(), effects=end.effects)
-            self._state.inbox.park(parked.model_copy(update={"preview": turn.preview}))
-        else:
-            self._state.inbox.finish(turn.event_id, end.disposition)
-        if end.stop == "interrupted":
-            self._state.inbox.window.note(turn.event_id, INTERRUPTED)
-        self._tell_end(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
-        answered = end.disposition == "applied" or end.stop == "interrupted"
-        return (end.turn or turn.turn) if answered and not end.delivered else None
-
-    async def _interrupted(self, turn: TurnState, reason: str) -> str | None:
-        self._steps.withdraw_approvals()
-        body = {"reason": reason, "turn": turn.turn}
-        stood = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
-        if stood is not None:
-            return self._ended_before(turn, stood, None)
-        self._state.inbox.finish(turn.event_id, "cancelled")
-        self._state.inbox.window.note(turn.event_id, INTERRUPTED)
-        self._tell_end(turn, "cancelled", stop="interrupted", reason=reason)
-        return turn.turn
-
-    async def _failed(self, turn: TurnState, failure: StepFailed) -> str | None:
-        error = str(failure)
-        parked = ParkedEvent(
-            turn=turn.turn, n=turn.n, error=error, at=_now(), preview=turn.preview, effects=turn.effects
-        )
-        body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
-        told = {name: value for name, value in body.items() if value is not None}
-        stood = await self._steps.record_end(turn, "turn.failed", "parked", told)
-        if stood is not None and stood.disposition != "parked" and patches.recorded_end_wins():
-            return self._ended_before(turn, stood, None)  # another attempt had recorded an answer
-        self._state.inbox.park(parked)
-        self._tell_end(turn, "parked", reason=error)
-        return None
+            await self._steps.deliver(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
 
     # What goes out.
 
@@ -297,65 +200,46 @@ class Session:
             parked = self._state.redeliver.pop(0)
             self._state.deliveries += 1
             step = f"{(parked.delivery or 'deliver').partition('~')[0]}~{self._state.deliveries}"
-            await self._delivery(parked.turn, step, DeliverInput.model_validate(parked.message))
+            await self._steps.deliver(parked.turn, step, DeliverInput.model_validate(parked.message))
         while self._state.notices:
             notice, self._state.notices[:1] = self._state.notices[0], []
             if self._state.policy.deliver:
                 self._state.deliveries += 1
                 turn = notice_name(self._state.deliveries, notice)
-                await self._delivery(turn, "deliver", DeliverInput(kind="notice", notice=notice))
-
-    async def _delivery(self, turn: str, step: str, message: DeliverInput) -> None:
-        try:
-            await self._steps.deliver(turn, step, message)
-        except StepFailed as failure:
-            self._steps.park_delivery(turn, step, message, str(failure))
+                await self._steps.deliver(turn, "deliver", DeliverInput(kind="notice", notice=notice))
 
     # Between runs.
 
     async def _record(self) -> None:
-        decisions = self._state.inbox.drain_decisions(_now())
+        decisions = self._state.inbox.books.drain_decisions(_now())
         if decisions:
-            self._intake.decided(decisions)
+            self._admission.announce(decisions)
             await self._steps.record(decisions)
             self._display.show()
 
     async def _close(self) -> None:
-        self._intake.clear("the session was closed")
+        self._admission.clear("the session was closed")
         self._waiters.release()
-        await self._steps.record(self._state.inbox.drain_decisions(_now()), close=True)
+        await self._steps.record(self._state.inbox.books.drain_decisions(_now()), close=True)
         self._state.closed = True
-        self._steps.show_state("closed")
-        self._display.refresh()
+        self._display.show()
         await workflow.wait_condition(workflow.all_handlers_finished)
         inbox = self._state.inbox
-        while inbox.queue or inbox.sequencer.held or inbox.decisions:
-            self._intake.clear("the session was closed")
-            await self._steps.record(self._state.inbox.drain_decisions(_now()))
+        while inbox.queue or inbox.sequencer.held or inbox.books.decisions:
+            self._admission.clear("the session was closed")
+            await self._steps.record(self._state.inbox.books.drain_decisions(_now()))
 
     async def _continue_as_new(self) -> NoReturn:
-        inbox = self._state.inbox
+        books = self._state.inbox.books
         # A little that is not recorded is carried: a flood would bring more while it is.
-        much = len(inbox.decisions) > policies.CARRIED_DECISIONS or inbox.unwritten_bytes > policies.CARRIED_BYTES
-        if much or (inbox.decisions and not patches.decisions_carried()):
+        if len(books.decisions) > policies.CARRIED_DECISIONS or books.unwritten_bytes > policies.CARRIED_BYTES:
             await self._record()
         self._waiters.release()
         self._state.runs += 1
-        meters.continued()
+        metrics.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        self._state.stop = self._steps.stop  # it may have come since the last step
         self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
-
-    # What happens beside the main loop.
-
-    def _asks(self) -> None:
-        self._waiters.release()
-        self._display.refresh()
-
-    def _gap_ends(self) -> None:
-        self._intake.release_held()
-        self._display.refresh()
 
 
 def _now() -> float:

@@ -6,19 +6,19 @@ stopped. State of a newer version keeps the fields this one does not know.
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
 from inturn.policy import InboxPolicy
-from inturn_activities.messages import Answered, CallPlan, ModelInput, Policy
+from inturn.wire import Message
+from inturn_activities.messages import ModelInput, ModelResult, Policy
 from inturn_workflows import policies
-from inturn_workflows.inbox.events import ParkedEvent, Queued
+from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.turn_state import CallState, Decided, TurnState
 
-SCHEMA: Final = 1
 MAX_CONTROLS: Final = 256
 MAX_DECIDED: Final = 100
 MAX_ANSWERS: Final = 64
@@ -27,128 +27,7 @@ MAX_CARRIED: Final = 1_900_000
 """Bytes as JSON; only the longest ids, sources and metadata together come near it."""
 
 
-class Carried(BaseModel):
-    """Base: fields of newer versions stay."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Decided(Carried):
-    """Somebody's answer to an approval."""
-
-    answer: Literal["approved", "denied", "expired"]
-    by: str | None = None
-    reason: str | None = None
-    at: float = 0.0
-    """Seconds since 1970."""
-
-
-class CallState(CallPlan):
-    """A call of the running turn."""
-
-    done: bool = False
-    failed: bool = False
-    """It ended without a success."""
-    cancelled: bool = False
-    """Too many of its step failed: it is not to run, or not to go on."""
-    asked_at: float | None = None
-    answer: Literal["approved", "denied", "expired"] | None = None
-    by: str | None = None
-    reason: str | None = None
-    answered_at: float = 0.0
-    delivered: bool = False
-    """The question went out through `deliver`."""
-
-    def decide(self, decided: Decided) -> None:
-        """Take an answer."""
-        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
-
-    def answered(self) -> Answered | None:
-        """Give what became of its approval, for the journal; `None` where nobody was asked."""
-        if not self.approval or self.answer is None:
-            return None
-        return Answered(
-            approval_id=self.approval_id,
-            call_id=self.id,
-            tool=self.tool,
-            answer=self.answer,
-            by=self.by,
-            reason=self.reason,
-            at=self.answered_at,
-        )
-
-
-class TurnState(Carried):
-    """The running turn: all that is needed to go on with it elsewhere."""
-
-    turn: str
-    n: int = 0
-    accepted_at: float = 0.0
-    started_at: float = 0.0
-    step: int = 0
-    """The next model step; the calls are of the step before it."""
-    calls: list[CallState] = []
-    event: dict[str, Any] | None = None
-    """Its content, until step 0 has recorded it."""
-    joined: list[Queued] = []
-    """Events that joined it, until the next model step has recorded them."""
-    merged: dict[str, dict[str, str]] = {}
-    """All that joined it, by id, with what the journal is told of each when the turn ends."""
-    preview: str = ""
-    inline: bool = False
-    trace: str | None = None
-    agent: str | None = None
-    effects: bool = False
-    """A tool of it ran."""
-
-    @classmethod
-    def of(cls, queued: Queued, now: float) -> Self:
-        """Begin the turn of an event."""
-        event = queued.event or None
-        return cls(
-            turn=queued.turn,
-            n=queued.n,
-            accepted_at=queued.at,
-            started_at=now,
-            event=event,
-            preview=queued.preview,
-            inline=queued.inline,
-            trace=event.get("trace") if event else None,
-            agent=event.get("agent") if event else None,
-        )
-
-    @property
-    def event_id(self) -> str:
-        """The event, whichever time it is driven."""
-        return self.turn.partition("~")[0]
-
-    @property
-    def event_ids(self) -> list[str]:
-        """All events that it answers, its own first."""
-        return [self.event_id, *self.merged]
-
-    @property
-    def interrupts(self) -> bool:
-        """Whether its event came to interrupt."""
-        return self.event is not None and self.event.get("when_busy") == "interrupt"
-
-    def join(self, events: Sequence[Queued]) -> None:
-        """Let events join it; the next model step says them."""
-        self.joined += events
-        self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
-        self.inline = self.inline or any(queued.inline for queued in events)
-
-    def part(self, event_ids: Container[str]) -> list[Queued]:
-        """Take out those of the joined that are no part of this turn."""
-        parted = [queued for queued in self.joined if queued.event_id in event_ids]
-        self.joined = [queued for queued in self.joined if queued.event_id not in event_ids]
-        for queued in parted:
-            del self.merged[queued.event_id]
-            queued.steers = None
-        return parted
-
-
-class RunLimits(Carried):
+class Limits(Message):
     """When to continue as new; a session started with lower ones is for tests."""
 
     events: int = Field(default=policies.MAX_EVENTS, ge=30)
@@ -158,10 +37,9 @@ class RunLimits(Carried):
     updates: int = Field(default=policies.MAX_UPDATES, ge=2)
 
 
-class SessionState(Carried):
+class SessionState(Message):
     """The whole of a session."""
 
-    schema_version: int = SCHEMA
     inbox: Inbox
     turn: TurnState | None = None
     agent: str | None = None
@@ -172,26 +50,24 @@ class SessionState(Carried):
     policy_asked: bool = False
     """The agent's policy was asked for before its first turn."""
     paused: bool = False
-    stop: str | None = None
-    """Why the running turn is to stop, where the last run had no time left to do it."""
     closing: Literal["park", "cancel", "rejected"] | None = None
     closed: bool = False
     """The journal holds `session.closed`."""
-    controls: dict[str, Any] = {}
+    controls: dict[str, Any] = Field(default_factory=dict[str, Any])
     """The latest controls by id, with their results."""
-    early: dict[str, Decided] = {}
+    early: dict[str, Decided] = Field(default_factory=dict[str, Decided])
     """Answers to approvals that were not asked for yet."""
-    settled: dict[str, Decided] = {}
+    settled: dict[str, Decided] = Field(default_factory=dict[str, Decided])
     """The latest approvals that were answered or expired."""
-    answers: dict[str, dict[str, Any]] = {}
-    """Turns whose text somebody without the journal may still fetch."""
+    answers: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
+    """Turns whose text a caller without the journal may still fetch."""
     answer_bytes: int = 0
-    """Theirs, as JSON."""
-    usage: dict[str, float] = {}
+    """Bytes of `answers` as JSON."""
+    usage: dict[str, float] = Field(default_factory=dict[str, float])
     """What all model steps used: the fields of `inturn.Usage`."""
-    redeliver: list[ParkedEvent] = []
+    redeliver: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
     """Deliveries to be tried again."""
-    notices: list[dict[str, Any]] = []
+    notices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
     flooded_at: float = 0.0
     """When signals came in a flood, last."""
     records: int = 0
@@ -200,12 +76,12 @@ class SessionState(Carried):
     head: int = 0
     chain: str | None = None
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
-    limits: RunLimits = RunLimits()
+    limits: Limits = Limits()
 
     _inbox_policy: tuple[Policy, InboxPolicy] | None = PrivateAttr(default=None)
 
     def inbox_policy(self) -> InboxPolicy:
-        """Give the agent's policy for the inbox, or the defaults before it is known."""
+        """Return the agent's policy for the inbox, or the defaults before it is known."""
         kept, policy = self._inbox_policy, self.policy  # read once: a private attribute is slow to read
         if kept is None or kept[0] is not policy:
             kept = self._inbox_policy = (policy, _inbox_policy(policy))
@@ -217,12 +93,70 @@ class SessionState(Carried):
         return bool(self.policy.hash) or self.policy_asked
 
     @property
+    def policy_wanted(self) -> bool:
+        """Whether the agent is to be asked now: a sequence waits, and nothing is known of what it means."""
+        return bool(self.inbox.sequencer.held) and not self.policy_known
+
+    @property
+    def next_due(self) -> float | None:
+        """When there is something to do between turns though nothing arrives: 0 at once, `None` never."""
+        if self.paused:
+            return None
+        return 0.0 if self.policy_wanted else self.inbox.next_due(self.inbox_policy())
+
+    # What people see.
+
+    @property
     def running(self) -> int:
         """How many events the running turn answers."""
         return len(self.turn.event_ids) if self.turn else 0
 
+    @property
+    def waiting_calls(self) -> list[CallState]:
+        """The calls that wait for a person."""
+        return [call for call in self.turn.calls if call.waits] if self.turn else []
+
+    @property
+    def status(self) -> str:
+        """The session's state as `SessionStatus` names it."""
+        if self.closed:
+            return "closed"
+        if self.waiting_calls:
+            return "requires_action"
+        if self.turn is not None:
+            return "running"
+        return "paused" if self.paused else "idle"
+
+    @property
+    def rare_state(self) -> str | None:
+        """The state that a search attribute shows; `None` for the plain ones."""
+        if self.closed:
+            return "closed"
+        if self.closing:
+            return None
+        if self.paused:
+            return "paused"
+        return "requires_action" if self.waiting_calls else None
+
+    # The running turn.
+
+    def interrupt(self, reason: str) -> None:
+        """Stop the running turn at its next step, if there is one."""
+        if self.turn is not None:
+            self.turn.stop = reason
+
+    def interrupt_for(self, event_id: str | None) -> None:
+        """Stop the running turn for an event that came to interrupt."""
+        if event_id is not None:
+            self.interrupt(f"interrupted by event {event_id}")
+
+    def release_held(self, now: float) -> None:
+        """Queue what was held for its time, while a turn runs; it may be there to interrupt."""
+        turn = self.turn.turn if self.turn else None
+        self.interrupt_for(self.inbox.release(now, self.inbox_policy(), turn))
+
     def model_input(self, turn: TurnState) -> ModelInput:
-        """Give the input of the turn's next model step."""
+        """Return the input of the turn's next model step."""
         return ModelInput(
             event=turn.event,
             n=turn.n if turn.step == 0 else 0,
@@ -232,13 +166,20 @@ class SessionState(Carried):
             trace=turn.trace,
             chain=self.chain,
             joined=[queued.event for queued in turn.joined],
-            crowded=turn.step == 0 and not turn.interrupts and self.inbox.crowded(self.inbox_policy()),
+            backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
         )
 
-    def spend(self, usage: dict[str, Any]) -> None:
-        """Add what a step used."""
-        for name, amount in usage.items():
+    def learn(self, turn: TurnState, result: ModelResult) -> None:
+        """Take what a model step tells of the session: what it used, whose agent and policy it is."""
+        for name, amount in result.usage.items():
             self.usage[name] = self.usage.get(name, 0) + amount
+        self.chain = None
+        self.head = result.head
+        self.agent = result.agent or self.agent or turn.agent or self.wanted
+        if result.policy is not None:
+            self.policy = result.policy
+
+    # What is remembered.
 
     def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
@@ -253,10 +194,10 @@ class SessionState(Carried):
             self.answer_bytes -= len(to_json(self.answers.pop(turn)))
 
     def fit(self) -> None:
-        """Let go of what can be missed where all together would be too much to carry: the server takes 2 MiB."""
+        """Drop what can be missed where all together would be too much to carry: the server takes 2 MiB."""
         if len(self.model_dump_json().encode()) > MAX_CARRIED:
             self.answers, self.answer_bytes = {}, 0  # the journal has them
-            self.inbox.sequencer.forget()
+            self.inbox.sequencer.forget_idle()
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""
@@ -271,12 +212,12 @@ class SessionState(Carried):
         _keep(self.settled, approval_id, decided, MAX_DECIDED)
 
 
-class SessionInput(Carried):
+class SessionInput(Message):
     """The workflow's input: optional and loose, so that any SDK can start a session."""
 
     agent: str | None = None
     state: SessionState | None = None
-    limits: RunLimits | None = None
+    limits: Limits | None = None
 
 
 def _inbox_policy(policy: Policy) -> InboxPolicy:

@@ -10,15 +10,13 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
 from inturn_activities.messages import ModelResult
-from inturn_workflows.state import CallState, TurnState
+from inturn_workflows.turn_state import CallState, TurnState
 
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
 OVER: Final = frozenset({"ended", "closed"})
 """The journal knew better: the turn had ended before, or the session is closed."""
-MAX_PARALLEL_CALLS: Final = 8
-"""Calls of one session that run at once; the others of the batch wait their turn without a slot."""
-GIVEN_UP: Final = "another call of the same step failed"
 
 
 class Interrupted(Exception):
@@ -45,44 +43,44 @@ class Steps(Protocol):
         ...
 
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
-        """Wait until somebody answered for the call, or its time ran out: `call.answer` is set then."""
+        """Wait until a person answered for the call, or its time ran out: `call.answer` is set then."""
 
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
-        """Run one call; its result is in the journal then, unless it was cancelled. Tells whether it succeeded."""
+        """Run one call; its result is in the journal then, unless it was cancelled. Returns whether it succeeded."""
         ...
 
     def withdraw_approvals(self, reason: str) -> None:
-        """Let nobody answer any more: the calls that wait for a person are denied."""
+        """Deny the calls that wait for a person: answers come too late now."""
 
     async def settle_cancelled(self, turn: TurnState) -> None:
-        """Give the turn's calls that were cancelled a result each, which says so."""
+        """Record a result for each of the turn's calls that was cancelled, which says so."""
 
     def join(self, turn: TurnState) -> None:
-        """After tool results: let the events join that are to steer the turn."""
+        """After tool results: take in the events that are to steer the turn."""
 
     def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
-        """Let those stand for themselves again that were to join and are no part of the step."""
+        """Put back into the queue what was to join and is no part of the step."""
 
-    def boundary(self) -> None:
+    def boundary(self, turn: TurnState) -> None:
         """Between two steps: raise `Interrupted` or `ContinueDue` where one is due."""
 
 
 async def run(turn: TurnState, steps: Steps) -> ModelResult:
-    """Run a turn from where it stands to its end.
+    """Run what is left of a turn. Returns the result of its last model step.
 
     Raises:
-        Interrupted: Somebody stopped it.
+        Interrupted: It was stopped.
         ContinueDue: It stands at a step boundary and the run must end.
         StepFailed: A model step failed for good.
     """
     while True:
         if turn.calls:
             await _settle(turn, steps)
-            steps.boundary()
+            steps.boundary(turn)
             turn.calls = []
             steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
         result = await steps.call_model(turn)
-        over = result.stop in OVER  # nothing was said: what joined stands for itself again
+        over = result.stop in OVER  # the model was not called: what joined gets a turn of its own
         steps.set_apart(turn, list(turn.merged) if over else result.apart)
         if over:
             return result
@@ -91,7 +89,7 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
         if result.stop not in GOES_ON:
             return result
-        steps.boundary()
+        steps.boundary(turn)
 
 
 async def _settle(turn: TurnState, steps: Steps) -> None:
@@ -112,7 +110,7 @@ async def _call(turn: TurnState, call: CallState, index: int, steps: Steps, slot
     async with slots:
         if call.cancelled:
             return
-        steps.boundary()
+        steps.boundary(turn)
         try:
             call.failed = not await steps.run_tool(turn, call, index)
         except StepFailed:

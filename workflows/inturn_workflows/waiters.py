@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from inturn_workflows import patches, policies
+from inturn_workflows import policies
 from inturn_workflows.inbox.events import Receipt
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
-from inturn_workflows.state import SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import TurnState
 
 
 class Waiter:
@@ -24,20 +25,20 @@ class Waiter:
         self.released = False
 
     def release(self, **answer: Any) -> None:
-        """Let it go with what is known."""
+        """Answer it with what is known."""
         self.answer |= {name: value for name, value in answer.items() if value}
         self.released = True
 
 
 class Waiters:
-    """Who waits for the turns of a session."""
+    """The callers that wait for the turns of a session."""
 
     def __init__(self, state: SessionState) -> None:
         self._state = state
         self._waiters: list[Waiter] = []
 
     def wait(self, receipt: Receipt, *, inline: bool) -> Waiter:
-        """Let a caller wait for an event; `inline`: it cannot read the journal. Released at once where it has ended."""
+        """Return a waiter for an event, released at once where it has ended. `inline`: it cannot read the journal."""
         waiter = Waiter(receipt)
         state, event_id = self._state, receipt.event_id
         waits = receipt.disposition in ("pending", "held") or receipt.status == "held"
@@ -56,16 +57,16 @@ class Waiters:
     def turn_ended(
         self, turn: TurnState, disposition: str, *, stop: str | None, reason: str | None, answer: dict[str, Any] | None
     ) -> None:
-        """Answer everybody who waits for this turn, for its own event or one merged into it."""
+        """Answer all that wait for this turn, for its own event or one merged into it."""
         ran = disposition in ("applied", "merged") or stop == "interrupted"
         known = {"event_id": turn.event_id, "disposition": disposition, "stop_reason": stop or "end_turn"}
         full = known | (answer or {"truncated": True})
         for event_id in turn.event_ids:
             if ran:
-                told = full if event_id == turn.event_id else full | {"disposition": "merged"}
+                own = full if event_id == turn.event_id else full | {"disposition": "merged"}
                 if turn.inline:
-                    self._state.keep_answer(event_id, told)
-                self._release_for(event_id, turn=told)
+                    self._state.keep_answer(event_id, own)
+                self._release_for(event_id, turn=own)
             else:
                 self.event_ended(event_id, disposition, reason)
 
@@ -74,50 +75,50 @@ class Waiters:
         self._release_for(event_id, ended={"disposition": disposition, "reason": reason or disposition})
 
     def awaited(self, event_id: str, disposition: str) -> bool:
-        """Tell whether somebody waits for an event that ended so, and still does: it may have been redriven since."""
-        stands = self._state.inbox.window.standing(event_id) == disposition
-        return stands and any(waiter.event_id == event_id for waiter in self._waiters)
+        """Return whether a caller waits for an event that ended so, and was not redriven since."""
+        ended = self._state.inbox.dedup.disposition_of(event_id) == disposition
+        return ended and any(waiter.event_id == event_id for waiter in self._waiters)
 
     # Releases before the end.
 
     def release(self) -> None:
-        """Let everybody go: they follow the journal or ask again."""
+        """Release all: they follow the journal or ask again."""
         for waiter in self._waiters:
             waiter.release(pending=True)
         self._waiters = []
 
-    def release_strays(self) -> None:
-        """Let those go whose event ended and nobody could tell: its id was not recent, or it was only counted."""
+    def release_orphaned(self) -> None:
+        """Release those whose event ended unseen: its id was not recent, or its end was only counted."""
         state = self._state
         running = state.turn.event_ids if state.turn else ()
-        strays = [w for w in self._waiters if w.event_id not in running and not state.inbox.waits(w.event_id)]
-        if strays and patches.strays():
-            for waiter in strays:
+        kept: list[Waiter] = []
+        for waiter in self._waiters:
+            if waiter.event_id in running or state.inbox.waits(waiter.event_id):
+                kept.append(waiter)
+            else:
                 waiter.release(pending=True)
-            self._waiters = [w for w in self._waiters if w not in strays]
+        self._waiters = kept
 
     # Inside.
 
     def _end_of(self, receipt: Receipt) -> dict[str, Any]:
-        """Give what is known of an event that no longer waits."""
+        """Return what is known of an event that no longer waits."""
         state, event_id, end = self._state, receipt.event_id, receipt.disposition
-        standing = state.inbox.window.standing(event_id)
+        remembered = state.inbox.dedup.disposition_of(event_id)
         if event_id in state.answers:
             return {"turn": state.answers[event_id]}
-        if standing == UNANSWERED:
+        if remembered == UNANSWERED:
             reason = "the turn that it was merged into was parked"
             return {"ended": {"disposition": "parked", "reason": reason, "merged": True}}
         if end in ("applied", "merged"):
             return {"turn": {"event_id": event_id, "disposition": end, "truncated": True}}
-        if standing == INTERRUPTED:
+        if remembered == INTERRUPTED:
             stopped = {"disposition": "cancelled", "stop_reason": "interrupted", "truncated": True}
             return {"turn": {"event_id": event_id, **stopped}}
         return {"unknown": True} if end is None else {"ended": {"disposition": end, "reason": self._reason(event_id)}}
 
     def _join(self, waiter: Waiter) -> None:
-        turn = self._state.turn
-        asked = turn is not None and any(call.asked_at and not call.answer for call in turn.calls)
-        if asked or self._state.paused:  # where a person is asked first, that may take days
+        if self._state.waiting_calls or self._state.paused:  # where a person is asked first, that may take days
             waiter.release(pending=True)
             return
         self._waiters.append(waiter)
@@ -130,5 +131,5 @@ class Waiters:
             self._waiters.remove(waiter)
 
     def _reason(self, event_id: str) -> str:
-        parked = next((p for p in self._state.inbox.parked if p.event_id == event_id), None)
+        parked = next((p for p in self._state.inbox.parked.events if p.event_id == event_id), None)
         return parked.error if parked else "see the journal"

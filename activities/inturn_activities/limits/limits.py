@@ -34,8 +34,8 @@ class Limits(BaseModel):
         rate_per_tenant: Model calls in a minute of each tenant.
         lock_timeout: Seconds after which a call that waits for a lock ends with an error result.
         victim: Who gives way in a deadlock.
-        crowded_every: Seconds at least from turn to turn of a session with a long queue, while sessions without one are
-            at work in the same process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
+        backlog_spacing: Seconds at least from turn to turn of a backlogged session, while others are at work in the
+            same process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
         stuck_after: Seconds without progress after which a step is reported, and again after each as many.
     """
 
@@ -50,11 +50,11 @@ class Limits(BaseModel):
     rate_per_tenant: PerMinute | None = None
     lock_timeout: float = Field(default=300, gt=0)
     victim: Victim = "oldest_waiter"
-    crowded_every: float = Field(default=0.2, ge=0)
+    backlog_spacing: float = Field(default=0.2, ge=0)
     stuck_after: float = Field(default=30, gt=0)
 
     def of_model(self, tenant: str, agent: str, model: str) -> tuple[Want, ...]:
-        """Give what a model call needs."""
+        """Return what a model call needs."""
         permits = {
             "steps": self.max_steps,
             "model calls": self.max_models,
@@ -69,7 +69,7 @@ class Limits(BaseModel):
         return (*_permits(tenant, permits), *wanted)
 
     def of_call(self, tenant: str, agent: str, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> tuple[Want, ...]:
-        """Give what a tool call needs: its locks by name, then permits."""
+        """Return what a tool call needs: its locks by name, then permits."""
         writes = tool.lock_names(arguments)
         names = {name: name not in writes for name in (*writes, *tool.read_names(arguments))}
         locks = (lock(tenant, name, read=read) for name, read in sorted(names.items()))
@@ -82,7 +82,7 @@ class Limits(BaseModel):
 
 
 def lock(tenant: str, name: str, *, read: bool) -> Want:
-    """Give the lock of that name."""
+    """Return the lock of that name."""
     return Want(tenant, f"lock {codec.column(lock_name(name))}", "read" if read else "write")
 
 

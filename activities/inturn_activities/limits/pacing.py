@@ -1,4 +1,4 @@
-"""A session with a long queue leaves room for those without.
+"""Spaces the turns of backlogged sessions, to leave room for others.
 
 Invariant: who waits here has no claim, lock or permit yet, and waits only while sessions without a long queue are at
 work in the same process. A turn that took longer than the wait, as with most models, is followed at once.
@@ -16,11 +16,11 @@ from inturn.keys import SessionKey
 LATELY: Final = 1.0
 """Seconds for which a session that began a turn counts as at work."""
 REMEMBERED: Final = 1_000
-"""Crowded sessions; a forgotten one begins its next turn at once."""
+"""Backlogged sessions; a forgotten one begins its next turn at once."""
 
 
-class Courtesy:
-    """Spaces the turns of crowded sessions."""
+class TurnPacing:
+    """Spaces the turns of backlogged sessions."""
 
     def __init__(
         self,
@@ -28,18 +28,18 @@ class Courtesy:
         wait: Callable[[float], Awaitable[None]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Let a crowded session begin a turn `every` so many seconds while others are at work, and `wait` till then."""
+        """Begin a backlogged session's turns `every` so many seconds while others are at work, and `wait` till then."""
         self._every = every
         self._wait = wait
         self._clock = clock
         self._latest: tuple[SessionKey | None, float] = (None, 0.0)
-        """Of the sessions that are not crowded, and when its turn began."""
+        """The latest session that is not backlogged, and when its turn began."""
         self._began: OrderedDict[SessionKey, float] = OrderedDict()
 
-    async def begin(self, session: SessionKey, *, crowded: bool) -> None:
-        """Wait until a session may begin a turn; one that is not crowded may at once."""
+    async def begin(self, session: SessionKey, *, backlogged: bool) -> None:
+        """Wait until a session may begin a turn; one that is not backlogged may at once."""
         now = self._clock()
-        if not crowded:
+        if not backlogged:
             self._latest = (session, now)
             return
         left = self._began.get(session, now - self._every) + self._every - now

@@ -27,19 +27,19 @@ class Watch:
         self._doing = doing
         self._every = every
         self._since = time.monotonic()
-        self._said = 0
+        self._reports = 0
         self.waiting = ""
         """What its body waits for; readers of the session's status see it."""
 
-    def moved(self, waiting: str = "") -> None:
-        """It made progress, or reports itself what it waits for."""
-        self._since, self._said, self.waiting = time.monotonic(), 0, waiting
+    def note_progress(self, waiting: str = "") -> None:
+        """Note progress, or what it waits for, which it reports itself."""
+        self._since, self._reports, self.waiting = time.monotonic(), 0, waiting
 
     def look(self) -> None:
         """Report it, if it is time to."""
         idle = time.monotonic() - self._since
-        if int(idle / self._every) > self._said:
-            self._said = int(idle / self._every)
+        if int(idle / self._every) > self._reports:
+            self._reports = int(idle / self._every)
             _report(self._step, idle, self._doing, "body")
 
 
@@ -57,11 +57,11 @@ def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
         _watch.reset(token)
 
 
-def moved(waiting: str = "") -> None:
-    """Say that the step that runs here made progress, or what it waits for: a waiter reports itself."""
+def note_progress(waiting: str = "") -> None:
+    """Note that the step that runs here made progress, or what it waits for: a waiter reports itself."""
     watch = _watch.get()
     if watch is not None:
-        watch.moved(waiting)
+        watch.note_progress(waiting)
 
 
 def report_waiting(step: StepKey, waiting: ResourceWait, *, every: float) -> None:

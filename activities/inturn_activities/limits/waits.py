@@ -75,7 +75,7 @@ class Waits:
             left = end - time.monotonic()
             if left <= 0 or not waiting.first:
                 raise failures.again(names.NOT_YET, str(waiting), after=_delay(waiting), benign=True)
-            await self._in_place(step, wants, min(left, SEEN), waiting)
+            await self._wait_in_place(step, wants, min(left, SEEN), waiting)
 
     async def _judge(self, step: StepKey, waiting: ResourceWait) -> None:
         report_waiting(step, waiting, every=self.limits.stuck_after)
@@ -83,7 +83,7 @@ class Waits:
             await self._journal.leave(step)
             raise WaitedTooLong(f"The call did not run: {waiting}. It gave up after {waiting.waited:.0f} s.")
 
-    async def _in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: ResourceWait) -> None:
+    async def _wait_in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: ResourceWait) -> None:
         """Wait until it may be free, for at most so many seconds."""
         bounds = self._bounds
         end = time.monotonic() + seconds

@@ -10,42 +10,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
 from temporalio import activity
 
-from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.turns import stop_reasons as stops
 from inturn.turns.budget import add, exceeded
-from inturn.values import StopReason, Usage
+from inturn.turns.stop_reasons import Stop, ends_turn, interpret, tool_uses
+from inturn.values import Usage
 from inturn_activities import failures
-from inturn_activities import recorded_ends as ends
-from inturn_activities.approval_entries import requested
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
 from inturn_activities.failures import OwnFailure
 from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.limits.limits import Limits
-from inturn_activities.limits.pacing import Courtesy
-from inturn_activities.limits.stuck import moved, watched
+from inturn_activities.limits.pacing import TurnPacing
+from inturn_activities.limits.stuck import note_progress, watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import ModelInput, ModelResult
-from inturn_activities.model import inline_answers as answers
-from inturn_activities.model import joined_events as joining
+from inturn_activities.model import inline_answers, joined_events
+from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
-from inturn_activities.model.manifest_changes import changed
+from inturn_activities.model.closing import answer, closing
+from inturn_activities.model.manifest_changes import change_notice
 from inturn_activities.model.opening import opening
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import spent
+from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.roster import Roster, policy_of
 from inturn_activities.telemetry.meters import count_retry
 from inturn_activities.telemetry.spans import model_span, tracing
@@ -53,29 +51,6 @@ from inturn_activities.telemetry.turn_spans import trace_completed
 
 _RELEASE_PATIENCE: Final = 3.0
 """Seconds; nobody beats for the step then, and its worker is taken for dead after 5."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """What one attempt works with."""
-
-    step: StepKey
-    input: ModelInput
-    agent: Agent
-    claim: Claim
-    known: int | None = None
-    """The seq up to which this worker had read the session before."""
-    said: Sequence[NewEntry] = ()
-    """What the user says at the beginning of the turn."""
-
-    @property
-    def key(self) -> str:
-        """The step within the session."""
-        return self.step.within_session
-
-    def entry(self, type_: str, body: dict[str, Any], *, key: str, step: str | None = None) -> NewEntry:
-        """Make an entry of this turn."""
-        return NewEntry(type_, body, event_id=self.step.turn.event_id, step=step, key=key)
 
 
 class ModelSteps:
@@ -99,29 +74,28 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
-        self._courtesy = Courtesy(limits.crowded_every, partial(beat_for, every=bounds.beat))
+        self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
-        """Answer, or give the answer that is recorded."""
+        """Return an answer, or the one that is recorded."""
         if step.step == "0":
-            await self._courtesy.begin(step.session, crowded=input.crowded)
+            await self._pacing.begin(step.session, backlogged=input.backlogged)
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
-        apart = await joining.ended_before(self._journal, step.session, input.joined)
+        apart = await joined_events.ended_before(self._journal, step.session, input.joined)
         if apart:
             left = [event for event in input.joined if event.get("event_id") not in apart]
             input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         claim = await self._claim(step, agent, begin, known)
-        said = [entry for entry in begin if entry.type == "user.message"] if step.step == "0" else []
-        attempt = _Attempt(step, input, agent, claim, known, said)
+        attempt = ModelAttempt(step, input, agent, claim, known, begin)
         if claim.status == "claimed":
             if (lost := claim.attempts.counts.get("lost", 0)) >= self._bounds.losses:
-                raise OwnFailure(f"{lost} attempts ended without a word: this step may end the process that runs it")
-            result = await self._guarded(attempt)
+                raise OwnFailure(f"it crashed its worker {lost} times: this step may end the process that runs it")
+            result = await self._under_lease(attempt)
         else:
-            result = await self._described(attempt, _recorded(attempt))
-            apart += await joining.unsaid(self._journal, step.turn, input.joined)
+            result = await self._described(attempt, attempt.recorded())
+            apart += await joined_events.not_recorded(self._journal, step.turn, input.joined)
         return await self._addressed(attempt, result, apart)
 
     async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
@@ -141,7 +115,7 @@ class ModelSteps:
             name = started[0].body["agent"] if started else None
         return self._roster.get(name)
 
-    async def _guarded(self, attempt: _Attempt) -> ModelResult:
+    async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
         step, token = attempt.step, attempt.claim.token
         bounds = self._bounds
         watching = watched(step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
@@ -156,7 +130,7 @@ class ModelSteps:
         except Superseded:
             raise
         except (asyncio.CancelledError, JournalUnavailable):
-            with contextlib.suppress(Exception):  # it ended here: nobody need wonder what became of it
+            with contextlib.suppress(Exception):  # it ended here: the next attempt need not count it as lost
                 await committed(lambda: self._journal.release(step, token), patience=_RELEASE_PATIENCE)
             raise
         except Exception as error:
@@ -167,7 +141,7 @@ class ModelSteps:
                 count_retry("model", failure.kind)
             raise verdict from error
 
-    async def _answer(self, attempt: _Attempt) -> ModelResult:
+    async def _answer(self, attempt: ModelAttempt) -> ModelResult:
         step, agent = attempt.step, attempt.agent
         transcript = await self._transcript(attempt)
         used = Usage() if step.step == "0" else await spent(self._journal, step.turn)
@@ -185,30 +159,31 @@ class ModelSteps:
         seen = transcript.seq
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            message, without = await self._asked(attempt, transcript, request)
+            message, without = await self._respond(attempt, transcript, request)
             span.answered(message)
-        stop = stops.meaning(message.stop_reason, message.content)
-        said = _said(attempt, message, seen, without)
-        return await self._record(attempt, stop, add(used, message.usage), said, message.content)
+        stop = interpret(message.stop_reason, message.content)
+        entry = answer(attempt, message, seen=seen, without=without)
+        return await self._record(attempt, stop, add(used, message.usage), entry)
 
-    async def _asked(
-        self, attempt: _Attempt, transcript: Transcript, request: ModelRequest
+    async def _respond(
+        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest
     ) -> tuple[ModelMessage, list[str]]:
-        """Ask the model; where it refuses, once more without what stopped turns had said: that may be why.
+        """Ask the model; where it fails, once more without what stopped turns had said: that may be why.
 
-        Gives the answer, and the events that its request left out.
+        Returns:
+            The answer, and the events that its request left out.
         """
         seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
         try:
-            return await self._model.respond(request, _heard), []
+            return await self._model.respond(request, _on_text), []
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind == "outage":
                 raise
         messages = transcript.request_messages(without=without)
-        return await self._model.respond(dataclasses.replace(request, messages=messages), _heard), without
+        return await self._model.respond(dataclasses.replace(request, messages=messages), _on_text), without
 
-    async def _transcript(self, attempt: _Attempt) -> Transcript:
-        """Load the transcript; the journal hears of an agent that is not what the session froze."""
+    async def _transcript(self, attempt: ModelAttempt) -> Transcript:
+        """Load the transcript; where the agent is not what the session froze, the model is told first."""
         session, agent = attempt.step.session, attempt.agent
         claim = attempt.claim
         transcript = await self._transcripts.load(session, claim.head, after=attempt.known, entries=claim.entries)
@@ -216,62 +191,58 @@ class ModelSteps:
         if frozen.get("agent") != agent.name:
             raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
         if transcript.manifest_hash != agent.manifest_hash():
-            note = attempt.entry("system.message", changed(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash()}")
+            note = attempt.entry(
+                "system.message", change_notice(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash()}"
+            )
             head = await self._journal.append(attempt.step, attempt.claim.token, [note])
             transcript = await self._transcripts.load(session, head)
-        if attempt.said and not transcript.awaits(attempt.step.turn.event_id):
-            transcript = await self._said_again(attempt)
+        if attempt.user_messages and not transcript.awaits(attempt.step.turn.event_id):
+            transcript = await self._reappend_user_messages(attempt)
         return transcript
 
-    async def _said_again(self, attempt: _Attempt) -> Transcript:
-        """Say it again: it was said in a run that was terminated, and the answers since have taken it up."""
-        again = [dataclasses.replace(entry, key=f"{entry.key}/{attempt.claim.head}") for entry in attempt.said]
+    async def _reappend_user_messages(self, attempt: ModelAttempt) -> Transcript:
+        """Append them anew: they are from a run that was terminated, and the answers since have taken them up."""
+        again = [dataclasses.replace(entry, key=f"{entry.key}/{attempt.claim.head}") for entry in attempt.user_messages]
         head = await self._journal.append(attempt.step, attempt.claim.token, again)
         return await self._transcripts.load(attempt.step.session, head)
 
     async def _record(
         self,
-        attempt: _Attempt,
-        stop: stops.Stop,
+        attempt: ModelAttempt,
+        stop: Stop,
         used: Usage,
-        said: NewEntry | None = None,
-        content: Sequence[Mapping[str, Any]] = (),
+        answered: NewEntry | None = None,
     ) -> ModelResult:
         """Record the step's end in one transaction."""
-        entries = [said] if said else []
-        uses = stops.tool_uses(content) if stop == "tool_use" else []
+        uses = tool_uses(answered.body["content"]) if answered and stop == "tool_use" else []
         calls = [plan(attempt.agent, block) for block in uses]
-        entries += [_use(attempt, index, block) for index, block in enumerate(uses)]
-        turn, number = attempt.step.turn, attempt.step.step
-        entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
-        outcome = None
-        if stops.ends(stop):
-            entries.append(_completed(attempt, stop, used))
-            outcome = Outcome(turn.event_id, turn.turn, "applied", stop)
-        result = ModelResult(stop=stop, calls=calls, usage=said.body["usage"] if said else {})
+        entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls)]
+        turn = attempt.step.turn
+        outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
+        result = ModelResult(stop=stop, calls=calls, usage=answered.body["usage"] if answered else {})
         record = result.model_dump(mode="json")
         head = await committed(
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
             patience=self._bounds.commit_patience,
         )
-        if stops.ends(stop) and tracing():
+        if ends_turn(stop) and tracing():
             carried = attempt.input.trace
             end = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
             await uncancelled(end)
         more: dict[str, Any] = {"head": head}
-        if attempt.input.inline and stops.ends(stop):
-            told = answers.from_memory(attempt.step, attempt.claim, entries, head)
-            more |= {"turn": answers.inline(told, self._bounds.inline)} if told else {}
+        if attempt.input.inline and ends_turn(stop):
+            own = inline_answers.from_memory(attempt.step, attempt.claim, entries, head)
+            more |= {"turn": inline_answers.inline(own, self._bounds.inline)} if own else {}
         return result.model_copy(update=more)
 
-    async def _described(self, attempt: _Attempt, result: ModelResult) -> ModelResult:
-        """Add what the journal tells of the event's end."""
+    async def _described(self, attempt: ModelAttempt, result: ModelResult) -> ModelResult:
+        """Add the recorded end of an event that had ended."""
         if result.stop != "ended" or attempt.claim.outcome is None:
             return result
-        ended = await ends.told(self._journal, attempt.step.session, attempt.claim.outcome)
+        ended = await recorded_outcome(self._journal, attempt.step.session, attempt.claim.outcome)
         return result.model_copy(update={"ended": ended})
 
-    async def _addressed(self, attempt: _Attempt, result: ModelResult, apart: Sequence[str]) -> ModelResult:
+    async def _addressed(self, attempt: ModelAttempt, result: ModelResult, apart: Sequence[str]) -> ModelResult:
         """Add what this workflow does not know yet, or cannot read."""
         input, agent = attempt.input, attempt.agent
         more: dict[str, Any] = {"apart": list(apart)} if apart else {}
@@ -280,61 +251,11 @@ class ModelSteps:
         if input.policy != agent.policy_hash():
             more["policy"] = policy_of(agent)
         if input.inline and result.turn is None and result.stop not in ("tool_use", "pause_turn", "closed"):
-            turn = await answers.from_journal(self._journal, attempt.step, own=result.ended is None)
-            more["turn"] = answers.inline(turn, self._bounds.inline) if turn else None
+            turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)
+            more["turn"] = inline_answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
 
 
-def _recorded(attempt: _Attempt) -> ModelResult:
-    """Give what stands already: no model is called."""
-    claim = attempt.claim
-    record = claim.result
-    if record is not None and "status" in record:
-        record = None  # settled: there is no answer
-    if claim.status == "closed":
-        return ModelResult(stop="closed", head=claim.head)
-    if claim.status == "ended" and claim.outcome is not None and not _was_lost(attempt, record):
-        return ModelResult(stop="ended", head=claim.head)
-    if record is None:
-        raise failures.final(names.SUPERSEDED, "the step was settled without an answer")
-    return ModelResult.model_validate(record).model_copy(update={"head": claim.head})
-
-
-def _was_lost(attempt: _Attempt, record: dict[str, Any] | None) -> bool:
-    """Tell whether an earlier attempt of this activity ended the turn, and its worker died before it could say so."""
-    return activity.info().attempt > 1 and record is not None
-
-
-def _said(attempt: _Attempt, message: ModelMessage, seen: int, without: Sequence[str]) -> NewEntry:
-    body: dict[str, Any] = {
-        "seen": seen,  # what was written since is no part of what was answered
-        "content": message.content,
-        "stop": message.stop_reason,
-        "usage": message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True),
-        "model": message.model,
-    }
-    if without:
-        body["without"] = list(without)
-    if message.request_id:
-        body["request_id"] = message.request_id
-    return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
-
-
-def _use(attempt: _Attempt, index: int, block: Any) -> NewEntry:
-    body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
-    tool = attempt.agent.tool(block["name"])
-    if tool is not None and tool.idempotent:
-        body["idempotent"] = True  # for whoever wonders what became of it
-    step = f"{attempt.step.step}/{index}"
-    return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
-
-
-def _completed(attempt: _Attempt, stop: StopReason, used: Usage) -> NewEntry:
-    turn = attempt.step.turn.turn
-    body = {"stop": stop, "usage": used.model_dump(mode="json", exclude_defaults=True), "turn": turn}
-    return attempt.entry("turn.completed", body, key=f"{turn}/end")
-
-
-def _heard(text: str) -> None:
-    """Nobody reads deltas yet; the model is not stuck."""
-    moved()
+def _on_text(text: str) -> None:
+    """Note that the model is not stuck; nothing reads deltas yet."""
+    note_progress()

@@ -13,13 +13,15 @@ from pydantic_core import to_json
 
 from inturn.agents import Agent
 from inturn.tools import arguments_hash
+from inturn.tools.calling import check_arguments
+from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan
 
 PREVIEW: Final = 200
 
 
 def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
-    """Give the plan of a `tool_use` block."""
+    """Return the plan of a `tool_use` block."""
     raw = block["input"] if isinstance(block["input"], dict) else {}
     planned = CallPlan(
         id=block["id"],
@@ -31,22 +33,20 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
     tool = agent.tool(block["name"])
     if tool is None:
         return planned
-    try:
-        arguments = tool.validate_arguments(raw)
-        locks = tool.lock_names(arguments)
-    except Exception:  # a validator or a value of the tool's may raise anything: the call ends with an error result
+    arguments = check_arguments(tool, raw)
+    if isinstance(arguments, CallResult):
         return planned
     policy = {
         "timeout": tool.timeout,
         "retries": tool.retries,
         "approval": tool.needs_approval(arguments),
         "approval_timeout": agent.budget.approval_timeout,
-        "locks": locks,
+        "locks": tool.lock_names(arguments),
     }
     return planned.model_copy(update=policy)
 
 
 def preview(arguments: Mapping[str, Any]) -> str:
-    """Give the start of the arguments, for people."""
+    """Return the start of the arguments, for people."""
     text = to_json(arguments, fallback=str).decode(errors="replace")
     return text if len(text) <= PREVIEW else text[: PREVIEW - 1] + "…"

@@ -82,7 +82,7 @@ def _parameters(request: ModelRequest) -> dict[str, Any]:
 
 
 async def _events(stream: anthropic.AsyncStream[RawMessageStreamEvent]) -> AsyncIterator[RawMessageStreamEvent]:
-    """Give the stream's events; bytes that are no event (cut in the middle of one) are a broken stream."""
+    """Return the stream's events; bytes that are no event (cut in the middle of one) are a broken stream."""
     try:
         async for event in stream:
             yield event
@@ -122,12 +122,12 @@ class _Answer:
                 pass  # pings, ends of blocks, and what newer servers add
 
     def fresh_text(self) -> str:
-        """Give the text that came since the last call."""
+        """Return the text that came since the last call."""
         fresh, self._fresh = self._fresh, ""
         return fresh
 
     def complete(self) -> ModelMessage:
-        """Give the whole message.
+        """Return the whole message.
 
         Raises:
             BrokenStream: It is not whole.

@@ -1,6 +1,6 @@
 """The answer as it travels to an `ask` that cannot read the journal.
 
-Invariant: it is what the journal tells of the turn. It is put together from memory only where this attempt wrote the
+Invariant: it is what the journal holds of the turn. It is put together from memory only where this attempt wrote the
 whole turn, and nobody wrote to the session in between.
 """
 
@@ -23,7 +23,7 @@ async def from_journal(journal: Journal, step: StepKey, *, own: bool) -> Turn | 
 
 
 def from_memory(step: StepKey, claim: Claim, written: Sequence[NewEntry], head: int) -> Turn | None:
-    """Give the turn of one step that its claim opened and these entries ended; `None` where there is more to it.
+    """Return the turn of one step that its claim opened and these entries ended; `None` where there is more to it.
 
     Args:
         step: The step.
@@ -47,7 +47,7 @@ def from_memory(step: StepKey, claim: Claim, written: Sequence[NewEntry], head: 
 
 
 def inline(turn: Turn, most: int) -> dict[str, Any]:
-    """Give a turn as JSON, its text cut to `most` bytes."""
+    """Return a turn as JSON, its text cut to `most` bytes."""
     text = turn.text.encode()
     if len(text) > most:
         turn = turn.model_copy(update={"text": text[:most].decode(errors="ignore"), "truncated": True})

@@ -17,20 +17,20 @@ from inturn.keys import SessionKey, TurnKey
 
 
 async def ended_before(journal: Journal, session: SessionKey, events: Sequence[dict[str, Any]]) -> list[str]:
-    """Give the ids of those that have an outcome."""
+    """Return the ids of those that have an outcome."""
     return [outcome.event_id for outcome in await _outcomes(journal, session, [str(e["event_id"]) for e in events])]
 
 
 async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> dict[str, str]:
-    """Give those that ended otherwise than by joining this event's turn, by id, with their dispositions."""
+    """Return those that ended otherwise than by joining this event's turn, by id, with their dispositions."""
     outcomes = await _outcomes(journal, turn.session, event_ids)
     return {outcome.event_id: outcome.disposition for outcome in outcomes if outcome.into != turn.event_id}
 
 
-async def unsaid(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
-    """Give the ids of those that no recorded step of the turn said."""
-    said = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
-    keys = {entry.body.get("joined") for entry in said}
+async def not_recorded(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the ids of those that no recorded step of the turn took up."""
+    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
+    keys = {entry.body.get("joined") for entry in entries}
     return [str(event["event_id"]) for event in events if event.get("event_id") not in keys]
 
 

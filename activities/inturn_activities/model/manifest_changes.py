@@ -13,19 +13,19 @@ from pydantic_core import to_json
 from inturn.agents import Agent
 
 
-def changed(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
-    """Give the body of the `system.message` that tells the model what holds from here on.
+def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
+    """Return the body of the `system.message` that tells the model what holds from here on.
 
     It says all that holds, not what is different: whoever reads it need not know the changes before it.
     """
     now = agent.manifest()
     declared = {tool["name"]: tool for tool in frozen.get("tools") or []}
     offered = {tool["name"]: tool for tool in now["tools"]}
-    said = ["Your configuration was changed. From here on these instructions hold:", now["system"] or "(none)"]
+    lines = ["Your configuration was changed. From here on these instructions hold:", now["system"] or "(none)"]
     if declared:
         usable = ", ".join(sorted(declared.keys() & offered.keys())) or "none"
-        said.append(f"Of your tools you may use: {usable}. Calling another one gives an error.")
+        lines.append(f"Of your tools you may use: {usable}. Calling another one gives an error.")
     for name in sorted(n for n in declared.keys() & offered.keys() if declared[n] != offered[n]):
         schema = to_json(offered[name]["input_schema"]).decode()
-        said.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
-    return {"text": "\n\n".join(said), "manifest": agent.manifest_hash()}
+        lines.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
+    return {"text": "\n\n".join(lines), "manifest": agent.manifest_hash()}

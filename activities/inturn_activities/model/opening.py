@@ -21,11 +21,11 @@ _CARRIED: Final = ("source", "sender", "sent_at", "metadata")
 
 
 async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Agent, *, known: bool) -> list[NewEntry]:
-    """Give the entries of a step's claim; `known`: the session has begun for sure."""
+    """Return the entries of a step's claim; `known`: the session has begun for sure."""
     if step.step != "0":
         return [user_message(step.turn, event, host=step.turn) for event in input.joined]
     if input.event is None:
-        messages = await _again(journal, step.turn)
+        messages = await _redriven(journal, step.turn)
     else:
         messages = [user_message(step.turn, input.event, n=input.n)]
     messages += [user_message(step.turn, event, host=step.turn) for event in input.joined]
@@ -34,13 +34,13 @@ async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Age
 
 
 def session_started(agent: Agent) -> NewEntry:
-    """Freeze the agent in the session."""
+    """Return the entry that freezes the agent in the session."""
     body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash()}
     return NewEntry("session.started", body, key=SESSION_KEY)
 
 
 def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
-    """Begin a turn."""
+    """Return the entry that begins a turn."""
     body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
     if input.chain:
         body["chain"] = input.chain
@@ -55,7 +55,7 @@ def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
 def user_message(
     turn: TurnKey, event: dict[str, Any], *, n: int | None = None, host: TurnKey | None = None
 ) -> NewEntry:
-    """Give an event as the user's message; with `host` it joined that turn."""
+    """Return an event as the user's message; with `host` it joined that turn."""
     if "content" not in event:
         raise OwnFailure("the event has no content")
     body: dict[str, Any] = {"content": event["content"], "source": event.get("source", "client")}
@@ -66,8 +66,8 @@ def user_message(
     return NewEntry("user.message", body | {"joined": joined}, event_id=turn.event_id, key=f"{turn.turn}/user/{joined}")
 
 
-async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
-    """Find what a redriven event said, with what had joined its turn."""
+async def _redriven(journal: Journal, turn: TurnKey) -> list[NewEntry]:
+    """Return the messages of a redriven event, with those that had joined its turn."""
     entries = await entries_of(journal, turn.session, turn.event_id, ("user.message", "event.parked"))
     own: dict[str, Any] | None = None
     joined: dict[str, dict[str, Any]] = {}
@@ -80,7 +80,7 @@ async def _again(journal: Journal, turn: TurnKey) -> list[NewEntry]:
             joined[body["joined"]] = {**body, "event_id": body["joined"]}
         else:
             own = body
-    for event_id in await elsewhere(journal, turn, list(joined)):  # it was a duplicate: said before
+    for event_id in await elsewhere(journal, turn, list(joined)):  # it was a duplicate
         del joined[event_id]
     if own is None:
         raise OwnFailure(f"the journal holds no content of event {turn.event_id}")

@@ -21,7 +21,7 @@ MANIFESTS: Final = 64
 
 
 @dataclass(slots=True)
-class _Kept:
+class _Cached:
     """A transcript, the seq up to which the journal was read for it, and its estimated bytes."""
 
     transcript: Transcript = field(default_factory=Transcript)
@@ -40,21 +40,21 @@ class Transcripts:
         self._sessions = sessions
         self._size = size
         self._bytes = 0
-        self._kept: OrderedDict[SessionKey, _Kept] = OrderedDict()
+        self._kept: OrderedDict[SessionKey, _Cached] = OrderedDict()
         self._manifests: dict[str, dict[str, Any]] = {}
 
     def known(self, session: SessionKey) -> int | None:
-        """Give the seq up to which a session that has begun for sure was read; `None` for any other."""
+        """Return the seq up to which a session that has begun for sure was read; `None` for any other."""
         kept = self._kept.get(session)
         return kept.upto if kept is not None and kept.transcript.manifest is not None else None
 
     async def load(
         self, session: SessionKey, head: int, *, after: int | None = None, entries: Sequence[Entry] | None = None
     ) -> Transcript:
-        """Give the session's transcript as of `head` or later; `entries` are all those between `after` and `head`."""
+        """Return the session's transcript as of `head` or later; `entries` are all those between `after` and `head`."""
         kept = self._kept.get(session)
         if kept is None or kept.upto > head:  # beyond the head: the journal was restored to an older state
-            kept = _Kept()
+            kept = _Cached()
         if entries is not None and after is not None and after <= kept.upto:
             self._extend(kept, entries)
             kept.upto = max(kept.upto, head)
@@ -65,7 +65,7 @@ class Transcripts:
         self._keep(session, kept)
         return kept.transcript
 
-    def _keep(self, session: SessionKey, kept: _Kept) -> None:
+    def _keep(self, session: SessionKey, kept: _Cached) -> None:
         before = self._kept.pop(session, None)
         self._bytes += kept.size - kept.counted - (before.counted if before and before is not kept else 0)
         kept.counted = kept.size
@@ -74,7 +74,7 @@ class Transcripts:
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.counted
 
-    def _extend(self, kept: _Kept, entries: Sequence[Entry]) -> None:
+    def _extend(self, kept: _Cached, entries: Sequence[Entry]) -> None:
         """Apply what is new; two loads of one session may run at once, and read the same."""
         for entry in entries:
             if entry.seq > kept.upto:
@@ -85,7 +85,7 @@ class Transcripts:
                     kept.transcript.manifest = self._shared(kept.transcript)
 
     def _shared(self, transcript: Transcript) -> dict[str, Any] | None:
-        """Give the same manifest to all sessions that froze the same: tools are large, and sessions many."""
+        """Return the same manifest to all sessions that froze the same: tools are large, and sessions many."""
         manifest, name = transcript.manifest, transcript.manifest_hash
         if manifest is None or name is None:
             return manifest

@@ -37,12 +37,12 @@ _trace_id: ContextVar[int] = ContextVar("inturn_chosen_trace_id", default=0)
 
 
 def chosen_span_id() -> int:
-    """Give the id that the span which starts here must have; 0: any. For an SDK's id generator."""
+    """Return the id that the span which starts here must have; 0: any. For an SDK's id generator."""
     return _span_id.get()
 
 
 def chosen_trace_id() -> int:
-    """Give the id that the trace which starts here must have; 0: any. For an SDK's id generator."""
+    """Return the id that the trace which starts here must have; 0: any. For an SDK's id generator."""
     return _trace_id.get()
 
 
@@ -191,7 +191,7 @@ def turn_span(
 
 
 def tracing() -> bool:
-    """Tell whether anybody set up tracing in this process."""
+    """Return whether anybody set up tracing in this process."""
     return not isinstance(trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider))
 
 
@@ -228,7 +228,7 @@ def _step_span(
 
 
 def _turn_context(turn: TurnKey, carried: str | None) -> Context:
-    """Give the context below a turn's span, which may not be written yet."""
+    """Return the context below a turn's span, which may not be written yet."""
     producer = _parse(carried)
     trace_id = producer.trace_id if producer else _derived(turn, 16)
     flags = producer.trace_flags if producer else _root_flags(trace_id)

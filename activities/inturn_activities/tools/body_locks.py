@@ -19,7 +19,7 @@ from inturn.keys import StepKey
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled
 from inturn_activities.limits.limits import Limits, lock
-from inturn_activities.limits.stuck import moved, report_waiting
+from inturn_activities.limits.stuck import note_progress, report_waiting
 from inturn_activities.limits.waits import SEEN
 from inturn_activities.telemetry.meters import count_stuck
 
@@ -41,7 +41,7 @@ class BodyLocks:
         self._limits = limits
         self._parts = itertools.count(1)
 
-    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+    async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
         """Wait for a lock; see `inturn.locks.Locks`.
 
         Raises:
@@ -52,11 +52,11 @@ class BodyLocks:
         try:
             return part, await self._wait(part, want)
         except BaseException:
-            await self.give(part)
+            await self.release(part)
             raise
 
-    async def give(self, part: str) -> None:
-        """Give a lock back, or the ticket for it."""
+    async def release(self, part: str) -> None:
+        """Release a lock, or the ticket for it."""
         with contextlib.suppress(JournalUnavailable):  # it goes with the call's end, or its lease
             await before_cancelled(self._journal.leave(self._step, part=part))
 
@@ -65,15 +65,15 @@ class BodyLocks:
             try:
                 found = await self._journal.lock(self._step, self._token, want, part=part, lease=self._bounds.lease)
                 if isinstance(found, int):
-                    moved()
+                    note_progress()
                     return found
                 self._judge(found)
                 report_waiting(self._step, found, every=self._limits.stuck_after)
-                await self._in_place(part, want)
+                await self._wait_in_place(part, want)
             except JournalUnavailable:  # the tool's timeout ends it
                 await asyncio.sleep(self._bounds.beat)
 
-    async def _in_place(self, part: str, want: Want) -> None:
+    async def _wait_in_place(self, part: str, want: Want) -> None:
         """Wait until it may be free, or it is time to say that this call still waits."""
         seen = looked = time.monotonic()
         while time.monotonic() - seen < SEEN:
@@ -84,16 +84,16 @@ class BodyLocks:
             self._judge(waiting)
             if time.monotonic() - looked >= LOOK:
                 looked = time.monotonic()
-                await self._look_around()
+                await self._break_deadlock()
 
     def _judge(self, waiting: ResourceWait) -> None:
         if waiting.deadlock_victim:
             raise ToolError(f"This call was ended to break a {waiting.deadlock_victim}")
         if waiting.waited >= self._limits.lock_timeout:
             raise ToolError(f"{waiting}: gave up after {waiting.waited:.0f} s")
-        moved(str(waiting))  # it is reported as a waiter
+        note_progress(str(waiting))  # it is reported as a waiter
 
-    async def _look_around(self) -> None:
+    async def _break_deadlock(self) -> None:
         found = await self._journal.break_deadlock(self._step, self._limits.victim)
         if found is not None:
             logger.error("%s. Ended to break it: %s", found.text, found.victim or "nobody, it is only reported")

@@ -49,7 +49,7 @@ class ScriptedModel:
         return len(self._script or ())
 
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
-        """Give the next answer, streaming its text over the answer's delay.
+        """Return the next answer, streaming its text over the answer's delay.
 
         Raises:
             ScriptExhausted: The script has no more lines.

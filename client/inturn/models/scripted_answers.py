@@ -76,7 +76,7 @@ class Answer:
         return self.stop or ("tool_use" if self.calls else "end_turn")
 
     def content(self, ids: Sequence[str]) -> list[Block]:
-        """Give its text and calls as content blocks; the calls take these ids in order."""
+        """Return its text and calls as content blocks; the calls take these ids in order."""
         blocks: list[Block] = [{"type": "text", "text": self.text}] if self.text else []
         for call_id, call in zip(ids, self.calls, strict=True):
             blocks.append({"type": "tool_use", "id": call_id, "name": call.name, "input": call.args})
@@ -124,7 +124,7 @@ def last_text(messages: Messages) -> tuple[str, int]:
 
 
 def step_of(messages: Messages) -> Directives:
-    """Give the directives for the step that comes next."""
+    """Return the directives for the step that comes next."""
     text, step = last_text(messages)
     parts = parse(text)
     return parts[step] if step < len(parts) else Directives()
@@ -186,7 +186,7 @@ def _tool(part: Directives, text: str, start: int) -> int | None:
 
 
 def _text(content: Any) -> str:
-    """Give the last text of a user's content; what is no text is named."""
+    """Return the last text of a user's content; what is no text is named."""
     if isinstance(content, str):
         return content
     for block in reversed(content):

@@ -27,7 +27,7 @@ class _Start:
     size: int
 
     def begins(self, messages: Sequence[Message]) -> bool:
-        """Tell whether these are the first messages. Those in between are then the same, too: messages are shared."""
+        """Return whether these are the first messages. Those in between are then the same, too: messages are shared."""
         return self.count <= len(messages) and messages[0] is self.first and messages[self.count - 1] is self.last
 
 
@@ -39,7 +39,7 @@ class Sizes:
         self._starts: OrderedDict[int, _Start] = OrderedDict()
 
     def of(self, messages: Sequence[Message]) -> int:
-        """Give the bytes of messages as a JSON list."""
+        """Return the bytes of messages as a JSON list."""
         if not messages:
             return 2
         start = self._starts.pop(id(messages[0]), None)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from inturn.models.scripted import ScriptedModel
 from inturn.models.scripted_answers import Answer, ToolCall
-from inturn.testing.loop import context, run
+from inturn.testing.contexts import context
+from inturn.testing.loop import run
 
 if TYPE_CHECKING:
     from inturn.testing.claude import ClaudeProcess, Fault, StrictClaude

@@ -1,79 +1,53 @@
 """One turn of an agent in the test's own process: no server, no journal, no worker.
 
-Invariant: the agent's tools really run, by the rules of a real turn: arguments validated, approval first where it is
-asked for, calls in parallel, results in call order, every failure a result that the model sees.
+Invariant: what a test sees is what a worker does: the turn's stop reasons, budget, calls and their results follow the
+same rules, and its requests and its `Turn` are the journal's own views of the same entries.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import to_json
-
 from inturn.agents import Agent
-from inturn.errors import InturnError, Retry, ToolError
-from inturn.events import Content, Event, explain
-from inturn.journal.state.changes import Scope
-from inturn.keys import SessionKey, TurnKey
+from inturn.errors import InturnError
+from inturn.events import Content, Event
+from inturn.journal.views.transcript import Transcript
+from inturn.journal.views.turns import turn_of
+from inturn.keys import SessionKey, StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.models.scripted import Entry, ScriptedModel
-from inturn.testing.memory import Memory
+from inturn.models.scripted import Entry as ScriptEntry
+from inturn.models.scripted import ScriptedModel
+from inturn.testing.calls import Body, Call, Shared, settle
 from inturn.tools import Tool, arguments_hash, call_async
-from inturn.tools import context as _context
-from inturn.tools.context import ToolContext
-from inturn.tools.shared_state import Attempt, State
-from inturn.values import Approval, StopReason, Turn, TurnToolCall, Usage
+from inturn.tools.calling import delivery_policy
+from inturn.tools.context import EVENT_FIELDS
+from inturn.tools.results import render_result
+from inturn.turns.budget import add, exceeded
+from inturn.turns.stop_reasons import Stop, ends_turn, interpret, tool_uses
+from inturn.values import Approval, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
-
-_Settled = tuple[str, str]
-_FAILED = ("error", "timeout", "unknown")
-_STOPS: dict[str | None, StopReason] = {
-    "end_turn": "end_turn",
-    "stop_sequence": "end_turn",
-    "max_tokens": "max_tokens",
-    "model_context_window_exceeded": "max_tokens",
-    "refusal": "refusal",
-}
-
-
-def context(key: str = "test/session/event/0/0", **overrides: Any) -> ToolContext:
-    """Make the context that a tool gets, for calling a tool directly.
-
-    Its shared state is in memory. Contexts share it where one is given the other's, and one with the same key is then
-    the next attempt of the same call:
-
-    ```python
-    first = context("k")
-    await my_tool("1001", first)
-    await my_tool("1001", context("k", state=first.state, shared=first.shared))  # changes nothing more
-    ```
-
-    Args:
-        key: The call's idempotency key.
-        **overrides: Any other field of `ToolContext`.
-    """
-    return _context_of({"key": key, **overrides}, Memory())
+Message = dict[str, Any]
 
 
 async def run(
     agent: Agent,
     content: Content,
     *,
-    script: Iterable[Entry] | None = None,
+    script: Iterable[ScriptEntry] | None = None,
     approve: Approve = None,
     model: Model | None = None,
-    messages: list[dict[str, Any]] | None = None,
+    messages: list[Message] | None = None,
     **overrides: Any,
 ) -> Turn:
-    """Run one turn of an agent.
+    """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
 
     Args:
-        agent: The agent; its tools really run.
+        agent: The agent; its tools and its `deliver` really run. Limits bind nothing.
         content: What the user says.
         script: The model's answers in order; without one it answers by rule (see `inturn.testing.answers`).
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
@@ -83,189 +57,133 @@ async def run(
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
     Raises:
-        InturnError: A call needs approval and there is no `approve`, or the script is exhausted.
+        InturnError: A call needs approval and there is no `approve`, the script is exhausted, or `deliver` failed.
     """
-    turn = _PlainTurn(agent, model or ScriptedModel(script), approve, [] if messages is None else messages, overrides)
+    turn = _TestTurn(agent, model or ScriptedModel(script), approve, [] if messages is None else messages, overrides)
     return await turn.run(content)
 
 
-class _PlainTurn:
+class _TestTurn:
     def __init__(
-        self, agent: Agent, model: Model, approve: Approve, messages: list[dict[str, Any]], overrides: dict[str, Any]
+        self, agent: Agent, model: Model, approve: Approve, messages: list[Message], overrides: Mapping[str, Any]
     ) -> None:
-        self.agent = agent
-        self.model = model
-        self.approve = approve
-        self.messages = messages
-        self.overrides = overrides
-        self.calls: list[TurnToolCall] = []
-        self.usage = Usage()
-        self.memory = Memory()
+        self._agent = agent
+        self._model = model
+        self._approve = approve
+        self._messages = messages
+        self._earlier = list(messages)
+        self._overrides = dict(overrides)
+        self._shared = Shared()
+        self._entries: list[Entry] = []
+        self._transcript = Transcript()
+        self._used = Usage()
+        self._session = SessionKey(overrides.get("tenant", "test"), overrides.get("session_id", "session"))
 
     async def run(self, content: Content) -> Turn:
-        self.event = self.overrides.pop("event", None) or Event(event_id="event", content=content)
-        self.messages.append({"role": "user", "content": content})
-        manifest = self.agent.manifest()
-        stop, text = None, ""
-        while stop is None:
-            if self._over_budget():
-                stop = "budget_reached"
-                break
-            request = ModelRequest(
-                self.agent.model, manifest["system"], list(self.messages), manifest["tools"], self.agent.max_tokens
-            )
-            message = await self.model.respond(request, lambda _: None)
-            self._count(message.usage)
-            self.messages.append({"role": "assistant", "content": message.content})
-            text = "".join(b["text"] for b in message.content if b["type"] == "text") or text
-            stop = await self._after(message)
-        turn = Turn(
-            event_id=str(self.event.event_id),
-            text=text,
-            stop_reason=stop,
-            usage=self.usage,
-            tool_calls=tuple(self.calls),
-        )
-        if self.agent.deliver is not None:
-            await call_async(self.agent.deliver, turn, self._context("deliver", "deliver", None))
+        given = self._overrides.pop("event", None) or Event(content=content)
+        carried: dict[str, Any] = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
+        self._event = Event(event_id=given.event_id or "event", **carried)
+        self._key = self._session.turn(str(self._event.event_id))
+        self._append("user.message", carried)
+        while not ends_turn(stop := await self._step()):
+            pass
+        turn = self._ended(stop)
+        await self._deliver(turn, self._key.step("deliver"))
         return turn
 
-    async def _after(self, message: ModelMessage) -> StopReason | None:
-        """Do what the stop reason asks for; `None` goes on."""
-        if message.stop_reason == "pause_turn":
-            return None
-        uses = [b for b in message.content if b["type"] == "tool_use"]
-        if message.stop_reason == "tool_use" and uses:
-            results = await self._settle(uses)
-            self.messages.append({"role": "user", "content": results})
-            return None
-        if uses:  # cut off or refused: never executed, but answered, so that the conversation stays valid
-            self.messages.append({"role": "user", "content": [_result(b["id"], "error", "not executed") for b in uses]})
-        return _STOPS.get(message.stop_reason, "end_turn")
+    async def _step(self) -> Stop:
+        """Ask the model once, and settle the calls of its answer."""
+        if exceeded(self._agent.budget, self._used):
+            return "budget_reached"
+        message = await self._model.respond(self._request(), lambda text: None)
+        step = self._key.step(self._used.steps)
+        self._used = add(self._used, message.usage)
+        self._append("agent.message", _answer(message))
+        stop = interpret(message.stop_reason, message.content)
+        if stop == "tool_use":
+            await self._settle(step, tool_uses(message.content))
+        return stop
 
-    async def _settle(self, uses: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        step = str(self.usage.steps - 1)
-        calls = [asyncio.ensure_future(self._call(use, step, index)) for index, use in enumerate(uses)]
-        settled = await _all_of(calls, self.agent.budget.failures)
-        for use, (status, text) in zip(uses, settled, strict=True):
-            self.calls.append(
-                TurnToolCall(call_id=use["id"], tool=use["name"], args=use["input"], status=status, result=text)
-            )
-        return [_result(use["id"], status, text) for use, (status, text) in zip(uses, settled, strict=True)]
+    def _request(self) -> ModelRequest:
+        manifest = self._agent.manifest()
+        messages = list(self._messages)
+        limit, user = self._agent.max_tokens, str(self._session)
+        return ModelRequest(self._agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user)
 
-    async def _call(self, use: dict[str, Any], step: str, index: int) -> tuple[str, str]:
-        tool = self.agent.tool(use["name"])
-        if tool is None:
-            return "error", f"unknown tool {use['name']!r}"
-        try:
-            args = tool.validate_arguments(use["input"])
-        except ValidationError as error:
-            return "error", f"invalid arguments: {explain(error)}"
-        if tool.needs_approval(args) and not await self._approved(use):
-            return "denied", "A person denied this call."
-        return await _execute(tool, args, lambda: self._context(use["id"], step, index))
+    async def _settle(self, step: StepKey, uses: Sequence[Mapping[str, Any]]) -> None:
+        calls = [self._call(step.turn.step(step.step, index), use) for index, use in enumerate(uses)]
+        for use in uses:
+            self._append("agent.tool_use", {"call_id": use["id"], "tool": use["name"], "args": use["input"]})
+        results = await settle(calls, self._agent.budget.failures)
+        for use, result in zip(uses, results, strict=True):
+            rendered = await render_result(result.value, self._put_blob)
+            self._append("agent.tool_result", {"call_id": use["id"], "status": result.status, **rendered})
 
-    async def _approved(self, use: dict[str, Any]) -> bool:
-        if self.approve is None:
+    def _call(self, step: StepKey, use: Mapping[str, Any]) -> Call:
+        ask = partial(self._ask, step, use)
+        return Call(self._agent.tool(use["name"]), use, self._fields(step, use["id"]), self._shared, ask)
+
+    def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
+        key = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
+        return key | self._overrides
+
+    async def _ask(self, step: StepKey, use: Mapping[str, Any]) -> bool:
+        if self._approve is None:
             raise InturnError(f"{use['name']} asks for approval: pass approve=True, False or a function to run()")
-        if isinstance(self.approve, bool):
-            return self.approve
-        approval_id = f"{use['id']}:{arguments_hash(use['input'])}"
-        asked = Approval(approval_id=approval_id, call_id=use["id"], tool=use["name"], args=use["input"])
-        return bool(await call_async(self.approve, asked))
-
-    def _context(self, call_id: str, step: str, index: int | None) -> ToolContext:
-        made = _context_of({"call_id": call_id, "event": self.event, **self.overrides}, self.memory)
-        turn = TurnKey(SessionKey(made.tenant, made.session_id), str(self.event.event_id))
-        return made if "key" in self.overrides else _keyed(made, str(turn.step(step, index)))
-
-    def _over_budget(self) -> bool:
-        budget, used = self.agent.budget, self.usage
-        return any(
-            limit is not None and spent >= limit
-            for limit, spent in (
-                (budget.steps, used.steps),
-                (budget.tokens, used.input_tokens + used.output_tokens),
-                (budget.usd, used.usd),
-            )
+        now = time.time()
+        asked = Approval(
+            approval_id=f"{use['id']}:{arguments_hash(use['input'])}",
+            call_id=use["id"],
+            tool=use["name"],
+            args=use["input"],
+            asked_at=datetime.fromtimestamp(now, UTC),
+            expires_at=datetime.fromtimestamp(now + self._agent.budget.approval_timeout, UTC),
         )
+        await self._deliver(asked, step.turn.step(f"ask-{step.step}-{step.index}"))
+        if isinstance(self._approve, bool):
+            return self._approve
+        return bool(await call_async(self._approve, asked))
 
-    def _count(self, usage: Usage) -> None:
-        names = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "usd")
-        sums = {name: getattr(self.usage, name) + getattr(usage, name) for name in names}
-        self.usage = Usage(steps=self.usage.steps + 1, **sums)
+    async def _deliver(self, out: Turn | Approval, step: StepKey) -> None:
+        deliver = self._agent.deliver
+        if deliver is None:
+            return
+        fn = deliver.fn if isinstance(deliver, Tool) else deliver
+        body = Body(self._fields(step, step.within_session), self._shared, delivery_policy(deliver))
+        result = await body.run(lambda context: fn(out, context))
+        if result.status != "ok":
+            raise InturnError(f"delivery failed: {result.value}") from body.error
 
+    def _ended(self, stop: StopReason) -> Turn:
+        self._append("turn.completed", {"stop": stop})
+        turn = turn_of(self._entries)
+        assert turn is not None  # it has just been completed
+        return turn.model_copy(update={"seqs": None})  # no journal has it
 
-def _context_of(overrides: dict[str, Any], memory: Memory) -> ToolContext:
-    values: dict[str, Any] = {
-        "tenant": "test",
-        "session_id": "session",
-        "call_id": "call",
-        "event": Event(event_id="event", content="test"),
-        "key": "",
-    }
-    values |= overrides
-    values.setdefault("state", State(memory, Scope(values["tenant"], values["session_id"])))
-    values.setdefault("shared", State(memory, Scope(values["tenant"])))
-    made = ToolContext(**values)
-    return _keyed(made, made.key)
+    def _append(self, type_: str, body: dict[str, Any]) -> None:
+        number, event_id = len(self._entries) + 1, self._event.event_id
+        entry = Entry(seq=number, type=type_, event_id=event_id, at=datetime.now(UTC), body=body, hash="", prev="")
+        self._entries.append(entry)
+        self._transcript.apply(entry)
+        self._messages[:] = _joined(self._earlier, self._transcript.request_messages())
 
-
-def _keyed(made: ToolContext, key: str) -> ToolContext:
-    """Give the context of another attempt of the call with this key."""
-    attempt = Attempt(SessionKey(made.tenant, made.session_id).turn(key).step("test"), None)
-    return replace(made, key=key, state=made.state.within(attempt), shared=made.shared.within(attempt))
-
-
-async def _all_of(calls: Sequence[asyncio.Task[_Settled]], bears: int | None) -> list[_Settled]:
-    """Wait for all calls; where as many failed as the agent bears, the others are cancelled."""
-
-    def failed(call: asyncio.Task[_Settled]) -> bool:
-        return call.done() and not call.cancelled() and not call.exception() and call.result()[0] in _FAILED
-
-    def ended(call: asyncio.Task[_Settled]) -> None:
-        if bears is not None and failed(call) and sum(map(failed, calls)) >= bears:
-            for other in calls:
-                other.cancel()
-
-    for call in calls:
-        call.add_done_callback(ended)
-    await asyncio.gather(*calls, return_exceptions=True)
-    return [("cancelled", "Another call of the step failed.") if c.cancelled() else c.result() for c in calls]
+    async def _put_blob(self, data: bytes) -> str:
+        journal = await self._shared.memory()
+        return await journal.put_blob(self._session, data)
 
 
-async def _execute(
-    tool: Tool[..., Any], args: dict[str, Any], context_of: Callable[[], ToolContext]
-) -> tuple[str, str]:
-    """Run a tool's body as often as its retries allow; give its status and text."""
-    for attempt in range(tool.retries + 1):
-        try:
-            value = await asyncio.wait_for(_body(tool, args, context_of()), tool.timeout)
-        except ToolError as error:
-            return "error", str(error)
-        except TimeoutError:
-            return "timeout", f"{tool.name} did not finish within {tool.timeout:g} s"
-        except Retry as error:
-            if attempt == tool.retries:
-                return "error", str(error)
-        except Exception as error:  # a failing tool is a result, not the end of the turn
-            return "error", f"{type(error).__name__}: {error}"
-        else:
-            return "ok", value if isinstance(value, str) else to_json(value, fallback=str).decode()
-    raise AssertionError("unreachable: the last attempt returns")
+def _answer(message: ModelMessage) -> dict[str, Any]:
+    usage = message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True)
+    return {"content": message.content, "stop": message.stop_reason, "usage": usage}
 
 
-async def _body(tool: Tool[..., Any], args: dict[str, Any], ctx: ToolContext) -> Any:
-    token = _context._current.set(ctx)  # pyright: ignore[reportPrivateUsage]
-    try:
-        given = {**args, tool.context_parameter: ctx} if tool.context_parameter else args
-        if tool.is_async:
-            return await call_async(tool.fn, **given)
-        return await asyncio.to_thread(tool.fn, **given)
-    finally:
-        _context._current.reset(token)  # pyright: ignore[reportPrivateUsage]
+def _joined(earlier: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
+    """Return one conversation: where the earlier one ends with a user's message, the next one continues that."""
+    if not (earlier and messages and earlier[-1]["role"] == messages[0]["role"] == "user"):
+        return [*earlier, *messages]
+    content = [*_blocks(earlier[-1]["content"]), *messages[0]["content"]]
+    return [*earlier[:-1], {"role": "user", "content": content}, *messages[1:]]
 
 
-def _result(call_id: str, status: str, text: str) -> dict[str, Any]:
-    block: dict[str, Any] = {"type": "tool_result", "tool_use_id": call_id, "content": text}
-    return block if status == "ok" else {**block, "is_error": True}
+def _blocks(content: Content) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content

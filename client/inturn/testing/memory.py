@@ -28,7 +28,7 @@ class Memory:
         self._journal: Journal | None = None
 
     async def __call__(self) -> Journal:
-        """Give the journal."""
+        """Return the journal."""
         with self._lock:
             if self._journal is None:
                 self._journal = Journal(MemoryStore())

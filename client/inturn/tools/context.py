@@ -7,23 +7,26 @@ threads and tasks that a tool starts inherit them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from inturn.errors import InturnError
 from inturn.events import Event
 from inturn.journal.state.changes import Scope
 from inturn.tools.credentials import credentials_in
-from inturn.tools.locks import Lock, Locks, Unshared
-from inturn.tools.secrets import Handed, Secret
+from inturn.tools.event_loop import run_on
+from inturn.tools.locks import Lock, Locks, NullLocks
+from inturn.tools.secrets import CallSecrets, Secret
 from inturn.tools.shared_state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
 
+EVENT_FIELDS: Final = ("content", "source", "sender", "sent_at", "metadata")
+"""Of an event, what the journal keeps for its tools; the others are about its way in."""
 _NOWHERE = State(None, Scope(""))
 
 
@@ -68,13 +71,13 @@ class ToolContext:
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
-    _handed: Handed = field(default_factory=Handed, repr=False, compare=False)
-    _locks: Locks = field(default_factory=Unshared, repr=False)
+    _secrets: CallSecrets = field(default_factory=CallSecrets, repr=False, compare=False)
+    _locks: Locks = field(default_factory=NullLocks, repr=False)
 
     async def credentials(self, name: str) -> Secret:
-        """Give a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
+        """Return a credential of the worker's (`inturn.tools.Credentials`), refreshed where it has run out.
 
-        What this call was given is masked in its result, errors and logs. In a tool without `async`:
+        What this call was given is redacted in its result, errors and logs. In a tool without `async`:
         `asyncio.run(ctx.credentials("github"))`.
 
         Raises:
@@ -82,19 +85,19 @@ class ToolContext:
         """
         work = credentials_in(self.resources).get(name, tenant=self.tenant)
         if self._loop not in (None, asyncio.get_running_loop()):
-            return self._handed.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
-        return self._handed.add(await work)
+            return self._secrets.add(await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop)))
+        return self._secrets.add(await work)
 
     def progress(self, text: str, done: float | None = None, total: float | None = None) -> Awaitable[None]:
-        """Tell readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
-        return _reach(self._loop, self._progress(text, done, total))
+        """Report to readers of the session how far the call is. Await it; in a tool without `async`, just call it."""
+        return run_on(self._loop, self._progress(text, done, total))
 
     def checkpoint(self, value: Any) -> Awaitable[None]:
         """Keep a JSON value: the next attempt finds it in `last_checkpoint`. Durable once it returns.
 
         Await it; in a tool without `async`, just call it.
         """
-        return _reach(self._loop, self._checkpoint(value))
+        return run_on(self._loop, self._checkpoint(value))
 
     def lock(self, name: str) -> Lock:
         """Hold a lock of the tenant's alone: `async with ctx.lock("order:17") as lock:`; `lock.fence` is its fence.
@@ -107,32 +110,6 @@ class ToolContext:
     def read_lock(self, name: str) -> Lock:
         """Hold a lock together with other readers; see `lock`."""
         return Lock(self._locks, name, read=True)
-
-
-class _Done:
-    """Something that was done already; awaiting it does nothing."""
-
-    def __await__(self) -> Generator[Any, None, None]:
-        return
-        yield
-
-
-def _reach(home: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
-    """Run on the worker's loop what a tool calls from it, from another loop, or from a thread without one."""
-    try:
-        here = asyncio.get_running_loop()
-    except RuntimeError:
-        here = None
-    if here is not None and home in (None, here):
-        return work
-    if home is None:
-        asyncio.run(work)
-        return _Done()
-    sent = asyncio.run_coroutine_threadsafe(work, home)
-    if here is not None:
-        return asyncio.wrap_future(sent)
-    sent.result()
-    return _Done()
 
 
 _current: ContextVar[ToolContext] = ContextVar("inturn_tool_context")
@@ -149,7 +126,7 @@ def running(context: ToolContext) -> Iterator[None]:
 
 
 def current() -> ToolContext:
-    """Give the context of the tool call that runs here, anywhere below the tool.
+    """Return the context of the tool call that runs here, anywhere below the tool.
 
     Raises:
         InturnError: No tool call runs here.

@@ -31,7 +31,7 @@ class Slot:
         self._path = path
 
     def read(self) -> dict[str, Any] | None:
-        """Give what is kept; `None` where there is nothing, or nothing that can be read."""
+        """Return what is kept; `None` where there is nothing, or nothing that can be read."""
         try:
             kept = json.loads(self._path.read_bytes())
         except (FileNotFoundError, ValueError):

@@ -85,7 +85,7 @@ class Held:
     until: float | None
 
     def good(self, margin: float) -> bool:
-        """Tell whether it is good for `margin` seconds more."""
+        """Return whether it is good for `margin` seconds more."""
         return self.until is None or time.time() + margin < self.until
 
 
@@ -124,7 +124,7 @@ class Credentials:
         self._running: dict[tuple[str | None, str], asyncio.Task[Held]] = {}
 
     async def get(self, name: str, *, tenant: str) -> Secret:
-        """Give a credential, refreshed where it has run out.
+        """Return a credential, refreshed where it has run out.
 
         Raises:
             InturnError: There is none of this name, or it cannot be refreshed.
@@ -212,7 +212,7 @@ def _read(stored: dict[str, Any] | None) -> Held | None:
 
 
 def _newer(stored: Held | None, last: Held | None) -> Held | None:
-    """Give what was granted later: a refresh that could not be stored is known here alone, and may serve only once."""
+    """Return what was granted later: a refresh that could not be stored is known here alone, and may serve once."""
     if stored is None or last is None:
         return stored or last
     return max(stored, last, key=lambda held: math.inf if held.until is None else held.until)

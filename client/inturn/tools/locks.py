@@ -6,6 +6,7 @@ block or the call ends, it is given back.
 
 from __future__ import annotations
 
+import itertools
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -13,27 +14,31 @@ from typing import Protocol, Self
 class Locks(Protocol):
     """Where locks come from."""
 
-    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
-        """Wait for a lock; gives what to give back, and the grant's fence.
+    async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
+        """Wait for a lock; returns what to give back, and the grant's fence.
 
         Raises:
             ToolError: It was not granted in time, or waiting for it would never end.
         """
         ...
 
-    async def give(self, part: str) -> None:
-        """Give it back."""
+    async def release(self, part: str) -> None:
+        """Release it."""
 
 
-class Unshared:
-    """Locks that nobody else asks for: the default outside a worker."""
+class NullLocks:
+    """Locks that are always free: the default outside a worker."""
 
-    async def take(self, name: str, *, read: bool) -> tuple[str, int]:
+    def __init__(self) -> None:
+        """Count the grants: each has a higher fence."""
+        self._fences = itertools.count(1)
+
+    async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
         """Grant it at once."""
-        return name, 0
+        return name, next(self._fences)
 
-    async def give(self, part: str) -> None:
-        """Nobody waits for it."""
+    async def release(self, part: str) -> None:
+        """Do nothing: nothing is held."""
 
 
 class Lock:
@@ -54,11 +59,11 @@ class Lock:
 
     async def __aenter__(self) -> Self:
         """Wait for it, in place."""
-        self._part, self.fence = await self._locks.take(self.name, read=self._read)
+        self._part, self.fence = await self._locks.acquire(self.name, read=self._read)
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give it back."""
-        await self._locks.give(self._part)
+        """Release it."""
+        await self._locks.release(self._part)

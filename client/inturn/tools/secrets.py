@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from pydantic_core import to_jsonable_python
 
 from inturn.errors import Retry, ToolError
+from inturn.turns.call_results import text_of
 
 MASK: Final = "[secret]"
 MIN_LINE: Final = 16
@@ -35,7 +36,7 @@ class Secret(SecretStr):
     def __init__(self, secret_value: str) -> None:
         """Wrap a text; logs mask it for as long as the object lives."""
         super().__init__(secret_value)
-        _living.add(self)
+        _registry.add(self)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would show it.
@@ -46,108 +47,108 @@ class Secret(SecretStr):
         raise TypeError("a Secret cannot be pickled")
 
     def __copy__(self) -> Secret:
-        """Give the same: it is a value."""
+        """Return itself: it is a value."""
         return self
 
     def __deepcopy__(self, memo: Any) -> Secret:
-        """Give the same: it is a value."""
+        """Return itself: it is a value."""
         return self
 
     # By identity: two that hold one text must both live on in a set of them.
     __hash__ = object.__hash__
 
 
-class Mask:
+class Redactor:
     """Takes a set of secrets out of texts."""
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
-        """Mask these secrets."""
+        """Redact these secrets."""
         forms = {form for secret in secrets for form in _forms(secret.get_secret_value())} - {""}
         # The longest first: a form that is part of another must not leave the rest of that one.
         self._forms = sorted(forms, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
-        """Mask a text."""
+        """Return a text with a mask in the place of each secret."""
         if not self.finds(text):
             return text
         return re.sub("|".join(map(re.escape, self._forms)), MASK, text)
 
     def finds(self, text: str) -> bool:
-        """Tell whether a text holds a secret. Nearly none does, and this is what it costs each log line."""
+        """Whether a text holds a secret. Nearly none does, and this is what it costs each log line."""
         return any(form in text for form in self._forms)
 
 
-class _Living:
+class _SecretRegistry:
     """All secrets of the process, for as long as they live."""
 
     def __init__(self) -> None:
         self._secrets: weakref.WeakSet[Secret] = weakref.WeakSet()
         self._lock = threading.RLock()  # a set must not grow while a thread reads it; reading may collect garbage
         self._added = 0
-        self._made: tuple[tuple[int, int], Mask] = ((0, 0), Mask())
+        self._made: tuple[tuple[int, int], Redactor] = ((0, 0), Redactor())
 
     def add(self, secret: Secret) -> None:
         with self._lock:
             self._secrets.add(secret)
             self._added += 1
 
-    def mask(self) -> Mask:
+    def redactor(self) -> Redactor:
         with self._lock:
             now = (self._added, len(self._secrets))
             if self._made[0] != now:
-                self._made = (now, Mask(list(self._secrets)))
+                self._made = (now, Redactor(list(self._secrets)))
             return self._made[1]
 
 
-_living: Final = _Living()
+_registry: Final = _SecretRegistry()
 
 
 class Redacted(Exception):
     """Stands for an error whose text, or whose cause's, held a secret."""
 
 
-class Handed:
+class CallSecrets:
     """The secrets that one call was given."""
 
     def __init__(self) -> None:
         """Begin with none."""
         self._secrets: list[Secret] = []
-        self._mask: Mask | None = None
+        self._redactor: Redactor | None = None
 
     def add(self, secret: Secret) -> Secret:
-        """Note a secret; gives it."""
+        """Note a secret, and return it."""
         self._secrets.append(secret)
-        self._mask = Mask(self._secrets)
+        self._redactor = Redactor(self._secrets)
         return secret
 
-    def text(self, text: str) -> str:
-        """Mask the secrets in a text."""
-        return text if self._mask is None else self._mask(text)
+    def redact_text(self, text: str) -> str:
+        """Return a text without the secrets."""
+        return text if self._redactor is None else self._redactor(text)
 
-    def value(self, value: Any) -> Any:
-        """Mask the secrets in what a tool returned; where there are some, it comes back as plain JSON values."""
-        return value if self._mask is None else self._masked(_plain(value))
+    def redact_value(self, value: Any) -> Any:
+        """Return a tool's result without the secrets; where there are some, it comes back as plain JSON values."""
+        return value if self._redactor is None else self._redacted(_plain(value))
 
-    def error(self, error: BaseException) -> BaseException:
-        """Give the error without secrets: one of the same meaning in its place, where its own text holds some.
+    def redact_error(self, error: BaseException) -> BaseException:
+        """Return the error without secrets: one of the same meaning in its place, where its own text holds some.
 
-        Where any held some, its causes are cut off, and the whole stands in a note, masked.
+        Where any held some, its causes are cut off, and the whole stands in a note, redacted.
         """
-        if self._mask is None:
+        if self._redactor is None:
             return error
         whole = "".join(traceback.format_exception(error))
-        said = _said(error)
-        if not self._mask.finds(f"{whole}\n{said}"):
+        text = text_of(error)
+        if not self._redactor.finds(f"{whole}\n{text}"):
             return error
-        own = self._mask.finds(said) or isinstance(error, BaseExceptionGroup)
-        made = self._same(error, self.text(said)) if own else error
+        own = self._redactor.finds(text) or isinstance(error, BaseExceptionGroup)
+        made = self._same(error, self.redact_text(text)) if own else error
         made.__cause__ = made.__context__ = None
-        made.add_note(self.text(whole))
+        made.add_note(self.redact_text(whole))
         return made
 
-    def holds(self, value: Any) -> bool:
-        """Tell whether a value has a secret in it."""
-        return self._mask is not None and self.value(value) != _plain(value)
+    def found_in(self, value: Any) -> bool:
+        """Whether a value has a secret in it."""
+        return self._redactor is not None and self.redact_value(value) != _plain(value)
 
     @staticmethod
     def _same(error: BaseException, text: str) -> BaseException:
@@ -157,21 +158,21 @@ class Handed:
             return Retry(text, after=error.after)
         return Redacted(f"{type(error).__name__}: {text}")
 
-    def _masked(self, value: Any) -> Any:
+    def _redacted(self, value: Any) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return self.redact_text(value)
         if isinstance(value, dict):
-            return {self._masked(key): self._masked(inner) for key, inner in value.items()}
-        return [self._masked(inner) for inner in value] if isinstance(value, list) else value
+            return {self._redacted(key): self._redacted(inner) for key, inner in value.items()}
+        return [self._redacted(inner) for inner in value] if isinstance(value, list) else value
 
 
-def masked(text: str) -> str:
-    """Mask all secrets that live in this process."""
-    return _living.mask()(text)
+def redact(text: str) -> str:
+    """Return a text without the secrets that live in this process."""
+    return _registry.redactor()(text)
 
 
 def _forms(value: str) -> Iterable[str]:
-    """Give how a text may stand in results and errors: as it is, in a URL, in JSON, in a repr, in base64."""
+    """Return how a text may stand in results and errors: as it is, in a URL, in JSON, in a repr, in base64."""
     data = value.encode(errors="replace")
     yield from (value, urllib.parse.quote(data), urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data))
     yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
@@ -186,10 +187,3 @@ def _plain(value: Any) -> Any:
         return to_jsonable_python(value, fallback=str)
     except Exception:  # no JSON: rather nothing of it than a secret in it
         return f"(a result of type {type(value).__name__} that cannot be searched for secrets)"
-
-
-def _said(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:
-        return ""

@@ -17,15 +17,14 @@ tools should know of attempts:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import math
 import random
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from inturn.errors import JournalUnavailable, ToolError, VersionConflict
+from inturn.errors import JournalUnavailable, VersionConflict
 from inturn.journal.state.changes import (
     Change,
     ClaimNext,
@@ -42,79 +41,23 @@ from inturn.journal.state.changes import (
     Update,
     describe,
 )
-from inturn.keys import StepKey
-from inturn.values import Value
+from inturn.tools.call_operations import CallOperations
+from inturn.values import QueueClaim, Versioned
 
 if TYPE_CHECKING:
     from inturn.journal import Journal
+
+T = TypeVar("T")
 
 MAX_VALUE: Final = 256 * 1024
 """Bytes of a value or an item, as JSON."""
 MAX_NAME: Final = 200
 """Characters of a name, a queue's name, a key."""
-MAX_OPERATIONS: Final = 10_000
-"""Changes of one call: what a call did is remembered until it ends."""
 MAX_LEASE: Final = 24 * 3600.0
 """Seconds."""
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries of an update, at most: a hundred that begin at once have to spread to all come through."""
-
-
-class Versioned(Value):
-    """A value at a version. Each change of a name counts its version up by one, also across a deletion."""
-
-    value: Any
-    version: int
-
-
-class QueueClaim(Value):
-    """An item that is yours until `until`, unless you complete or release it before.
-
-    Attributes:
-        queue: Its queue.
-        item: What was pushed.
-        claims: How often it was claimed by now: more than 1 means that earlier claimers gave it back or died.
-        until: When others may claim it.
-        seq: Its place in the queue.
-        token: Names this claim.
-    """
-
-    queue: str
-    item: Any
-    claims: int
-    until: datetime
-    seq: int
-    token: str
-
-
-class Attempt:
-    """One attempt of a call's body: it numbers the operations."""
-
-    def __init__(
-        self,
-        step: StepKey,
-        token: str | None,
-        persist: Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]] | None = None,
-        secret: Callable[[Any], bool] = lambda value: False,
-    ) -> None:
-        """Number the operations of the attempt that holds this token (`None`: nobody checks).
-
-        `persist` runs a transaction, again where the journal was away for a moment; `secret` tells whether a value
-        holds a secret that the call was given.
-        """
-        self._step = step
-        self._token = token
-        self._ordinals = itertools.count()
-        self.persist = persist
-        self.secret = secret
-
-    def next(self, key: str | None) -> Operation:
-        """Give the next operation; one with a key takes no ordinal."""
-        ordinal = 0 if key is not None else next(self._ordinals)
-        if ordinal >= MAX_OPERATIONS:
-            raise ToolError(f"more than {MAX_OPERATIONS:,} changes of shared state in one call")
-        return Operation(self._step, self._token, ordinal, key)
 
 
 class State:
@@ -125,23 +68,23 @@ class State:
     """
 
     def __init__(
-        self, journal: Callable[[], Awaitable[Journal]] | None, scope: Scope, attempt: Attempt | None = None
+        self, journal: Callable[[], Awaitable[Journal]] | None, scope: Scope, call: CallOperations | None = None
     ) -> None:
-        """Keep it in a journal; within an attempt of a call each change happens once."""
+        """Keep it in a journal; within a call each change happens once."""
         self._journal = journal
         self._scope = scope
-        self._attempt = attempt
+        self._call = call
 
     def __repr__(self) -> str:
-        """Say whose it is."""
+        """Return whose it is."""
         return f"<{self._scope} of {self._scope.tenant}{'/' * bool(self._scope.session_id)}{self._scope.session_id}>"
 
-    def within(self, attempt: Attempt) -> State:
-        """Give the same state for the operations of an attempt."""
-        return State(self._journal, self._scope, attempt)
+    def within(self, call: CallOperations) -> State:
+        """Return the same state for the operations of a call."""
+        return State(self._journal, self._scope, call)
 
     async def get(self, name: str) -> Versioned | None:
-        """Give a value with its version; `None` where there is none, or where it has expired.
+        """Return a value with its version; `None` where there is none, or where it has expired.
 
         ```python
         found = await ctx.state.get("draft")
@@ -213,7 +156,7 @@ class State:
         operation = self._operation(key)
         journal = await self._open()
         what = describe(self._scope, Update(name, "", 0))
-        done: Done | None = await self._persist(lambda: journal.recall(self._scope, operation, what))
+        done = await self._persist(lambda: journal.recall(self._scope, operation, what))
         tried = 0
         while done is None or (done.conflict is not None and tried < attempts):
             if tried:
@@ -291,7 +234,7 @@ class State:
         await self._change(Complete(claim.queue, claim.seq, claim.token), key)
 
     async def release(self, claim: QueueClaim, *, key: str | None = None) -> None:
-        """Give a claimed item back at once, to its old place. A claim that is over already is left alone.
+        """Release a claimed item at once, to its old place. A claim that is over already is left alone.
 
         ```python
         await ctx.shared.release(claim)
@@ -304,20 +247,18 @@ class State:
         return _value(await self._done(change, self._operation(key)))
 
     async def _done(self, change: Change, operation: Operation) -> Done:
-        if self._attempt is not None and self._attempt.secret([change, operation.key]):
-            raise ToolError("shared state must not hold a secret: ask for the credential again instead")
+        if self._call is not None:
+            self._call.check(change, operation)
         journal = await self._open()
-        done: Done = await self._persist(lambda: journal.change(self._scope, change, operation))
-        return done
+        return await self._persist(lambda: journal.change(self._scope, change, operation))
 
     def _operation(self, key: str | None) -> Operation:
         if key is not None:
             _check("key", key)
-        return Operation(key=key) if self._attempt is None else self._attempt.next(key)
+        return Operation(key=key) if self._call is None else self._call.next(key)
 
-    async def _persist(self, transaction: Callable[[], Awaitable[Any]]) -> Any:
-        persist = self._attempt.persist if self._attempt else None
-        return await (transaction() if persist is None else persist(transaction))
+    async def _persist(self, transaction: Callable[[], Awaitable[T]]) -> T:
+        return await (transaction() if self._call is None else self._call.run(transaction))
 
     async def _open(self) -> Journal:
         if self._journal is None:

@@ -12,7 +12,7 @@ import inspect
 import string
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, Generic, ParamSpec, TypeVar, overload
+from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_json
@@ -29,19 +29,32 @@ MAX_LOCK_NAME: Final = 200
 _NAME: Final = frozenset(string.ascii_letters + string.digits + "_-")
 
 
+class ToolOptions(TypedDict, total=False):
+    """What `@tool(...)` takes."""
+
+    name: str | None
+    """What the model calls it; by default as the function is called."""
+    timeout: float
+    """Seconds its body may take: 30 by default, at most a day."""
+    retries: int
+    """Attempts after the first one, for failures that may pass: 2 by default."""
+    idempotent: bool
+    """Repeating it with the same `ctx.key` has no second effect."""
+    lookup: Lookup
+    """`lookup(key)` tells what an earlier attempt did: its result, or `None` when nothing happened."""
+    approval: Approve
+    """Whether a person must agree first: always, never, or by a predicate on the validated arguments."""
+    locks: Sequence[str]
+    """Resources it changes, as templates over its arguments: `"order:{order_id}"`."""
+    reads: Sequence[str]
+    """Resources it only reads."""
+
+
 class Tool(Generic[P, R]):
     """A declared tool; call it as the function it was made from.
 
     Attributes:
-        fn: The function.
-        name: What the model calls it.
-        timeout: Seconds its body may take.
-        retries: Attempts after the first one, for failures that may pass.
-        idempotent: Repeating it with the same `ctx.key` has no second effect.
-        lookup: `lookup(key)` tells what an earlier attempt did: its result, or `None` when nothing happened.
-        approval: Whether a person must agree first: always, never, or by a predicate on the validated arguments.
-        locks: Resources it changes, as templates over its arguments: `"order:{order_id}"`.
-        reads: Resources it only reads.
+        fn: The function. What it was declared with are attributes of the same names, see `ToolOptions`.
         parameters: The names of the model's arguments, in order.
         context_parameter: The parameter that receives the `ToolContext`, if any.
     """
@@ -83,12 +96,12 @@ class Tool(Generic[P, R]):
         return f"<tool {self.name}>"
 
     def definition(self) -> dict[str, Any]:
-        """Give the tool as the Messages API takes it."""
+        """Return the tool as the Messages API takes it."""
         schema = {"properties": {}, **_untitled(self._arguments.model_json_schema())}
         return {"name": self.name, "description": inspect.getdoc(self.fn) or self.name, "input_schema": schema}
 
     def validate_arguments(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Check the model's arguments against the signature.
+        """Return the model's arguments, checked against the signature.
 
         Raises:
             pydantic.ValidationError: They do not fit.
@@ -97,7 +110,7 @@ class Tool(Generic[P, R]):
         return dict(zip(self.parameters, made.__dict__.values(), strict=True))
 
     def needs_approval(self, arguments: Mapping[str, Any]) -> bool:
-        """Tell whether a person must agree to these validated arguments. A predicate that raises means yes."""
+        """Return whether a person must agree to these validated arguments. A predicate that raises means yes."""
         if callable(self.approval):
             try:
                 return bool(self.approval(arguments))
@@ -106,11 +119,11 @@ class Tool(Generic[P, R]):
         return self.approval
 
     def lock_names(self, arguments: Mapping[str, Any]) -> list[str]:
-        """Give the names of the resources that these arguments lock, sorted. Long ones are cut and keep a hash."""
+        """Return the names of the resources that these arguments lock, sorted. Long ones are cut and keep a hash."""
         return _resources(self.locks, arguments)
 
     def read_names(self, arguments: Mapping[str, Any]) -> list[str]:
-        """Give the names of the resources that these arguments only read, as `lock_names` does."""
+        """Return the names of the resources that these arguments only read, as `lock_names` does."""
         return _resources(self.reads, arguments)
 
     def _check(self) -> None:
@@ -131,24 +144,14 @@ class Tool(Generic[P, R]):
 @overload
 def tool(fn: Callable[P, R], /) -> Tool[P, R]: ...
 @overload
-def tool(
-    *,
-    name: str | None = None,
-    timeout: float = 30,
-    retries: int = 2,
-    idempotent: bool = False,
-    lookup: Lookup = None,
-    approval: Approve = False,
-    locks: Sequence[str] = (),
-    reads: Sequence[str] = (),
-) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
-def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+def tool(**options: Unpack[ToolOptions]) -> Callable[[Callable[P, R]], Tool[P, R]]: ...
+def tool(fn: Callable[..., Any] | None = None, /, **options: Unpack[ToolOptions]) -> Any:
     """Declare a function as a tool; works bare (`@tool`) and with options.
 
     Args:
         fn: The function, async or not. A parameter annotated `ToolContext` receives the context; all others are the
             model's arguments and need annotations. The docstring tells the model what it does.
-        **options: See `Tool`.
+        **options: See `ToolOptions`.
 
     Raises:
         ValueError: An option cannot be right.
@@ -160,7 +163,7 @@ def tool(fn: Callable[..., Any] | None = None, /, **options: Any) -> Any:
 
 
 def as_tool(value: Any) -> Tool[..., Any]:
-    """Take a tool as it is, or a plain function as a tool with defaults."""
+    """Return a tool as it is, or a plain function as a tool with defaults."""
     if isinstance(value, Tool):
         return value
     if callable(value):
@@ -169,18 +172,18 @@ def as_tool(value: Any) -> Tool[..., Any]:
 
 
 def arguments_hash(arguments: Mapping[str, Any]) -> str:
-    """Give 12 hex digits of the arguments as the model gave them: what an approval is bound to."""
+    """Return 12 hex digits of the arguments as the model gave them: what an approval is bound to."""
     return hashlib.sha256(to_json({k: arguments[k] for k in sorted(arguments)})).hexdigest()[:12]
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Tell whether calling a function gives something to await."""
+    """Return whether calling a function gives something to await."""
     call = getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
     return inspect.iscoroutinefunction(inspect.unwrap(fn)) or inspect.iscoroutinefunction(call)
 
 
 async def call_async(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Call a function that may be async."""
+    """Call a function that may be async, and return its result."""
     result = fn(*args, **kwargs)
     return await result if isinstance(result, Awaitable) else result
 
@@ -190,14 +193,14 @@ def _resources(templates: Sequence[str], arguments: Mapping[str, Any]) -> list[s
 
 
 def lock_name(name: str) -> str:
-    """Give a lock's name as it is kept: a long one is cut and keeps a hash."""
+    """Return a lock's name as it is kept: a long one is cut and keeps a hash."""
     if len(name) <= MAX_LOCK_NAME:
         return name
     return f"{name[: MAX_LOCK_NAME - 17]}~{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
 
 
 def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[tuple[str, ...], type[BaseModel], str | None]:
-    """Give the names of the model's arguments, a model that checks them, and the parameter for the context."""
+    """Return the names of the model's arguments, a model that checks them, and the parameter for the context."""
     try:
         hints = typing.get_type_hints(_annotated(fn), include_extras=True)
     except NameError as error:
@@ -223,7 +226,7 @@ def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[tuple[str, ...]
 
 
 def _annotated(fn: Any) -> Any:
-    """Give what holds the annotations: the function itself, behind decorators, partials and `__call__`."""
+    """Return what holds the annotations: the function itself, behind decorators, partials and `__call__`."""
     fn = inspect.unwrap(fn)
     while isinstance(fn, functools.partial):
         fn = inspect.unwrap(fn.func)

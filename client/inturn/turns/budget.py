@@ -5,6 +5,8 @@ Invariant: one sum and one verdict, for the worker and for `inturn.testing.run`.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -44,19 +46,21 @@ class Budget:
 
 
 def add(used: Usage, more: Usage) -> Usage:
-    """Add one answer; it counts as a step."""
-    return Usage(
-        input_tokens=used.input_tokens + more.input_tokens,
-        output_tokens=used.output_tokens + more.output_tokens,
-        cache_read_tokens=used.cache_read_tokens + more.cache_read_tokens,
-        cache_write_tokens=used.cache_write_tokens + more.cache_write_tokens,
-        usd=used.usd + more.usd,
-        steps=used.steps + 1,
-    )
+    """Return the sum with one more answer, which counts as a step. Numbers of a newer peer are added, too."""
+    sums = used.model_dump()
+    for name, value in more:
+        if isinstance(value, int | float):
+            sums[name] = sums.get(name, 0) + value
+    return Usage.model_validate({**sums, "steps": used.steps + 1})
+
+
+def total(usages: Iterable[Usage]) -> Usage:
+    """Return the sum of a turn's answers."""
+    return functools.reduce(add, usages, Usage())
 
 
 def exceeded(budget: Budget, used: Usage) -> bool:
-    """Tell whether the turn has used what it may."""
+    """Return whether the turn has used what it may."""
     tokens = used.input_tokens + used.output_tokens + used.cache_read_tokens + used.cache_write_tokens
     return (
         (budget.steps is not None and used.steps >= budget.steps)

@@ -24,17 +24,17 @@ _MEANING: Final[Mapping[str, Stop]] = {
 
 
 def tool_uses(content: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Give the blocks that call our tools, in order."""
+    """Return the blocks that call our tools, in order."""
     return [block for block in content if block.get("type") == "tool_use"]
 
 
-def meaning(stop_reason: str | None, content: Sequence[Mapping[str, Any]]) -> Stop:
-    """Tell how the turn goes on."""
+def interpret(stop_reason: str | None, content: Sequence[Mapping[str, Any]]) -> Stop:
+    """Return how the turn goes on."""
     if stop_reason == "tool_use":
         return "tool_use" if tool_uses(content) else "end_turn"
     return _MEANING.get(stop_reason or "", "end_turn")
 
 
-def ends(stop: Stop) -> TypeGuard[StopReason]:
-    """Tell whether the turn is over."""
+def ends_turn(stop: Stop) -> TypeGuard[StopReason]:
+    """Whether the turn is over."""
     return stop not in ("tool_use", "pause_turn")

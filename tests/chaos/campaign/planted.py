@@ -296,7 +296,7 @@ def parked_by_a_fault(evidence: Evidence) -> None:
 def miscounted_disposition(evidence: Evidence) -> None:
     carried = _carried(evidence)
     value = payload(carried)
-    counts = value["state"]["inbox"]["counts"]
+    counts = value["state"]["inbox"]["books"]["counts"]
     counts["applied"] -= 1
     put(carried, value)
 
@@ -304,7 +304,7 @@ def miscounted_disposition(evidence: Evidence) -> None:
 def miscounted_acceptance(evidence: Evidence) -> None:
     carried = _carried(evidence)
     value = payload(carried)
-    value["state"]["inbox"]["accepted"] += 1
+    value["state"]["inbox"]["books"]["accepted"] += 1
     put(carried, value)
 
 

@@ -21,7 +21,7 @@ from tests.chaos.checker.__main__ import show, verdict_of
 from tests.chaos.checker.recording import read
 from tests.chaos.checker.verdict import Verdict
 
-RECORDED: Final = Path(__file__).parent / "recorded"
+RECORDED: Final = Path(__file__).parents[1] / "recorded"
 SLOTS: Final = {"scripted": 1, "claude": 1}
 MIX: Final = {name: {"pay": 0.1, "post": 0.1, "poison": 0.05} for name in SLOTS}
 SHARES: Final = Shares(merged=0.3, numbered=0.3, lost=0.1, steered=0.2, interrupting=0.05, stopped=0.1)

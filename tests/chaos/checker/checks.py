@@ -260,15 +260,17 @@ def _books(session: Session) -> Iterator[str]:
         if run.carried is None:
             continue
         inbox = run.carried["inbox"]
+        books = {"accepted": 0, "counts": {}, **inbox.get("books", {})}  # what says nothing does not travel
         accepted = sum(at[0] <= n for at in session.accepted.values())
-        counts = Counter({kind: count for kind, count in inbox["counts"].items() if count and kind != "repeated"})
+        counts = Counter({kind: count for kind, count in books["counts"].items() if count and kind != "repeated"})
         told = Counter(end.how for ends in session.ends.values() for end in ends if end.at[0] <= n)
-        ended = told + Counter(end.how for end in endings(inbox))  # decided, and written by the next run
+        ended = told + Counter(end.how for end in endings(books))  # decided, and written by the next run
         turn, held = run.carried.get("turn"), inbox.get("sequencer", {}).get("held", ())
-        waiting = len(inbox["queue"]) + len(held) + (1 + len(turn.get("merged", ())) if turn else 0)
-        if inbox["accepted"] != accepted or counts != ended or counts.total() + waiting != accepted:
-            books = f"{inbox['accepted']} accepted, {dict(counts)}, {waiting} open"
-            yield f"{session.name} run {n + 1} carried {books}; its histories show {accepted} accepted, {dict(ended)}"
+        queued = inbox.get("queue", {}).get("events", ())
+        waiting = len(queued) + len(held) + (1 + len(turn.get("merged", ())) if turn else 0)
+        if books["accepted"] != accepted or counts != ended or counts.total() + waiting != accepted:
+            carried = f"{books['accepted']} accepted, {dict(counts)}, {waiting} open"
+            yield f"{session.name} run {n + 1} carried {carried}; its histories show {accepted} accepted, {dict(ended)}"
 
 
 CHECKS: Final = (

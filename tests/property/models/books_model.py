@@ -67,16 +67,16 @@ class BooksModel:
         return {"accepted": len(self.came), **Counter(item.state for item in self.came)}
 
     def must_know(self, event_id: str) -> bool:
-        """Tell whether the window has to know an id."""
+        """Return whether the window has to know an id."""
         return event_id in self.remembered[-self.bounds.window :]
 
     def may_know(self, event_id: str) -> bool:
-        """Tell whether it is allowed to: a little longer than it has to."""
+        """Return whether it is allowed to: a little longer than it has to."""
         known = [known for known in self.remembered if known]
         return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
 
     def standings(self, event_id: str) -> set[str | None]:
-        """Give what a duplicate's receipt may say of the original."""
+        """Return what a duplicate's receipt may say of the original."""
         state = next((item.state for item in reversed(self.came) if item.id == event_id), None)
         state = "applied" if state == "repeated" else state  # as the journal said
         waits = any(item.id == event_id and item.state in ("pending", "held") for item in self.came)
@@ -94,7 +94,7 @@ class BooksModel:
         self._write("event.rejected", event_id, f"{event_id}/rejected/{item.n}", tally=error, whom=source)
 
     def park_invalid(self, event_id: str) -> str:
-        """Shelve what is no event, or count it where nobody could be told; gives its disposition."""
+        """Shelve what is no event, or count it where nobody could be told. Returns its disposition."""
         if len(self.written) >= self.bounds.decisions:
             self.reject(event_id, "InvalidEvent")
             return "rejected"
@@ -118,7 +118,7 @@ class BooksModel:
         return shelved.item
 
     def discard(self, event_id: str) -> bool:
-        """Give something parked up."""
+        """Discard something parked."""
         shelved = self.shelved(event_id)
         if shelved is None:
             return False
@@ -129,7 +129,7 @@ class BooksModel:
         return True
 
     def drain(self) -> tuple[list[Written], Counter[str]]:
-        """Give what was decided since the last time, and what was only counted."""
+        """Return what was decided since the last time, and what was only counted."""
         drained = self.written, self.tallied
         self.written, self.tallied, self.payloads = [], Counter(), 0
         return drained

@@ -15,16 +15,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from inturn.events import Event
 from inturn.policy import InboxPolicy
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import TurnState
 from tests.property.models.books_model import ALWAYS_TOLD, Bounds
 from tests.property.models.inbox_model import InboxModel
 from tests.property.models.sequence_model import SAME, Item
+from tests.support.arrivals import arrival
 
 BOUNDS = Bounds(window=12, recent=3, parked=3, decisions=6, sources=4)
 NEWER = {"a_field_of_tomorrow": {"kept": [1, "two"]}}
+PARTS = ("queue", "parked", "books", "dedup", "sequencer", "rate")
 START = 1_763_677_084.5
 T = TypeVar("T")
 
@@ -38,7 +41,7 @@ class InboxUnderTest(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.policy = InboxPolicy()
-        self.state = SessionState(inbox=Inbox(window=Window(salt="salt")))
+        self.state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")))
         self.model = InboxModel(BOUNDS)
         self.now = START
         self.newer = False
@@ -93,23 +96,26 @@ class InboxUnderTest(RuleBasedStateMachine):
             sent_at=event.sent_at,
         )
         expected = None if known else self.model.refusal(item, self.policy)
-        refusal = self.inbox.check(event, size, self.now, self.policy, busy=self.turn is not None)
+        sent = arrival(event, size)
+        refusal = self.inbox.check(sent, self.now, self.policy, busy=self.turn is not None)
         assert ((refusal.type, refusal.behind_a_gap) if refusal else None) == expected
         if refusal is not None:
             self._refuse(item, event, refusal, signal=signal)
             return
-        receipt = self.inbox.admit(event, size, self.now, self.policy, turn=self.turn).wire()
+        admission = self.inbox.admit(sent, self.now, self.policy, turn=self.turn)
+        receipt = admission.receipt.wire()
         if known:
+            assert admission.interrupts is None
             self.is_duplicate(receipt, name)
             return
         self.note_return(name)
         status, disposition = self.model.accept(item, self.policy, self.turn)
         assert receipt.pop("position", None) == self.model.place(item)
-        assert self.inbox.interrupter == self.model.interrupter
+        assert admission.interrupts == self.model.interrupts
         assert receipt == {"event_id": name, "status": status} | ({"disposition": disposition} if disposition else {})
 
     def begin(self) -> bool:
-        """Start the next turn, where none runs and one may; tells whether anything happened."""
+        """Start the next turn, where none runs and one may. Returns whether anything happened."""
         if self.turn is not None:
             return False
         before = len(self.inbox.queue), len(self.inbox.sequencer.held)
@@ -130,12 +136,12 @@ class InboxUnderTest(RuleBasedStateMachine):
     def end_turn(self) -> None:
         """Book what joined the turn that has ended."""
         for queued in self.running.joined:
-            self.inbox.merge(queued.event_id, self.running.event_id, self.now, {})
+            self.inbox.endings.merge(queued.event_id, self.running.event_id, self.now, {})
         self.state.turn = None
 
     def knows(self, name: str) -> bool:
-        """Tell whether the window knows an id, and check that it may, or need not."""
-        known = name in self.inbox.window
+        """Return whether the window knows an id, and check that it may, or need not."""
+        known = name in self.inbox.dedup
         assert known or not self.model.must_know(name), "an id was forgotten"
         assert not known or self.model.may_know(name), "an id is known that should not be"
         return known
@@ -148,7 +154,7 @@ class InboxUnderTest(RuleBasedStateMachine):
             assert receipt.get("disposition") in self.model.standings(name)
 
     def came_once(self, key: str) -> bool:
-        """Tell whether a decision's or a turn's event came once, or only while the window knew it."""
+        """Return whether a decision's or a turn's event came once, or only while the window knew it."""
         return key.partition("/")[0].partition("~")[0] not in self.came_again
 
     # What always holds.
@@ -177,7 +183,7 @@ class InboxUnderTest(RuleBasedStateMachine):
     def the_books_balance(self) -> None:
         """Accepted is the sum of dispositions, what waits and what runs; both sides count the same."""
         running = 1 + len(self.running.joined) if self.turn is not None else 0
-        book = self.inbox.book(running=running)
+        book = self.inbox.balance(running=running)
         assert book == {name: count for name, count in self.model.book().items() if count or name == "accepted"}
         assert book.pop("accepted") == sum(book.values())
 
@@ -186,11 +192,11 @@ class InboxUnderTest(RuleBasedStateMachine):
         inbox, line = self.inbox, self.model.line
         joined = [False, *(item.group == before.group for before, item in pairwise(line))]
         expected = [(item.turn, item.n, item.size, item.steers) for item in line]
-        assert [(queued.turn, queued.n, queued.size, queued.steers) for queued in inbox.queue] == expected
-        assert [queued.joins for queued in inbox.queue] == joined[: len(line)]
-        assert inbox.queued_bytes == sum(item.size for item in line)
-        assert [parked.turn for parked in inbox.parked] == [shelved.turn for shelved in self.model.shelf]
-        assert [decision.key for decision in inbox.decisions] == [written.key for written in self.model.written]
+        assert [(queued.turn, queued.n, queued.size, queued.steers) for queued in inbox.queue.events] == expected
+        assert [queued.joins for queued in inbox.queue.events] == joined[: len(line)]
+        assert inbox.queue.bytes == sum(item.size for item in line)
+        assert [parked.turn for parked in inbox.parked.events] == [shelved.turn for shelved in self.model.shelf]
+        assert [decision.key for decision in inbox.books.decisions] == [written.key for written in self.model.written]
 
     def the_same_is_held(self) -> None:
         """What is held, and what every source waits for, are the model's."""
@@ -202,7 +208,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         self.restarted |= self.numbered - sequencer.sources.keys()
         self.numbered |= sequencer.sources.keys()
         for name, source in sequencer.sources.items():
-            assert abs(source.patience - order.patience.get(name, 0.0)) <= SAME
+            assert abs(source.wait_until - order.patience.get(name, 0.0)) <= SAME
 
     def no_timer_is_lost(self) -> None:
         """Whatever can be done later is told, with its time."""
@@ -214,27 +220,27 @@ class InboxUnderTest(RuleBasedStateMachine):
     def nothing_grows(self) -> None:
         """What waits, sources, parked events, decisions and window keep their bounds."""
         inbox, policy = self.inbox, self.policy
-        waiting = [queued for queued in [*inbox.queue, *inbox.sequencer.held] if queued.event]
+        waiting = [queued for queued in [*inbox.queue.events, *inbox.sequencer.held] if queued.event]
         waiting = [queued for queued in waiting if queued.turn not in self.put_back]
         assert len(waiting) <= policy.capacity + 1  # one to fill a gap; those that come back need no free place
         assert sum(queued.size for queued in waiting) <= 2 * policy.capacity_bytes
         assert len(inbox.sequencer.held) <= policy.hold_capacity
         assert len(inbox.sequencer.sources) <= max(BOUNDS.sources, len(inbox.sequencer.held))
         assert len(inbox.parked) <= BOUNDS.parked
-        told = [d for d in inbox.decisions if d.type not in ALWAYS_TOLD and d.disposition != "discarded"]
+        told = [d for d in inbox.books.decisions if d.type not in ALWAYS_TOLD and d.disposition != "discarded"]
         assert len(told) <= BOUNDS.decisions
-        assert len(inbox.overflowed) <= 30
-        assert len(inbox.window) <= BOUNDS.window + 2 * BOUNDS.recent
+        assert len(inbox.books.overflowed) <= 30
+        assert len(inbox.dedup) <= BOUNDS.window + 2 * BOUNDS.recent
 
     def the_last_ids_are_known(self) -> None:
         """The window knows every id that it has to."""
         for name in self.model.remembered[-BOUNDS.window :]:
-            assert not name or name in self.inbox.window
+            assert not name or name in self.inbox.dedup
 
     def fields_of_a_newer_version_stay(self) -> None:
         """What another version added is still there."""
         if self.newer:
-            for place in (self.state, self.inbox, self.inbox.window, self.inbox.sequencer):
+            for place in (self.state, self.inbox, *(getattr(self.inbox, part) for part in PARTS)):
                 assert place.model_extra == NEWER
 
     # Inside.
@@ -246,12 +252,12 @@ class InboxUnderTest(RuleBasedStateMachine):
             self.inbox.reject(event, refusal, self.now)
             self.model.reject(item.id, refusal.type, event.source)
         else:
-            self.inbox.refused(event, refusal, self.policy, self.now)
+            self.inbox.note_refusal(event, refusal, self.policy, self.now)
             numbered = item.sequence is not None and self.policy.sequencing == "dense"
             if wait is not None and numbered and not refusal.behind_a_gap:
                 if self.model.order.is_missing(item, self.policy):
                     self.model.order.refuse(event.source, self.now + wait + self.policy.gap_timeout)
-        assert item.id not in self.inbox.window, "a refused id may come again"
+        assert item.id not in self.inbox.dedup, "a refused id may come again"
 
     def is_told_when(self, refusal: Refusal) -> None:
         """Check that a refused event is told to come when there may be room, and not before."""

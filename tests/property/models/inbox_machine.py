@@ -17,7 +17,7 @@ from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.state import SessionState
 from tests.property.models.books_model import FINAL
-from tests.property.models.inbox_checks import NEWER, START, InboxUnderTest
+from tests.property.models.inbox_checks import NEWER, PARTS, START, InboxUnderTest
 from tests.property.models.inbox_choices import (
     AHEAD,
     KIB,
@@ -57,7 +57,9 @@ class InboxMachine(InboxUnderTest):
         """Send an event of any kind; some ids come often, and some events have none."""
         event_id = None if pick == 0 else self._name(pick)
         sent_at = None if how["sent_ago"] is None else self.now - how["sent_ago"]
-        event = self.inbox.identify(Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what))
+        event = self.inbox.identify(
+            Event(event_id=event_id, content=f"number {pick}", sent_at=sent_at, **what), "chain"
+        )
         self.send(event, how["size"], signal=how["signal"])
 
     @rule(
@@ -101,7 +103,7 @@ class InboxMachine(InboxUnderTest):
 
     @rule(count=st.integers(1, 6))
     def churn(self, count: int) -> None:
-        """Let new events through, so that the window rolls on."""
+        """Send and run new events, so that the window rolls on."""
         for _ in self.each_checked(range(count)):
             self.send(Event(event_id=self._name(1), content="x"), 1, signal=False)
             self.everything_holds()
@@ -136,7 +138,7 @@ class InboxMachine(InboxUnderTest):
 
     @rule()
     def next_turn(self) -> None:
-        """Let one turn after another run."""
+        """Run one turn after another."""
         if self.turn is not None:
             self.finish("applied")
             self.everything_holds()
@@ -145,10 +147,9 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.inbox.sequencer.held)
     @rule()
     def release(self) -> None:
-        """Let go what is due, whether a turn runs or not."""
+        """Release what is due, whether a turn runs or not."""
         self.model.release(self.now, self.policy, self.turn)
-        self.inbox.release(self.now, self.policy, self.turn)
-        assert self.inbox.interrupter == self.model.interrupter
+        assert self.inbox.release(self.now, self.policy, self.turn) == self.model.interrupts
 
     @precondition(lambda self: self.turn is not None)
     @rule(
@@ -174,8 +175,8 @@ class InboxMachine(InboxUnderTest):
     @rule(disposition=choice([end for end in FINAL if end != "parked"]), seconds=choice([0.0, 0.01, 3.0, 600.0]))
     def finish(self, disposition: str, seconds: float = 1.0) -> None:
         """End the running turn."""
-        self.inbox.finish(self.running.event_id, disposition)
-        self.inbox.paced(seconds)
+        self.inbox.endings.finish(self.running.event_id, disposition)
+        self.inbox.record_turn_duration(seconds)
         self.model.finish(disposition)
         self.end_turn()
 
@@ -184,8 +185,8 @@ class InboxMachine(InboxUnderTest):
     def learn_that_it_had_ended(self) -> None:
         """Find the running event in the journal, ended long ago; what joined it has a turn of its own."""
         joined = self.running.joined
-        self.inbox.repeat(self.running.event_id, "applied")
-        self.inbox.put_back(joined)
+        self.inbox.endings.repeat(self.running.event_id, "applied")
+        self.inbox.requeue(joined)
         self.model.repeat()
         self.turns.subtract(queued.turn for queued in joined)
         self.put_back |= {queued.turn for queued in joined}
@@ -194,22 +195,22 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.inbox.queue or self.turn is not None)
     @rule(effects=st.booleans())
     def fail(self, effects: bool) -> None:
-        """Let the running turn, or the next one, fail for good."""
+        """Fail the running turn, or the next one, for good."""
         self.begin()
         if self.turn is None:
             return
         turn = self.running
-        self.inbox.park(ParkedEvent(turn=turn.turn, n=turn.n, error="it broke", at=self.now, effects=effects))
+        self.inbox.endings.park(ParkedEvent(turn=turn.turn, n=turn.n, error="it broke", at=self.now, effects=effects))
         self.model.park(effects=effects)
         self.end_turn()
 
-    @precondition(lambda self: self.started and not self.inbox.decisions)
+    @precondition(lambda self: self.started and not self.inbox.books.decisions)
     @rule()
     def fail_to_deliver(self) -> None:
-        """Let the delivery of the last turn fail for good."""
+        """Fail the delivery of the last turn for good."""
         turn, step = self.started[-1].turn, f"deliver~{self._name(1)}"
         parked = ParkedEvent(turn=turn, error="nobody there", at=self.now, delivery=step)
-        self.inbox.park_delivery(parked, self.now)
+        self.inbox.endings.park_delivery(parked, self.now)
         self.model.park_delivery(turn, step)
 
     # What people do.
@@ -245,23 +246,23 @@ class InboxMachine(InboxUnderTest):
     @precondition(lambda self: self.model.shelf)
     @rule(pick=picks)
     def discard(self, pick: int) -> None:
-        """Give something parked up, or try what may not be."""
+        """Discard something parked, or try what may not be."""
         name = self._parked(pick)
         assert (self.inbox.discard(name, self.now) is None) is self.model.discard(name)
 
     @rule(on_gap=choice(["skip", "park"]), sequencing=choice(["dense", "sparse"]), expires_after=choice([None, 8.0]))
     def deploy(self, **changed: Any) -> None:
-        """Give the agent another policy."""
+        """Change the agent's policy."""
         self.policy = self.policy.model_copy(update=changed)
         self.ever_sparse |= self.policy.sequencing == "sparse"
 
     # What happens between runs.
 
-    @precondition(lambda self: self.inbox.decisions)
+    @precondition(lambda self: self.inbox.books.decisions)
     @rule()
     def drain(self) -> None:
         """Record what was decided: each decision once, in order."""
-        drained = self.inbox.drain_decisions(self.now)
+        drained = self.inbox.books.drain_decisions(self.now)
         written, tallied = self.model.drain()
         for decision, expected in zip(drained, written, strict=False):
             assert (decision.type, decision.turn, decision.key, decision.disposition) == expected[:4]
@@ -280,7 +281,7 @@ class InboxMachine(InboxUnderTest):
         carried = json.loads(self.state.model_dump_json())
         if newer:
             self.newer = True
-            for place in (carried, carried["inbox"], carried["inbox"]["window"], carried["inbox"]["sequencer"]):
+            for place in (carried, carried["inbox"], *(carried["inbox"].setdefault(part, {}) for part in PARTS)):
                 place |= NEWER
         before, self.state = self.state.model_dump(), SessionState.model_validate(carried)
         if not newer:
@@ -292,7 +293,7 @@ class InboxMachine(InboxUnderTest):
         return max(0, (self.model.order.next.get(source) or 0) + ahead)
 
     def _name(self, pick: int) -> str:
-        """Give one of a few ids that come again, or mostly a new one."""
+        """Return one of a few ids that come again, or mostly a new one."""
         if pick > 7:
             return f"e{pick}"
         self.fresh += 1

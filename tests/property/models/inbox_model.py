@@ -25,7 +25,7 @@ class InboxModel(BooksModel):
     running: Item | None = None
     joined: list[Item] = field(default_factory=list)
     """What the running turn took up beside its own event."""
-    interrupter: str | None = None
+    interrupts: str | None = None
     """The last event that the latest arrival brought to interrupt."""
 
     def __post_init__(self) -> None:
@@ -50,7 +50,7 @@ class InboxModel(BooksModel):
         return next((place for place, item in enumerate(self.line) if item.id == event_id), None)
 
     def refusal(self, item: Item, policy: InboxPolicy) -> tuple[str, bool] | None:
-        """Say why a new event would not be taken, and whether nothing but held events is in its way."""
+        """Return why a new event would not be taken, and whether nothing but held events is in its way."""
         waiting, fills = self.waiting(), self.order.fills_a_gap(item, policy)
         ahead = bool(self.running or self.line)
         if item.when_busy == "reject" and (ahead or (waiting and not fills)):
@@ -71,15 +71,15 @@ class InboxModel(BooksModel):
         return None
 
     def due(self, policy: InboxPolicy) -> float | None:
-        """Give the earliest time at which something can be taken or released."""
+        """Return the earliest time at which something can be taken or released."""
         times = [self.order.deadline(source, policy) for source in self.order.waiting_sources(policy)]
         return min(times + ([self.pace.opens(policy)] if self.line else []), default=None)
 
     # Arrivals.
 
     def accept(self, item: Item, policy: InboxPolicy, turn: str | None) -> tuple[str, str | None]:
-        """Take a new event; gives the receipt's status, and its disposition where it has one already."""
-        self.interrupter = None
+        """Take a new event; returns the receipt's status, and its disposition where it has one already."""
+        self.interrupts = None
         self._arrive(item)
         self._remember(item.id)
         if item.sequence is None:
@@ -101,8 +101,8 @@ class InboxModel(BooksModel):
         return "accepted", item.state
 
     def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
-        """Let go what has been held for long enough."""
-        self.interrupter = None
+        """Queue what has been held for long enough."""
+        self.interrupts = None
         self._apply(self.order.release(now, policy), now, policy, turn)
 
     def _apply(self, released: list[Item | Gap], now: float, policy: InboxPolicy, turn: str | None) -> None:
@@ -131,13 +131,13 @@ class InboxModel(BooksModel):
             if len(group) + 1 <= policy.merge_limit and size <= MERGED_BYTES:
                 item.group = last.group
         if item.when_busy == "interrupt":
-            self.interrupter = self.interrupter if item.expired(now, policy) else item.id
+            self.interrupts = self.interrupts if item.expired(now, policy) else item.id
             self.line.insert(self._front(item), item)
         else:
             self.line.append(item)
 
     def _front(self, item: Item) -> int:
-        """Give the first place; for what is numbered, the first behind its source's numbers and whom they run with."""
+        """Return the first place; of what is numbered, the first behind its source's numbers and their groups."""
         ahead = [other for other in self.line if self._precedes(other, item)]
         groups = [other.group for other in ahead]
         return max((place + 1 for place, other in enumerate(self.line) if other.group in groups), default=0)
@@ -162,7 +162,7 @@ class InboxModel(BooksModel):
         return []
 
     def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Item]:
-        """Let what was sent to the running turn join it, as far as it fits one boundary."""
+        """Return what joins the running turn at its boundary, as far as that takes it."""
         joining: list[Item] = []
         for item in [item for item in self.line if item.steers == turn]:
             if any(self._precedes(other, item) for other in self.line[: self.line.index(item)]):
@@ -224,7 +224,7 @@ class InboxModel(BooksModel):
         return True
 
     def clear(self, disposition: str) -> list[str]:
-        """End everything that waits; gives the ids."""
+        """End everything that waits. Returns the ids."""
         cleared, self.line = [*self.line, *self.order.clear()], []
         for item in cleared:
             if disposition == "parked":

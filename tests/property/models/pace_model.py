@@ -14,7 +14,7 @@ class PaceModel:
     starts: list[float] = field(default_factory=list)
 
     def opens(self, policy: InboxPolicy) -> float:
-        """Give the earliest time at which one more turn may start."""
+        """Return the earliest time at which one more turn may start."""
         if policy.rate is None:
             return 0.0
         count = len(self.starts) + 1

@@ -46,7 +46,7 @@ class Item:
         return self.sequence
 
     def expired(self, now: float, policy: InboxPolicy) -> bool:
-        """Tell whether it has waited too long; one that was driven again never has."""
+        """Return whether it has waited too long; one that was driven again never has."""
         if self.times:
             return False
         patience = self.expires_after if self.expires_after is not None else policy.expires_after
@@ -82,7 +82,7 @@ class SequenceModel:
         return sorted((item for item in self.held if item.source == source), key=lambda item: (item.number, item.n))
 
     def verdict(self, item: Item, policy: InboxPolicy) -> str:
-        """Say what becomes of a new event that has a sequence: it is late, next or to be held."""
+        """Return what becomes of a new event that has a sequence: it is late, next or to be held."""
         awaited = self.awaited(str(item.source), policy, item.number)
         if policy.sequencing == "sparse":
             return "late" if awaited is not None and item.number < awaited else "held"
@@ -92,18 +92,18 @@ class SequenceModel:
         return "next" if item.number == awaited else "held"
 
     def fills_a_gap(self, item: Item, policy: InboxPolicy) -> bool:
-        """Tell whether held events wait for just this one."""
+        """Return whether held events wait for just this one."""
         if policy.sequencing == "sparse" or item.sequence is None or not self.of(item.source):
             return False
         return self.verdict(item, policy) == "next"
 
     def is_missing(self, item: Item, policy: InboxPolicy) -> bool:
-        """Tell whether what is held of its source may wait for this one, too."""
+        """Return whether what is held of its source may wait for this one, too."""
         awaited = self.awaited(str(item.source), policy, item.number)
         return item.number >= (awaited or 0) and all(item.number < other.number for other in self.of(item.source))
 
     def awaited(self, source: str, policy: InboxPolicy, came: int | None = None) -> int | None:
-        """Give the number that a source waits for; one of which nothing was released yet begins by the policy."""
+        """Return the number that a source waits for; one of which nothing was released yet begins by the policy."""
         known = self.next.get(source)
         if known is not None or policy.sequencing == "sparse":
             return known
@@ -112,7 +112,7 @@ class SequenceModel:
         return min([item.number for item in self.of(source)] + ([] if came is None else [came]))
 
     def deadline(self, source: str, policy: InboxPolicy) -> float:
-        """Say until when a source that holds events waits."""
+        """Return until when a source that holds events waits."""
         mine = self.of(source)
         first_came = min(item.at for item in mine)
         if policy.sequencing == "sparse":
@@ -130,7 +130,7 @@ class SequenceModel:
     # Changes. What comes out comes out in order: gaps, and events whose state says what becomes of them.
 
     def refuse(self, source: str, until: float) -> None:
-        """Give a refused event time to come again."""
+        """Wait longer for a refused event: it may come again."""
         self.patience[source] = max(self.patience.get(source, 0.0), until)
         self.use(source)
 
@@ -141,7 +141,7 @@ class SequenceModel:
         self.use(str(item.source))
 
     def deliver(self, item: Item) -> list[Item | Gap]:
-        """Take the event that is next; gives it back with what it held up."""
+        """Take the event that is next. Returns it with what it held up."""
         source = str(item.source)
         self.next[source] = item.number + 1
         out = [item, *self._follow(source, "pending")]
@@ -149,7 +149,7 @@ class SequenceModel:
         return out
 
     def release(self, now: float, policy: InboxPolicy) -> list[Item | Gap]:
-        """Let go what has waited long enough."""
+        """Return what has waited long enough, taken out."""
         out: list[Item | Gap] = []
         while self.held:
             first = self.waiting_sources(policy)[0]
@@ -180,7 +180,7 @@ class SequenceModel:
         return [gap, *self._follow(source, "parked" if policy.on_gap == "park" else "pending")]
 
     def clear(self) -> list[Item]:
-        """Let go everything; what comes later comes after it."""
+        """Return everything, taken out; what comes later comes after it."""
         cleared, places = [item for item in self.held if item.state == "held"], self.held
         self.held = []
         for item in places:

@@ -28,7 +28,7 @@ def instead(name: str, wrong: Any, owner: Any = Inbox) -> Plant:
 
 
 def with_policy(name: str, owner: Any = Inbox, **changed: Any) -> Plant:
-    """Let a method work by another policy."""
+    """Call a method with another policy."""
 
     def make(method: Any) -> Any:
         def bug(self: Any, *given: Any, **named: Any) -> Any:

@@ -6,50 +6,53 @@ from dataclasses import replace
 from typing import Any
 
 from inturn.events import Event
-from inturn_workflows.inbox import dedup as window_module
-from inturn_workflows.inbox.capacity import Room
-from inturn_workflows.inbox.dedup import Window
-from inturn_workflows.inbox.events import ParkedEvent, Queued, Receipt, Refusal
+from inturn_workflows.inbox import dedup as dedup_module
+from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.capacity import Capacity
+from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.endings import Endings
+from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.sequencing import Sequencer
 from tests.property.planted.planting import Plant, at_restore, instead, with_policy, wrap
 
 
 def _no_byte_capacity(check: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, size: int, *given: Any, busy: bool) -> Refusal | None:
-        return check(inbox, event, 0, *given, busy=busy)  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, busy: bool) -> Refusal | None:
+        return check(inbox, replace(arrival, size=0), *given, busy=busy)  # type: ignore[no-any-return]
 
     return bug
 
 
 def _bytes_kept(method: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> Any:
-        waiting = inbox.queued_bytes
+        waiting = inbox.queue.bytes
         ended = method(inbox, *given)
-        inbox.queued_bytes = waiting
+        inbox.queue.bytes = waiting
         return ended
 
     return bug
 
 
 def _cancel_not_counted(finish: Any) -> Any:
-    def bug(inbox: Inbox, event_id: str, disposition: str) -> None:
+    def bug(endings: Endings, event_id: str, disposition: str) -> None:
         if disposition != "cancelled":
-            finish(inbox, event_id, disposition)
+            finish(endings, event_id, disposition)
 
     return bug
 
 
-def _quota_of_the_queue_alone(inbox: Inbox, source: str) -> int:
-    return sum(queued.source == source for queued in inbox.queue if queued.event)
+def _quota_of_the_queue_alone(capacity: Capacity, source: str) -> int:
+    return capacity.queue.count_of(source)
 
 
 def _redrive_not_counted(redrive: Any) -> Any:
     def bug(inbox: Inbox, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
-        parked = inbox.counts.get("parked", 0)
+        parked = inbox.books.counts.get("parked", 0)
         redriven = redrive(inbox, event_id, now, force=force)
         if parked:
-            inbox.counts["parked"] = parked
+            inbox.books.counts["parked"] = parked
         return redriven  # type: ignore[no-any-return]
 
     return bug
@@ -59,7 +62,7 @@ def _old_turn_redriven(redrive: Any) -> Any:
     def bug(inbox: Inbox, event_id: str, now: float, *, force: bool = False) -> ParkedEvent | Refusal:
         redriven = redrive(inbox, event_id, now, force=force)
         if isinstance(redriven, ParkedEvent) and redriven.delivery is None:
-            inbox.queue[-1].turn = redriven.turn
+            inbox.queue.events[-1].turn = redriven.turn
         return redriven  # type: ignore[no-any-return]
 
     return bug
@@ -75,16 +78,16 @@ def _effects_redriven_unasked(redrive: Any) -> Any:
 def _rejected_id_remembered(reject: Any) -> Any:
     def bug(inbox: Inbox, event: Event, refusal: Refusal, now: float) -> None:
         reject(inbox, event, refusal, now)
-        inbox.window.add(str(event.event_id), "rejected")
+        inbox.dedup.add(str(event.event_id), "rejected")
 
     return bug
 
 
 def _refused_id_remembered(check: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, *given: Any, busy: bool) -> Refusal | None:
-        refusal: Refusal | None = check(inbox, event, *given, busy=busy)
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, busy: bool) -> Refusal | None:
+        refusal: Refusal | None = check(inbox, arrival, *given, busy=busy)
         if refusal is not None:
-            inbox.window.add(event.event_id or "", "rejected")
+            inbox.dedup.add(arrival.event_id, "rejected")
         return refusal
 
     return bug
@@ -104,41 +107,43 @@ def _expiry_of_the_redriven(queued: Queued, now: float, default: float | None) -
 
 
 def _decision_written_twice(drain: Any) -> Any:
-    def bug(inbox: Inbox, now: float) -> Any:
-        drained = drain(inbox, now)
-        inbox.decisions = drained[-1:]
+    def bug(books: Books, now: float) -> Any:
+        drained = drain(books, now)
+        books.decisions = drained[-1:]
         return drained
 
     return bug
 
 
 def _overflow_forgotten(drain: Any) -> Any:
-    def bug(inbox: Inbox, now: float) -> Any:
-        inbox.overflowed = {}
-        return drain(inbox, now)
+    def bug(books: Books, now: float) -> Any:
+        books.overflowed = {}
+        return drain(books, now)
 
     return bug
 
 
-def _window_off_by_one(settle: Any) -> Any:
-    def bug(window: Window) -> None:
-        settle(window)
-        keep = (window_module.SIZE - window_module.RECENT - 1) * 8
+def _window_off_by_one(compact: Any) -> Any:
+    def bug(window: DedupWindow) -> None:
+        compact(window)
+        keep = (dedup_module.SIZE - dedup_module.RECENT - 1) * 8
         window.block = window.block[max(0, len(window.block) - keep) :]
 
     return bug
 
 
 def _duplicate_runs_again(admit: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
-        inbox.window.forget(event.event_id or "")
-        return admit(inbox, event, *given, **named)  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Admission:
+        inbox.dedup.forget(arrival.event_id)
+        return admit(inbox, arrival, *given, **named)  # type: ignore[no-any-return]
 
     return bug
 
 
 def _discard_uncounted(count: Any) -> Any:
-    return lambda inbox, disposition: None if disposition == "discarded" else count(inbox, disposition)
+    return lambda books, disposition, *change: (
+        None if disposition == "discarded" else count(books, disposition, *change)
+    )
 
 
 def _held_told_as_pending(duplicate: Any) -> Any:
@@ -155,16 +160,18 @@ PLANTS: dict[str, Plant] = {
     "the capacity in bytes is ignored": wrap("check", _no_byte_capacity),
     "the bytes of what is held are ignored": instead("bytes", property(lambda sequencer: 0), Sequencer),
     "a source's quota is ignored": with_policy("check", source_quota=None),
-    "the advice behind a gap is to come at once": instead("_until_gap_ends", lambda room: 0.1, Room),
-    "a source's quota shuts out what its held events wait for": instead("_ahead", lambda room, source: 1, Room),
-    "a source's quota does not count what is held": instead("waiting_of", _quota_of_the_queue_alone),
+    "the advice behind a gap is to come at once": instead("_until_gap_ends", lambda capacity: 0.1, Capacity),
+    "a source's quota shuts out what its held events wait for": instead("_ahead", lambda capacity, source: 1, Capacity),
+    "a source's quota does not count what is held": instead("_waiting_of", _quota_of_the_queue_alone, Capacity),
     "take does not give bytes back": wrap("take", _bytes_kept),
     "cancel does not give bytes back": wrap("cancel", _bytes_kept),
-    "late events are parked without end": with_policy("_set_aside_or_reject", capacity_bytes=2**40),
-    "parked events are never dropped": wrap("keep_parked", lambda _: lambda inbox, parked: inbox.parked.append(parked)),
+    "late events are parked without end": with_policy("set_aside_or_reject", Endings, capacity_bytes=2**40),
+    "parked events are never dropped": instead(
+        "add", lambda letters, parked: letters.events.append(parked), DeadLetters
+    ),
     # Counts.
-    "a cancelled event is not counted": wrap("finish", _cancel_not_counted),
-    "a discarded event is not counted": wrap("count", _discard_uncounted),
+    "a cancelled event is not counted": wrap("finish", _cancel_not_counted, Endings),
+    "a discarded event is not counted": wrap("count", _discard_uncounted, Books),
     "a redriven event stays counted as parked": wrap("redrive", _redrive_not_counted),
     "a redriven event keeps its turn": wrap("redrive", _old_turn_redriven),
     "effects are repeated without force": wrap("redrive", _effects_redriven_unasked),
@@ -172,9 +179,9 @@ PLANTS: dict[str, Plant] = {
     "a duplicate runs again": wrap("admit", _duplicate_runs_again),
     "a rejected id is remembered": wrap("reject", _rejected_id_remembered),
     "a refused id is remembered": wrap("check", _refused_id_remembered),
-    "the window is one too short": wrap("_settle", _window_off_by_one, Window),
-    "the window never rolls": instead("_settle", lambda window: None, Window),
-    "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, Window),
+    "the window is one too short": wrap("_compact", _window_off_by_one, DedupWindow),
+    "the window never rolls": instead("_compact", lambda window: None, DedupWindow),
+    "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, DedupWindow),
     "a duplicate of a held event is told that it is queued": wrap("duplicate", _held_told_as_pending),
     # Time.
     "an expired event runs": instead("expired", lambda queued, now, default: False, Queued),
@@ -184,12 +191,12 @@ PLANTS: dict[str, Plant] = {
     "expiry ignores sent_at": wrap("expired", _expiry_from_acceptance_alone, Queued),
     "a redriven event expires": instead("expired", _expiry_of_the_redriven, Queued),
     # What is told and carried.
-    "a decision is recorded twice": wrap("drain_decisions", _decision_written_twice),
-    "what was only counted is dropped": wrap("drain_decisions", _overflow_forgotten),
-    "restore loses the older ids": at_restore(lambda state: setattr(state.inbox.window, "block", b"")),
-    "restore loses the newer ids": at_restore(lambda state: state.inbox.window.recent.clear()),
+    "a decision is recorded twice": wrap("drain_decisions", _decision_written_twice, Books),
+    "what was only counted is dropped": wrap("drain_decisions", _overflow_forgotten, Books),
+    "restore loses the older ids": at_restore(lambda state: setattr(state.inbox.dedup, "block", b"")),
+    "restore loses the newer ids": at_restore(lambda state: state.inbox.dedup.recent.clear()),
     "restore loses the running turn": at_restore(lambda state: setattr(state, "turn", None)),
-    "restore turns the queue around": at_restore(lambda state: state.inbox.queue.reverse()),
-    "restore loses decisions": at_restore(lambda state: state.inbox.decisions.clear()),
+    "restore turns the queue around": at_restore(lambda state: state.inbox.queue.events.reverse()),
+    "restore loses decisions": at_restore(lambda state: state.inbox.books.decisions.clear()),
     "restore drops a newer version's fields": at_restore(lambda state: (state.inbox.model_extra or {}).clear()),
 }

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from unittest import mock
 
-from inturn.events import Event
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox import inbox as inbox_module
-from inturn_workflows.inbox import queue as line_module
-from inturn_workflows.inbox.events import Queued, Receipt, Refusal
+from inturn_workflows.inbox import queue as queue_module
+from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.endings import Endings
+from inturn_workflows.inbox.events import Admission, Arrival, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.inbox.rate import Bucket
+from inturn_workflows.inbox.queue import EventQueue
+from inturn_workflows.inbox.rate import TokenBucket
 from inturn_workflows.inbox.sequencing import Release, Sequencer, Source
 from tests.property.planted.planting import Plant, all_of, at_restore, instead, with_policy, wrap
 
@@ -20,46 +23,44 @@ FAR = 1e12
 
 def _last_in_first_out(take: Any) -> Any:
     def bug(inbox: Inbox, now: float, policy: InboxPolicy) -> list[Queued]:
-        inbox.queue.reverse()
+        inbox.queue.events.reverse()
         taken = take(inbox, now, policy)
-        inbox.queue.reverse()
+        inbox.queue.events.reverse()
         return taken  # type: ignore[no-any-return]
 
     return bug
 
 
 def _interrupt_waits_in_line(admit: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
-        receipt = admit(inbox, event, *given, **named)
-        if event.when_busy == "interrupt" and receipt.status == "accepted" and receipt.position == 0:
-            inbox.queue.append(inbox.queue.pop(0))
-        return receipt  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Admission:
+        admission: Admission = admit(inbox, arrival, *given, **named)
+        receipt = admission.receipt
+        if arrival.event.when_busy == "interrupt" and receipt.status == "accepted" and receipt.position == 0:
+            inbox.queue.events.append(inbox.queue.events.pop(0))
+        return admission
 
     return bug
 
 
 def _only_what_was_sent_interrupts(admit: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Receipt:
-        receipt = admit(inbox, event, *given, **named)
-        inbox.interrupter = inbox.interrupter if event.when_busy == "interrupt" else None
-        return receipt  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Admission:
+        admission: Admission = admit(inbox, arrival, *given, **named)
+        return admission if arrival.event.when_busy == "interrupt" else replace(admission, interrupts=None)
 
     return bug
 
 
 def _steers_past_its_source(steer: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> Any:
-        inbox.changed = lambda change: False
-        joining = steer(inbox, *given)
-        inbox.changed = lambda change: True
-        return joining
+        with mock.patch.object(Queued, "numbered", property(lambda queued: False)):
+            return steer(inbox, *given)
 
     return bug
 
 
-def _one_too_far(follow: Any) -> Any:
+def _one_too_far(advance: Any) -> Any:
     def bug(sequencer: Sequencer, queued: Queued) -> Any:
-        followers = follow(sequencer, queued)
+        followers = advance(sequencer, queued)
         source = sequencer.sources[queued.source]
         source.next = (source.next or 0) + 1
         return followers
@@ -81,7 +82,7 @@ def _placed(wrong: dict[str, str]) -> Plant:
     def make(place: Any) -> Any:
         return lambda sequencer, *given: (lambda found: wrong.get(found, found))(place(sequencer, *given))
 
-    return wrap("place", make, Sequencer)
+    return wrap("verdict", make, Sequencer)
 
 
 def _held_number_held_twice(place: Any) -> Any:
@@ -118,7 +119,7 @@ def _released_as_they_came(up_to: Any) -> Any:
 
 
 def _no_entry_of_a_gap(decide: Any) -> Any:
-    return lambda inbox, type_, *given: None if type_ == "session.gap" else decide(inbox, type_, *given)
+    return lambda books, type_, *given: None if type_ == "session.gap" else decide(books, type_, *given)
 
 
 def _gap_policy_turned_around(end: Any) -> Any:
@@ -129,8 +130,8 @@ def _gap_policy_turned_around(end: Any) -> Any:
     return bug
 
 
-def _patience_of_the_last(sequencer: Sequencer, source: str, until: float) -> None:
-    sequencer._touch(source).patience = until
+def _wait_of_the_last(sequencer: Sequencer, source: str, until: float) -> None:
+    sequencer._touch(source).wait_until = until
 
 
 def _wrong_one_makes_room(sequencer: Sequencer, policy: InboxPolicy) -> Release:
@@ -153,18 +154,18 @@ def _never_forgotten(sequencer: Sequencer, source: str) -> Source:
     return sequencer.sources[source]
 
 
-def _merge_across_sources(may_join: Any) -> Any:
-    def bug(inbox: Inbox, queued: Queued, policy: InboxPolicy) -> bool:
-        source = inbox.queue[-1].source if inbox.queue else queued.source
+def _merge_across_sources(can_merge: Any) -> Any:
+    def bug(queue: EventQueue, queued: Queued, policy: InboxPolicy) -> bool:
+        source = queue.events[-1].source if queue else queued.source
         disguised = queued.model_copy(update={"event": {**queued.event, "source": source}})
-        return may_join(inbox, disguised, policy)  # type: ignore[no-any-return]
+        return can_merge(queue, disguised, policy)  # type: ignore[no-any-return]
 
     return bug
 
 
 def _steer_any_turn(steer: Any) -> Any:
     def bug(inbox: Inbox, turn: str, now: float, policy: InboxPolicy) -> Any:
-        for queued in inbox.queue:
+        for queued in inbox.queue.events:
             queued.steers = queued.steers and turn
         return steer(inbox, turn, now, policy)
 
@@ -173,9 +174,9 @@ def _steer_any_turn(steer: Any) -> Any:
 
 def _joins_the_turn_before(cancel: Any) -> Any:
     def bug(inbox: Inbox, *given: Any) -> bool:
-        joining = {queued.turn for queued in inbox.queue if queued.joins}
+        joining = {queued.turn for queued in inbox.queue.events if queued.joins}
         cancelled = cancel(inbox, *given)
-        for queued in inbox.queue[1:]:
+        for queued in inbox.queue.events[1:]:
             queued.joins = queued.turn in joining
         return cancelled  # type: ignore[no-any-return]
 
@@ -183,10 +184,10 @@ def _joins_the_turn_before(cancel: Any) -> Any:
 
 
 def _reject_sees_no_held(check: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, *given: Any, **named: Any) -> Refusal | None:
-        if event.when_busy != "reject" or inbox.queue or named["busy"]:
-            return check(inbox, event, *given, **named)  # type: ignore[no-any-return]
-        return check(inbox, event.model_copy(update={"when_busy": "queue"}), *given, **named)  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Refusal | None:
+        if arrival.event.when_busy == "reject" and not inbox.queue and not named["busy"]:
+            arrival = replace(arrival, event=arrival.event.model_copy(update={"when_busy": "queue"}))
+        return check(inbox, arrival, *given, **named)  # type: ignore[no-any-return]
 
     return bug
 
@@ -195,34 +196,25 @@ def _expired_costs_a_token(expires: Any) -> Any:
     def bug(inbox: Inbox, queued: Queued, now: float, policy: InboxPolicy) -> bool:
         expired = expires(inbox, queued, now, policy)
         if expired:
-            inbox.bucket.spend(now, policy)
+            inbox.rate.spend(now, policy)
         return expired  # type: ignore[no-any-return]
 
     return bug
 
 
-def _stops_behind_a_gap(refused: Any) -> Any:
-    def bug(inbox: Inbox, event: Event, refusal: Refusal, *given: Any) -> None:
-        refused(inbox, event, replace(refusal, behind_a_gap=False), *given)
+def _stops_behind_a_gap(note_refusal: Any) -> Any:
+    def bug(inbox: Inbox, event: Any, refusal: Refusal, *given: Any) -> None:
+        note_refusal(inbox, event, replace(refusal, behind_a_gap=False), *given)
 
     return bug
 
 
 def _room_is_made_first(admit: Any) -> Any:
-    def bug(inbox: Inbox, *given: Any) -> Any:
-        inbox.changed = lambda change: change != "gaps-end"
-        admitted = admit(inbox, *given)
-        inbox.changed = lambda change: True
-        return admitted
-
-    return bug
-
-
-def _expired_one_interrupts(enqueue: Any) -> Any:
-    def bug(inbox: Inbox, queued: Queued, *given: Any) -> Any:
-        index = enqueue(inbox, queued, *given)
-        inbox.interrupter = queued.event_id if queued.mode == "interrupt" else inbox.interrupter
-        return index
+    def bug(inbox: Inbox, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Any:
+        sequencer, where = inbox.sequencer, (queued.source, queued.sequence)
+        while sequencer.verdict(*where, policy) == "held" and len(sequencer.held) >= policy.hold_capacity:
+            inbox._released(sequencer.release_early(policy), now, policy, turn)
+        return admit(inbox, queued, now, policy, turn)
 
     return bug
 
@@ -230,19 +222,21 @@ def _expired_one_interrupts(enqueue: Any) -> Any:
 PLANTS: dict[str, Plant] = {
     "the newest event is taken first": wrap("take", _last_in_first_out),
     "an interrupting event waits in line": wrap("admit", _interrupt_waits_in_line),
-    "an interrupting event overtakes its source": instead("_front", lambda inbox, queued: 0),
+    "an interrupting event overtakes its source": instead("front_for", lambda queue, queued: 0, EventQueue),
     "a steering event overtakes its source": wrap("steer", _steers_past_its_source),
-    "an event that had expired when it came interrupts": wrap("_enqueue", _expired_one_interrupts),
+    "an event that had expired when it came interrupts": instead(
+        "interrupts", lambda queued, now, default: queued.mode == "interrupt", Queued
+    ),
     "what a numbered event lets go does not interrupt": wrap("admit", _only_what_was_sent_interrupts),
     "reject does not see what is held": wrap("check", _reject_sees_no_held),
     # Sources.
-    "one number too many is passed": wrap("follow", _one_too_far, Sequencer),
-    "those that waited for an event stay behind": instead("follow", _alone, Sequencer),
+    "one number too many is passed": wrap("advance", _one_too_far, Sequencer),
+    "those that waited for an event stay behind": instead("advance", _alone, Sequencer),
     "a late event is processed": _placed({"late": "next"}),
     "a late event is held": _placed({"late": "held"}),
-    "a number is held twice": wrap("place", _held_number_held_twice, Sequencer),
+    "a number is held twice": wrap("verdict", _held_number_held_twice, Sequencer),
     "a gap is told one too long": wrap("_end", _gap_one_too_long, Sequencer),
-    "a gap is not told": wrap("decide", _no_entry_of_a_gap),
+    "a gap is not told": wrap("decide", _no_entry_of_a_gap, Books),
     "a gap never ends": instead("_deadline", lambda sequencer, source, policy: FAR, Sequencer),
     "a gap ends at once": with_policy("_deadline", Sequencer, gap_timeout=0.0),
     "a gap's clock starts with the newest": wrap("_deadline", _clock_of_the_newest, Sequencer),
@@ -250,10 +244,10 @@ PLANTS: dict[str, Plant] = {
         "_end", _gap_policy_turned_around, Sequencer
     ),
     "nobody is told when a gap ends": instead("next_due", lambda sequencer, policy: None, Sequencer),
-    "a refused event does not stop the clock": instead("wait_longer", lambda *given: None, Sequencer),
+    "a refused event does not stop the clock": instead("extend_wait", lambda *given: None, Sequencer),
     "any refused event stops the clock": instead("misses", lambda *given: True, Sequencer),
-    "one that held events keep out stops the clock": wrap("refused", _stops_behind_a_gap),
-    "a second refusal starts the clock": instead("wait_longer", _patience_of_the_last, Sequencer),
+    "one that held events keep out stops the clock": wrap("note_refusal", _stops_behind_a_gap),
+    "a second refusal starts the clock": instead("extend_wait", _wait_of_the_last, Sequencer),
     "a cancelled held event leaves a gap": with_policy("cancel", Sequencer, sequencing="sparse"),
     "a cancelled sparse event keeps a place": with_policy("cancel", Sequencer, sequencing="dense"),
     "sparse events leave as they came": wrap("_up_to", _released_as_they_came, Sequencer),
@@ -262,9 +256,9 @@ PLANTS: dict[str, Plant] = {
         "clear", lambda sequencer: _without_moving(sequencer), Sequencer
     ),
     "the hold buffer has no bound": all_of(
-        with_policy("check", hold_capacity=500), with_policy("_admit_sequenced", hold_capacity=500)
+        with_policy("check", hold_capacity=500), with_policy("_admit_numbered", hold_capacity=500)
     ),
-    "the hold buffer makes room before what has come counts": wrap("_admit_sequenced", _room_is_made_first),
+    "the hold buffer makes room before what has come counts": wrap("_admit_numbered", _room_is_made_first),
     "the hold buffer makes room at the wrong source": instead("release_early", _wrong_one_makes_room, Sequencer),
     "a full inbox refuses what would fill a gap": instead("fills", lambda *given: False, Sequencer),
     "a source that holds events is forgotten": wrap("_touch", _forgotten_while_it_holds, Sequencer),
@@ -275,21 +269,21 @@ PLANTS: dict[str, Plant] = {
         lambda state: setattr(state.inbox.sequencer, "held", [q for q in state.inbox.sequencer.held if q.event])
     ),
     # What belongs to one turn.
-    "events of two sources are merged": wrap("may_join", _merge_across_sources),
-    "one too many is merged": wrap("may_join", lambda may_join: _one_more(may_join)),
-    "more bytes are merged than one event may have": instead("MAX_CONTENT_BYTES", 2**40, line_module),
+    "events of two sources are merged": wrap("can_merge", _merge_across_sources, EventQueue),
+    "one too many is merged": wrap("can_merge", lambda can_merge: _one_more(can_merge), EventQueue),
+    "more bytes are merged than one event may have": instead("MAX_CONTENT_BYTES", 2**40, queue_module),
     "more bytes steer at once than one event may have": instead("MAX_CONTENT_BYTES", 2**40, inbox_module),
-    "a merged event is not booked": instead("merge", lambda inbox, event_id, host, now, told: None),
+    "a merged event is not booked": instead("merge", lambda *given: None, Endings),
     "events lose their host and join the turn before": wrap("cancel", _joins_the_turn_before),
     "an event steers another turn": wrap("steer", _steer_any_turn),
     "more steers at once than one turn takes": with_policy("steer", merge_limit=200),
     # Rates.
-    "the advice ignores the rate": instead("wait", lambda bucket, turns, now, policy: 0.0, Bucket),
-    "turns cost no token": instead("spend", lambda bucket, now, policy: None, Bucket),
+    "the advice ignores the rate": instead("wait", lambda bucket, turns, now, policy: 0.0, TokenBucket),
+    "turns cost no token": instead("spend", lambda bucket, now, policy: None, TokenBucket),
     "an expired event costs a token": wrap("_expires", _expired_costs_a_token),
-    "the burst is one too large": wrap("ready_at", lambda ready_at: _larger_burst(ready_at), Bucket),
+    "the burst is one too large": wrap("ready_at", lambda ready_at: _larger_burst(ready_at), TokenBucket),
     "the bucket is full again after continue-as-new": at_restore(
-        lambda state: setattr(state.inbox.bucket, "full_at", 0.0)
+        lambda state: setattr(state.inbox.rate, "full_at", 0.0)
     ),
     "the rate wakes too early": wrap(
         "next_due", lambda due: lambda inbox, policy: 0.0 if inbox.queue else due(inbox, policy)
@@ -302,9 +296,9 @@ def _without_moving(sequencer: Sequencer) -> list[Queued]:
     return [queued for queued in cleared if queued.event]
 
 
-def _one_more(may_join: Any) -> Any:
-    def bug(inbox: Inbox, queued: Queued, policy: InboxPolicy) -> bool:
-        return may_join(inbox, queued, policy.model_copy(update={"merge_limit": policy.merge_limit + 1}))  # type: ignore[no-any-return]
+def _one_more(can_merge: Any) -> Any:
+    def bug(queue: EventQueue, queued: Queued, policy: InboxPolicy) -> bool:
+        return can_merge(queue, queued, policy.model_copy(update={"merge_limit": policy.merge_limit + 1}))  # type: ignore[no-any-return]
 
     return bug
 

@@ -110,16 +110,18 @@ async def test_the_text_comes_back_only_when_it_is_wanted_and_never_more_than_4_
         assert (await r.ask("e2")).turn is None
 
 
-async def test_a_crowded_session_that_waits_for_others_holds_nothing_and_can_be_stopped(tmp_path: Path) -> None:
+async def test_a_backlogged_session_that_waits_for_others_holds_nothing_and_can_be_stopped(tmp_path: Path) -> None:
     other = SessionKey("acme", "s2").turn("o1").step(0)
-    async with rig(tmp_path, ["one", "other", "two"], limits=Limits(crowded_every=60.0), bounds=Bounds(beat=0.01)) as r:
-        await r.ask("e1", crowded=True)
+    async with rig(
+        tmp_path, ["one", "other", "two"], limits=Limits(backlog_spacing=60.0), bounds=Bounds(beat=0.01)
+    ) as r:
+        await r.ask("e1", backlogged=True)
         await environment(other).run(r.steps.call_model, ModelInput(event={"event_id": "o1", "content": "hi"}))
         head = await r.journal.head(SESSION)
         beats: list[Any] = []
         made = environment(SESSION.turn("e2").step(0))
         made.on_heartbeat = lambda *details: beats.append(details)
-        waiting = ModelInput(event={"event_id": "e2", "content": "hi"}, crowded=True)
+        waiting = ModelInput(event={"event_id": "e2", "content": "hi"}, backlogged=True)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05):
                 await made.run(r.steps.call_model, waiting)

@@ -170,7 +170,7 @@ async def test_a_model_step_that_kills_its_worker_each_time_fails_for_good(tmp_p
     async with rig(tmp_path, ["hi", "hi"], bounds=BOUNDS) as r:
         for _ in range(3):
             await r.journal.claim_model(SESSION.turn("e1").step(0), [])
-        with pytest.raises(ApplicationError, match="ended without a word") as failed:
+        with pytest.raises(ApplicationError, match="crashed its worker") as failed:
             await r.ask(attempt=4)
         assert failed.value.non_retryable
         assert failed.value.type == names.OWN_FAILURE

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from inturn.keys import SessionKey
-from inturn_activities.limits.pacing import LATELY, REMEMBERED, Courtesy
+from inturn_activities.limits.pacing import LATELY, REMEMBERED, TurnPacing
 
-CROWDED, OTHER = SessionKey("acme", "crowded"), SessionKey("acme", "other")
+CROWDED, OTHER = SessionKey("acme", "backlogged"), SessionKey("acme", "other")
 EVERY = 0.25
 
 
@@ -32,60 +32,60 @@ def time() -> Time:
 
 
 @pytest.fixture
-def courtesy(time: Time) -> Courtesy:
-    return Courtesy(EVERY, time.sleep, time)
+def pacing(time: Time) -> TurnPacing:
+    return TurnPacing(EVERY, time.sleep, time)
 
 
-async def test_a_crowded_session_spaces_its_turns_while_others_are_at_work(courtesy: Courtesy, time: Time) -> None:
-    await courtesy.begin(OTHER, crowded=False)
+async def test_a_backlogged_session_spaces_its_turns_while_others_are_at_work(pacing: TurnPacing, time: Time) -> None:
+    await pacing.begin(OTHER, backlogged=False)
     for _ in range(3):
-        await courtesy.begin(CROWDED, crowded=True)
+        await pacing.begin(CROWDED, backlogged=True)
     assert time.slept == [EVERY, EVERY]
 
 
-async def test_a_turn_that_took_its_time_is_followed_at_once(courtesy: Courtesy, time: Time) -> None:
-    await courtesy.begin(OTHER, crowded=False)
-    await courtesy.begin(CROWDED, crowded=True)
+async def test_a_turn_that_took_its_time_is_followed_at_once(pacing: TurnPacing, time: Time) -> None:
+    await pacing.begin(OTHER, backlogged=False)
+    await pacing.begin(CROWDED, backlogged=True)
     time.now += EVERY
-    await courtesy.begin(CROWDED, crowded=True)
+    await pacing.begin(CROWDED, backlogged=True)
     assert time.slept == []
 
 
-async def test_nobody_waits_who_has_the_worker_alone(courtesy: Courtesy, time: Time) -> None:
-    await courtesy.begin(OTHER, crowded=False)
+async def test_nobody_waits_who_has_the_worker_alone(pacing: TurnPacing, time: Time) -> None:
+    await pacing.begin(OTHER, backlogged=False)
     time.now += LATELY
     for _ in range(3):
-        await courtesy.begin(CROWDED, crowded=True)
+        await pacing.begin(CROWDED, backlogged=True)
     assert time.slept == []
 
 
 async def test_a_session_does_not_wait_for_itself_when_its_queue_has_become_long(
-    courtesy: Courtesy, time: Time
+    pacing: TurnPacing, time: Time
 ) -> None:
-    await courtesy.begin(CROWDED, crowded=False)
+    await pacing.begin(CROWDED, backlogged=False)
     for _ in range(3):
-        await courtesy.begin(CROWDED, crowded=True)
+        await pacing.begin(CROWDED, backlogged=True)
     assert time.slept == []
 
 
-async def test_crowded_sessions_do_not_wait_for_each_other(courtesy: Courtesy, time: Time) -> None:
+async def test_backlogged_sessions_do_not_wait_for_each_other(pacing: TurnPacing, time: Time) -> None:
     for _ in range(3):
-        await courtesy.begin(CROWDED, crowded=True)
-        await courtesy.begin(OTHER, crowded=True)
+        await pacing.begin(CROWDED, backlogged=True)
+        await pacing.begin(OTHER, backlogged=True)
     assert time.slept == []
 
 
-async def test_a_session_that_is_not_crowded_never_waits(courtesy: Courtesy, time: Time) -> None:
-    await courtesy.begin(CROWDED, crowded=True)
+async def test_a_session_that_is_not_backlogged_never_waits(pacing: TurnPacing, time: Time) -> None:
+    await pacing.begin(CROWDED, backlogged=True)
     for _ in range(3):
-        await courtesy.begin(OTHER, crowded=False)
+        await pacing.begin(OTHER, backlogged=False)
     assert time.slept == []
 
 
-async def test_the_least_recent_of_too_many_crowded_sessions_is_forgotten(courtesy: Courtesy, time: Time) -> None:
-    await courtesy.begin(OTHER, crowded=False)
-    await courtesy.begin(CROWDED, crowded=True)
+async def test_the_least_recent_of_too_many_backlogged_sessions_is_forgotten(pacing: TurnPacing, time: Time) -> None:
+    await pacing.begin(OTHER, backlogged=False)
+    await pacing.begin(CROWDED, backlogged=True)
     for number in range(REMEMBERED):
-        await courtesy.begin(SessionKey("acme", f"s{number}"), crowded=True)
-    await courtesy.begin(CROWDED, crowded=True)
+        await pacing.begin(SessionKey("acme", f"s{number}"), backlogged=True)
+    await pacing.begin(CROWDED, backlogged=True)
     assert time.slept == []

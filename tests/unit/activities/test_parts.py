@@ -22,13 +22,13 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Superseded, open_journal
 from inturn.keys import SessionKey
 from inturn.testing import ScriptedModel
+from inturn.tools.threads import NoThread, Threads
 from inturn.wire import Message
 from inturn_activities.commit import before_cancelled, uncancelled
 from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.messages import CallPlan, Ended, ModelInput, ModelResult, Policy, ToolInput
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.roster import Roster
-from inturn_activities.tools.threads import NoThread, Threads
 from tests.support.steps import SESSION, WAIT, Rig, environment, rig
 
 STEP = SESSION.turn("e1").step(0)
@@ -197,9 +197,9 @@ async def test_waiting_beats_too() -> None:
 async def test_a_place_that_no_thread_took_is_given_back() -> None:
     threads = Threads(1)
     for _ in range(3):
-        async with threads.place(wait=0.01):
+        async with threads.slot(wait=0.01):
             with pytest.raises(NoThread):
-                async with threads.place(wait=0.01):
+                async with threads.slot(wait=0.01):
                     pass
 
 
@@ -211,7 +211,7 @@ async def test_what_a_thread_raises_comes_out_and_its_place_is_free_again() -> N
         def fail(error: BaseException = error) -> None:
             raise error
 
-        async with threads.place(wait=1) as place:
+        async with threads.slot(wait=1) as place:
             with pytest.raises(type(error) if not isinstance(error, StopIteration) else RuntimeError):
                 await place.run(fail)
 
@@ -220,7 +220,7 @@ async def test_a_cancel_leaves_the_thread_its_place_until_it_ends() -> None:
     threads, go = Threads(1), threading.Event()
 
     async def wait_for_it() -> None:
-        async with threads.place(wait=1) as place:
+        async with threads.slot(wait=1) as place:
             await place.run(lambda: go.wait(WAIT))
 
     task = asyncio.create_task(wait_for_it())
@@ -229,10 +229,10 @@ async def test_a_cancel_leaves_the_thread_its_place_until_it_ends() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     with pytest.raises(NoThread):
-        async with threads.place(wait=0.01):
+        async with threads.slot(wait=0.01):
             pass
     go.set()
-    async with threads.place(wait=WAIT):
+    async with threads.slot(wait=WAIT):
         pass
 
 

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from inturn.journal import NewEntry, Superseded
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
+from inturn.tools.results import render_result
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import ToolInput
-from inturn_activities.tools.results import rendered
 from tests.support.steps import SESSION, SHUTDOWN, WAIT, Rig, environment, rig
 
 KEY = SESSION.turn("e1").step(0, 0)
@@ -148,7 +149,7 @@ async def test_results_of_parallel_calls_are_kept_one_by_one_in_call_order(tmp_p
 )
 async def test_a_result_is_text_as_it_is_and_json_for_all_else(tmp_path: Path, value: Any, text: str) -> None:
     async with rig(tmp_path, []) as r:
-        said = await rendered(r.journal, SESSION, value, Bounds())
+        said = await render_result(value, partial(r.journal.put_blob, SESSION))
         assert said["text"].strip('"') == text.strip('"')
 
 
@@ -170,8 +171,8 @@ async def test_an_image_is_kept_whole_up_to_the_size_of_an_event(tmp_path: Path)
         return [{"type": "image", "source": source}]
 
     async with rig(tmp_path, []) as r:
-        assert "content" in await rendered(r.journal, SESSION, image(200_000), Bounds())
-        assert "ref" in await rendered(r.journal, SESSION, image(300_000), Bounds())
+        assert "content" in await render_result(image(200_000), partial(r.journal.put_blob, SESSION))
+        assert "ref" in await render_result(image(300_000), partial(r.journal.put_blob, SESSION))
 
 
 async def test_a_tool_that_cannot_be_stopped_does_not_keep_its_call_for_ever(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from inturn.agents import Agent
 from inturn.policy import InboxPolicy
 from inturn.tools import tool
-from inturn.turns.budget import Budget
+from inturn.turns.budget import Budget, total
+from inturn.values import Usage
 
 
 @tool
@@ -83,3 +84,13 @@ def test_two_tools_of_one_name_are_refused() -> None:
 def test_an_agent_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         agent().model = "other"  # type: ignore[misc]
+
+
+def test_usage_is_summed_with_the_numbers_of_a_newer_peer() -> None:
+    answers = [Usage.model_validate({"input_tokens": 2, "usd": 0.5, "thoughts": 3, "kind": "x"})] * 2
+    assert total(answers).model_dump(exclude_defaults=True) == {
+        "input_tokens": 4,
+        "usd": 1.0,
+        "steps": 2,
+        "thoughts": 6,
+    }

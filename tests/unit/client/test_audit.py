@@ -19,9 +19,10 @@ from inturn.values import Audit
 from inturn_activities.messages import Decision
 from inturn_activities.record import recorded
 from inturn_workflows.inbox.books import MAX_DECISIONS
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from tests.support.arrivals import arrival
 from tests.support.journal import answer, applied
 from tests.support.transport import FakeTransport
 
@@ -33,12 +34,12 @@ class Life:
     """An honest session: the inbox decides, and what the journal must learn is written as the session's steps do."""
 
     def __init__(self, journal: Journal) -> None:
-        self.inbox = Inbox(window=Window(salt="s"))
+        self.inbox = Inbox(dedup=DedupWindow(salt="s"))
         self.accepted: list[str] = []
         self._journal = journal
 
     async def sent(self, event_id: str, **fields: Any) -> None:
-        self.inbox.admit(Event(event_id=event_id, content="hi", **fields), 10, 0.0, POLICY)
+        self.inbox.admit(arrival(Event(event_id=event_id, content="hi", **fields), 10), 0.0, POLICY)
         self.accepted.append(event_id)
 
     async def taken(self, now: float = 1.0) -> list[Queued]:
@@ -51,17 +52,17 @@ class Life:
         began = NewEntry("turn.started", {"n": n, "turn": turn}, step.turn.event_id, key=f"{turn}/started")
         claim = await self._journal.claim_model(step, [began])
         await self._journal.finish(step, claim.token, {"stop": "end_turn"}, answer(turn), applied(turn))
-        self.inbox.finish(step.turn.event_id, "applied")
+        self.inbox.endings.finish(step.turn.event_id, "applied")
         for event_id in merged:
-            self.inbox.merge(event_id, step.turn.event_id, 1.0, {})
+            self.inbox.endings.merge(event_id, step.turn.event_id, 1.0, {})
         await self.written()
 
     async def failed(self, turn: str) -> None:
-        self.inbox.park(ParkedEvent(turn=turn, error="400"))
+        self.inbox.endings.park(ParkedEvent(turn=turn, error="400"))
         await self.ended(turn, "turn.failed", "parked")
 
     async def interrupted(self, turn: str) -> None:
-        self.inbox.finish(turn, "cancelled")
+        self.inbox.endings.finish(turn, "cancelled")
         await self.ended(turn, "turn.interrupted", "cancelled")
 
     async def ended(self, turn: str, type_: str, disposition: str) -> None:
@@ -70,7 +71,7 @@ class Life:
         await self.written(end, *[parked] * (disposition == "parked"))
 
     async def written(self, *decisions: Decision) -> None:
-        drained = [*self.inbox.drain_decisions(2.0), *decisions]
+        drained = [*self.inbox.books.drain_decisions(2.0), *decisions]
         await self._journal.record(KEY, [recorded(KEY, decision) for decision in drained])
 
 
@@ -109,7 +110,7 @@ async def life(journal: Journal) -> Life:
     life.inbox.discard("discarded", 2.0)
     life.inbox.park_invalid("invalid", "not JSON", 2.0)
     life.inbox.reject(Event(event_id="rejected", content="hi"), Refusal("Backpressure", "full"), 2.0)
-    life.inbox.park_delivery(ParkedEvent(turn="applied", delivery="deliver", error="no such channel"), 2.0)
+    life.inbox.endings.park_delivery(ParkedEvent(turn="applied", delivery="deliver", error="no such channel"), 2.0)
     await life.ended("applied", "turn.failed", "parked")  # of an attempt that an answer had overtaken
     await life.sent("closed-over")
     life.inbox.clear("parked", 2.0, "the session was closed")
@@ -119,7 +120,7 @@ async def life(journal: Journal) -> Life:
 
 async def _audit(life: Life, journal: Journal, *, deep: bool = False) -> Audit:
     transport: Any = FakeTransport(journal=journal)
-    transport.state = {"counts": life.inbox.book(running=0)}
+    transport.state = {"counts": life.inbox.balance(running=0)}
     return await Auditor(transport).audit(deep=deep)
 
 

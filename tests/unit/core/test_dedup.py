@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inturn_workflows.inbox.dedup import RECENT, SIZE, Window
+from inturn_workflows.inbox.dedup import RECENT, SIZE, DedupWindow
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
 
 pytestmark = pytest.mark.promise("ACC-2", "SUR-6")
@@ -20,23 +20,23 @@ MOST = (SIZE // RECENT + 4) * RECENT - 1
 """Ids after which the window is as full as it ever gets: one more would settle the recent ones."""
 
 
-def filled(ids: range, salt: str = "a-session's-salt") -> Window:
-    window = Window(salt=salt)
+def filled(ids: range, salt: str = "a-session's-salt") -> DedupWindow:
+    window = DedupWindow(salt=salt)
     for number in ids:
         window.add(f"event-{number}", LONGEST)
     return window
 
 
-def restored(window: Window) -> Window:
-    return Window.model_validate(json.loads(window.model_dump_json()))
+def restored(window: DedupWindow) -> DedupWindow:
+    return DedupWindow.model_validate(json.loads(window.model_dump_json()))
 
 
 @pytest.fixture(scope="module")
-def full() -> Window:
+def full() -> DedupWindow:
     return filled(range(MOST))
 
 
-def test_the_last_ten_thousand_ids_are_known_and_older_ones_leave(full: Window) -> None:
+def test_the_last_ten_thousand_ids_are_known_and_older_ones_leave(full: DedupWindow) -> None:
     assert SIZE == 10_000
     assert all(f"event-{number}" in full for number in range(MOST - SIZE, MOST))
     assert not any(f"event-{number}" in full for number in range(MOST - SIZE - 2 * RECENT))
@@ -50,22 +50,22 @@ def test_no_id_of_the_last_ten_thousand_is_forgotten_while_the_window_rolls() ->
         window.add(f"event-{number}", LONGEST)
 
 
-def test_a_full_window_survives_a_restore_whole_and_fits_120_kib(full: Window) -> None:
+def test_a_full_window_survives_a_restore_whole_and_fits_120_kib(full: DedupWindow) -> None:
     assert len(full.recent) == 2 * RECENT - 1
     assert len(full.block) == SIZE * 8
     assert restored(full) == full
-    assert Window.model_validate_json(full.model_dump_json()) == full
+    assert DedupWindow.model_validate_json(full.model_dump_json()) == full
     most = len(full.model_dump_json().encode())
     assert most <= 121 * 1024, "all that are recent were interrupted"
     assert most - len(full.recent) * (len(LONGEST) - len("cancelled")) <= 120 * 1024
 
 
-def test_an_id_unknown_to_a_full_window_is_not_taken_for_known(full: Window) -> None:
+def test_an_id_unknown_to_a_full_window_is_not_taken_for_known(full: DedupWindow) -> None:
     assert not any(f"other-{number}" in full for number in range(500))
 
 
 def test_a_hash_that_stands_across_two_others_does_not_count() -> None:
-    window = Window(salt="s")
+    window = DedupWindow(salt="s")
     digest = window._hash("wanted")
     window.block = b"\x01" * 3 + digest + b"\x01" * 5
     assert digest in window.block
@@ -74,7 +74,7 @@ def test_a_hash_that_stands_across_two_others_does_not_count() -> None:
 
 @given(padding=st.integers(1, 7), copies=st.integers(1, 3))
 def test_an_aligned_hash_counts_behind_misaligned_ones(padding: int, copies: int) -> None:
-    window = Window(salt="s")
+    window = DedupWindow(salt="s")
     digest = window._hash("wanted")
     misaligned = (b"\x01" * padding + digest + b"\x01" * (8 - padding)) * copies
     window.block = misaligned + digest
@@ -94,12 +94,12 @@ def test_hashes_are_keyed_by_the_sessions_salt() -> None:
 def test_the_standing_of_the_latest_ids_is_known_and_follows_the_event() -> None:
     window = filled(range(1_000))
     latest = f"event-{1_000 - RECENT}"
-    assert window.standing(latest) == LONGEST
+    assert window.disposition_of(latest) == LONGEST
     window.note(latest, "applied")
-    assert restored(window).standing(latest) == "applied"
-    assert window.standing("event-0") is None
+    assert restored(window).disposition_of(latest) == "applied"
+    assert window.disposition_of("event-0") is None
     window.note("event-0", "applied")
-    assert window.standing("event-0") is None, "older ids are known without a standing"
+    assert window.disposition_of("event-0") is None, "older ids are known without a standing"
     assert "event-0" in window
 
 
@@ -114,11 +114,11 @@ def test_a_forgotten_id_may_come_again_and_no_other_goes_with_it(age: str) -> No
 
 
 def test_a_newer_versions_fields_stay() -> None:
-    window = Window.model_validate({"salt": "s", "of_tomorrow": [1]})
+    window = DedupWindow.model_validate({"salt": "s", "of_tomorrow": [1]})
     assert json.loads(window.model_dump_json())["of_tomorrow"] == [1]
 
 
-def test_a_look_up_in_a_full_window_costs_well_under_a_millisecond(full: Window) -> None:
+def test_a_look_up_in_a_full_window_costs_well_under_a_millisecond(full: DedupWindow) -> None:
     numbers = count()
 
     def best(prefix: str) -> float:

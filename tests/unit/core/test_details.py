@@ -14,37 +14,38 @@ from inturn.values import SessionStatus
 from inturn_activities.messages import Policy
 from inturn_workflows.display import details as details_module
 from inturn_workflows.display.details import SHOWN_EVENTS, details
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.inbox.inbox import Inbox
-from inturn_workflows.state import CallState, SessionState, TurnState
+from inturn_workflows.state import SessionState
+from inturn_workflows.turn_state import CallState, TurnState
+from tests.support.arrivals import arrival
 
 NOW = 1_763_677_084.5
 """2025-11-20 22:18:04.5 UTC."""
 
 
 def session(**policy: Any) -> SessionState:
-    made = SessionState(inbox=Inbox(window=Window(salt="salt")), agent="desk")
+    made = SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")), agent="desk")
     made.policy = Policy(hash="h", inbox=policy)
     return made
 
 
 def send(state: SessionState, event_id: str, *, at: float = NOW, size: int = 100, **fields: Any) -> None:
     sent = Event(event_id=event_id, content=fields.pop("content", f"hello from {event_id}"), **fields)
-    state.inbox.admit(sent, size, at, state.inbox_policy())
+    state.inbox.admit(arrival(sent, size), at, state.inbox_policy())
 
 
-def running(state: SessionState, *calls: CallState) -> list[CallState]:
+def running(state: SessionState, *calls: CallState) -> None:
     state.turn = TurnState(turn="now", started_at=NOW, preview="what runs", step=len(calls), calls=list(calls))
-    return [call for call in calls if call.asked_at and not call.answer]
 
 
 def call(tool: str, **fields: Any) -> CallState:
     return CallState.model_validate({"id": f"c-{tool}", "tool": tool, **fields})
 
 
-def lines(state: SessionState, *waiting: CallState, now: float = NOW) -> list[str]:
-    return details(state, waiting, now).splitlines()
+def lines(state: SessionState) -> list[str]:
+    return details(state, NOW).splitlines()
 
 
 def limits(state: SessionState) -> str:
@@ -53,7 +54,7 @@ def limits(state: SessionState) -> str:
 
 
 def rows(state: SessionState, heading: str) -> list[list[str]]:
-    """Give a table's rows by its first column's name, cell by cell."""
+    """Return a table's rows by its first column's name, cell by cell."""
     shown = lines(state)
     first = next(number for number, line in enumerate(shown) if line.startswith(f"| {heading} "))
     end = next((n for n in range(first, len(shown)) if not shown[n]), len(shown))
@@ -66,8 +67,8 @@ def test_the_first_line_says_when_it_was_written_so_that_ages_can_be_judged() ->
 
 def test_a_session_whose_turn_waits_for_a_person_says_so_and_for_what() -> None:
     state = session()
-    waiting = running(state, call("refund", approval=True, asked_at=NOW), call("add", done=True))
-    shown = lines(state, *waiting)
+    running(state, call("refund", approval=True, asked_at=NOW), call("add", done=True))
+    shown = lines(state)
     assert shown[0].startswith("**requires_action** · ")
     assert "Turn `now` since 22:18:04, at step 2: waits for approval of refund — what runs" in shown
 
@@ -166,7 +167,7 @@ def test_held_and_parked_events_that_do_not_fit_are_counted_too() -> None:
 @pytest.mark.promise("ACC-7")
 def test_parked_events_are_shown_with_their_errors() -> None:
     state = session()
-    state.inbox.park(ParkedEvent(turn="e1~2", error="400 | bad\nrequest" + "!" * 300, at=NOW))
+    state.inbox.endings.park(ParkedEvent(turn="e1~2", error="400 | bad\nrequest" + "!" * 300, at=NOW))
     [row] = rows(state, "parked")
     assert row[:2] == ["`e1~2`", "22:18:04"]
     assert row[2].startswith("400 \\| bad request!!!")
@@ -179,7 +180,7 @@ def test_only_what_is_shown_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
         send(state, f"e{number}")
     row = Mock(wraps=details_module._row)
     monkeypatch.setattr(details_module, "_row", row)
-    details(state, [], NOW)
+    details(state, NOW)
     assert row.call_count == SHOWN_EVENTS
 
 

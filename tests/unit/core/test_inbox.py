@@ -6,22 +6,21 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 from pydantic import ValidationError
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from inturn.errors import InvalidEvent
-from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, explain, make_event
+from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, make_event
 from inturn.policy import InboxPolicy
 from inturn_activities.messages import Decision
 from inturn_workflows.controls import Control
 from inturn_workflows.inbox.books import MAX_DECISIONS
-from inturn_workflows.inbox.dedup import Window
-from inturn_workflows.inbox.events import ParkedEvent, Queued, Receipt, Refusal
+from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.events import Admission, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import MAX_PARKED
 from inturn_workflows.state import SessionInput, SessionState
+from tests.support.arrivals import arrival
 
 POLICY = InboxPolicy()
 NOW = 1_763_677_084.5
@@ -29,7 +28,7 @@ NOW = 1_763_677_084.5
 
 @pytest.fixture
 def inbox() -> Inbox:
-    return Inbox(window=Window(salt="salt"))
+    return Inbox(dedup=DedupWindow(salt="salt"))
 
 
 def event(event_id: str, **fields: Any) -> Event:
@@ -37,8 +36,18 @@ def event(event_id: str, **fields: Any) -> Event:
 
 
 def send(inbox: Inbox, event_id: str, size: int = 100, **fields: Any) -> Receipt | Refusal:
-    sent = event(event_id, **fields)
-    return inbox.check(sent, size, NOW, POLICY, busy=False) or inbox.admit(sent, size, NOW, POLICY)
+    admission = arrive(inbox, event_id, size, **fields)
+    return admission if isinstance(admission, Refusal) else admission.receipt
+
+
+def arrive(inbox: Inbox, event_id: str, size: int = 100, **fields: Any) -> Admission | Refusal:
+    sent = arrival(event(event_id, **fields), size)
+    return inbox.check(sent, NOW, POLICY, busy=False) or inbox.admit(sent, NOW, POLICY)
+
+
+def interrupts(answer: Admission | Refusal) -> str | None:
+    assert isinstance(answer, Admission)
+    return answer.interrupts
 
 
 def running(inbox: Inbox) -> Queued:
@@ -47,9 +56,9 @@ def running(inbox: Inbox) -> Queued:
 
 
 def fail(inbox: Inbox, *, effects: bool = False) -> str:
-    """Let the next turn fail for good; gives its name."""
+    """Fail the next turn for good. Returns its name."""
     taken = running(inbox)
-    inbox.park(ParkedEvent(turn=taken.turn, n=taken.n, error="it broke", at=NOW, effects=effects))
+    inbox.endings.park(ParkedEvent(turn=taken.turn, n=taken.n, error="it broke", at=NOW, effects=effects))
     return taken.turn
 
 
@@ -84,10 +93,9 @@ def test_numbered_events_that_interrupt_go_before_others_but_behind_their_source
     numbered: dict[str, Any] = {"source": "hook", "when_busy": "interrupt"}
     assert send(inbox, "h0", sequence=0, **numbered) == Receipt("h0", "accepted", position=0)
     for number in (3, 2):
-        assert send(inbox, f"h{number}", sequence=number, **numbered) == Receipt(f"h{number}", "held")
-    assert inbox.interrupter is None, "what is held stops nothing"
-    send(inbox, "h1", source="hook", sequence=1)
-    assert inbox.interrupter == "h3", "it was let go"
+        held = arrive(inbox, f"h{number}", sequence=number, **numbered)
+        assert held == Admission(Receipt(f"h{number}", "held")), "what is held stops nothing"
+    assert interrupts(arrive(inbox, "h1", source="hook", sequence=1)) == "h3", "it was let go"
     assert [running(inbox).turn for _ in range(5)] == ["h0", "other", "h1", "h2", "h3"]
 
 
@@ -107,19 +115,17 @@ def test_a_numbered_event_steers_no_turn_before_what_waits_of_its_source(inbox: 
     running(inbox)
     send(inbox, "h0", source="hook", sequence=0)
     for event_id, fields in (("h1", {"source": "hook", "sequence": 1}), ("free", {"source": "hook"})):
-        inbox.admit(event(event_id, when_busy="steer", **fields), 100, NOW, POLICY, turn="host")
+        inbox.admit(arrival(event(event_id, when_busy="steer", **fields), 100), NOW, POLICY, turn="host")
     assert [queued.turn for queued in inbox.steer("host", NOW, POLICY)] == ["free"]
     assert [running(inbox).turn for _ in range(2)] == ["h0", "h1"]
 
 
 @pytest.mark.promise("EFF-8", "ACC-6")
 def test_an_event_that_had_expired_when_it_came_interrupts_nothing(inbox: Inbox) -> None:
-    send(inbox, "stop", when_busy="interrupt", sent_at=NOW - 60, expires_after=30)
-    assert inbox.interrupter is None
+    assert interrupts(arrive(inbox, "stop", when_busy="interrupt", sent_at=NOW - 60, expires_after=30)) is None
     assert inbox.take(NOW, POLICY) == []
-    assert inbox.counts == {"expired": 1}
-    send(inbox, "again", when_busy="interrupt", sent_at=NOW - 20, expires_after=30)
-    assert inbox.interrupter == "again"
+    assert inbox.books.counts == {"expired": 1}
+    assert interrupts(arrive(inbox, "again", when_busy="interrupt", sent_at=NOW - 20, expires_after=30)) == "again"
 
 
 @pytest.mark.promise("ACC-3")
@@ -140,8 +146,8 @@ def test_an_event_that_waited_too_long_is_expired_when_it_would_be_taken(inbox: 
         turn="from-acceptance", n=1, at=NOW, size=100, event=event("from-acceptance", expires_after=10).wire()
     )
     assert inbox.take(NOW + 10, POLICY)
-    assert inbox.counts == {"expired": 1}
-    [expired] = inbox.drain_decisions(NOW)
+    assert inbox.books.counts == {"expired": 1}
+    [expired] = inbox.books.drain_decisions(NOW)
     assert (expired.type, expired.turn, expired.disposition) == ("event.expired", "from-sent-at", "expired")
     assert expired.body["preview"] == "hello from from-sent-at"
 
@@ -156,9 +162,9 @@ def test_a_duplicate_is_told_how_its_original_stands(inbox: Inbox) -> None:
     assert send(inbox, "b") == Receipt("b", "duplicate", position=1, disposition="pending")
     running(inbox)
     assert send(inbox, "a") == Receipt("a", "duplicate", disposition="running")
-    inbox.finish("a", "applied")
+    inbox.endings.finish("a", "applied")
     assert send(inbox, "a") == Receipt("a", "duplicate", disposition="applied")
-    assert inbox.accepted == 2
+    assert inbox.books.accepted == 2
 
 
 @pytest.mark.promise("ACC-2", "ACC-5")
@@ -180,12 +186,12 @@ def test_a_refused_or_rejected_id_may_come_again(inbox: Inbox) -> None:
 
 def test_an_event_without_an_id_gets_one_that_its_retries_share_where_it_says_when_it_was_sent(inbox: Inbox) -> None:
     sent, unsent = Event(content="yes", sent_at=1.0), Event(content="yes")
-    first = [inbox.identify(sent), inbox.identify(unsent)]
+    first = [inbox.identify(sent, "chain"), inbox.identify(unsent, "chain")]
     for identified in first:
-        inbox.admit(identified, 10, NOW, POLICY)
-    assert inbox.identify(sent) == first[0]
-    assert inbox.identify(unsent) != first[1], "a second 'yes' may be meant"
-    assert inbox.identify(event("own")).event_id == "own"
+        inbox.admit(arrival(identified, 10), NOW, POLICY)
+    assert inbox.identify(sent, "chain") == first[0]
+    assert inbox.identify(unsent, "chain") != first[1], "a second 'yes' may be meant"
+    assert inbox.identify(event("own"), "chain").event_id == "own"
 
 
 # Bounds.
@@ -193,7 +199,7 @@ def test_an_event_without_an_id_gets_one_that_its_retries_share_where_it_says_wh
 
 def _advice(inbox: Inbox, *, source: str = "client", sequence: int | None = None, **policy: Any) -> float | None:
     more = Event(event_id="more", content="x", source=source, sequence=sequence)
-    return refused(inbox.check(more, 10, NOW, InboxPolicy(**{"capacity": 1} | policy), busy=False)).retry_after
+    return refused(inbox.check(arrival(more, 10), NOW, InboxPolicy(**{"capacity": 1} | policy), busy=False)).retry_after
 
 
 @pytest.mark.promise("ACC-5")
@@ -202,8 +208,8 @@ def test_the_inbox_takes_a_thousand_events_and_refuses_the_next_with_advice(inbo
         assert isinstance(send(inbox, f"e{number}"), Receipt)
     refusal = refused(send(inbox, "one-more"))
     assert (refusal.type, refusal.retry_after) == ("Backpressure", 60.0)
-    assert inbox.accepted == 1_000
-    assert "one-more" not in inbox.window
+    assert inbox.books.accepted == 1_000
+    assert "one-more" not in inbox.dedup
     running(inbox)
     assert isinstance(send(inbox, "one-more"), Receipt)
 
@@ -218,25 +224,25 @@ def test_the_inbox_takes_512_kib_and_gives_the_bytes_back(inbox: Inbox) -> None:
     assert isinstance(send(inbox, "c", size=half), Receipt)
     running(inbox)
     inbox.clear("cancelled", NOW, "enough")
-    assert inbox.queued_bytes == 0
+    assert inbox.queue.bytes == 0
 
 
 @pytest.mark.promise("ACC-5")
 def test_the_advice_is_the_time_in_which_a_tenth_of_the_queue_is_done_at_the_latest_pace(inbox: Inbox) -> None:
-    inbox.queue = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
+    inbox.queue.events = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
     assert _advice(inbox) == 20.0, "a second a turn, before anything is known"
     for _ in range(50):
-        inbox.paced(0.05)
+        inbox.record_turn_duration(0.05)
     assert _advice(inbox) == pytest.approx(1.0, rel=0.01)
     for _ in range(50):
-        inbox.paced(3600.0)  # a person was asked
+        inbox.record_turn_duration(3600.0)  # a person was asked
     assert _advice(inbox) == 60.0
 
 
 @pytest.mark.promise("ACC-5", "ORD-7")
 def test_the_advice_allows_for_the_rate_of_turns(inbox: Inbox) -> None:
-    inbox.paced(0.01)
-    inbox.queue = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
+    inbox.record_turn_duration(0.01)
+    inbox.queue.events = [Queued(turn=f"e{number}", n=number, at=NOW) for number in range(200)]
     assert _advice(inbox, rate=0.5, burst=5) == 30.0, "five may start now, and fifteen more two seconds apart"
     assert _advice(inbox, rate=0.1) == 60.0
 
@@ -262,11 +268,11 @@ def test_an_event_that_asked_so_is_refused_while_anything_runs_or_waits(
     if waiting:
         send(inbox, "waiting")
     sent = event("a", when_busy="reject")
-    assert refused(inbox.check(sent, 10, NOW, POLICY, busy=busy)).type == "SessionBusy"
+    assert refused(inbox.check(arrival(sent, 10), NOW, POLICY, busy=busy)).type == "SessionBusy"
 
 
 def test_an_event_that_asked_so_is_taken_while_nothing_runs_or_waits(inbox: Inbox) -> None:
-    assert inbox.check(event("a", when_busy="reject"), 10, NOW, POLICY, busy=False) is None
+    assert inbox.check(arrival(event("a", when_busy="reject"), 10), NOW, POLICY, busy=False) is None
 
 
 @pytest.mark.promise("ACC-5", "ACC-7", "ACC-8")
@@ -279,14 +285,14 @@ def test_a_flood_that_is_rejected_is_booked_to_the_last_event_and_told_in_bounde
         )
     inbox.reject(Event(event_id="closed", content="x"), Refusal("SessionClosed", "the session is closed"), NOW)
     counted = {"event.rejected Backpressure client": 1_500, "event.rejected SessionClosed client": 1}
-    assert inbox.overflowed == counted
-    assert inbox.book(running=False) == {"accepted": 2_001, "rejected": 2_001}
-    told = inbox.drain_decisions(NOW)
+    assert inbox.books.overflowed == counted
+    assert inbox.balance(running=False) == {"accepted": 2_001, "rejected": 2_001}
+    told = inbox.books.drain_decisions(NOW)
     assert len(told) == MAX_DECISIONS + 2 == 502
     assert sum(decision.body.get("count", 1) for decision in told) == 2_001
     assert told[0].body["error"] == "Backpressure"
     assert len({decision.key for decision in told}) == len(told)
-    assert inbox.drain_decisions(NOW) == []
+    assert inbox.books.drain_decisions(NOW) == []
 
 
 @pytest.mark.promise("ACC-5", "ACC-8")
@@ -294,7 +300,7 @@ def test_what_was_only_counted_is_told_by_source_and_by_so_many_sorts_at_most(in
     for number in range(600):
         event = Event(event_id=f"e{number}", content="x", source=f"s{number % 2 if number < 580 else number}")
         inbox.reject(event, Refusal("Backpressure", "full"), NOW)
-    counted = [decision.body for decision in inbox.drain_decisions(NOW)[MAX_DECISIONS:]]
+    counted = [decision.body for decision in inbox.books.drain_decisions(NOW)[MAX_DECISIONS:]]
     assert counted[:2] == [{"reason": "Backpressure", "count": 40, "source": source} for source in ("s0", "s1")]
     assert len(counted) == 21
     assert counted[-1] == {"reason": "Backpressure", "count": 2}, "two sources too many"
@@ -305,8 +311,8 @@ def test_a_flood_of_nonsense_is_parked_as_far_as_it_can_be_told_and_then_rejecte
     ends = [inbox.park_invalid(f"invalid:{number}", "no event", NOW).disposition for number in range(700)]
     assert ends == ["parked"] * 500 + ["rejected"] * 200
     assert len(inbox.parked) == MAX_PARKED == 100
-    assert inbox.book(running=False) == {"accepted": 700, "parked": 500, "rejected": 200}
-    assert inbox.overflowed == {"event.rejected InvalidEvent": 200}
+    assert inbox.balance(running=False) == {"accepted": 700, "parked": 500, "rejected": 200}
+    assert inbox.books.overflowed == {"event.rejected InvalidEvent": 200}
 
 
 @pytest.mark.promise("ACC-8")
@@ -314,9 +320,9 @@ def test_events_that_are_sent_and_cancelled_for_ever_take_bounded_space(inbox: I
     for number in range(800):
         send(inbox, f"e{number}")
         inbox.cancel(f"e{number}", NOW, f"reason {number}", POLICY)
-    assert inbox.book(running=False) == {"accepted": 800, "cancelled": 800}
-    assert len(inbox.decisions) == MAX_DECISIONS
-    assert inbox.overflowed == {"event.cancelled cancelled": 300}
+    assert inbox.balance(running=False) == {"accepted": 800, "cancelled": 800}
+    assert len(inbox.books.decisions) == MAX_DECISIONS
+    assert inbox.books.overflowed == {"event.cancelled cancelled": 300}
 
 
 @pytest.mark.promise("ACC-8")
@@ -325,7 +331,7 @@ def test_what_was_only_counted_is_told_under_another_key_each_time(inbox: Inbox)
     for _ in range(2):
         for number in range(MAX_DECISIONS + 1):
             inbox.reject(Event(event_id=f"e{number}", content="x"), Refusal("Backpressure", "full"), NOW)
-        keys += [decision.key for decision in inbox.drain_decisions(NOW)]
+        keys += [decision.key for decision in inbox.books.drain_decisions(NOW)]
     assert len(set(keys)) == len(keys)
 
 
@@ -338,10 +344,10 @@ def test_a_redriven_event_has_a_turn_of_its_own_each_time(inbox: Inbox) -> None:
     turns = [fail(inbox)]
     for _ in range(3):
         assert isinstance(inbox.redrive("a", NOW), ParkedEvent)
-        assert inbox.book(running=False) == {"accepted": 1, "pending": 1}
+        assert inbox.balance(running=False) == {"accepted": 1, "pending": 1}
         turns.append(fail(inbox))
     assert turns == ["a", "a~1", "a~2", "a~3"]
-    assert inbox.book(running=False) == {"accepted": 1, "parked": 1}
+    assert inbox.balance(running=False) == {"accepted": 1, "parked": 1}
 
 
 @pytest.mark.promise("EFF-1", "ACC-8")
@@ -349,7 +355,7 @@ def test_a_redriven_event_never_gets_an_older_turns_name_whatever_else_was_parke
     send(inbox, "a")
     fail(inbox)
     inbox.redrive("a", NOW)
-    inbox.park_delivery(ParkedEvent(turn="a~1", error="nobody there", delivery="ask-0-0"), NOW)
+    inbox.endings.park_delivery(ParkedEvent(turn="a~1", error="nobody there", delivery="ask-0-0"), NOW)
     for number in range(MAX_PARKED):
         inbox.park_invalid(f"invalid:{number}", "no event", NOW)
     assert fail(inbox) == "a~1"
@@ -361,8 +367,8 @@ def test_a_redriven_event_carries_no_content_since_the_journal_has_it(inbox: Inb
     send(inbox, "a", size=400)
     fail(inbox)
     inbox.redrive("a", NOW)
-    assert inbox.queue == [Queued(turn="a~1", n=1, at=NOW)]
-    assert inbox.queued_bytes == 0
+    assert inbox.queue.events == [Queued(turn="a~1", n=1, at=NOW)]
+    assert inbox.queue.bytes == 0
 
 
 def test_an_event_that_had_effects_is_redriven_only_by_force(inbox: Inbox) -> None:
@@ -377,8 +383,8 @@ def test_what_was_never_an_event_can_only_be_discarded(inbox: Inbox) -> None:
     assert inbox.park_invalid("a", "not JSON", NOW, "\ufffd\ufffd") == Receipt("a", "accepted", disposition="parked")
     assert "not JSON" in refused(inbox.redrive("a", NOW, force=True)).message
     assert inbox.discard("a", NOW) is None
-    assert inbox.book(running=False) == {"accepted": 1, "discarded": 1}
-    parked, discarded = inbox.drain_decisions(NOW)
+    assert inbox.balance(running=False) == {"accepted": 1, "discarded": 1}
+    parked, discarded = inbox.books.drain_decisions(NOW)
     assert (parked.key, parked.body["preview"]) == ("a/parked", "\ufffd\ufffd")
     assert (discarded.key, discarded.disposition) == ("a/discarded", "discarded")
 
@@ -395,12 +401,12 @@ def test_what_is_not_parked_is_neither_redriven_nor_discarded(inbox: Inbox) -> N
 def test_a_parked_delivery_is_given_back_alone_and_changes_no_count(inbox: Inbox) -> None:
     send(inbox, "a")
     running(inbox)
-    inbox.finish("a", "applied")
+    inbox.endings.finish("a", "applied")
     delivery = ParkedEvent(turn="a", error="nobody there", delivery="deliver", message={"kind": "turn"}, effects=True)
-    inbox.park_delivery(delivery, NOW)
+    inbox.endings.park_delivery(delivery, NOW)
     assert inbox.redrive("a", NOW) == delivery
-    assert inbox.queue == []
-    assert inbox.book(running=False) == {"accepted": 1, "applied": 1}
+    assert inbox.queue.events == []
+    assert inbox.balance(running=False) == {"accepted": 1, "applied": 1}
 
 
 @pytest.mark.promise("ACC-8")
@@ -408,9 +414,9 @@ def test_a_queue_that_is_parked_leaves_its_content_to_the_journal(inbox: Inbox) 
     for number in range(MAX_DECISIONS + 50):
         send(inbox, f"e{number}")
     assert len(inbox.clear("parked", NOW, "the session was closed")) == 550
-    told = inbox.drain_decisions(NOW)
+    told = inbox.books.drain_decisions(NOW)
     assert [decision.body["event"]["event_id"] for decision in told] == [f"e{number}" for number in range(550)]
-    assert inbox.book(running=False) == {"accepted": 550, "parked": 550}
+    assert inbox.balance(running=False) == {"accepted": 550, "parked": 550}
 
 
 def test_cancel_takes_out_only_what_waits(inbox: Inbox) -> None:
@@ -420,8 +426,8 @@ def test_cancel_takes_out_only_what_waits(inbox: Inbox) -> None:
     assert not inbox.cancel("a", NOW, "too late: it runs", POLICY)
     assert not inbox.cancel("never", NOW, None, POLICY)
     assert inbox.cancel("b", NOW, "not needed", POLICY)
-    assert [queued.turn for queued in inbox.queue] == ["c"]
-    assert inbox.drain_decisions(NOW) == [
+    assert [queued.turn for queued in inbox.queue.events] == ["c"]
+    assert inbox.books.drain_decisions(NOW) == [
         Decision(
             type="event.cancelled",
             turn="b",
@@ -433,75 +439,7 @@ def test_cancel_takes_out_only_what_waits(inbox: Inbox) -> None:
     ]
 
 
-# Whatever comes in.
-
-hostile_ids = st.sampled_from(["", "a b", "a/b", "a~1", "x" * 129, "abc\n", "é", "\x00", "../.."])
-scalars = st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=20) | hostile_ids
-values = st.recursive(
-    scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=12,
-)
-blocks = st.lists(st.fixed_dictionaries({"type": st.sampled_from(["text", "image", "x"])}, optional={"text": values}))
-almost_events = st.fixed_dictionaries(
-    {"content": st.text(max_size=50) | blocks | values},
-    optional={
-        "event_id": st.from_regex(r"[a-z]{1,5}", fullmatch=True) | values,
-        "source": values,
-        "sequence": values,
-        "sender": values,
-        "sent_at": st.floats() | values,
-        "when_busy": st.sampled_from(["queue", "reject", "interrupt"]) | values,
-        "expires_after": st.floats() | values,
-        "metadata": st.dictionaries(st.text(max_size=5), values, max_size=3) | values,
-        "agent": values,
-        "trace": values,
-        "of_tomorrow": values,
-    },
-)
-
-
-def decoded(given: object) -> Event | None:
-    try:
-        return Event.model_validate(given)
-    except ValidationError as error:
-        why = explain(error)
-    assert why
-    return None
-
-
-@pytest.mark.promise("ACC-7")
-@settings(max_examples=150)
-@given(given=almost_events | values)
-@example(given={"content": "x", "event_id": "ok\n"})
-@example(given={"content": [{"type": ["text"]}]})
-@example(given={"content": [{"type": "text", "text": "\ud800"}]})
-def test_anything_is_an_event_that_the_inbox_can_carry_or_a_validation_error(given: object) -> None:
-    sent = decoded(given)
-    if sent is None:
-        return
-    state = SessionState(inbox=Inbox(window=Window(salt="salt")))
-    arrived = Event.model_validate(from_json(to_json(sent.wire())))
-    state.inbox.admit(state.inbox.identify(arrived), 10, NOW, POLICY)
-    assert len(arrived.preview) <= 80
-    carried = from_json(SessionInput(state=state).model_dump_json())
-    [queued] = SessionState.model_validate(carried["state"]).inbox.queue
-    taken_up = Event.model_validate(queued.event)
-    assert (taken_up.event_id, taken_up.preview) == (queued.turn, arrived.preview)
-
-
-@pytest.mark.promise("ACC-7")
-@given(data=st.binary(max_size=60) | st.text(max_size=30).map(lambda text: b'{"content": "' + text.encode() + b'"}'))
-@example(data=b'{"content": "\\ud800"}')
-@example(data=b'{"content": "x", "n": ' + b"9" * 5_000 + b"}")
-@example(data=b'{"content": "x", "n": ' + b"[" * 100_000)
-def test_any_bytes_are_an_event_or_a_value_error(data: bytes) -> None:
-    why = "fine"
-    try:
-        Event.model_validate(from_json(data))
-    except ValueError as error:
-        why = explain(error)
-    assert 0 < len(why) < 1_000
+# Whatever comes in; `tests/property/test_event_properties.py` has more.
 
 
 @pytest.mark.promise("ACC-7", "SUR-6")
@@ -514,8 +452,8 @@ def test_an_event_nests_no_deeper_than_continue_as_new_can_carry(field: str) -> 
         block = {"type": "text", "text": value}
         return {"event_id": "e1", "content": "x", field: [block] if field == "content" else {"a": [value]}}
 
-    state = SessionState(inbox=Inbox(window=Window(salt="salt")))
-    state.inbox.admit(Event.model_validate(nested(MAX_NESTING - 1)), 10, NOW, POLICY)
+    state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")))
+    state.inbox.admit(arrival(Event.model_validate(nested(MAX_NESTING - 1)), 10), NOW, POLICY)
     carried = from_json(SessionInput(state=state).model_dump_json())
     assert SessionState.model_validate(carried["state"]) == state
     with pytest.raises(ValidationError, match="within each other"):
@@ -540,5 +478,5 @@ def test_a_control_is_short_since_the_session_remembers_it(field: str) -> None:
 
 @pytest.mark.promise("SUR-6")
 def test_state_written_before_a_field_was_known_is_still_read() -> None:
-    state = SessionState.model_validate(json.loads('{"inbox": {"window": {"salt": "s"}}}'))
-    assert state == SessionState(inbox=Inbox(window=Window(salt="s")))
+    state = SessionState.model_validate(json.loads('{"inbox": {"dedup": {"salt": "s"}}}'))
+    assert state == SessionState(inbox=Inbox(dedup=DedupWindow(salt="s")))

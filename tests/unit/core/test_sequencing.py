@@ -11,10 +11,11 @@ import pytest
 from inturn.events import Event
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox import sequencing
-from inturn_workflows.inbox.dedup import Window
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.sequencing import Sequencer
+from tests.support.arrivals import arrival
 
 NOW = 1_763_677_084.0
 DENSE = InboxPolicy()
@@ -23,16 +24,18 @@ SPARSE = InboxPolicy(sequencing="sparse")
 
 @pytest.fixture
 def inbox() -> Inbox:
-    return Inbox(window=Window(salt="salt"))
+    return Inbox(dedup=DedupWindow(salt="salt"))
 
 
 def send(inbox: Inbox, source: str, number: int, policy: InboxPolicy = DENSE, *, at: float = NOW) -> Receipt | Refusal:
     event = Event(event_id=f"{source}{number}", content="x", source=source, sequence=number)
-    return inbox.check(event, 10, at, policy, busy=False) or inbox.admit(event, 10, at, policy)
+    return (
+        inbox.check(arrival(event, 10), at, policy, busy=False) or inbox.admit(arrival(event, 10), at, policy).receipt
+    )
 
 
 def order(inbox: Inbox) -> list[str]:
-    return [queued.event_id for queued in inbox.queue]
+    return [queued.event_id for queued in inbox.queue.events]
 
 
 def held(inbox: Inbox) -> list[str]:
@@ -40,7 +43,7 @@ def held(inbox: Inbox) -> list[str]:
 
 
 def gaps(inbox: Inbox) -> list[dict[str, Any]]:
-    return [decision.body for decision in inbox.decisions if decision.type == "session.gap"]
+    return [decision.body for decision in inbox.books.decisions if decision.type == "session.gap"]
 
 
 @pytest.mark.promise("ORD-3")
@@ -83,7 +86,7 @@ def test_what_waited_behind_a_gap_is_set_aside_where_the_policy_says_so(inbox: I
     for number in (2, 3, 5):
         send(inbox, "a", number, policy)
     inbox.release(NOW + 5, policy)
-    assert [parked.event_id for parked in inbox.parked] == ["a2", "a3", "a5"]
+    assert [parked.event_id for parked in inbox.parked.events] == ["a2", "a3", "a5"]
     assert order(inbox) == []
     assert send(inbox, "a", 6, policy) == Receipt("a6", "accepted", position=0)
 
@@ -93,7 +96,7 @@ def test_a_refusal_stops_the_clock_of_its_source_alone(inbox: Inbox) -> None:
     send(inbox, "a", 1)
     send(inbox, "b", 1)
     event = Event(event_id="a0", content="x", source="a", sequence=0)
-    inbox.refused(event, Refusal("Backpressure", "full", 30.0), DENSE, NOW)
+    inbox.note_refusal(event, Refusal("Backpressure", "full", 30.0), DENSE, NOW)
     inbox.release(NOW + 5, DENSE)
     assert order(inbox) == ["b1"]
     assert inbox.next_due(InboxPolicy()) == 0.0
@@ -124,8 +127,8 @@ def test_a_gap_ends_however_often_others_are_refused_behind_it(
     for number in numbers:
         send(inbox, "a", number, bounds)
     event = Event(event_id="again", content="x", source="a", sequence=retried, when_busy=mode)
-    while refusal := inbox.check(event, 10, now, bounds, busy=False):
-        inbox.refused(event, refusal, bounds, now)
+    while refusal := inbox.check(arrival(event, 10), now, bounds, busy=False):
+        inbox.note_refusal(event, refusal, bounds, now)
         assert refusal.retry_after is not None
         now += refusal.retry_after
         assert now < NOW + 6, "number 0 is lost: who obeys the advice must come in"
@@ -144,8 +147,8 @@ def test_the_missing_one_is_not_shut_out_by_those_that_wait_for_it(
     for number in (1, 2):
         send(inbox, "a", number, bounds)
     missing = Event(event_id="a0", content="x", source="a", sequence=0, when_busy=mode)
-    assert inbox.check(missing, 10, NOW, bounds, busy=False) is None
-    inbox.admit(missing, 10, NOW, bounds)
+    assert inbox.check(arrival(missing, 10), NOW, bounds, busy=False) is None
+    inbox.admit(arrival(missing, 10), NOW, bounds)
     assert order(inbox) == ["a0", "a1", "a2"]
 
 
@@ -163,7 +166,7 @@ def test_what_has_just_come_is_not_missed_where_room_is_made_for_it(inbox: Inbox
     else:
         assert receipt == Receipt("a2", "accepted", position=0)
         assert order(inbox) == ["a2", "a3", "a4"]
-    assert inbox.parked == []
+    assert inbox.parked.events == []
 
 
 @pytest.mark.promise("ORD-5")
@@ -171,8 +174,8 @@ def test_what_made_room_for_itself_behind_a_gap_is_told_that_it_is_parked(inbox:
     policy = InboxPolicy(on_gap="park", hold_capacity=1, hold_overflow="release")
     send(inbox, "a", 3, policy)
     assert send(inbox, "a", 2, policy) == Receipt("a2", "accepted", disposition="parked")
-    assert [parked.event_id for parked in inbox.parked] == ["a2", "a3"]
-    inbox.queue = [Queued(turn="a5~1", n=1, at=NOW)]  # of long ago, driven again
+    assert [parked.event_id for parked in inbox.parked.events] == ["a2", "a3"]
+    inbox.queue.events = [Queued(turn="a5~1", n=1, at=NOW)]  # of long ago, driven again
     send(inbox, "a", 6, policy)
     assert send(inbox, "a", 5, policy) == Receipt("a5", "accepted", disposition="parked")
 
@@ -181,11 +184,9 @@ def test_what_made_room_for_itself_behind_a_gap_is_told_that_it_is_parked(inbox:
 def test_what_a_gaps_end_lets_go_in_a_turn_may_stop_or_steer_it(inbox: Inbox) -> None:
     for number, mode in ((1, "steer"), (3, "interrupt")):
         event = Event(event_id=f"a{number}", content="x", source="a", sequence=number, when_busy=cast("Any", mode))
-        inbox.admit(event, 10, NOW, DENSE)
-    inbox.release(NOW + 4, DENSE, "host")
-    assert inbox.interrupter is None
-    inbox.release(NOW + 5, DENSE, "host")
-    assert inbox.interrupter == "a3"
+        inbox.admit(arrival(event, 10), NOW, DENSE)
+    assert inbox.release(NOW + 4, DENSE, "host") is None
+    assert inbox.release(NOW + 5, DENSE, "host") == "a3"
     assert [queued.event_id for queued in inbox.steer("host", NOW, DENSE)] == ["a1"]
 
 
@@ -198,7 +199,7 @@ def test_the_waits_of_five_hundred_sources_end_at_once_and_in_order(inbox: Inbox
     inbox.release(NOW + 60, policy)
     assert time.process_time() - began < 0.5, "a task has two seconds, with everything else in it"
     assert len(inbox.queue) == 500
-    firsts = [queued for queued in inbox.queue if queued.sequence == 1]
+    firsts = [queued for queued in inbox.queue.events if queued.sequence == 1]
     assert firsts == sorted(firsts, key=lambda queued: (queued.at, queued.n))
 
 
@@ -209,8 +210,8 @@ def test_what_comes_after_its_place_is_set_aside_as_late_with_its_content(inbox:
         send(inbox, "a", n)
     inbox.release(NOW + 5, DENSE)
     late = Event(event_id="late", content="too late", source="a", sequence=number)
-    assert inbox.admit(late, 10, NOW + 6, DENSE) == Receipt("late", "accepted", disposition="parked")
-    decision = inbox.decisions[-1]
+    assert inbox.admit(arrival(late, 10), NOW + 6, DENSE).receipt == Receipt("late", "accepted", disposition="parked")
+    decision = inbox.books.decisions[-1]
     assert (decision.type, decision.disposition, decision.body["event"]["content"]) == (
         "event.parked",
         "parked",
@@ -224,7 +225,7 @@ def test_what_comes_after_its_place_is_set_aside_as_late_with_its_content(inbox:
 def test_a_number_that_is_held_already_does_not_come_twice(inbox: Inbox) -> None:
     send(inbox, "a", 1)
     twice = Event(event_id="other", content="x", source="a", sequence=1)
-    assert inbox.admit(twice, 10, NOW, DENSE).disposition == "parked"
+    assert inbox.admit(arrival(twice, 10), NOW, DENSE).receipt.disposition == "parked"
 
 
 @pytest.mark.promise("ORD-5")
@@ -269,7 +270,7 @@ def test_a_cancelled_one_leaves_its_place_and_no_gap(inbox: Inbox) -> None:
     for number in (1, 2):
         send(inbox, "a", number)
     assert inbox.cancel("a1", NOW, None, DENSE)
-    assert inbox.book(running=False) == {"accepted": 2, "cancelled": 1, "held": 1}
+    assert inbox.balance(running=False) == {"accepted": 2, "cancelled": 1, "held": 1}
     send(inbox, "a", 0)
     assert order(inbox) == ["a0", "a2"]
     assert gaps(inbox) == []
@@ -287,7 +288,7 @@ def test_a_thousand_sources_are_remembered_and_those_with_held_events_never_forg
         send(inbox, f"s{number}-", 0)
         if number % 100 == 0:
             inbox.take(NOW, DENSE)
-            inbox.queue, inbox.queued_bytes = [], 0
+            inbox.queue.clear()
     known = inbox.sequencer.sources
     assert len(known) == sequencing.MAX_SOURCES
     assert "holding" in known

@@ -16,12 +16,15 @@ from inturn_activities.messages import Decision, Policy
 from inturn_workflows import state as state_module
 from inturn_workflows.inbox import books as books_module
 from inturn_workflows.inbox import sequencing
-from inturn_workflows.inbox.dedup import RECENT, SIZE, Window
-from inturn_workflows.inbox.events import ParkedEvent, Queued, Receipt, Refusal
+from inturn_workflows.inbox.dedup import RECENT, SIZE, DedupWindow
+from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import MAX_PARKED
-from inturn_workflows.inbox.queue import CROWDED
-from inturn_workflows.state import CallState, Decided, SessionInput, SessionState, TurnState
+from inturn_workflows.inbox.queue import BACKLOG
+from inturn_workflows.inbox.rate import TokenBucket
+from inturn_workflows.state import SessionInput, SessionState
+from inturn_workflows.turn_state import CallState, Decided, TurnState
+from tests.support.arrivals import arrival
 
 pytestmark = pytest.mark.promise("SUR-6")
 
@@ -32,33 +35,33 @@ MIB = 1024 * 1024
 
 
 def carried(state: SessionState) -> SessionState:
-    """Continue as new: the input as JSON, and back as `workflows.restoring` reads it."""
+    """Continue as new: the input as JSON, and back as `restore` reads it."""
     given = json.loads(SessionInput(agent=state.agent, state=state).model_dump_json())
     return SessionState.model_validate(given["state"])
 
 
 def empty() -> SessionState:
-    return SessionState(inbox=Inbox(window=Window(salt="salt")))
+    return SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")))
 
 
 def full() -> SessionState:
     """Hold as much as a session ever does, with the longest ids."""
-    window = Window(salt="salt")
+    dedup = DedupWindow(salt="salt")
     for number in range((SIZE // RECENT + 4) * RECENT - 1):
-        window.add(f"{ID}{number}", "cancelled")
-    state = SessionState(inbox=Inbox(window=window), agent="support", chain="12345678", policy=Policy(hash="12345678"))
+        dedup.add(f"{ID}{number}", "cancelled")
+    state = SessionState(inbox=Inbox(dedup=dedup), agent="support", chain="12345678", policy=Policy(hash="12345678"))
     _fill_queue(state.inbox)
     for number in range(books_module.MAX_DECISIONS + 100):
         event = Event(event_id=f"{ID}{number:07}", content=PREVIEW, source="s" * 128, metadata={"to": "a" * 150})
         state.inbox.reject(event, Refusal("Backpressure", "m" * 80), 1e9)
-    state.inbox.parked = [
+    state.inbox.parked.events = [
         ParkedEvent(turn=f"{ID}{number:03}~12", n=number, error="e" * 500, attempts=3, at=1e9, preview=PREVIEW)
         for number in range(MAX_PARKED)
     ]
     state.turn = TurnState(turn=ID, step=7, calls=[_call(number) for number in range(32)], preview=PREVIEW)
     state.turn.join([Queued(turn=ID, event={"event_id": ID, "content": "c" * (MAX_CONTENT_BYTES - 200)})])
     for number in range(sequencing.MAX_SOURCES):
-        state.inbox.sequencer.wait_longer(f"{'s' * 120}{number}", 1_763_677_084.123)
+        state.inbox.sequencer.extend_wait(f"{'s' * 120}{number}", 1_763_677_084.123)
     for number in range(state_module.MAX_CONTROLS + 10):
         state.remember_control(f"{ID}{number:03}", {"ok": True, "answer": "approved", "by": "b" * 80})
     for number in range(state_module.MAX_DECIDED + 10):
@@ -75,14 +78,14 @@ def _fill_queue(inbox: Inbox) -> None:
     for number in range(policy.capacity):
         event = Event(event_id=f"{ID}q{number:06}", content="c" * 105)
         size = len(to_json(event.wire()))
-        assert inbox.check(event, size, NOW, policy, busy=True) is None
-        inbox.admit(event, size, NOW, policy)
+        assert inbox.check(arrival(event, size), NOW, policy, busy=True) is None
+        inbox.admit(arrival(event, size), NOW, policy)
     more = Event(event_id="more", content="c")
-    refusal = inbox.check(more, 40, NOW, policy, busy=True)
+    refusal = inbox.check(arrival(more, 40), NOW, policy, busy=True)
     assert refusal is not None
     assert refusal.type == "Backpressure"
     assert len(inbox.queue) == policy.capacity
-    assert inbox.queued_bytes > 0.95 * policy.capacity_bytes
+    assert inbox.queue.bytes > 0.95 * policy.capacity_bytes
 
 
 def _call(number: int) -> CallState:
@@ -108,7 +111,7 @@ def test_the_fullest_session_fits_continue_as_new_with_room_to_spare(biggest: Se
 def test_a_session_that_fits_lets_go_of_nothing() -> None:
     state = empty()
     state.keep_answer("t", {"text": "short"})
-    state.inbox.sequencer.wait_longer("source", 1.0)
+    state.inbox.sequencer.extend_wait("source", 1.0)
     state.fit()
     assert (list(state.answers), list(state.inbox.sequencer.sources)) == (["t"], ["source"])
 
@@ -146,29 +149,34 @@ def test_kept_answers_are_bounded_in_bytes() -> None:
 
 def test_fields_of_a_newer_version_stay_wherever_they_stand() -> None:
     state = empty()
-    state.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0, InboxPolicy())
-    state.inbox.parked = [ParkedEvent(turn="e0")]
-    state.inbox.decisions = [Decision(type="event.expired", turn="e0", key="e0/disposition")]
+    state.inbox.admit(arrival(Event(event_id="e1", content="hi"), 10), 1.0, InboxPolicy())
+    state.inbox.parked.events = [ParkedEvent(turn="e0")]
+    state.inbox.books.decisions = [Decision(type="event.expired", turn="e0", key="e0/disposition")]
     state.turn = TurnState(turn="e2", calls=[CallState(id="c1")])
     state.early = {"c1:0": Decided(answer="approved")}
+    state.policy = Policy(hash="abc")
+    state.inbox.rate = TokenBucket(full_at=1.0)
+    state.inbox.sequencer.extend_wait("hook", 1.0)
     given = json.loads(state.model_dump_json())
     places = _places(given)
     for place in places:
         place["of_tomorrow"] = {"kept": [1]}
     kept = json.loads(SessionState.model_validate(given).model_dump_json())
     assert kept == given
-    assert len(places) == 11
+    assert len(places) == 16
 
 
 def _places(given: dict[str, Any]) -> list[dict[str, Any]]:
     inbox, turn = given["inbox"], given["turn"]
-    nested = [inbox["window"], inbox["queue"][0], inbox["queue"][0]["event"], inbox["parked"][0], inbox["decisions"][0]]
-    return [given, inbox, *nested, turn, turn["calls"][0], given["early"]["c1:0"], given["policy"]]
+    queued, parked, decision = (inbox["queue"]["events"], inbox["parked"]["events"], inbox["books"]["decisions"])
+    parts = [inbox[name] for name in ("queue", "parked", "books", "dedup", "sequencer", "rate")]
+    nested = [queued[0], queued[0]["event"], parked[0], decision[0]]
+    return [given, inbox, *parts, *nested, turn, turn["calls"][0], given["early"]["c1:0"], given["policy"]]
 
 
 def test_one_session_shares_nothing_with_another() -> None:
     one, other = empty(), empty()
-    one.inbox.admit(Event(event_id="e1", content="hi"), 10, 1.0, InboxPolicy())
+    one.inbox.admit(arrival(Event(event_id="e1", content="hi"), 10), 1.0, InboxPolicy())
     one.remember_control("c1", {})
     one.limits.events = 5
     one.policy.deliver = True
@@ -221,6 +229,7 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
         "agent": "support",
         "trace": "00-1",
     }
+    assert not state.model_input(first).model_extra, "a field that the steps do not know"
     state.policy, state.agent = Policy(hash="abc"), "support"
     later = TurnState(turn="e1", n=4, step=2)
     assert state.model_input(later).model_dump() == {"agent": "support", "policy": "abc"}
@@ -228,17 +237,74 @@ def test_a_model_step_is_given_what_it_needs_and_no_more() -> None:
 
 def test_a_model_step_that_begins_a_turn_is_told_of_a_long_queue_behind_it() -> None:
     state = empty()
-    for number in range(CROWDED):
-        assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
-        state.inbox.admit(Event(event_id=f"q{number}", content="hi"), 10, NOW, InboxPolicy())
-    assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).crowded
-    assert not state.model_input(TurnState(turn="e1", step=1)).crowded
-    assert not state.model_input(TurnState(turn="e1", event={"content": "hi", "when_busy": "interrupt"})).crowded
+    for number in range(BACKLOG):
+        assert not state.model_input(TurnState(turn="e1", event={"content": "hi"})).backlogged
+        state.inbox.admit(arrival(Event(event_id=f"q{number}", content="hi"), 10), NOW, InboxPolicy())
+    assert state.model_input(TurnState(turn="e1", event={"content": "hi"})).backlogged
+    assert not state.model_input(TurnState(turn="e1", step=1)).backlogged
+    assert not state.model_input(TurnState(turn="e1", event={"content": "hi", "when_busy": "interrupt"})).backlogged
 
 
 def test_half_a_small_inbox_is_a_long_queue() -> None:
-    inbox, policy = Inbox(window=Window(salt="salt")), InboxPolicy(capacity=4)
-    inbox.admit(Event(event_id="q1", content="hi"), 10, NOW, policy)
-    assert not inbox.crowded(policy)
-    inbox.admit(Event(event_id="q2", content="hi"), 10, NOW, policy)
-    assert inbox.crowded(policy)
+    inbox, policy = Inbox(dedup=DedupWindow(salt="salt")), InboxPolicy(capacity=4)
+    inbox.admit(arrival(Event(event_id="q1", content="hi"), 10), NOW, policy)
+    assert not inbox.queue.backlogged(policy)
+    inbox.admit(arrival(Event(event_id="q2", content="hi"), 10), NOW, policy)
+    assert inbox.queue.backlogged(policy)
+
+
+def test_a_stop_that_came_after_the_last_step_of_a_run_goes_with_its_turn() -> None:
+    state = empty()
+    state.interrupt_for("early")
+    assert state.turn is None, "nothing runs that it could stop"
+    state.turn = TurnState(turn="e1")
+    state.interrupt_for(None)
+    assert state.turn.stop is None
+    state.interrupt_for("now")
+    after = carried(state)
+    assert after.turn is not None
+    assert after.turn.stop == "interrupted by event now"
+
+
+@pytest.mark.promise("ORD-4")
+def test_an_event_that_a_gap_lets_go_in_a_turn_stops_it() -> None:
+    state = empty()
+    state.turn = TurnState(turn="host")
+    event = Event(event_id="h1", content="stop", source="hook", sequence=1, when_busy="interrupt")
+    state.inbox.admit(arrival(event, 10), NOW, state.inbox_policy(), turn="host")
+    state.release_held(NOW + 4)
+    assert state.turn.stop is None
+    state.release_held(NOW + 5)
+    assert state.turn.stop == "interrupted by event h1"
+
+
+def test_a_call_waits_for_a_person_from_its_question_to_its_answer() -> None:
+    state, call = empty(), CallState(id="c1", approval=True, approval_timeout=60.0)
+    state.turn = TurnState(turn="e1", calls=[call])
+    assert (state.waiting_calls, state.status, state.rare_state) == ([], "running", None)
+    assert call.expires_at > NOW + 1e9, "nobody was asked yet"
+    call.asked_at = NOW
+    assert call.expires_at == NOW + 60
+    assert (state.waiting_calls, state.status, state.rare_state) == ([call], "requires_action", "requires_action")
+    call.decide(Decided(answer="approved"))
+    assert (state.waiting_calls, state.status) == ([], "running")
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "rare"),
+    [
+        ({}, "idle", None),
+        ({"paused": True}, "paused", "paused"),
+        ({"paused": True, "turn": TurnState(turn="e1")}, "running", "paused"),
+        ({"paused": True, "closing": "park"}, "paused", None),
+        ({"paused": True, "closing": "park", "closed": True}, "closed", "closed"),
+    ],
+)
+def test_only_a_rare_state_has_a_search_attribute(fields: dict[str, Any], status: str, rare: str | None) -> None:
+    state = empty().model_copy(update=fields)
+    assert (state.status, state.rare_state) == (status, rare)
+
+
+def test_an_arrivals_size_is_what_continue_as_new_writes() -> None:
+    came = Event(event_id="e1", content="hi", sent_at=1e15)
+    assert Arrival.of(came).size == len(b'{"event_id":"e1","content":"hi","sent_at":1000000000000000.0}')

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
 from inturn_activities.messages import CallPlan, ModelResult
 from inturn_workflows import turn as turns
-from inturn_workflows.state import CallState, TurnState
-from inturn_workflows.turn import GIVEN_UP, MAX_PARALLEL_CALLS, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn_state import CallState, TurnState
 
 pytestmark = pytest.mark.promise("ORD-2", "EFF-4", "EFF-6", "SUR-6")
 
@@ -121,7 +122,7 @@ class Scripted:
     def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
         self.log += [f"apart {queued.event_id}" for queued in turn.part(event_ids)]
 
-    def boundary(self) -> None:
+    def boundary(self, turn: TurnState) -> None:
         self._come_up()
 
     def _come_up(self) -> None:
@@ -158,7 +159,7 @@ scripts = st.lists(
 
 
 def expected_log(script: Script) -> list[set[str]]:
-    """Give what is done, step by step; calls of one step in any order."""
+    """Return what is done, step by step; calls of one step in any order."""
     log: list[set[str]] = []
     for step, calls in enumerate(script):
         log += [{f"model {step}"}, {f"{step}.{index}" for index in range(len(calls))}]

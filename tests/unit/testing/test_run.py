@@ -69,9 +69,9 @@ async def test_calls_run_in_parallel_and_results_stand_in_call_order() -> None:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (ToolCall("nope"), "unknown tool 'nope'"),
-        (ToolCall("add", a="one"), "invalid arguments: a: Input should be a valid integer"),
-        (ToolCall("add", a=1, c=2), "invalid arguments: c: Extra inputs are not permitted"),
+        (ToolCall("nope"), "There is no tool named 'nope'."),
+        (ToolCall("add", a="one"), "The arguments do not fit: a: Input should be a valid integer"),
+        (ToolCall("add", a=1, c=2), "The arguments do not fit: c: Extra inputs are not permitted"),
     ],
 )
 async def test_what_cannot_be_called_is_an_error_result(call: ToolCall, expected: str) -> None:
@@ -102,7 +102,8 @@ async def test_failing_tools_are_results_that_the_model_sees() -> None:
 
     assert await outcome("tool") == ("error", "no such order")
     assert len(attempts) == 1
-    assert await outcome("bug") == ("error", "ValueError: oops")
+    unsure = "The call failed on the way: part of its effect may have happened."
+    assert await outcome("bug") == ("error", f"ValueError: oops\n{unsure}")
     assert await outcome("retry") == ("ok", "at last")
     assert len(attempts) == 3
 
@@ -179,8 +180,8 @@ async def test_calls_of_an_answer_that_was_cut_off_never_run() -> None:
 
 
 async def test_a_paused_answer_is_continued() -> None:
-    turn = await run(agent(), "hi", script=[Answer("wait", stop="pause_turn"), "there"])
-    assert (turn.text, turn.usage.steps) == ("there", 2)
+    turn = await run(agent(), "hi", script=[Answer("wait, ", stop="pause_turn"), "there"])
+    assert (turn.text, turn.usage.steps) == ("wait, there", 2)
 
 
 async def test_the_budget_ends_a_turn_that_goes_in_circles() -> None:
@@ -211,6 +212,23 @@ async def test_the_answer_is_delivered() -> None:
     turn = await run(agent(deliver=deliver), "hi", script=["done"], event=event)
     assert out == [("done", "C1")]
     assert turn.event_id == "e1"
+
+
+async def test_a_delivery_that_fails_is_the_tests_failure() -> None:
+    async def deliver(turn: Turn, ctx: ToolContext) -> None:
+        raise ValueError("no channel")
+
+    with pytest.raises(InturnError, match="no channel") as raised:
+        await run(agent(deliver=deliver), "hi", script=["done"])
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+async def test_a_conversation_goes_on_after_calls_that_never_ran() -> None:
+    messages: list[dict[str, Any]] = []
+    await run(agent(add), "one", script=[Answer(calls=(ToolCall("add", a=1),), stop="max_tokens")], messages=messages)
+    await run(agent(add), "two", script=["done"], messages=messages)
+    assert [message["role"] for message in messages] == ["user", "assistant", "user", "assistant"]
+    assert [block["type"] for block in messages[2]["content"]] == ["tool_result", "text"]
 
 
 async def test_a_tool_can_be_called_directly_with_a_context() -> None:

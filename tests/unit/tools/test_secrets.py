@@ -25,7 +25,7 @@ from pydantic_core import to_json
 from inturn.errors import Retry, ToolError
 from inturn.testing import context
 from inturn.tools import Credentials, Granted
-from inturn.tools.secrets import MASK, Handed, Redacted, Secret, masked
+from inturn.tools.secrets import MASK, CallSecrets, Redacted, Secret, redact
 from inturn_worker.logs import configure_logs
 
 CANARY = "canary/" + "tok+en ä1234"
@@ -42,8 +42,8 @@ class Held:
     token: Secret
 
 
-def handed(*values: str) -> Handed:
-    made = Handed()
+def secrets_of(*values: str) -> CallSecrets:
+    made = CallSecrets()
     for value in values:
         made.add(Secret(value))
     return made
@@ -81,7 +81,7 @@ def test_no_way_of_showing_a_secret_shows_it() -> None:
 
 
 def test_the_context_of_a_call_does_not_show_what_it_was_given() -> None:
-    made = context(_handed=handed(CANARY))
+    made = context(_secrets=secrets_of(CANARY))
     assert "canary" not in repr(made)
 
 
@@ -102,7 +102,7 @@ FORMS = [
 @pytest.mark.promise("SEC-3")
 @pytest.mark.parametrize("text", FORMS)
 def test_a_secret_is_masked_in_every_form_that_it_takes_on_the_way(text: str) -> None:
-    said = handed(CANARY).text(f"before {text} after")
+    said = secrets_of(CANARY).redact_text(f"before {text} after")
     assert MASK in said
     assert said.startswith("before ")
     assert said.endswith(" after")
@@ -111,29 +111,29 @@ def test_a_secret_is_masked_in_every_form_that_it_takes_on_the_way(text: str) ->
 
 
 def test_each_line_of_a_key_is_masked() -> None:
-    said = handed(KEY).text("  " + KEY.replace("\n", "\n  "))
+    said = secrets_of(KEY).redact_text("  " + KEY.replace("\n", "\n  "))
     assert "QUJD" not in said
 
 
 def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
-    assert handed("abcdefgh", "abcdefghijkl").text("x abcdefghijkl y abcdefgh z") == f"x {MASK} y {MASK} z"
+    assert secrets_of("abcdefgh", "abcdefghijkl").redact_text("x abcdefghijkl y abcdefgh z") == f"x {MASK} y {MASK} z"
 
 
 @given(value=st.text(min_size=1), around=st.text())
 def test_whatever_a_secret_is_masking_never_fails_and_leaves_no_copy(value: str, around: str) -> None:
-    said = handed(value).text(around + value + around)
+    said = secrets_of(value).redact_text(around + value + around)
     assert value in MASK or value not in said.replace(MASK, "") or value in around + around
 
 
 def test_an_empty_secret_masks_nothing() -> None:
-    assert handed("").text("text") == "text"
+    assert secrets_of("").redact_text("text") == "text"
 
 
 def test_without_secrets_everything_stays_the_very_same() -> None:
     value, error = object(), ValueError("x")
-    assert Handed().value(value) is value
-    assert Handed().error(error) is error
-    assert handed(CANARY).error(error) is error
+    assert CallSecrets().redact_value(value) is value
+    assert CallSecrets().redact_error(error) is error
+    assert secrets_of(CANARY).redact_error(error) is error
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_without_secrets_everything_stays_the_very_same() -> None:
     ],
 )
 def test_results_of_every_kind_are_masked(value: Any, expected: Any) -> None:
-    assert handed(CANARY).value(value) == expected
+    assert secrets_of(CANARY).redact_value(value) == expected
 
 
 def test_a_result_that_cannot_be_searched_is_not_shown() -> None:
@@ -158,7 +158,7 @@ def test_a_result_that_cannot_be_searched_is_not_shown() -> None:
         def __str__(self) -> str:
             raise RuntimeError("no")
 
-    assert "cannot be searched" in handed(CANARY).value(Mute())
+    assert "cannot be searched" in secrets_of(CANARY).redact_value(Mute())
 
 
 def raised(error: BaseException, cause: BaseException | None = None) -> BaseException:
@@ -184,7 +184,7 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
     ],
 )
 def test_an_error_keeps_its_meaning_and_loses_the_secret(error: Exception, kind: type[Exception]) -> None:
-    made = handed(CANARY).error(raised(error))
+    made = secrets_of(CANARY).redact_error(raised(error))
     assert type(made) is kind
     assert getattr(made, "after", None) == getattr(error, "after", None)
     shown = "".join(traceback.format_exception(made))
@@ -195,7 +195,7 @@ def test_an_error_keeps_its_meaning_and_loses_the_secret(error: Exception, kind:
 @pytest.mark.promise("SEC-3")
 def test_a_cause_with_a_secret_is_cut_off_and_told_in_a_note() -> None:
     error = raised(ToolError("cannot"), cause=RuntimeError(f"401 for {CANARY}"))
-    made = handed(CANARY).error(error)
+    made = secrets_of(CANARY).redact_error(error)
     shown = "".join(traceback.format_exception(made))
     assert made is error
     assert "canary" not in shown
@@ -225,12 +225,12 @@ def test_logs_show_no_secret_that_lives(chosen: Any) -> None:
 
 def test_a_secret_that_is_gone_masks_nothing_any_more() -> None:
     text = "gone" + "-for-good"
-    assert masked(text) == text
+    assert redact(text) == text
     secret = Secret(text)
-    assert masked(text) == MASK
+    assert redact(text) == MASK
     del secret
     gc.collect()
-    assert masked(text) == text
+    assert redact(text) == text
 
 
 async def test_a_tool_without_async_gets_a_credential_too() -> None:
@@ -240,4 +240,4 @@ async def test_a_tool_without_async_gets_a_credential_too() -> None:
     ctx = context(resources={"credentials": Credentials({"a": token})}, _loop=asyncio.get_running_loop())
     secret = await asyncio.to_thread(lambda: asyncio.run(ctx.credentials("a")))
     assert secret.get_secret_value() == CANARY
-    assert ctx._handed.text(CANARY) == MASK
+    assert ctx._secrets.redact_text(CANARY) == MASK

@@ -13,7 +13,9 @@ from inturn import Agent, Client, JournalUnavailable, QueueClaim, Retry, ToolCon
 from inturn.events import Event
 from inturn.journal import open_journal
 from inturn.testing import ToolCall, context, run
-from inturn.tools.shared_state import MAX_NAME, MAX_OPERATIONS, MAX_VALUE, Versioned
+from inturn.tools.call_operations import MAX_OPERATIONS
+from inturn.tools.shared_state import MAX_NAME, MAX_VALUE
+from inturn.values import Versioned
 from tests.support.steps import rig
 
 ONE_CALL = [[ToolCall("count")], "done"]
@@ -174,7 +176,7 @@ async def test_numbers_that_make_no_sense_are_refused() -> None:
 
 
 async def test_a_call_may_change_so_much_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("inturn.tools.shared_state.MAX_OPERATIONS", 3)
+    monkeypatch.setattr("inturn.tools.call_operations.MAX_OPERATIONS", 3)
     shared = context().shared
     for _ in range(3):
         await shared.incr("n")

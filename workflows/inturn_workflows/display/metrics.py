@@ -1,4 +1,4 @@
-"""A session's metrics, by Temporal's own meter: it keeps silent in a replay, and costs nothing where nobody listens.
+"""A session's metrics, by Temporal's own meter: silent in a replay, and free without a listener.
 
 Invariant: nothing here can change what the workflow does. No metric names a session: there may be a million of them.
 """

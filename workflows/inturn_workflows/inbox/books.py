@@ -1,41 +1,66 @@
 """An inbox's books: how many events were accepted, how they ended, and what the journal must still learn.
 
 Invariant: `accepted` is always the sum of what waits, runs and has ended; nothing grows without bound: decisions that
-are not written yet are told one by one up to `MAX_DECISIONS`, and only counted beyond.
+are not written yet are kept one by one up to `MAX_DECISIONS`, and only counted beyond.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
+from inturn.wire import Message
 from inturn_activities.messages import Decision
 
 MAX_DECISIONS: Final = 500
 MAX_COUNTED: Final = 20
-"""Sorts of decisions that are counted by their source; further ones are without."""
+"""Kinds of decisions that are counted by their source; further ones are without."""
 _BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
-"""Their sources are told of them."""
-_ALWAYS_TOLD: Final = frozenset({"event.parked", "event.merged"})
+"""Their sources get notices."""
+_ALWAYS_KEPT: Final = frozenset({"event.parked", "event.merged"})
 """A parked event's decision may hold its only content, a merged one's says where its answer is; all are bounded."""
 
 
-class Books(BaseModel):
+class Books(Message):
     """Counts and decisions; carried whole by continue-as-new."""
 
-    model_config = ConfigDict(extra="allow")
-
     accepted: int = 0
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = Field(default_factory=dict[str, int])
     """Events by final disposition."""
-    decisions: list[Decision] = []
-    overflowed: dict[str, int] = {}
-    """Decisions beyond `MAX_DECISIONS`, counted by type, error and, where it is to be told, source."""
+    decisions: list[Decision] = Field(default_factory=list[Decision])
+    overflowed: dict[str, int] = Field(default_factory=dict[str, int])
+    """Decisions beyond `MAX_DECISIONS`, counted by type, error and, where it gets a notice, source."""
     unwritten: int = 0
     """How many decisions were only counted, ever."""
     unwritten_bytes: int = 0
     """Content of late events that the journal does not have yet."""
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something that the journal must learn."""
+        return bool(self.decisions or self.overflowed)
+
+    @property
+    def full(self) -> bool:
+        """Whether further decisions would only be counted."""
+        return len(self.decisions) >= MAX_DECISIONS
+
+    def count(self, disposition: str, change: int = 1) -> None:
+        """Count an event's end, or take it back."""
+        self.counts[disposition] = self.counts.get(disposition, 0) + change
+
+    def decide(
+        self, type_: str, turn: str | None, key: str, now: float, body: dict[str, Any], disposition: str | None = None
+    ) -> None:
+        """Note what the journal must learn."""
+        # No more are discarded than were parked.
+        always = type_ in _ALWAYS_KEPT or disposition == "discarded"
+        if self.full and not always:
+            kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
+            self._overflow(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
+            return
+        self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
 
     def drain_decisions(self, now: float) -> list[Decision]:
         """Take what the journal must learn, in order."""
@@ -47,22 +72,6 @@ class Books(BaseModel):
         self.overflowed = {}
         self.unwritten_bytes = 0
         return drained
-
-    def count(self, disposition: str) -> None:
-        """Count an event's end."""
-        self.counts[disposition] = self.counts.get(disposition, 0) + 1
-
-    def decide(
-        self, type_: str, turn: str | None, key: str, now: float, body: dict[str, Any], disposition: str | None = None
-    ) -> None:
-        """Note what the journal must learn."""
-        # No more are discarded than were parked.
-        must_tell = type_ in _ALWAYS_TOLD or disposition == "discarded"
-        if len(self.decisions) >= MAX_DECISIONS and not must_tell:
-            kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
-            self._overflow(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
-            return
-        self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
 
     def _overflow(self, kind: str, source: str | None) -> None:
         named = kind if source is None else f"{kind} {source}"

@@ -4,7 +4,7 @@ Invariant: the last `SIZE` accepted ids are known, across continue-as-new, in a 
 journal's.
 
 An id is kept as an 8-byte hash keyed by the session's salt (so nobody can craft collisions between sessions). The
-newest stand in a dict with how they ended; the rest is one block in order of arrival, so that the oldest fall out at
+newest stand in a dict with their disposition; the rest is one block in order of arrival, so that the oldest fall out at
 its front.
 """
 
@@ -13,56 +13,59 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
+
+from inturn.wire import Message
 
 SIZE: Final = 10_000
 RECENT: Final = 256
-"""Ids whose standing is known, at least. Replayed, as `SIZE` is: neither ever changes."""
+"""Ids whose disposition is known, at least. Replayed, as `SIZE` is: neither ever changes."""
 _WIDTH: Final = 8
 
 
-class Window(BaseModel):
+class DedupWindow(Message):
     """Remembered ids. Carried by continue-as-new: 120 KiB of JSON, 1 KiB more where most turns were interrupted."""
 
     model_config = ConfigDict(extra="allow", ser_json_bytes="base64", val_json_bytes="base64")
 
     salt: str = ""
-    recent: dict[str, str] = {}
-    """Hash (hex) -> how the event stands; in order of arrival."""
+    recent: dict[str, str] = Field(default_factory=dict[str, str])
+    """Hash (hex) -> the event's disposition, or where it stands; in order of arrival."""
     block: bytes = b""
 
     def __contains__(self, event_id: str) -> bool:
         digest = self._hash(event_id)
         return digest.hex() in self.recent or self._find(digest) >= 0
 
-    def add(self, event_id: str, standing: str) -> None:
-        """Remember an id that is not in the window yet."""
-        self.recent[self._hash(event_id).hex()] = standing
-        if len(self.recent) >= 2 * RECENT:
-            self._settle()
+    def __len__(self) -> int:
+        return len(self.recent) + len(self.block) // _WIDTH
 
-    def note(self, event_id: str, standing: str) -> None:
-        """Note how a remembered event stands now; ids that are no longer recent keep no standing."""
+    def add(self, event_id: str, disposition: str) -> None:
+        """Remember an id that is not in the window yet."""
+        self.recent[self._hash(event_id).hex()] = disposition
+        if len(self.recent) >= 2 * RECENT:
+            self._compact()
+
+    def note(self, event_id: str, disposition: str) -> None:
+        """Note where a remembered event stands now; ids that are no longer recent keep no disposition."""
         key = self._hash(event_id).hex()
         if key in self.recent:
-            self.recent[key] = standing
+            self.recent[key] = disposition
 
-    def standing(self, event_id: str) -> str | None:
-        """Give how a remembered event stands, where that is still known."""
+    def disposition_of(self, event_id: str) -> str | None:
+        """Return how a remembered event ended or where it stands, if that is still known."""
         return self.recent.get(self._hash(event_id).hex())
 
     def forget(self, event_id: str) -> None:
-        """Let an id come again."""
+        """Forget an id: it may come again."""
         digest = self._hash(event_id)
         self.recent.pop(digest.hex(), None)
         at = self._find(digest)
         if at >= 0:
             self.block = self.block[:at] + self.block[at + _WIDTH :]
 
-    def __len__(self) -> int:
-        return len(self.recent) + len(self.block) // _WIDTH
-
-    def _settle(self) -> None:
+    def _compact(self) -> None:
+        """Move the older half of the recent ids into the block."""
         old = list(self.recent)[:RECENT]
         for key in old:
             del self.recent[key]

@@ -1,18 +1,41 @@
-"""What stands in an inbox, and what an arrival is told.
+"""What stands in an inbox, what comes in, and what an arrival is answered.
 
-Invariant: these are plain values that continue-as-new carries; fields of a newer version stay.
+Invariant: these are plain values; what continue-as-new carries keeps the fields of a newer version.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from pydantic_core import to_json
 
-from inturn.events import preview
+from inturn.events import Event, preview
 from inturn.wire import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event that came in and has its id: read and dumped once, however it came."""
+
+    event: Event
+    wire: dict[str, Any]
+    size: int
+    """Bytes as JSON, as continue-as-new writes it: what came may be shorter (1e15 becomes 1000000000000000.0)."""
+
+    @classmethod
+    def of(cls, event: Event) -> Self:
+        """Return the arrival of a valid event."""
+        wire = event.wire()
+        return cls(event, wire, len(to_json(wire)))
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        assert self.event.event_id is not None, "Inbox.identify() comes first"
+        return self.event.event_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +48,23 @@ class Receipt:
     disposition: str | None = None
 
     def wire(self) -> dict[str, Any]:
-        """Give the JSON object, without what says nothing."""
+        """Return the JSON object, without what says nothing."""
         pairs = (("position", self.position), ("disposition", self.disposition))
         return {"event_id": self.event_id, "status": self.status, **{k: v for k, v in pairs if v is not None}}
 
 
-Change = Literal["sequence-before-interrupt", "gaps-end", "expired-interrupts", "ids-of-a-chain"]
-"""What the inbox did otherwise in histories of 0.2.0.
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What became of an arrival, and what it asks of the session."""
 
-- `sequence-before-interrupt`: an event with a sequence that interrupts or steers overtook its source.
-- `gaps-end`: refusals could keep a gap open without end, it ended only between turns, and where the hold buffer was
-  full before the event that had just come was looked at.
-- `expired-interrupts`: an event that had expired when it came stopped the running turn, and did not run itself.
-- `ids-of-a-chain`: after a termination an event without an id could get that of an earlier one.
-"""
+    receipt: Receipt
+    interrupts: str | None = None
+    """The event that is to stop the running turn: this one, or one that it let go."""
+
+    @property
+    def held(self) -> bool:
+        """Whether the event waits for others of its source."""
+        return self.receipt.status == "held"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +128,22 @@ class Queued(Message):
         return "sequence" in self.event
 
     def expired(self, now: float, default: float | None) -> bool:
-        """Tell whether it waited longer than it may: its own time, else the policy's; a redriven one never did."""
+        """Return whether it waited longer than its own limit, else the policy's; a redriven one never did."""
         limit = self.event.get("expires_after", default if self.event else None)
         return limit is not None and now > self.event.get("sent_at", self.at) + limit
 
+    def interrupts(self, now: float, default: float | None) -> bool:
+        """Return whether it is to stop the running turn: one that had expired when it came is not."""
+        return self.mode == "interrupt" and not self.expired(now, default)
+
 
 def bytes_of(events: Sequence[Queued]) -> int:
-    """Add up their sizes."""
+    """Return the sum of their sizes."""
     return sum(queued.size for queued in events)
 
 
-class ParkedEvent(BaseModel):
+class ParkedEvent(Message):
     """An event (or a delivery) set aside. The payload lives in the journal."""
-
-    model_config = ConfigDict(extra="allow")
 
     turn: str
     n: int = 0
@@ -128,7 +156,7 @@ class ParkedEvent(BaseModel):
     valid: bool = True
     delivery: str | None = None
     """Only the delivery failed: the step that did."""
-    message: dict[str, Any] = {}
+    message: dict[str, Any] = Field(default_factory=dict[str, Any])
     """What was to be delivered."""
 
     @property

@@ -44,11 +44,10 @@ MOVES: Final = (
     Move("parked", "redrive", "pending"),
     Move("parked", "discard", "discarded"),
 )
-FINAL: Final = frozenset(move.after for move in MOVES) - {"held", "pending", "running"}
 
 
 def diagram() -> str:
-    """Draw it for Mermaid."""
+    """Return the table as a Mermaid diagram."""
     lines = ["stateDiagram-v2", "    direction LR"]
     lines += [f"    {move.before} --> {move.after}: {move.cause}" for move in MOVES]
     return "\n".join(lines)

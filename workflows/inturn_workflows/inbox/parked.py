@@ -1,4 +1,4 @@
-"""The events, and deliveries, that an inbox has set aside.
+"""The events, and deliveries, that an inbox has set aside: its dead letters.
 
 Invariant: bounded by number, the oldest go first. An event's content is in the journal, here is its preview.
 """
@@ -7,34 +7,40 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from inturn import names
+from inturn.wire import Message
 from inturn_workflows.inbox.events import ParkedEvent, Refusal
 
 MAX_PARKED: Final = 100
 
 
-class DeadLetters(BaseModel):
+class DeadLetters(Message):
     """What is parked, in the order in which it was; carried whole by continue-as-new."""
 
-    model_config = ConfigDict(extra="allow")
+    events: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
 
-    parked: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
+    def __len__(self) -> int:
+        return len(self.events)
 
-    def keep_parked(self, parked: ParkedEvent) -> None:
+    def add(self, parked: ParkedEvent) -> None:
         """Set one aside."""
-        self.parked.append(parked)
-        del self.parked[:-MAX_PARKED]
+        self.events.append(parked)
+        del self.events[:-MAX_PARKED]
 
-    def find_parked(self, event_id: str) -> ParkedEvent | Refusal:
-        """Find an event, or its delivery: what was parked last."""
-        found = next((parked for parked in reversed(self.parked) if parked.event_id == event_id), None)
+    def remove(self, parked: ParkedEvent) -> None:
+        """Take one out that is to run again, or is given up."""
+        self.events.remove(parked)
+
+    def find(self, event_id: str) -> ParkedEvent | Refusal:
+        """Return an event, or its delivery: what was parked last."""
+        found = next((parked for parked in reversed(self.events) if parked.event_id == event_id), None)
         return found or Refusal(names.INVALID_EVENT, f"event {event_id} is not parked here")
 
     def find_redrivable(self, event_id: str, *, force: bool) -> ParkedEvent | Refusal:
-        """Find one that may be driven again; `force`: though its turn had effects."""
-        parked = self.find_parked(event_id)
+        """Return one that may be driven again; `force`: though its turn had effects."""
+        parked = self.find(event_id)
         if isinstance(parked, Refusal):
             return parked
         if not parked.valid:

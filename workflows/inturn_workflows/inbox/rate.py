@@ -6,31 +6,28 @@ bucket is one carried number, the time at which it would be full again (the gene
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from inturn.policy import InboxPolicy
+from inturn.wire import Message
 
 
-class Bucket(BaseModel):
+class TokenBucket(Message):
     """A session's bucket; full at first."""
-
-    model_config = ConfigDict(extra="allow")
 
     full_at: float = 0.0
 
     def ready_at(self, policy: InboxPolicy) -> float:
-        """Give when the next turn may start, in seconds since 1970; 0 without a rate."""
+        """Return when the next turn may start, in seconds since 1970; 0 without a rate."""
         if policy.rate is None:
             return 0.0
         return max(0.0, self.full_at - (policy.burst - 1) / policy.rate)
 
     def wait(self, turns: int, now: float, policy: InboxPolicy) -> float:
-        """Give the seconds until so many turns may have started; 0 without a rate."""
+        """Return the seconds until so many turns may have started; 0 without a rate."""
         if policy.rate is None:
             return 0.0
         return max(0.0, max(0.0, self.full_at - now) + (turns - policy.burst) / policy.rate)
 
     def spend(self, now: float, policy: InboxPolicy) -> None:
-        """Note that a turn starts."""
+        """Take the token of a turn that starts."""
         if policy.rate is not None:
             self.full_at = max(self.full_at, now) + 1 / policy.rate

@@ -3,7 +3,7 @@
 Rules:
   1. What a source numbered leaves here in the order of its numbers; sources never wait for one another.
   2. `dense`: numbers without holes. A missing one is waited for, `gap_timeout` seconds from the first event behind it;
-     then the gap ends, by `on_gap`, and is told. A missing one that is refused stops that clock: it is on its way.
+     then the gap ends, by `on_gap`, and is reported. A missing one that is refused stops that clock: it is on its way.
   3. `sparse`: growing numbers with holes (chat timestamps). Each event waits `reorder_window` seconds for lower ones.
   4. What comes after its place has passed is late; it never overtakes backwards.
   5. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
@@ -16,17 +16,18 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import Field
 
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
 from inturn_workflows.inbox.events import Queued
 
 MAX_SOURCES: Final = 1_000
-Place = Literal["next", "held", "late"]
+Verdict = Literal["next", "held", "late"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +57,25 @@ class Source(Message):
 
     next: int | None = None
     """The lowest number that is not late: dense, the one behind the last that left; sparse, the last itself."""
-    patience: float = 0.0
+    wait_until: float = 0.0
     """A gap is waited for until then at least: an event was refused and is to come again."""
 
 
-class Sequencer(BaseModel):
+class Sequencer(Message):
     """The hold buffer and the sources' places; carried whole by continue-as-new."""
 
-    model_config = ConfigDict(extra="allow")
-
-    sources: dict[str, Source] = {}
+    sources: dict[str, Source] = Field(default_factory=dict[str, Source])
     """The least recently used first."""
-    held: list[Queued] = []
+    held: list[Queued] = Field(default_factory=list[Queued])
     """In order of acceptance."""
-    _by_source: dict[str, list[Queued]] | None = PrivateAttr(default=None)
-    """The same by source, in sequence."""
+
+    @cached_property
+    def _groups(self) -> dict[str, list[Queued]]:
+        """What is held by source, in sequence."""
+        groups: dict[str, list[Queued]] = {}
+        for queued in sorted(self.held, key=_place):
+            groups.setdefault(queued.source, []).append(queued)
+        return groups
 
     @property
     def bytes(self) -> int:
@@ -79,61 +84,64 @@ class Sequencer(BaseModel):
 
     # Arrivals.
 
-    def place(self, source: str, sequence: int, policy: InboxPolicy) -> Place:
-        """Tell what an arriving event would be. Changes nothing."""
+    def verdict(self, source: str, sequence: int, policy: InboxPolicy) -> Verdict:
+        """Return what an arriving event would be. Changes nothing."""
         expected = self._expected(source, sequence, policy)
         if policy.sequencing == "sparse":
             return "late" if sequence < expected else "held"
-        if sequence < expected or self._holds(source, sequence):
+        if sequence < expected or self._is_held(source, sequence):
             return "late"
         return "next" if sequence == expected else "held"
 
+    def holds(self, event_id: str) -> bool:
+        """Return whether an event is held, or its place kept."""
+        return any(queued.event_id == event_id for queued in self.held)
+
     def fills(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
-        """Tell whether events of its source wait for it."""
-        return self.place(source, sequence, policy) == "next" and bool(self._of(source))
+        """Return whether events of its source wait for it."""
+        return self.verdict(source, sequence, policy) == "next" and bool(self._of(source))
 
     def misses(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
-        """Tell whether a number lies before all that its source holds, and is not late."""
+        """Return whether a number lies before all that its source holds, and is not late."""
         held = self._of(source)
         return self._expected(source, sequence, policy) <= sequence and not (held and held[0].sequence <= sequence)
 
     def hold(self, queued: Queued) -> None:
         """Keep an event back."""
         self._touch(queued.source)
+        insort(self._groups.setdefault(queued.source, []), queued, key=_place)
         self.held.append(queued)
-        if self._by_source is not None:
-            insort(self._by_source.setdefault(queued.source, []), queued, key=_place)
 
-    def follow(self, queued: Queued) -> list[Queued]:
-        """Let the next one of a dense source pass; gives it with those that waited for it."""
+    def advance(self, queued: Queued) -> list[Queued]:
+        """Pass the next one of a dense source. Returns it with those that waited for it."""
         source = self._touch(queued.source)
         source.next = queued.sequence + 1
         return [queued, *self._run(queued.source)]
 
-    def wait_longer(self, source: str, until: float) -> None:
+    def extend_wait(self, source: str, until: float) -> None:
         """Stop the clock of a source's gap: what was refused comes again."""
         kept = self._touch(source)
-        kept.patience = max(kept.patience, until)
+        kept.wait_until = max(kept.wait_until, until)
 
     # Time.
 
     def next_due(self, policy: InboxPolicy) -> float | None:
-        """Give when something leaves here though nothing arrives: 0 at once, `None` never."""
-        return min((self._deadline(source, policy) for source in self._groups()), default=None)
+        """Return when something leaves here though nothing arrives: 0 at once, `None` never."""
+        return min((self._deadline(source, policy) for source in self._groups), default=None)
 
     def release(self, policy: InboxPolicy, now: float) -> Iterator[Release]:
-        """Let out what is due, wait by wait; the longest first."""
-        waits = [self._wait(source, policy) for source in self._groups()]
+        """Yield what is due, wait by wait; the longest first."""
+        waits = [self._wait(source, policy) for source in self._groups]
         heapify(waits)
         while waits and waits[0][0] <= now:
             source = heappop(waits)[-1]
             yield self._end(source, policy)
-            if source in self._groups():
+            if source in self._groups:
                 heappush(waits, self._wait(source, policy))
 
     def release_early(self, policy: InboxPolicy) -> Release:
-        """Make room: end the first wait of the source that would be due first."""
-        waits = [self._wait(source, policy) for source in self._groups()]
+        """End the first wait of the source that would be due first: room is needed."""
+        waits = [self._wait(source, policy) for source in self._groups]
         return self._end(min(waits)[-1], policy) if waits else Release()
 
     # People.
@@ -142,28 +150,29 @@ class Sequencer(BaseModel):
         """Take an event out. Where numbers have no holes, its place is kept: it is no gap."""
         for index, queued in enumerate(self.held):
             if queued.event_id == event_id and queued.event:
-                self._by_source = None
-                del self.held[index]
+                self._take(queued.source, [queued])
                 if policy.sequencing == "dense":
                     kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
                     self.held.insert(index, kept)
+                    insort(self._groups.setdefault(queued.source, []), kept, key=_place)
                 return queued
         return None
 
     def clear(self) -> list[Queued]:
         """Take everything out; the sources go on behind it."""
-        cleared, self.held, self._by_source = self.held, [], None
+        cleared, self.held = self.held, []
+        self._groups.clear()
         for queued in cleared:
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
         return [queued for queued in cleared if queued.event]
 
-    def forget(self) -> None:
+    def forget_idle(self) -> None:
         """Forget the sources that hold nothing; they begin anew."""
-        self.sources = {name: source for name, source in self.sources.items() if name in self._groups()}
+        self.sources = {name: source for name, source in self.sources.items() if name in self._groups}
 
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
-        """Tell which numbers a held event waits for first; `None` where it waits for time alone."""
+        """Return the numbers that a held event waits for first; `None` where it waits for time alone."""
         lowest = self._of(queued.source)[0]
         expected = self._expected(queued.source, lowest.sequence, policy)
         if policy.sequencing == "sparse" or expected >= lowest.sequence:
@@ -171,7 +180,7 @@ class Sequencer(BaseModel):
         return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
 
     def deadline(self, queued: Queued, policy: InboxPolicy) -> float:
-        """Give when the wait of a held event's source ends at the latest."""
+        """Return when the wait of a held event's source ends at the latest."""
         return self._deadline(queued.source, policy)
 
     # Inside.
@@ -215,7 +224,7 @@ class Sequencer(BaseModel):
         return [queued for queued in run if queued.event]
 
     def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
-        """Give the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
+        """Return the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
         known = self.sources.get(source)
         if known is not None and known.next is not None:
             return known.next
@@ -233,30 +242,22 @@ class Sequencer(BaseModel):
         if entries[0].sequence <= self._expected(source, entries[0].sequence, policy):
             return 0.0
         known = self.sources.get(source)
-        return max(oldest + policy.gap_timeout, known.patience if known else 0.0)
+        return max(oldest + policy.gap_timeout, known.wait_until if known else 0.0)
 
     def _wait(self, source: str, policy: InboxPolicy) -> tuple[float, int, str]:
-        """Give until when a source waits at most, and what is served first of those that wait as long."""
+        """Return until when a source waits at most, and what is served first of those that wait as long."""
         return self._deadline(source, policy), self._of(source)[0].n, source
 
-    def _groups(self) -> dict[str, list[Queued]]:
-        if self._by_source is None:
-            groups: dict[str, list[Queued]] = {}
-            for queued in sorted(self.held, key=_place):
-                groups.setdefault(queued.source, []).append(queued)
-            self._by_source = groups
-        return self._by_source
-
     def _of(self, source: str) -> list[Queued]:
-        return self._groups().get(source, [])
+        return self._groups.get(source, [])
 
-    def _holds(self, source: str, sequence: int) -> bool:
+    def _is_held(self, source: str, sequence: int) -> bool:
         held = self._of(source)
         at = bisect_left(held, sequence, key=lambda queued: queued.sequence)
         return at < len(held) and held[at].sequence == sequence
 
     def _take(self, source: str, entries: list[Queued]) -> None:
-        gone, groups = {queued.n for queued in entries}, self._groups()
+        gone, groups = {queued.n for queued in entries}, self._groups
         self.held = [queued for queued in self.held if queued.n not in gone]
         if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
             groups[source] = left
@@ -266,7 +267,7 @@ class Sequencer(BaseModel):
         kept = self.sources.pop(source, None) or Source()
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
-            holding = self._groups()
+            holding = self._groups
             idle = (name for name in self.sources if name not in holding and name != source)
             self.sources.pop(next(idle, source))
         return kept

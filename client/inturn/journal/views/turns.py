@@ -5,11 +5,12 @@ Invariant: a pure view; the entries are the truth, so any reader, at any time, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from inturn.journal.values import Outcome
 from inturn.keys import SessionKey, redrive_of
+from inturn.turns.budget import total
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | 
         event_id=end.event_id or "",
         text=_answer(turn),
         stop_reason=_stop(end),
-        usage=total(e.body.get("usage") for e in turn if e.type == "agent.message"),
+        usage=total(Usage.model_validate(e.body.get("usage") or {}) for e in turn if e.type == "agent.message"),
         tool_calls=_calls(turn),
         seqs=(turn[0].seq, turn[-1].seq),
         disposition=outcome.disposition if outcome else _ENDS[end.type],
@@ -86,18 +87,6 @@ async def entries_of(
         JournalUnavailable: The journal cannot be read.
     """
     return [entry async for entry in journal.entries(session, event_id=event_id, types=types)]
-
-
-def total(usages: Iterable[Any]) -> Usage:
-    """Add up the usage of model calls, as their entries hold it; each counts as one step."""
-    sums: dict[str, Any] = {}
-    steps = 0
-    for usage in usages:
-        steps += 1
-        for name, value in cast("dict[str, Any]", usage or {}).items():
-            if isinstance(value, int | float):
-                sums[name] = sums.get(name, 0) + value
-    return Usage.model_validate({**sums, "steps": steps})
 
 
 def _latest(entries: Sequence[Entry]) -> Sequence[Entry]:

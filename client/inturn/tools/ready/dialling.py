@@ -35,7 +35,7 @@ async def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def is_public(address: Address) -> bool:
-    """Tell whether an address is on the public internet, also where it stands inside another one."""
+    """Return whether an address is on the public internet, also where it stands inside another one."""
     inner = _inside(address)
     if inner is not None:
         return is_public(inner)
@@ -107,7 +107,7 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
 
 
 def _inside(address: Address) -> Address | None:
-    """Give the IPv4 address that an IPv6 address carries to a gateway."""
+    """Return the IPv4 address that an IPv6 address carries to a gateway."""
     if isinstance(address, ipaddress.IPv4Address):
         return None
     if address in _NAT64:

@@ -48,7 +48,7 @@ LastLine = Annotated[int | None, Field(ge=1, description="Last line to show")]
 def files(
     root: str | os.PathLike[str], *, writable: bool = True, prefix: str = "", limit: int = MAX_BYTES
 ) -> list[Tool[..., Any]]:
-    """Give the tools `read_file`, `list_files`, `write_file` and `append_file` for what lies below a directory.
+    """Return the tools `read_file`, `list_files`, `write_file` and `append_file` for what lies below a directory.
 
     Nothing leads out of it: neither `..` nor an absolute path nor a symbolic link. Calls that write one file take its
     lock, so appends never interleave; a write is refused if the file was changed since this session read it.
@@ -149,7 +149,7 @@ class Files:
             raise
 
     async def _was_put(self, ctx: ToolContext, path: str) -> bool:
-        """Tell whether an earlier attempt of this call did its work."""
+        """Return whether an earlier attempt of this call did its work."""
         before = ctx.last_checkpoint
         if not before:
             return False

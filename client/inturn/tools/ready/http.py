@@ -58,7 +58,7 @@ def http_get(
     resolver: Resolver = resolve,
     tls: ssl.SSLContext | None = None,
 ) -> Tool[..., Any]:
-    """Give a tool that gets a text from an address.
+    """Return a tool that gets a text from an address.
 
     Args:
         allow: The hosts it may ask: `api.example.com`, `*.example.org` (what is below, not itself), `host:8443`.

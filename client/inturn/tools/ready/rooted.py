@@ -54,7 +54,7 @@ class Listed:
 
 
 def plain(path: str) -> str:
-    """Give the one spelling of a relative path: `./a//b.txt` is `a/b.txt`, and the root is `.`.
+    """Return the one spelling of a relative path: `./a//b.txt` is `a/b.txt`, and the root is `.`.
 
     Raises:
         ValueError: It is no path below a root, on any platform.
@@ -129,7 +129,7 @@ class Root:
             os.fsync(parent)
 
     def staged(self, path: str, token: str) -> bool:
-        """Tell whether staged content still waits: then it never took the file's place."""
+        """Return whether staged content still waits: then it never took the file's place."""
         with _said(path):
             try:
                 with self._below(path) as (parent, _):
@@ -139,7 +139,7 @@ class Root:
             return True
 
     def put(self, path: str, token: str, *, over: Found | None) -> None:
-        """Let staged content take the place of what was found, at once and as a whole; durable once it returns.
+        """Put staged content in the place of what was found, at once and as a whole; durable once it returns.
 
         Raises:
             ToolError: Something else stands there by now. (A program that takes no lock can still come between.)
@@ -241,7 +241,7 @@ def _listed(entry: os.DirEntry[str]) -> Listed:
 
 @contextmanager
 def _said(path: str) -> Iterator[None]:
-    """Say what the system refused in the model's words: by the path it gave, never by ours."""
+    """Return what the system refused in the model's words: by the path it gave, never by ours."""
     try:
         yield
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """Threads for tools that are not async.
 
-Invariant: at most so many run at once, and a thread that hangs keeps its place until it really ends; so neither a
+Invariant: at most so many run at once, and a thread that hangs keeps its slot until it really ends; so neither a
 flood of calls nor a hanging tool exhausts the process.
 """
 
@@ -14,16 +14,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-Late = Callable[[Any, BaseException | None], None]
-"""Takes the result, or the error, of a thread that nobody waits for any more."""
+OnLate = Callable[[Any, BaseException | None], None]
+"""Takes the result, or the error, of a thread whose caller was cancelled."""
 
 
 class NoThread(Exception):
-    """All places were taken for the whole of the wait."""
+    """All slots were taken for the whole of the wait."""
 
 
 class Threads:
-    """Places for threads. Threads are daemons: a hanging tool cannot keep a stopped worker alive."""
+    """Slots for threads. Threads are daemons: a hanging tool cannot keep a stopped worker alive."""
 
     def __init__(self, size: int) -> None:
         """Allow `size` at once."""
@@ -31,8 +31,8 @@ class Threads:
         self._free = asyncio.Semaphore(size)
 
     @asynccontextmanager
-    async def place(self, *, wait: float) -> AsyncIterator[Place]:
-        """Have a place, after at most `wait` seconds.
+    async def slot(self, *, wait: float) -> AsyncIterator[ThreadSlot]:
+        """Hold a slot, after at most `wait` seconds.
 
         Raises:
             NoThread: None became free.
@@ -42,25 +42,25 @@ class Threads:
                 await self._free.acquire()
         except TimeoutError:
             raise NoThread(f"all {self._size} threads for tools are taken") from None
-        place = Place(self._free)
+        slot = ThreadSlot(self._free)
         try:
-            yield place
+            yield slot
         finally:
-            place.leave()
+            slot.leave()
 
 
-class Place:
-    """One place; good for one run."""
+class ThreadSlot:
+    """One slot; good for one run."""
 
     def __init__(self, free: asyncio.Semaphore) -> None:
-        """Hold a place of the semaphore's."""
+        """Hold a slot of the semaphore's."""
         self._free = free
         self._used = False
 
-    async def run(self, fn: Callable[[], Any], late: Late | None = None) -> Any:
+    async def run(self, fn: Callable[[], Any], on_late: OnLate | None = None) -> Any:
         """Run a function in a thread, with the caller's context variables.
 
-        A cancel stops the wait, not the thread: what comes of it then goes to `late`.
+        A cancel stops the wait, not the thread: what comes of it then goes to `on_late`.
         """
         self._used = True
         loop = asyncio.get_running_loop()
@@ -70,8 +70,8 @@ class Place:
         def end(result: Any, error: BaseException | None) -> None:
             self._free.release()
             if done.cancelled():
-                if late is not None:
-                    late(result, error)
+                if on_late is not None:
+                    on_late(result, error)
             elif error is None:
                 done.set_result(result)
             else:
@@ -93,7 +93,7 @@ class Place:
         return await done
 
     def leave(self) -> None:
-        """Give the place back, if no thread took it over."""
+        """Release the slot, if no thread took it over."""
         if not self._used:
             self._used = True
             self._free.release()

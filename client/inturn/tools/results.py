@@ -7,36 +7,46 @@ that the model and readers see.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from pydantic_core import to_json
 
-from inturn.journal import Journal
 from inturn.journal.log import codec
-from inturn.keys import SessionKey
-from inturn_activities.bounds import Bounds
+
+MAX_TEXT: Final = 32 * 1024
+"""Bytes; a larger result goes beside the transcript, with a preview and a reference in it."""
+MAX_BLOCKS: Final = 256 * 1024
+"""The same for content blocks: an image cannot be cut, and an event may be as large."""
+PREVIEW: Final = 4 * 1024
+"""Bytes that the model sees of a larger one."""
 
 _BLOCKS: Final = frozenset({"text", "image", "document"})
 
 
-async def rendered(journal: Journal, session: SessionKey, value: Any, bounds: Bounds) -> dict[str, Any]:
-    """Give `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`."""
+async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]]) -> dict[str, Any]:
+    """Return `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`.
+
+    Args:
+        value: What the tool returned.
+        put_blob: Keeps bytes, and returns a reference to them.
+    """
     if _is_blocks(value) and (data := _json(value)) is not None:
-        if len(data) <= bounds.blocks:
+        if len(data) <= MAX_BLOCKS:
             return {"content": value}
     else:
         text = as_text(value)
         data = text.encode(errors="replace")
-        if len(data) <= bounds.result:
+        if len(data) <= MAX_TEXT:
             return {"text": text}
-    ref = await journal.put_blob(session, data)
-    start = data[: bounds.preview].decode(errors="ignore")
+    ref = await put_blob(data)
+    start = data[:PREVIEW].decode(errors="ignore")
     text = f"{start}\n[cut: the whole result has {len(data):,} bytes and is kept as {ref}]"
     return {"text": text, "ref": ref, "bytes": len(data)}
 
 
 def as_text(value: Any) -> str:
-    """Give a result as text: strings as they are, all else as JSON."""
+    """Return a result as text: strings as they are, all else as JSON."""
     if isinstance(value, str):
         return value or "(empty)"
     if value is None:
@@ -49,7 +59,7 @@ def as_text(value: Any) -> str:
 
 
 def _json(value: Any) -> bytes | None:
-    """Give a value as JSON; `None` where it cannot be: its tool did its work, and must not fail for that."""
+    """Return a value as JSON; `None` where it cannot be: its tool did its work, and must not fail for that."""
     try:
         return to_json(value, fallback=str)
     except Exception:
@@ -57,7 +67,7 @@ def _json(value: Any) -> bytes | None:
 
 
 def _is_blocks(value: Any) -> bool:
-    """Tell whether a tool returned content blocks of the Messages API (an image, a document)."""
+    """Whether a tool returned content blocks of the Messages API (an image, a document)."""
     return (
         isinstance(value, list)
         and len(value) > 0

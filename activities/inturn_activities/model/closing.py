@@ -1,0 +1,68 @@
+"""The entries that a model step ends with.
+
+Invariant: an answer, the calls it asks for, the approvals they need and the end of the turn are written at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from inturn.journal import NewEntry
+from inturn.models import ModelMessage
+from inturn.turns.stop_reasons import Stop, ends_turn
+from inturn.values import StopReason, Usage
+from inturn_activities.approval_entries import requested
+from inturn_activities.messages import CallPlan
+from inturn_activities.model.attempt import ModelAttempt
+
+
+def answer(attempt: ModelAttempt, message: ModelMessage, *, seen: int, without: Sequence[str]) -> NewEntry:
+    """Return the entry of an answer.
+
+    Args:
+        attempt: Whose it is.
+        message: The answer.
+        seen: The seq up to which its request had read: what was written since is no part of what was answered.
+        without: The events that its request left out.
+    """
+    body: dict[str, Any] = {
+        "seen": seen,
+        "content": message.content,
+        "stop": message.stop_reason,
+        "usage": _usage(message.usage.model_copy(update={"steps": 1})),
+        "model": message.model,
+    }
+    if without:
+        body["without"] = list(without)
+    if message.request_id:
+        body["request_id"] = message.request_id
+    return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
+
+
+def closing(
+    attempt: ModelAttempt, stop: Stop, used: Usage, uses: Sequence[Mapping[str, Any]], calls: Sequence[CallPlan]
+) -> list[NewEntry]:
+    """Return the entries behind the answer: its calls, the approvals they need, the end of the turn."""
+    turn, number = attempt.step.turn, attempt.step.step
+    entries = [_use(attempt, index, block) for index, block in enumerate(uses)]
+    entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
+    return [*entries, _completed(attempt, stop, used)] if ends_turn(stop) else entries
+
+
+def _use(attempt: ModelAttempt, index: int, block: Mapping[str, Any]) -> NewEntry:
+    body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
+    tool = attempt.agent.tool(block["name"])
+    if tool is not None and tool.idempotent:
+        body["idempotent"] = True  # for whoever wonders what became of it
+    step = f"{attempt.step.step}/{index}"
+    return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
+
+
+def _completed(attempt: ModelAttempt, stop: StopReason, used: Usage) -> NewEntry:
+    turn = attempt.step.turn.turn
+    return attempt.entry("turn.completed", {"stop": stop, "usage": _usage(used), "turn": turn}, key=f"{turn}/end")
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return usage.model_dump(mode="json", exclude_defaults=True)

@@ -1,0 +1,109 @@
+"""How turns end: in the inbox, for those who wait, and where the workflow alone decided it, in the journal.
+
+Invariant: what the journal holds of a turn's end wins over what the workflow decided.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from temporalio import workflow
+
+from inturn_activities.messages import Ended, ModelResult
+from inturn_workflows.display import metrics
+from inturn_workflows.inbox.events import ParkedEvent, Queued
+from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.state import SessionState
+from inturn_workflows.steps import ActivitySteps
+from inturn_workflows.turn import StepFailed
+from inturn_workflows.turn_state import TurnState
+from inturn_workflows.waiters import Waiters
+
+
+class TurnEnds:
+    """Ends a session's turns. Each way returns the turn that is to be delivered, if any."""
+
+    def __init__(self, state: SessionState, steps: ActivitySteps, waiters: Waiters) -> None:
+        self._state = state
+        self._endings = state.inbox.endings
+        self._steps = steps
+        self._waiters = waiters
+
+    def ended(self, turn: TurnState, result: ModelResult) -> str | None:
+        """End a turn as its last model step says."""
+        if result.stop == "closed":
+            self._state.closing = "rejected"
+            running = Queued(turn=turn.turn, n=turn.n, event=turn.event or {})
+            self._endings.reject_running(running, workflow.time())
+            self._announce(turn, "rejected", reason="the session was closed")
+            return None
+        if result.stop == "ended" and result.ended is not None:
+            return self._ended_before(turn, result.ended, result.turn)
+        self._endings.finish(turn.event_id, "applied")
+        self._announce(turn, "applied", stop=result.stop, answer=result.turn)
+        return turn.turn
+
+    def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
+        """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
+        if end.n and end.n != turn.n:
+            self._endings.repeat(turn.event_id, end.disposition)
+        elif end.disposition == "parked":
+            self._endings.park(_parked(turn, end.reason or "", effects=end.effects))
+        else:
+            self._endings.finish(turn.event_id, end.disposition)
+        if end.stop == "interrupted":
+            self._endings.dedup.note(turn.event_id, INTERRUPTED)
+        self._announce(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
+        answered = end.disposition == "applied" or end.stop == "interrupted"
+        return (end.turn or turn.turn) if answered and not end.delivered else None
+
+    async def interrupted(self, turn: TurnState, reason: str) -> str | None:
+        """End a turn that was stopped."""
+        self._steps.withdraw_approvals("the turn was stopped")
+        body = {"reason": reason, "turn": turn.turn}
+        recorded = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
+        if recorded is not None:
+            return self._ended_before(turn, recorded, None)
+        self._endings.finish(turn.event_id, "cancelled")
+        self._endings.dedup.note(turn.event_id, INTERRUPTED)
+        self._announce(turn, "cancelled", stop="interrupted", reason=reason)
+        return turn.turn
+
+    async def failed(self, turn: TurnState, failure: StepFailed) -> str | None:
+        """Set aside the event of a turn that failed for good."""
+        error = str(failure)
+        body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
+        known = {name: value for name, value in body.items() if value is not None}
+        recorded = await self._steps.record_end(turn, "turn.failed", "parked", known)
+        if recorded is not None and recorded.disposition != "parked":
+            return self._ended_before(turn, recorded, None)  # another attempt had recorded an answer
+        self._endings.park(_parked(turn, error, effects=turn.effects))
+        self._announce(turn, "parked", reason=error)
+        return None
+
+    def book_merged(self, turn: TurnState) -> None:
+        """Book the events that joined a turn, however that ended."""
+        unanswered = self._endings.dedup.disposition_of(turn.event_id) == "parked"
+        for event_id, known in turn.merged.items():
+            self._endings.merge(event_id, turn.event_id, workflow.time(), known)
+            if unanswered:
+                self._endings.dedup.note(event_id, UNANSWERED)
+
+    def _announce(
+        self,
+        turn: TurnState,
+        disposition: str,
+        *,
+        stop: str | None = None,
+        reason: str | None = None,
+        answer: dict[str, Any] | None = None,
+    ) -> None:
+        lasted = workflow.time() - turn.started_at
+        self._state.inbox.record_turn_duration(lasted)
+        metrics.turn_ended(disposition, lasted=lasted)
+        self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
+
+
+def _parked(turn: TurnState, error: str, *, effects: bool) -> ParkedEvent:
+    now = workflow.time()
+    return ParkedEvent(turn=turn.turn, n=turn.n, error=error, at=now, preview=turn.preview, effects=effects)

@@ -1,0 +1,150 @@
+"""The running turn as it is carried: all that is needed to go on with it in another run or on another worker.
+
+Invariant: a turn goes on from here alone; what it did is in the journal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import Field
+
+from inturn.wire import Message
+from inturn_activities.messages import Answered, CallPlan
+from inturn_workflows.inbox.events import Queued
+
+
+class Decided(Message):
+    """A person's answer to an approval."""
+
+    answer: Literal["approved", "denied", "expired"]
+    by: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970."""
+
+
+class CallState(CallPlan):
+    """A call of the running turn."""
+
+    done: bool = False
+    failed: bool = False
+    """It ended without a success."""
+    cancelled: bool = False
+    """Too many of its step failed: it is not to run, or not to go on."""
+    asked_at: float | None = None
+    """When it began to wait for a person, in seconds since 1970."""
+    answer: Literal["approved", "denied", "expired"] | None = None
+    by: str | None = None
+    reason: str | None = None
+    answered_at: float = 0.0
+    delivered: bool = False
+    """The question went out through `deliver`."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for a person."""
+        return bool(self.asked_at and not self.answer and not self.done)
+
+    @property
+    def expires_at(self) -> float:
+        """When its approval runs out, in seconds since 1970; never before it was asked for."""
+        return math.inf if self.asked_at is None else self.asked_at + self.approval_timeout
+
+    def decide(self, decided: Decided) -> None:
+        """Take an answer."""
+        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+
+    def answered(self) -> Answered | None:
+        """Return what became of its approval, for the journal; `None` where it needed none."""
+        if not self.approval or self.answer is None:
+            return None
+        return Answered(
+            approval_id=self.approval_id,
+            call_id=self.id,
+            tool=self.tool,
+            answer=self.answer,
+            by=self.by,
+            reason=self.reason,
+            at=self.answered_at,
+        )
+
+
+class TurnState(Message):
+    """The running turn: all that is needed to go on with it elsewhere."""
+
+    turn: str
+    n: int = 0
+    accepted_at: float = 0.0
+    started_at: float = 0.0
+    step: int = 0
+    """The next model step; the calls are of the step before it."""
+    calls: list[CallState] = Field(default_factory=list[CallState])
+    event: dict[str, Any] | None = None
+    """Its content, until step 0 has recorded it."""
+    joined: list[Queued] = Field(default_factory=list[Queued])
+    """Events that joined it, until the next model step has recorded them."""
+    merged: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
+    """All that joined it, by id, with what the journal learns of each when the turn ends."""
+    preview: str = ""
+    inline: bool = False
+    trace: str | None = None
+    agent: str | None = None
+    effects: bool = False
+    """A tool of it ran."""
+    stop: str | None = None
+    """Why it is to stop, where it is."""
+
+    @classmethod
+    def of(cls, queued: Queued, now: float) -> Self:
+        """Return the turn of an event, about to begin."""
+        event = queued.event or None
+        return cls(
+            turn=queued.turn,
+            n=queued.n,
+            accepted_at=queued.at,
+            started_at=now,
+            event=event,
+            preview=queued.preview,
+            inline=queued.inline,
+            trace=event.get("trace") if event else None,
+            agent=event.get("agent") if event else None,
+        )
+
+    @property
+    def event_id(self) -> str:
+        """The event, whichever time it is driven."""
+        return self.turn.partition("~")[0]
+
+    @property
+    def event_ids(self) -> list[str]:
+        """All events that it answers, its own first."""
+        return [self.event_id, *self.merged]
+
+    @property
+    def interrupts(self) -> bool:
+        """Whether its event came to interrupt."""
+        return self.event is not None and self.event.get("when_busy") == "interrupt"
+
+    @property
+    def doing(self) -> str:
+        """What it waits for, for people."""
+        running = [call.tool for call in self.calls if not call.done]
+        return f"tools: {', '.join(running)}" if running else "model"
+
+    def join(self, events: Sequence[Queued]) -> None:
+        """Take events in; the next model step brings them to the model."""
+        self.joined += events
+        self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
+        self.inline = self.inline or any(queued.inline for queued in events)
+
+    def part(self, event_ids: Container[str]) -> list[Queued]:
+        """Take out those of the joined events that are no part of this turn."""
+        parted = [queued for queued in self.joined if queued.event_id in event_ids]
+        self.joined = [queued for queued in self.joined if queued.event_id not in event_ids]
+        for queued in parted:
+            del self.merged[queued.event_id]
+            queued.steers = None
+        return parted
