@@ -11,20 +11,23 @@ run = $(VENV)/bin/python
 stamp = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos lock
+.PHONY: help setup demo test test-fast test-long check bench chaos lock dist
 
 help:
-	@echo 'make setup   the environment ($(VENV)); the others call it themselves'
-	@echo 'make demo    a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
-	@echo 'make test    every test but the long chaos and the benchmarks'
-	@echo 'make check   format, lint, types, import contracts, promises, links'
-	@echo 'make bench   the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
-	@echo 'make chaos   the fault campaign (ARGS="--minutes 60 --json FILE")'
-	@echo 'make lock    renew the locked requirements'
+	@echo 'make setup      the environment ($(VENV)); the others call it themselves'
+	@echo 'make demo       a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
+	@echo 'make test       every test, the large ones as a sample (15 minutes on two cores)'
+	@echo 'make test-fast  the checks and every test that needs no server (2 minutes)'
+	@echo 'make test-long  every test, whole (40 minutes)'
+	@echo 'make check      format, lint, types, import contracts, promises, links'
+	@echo 'make bench      the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
+	@echo 'make chaos      the fault campaign (ARGS="--minutes 60 --json FILE")'
+	@echo 'make lock       renew the locked requirements'
+	@echo 'make dist       the wheels of inturn and inturn-worker, into dist/'
 
 setup: $(stamp)
 
-$(stamp): requirements-dev.txt client/pyproject.toml scripts/setup
+$(stamp): requirements-dev.txt pyproject.toml client/pyproject.toml scripts/setup
 	@scripts/setup '$(VENV)' '$(PYTHON)'
 	@touch $@
 
@@ -33,6 +36,12 @@ demo: setup
 
 test: setup
 	@scripts/test $(ARGS)
+
+test-fast: setup
+	@scripts/test --fast
+
+test-long: setup
+	@INTURN_TEST_LONG=1 scripts/test $(ARGS)
 
 check: setup
 	@scripts/check
@@ -45,3 +54,6 @@ chaos: setup
 
 lock: setup
 	@scripts/lock $(ARGS)
+
+dist: setup
+	@scripts/dist $(ARGS)

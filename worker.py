@@ -1,6 +1,8 @@
-"""`python worker.py MODULE:ATTR…`: the worker, run from a checkout; `inturn worker` is the same."""
+"""`python worker.py MODULE:ATTR…` is `inturn worker MODULE:ATTR…`."""
 
-from inturn_worker.command import run
+import sys
+
+from inturn.cli import main
 
 if __name__ == "__main__":
-    run()
+    main(["worker", *sys.argv[1:]])

@@ -13,7 +13,7 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from bench.bare import Bare, noop
-from inturn_worker import app as inturn_worker
+from inturn_worker import app
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 
@@ -31,9 +31,9 @@ async def main(address: str, task_queue: str) -> None:
 
 
 def alike(client: Client, settings: Settings, workflow: type[Any], activities: Sequence[Callable[..., Any]]) -> Worker:
-    """Give a worker of another workflow, with the options of inturn's own."""
+    """Return a worker of another workflow, with the options of inturn's own."""
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
-    restrictions = SandboxRestrictions.default.with_passthrough_modules(*inturn_worker.PASSED_THROUGH, "bench")
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*app.PASSED_THROUGH, "bench")
     return Worker(
         client,
         task_queue=settings.task_queue,
@@ -46,9 +46,9 @@ def alike(client: Client, settings: Settings, workflow: type[Any], activities: S
         max_concurrent_activities=settings.step_slots,
         workflow_task_poller_behavior=pollers,
         activity_task_poller_behavior=pollers,
-        sticky_queue_schedule_to_start_timeout=inturn_worker.STICKY_TIMEOUT,
-        max_heartbeat_throttle_interval=inturn_worker.HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=inturn_worker.HEARTBEAT_THROTTLE,
+        sticky_queue_schedule_to_start_timeout=app.STICKY_TIMEOUT,
+        max_heartbeat_throttle_interval=app.HEARTBEAT_THROTTLE,
+        default_heartbeat_throttle_interval=app.HEARTBEAT_THROTTLE,
     )
 
 

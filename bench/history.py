@@ -40,7 +40,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 async def cost(side: Side, session_id: str, how: str, event_id: str) -> tuple[int, int]:
-    """Run one turn; give the events and bytes that it left."""
+    """Run one turn; return the events and bytes that it left."""
     handle = side.handle(session_id)
     before = await quiet(handle)
     if how in ("ask", "read"):

@@ -34,7 +34,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 async def _interrupted(client: Client, claude: StrictClaude, name: str, number: int) -> float:
-    """Interrupt a turn whose model streams; give the seconds until the stream was closed."""
+    """Interrupt a turn whose model streams; return the seconds until the stream was closed."""
     tag = f"{client.tenant}-{name}-{number}"
     session = client.session(name)
     event_id = f"event-{number}"

@@ -32,7 +32,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 async def _round(sides: tuple[Side, Side], session_id: str, timer: type[Timer]) -> tuple[list[float], list[float]]:
-    """Run turns on both sides, taking turns; give their seconds."""
+    """Run turns on both sides, taking turns; return their seconds."""
     timers = []
     for side in sides:
         await side.begin(session_id)

@@ -55,7 +55,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
 
 
 async def block(timers: Sequence[Timer], worker: Process, name: str, turns: int) -> Block:
-    """Let every session run its turns, all sessions at once."""
+    """Run every session's turns, all sessions at once."""
 
     async def run(timer: Timer) -> None:
         for n in range(turns):

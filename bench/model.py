@@ -69,7 +69,7 @@ class Calls:
         self.count = 0
 
     async def run(self, steps: Steps) -> float:
-        """Run a model step; give its seconds."""
+        """Run a model step; return its seconds."""
         self.count += 1
         environment = ActivityEnvironment()
         key = SESSION.turn(f"event-{self.count}").step(0)

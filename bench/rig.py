@@ -51,7 +51,7 @@ class Process:
         return self._popen.pid
 
     async def until_ready(self) -> str:
-        """Wait for its ready line; give it."""
+        """Wait for its ready line; return it."""
         return await asyncio.to_thread(self._first_line)
 
     async def kill(self) -> None:
@@ -102,7 +102,7 @@ class Rig:
 
     async def __aenter__(self) -> Rig:
         try:
-            script = [sys.executable, str(ROOT / "scripts/dev-server"), "--port", "0"]
+            script = [sys.executable, "-m", "inturn_worker.dev_server", "--port", "0"]
             server = self._start(script, "ready ", SERVER_WITHIN, {})
             self.address = (await server.until_ready()).split()[1]
             self._temporal = await connect(Settings(address=self.address))

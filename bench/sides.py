@@ -90,7 +90,7 @@ class Bare:
 
 
 async def quiet(handle: Handle, *, every: float = 0.01) -> tuple[int, int]:
-    """Wait until neither a step nor a workflow task is due; give the history's events and bytes.
+    """Wait until neither a step nor a workflow task is due; return the history's events and bytes.
 
     Where one ends and the other begins the server does both at once, so nothing due means that the turn is over.
     """

@@ -45,6 +45,6 @@ def curve_table(curve: Curve) -> Group:
 
 
 def cells_of(curve: Curve) -> list[list[str]]:
-    """Give the lines of a curve's table: the size, and what each series has there."""
+    """Return the lines of a curve's table: the size, and what each series has there."""
     found = [(x, [line.at(x) for line in curve.series]) for x in curve.sizes]
     return [[number(x), *("-" if y is None else number(y) for y in values)] for x, values in found]

@@ -20,7 +20,7 @@ class Timer(ABC):
 
     @abstractmethod
     async def turn(self, event_id: str) -> float:
-        """Run a turn; give its seconds."""
+        """Run a turn; return its seconds."""
 
 
 class ByAsk(Timer):

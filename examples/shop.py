@@ -66,7 +66,7 @@ class Shop:
             return [dict(row) for row in db.execute(query, values)]
 
     def order(self, order_id: str) -> dict[str, Any]:
-        """Give an order."""
+        """Return an order."""
         found = self.rows("SELECT * FROM orders WHERE order_id = ?", order_id)
         if not found:
             raise Refusal(f"there is no order {order_id}")

@@ -26,7 +26,7 @@ async def lifespan() -> AsyncIterator[Shop]:
 
 @tool
 def look_up_order(order_id: str, ctx: ToolContext) -> dict[str, Any]:
-    """Give an order: customer, item, price in cents, status."""
+    """Return an order: customer, item, price in cents, status."""
     try:
         return _shop(ctx).order(order_id)
     except Refusal as refusal:

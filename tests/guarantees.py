@@ -55,7 +55,7 @@ NOT_PROMISED: Final = (
 
 
 def guarantees() -> str:
-    """Give the page of promises."""
+    """Return the page of promises."""
     found = marks()
     lines = [
         "# Guarantees",
@@ -81,7 +81,7 @@ def guarantees() -> str:
 
 
 def evidence() -> str:
-    """Give the page of campaigns."""
+    """Return the page of campaigns."""
     campaigns = read_campaigns()
     lines = [
         "# Evidence",
@@ -196,7 +196,7 @@ PAGES: Final = {"guarantees.md": guarantees, "evidence.md": evidence}
 
 
 def stale() -> list[str]:
-    """Give the pages that are not what would be written."""
+    """Return the pages that are not what would be written."""
     return [name for name, page in PAGES.items() if not (DOCS / name).exists() or (DOCS / name).read_text() != page()]
 
 

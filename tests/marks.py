@@ -22,19 +22,19 @@ class Mark:
 
 
 def is_promise_mark(node: ast.AST) -> bool:
-    """Tell whether `node` is the expression `pytest.mark.promise`."""
+    """Return whether `node` is the expression `pytest.mark.promise`."""
     return isinstance(node, ast.Attribute) and ast.unparse(node) == "pytest.mark.promise"
 
 
 def ids_of(call: ast.Call) -> list[str]:
-    """Give the ids of one mark; they are literals, or this check could not see them."""
+    """Return the ids of one mark; they are literals, or this check could not see them."""
     assert call.args, "a promise mark names at least one id"
     assert not call.keywords, "a promise mark takes no keywords"
     return [ast.literal_eval(argument) for argument in call.args]
 
 
 def applied_marks(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
-    """Give the marks that reach a test, with its name: decorators of tests and of their classes, and `pytestmark`."""
+    """Return the marks that reach a test, with its name: decorators of tests and of their classes, and `pytestmark`."""
     places: list[tuple[ast.AST, str]] = []
     for node in ast.walk(tree):
         match node:
@@ -53,7 +53,7 @@ def applied_marks(tree: ast.AST) -> Iterator[tuple[ast.Call, str]]:
 
 
 def marks() -> list[Mark]:
-    """Give every mark, file by file."""
+    """Return every mark, file by file."""
     return [
         Mark(promise, str(path.relative_to(TESTS)), call.lineno, name)
         for path in sorted(TESTS.rglob("test_*.py"))

@@ -43,14 +43,14 @@ class Chat:
         """Ask the model, run the tools that it calls, and ask again, until it has answered."""
         self.messages.append({"role": "user", "content": content})
         while True:
-            said = await workflow.execute_activity(
+            answer = await workflow.execute_activity(
                 ask_model, self.messages, start_to_close_timeout=MODEL_TIMEOUT, retry_policy=retry
             )
-            self.messages.append({"role": "assistant", "content": said.content})
-            if said.stop_reason != "tool_use":
+            self.messages.append({"role": "assistant", "content": answer.content})
+            if answer.stop_reason != "tool_use":
                 return
             results = []
-            for call in [block for block in said.content if block["type"] == "tool_use"]:
+            for call in [block for block in answer.content if block["type"] == "tool_use"]:
                 key = f"{workflow.info().workflow_id}/{call['id']}" if keyed else None
                 result = await workflow.execute_activity(
                     use_tool, Use(**call["input"], key=key), start_to_close_timeout=TOOL_TIMEOUT
@@ -66,14 +66,14 @@ class Chat:
             self.messages.append({"role": "assistant", "content": [{"type": "text", "text": f"Failed: {error.cause}"}]})
 
     def answers(self) -> list[str]:
-        """Give what the model said, in order."""
+        """Return what the model said, in order."""
         return texts(self.messages)
 
 
 def texts(messages: list[Message]) -> list[str]:
-    """Give the assistant's texts."""
-    said = [message["content"] for message in messages if message["role"] == "assistant"]
-    blocks = [[{"type": "text", "text": c}] if isinstance(c, str) else c for c in said]
+    """Return the assistant's texts."""
+    contents = [message["content"] for message in messages if message["role"] == "assistant"]
+    blocks = [[{"type": "text", "text": c}] if isinstance(c, str) else c for c in contents]
     return [block["text"] for content in blocks for block in content if block["type"] == "text"]
 
 

@@ -38,7 +38,7 @@ class Conversation:
 
     @workflow.query
     def answers(self) -> list[str]:
-        """Give what was answered."""
+        """Return what was answered."""
         return self._chat.answers()
 
 
@@ -70,5 +70,5 @@ class ConversationTuned:
 
     @workflow.query
     def answers(self) -> list[str]:
-        """Give what was answered."""
+        """Return what was answered."""
         return self._chat.answers()

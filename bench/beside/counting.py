@@ -34,7 +34,7 @@ def late(sent: Sequence[str], answered: Sequence[str]) -> int:
 
 
 def answered(answers: Iterable[str], sent: Sequence[str]) -> list[str]:
-    """Give the events that a conversation's answers belong to, in their order: an answer ends with its event's id."""
+    """Return the events that a conversation's answers belong to, in their order: an answer ends with its event's id."""
     known = set(sent)
     return [event for text in answers if (event := text.rpartition(" ")[2]) in known]
 

@@ -60,7 +60,7 @@ class Aged:
 
 
 async def grow(ways: Sequence[Way], sizes: Sizes) -> dict[str, Aged]:
-    """Let sessions of all ways grow old."""
+    """Age sessions of all ways."""
     found = {way.name: Aged() for way in ways}
     names = [f"g{n}" for n in range(sizes.sessions)]
     for way in ways:
@@ -115,7 +115,7 @@ def turns(runs: Sequence[Sequence[HistoryEvent]]) -> list[Turn]:
 
 
 def numbers(aged: Aged, sizes: Sizes) -> Numbers:
-    """Give a way's numbers by the row that they belong to."""
+    """Return a way's numbers by the row that they belong to."""
     first, last = sizes.early
     early = [turn.seconds * 1000 for session in aged.sessions for turn in session[first - 1 : last]]
     late = [turn.seconds * 1000 for session in aged.sessions for turn in session[-sizes.window :]]

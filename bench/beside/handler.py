@@ -37,7 +37,7 @@ class Handler:
 
     @workflow.query
     def answers(self) -> list[str]:
-        """Give what was answered."""
+        """Return what was answered."""
         return self._chat.answers()
 
 
@@ -68,5 +68,5 @@ class HandlerTuned:
 
     @workflow.query
     def answers(self) -> list[str]:
-        """Give what was answered."""
+        """Return what was answered."""
         return self._chat.answers()

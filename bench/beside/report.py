@@ -73,21 +73,21 @@ def markdown(found: Sequence[dict[str, Any]]) -> str:
     head = ["what", *NAMES]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     lines += [f"| {' | '.join(cells(row))} |" for row in found]
-    return "\n".join([ABOUT, "", *lines, "", *(f"- {said}" for said in sentences(found))])
+    return "\n".join([ABOUT, "", *lines, "", *(f"- {sentence}" for sentence in sentences(found))])
 
 
 def sentences(found: Sequence[dict[str, Any]]) -> list[str]:
     """Say where the others win, where nobody does, and what the numbers do not show."""
     known = {row["what"]: row for row in found}
-    said = [
+    lines = [
         _faster(known[row]) for row in (rows.EARLY_P50, rows.EARLY_CPU, rows.LATE_P50, rows.LATE_CPU) if row in known
     ]
     if rows.LINES in known:
-        said.append(_shorter(known[rows.LINES]))
-    said.append(_equal([known[row] for row in rows.COUNTED if row in known]))
+        lines.append(_shorter(known[rows.LINES]))
+    lines.append(_equal([known[row] for row in rows.COUNTED if row in known]))
     if rows.LARGE in known:
-        said.append(_full(known[rows.LARGE]))
-    return said + list(rows.NOTES)
+        lines.append(_full(known[rows.LARGE]))
+    return lines + list(rows.NOTES)
 
 
 def _faster(row: dict[str, Any]) -> str:

@@ -18,7 +18,7 @@ async def turn(way: Way, session_id: str, event_id: str, text: str = "", *, ever
 
 
 async def all_answered(way: Way, session_id: str, sent: list[str], *, within: float) -> list[str]:
-    """Wait until every event has its answer, or the time is over; give the events answered, in order."""
+    """Wait until every event has its answer, or the time is over; return the events answered, in order."""
     found: list[str] = []
 
     async def look() -> bool | None:

@@ -79,7 +79,7 @@ class Way:
         await self.handle(session_id).signal("submit", event)
 
     async def answers(self, session_id: str) -> list[str]:
-        """Give what the conversation holds as said by the model, in order."""
+        """Return what the conversation holds as said by the model, in order."""
         if self.name != INTURN:
             found: list[str] = await self.handle(session_id).query("answers")
             return found

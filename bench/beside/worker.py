@@ -15,7 +15,7 @@ from bench.bare_worker import alike
 from bench.beside import stub
 from bench.beside.conversation import Conversation, ConversationTuned
 from bench.beside.handler import Handler, HandlerTuned
-from inturn_worker import app as inturn_worker
+from inturn_worker import app
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 
@@ -36,8 +36,8 @@ async def main(address: str, task_queue: str, way: str, journal: str) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
         if way == "Session":
-            opened = await stack.enter_async_context(inturn_worker.opened_journal(settings))
-            made = inturn_worker.build_worker(client, stub.agents, journal=opened, model=stub.Stub(), settings=settings)
+            opened = await stack.enter_async_context(app.opened_journal(settings))
+            made = app.build_worker(client, stub.agents, journal=opened, model=stub.Stub(), settings=settings)
         else:
             made = alike(client, settings, WORKFLOWS[way], [stub.ask_model, stub.use_tool])
         await stack.enter_async_context(made)

@@ -18,7 +18,7 @@ OLD: Final = 100
 
 
 async def measure(rig: Rig, sizes: Sizes) -> list[Curve]:
-    """Let sessions grow old with one worker, and give each a worker of its own then."""
+    """Age sessions with one worker, and give each a worker of its own then."""
     lane = rig.lane("cold")
     first, second = Series("first turn", []), Series("second turn", [])
     async with lane.client() as client:
@@ -55,7 +55,7 @@ async def _aged(side: Inturn, name: str, age: int) -> None:
 
 
 async def _fresh(lane: Lane, client: Client, name: str, number: int) -> tuple[float, float]:
-    """Give the seconds of two turns on a worker of their own."""
+    """Return the seconds of two turns on a worker of their own."""
     async with lane.running():
         session = client.session(name)
         began = time.perf_counter()

@@ -36,7 +36,7 @@ async def measure(rig: Rig, sizes: Sizes) -> list[Curve]:
 
 
 async def _worked_off(lane: Lane, client: Client, depth: int, turns: int) -> tuple[int, float]:
-    """Let events wait; give the bytes that continue-as-new carried, and the seconds that the first turns took then."""
+    """Queue events; return the bytes that continue-as-new carried, and the seconds that the first turns took then."""
     session = client.session(f"deep-{depth}", agent="deep")
     await session.ask(TEXT, event_id="first")
     await session.pause()
@@ -56,7 +56,7 @@ def _event(number: int) -> str:
 
 
 async def _continued(handle: Handle, session: Session, last: str, depth: int) -> int:
-    """Send a duplicate, which changes nothing, until the run continues as new; give what it carried then."""
+    """Send a duplicate, which changes nothing, until the run continues as new; return what it carried then."""
     full = (await handle.describe()).run_id
     while (await handle.describe()).run_id == full:
         for _ in range(REPEATS):
@@ -72,7 +72,7 @@ async def _continued(handle: Handle, session: Session, last: str, depth: int) ->
 
 
 async def _completed(session: Session, event_id: str) -> float:
-    """Give the time at which a turn was recorded as completed."""
+    """Return the time at which a turn was recorded as completed."""
     async for entry in session.entries(event_id=event_id):
         if entry.type == "turn.completed":
             return entry.at.timestamp()

@@ -56,7 +56,7 @@ async def _open(client: Client, names: Sequence[str]) -> None:
 
 
 async def _spread(client: Client, names: Sequence[str], asks: int) -> list[float]:
-    """Let callers ask, each its own sessions in turn; give the seconds of every turn."""
+    """Have callers ask, each its own sessions in turn; return the seconds of every turn."""
     callers = min(CALLERS, len(names))
 
     async def call(caller: int) -> list[float]:

@@ -36,7 +36,7 @@ class Found:
 
 
 async def measure(rig: Rig, sizes: Sizes) -> list[Curve]:
-    """Let a session grow old, and measure a few of its turns from each age on, one by send and one by ask."""
+    """Age a session, and measure a few of its turns from each age on, one by send and one by ask."""
     lane = rig.lane("turns")
     found = {how: {age: Found() for age in sizes.turns} for how in WAYS}
     async with lane.running(), lane.client() as client:
@@ -74,7 +74,7 @@ async def _turn(lane: Lane, client: Client, name: str, turn: int, how: str, foun
 
 
 def by_server(history: Sequence[HistoryEvent], first: int) -> list[float]:
-    """Give the seconds of turns by send, from a turn on: from the signal to the turn's last workflow task."""
+    """Return the seconds of turns by send, from a turn on: from the signal to the turn's last workflow task."""
     found, sent, answered = [], 0, False
     for event in history:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
@@ -90,7 +90,7 @@ def by_server(history: Sequence[HistoryEvent], first: int) -> list[float]:
 
 
 def carried(history: Sequence[HistoryEvent]) -> int:
-    """Give the bytes of a run's input."""
+    """Return the bytes of a run's input."""
     return len(_data(history[0].workflow_execution_started_event_attributes.input))
 
 

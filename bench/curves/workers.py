@@ -46,7 +46,7 @@ async def _loaded(rig: Rig, workers: int, sizes: Sizes) -> Load:
 
 
 async def _ask_all(client: Client, sessions: int, turns: int, name: str) -> list[float]:
-    """Let every session run its turns, all sessions at once; give the seconds of every turn."""
+    """Run every session's turns, all sessions at once; return the seconds of every turn."""
 
     async def run(number: int) -> list[float]:
         found = []

@@ -20,7 +20,7 @@ FAR: Final = 100.0
 
 
 def page(report: dict[str, Any], curves: Sequence[Curve], plots: str) -> str:
-    """Give the page; `plots` is the folder of the plots beside it."""
+    """Return the page; `plots` is the folder of the plots beside it."""
     lines = ["# Benchmarks", "", GENERATED, "", *_run(report), ""]
     if report["rows"]:
         lines += ["## Budgets", "", *_budgets(report["rows"]), ""]
@@ -84,8 +84,10 @@ def reading(curve: Curve) -> str:
         return "Nothing was measured."
     first, last = _ends(lines[0])
     alike = [line for line in lines if _ends(line) == (first, last)]
-    said = ", ".join(_compared(line, first, last, f" the {curve.y}" if line is lines[0] else "") for line in alike)
-    return f"From {number(first)} to {number(last)} {curve.x}: {said}."
+    comparisons = ", ".join(
+        _compared(line, first, last, f" the {curve.y}" if line is lines[0] else "") for line in alike
+    )
+    return f"From {number(first)} to {number(last)} {curve.x}: {comparisons}."
 
 
 def _ends(line: Series) -> tuple[float, float]:

@@ -73,6 +73,6 @@ def _draw(curve: Curve, axes: Axes) -> None:
 
 
 def steep(curve: Curve) -> bool:
-    """Tell whether a linear axis would press the small values flat."""
+    """Return whether a linear axis would press the small values flat."""
     values = [y for line in curve.series for _, y in line.points]
     return bool(values) and min(values) > 0 and max(values) / min(values) >= STEEP

@@ -14,6 +14,7 @@ from inturn.errors import (
     InturnError,
     InvalidEvent,
     JournalUnavailable,
+    Misconfigured,
     Refused,
     Retry,
     SessionBusy,
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from inturn.client.reader import Cursor
     from inturn.client.session import Session
 
-__version__ = "0.2.0"
+__version__ = "0.3.0.dev0"
 
 __all__ = [
     "Agent",
@@ -76,6 +77,7 @@ __all__ = [
     "InturnError",
     "InvalidEvent",
     "JournalUnavailable",
+    "Misconfigured",
     "Notice",
     "Parked",
     "PendingApproval",

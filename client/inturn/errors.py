@@ -11,6 +11,7 @@
       TurnTimeout (TimeoutError)     the caller's own timeout; what it waited for goes on
       ApprovalConflict               somebody answered otherwise, or it is too late
       VersionConflict                the value changed since it was read
+      Misconfigured                  a setting or a name is wrong; the message says what to do
       Unavailable                    no server or worker took it; the same `event_id` again is safe
         JournalUnavailable             the journal cannot be reached
 
@@ -93,6 +94,10 @@ class ApprovalConflict(InturnError):
 
 class VersionConflict(InturnError):
     """The value was changed by somebody else since it was read."""
+
+
+class Misconfigured(InturnError):
+    """It cannot work as it is set up; the message says what is wrong and what to do."""
 
 
 class Unavailable(InturnError):

@@ -66,7 +66,7 @@ def main() -> int:
 
 
 async def play(stage: Stage, console: Console, svg: Path | None) -> list[Check]:
-    """Let everything happen, then check it."""
+    """Make everything happen, then check it."""
     temporal = await Temporal.connect(stage.address, data_converter=pydantic_data_converter)
     async with Client(temporal=temporal, task_queue=TASK_QUEUE, journal=stage.journal) as client:
         producers = Producers(client, scripted=stage.model == "scripted")

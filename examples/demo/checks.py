@@ -46,7 +46,7 @@ class Evidence:
     seen: Seen
 
     def ids(self, kind: str) -> list[str]:
-        """Give the event ids of entries of a type, in order."""
+        """Return the event ids of entries of a type, in order."""
         return [entry.event_id or "" for entry in self.entries if entry.type == kind]
 
     @property
@@ -224,7 +224,7 @@ def _is_ok(entry: Entry) -> bool:
 
 
 def _unanswered(transcript: list[dict[str, Any]]) -> list[str]:
-    """Give the tool calls whose next message does not hold their results."""
+    """Return the tool calls whose next message does not hold their results."""
     missing: list[str] = []
     for message, after in zip(transcript, [*transcript[1:], {"content": []}], strict=True):
         calls = _blocks(message, "tool_use", "id")

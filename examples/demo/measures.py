@@ -77,7 +77,7 @@ async def plain_turns(client: Client, temporal: Temporal, sent: Sent, session_id
 
 
 async def _runs(temporal: Temporal, workflow_id: str) -> AsyncIterator[list[HistoryEvent]]:
-    """Give the histories of a session's runs, latest first."""
+    """Return the histories of a session's runs, latest first."""
     run_id: str | None = None
     while True:
         history = await temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history()
@@ -89,7 +89,7 @@ async def _runs(temporal: Temporal, workflow_id: str) -> AsyncIterator[list[Hist
 
 
 def _scheduled(event: HistoryEvent) -> int:
-    """Give the event that scheduled the activity which ends here."""
+    """Return the event that scheduled the activity which ends here."""
     name = event.WhichOneof("attributes")
     return int(getattr(event, name).scheduled_event_id) if name else 0
 

@@ -81,8 +81,8 @@ class Producers:
                     calls = [("look_up_order", {"order_id": order})]
                 if n == 1:
                     calls = [("add_note", {"order_id": order, "text": "invoice sent again"})]
-                said = self._phrase(text.format(order), *calls)
-                await self._send("slack", f"order-{order}", f"slack-{order}-{n}", said)
+                phrase = self._phrase(text.format(order), *calls)
+                await self._send("slack", f"order-{order}", f"slack-{order}-{n}", phrase)
                 if n in (1, 3):
                     again = self._phrase(("Where is order {0}?" if n == 1 else "Any news?").format(order))
                     if pace.random() < 0.6:
@@ -95,10 +95,12 @@ class Producers:
         for n, what in enumerate(("settled", "shipment created", "shipment delayed", "shipment delivered")):
             for order in pace.sample(list(ORDERS), len(ORDERS)):
                 call: Call = ("add_note", {"order_id": order, "text": what})
-                said = self._phrase(f"Payment provider: {what}. Note it on order {order}.", *([call] if n < 3 else []))
+                phrase = self._phrase(
+                    f"Payment provider: {what}. Note it on order {order}.", *([call] if n < 3 else [])
+                )
                 session = self._session(f"order-{order}")
                 for _ in range(2 if pace.random() < 0.3 else 1):
-                    submit = partial(session.submit, said, event_id=f"webhook-{order}-{n}", source="webhook")
+                    submit = partial(session.submit, phrase, event_id=f"webhook-{order}-{n}", source="webhook")
                     receipt = await _taken(submit)
                     self.sent.acknowledged("webhook", session.session_id, receipt.event_id, receipt)
                 await asyncio.sleep(pace.uniform(0.1, 0.4))
@@ -111,8 +113,8 @@ class Producers:
                 calls: list[Call] = []
                 if n == 2:  # two tools at once
                     calls = [("look_up_order", {"order_id": order}), ("list_orders", {"customer": "ada"})]
-                said = self._phrase(f"Scheduled check {n}: is anything open on order {order}?", *calls)
-                await self._send("cron", f"order-{order}", f"cron-{order}-{n}", said)
+                phrase = self._phrase(f"Scheduled check {n}: is anything open on order {order}?", *calls)
+                await self._send("cron", f"order-{order}", f"cron-{order}-{n}", phrase)
             await asyncio.sleep(pace.uniform(1.0, 2.0))
 
     async def _person(self, session_id: str) -> None:

@@ -38,7 +38,7 @@ class Process:
     killed: bool = False
 
     def until(self, start: str) -> dict[str, str]:
-        """Wait for the line that starts so; give its `name=value` words, and the line itself as `line`."""
+        """Wait for the line that starts so; return its `name=value` words, and the line itself as `line`."""
         end = time.monotonic() + READY_SECONDS
         while time.monotonic() < end:
             ended = self.popen.poll() is not None
@@ -94,13 +94,13 @@ class Stage:
     def start(self) -> None:
         """Start the server, then both workers at once."""
         # Found or built first, in sight: the first time on a machine it may take minutes.
-        finder = [sys.executable, str(ROOT / "scripts" / "temporal"), "--which"]
+        finder = [sys.executable, "-m", "inturn_worker.temporal_cli", "--which"]
         found = subprocess.run(finder, stdout=subprocess.PIPE, text=True, check=False)
         if found.returncode != 0:
             raise NotReady("there is no Temporal CLI (see above)")
         temporal, _, origin = found.stdout.strip().partition("\t")
         print(f"Temporal CLI: {origin or temporal}", flush=True)
-        command = [sys.executable, str(ROOT / "scripts" / "dev-server"), "--port", "0"]
+        command = [sys.executable, "-m", "inturn_worker.dev_server", "--port", "0"]
         command += ["--db", str(self.directory / "temporal.db"), *(["--ui"] if self.keep else [])]
         self.server = self._spawn("server", command, {"INTURN_TEMPORAL": temporal})
         words = self.server.until("ready ")["line"].split()
@@ -110,7 +110,7 @@ class Stage:
             self.model = worker.until("inturn worker ready").get("model", "")
 
     def worker(self, pid: int) -> Process:
-        """Give the worker that is this process."""
+        """Return the worker that is this process."""
         return next(worker for worker in self.workers if worker.popen.pid == pid)
 
     def end(self) -> None:
@@ -145,7 +145,7 @@ class Stage:
 
 
 def _plain_environment() -> dict[str, str]:
-    """Give the environment without the user's settings for other servers and journals; keys for Claude stay."""
+    """Return the environment without the user's settings for other servers and journals; keys for Claude stay."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "client"), *filter(None, [os.environ.get("PYTHONPATH")])])
     others = {name: value for name, value in os.environ.items() if not name.startswith(("TEMPORAL_", "INTURN_"))}
     return {**others, "PYTHONPATH": path}

@@ -56,7 +56,7 @@ class Board:
         self.frame = self.sessions(f"as it was at {time.monotonic() - self.began:.1f} s: ")
 
     def sessions(self, when: str = "") -> Table:
-        """Give the sessions' table."""
+        """Return the sessions' table."""
         sent = self.producers.sent
         title = f"{when}{len(sent.events)} events sent by 4 producers, {sent.repeated} of them delivered twice"
         table = Table(title=title, title_justify="left", expand=True, box=box.SIMPLE_HEAD)
@@ -68,7 +68,7 @@ class Board:
         return table
 
     def story(self) -> RenderableType:
-        """Give the timeline."""
+        """Return the timeline."""
         table = Table.grid(padding=(0, 1))
         table.add_column(justify="right", style="dim", no_wrap=True)
         table.add_column()
@@ -110,7 +110,7 @@ class Board:
 
 
 def verdicts(checks: list[Check]) -> Table:
-    """Give the checks' table."""
+    """Return the checks' table."""
     title = "checked against the journal, the server's histories and the shop"
     table = Table(title=title, title_justify="left", expand=True, box=box.SIMPLE_HEAD)
     table.add_column("")

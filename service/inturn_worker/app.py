@@ -19,17 +19,17 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
 
 from inturn.agents import Agent
-from inturn.errors import InturnError
+from inturn.errors import InturnError, Misconfigured
 from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
+from inturn.loading import Lifespan
 from inturn.models import Model
 from inturn.models.scripted import ScriptedModel
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
 from inturn_worker.health import Check, serve_health
-from inturn_worker.loading import Lifespan
 from inturn_worker.server import connect, identity, until_polling
-from inturn_worker.settings import Misconfigured, Settings
+from inturn_worker.settings import Settings
 from inturn_worker.shutdown import SUPERVISED, Shutdown
 from inturn_worker.telemetry import core_runtime
 from inturn_workflows.session import Session
@@ -69,11 +69,11 @@ def build_worker(
     task_queue: str | None = None,
     resources: Any = None,
 ) -> Worker:
-    """Put a worker together; the caller has opened the journal, and runs the worker with `async with` or `run()`."""
+    """Return a worker, for `async with` or `run()`; the caller has opened the journal."""
     settings = settings or Settings()
     steps = Steps(journal, model, agents, resources=resources, limits=settings.limits)
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
-    made = Worker(
+    worker = Worker(
         client,
         task_queue=task_queue or settings.task_queue,
         workflows=[Session],
@@ -91,12 +91,12 @@ def build_worker(
         graceful_shutdown_timeout=timedelta(seconds=settings.grace),
     )
     # The SDK has no setting for it.
-    made._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
-    return made
+    worker._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
+    return worker
 
 
 def workflow_runner() -> SandboxedWorkflowRunner:
-    """Give the sandbox in which sessions run, and in which their histories replay."""
+    """Return the sandbox in which sessions run, and in which their histories replay."""
     return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
 
 
@@ -106,6 +106,7 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
     Raises:
         Misconfigured: It cannot run as it is set up.
     """
+    warn_of_unserved(agents)
     stop = Shutdown(settings.grace)
     stop.listen()
     client = await connect(settings, core_runtime())
@@ -124,14 +125,21 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
         async with worker:
             stop.started()
             await until_polling(client, settings.task_queue, identity())
-            _say_ready(client, settings, agents, model_name, port)
+            _print_ready(client, settings, agents, model_name, port)
             await stop.wait()
         logger.info("drained")
 
 
+def warn_of_unserved(agents: Sequence[Agent]) -> None:
+    """Warn of what agents ask for and this version does not do yet, before somebody relies on it."""
+    for agent in agents:
+        if agent.subagents:
+            logger.warning("agent %s: subagents= is not served yet; the model is not told of them", agent.name)
+
+
 @asynccontextmanager
 async def opened_journal(settings: Settings) -> AsyncGenerator[Journal, None]:
-    """Open the journal for as long as the block runs.
+    """Yield the journal, open for as long as the block runs.
 
     Raises:
         Misconfigured: Its address is wrong, or it cannot be written.
@@ -152,7 +160,7 @@ async def opened_journal(settings: Settings) -> AsyncGenerator[Journal, None]:
 
 
 def choose_model(settings: Settings) -> tuple[Model, str]:
-    """Give Claude where there is a key, else the scripted model; and what to call it."""
+    """Return Claude where there is a key, else the scripted model; and what to call it."""
     if settings.has_key:
         return Claude(), "anthropic"
     logger.warning("no ANTHROPIC_API_KEY: answers come from the scripted model, and nothing is sent to Claude")
@@ -166,8 +174,8 @@ async def _serve_health(
         return None
 
     async def working() -> None:
-        if stop.wanted or not worker.is_running:
-            raise RuntimeError("draining" if stop.wanted else "not running")
+        if stop.requested or not worker.is_running:
+            raise RuntimeError("draining" if stop.requested else "not running")
 
     async def server() -> None:
         if not await client.service_client.check_health():
@@ -187,8 +195,8 @@ async def _serve_health(
         ) from error
 
 
-def _say_ready(client: Client, settings: Settings, agents: Sequence[Agent], model: str, health: int | None) -> None:
-    said = {
+def _print_ready(client: Client, settings: Settings, agents: Sequence[Agent], model: str, health: int | None) -> None:
+    words = {
         "pid": os.getpid(),
         "identity": identity(),
         "namespace": client.namespace,
@@ -197,5 +205,5 @@ def _say_ready(client: Client, settings: Settings, agents: Sequence[Agent], mode
         "model": model,
     }
     if health is not None:
-        said["health_port"] = health
-    print("inturn worker ready", *(f"{name}={value}" for name, value in said.items()), flush=True)
+        words["health_port"] = health
+    print("inturn worker ready", *(f"{name}={value}" for name, value in words.items()), flush=True)

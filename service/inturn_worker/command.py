@@ -11,32 +11,26 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from inturn_worker.loading import add_to_import_path, load_agents, load_lifespan, warn_of_unserved
+from inturn.cli.options import options_of
+from inturn.errors import Misconfigured
+from inturn.loading import add_to_import_path, load_agents, load_lifespan
 from inturn_worker.logs import configure_logs
 from inturn_worker.processes import Supervisor
 from inturn_worker.server import connect
-from inturn_worker.settings import LogFormat, Misconfigured, Settings, read_settings
+from inturn_worker.settings import LogFormat, Settings, read_settings
 from inturn_worker.shutdown import SUPERVISED
 from inturn_worker.telemetry import configure_telemetry
 
 logger = logging.getLogger("inturn.worker")
 
 
-def run() -> None:
-    """Run the worker that this process's arguments ask for; ends the process."""
-    typer.run(worker)
-
-
 def worker(
+    ctx: typer.Context,
     agents: Annotated[list[str], typer.Argument(metavar="MODULE:ATTR...", help="Agents, or lists of them.")],
-    address: Annotated[str | None, typer.Option(help="Temporal's address (TEMPORAL_ADDRESS).")] = None,
-    namespace: Annotated[str | None, typer.Option(help="Temporal's namespace (TEMPORAL_NAMESPACE).")] = None,
-    task_queue: Annotated[str | None, typer.Option(help="Task queue (INTURN_TASK_QUEUE) [default: inturn].")] = None,
-    journal: Annotated[str | None, typer.Option(help="sqlite:///FILE (INTURN_JOURNAL).")] = None,
     lifespan: Annotated[
         str | None, typer.Option(metavar="MODULE:ATTR", help="Async context manager that yields ctx.resources.")
     ] = None,
@@ -45,16 +39,27 @@ def worker(
     log_format: Annotated[LogFormat | None, typer.Option(help="auto: JSON unless on a terminal.")] = None,
 ) -> None:
     """Run the sessions of these agents. Settings come from flags, the environment, and .env, in this order."""
-    flags = {
-        "address": address,
-        "namespace": namespace,
-        "task_queue": task_queue,
-        "journal": journal,
-        "lifespan": lifespan,
-        "processes": processes,
-        "health_port": health_port,
-        "log_format": log_format,
-    }
+    options = options_of(ctx)
+    run(
+        agents,
+        address=options.address,
+        namespace=options.namespace,
+        task_queue=options.task_queue,
+        journal=options.journal,
+        lifespan=lifespan,
+        processes=processes,
+        health_port=health_port,
+        log_format=log_format or ("json" if options.json else None),
+    )
+
+
+def run(agents: Sequence[str], **flags: Any) -> NoReturn:
+    """Run a worker, and end the process.
+
+    Args:
+        agents: MODULE:ATTR of each agent or list of them.
+        flags: Settings that go before the environment; those that are `None` do not count.
+    """
     try:
         code = _run(agents, read_settings(**flags))
     except Misconfigured as error:
@@ -72,7 +77,6 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     configure_logs(settings.log_format, settings.log_level)
     add_to_import_path(Path.cwd())
     agents = load_agents(specs)
-    warn_of_unserved(agents)
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
     if settings.processes > 1 and SUPERVISED not in os.environ:
         asyncio.run(connect(settings))  # what every process would find wrong is said once
@@ -87,7 +91,7 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     return 0
 
 
-def _end(code: int) -> None:
+def _end(code: int) -> NoReturn:
     # Not through the interpreter's own end: it waits for threads of tools that hang, and Temporal's Core may crash in
     # it.
     logging.shutdown()

@@ -52,7 +52,7 @@ async def serve_health(
 
 
 async def respond(method: str, path: str, checks: Mapping[str, Check]) -> tuple[int, dict[str, str]]:
-    """Give status and body for a request."""
+    """Return status and body of the answer to a request."""
     if method not in ("GET", "HEAD"):
         return 405, {"error": "only GET and HEAD"}
     if path == "/livez":

@@ -1,4 +1,4 @@
-"""Logs: one line per record, with the ids of whatever it was said in.
+"""Logs: one line per record, with the ids of the step it comes from.
 
 Invariant: the ids come from the context that logs (Temporal's and the tool call's context variables), never from a
 global, so lines of sessions that run at once are never mixed up; threads that a tool starts with its context keep them.
@@ -44,7 +44,7 @@ def configure_logs(chosen: LogFormat, level: str, stream: TextIO | None = None) 
 
 
 def add_ids(record: logging.LogRecord) -> bool:
-    """Put the ids of the running session, turn, step and call on a record."""
+    """Add the ids of the running session, turn, step and call to a record; a filter of handlers."""
     if not hasattr(record, _IDS):
         setattr(record, _IDS, _ids())
     return True

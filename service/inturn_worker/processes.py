@@ -13,7 +13,7 @@ import signal
 from collections.abc import Sequence
 from typing import Final
 
-from inturn_worker.shutdown import ONE_WISH, SUPERVISED
+from inturn_worker.shutdown import SAME_REQUEST, SUPERVISED
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Supervisor:
         self._code = 0
 
     async def run(self) -> int:
-        """Run until a signal comes or a process finds itself misconfigured; gives the exit code."""
+        """Run until a signal comes or a process finds itself misconfigured; returns the exit code."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked, number)
@@ -81,7 +81,7 @@ class Supervisor:
 
     def _asked(self, number: int) -> None:
         now = asyncio.get_running_loop().time()
-        if self._stop.is_set() and now - self._since >= ONE_WISH:
+        if self._stop.is_set() and now - self._since >= SAME_REQUEST:
             self._forward(signal.SIGKILL)
             os._exit(128 + number)
         if not self._stop.is_set():

@@ -13,13 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from inturn import names
 from inturn.client.settings import DEFAULT_JOURNAL
+from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
 
 LogFormat = Literal["auto", "json", "console"]
-
-
-class Misconfigured(Exception):
-    """The worker cannot start as it is set up; the message says what to do. Exit code 2."""
 
 
 class Settings(BaseSettings):
@@ -73,12 +70,12 @@ class Settings(BaseSettings):
 
     @property
     def has_key(self) -> bool:
-        """Tell whether Claude can be called."""
+        """Whether Claude can be called."""
         return any(s is not None and s.get_secret_value() for s in (self.anthropic_api_key, self.anthropic_auth_token))
 
 
 def read_settings(**flags: Any) -> Settings:
-    """Read the settings; flags that are `None` do not count.
+    """Return the settings; flags that are `None` do not count.
 
     `.env` goes into the process's environment, where the Temporal and Anthropic SDKs and the user's tools find it too;
     a variable that is set already stays.

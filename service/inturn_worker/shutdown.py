@@ -14,30 +14,30 @@ from typing import Final
 logger = logging.getLogger(__name__)
 
 SUPERVISED: Final = "INTURN_SUPERVISED"
-"""Set for a process of `--processes`: its standard input is a pipe that ends with its supervisor."""
+"""Set for a process of `--processes` and of `inturn dev`: its standard input ends with its supervisor."""
 
 _OVER_GRACE: Final = 10.0
 """Seconds after the grace in which cancelled steps report back."""
-ONE_WISH: Final = 0.5
+SAME_REQUEST: Final = 0.5
 """Signals within so many seconds are one: `timeout` and terminals send to the process and to its group."""
 
 
 class Shutdown:
-    """The wish to stop, from SIGTERM, SIGINT or the end of the supervisor."""
+    """The request to stop, by SIGTERM, SIGINT or the end of the supervisor."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
-        self._wanted = asyncio.Event()
+        self._requested = asyncio.Event()
         self._since = 0.0
         self._starting: asyncio.Task[object] | None = asyncio.current_task()
 
     @property
-    def wanted(self) -> bool:
-        """Whether somebody asked for it."""
-        return self._wanted.is_set()
+    def requested(self) -> bool:
+        """Whether a stop was requested."""
+        return self._requested.is_set()
 
     def listen(self) -> None:
-        """Hear signals from now on. Until `started`, the first one cancels the current task."""
+        """Handle signals from now on. Until `started`, the first one cancels the current task."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked, number)
@@ -45,17 +45,17 @@ class Shutdown:
             loop.add_reader(0, self._orphaned)
 
     def started(self) -> None:
-        """Say that there is something to drain from now on."""
+        """Drain instead of cancelling the start, from now on."""
         self._starting = None
 
     async def wait(self) -> None:
-        """Wait until somebody asks for it."""
-        await self._wanted.wait()
+        """Wait until a stop is requested."""
+        await self._requested.wait()
 
     def _asked(self, number: int) -> None:
-        if self.wanted and asyncio.get_running_loop().time() - self._since < ONE_WISH:
+        if self.requested and asyncio.get_running_loop().time() - self._since < SAME_REQUEST:
             return
-        if self.wanted:
+        if self.requested:
             logger.warning(
                 "second signal: ending at once; open steps are repeated elsewhere after their heartbeat timeout"
             )
@@ -64,12 +64,12 @@ class Shutdown:
 
     def _orphaned(self) -> None:
         asyncio.get_running_loop().remove_reader(0)
-        if not self.wanted:
+        if not self.requested:
             self._begin("the supervisor's end")
 
     def _begin(self, reason: str) -> None:
         logger.info("%s: draining, for at most %g s; a second signal ends at once", reason, self._grace)
-        self._wanted.set()
+        self._requested.set()
         self._since = asyncio.get_running_loop().time()
         asyncio.get_running_loop().call_later(self._grace + _OVER_GRACE, self._too_late)
         if self._starting is not None:

@@ -30,8 +30,8 @@ from temporalio.runtime import (
     TelemetryFilter,
 )
 
+from inturn.errors import Misconfigured
 from inturn_activities.telemetry.spans import chosen_span_id, chosen_trace_id
-from inturn_worker.settings import Misconfigured
 from inturn_workflows.display.metrics import QUEUE_WAIT, TURN_DURATION
 
 _SERVICE: Final = "inturn-worker"
@@ -57,7 +57,7 @@ class TurnIds(IdGenerator):
 
 
 def configure_telemetry() -> Callable[[], None]:
-    """Set up what the environment asks for; gives what to call before the process ends.
+    """Set up what the environment asks for; returns what to call before the process ends.
 
     What the user's modules set up themselves stays, and only learns the ids of turns.
 
@@ -71,7 +71,7 @@ def configure_telemetry() -> Callable[[], None]:
     named = "OTEL_SERVICE_NAME" in os.environ or SERVICE_NAME in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
     resource = Resource.create({} if named else {SERVICE_NAME: _SERVICE})
     if _endpoint("traces") and not isinstance(theirs, TracerProvider):
-        # Imported here: without telemetry nobody pays for the exporters' import.
+        # Imported here: without telemetry the exporters' import costs nothing.
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
         tracing = TracerProvider(resource=resource, id_generator=TurnIds())
@@ -99,7 +99,7 @@ def configure_telemetry() -> Callable[[], None]:
 
 
 def core_runtime() -> Runtime:
-    """Give Temporal's Core a place for its logs (ours) and its metrics, workflow code's among them (the collector)."""
+    """Return the runtime by which Temporal's Core logs as we do, and exports metrics, workflow code's among them."""
     url = _endpoint("metrics")
     exported = None
     if url:
@@ -119,7 +119,7 @@ def core_runtime() -> Runtime:
 
 
 def _endpoint(signal: str) -> str | None:
-    """Give the URL that a signal (`traces`, `metrics`) goes to, if the environment wants it anywhere."""
+    """Return the URL that a signal (`traces`, `metrics`) goes to; `None`: nowhere."""
     if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if "otlp" not in os.environ.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp").split(","):

@@ -29,7 +29,7 @@ from tests.support.rig import Rig
 
 
 async def crashes(directory: Path, rounds: int) -> dict[str, Any]:
-    """Crash each kind of tool at each point so many times; give what was counted."""
+    """Crash each kind of tool at each point so many times; return what was counted."""
     with DevServer() as server:
         rig = await Rig(server.address, directory).connect()
         made = CrashPoints(rig)

@@ -19,11 +19,13 @@ from inturn.testing.claude.log import overlaps
 from tests.chaos.campaign.kills import POINTS, Kills
 from tests.support.claude import ClaudeRig
 from tests.support.rig import Rig
+from tests.support.sizes import sized
 
-ROUNDS: Final = 10
+ROUNDS: Final = sized(sample=4, whole=10)
+"""Kills of each campaign: the sample has each point once."""
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 @pytest.mark.promise("SUR-1", "EFF-1", "EFF-3", "ACC-1", "ACC-2", "ORD-1", "ORD-2", "MOD-2")
 async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(server_address: str, tmp_path: Path) -> None:
@@ -44,7 +46,6 @@ async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(server_add
     assert statistics.median(recoveries) <= 10.0, recoveries
 
 
-@pytest.mark.slow
 @pytest.mark.promise("EFF-2")
 async def test_a_call_without_key_that_was_cut_off_is_reported_as_unknown_and_not_repeated(rig: Rig) -> None:
     async with ClaudeRig() as claude, rig.client() as client:
@@ -62,7 +63,7 @@ async def test_a_call_without_key_that_was_cut_off_is_reported_as_unknown_and_no
         assert "unknown" in turn.text
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SUR-1", "ACC-1")
 async def test_an_idle_session_answers_within_three_seconds_after_its_worker_was_killed(rig: Rig) -> None:
     waits = []

@@ -11,7 +11,6 @@ from tests.support.processes.server import DevServer, fixed_port
 from tests.support.rig import Rig
 
 
-@pytest.mark.slow
 @pytest.mark.promise("ACC-1", "ACC-2")
 async def test_an_ask_survives_a_restart_of_the_server_in_the_middle(tmp_path: Path) -> None:
     server = DevServer(port=fixed_port(), db=tmp_path / "temporal.db")

@@ -12,7 +12,6 @@ from tests.support.rig import Rig
 from tests.support.waiting import until
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.promise("SUR-1", "EFF-3")
 async def test_a_worker_frozen_longer_than_its_heartbeat_commits_nothing(rig: Rig) -> None:
@@ -45,7 +44,6 @@ async def test_a_worker_frozen_longer_than_its_heartbeat_commits_nothing(rig: Ri
         assert audit.ok, audit.differences
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SUR-2")
 async def test_sigterm_lets_running_steps_finish_and_others_go_on_elsewhere(rig: Rig) -> None:
     async with rig.client() as client:
@@ -66,7 +64,6 @@ async def test_sigterm_lets_running_steps_finish_and_others_go_on_elsewhere(rig:
         assert [e.type async for e in session.entries(event_id="slow")].count("agent.message") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SUR-2")
 async def test_a_tool_resumes_from_its_last_checkpoint_on_another_worker(rig: Rig) -> None:
     async with rig.client() as client:
@@ -88,7 +85,6 @@ async def test_a_tool_resumes_from_its_last_checkpoint_on_another_worker(rig: Ri
         assert len(done) <= 31  # the step that was cut is done again, none of those that were kept
 
 
-@pytest.mark.slow
 @pytest.mark.promise("ACC-1")
 async def test_events_sent_with_no_worker_running_are_processed_in_order_later(rig: Rig) -> None:
     async with rig.client() as client:
@@ -102,7 +98,6 @@ async def test_events_sent_with_no_worker_running_are_processed_in_order_later(r
         assert started == [f"e{n}" for n in range(5)]
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SUR-12")
 async def test_status_answers_without_a_worker(rig: Rig) -> None:
     async with rig.client() as client:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inturn_workflows.inbox import dedup as window
+from inturn_workflows.inbox import dedup
 from tests.support.rig import rig, server_address
 
 __all__ = ["rig", "server_address"]
@@ -13,7 +13,7 @@ __all__ = ["rig", "server_address"]
 
 @pytest.fixture(autouse=True)
 def ctrl_c() -> Iterator[None]:
-    """Let processes hear Ctrl-C, also where these tests run in the background: there a shell has it ignored."""
+    """Have processes hear Ctrl-C, also where these tests run in the background: there a shell has it ignored."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -21,6 +21,6 @@ def ctrl_c() -> Iterator[None]:
 
 @pytest.fixture
 def short_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let sessions forget ids after a few events, as they do after 10,000."""
-    monkeypatch.setattr(window, "SIZE", 4)
-    monkeypatch.setattr(window, "RECENT", 2)
+    """Have sessions forget ids after a few events, as they do after 10,000."""
+    monkeypatch.setattr(dedup, "SIZE", 4)
+    monkeypatch.setattr(dedup, "RECENT", 2)

@@ -12,7 +12,7 @@ from temporalio.client import WorkflowFailureError
 
 from inturn import Agent, ApprovalConflict, Session, SessionClosed, TurnFailed, TurnTimeout
 from inturn.journal import Journal, Superseded
-from inturn_workflows.inbox import dedup as window
+from inturn_workflows.inbox import dedup
 from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, events, settled
 from tests.support.overtaken import overtaken
@@ -171,8 +171,8 @@ async def test_what_waited_behind_a_turn_is_still_said_where_a_reset_would_make_
         await _reset(rig)
         turn = await session.wait("behind", timeout=20)
         assert (turn.disposition, turn.text) == ("applied", "You said: what waited")
-        said = [entry async for entry in session.entries() if entry.type == "user.message"]
-        assert [entry.event_id for entry in said] == ["e0", "host", "behind"]
+        messages = [entry async for entry in session.entries() if entry.type == "user.message"]
+        assert [entry.event_id for entry in messages] == ["e0", "host", "behind"]
         audit = await session.audit()
         assert audit.ok, audit.differences
 
@@ -190,9 +190,9 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_the_turn_it_would
             await session.send(f"said by {event_id}", event_id=event_id, when_busy="merge")
         assert (await session.wait("more")).disposition == "merged"
         assert (await session.ask("refund order 17", event_id="old")).disposition == "applied"
-        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
-        assert said[-2:] == [None, "more"]
-        assert "old" not in said
+        joined = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert joined[-2:] == [None, "more"]
+        assert "old" not in joined
         audit = await session.audit()
         assert audit.ok, audit.differences
 
@@ -226,8 +226,8 @@ async def test_a_duplicate_older_than_the_window_is_no_part_of_a_turn_that_is_st
             assert (await session.wait("host", timeout=20)).text == "You said: host"
             assert (await session.wait("more", timeout=20)).event_id == "host"
         await settled(_handle(rig))
-        said = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
-        assert "old" not in said
+        joined = [entry.body.get("joined") async for entry in session.entries() if entry.type == "user.message"]
+        assert "old" not in joined
         counts = (await session.status()).counts
         assert (counts["merged"], counts["repeated"]) == (1, 1)
         audit = await session.audit()
@@ -277,7 +277,7 @@ async def test_a_duplicate_older_than_the_window_is_counted_once_also_where_it_n
 async def test_who_asks_for_an_event_that_ends_long_after_it_came_is_told(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(window, "RECENT", 2)
+    monkeypatch.setattr(dedup, "RECENT", 2)
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         await session.send("[[delay 2]] a b", event_id="slow")

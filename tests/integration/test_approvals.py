@@ -134,8 +134,8 @@ async def test_of_an_approve_and_a_deny_at_once_one_wins_and_the_other_learns_of
             session, approval = await _begin(client, f"s{n}")
             calls = [("approved", session.approve, "ann"), ("denied", session.deny, "eve")]
             calls = calls if n % 2 else calls[::-1]
-            said = [answer(approval.approval_id, by=by) for _, answer, by in calls]
-            ends = await asyncio.gather(*said, return_exceptions=True)
+            answers = [answer(approval.approval_id, by=by) for _, answer, by in calls]
+            ends = await asyncio.gather(*answers, return_exceptions=True)
             [lost] = [end for end in ends if end is not None]
             assert isinstance(lost, ApprovalConflict)
             name, answer, by = calls[ends.index(None)]
@@ -224,8 +224,8 @@ async def test_an_interrupt_withdraws_the_question_and_says_so(rig: Rig) -> None
         assert (late.value.answer, late.value.by) == ("expired", None)
         [entry] = await _answers(session)
         assert (entry["answer"], entry["reason"]) == ("expired", "the turn was stopped")
-        [asked, said] = [e async for e in session.entries() if e.type.startswith("approval.")]
-        assert asked.step == said.step
+        [asked, answered] = [e async for e in session.entries() if e.type.startswith("approval.")]
+        assert asked.step == answered.step
         await _listed(client, 0)
         assert (await session.ask("go on")).disposition == "applied"
 
@@ -282,8 +282,8 @@ async def test_a_call_that_was_approved_and_then_interrupted_keeps_its_one_answe
             approving = asyncio.create_task(session.approve(approval.approval_id, by="ann"))
 
             async def answered(event_id: str = event_id) -> bool:
-                said = [e.type async for e in client.session("s").entries(event_id=event_id)]
-                return "approval.answered" in said
+                types = [e.type async for e in client.session("s").entries(event_id=event_id)]
+                return "approval.answered" in types
 
             if running:
                 await until(answered)

@@ -15,7 +15,7 @@ from bench.rig import Rig
 
 SMALL = Sizes(turns=6, points=(1, 6), early=(2, 3), window=3, sessions=1)
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 
 async def test_all_ways_answer_what_comes_during_a_call_and_twice_each_in_its_own_manner() -> None:

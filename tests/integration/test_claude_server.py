@@ -232,7 +232,7 @@ async def test_a_stream_can_be_cut_at_any_byte(server: StrictClaude, asker: Aske
 
 
 async def _raw(asker: Asker) -> bytes:
-    """Give a stream's bytes. Ids differ from call to call, but not in length."""
+    """Return a stream's bytes. Ids differ from call to call, but not in length."""
     body = {"model": "claude-sonnet-5-5", "max_tokens": 99, "messages": [{"role": "user", "content": "hi"}]}
     response = await asker.client.post("/v1/messages", body={**body, "stream": True}, cast_to=httpx2.Response)
     return await response.aread()

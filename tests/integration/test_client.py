@@ -415,7 +415,6 @@ async def test_a_deep_audit_names_the_runs_that_are_gone(rig: Rig, monkeypatch: 
         assert audit.gone == (first,)
 
 
-@pytest.mark.slow
 @pytest.mark.promise("ACC-1")
 async def test_an_ask_survives_a_server_restart_and_a_new_worker(tmp_path: Path) -> None:
     database = tmp_path / "temporal.db"

@@ -12,7 +12,7 @@ from temporalio.worker import Replayer
 
 from inturn import Agent, Session, ToolContext, ToolError, TurnTimeout
 from inturn.values import Approval
-from inturn_worker import app as worker
+from inturn_worker import app
 from inturn_workflows.display import details as details_module
 from inturn_workflows.session import Session as SessionWorkflow
 from tests.support.agents.desk import desk, session_of
@@ -42,7 +42,7 @@ async def shown(rig: Rig, *parts: str) -> str:
 
 
 async def long_turn(rig: Rig, session: Session) -> None:
-    """Let a turn run whose tool takes longer than the test."""
+    """Run a turn whose tool takes longer than the test."""
     await session.send(LONG, event_id="long")
     await shown(rig, "**running**", "Turn `long`", "at step 1: tools: wait")
 
@@ -237,6 +237,6 @@ async def test_signals_that_come_together_are_shown_together_and_the_history_rep
             assert written.call_count < 10, "what was replayed included"
     history = await rig.temporal.get_workflow_handle(str(rig.key("s"))).fetch_history()
     replayer = Replayer(
-        workflows=[SessionWorkflow], data_converter=pydantic_data_converter, workflow_runner=worker.workflow_runner()
+        workflows=[SessionWorkflow], data_converter=pydantic_data_converter, workflow_runner=app.workflow_runner()
     )
     await replayer.replay_workflow(history)

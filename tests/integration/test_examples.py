@@ -134,7 +134,6 @@ async def test_a_scheduled_event_is_one_turn_a_day_however_often_it_is_started(c
     assert await turns(session) == ["daily-2026-01-02", "daily-2026-01-03"]
 
 
-@pytest.mark.slow
 async def test_a_scheduled_script_ends_well_every_time(client: Client, unique: str) -> None:
     command = [sys.executable, "-m", "examples.schedule"]
     for n in range(20):  # one in ten crashed in the interpreter's end, once

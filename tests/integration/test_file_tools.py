@@ -37,12 +37,12 @@ async def test_a_session_overwrites_only_what_it_has_read_and_nobody_changed_sin
             return end
 
         assert await does(mine, "write_file", path="a.txt", content="1") == ("ok", "wrote a.txt")
-        status, said = await does(theirs, "write_file", path="./a.txt", content="2")
-        assert (status, "has not read it" in said) == ("error", True)
+        status, text = await does(theirs, "write_file", path="./a.txt", content="2")
+        assert (status, "has not read it" in text) == ("error", True)
         assert await does(theirs, "read_file", path="a.txt") == ("ok", "1")
         assert (await does(theirs, "write_file", path="a.txt", content="2"))[0] == "ok"
-        status, said = await does(mine, "write_file", path="a.txt", content="3")
-        assert (status, "was changed since this session read it" in said) == ("error", True)
+        status, text = await does(mine, "write_file", path="a.txt", content="3")
+        assert (status, "was changed since this session read it" in text) == ("error", True)
         assert await does(mine, "read_file", path="a.txt") == ("ok", "2")
         assert (await does(mine, "write_file", path="a.txt", content="3"))[0] == "ok"
     assert (root / "a.txt").read_text() == "3"
@@ -65,8 +65,8 @@ async def test_appends_of_many_sessions_and_workers_never_interleave_and_none_is
             calls = [use("append_file", path=("log", "./log")[i % 2], content=lines[f"{n}-{i}"]) for i in range(3)]
             return ends(await client.session(f"s{n}").ask(" ".join(calls), timeout=60))
 
-        said = await asyncio.gather(*(writes(n) for n in range(4)))
-    assert {end for session in said for end in session} == {("ok", "appended to log")}
+        written = await asyncio.gather(*(writes(n) for n in range(4)))
+    assert {end for session in written for end in session} == {("ok", "appended to log")}
     assert Counter((root / "log").read_text().splitlines(keepends=True)) == Counter(lines.values())
 
 

@@ -50,7 +50,6 @@ async def test_a_turn_with_one_tool_costs_twenty_two_events(rig: Rig) -> None:
         assert after[0] - before[0] == 22
 
 
-@pytest.mark.slow
 async def test_turn_three_hundred_costs_what_turn_ten_did(rig: Rig) -> None:
     sizes: dict[int, int] = {}
     async with rig.worker(), rig.client() as client:

@@ -31,7 +31,7 @@ async def started(session: Session) -> list[str]:
 
 
 async def ended(session: Session, total: int) -> dict[str, int]:
-    """Wait until so many events have ended; gives the counts, after an audit."""
+    """Wait until so many events have ended; returns the counts, after an audit."""
 
     async def counts() -> dict[str, int]:
         found = (await session.status()).counts
@@ -236,8 +236,8 @@ async def test_a_burst_of_one_source_becomes_one_turn_and_everybody_hears_its_an
         assert await ended(session, 8) == {"accepted": 8, "applied": 6, "merged": 2}
         assert await started(session) == ["first", "slow", "m1", "m4", "other", "m5"]
         messages = await session.transcript()
-        said = [block["text"] for message in messages if message["role"] == "user" for block in message["content"]]
-        assert said[2:5] == ["m1", "m2", "m3"]
+        texts = [block["text"] for message in messages if message["role"] == "user" for block in message["content"]]
+        assert texts[2:5] == ["m1", "m2", "m3"]
 
 
 @pytest.mark.promise("ORD-10")
@@ -280,8 +280,8 @@ async def test_a_failed_host_keeps_what_was_merged_into_it_for_the_redrive(rig: 
         answered = await session.wait("m2")
         assert (answered.event_id, answered.disposition) == ("m1", "merged")
         messages = await session.transcript()
-        said = [block["text"] for message in messages if message["role"] == "user" for block in message["content"]]
-        assert said[-2:] == ["one", "[[fault 400]] two"]
+        texts = [block["text"] for message in messages if message["role"] == "user" for block in message["content"]]
+        assert texts[-2:] == ["one", "[[fault 400]] two"]
         assert await ended(session, 3) == {"accepted": 3, "applied": 2, "merged": 1}
 
 
@@ -472,8 +472,8 @@ async def test_what_joins_a_turn_that_ended_before_a_reset_is_answered_for_itsel
         assert (await session.wait("late")).text == "You said: late"
         assert (await session.wait("own")).text == "You said: own"
         assert await ended(session, 4) == {"accepted": 4, "applied": 4}
-        said = [str(entry.body["content"]) async for entry in session.entries() if entry.type == "user.message"]
-        assert sorted(said) == ["hi", "host", "late", "own"]
+        contents = [str(entry.body["content"]) async for entry in session.entries() if entry.type == "user.message"]
+        assert sorted(contents) == ["hi", "host", "late", "own"]
 
 
 async def _queued(session: Session, event_id: str) -> bool:

@@ -43,8 +43,8 @@ async def test_canaries_stay_in_their_sessions_and_tenants(rig: Rig) -> None:
                 text = f'[[tool whoami {{"canary": "{canary}"}}]] [[tool whoami_sync {{"canary": "{canary}"}}]]'
                 for turn_number in range(3):
                     turn = await client.session(f"s{n}").ask(text, event_id=f"e{turn_number}")
-                    said = [call.result for call in turn.tool_calls]
-                    assert said == [f"{canary}:{tenant}:s{n}:s{n}:s{n}:e{turn_number}", f"{canary}:s{n}"]
+                    found = [call.result for call in turn.tool_calls]
+                    assert found == [f"{canary}:{tenant}:s{n}:s{n}:s{n}:e{turn_number}", f"{canary}:s{n}"]
                 whole = str([e async for e in client.session(f"s{n}").entries()])
                 assert whole.count("canary-") == whole.count(canary)
 

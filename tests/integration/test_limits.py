@@ -16,6 +16,7 @@ from inturn import Client, Session
 from tests.support.agents.locking import Use, overlaps, uses
 from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
+from tests.support.sizes import sized
 from tests.support.waiting import until
 
 AGENTS = "tests.support.agents.locking:agents"
@@ -44,7 +45,7 @@ async def apart(rig: Rig) -> tuple[WorkerProcess, str]:
 
 
 def go(rig: Rig, name: str) -> None:
-    """Let the calls that wait for it go on."""
+    """Release the calls that wait for it."""
     (rig.effects / f"go-{name}").touch()
 
 
@@ -59,23 +60,23 @@ async def entered(rig: Rig, resource: str, count: int = 1, *, within: float = 30
 
 
 async def waits(session: Session, *, within: float = 20) -> str:
-    """Wait until a session's call waits; gives for what."""
+    """Wait until a session's call waits; returns for what."""
 
-    async def said() -> str:
+    async def waiting() -> str:
         turn = (await session.status()).turn
         return (turn.waiting_for if turn else None) or ""
 
-    return await until(said, within=within)
+    return await until(waiting, within=within)
 
 
 async def result(session: Session, event_id: str) -> tuple[str, str]:
-    """Wait for a turn's one call; gives its status and text."""
+    """Wait for a turn's one call; returns its status and text."""
     turn = await session.wait(event_id, timeout=60)
     [made] = turn.tool_calls
     return str(made.status), str(made.result)
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SHR-3", "SHR-5")
 async def test_a_waiting_call_says_what_it_waits_for_and_the_lock_goes_on_within_milliseconds(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_STUCK_AFTER="2")
@@ -105,7 +106,7 @@ async def test_a_waiting_call_says_what_it_waits_for_and_the_lock_goes_on_within
 
 
 async def handed_over(rig: Rig, one: Session, two: Session, n: int) -> float:
-    """Let one session wait for what another one holds; gives the seconds between its end and the other's begin."""
+    """Have one session wait for what another one holds; returns the seconds between its end and the other's begin."""
     resource = f"r{n}"
     await one.send(call("use", resource=resource, go=resource), event_id=resource)
     await entered(rig, resource)
@@ -124,7 +125,6 @@ async def handed_over(rig: Rig, one: Session, two: Session, n: int) -> float:
     return came.at - left.at
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-2")
 async def test_a_stale_holder_is_refused_and_its_lock_is_free_after_its_lease(rig: Rig) -> None:
     await started(rig, 1)
@@ -155,7 +155,7 @@ async def test_a_stale_holder_is_refused_and_its_lock_is_free_after_its_lease(ri
         assert len(await entered(rig, "file", 2)) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SHR-3")
 async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_for(rig: Rig) -> None:
     await started(rig, 1)
@@ -188,7 +188,6 @@ async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_fo
             assert len(await entered(rig, "file", 2)) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-4")
 async def test_planted_deadlocks_are_broken_and_what_only_looks_like_one_is_left_alone(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_STUCK_AFTER="5")
@@ -234,7 +233,6 @@ async def test_planted_deadlocks_are_broken_and_what_only_looks_like_one_is_left
     assert logs.count("deadlock: ") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.promise("ISO-4")
 async def test_a_capped_tenant_waits_in_order_and_another_one_does_not_notice(rig: Rig) -> None:
     await started(rig, 2, INTURN_LIMITS_MAX_STEPS="2")
@@ -252,14 +250,14 @@ async def test_a_capped_tenant_waits_in_order_and_another_one_does_not_notice(ri
         assert [await result(session, "e") for session in sessions] == [("ok", "went")] * 3
 
 
-@pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.promise("SHR-1", "SHR-9")
 @pytest.mark.timeout(240)
 async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time(
     rig: Rig, record_property: Any
 ) -> None:
     """`INTURN_TEST_CONTENTION` gives it more seconds."""
-    seconds = float(os.environ.get("INTURN_TEST_CONTENTION", "20"))
+    seconds = float(os.environ.get("INTURN_TEST_CONTENTION", sized(sample="8", whole="20")))
     workers = [worker for _ in range(2) for worker in await started(rig, 4)]  # eight at once take long to load
     resources = [f"r{n}" for n in range(5)]
     async with rig.client() as client:
@@ -276,8 +274,8 @@ async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time
     assert len({use.pid for use in entries}) == 8
     waited = [use.at - asked[use.key] for use in entries]
     fairness = max(waited) / statistics.mean(waited)
-    said = f"{len(entries) / seconds:.1f} uses/s, wait mean {statistics.mean(waited):.1f} s, max {max(waited):.1f} s"
-    print(f"contention: {said}, max/mean {fairness:.1f}")
+    summary = f"{len(entries) / seconds:.1f} uses/s, wait mean {statistics.mean(waited):.1f} s, max {max(waited):.1f} s"
+    print(f"contention: {summary}, max/mean {fairness:.1f}")
     for worker in workers:
         worker.kill()
     logs = "".join(path.read_text() for path in rig.directory.glob("worker-*.log"))
@@ -286,7 +284,7 @@ async def test_eight_workers_and_fifty_sessions_use_five_resources_one_at_a_time
 
 
 async def contend(client: Client, number: int, resource: str, end: float) -> int:
-    """Use a resource again and again; gives how often."""
+    """Use a resource again and again; returns how often."""
     session = client.session(f"s{number}", agent="locking")
     count = 0
     while time.monotonic() < end:

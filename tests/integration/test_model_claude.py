@@ -70,14 +70,14 @@ async def ask(claude: Claude, text: str = "hi") -> ModelMessage:
 
 async def test_an_answer_comes_with_its_blocks_verbatim_and_its_usage(server: StrictClaude, claude: Claude) -> None:
     server.script(Answer("I add.", (ToolCall("add", a=1, b=2),), thinking="hm"))
-    heard: list[str] = []
-    message = await claude.respond(request(), heard.append)
+    pieces: list[str] = []
+    message = await claude.respond(request(), pieces.append)
     assert message.content == server.requests[0].answer
     assert [b["type"] for b in message.content] == ["thinking", "text", "tool_use"]
     assert message.content[0]["signature"]
     assert message.content[2]["input"] == {"a": 1, "b": 2}
     assert message.stop_reason == "tool_use"
-    assert "".join(heard) == "I add."
+    assert "".join(pieces) == "I add."
     assert message.request_id == server.requests[0].request_id
     assert message.model == MODEL
     assert message.usage.output_tokens > 0

@@ -80,7 +80,7 @@ asyncio.run(main())
 
 
 def race(tmp_path: Path, *, processes: int, expires_in: float) -> tuple[Counter[str], int]:
-    """Let processes ask at once; gives what they got, and how many of them refreshed."""
+    """Have processes ask at once; returns what they got, and how many of them refreshed."""
     refreshed = tmp_path / "refreshed"
     refreshed.mkdir(exist_ok=True)
     command = [sys.executable, "-c", PROCESS, str(tmp_path / "store"), str(refreshed), str(expires_in)]
@@ -91,20 +91,20 @@ def race(tmp_path: Path, *, processes: int, expires_in: float) -> tuple[Counter[
         assert process.stdin is not None
         process.stdin.close()
         process.stdin = None
-    said = Counter(process.communicate(timeout=60)[0].strip() for process in started)
-    return said, len(list(refreshed.iterdir()))
+    tokens = Counter(process.communicate(timeout=60)[0].strip() for process in started)
+    return tokens, len(list(refreshed.iterdir()))
 
 
 @pytest.mark.promise("SHR-8")
 def test_of_the_processes_that_share_a_store_one_refreshes(tmp_path: Path) -> None:
-    said, refreshed = race(tmp_path, processes=4, expires_in=3600)
-    assert said == {"token-1": 4}
+    tokens, refreshed = race(tmp_path, processes=4, expires_in=3600)
+    assert tokens == {"token-1": 4}
     assert refreshed == 1
 
 
 @pytest.mark.promise("SHR-8")
 def test_the_next_process_goes_on_from_what_the_last_one_was_granted(tmp_path: Path) -> None:
     """A refresh token that is used up is never used again: the chain of renewals has no fork."""
-    said, refreshed = race(tmp_path, processes=3, expires_in=0)
-    assert said == {"token-1": 1, "token-2": 1, "token-3": 1}
+    tokens, refreshed = race(tmp_path, processes=3, expires_in=0)
+    assert tokens == {"token-1": 1, "token-2": 1, "token-3": 1}
     assert refreshed == 3

@@ -54,7 +54,7 @@ class Running:
 @contextmanager
 def running(*arguments: str, temporary: Path | None = None) -> Iterator[Running]:
     environment = {**os.environ, "TMPDIR": str(temporary or tempfile.gettempdir())}
-    command = [sys.executable, str(SCRIPT), "--port", "0", *arguments]
+    command = [str(SCRIPT), "--port", "0", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout is not None
         try:
@@ -130,15 +130,13 @@ def test_a_taken_port_is_an_error_in_one_line() -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        done = subprocess.run(
-            [sys.executable, str(SCRIPT), "--port", port], capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run([str(SCRIPT), "--port", port], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert done.stderr == f"dev-server: port {port} is in use already. Name another with --port (0: any).\n"
 
 
 def test_a_server_that_cannot_start_is_reported_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPT), "--port", "0", "--db", str(tmp_path / "no/such/directory/t.db")]
+    command = [str(SCRIPT), "--port", "0", "--db", str(tmp_path / "no/such/directory/t.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     assert "before it was ready" in done.stderr

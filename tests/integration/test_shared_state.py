@@ -41,7 +41,7 @@ class Workers:
             await asyncio.to_thread(worker.until_ready)
 
     def arm(self, point: str) -> None:
-        """Let the first that comes by this point die there."""
+        """Arm a point: the first worker that comes by dies there."""
         self._armed.write_text(point)
 
     async def death(self) -> None:
@@ -59,7 +59,6 @@ async def results(client: Client, *session_ids: str) -> list[str]:
     return [str(call.result) for call in calls]
 
 
-@pytest.mark.slow
 @pytest.mark.promise("SHR-6", "SHR-10")
 async def test_a_hundred_tools_count_to_a_hundred_and_pack_each_order_once_while_workers_are_killed(rig: Rig) -> None:
     workers = Workers(rig, 3)
@@ -81,7 +80,7 @@ async def test_a_hundred_tools_count_to_a_hundred_and_pack_each_order_once_while
         await send(packers, "[[tool pack {}]]" * 5)
         await workers.death()
 
-        counted = [tuple(map(int, said.split())) for said in await results(client, *counters)]
+        counted = [tuple(map(int, text.split())) for text in await results(client, *counters)]
         assert sorted(of_all for of_all, _ in counted) == list(range(1, SESSIONS * CALLS + 1))
         assert sorted(of_one for _, of_one in counted) == sorted([*range(1, CALLS + 1)] * SESSIONS)
         assert await client.shared.get("n") == Versioned(value=100, version=100)

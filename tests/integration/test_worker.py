@@ -124,14 +124,6 @@ def test_a_wrong_set_up_ends_with_one_line_that_says_what_to_do(
     assert "ready" not in ended.stdout
 
 
-def test_packages_that_collide_with_ours_are_refused(rig: Rig, cwd: Path) -> None:
-    (cwd / "workflows").mkdir()
-    (cwd / "workflows" / "__init__.py").touch()
-    ended = _run(cwd, "mine:agents", TEMPORAL_ADDRESS=rig.address)
-    assert ended.returncode == 2
-    assert "holds a package named 'workflows'" in ended.stderr
-
-
 def test_several_processes_say_what_is_wrong_once(rig: Rig, cwd: Path) -> None:
     ended = _run(cwd, "mine:agents", "--namespace", "nowhere", "--processes", "3", TEMPORAL_ADDRESS=rig.address)
     assert ended.returncode == 2

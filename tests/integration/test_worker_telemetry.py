@@ -17,7 +17,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
 from inturn.testing import ScriptedModel
-from inturn_worker import app as composition
+from inturn_worker import app
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
@@ -138,8 +138,8 @@ async def test_an_interrupted_and_a_parked_turn_have_their_spans_too(rig: Rig, c
         await until(lambda: _true(len(collector.spans) >= 4))
     assert await asyncio.to_thread(worker.stop) == 0
     ends = [span for span in collector.spans if span.name.startswith("invoke_agent")]
-    told = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
-    by_turn = {attributes["inturn.turn"]: attributes for attributes in told}
+    found = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
+    by_turn = {attributes["inturn.turn"]: attributes for attributes in found}
     assert by_turn["stopped"]["inturn.stop_reason"] == "interrupted"
     assert by_turn["parked"]["error.type"] == "parked"
     assert not collector.metrics, "nobody asked for metrics"
@@ -152,7 +152,7 @@ async def test_sessions_are_metered_once_and_not_again_in_a_replay(rig: Rig) -> 
     settings = Settings(address=rig.address, task_queue=rig.task_queue, grace=1, cached_sessions=0)
     temporal = await connect(settings, runtime)
     async with rig.opened_journal() as journal, rig.client() as client:
-        built = composition.build_worker(
+        built = app.build_worker(
             temporal, test_agents.agents, journal=journal, model=ScriptedModel(), settings=settings
         )
         async with built:

@@ -19,7 +19,7 @@ from inturn.keys import SessionKey
 from inturn.models import Model
 from inturn.testing import ScriptedModel
 from inturn_activities.model.claude import Claude
-from inturn_worker import app as composition
+from inturn_worker import app
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
@@ -76,10 +76,10 @@ class Rig:
     async def worker(
         self, agents: Sequence[Agent] = tuple(test_agents.agents), *, model: Model | None = None, **options: Any
     ) -> AsyncIterator[Journal]:
-        """A worker in this process; gives its journal."""
+        """A worker in this process; yields its journal."""
         settings = Settings(address=self.address, task_queue=self.task_queue, grace=1, **options)
         async with self.opened_journal() as journal:
-            built = composition.build_worker(
+            built = app.build_worker(
                 self.temporal, agents, journal=journal, model=model or ScriptedModel(), settings=settings
             )
             try:

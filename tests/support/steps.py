@@ -100,7 +100,7 @@ async def rig(
     resources: Any = None,
     **agent: Any,
 ) -> AsyncIterator[Rig]:
-    """Give a worker's steps with one agent named `support`, or with these agents."""
+    """Return a worker's steps with one agent named `support`, or with these agents."""
     tmp_path.mkdir(exist_ok=True)
     journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
     await journal.open()
@@ -119,7 +119,7 @@ async def rig(
 
 
 def environment(key: StepKey, attempt: int = 1) -> ActivityEnvironment:
-    """Give what an activity sees of Temporal."""
+    """Return what an activity sees of Temporal."""
     made = ActivityEnvironment()
     made.info = dataclasses.replace(made.info, activity_id=str(key), attempt=attempt)
     return made

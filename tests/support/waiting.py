@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 async def until(condition: Callable[[], Awaitable[T]], *, within: float = 30.0, every: float = 0.05) -> T:
-    """Poll until the condition gives something true; gives it.
+    """Poll until the condition gives something true; returns it.
 
     Raises:
         TimeoutError: It did not within `within` seconds.

@@ -21,12 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Without the program's name; `None`: the process's own.
     """
     from inturn.cli.app import app
-    from inturn.cli.options import hoisted, load_dotenv
+    from inturn.cli.options import hoisted, load_environment
 
-    load_dotenv()
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    load_environment(words)
     code: object = 0
     try:
-        app(args=hoisted(sys.argv[1:] if arguments is None else list(arguments)), prog_name="inturn")
+        app(args=hoisted(words), prog_name="inturn")
     except SystemExit as ended:
         code = ended.code
     _end(code if isinstance(code, int) else 0 if code is None else 1)

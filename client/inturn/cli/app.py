@@ -1,6 +1,7 @@
 """The command `inturn`: its commands by what people want, and the options that all of them have.
 
-Invariant: importing this does not load temporalio; a command loads what it needs when it runs.
+Invariant: importing this does not load temporalio; a command loads what it needs when it runs, and so do those of other
+distributions (`inturn worker`, `inturn dev`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 import typer
 
 from inturn.cli import approvals, audit, blob, chat, controls, doctor, options, parked, settle, show, tail, talk
+from inturn.cli.extras import CommandGroup
 
 _EPILOG: Final = (
     "Options of inturn itself (--json, --address …) may stand anywhere. Exit codes: 0 done, 1 it failed, 2 a mistake "
@@ -19,6 +21,7 @@ _EPILOG: Final = (
 
 app: Final = typer.Typer(
     name="inturn",
+    cls=CommandGroup,
     help="Talk to durable agent sessions, and see what they do.",
     epilog=_EPILOG,
     no_args_is_help=True,

@@ -76,7 +76,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
 
 
 async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
-    """Look at who holds and waits, where there is a journal."""
+    """Return who holds and waits, where there is a journal."""
     from inturn.cli.graph import examine_limits
     from inturn.cli.machine import is_missing
     from inturn.client.settings import DEFAULT_JOURNAL, read_settings

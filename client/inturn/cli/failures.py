@@ -27,6 +27,7 @@ _CODES: Final[tuple[tuple[type[errors.InturnError], int], ...]] = (
     (errors.TurnTimeout, UNAVAILABLE),
     (errors.Refused, REFUSED),
     (errors.InvalidEvent, USAGE),
+    (errors.Misconfigured, USAGE),
 )
 _DETAILS: Final = ("event_id", "disposition", "reason", "retry_after", "answer", "by")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from inturn.cli.findings import Finding, fine, warned
-from inturn.journal import Journal, Place
+from inturn.journal import Place, SessionJournal
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,26 +23,26 @@ class Wait:
     holder: str
 
 
-async def examine_limits(journal: Journal, tenant: str) -> tuple[Finding, list[Place]]:
-    """Look at the limits of a tenant."""
+async def examine_limits(journal: SessionJournal, tenant: str) -> tuple[Finding, list[Place]]:
+    """Return the finding on a tenant's limits, and their rows."""
     places = await journal.places(tenant)
     return judge_limits(places), places
 
 
 def judge_limits(places: Sequence[Place]) -> Finding:
-    """Say how many hold and wait, and whether some of them wait for one another."""
+    """Return how many hold and wait, and whether some of them wait for one another."""
     held = sum(place.state == "held" and place.present for place in places)
     waiting = {place.call for place in places if place.state == "waiting" and place.present}
-    said = f"{held} locks and permits held, {len(waiting)} calls waiting"
+    summary = f"{held} locks and permits held, {len(waiting)} calls waiting"
     circle = circles(waits(places))
     if circle:
         advice = "workers break it within 5 s, unless INTURN_LIMITS_VICTIM is report_only; take locks in one order"
-        return warned("limits", f"{said}; these wait for one another: {', '.join(circle)}", advice)
-    return fine("limits", said)
+        return warned("limits", f"{summary}; these wait for one another: {', '.join(circle)}", advice)
+    return fine("limits", summary)
 
 
 def waits(places: Sequence[Place]) -> list[Wait]:
-    """Give the edges of the wait-for graph."""
+    """Return the edges of the wait-for graph."""
     return [
         Wait(place.call, place.resource, holder.call)
         for _, group in groupby(places, key=lambda p: (p.scope, p.resource))
@@ -51,7 +51,7 @@ def waits(places: Sequence[Place]) -> list[Wait]:
 
 
 def circles(edges: Sequence[Wait]) -> list[str]:
-    """Give the calls that wait for themselves, through others."""
+    """Return the calls that wait for themselves, through others."""
     reached = {edge.call: {e.holder for e in edges if e.call == edge.call} for edge in edges}
     for _ in reached:
         for found in reached.values():
@@ -60,7 +60,7 @@ def circles(edges: Sequence[Wait]) -> list[str]:
 
 
 def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
-    """Give a line for each resource that is locked or waited for, and one for each of its places."""
+    """Yield a line for each resource that is locked or waited for, and one for each of its places."""
     now = time.time() if now is None else now
     for (_, resource), group in groupby(places, key=lambda p: (p.scope, p.resource)):
         there = [place for place in group if place.state != "nonblocking"]
@@ -73,7 +73,7 @@ def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
 
 
 def dot(places: Sequence[Place]) -> str:
-    """Give the wait-for graph as Graphviz reads it: an arrow from who waits to who holds."""
+    """Return the wait-for graph as Graphviz reads it: an arrow from who waits to who holds."""
     edges = sorted({(e.call, e.holder, e.resource) for e in waits(places)})
     lines = (f"  {_quoted(a)} -> {_quoted(b)} [label={_quoted(resource)}];" for a, b, resource in edges)
     return "\n".join(["digraph waits {", "  rankdir=LR;", *lines, "}"])

@@ -1,4 +1,4 @@
-"""The doctor's look at this machine: versions, colliding packages, the journal.
+"""The doctor's look at this machine: versions, packages, the journal.
 
 Invariant: a journal that is not there is not made.
 """
@@ -16,19 +16,17 @@ from inturn.client.settings import DEFAULT_JOURNAL
 from inturn.errors import InturnError
 from inturn.keys import SessionKey
 
-_SHOWN: Final = ("inturn", "temporalio", "pydantic")
-_WORKERS_OWN: Final = ("activities", "workflows")
-"""Top-level packages of the worker's checkout, which no distribution should bring."""
+_SHOWN: Final = ("inturn", "inturn-worker", "temporalio", "pydantic")
 _SQLITE: Final = "sqlite:///"
 
 
 def examine_machine() -> list[Finding]:
-    """Check what is installed here."""
-    return [_versions(), judge_packages(metadata.packages_distributions(), Path.cwd())]
+    """Return what is installed here."""
+    return [_versions(), judge_packages(metadata.packages_distributions())]
 
 
 async def examine_journal(url: str | None, tenant: str) -> Finding:
-    """Check that the journal can be read and written, without leaving an entry.
+    """Return whether the journal can be read and written, without leaving an entry.
 
     Args:
         url: The journal; `None`: the default one.
@@ -46,28 +44,17 @@ async def examine_journal(url: str | None, tenant: str) -> Finding:
     return fine("journal", f"{where}, schema version {version}, can be read and written")
 
 
-def judge_packages(brought_by: Mapping[str, Sequence[str]], directory: Path) -> Finding:
-    """Look for packages that take the place of ours.
+def judge_packages(brought_by: Mapping[str, Sequence[str]]) -> Finding:
+    """Return the finding on who brings the package `inturn`.
 
     Args:
         brought_by: Installed distributions by the top-level packages they bring.
-        directory: The working directory, which comes first on a worker's import path.
     """
     twice = sorted(set(brought_by.get("inturn", ())))
     if len(twice) > 1:
         advice = "uninstall all but one of them"
         return failed("packages", f"several distributions bring a package inturn: {', '.join(twice)}", advice)
-    found = [f"{', '.join(sorted(set(brought_by[p])))} brings {p}" for p in _WORKERS_OWN if p in brought_by]
-    if not (directory / "worker.py").is_file():  # the checkout itself
-        found += [f"{directory / p} is one, too" for p in _WORKERS_OWN if _is_package(directory / p)]
-    if found:
-        advice = "keep them out of the worker's environment: a worker imports its own packages of these names"
-        return warned("packages", "; ".join(found), advice)
-    return fine("packages", "none collides with inturn's")
-
-
-def _is_package(path: Path) -> bool:
-    return path.with_suffix(".py").is_file() or (path.is_dir() and any(path.glob("*.py")))
+    return fine("packages", "one inturn")
 
 
 def _versions() -> Finding:
@@ -83,7 +70,7 @@ def _version(name: str) -> str:
 
 
 def is_missing(url: str) -> bool:
-    """Tell whether a journal's file is not there yet."""
+    """Return whether a journal's file is not there yet."""
     return url.startswith(_SQLITE) and not Path(url.removeprefix(_SQLITE)).exists()
 
 
@@ -103,7 +90,7 @@ async def _tried(url: str, tenant: str) -> int:
 
 
 def _shown(url: str) -> str:
-    """Name a journal without its password."""
+    """Return a journal's address without its password."""
     if url.startswith(_SQLITE):
         return str(Path(url.removeprefix(_SQLITE)).absolute())
     return url.rpartition("@")[2] or url

@@ -5,7 +5,6 @@ Invariant: only names are shown, never values.
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,27 +14,28 @@ from typing import Any, Final
 
 from inturn.agents import Agent
 from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.errors import Misconfigured
+from inturn.loading import add_to_import_path, load_agents
 from inturn.tools import Tool
 
 _MUTABLE: Final = (list, dict, set, bytearray, deque)
 
 
 def examine_modules(spec: str) -> Finding:
-    """Look for what the modules of some agents' tools keep for themselves.
+    """Return what the modules of some agents' tools keep for themselves.
 
     Args:
         spec: `MODULE:ATTR` of an agent, or of a list of them.
     """
+    add_to_import_path(Path.cwd())
     try:
-        agents = _load(spec)
-    except Exception as error:  # the user's module may raise anything
-        said = f"{spec} cannot be loaded: {type(error).__name__}: {error}"
-        return failed("modules", said, "name agents as for the worker: MODULE:ATTR, from its working directory")
-    return judge_modules(agents)
+        return judge_modules(load_agents([spec]))
+    except Misconfigured as error:
+        return failed("modules", str(error), "name agents as for the worker: MODULE:ATTR, from its working directory")
 
 
 def judge_modules(agents: Sequence[Agent]) -> Finding:
-    """Name the mutable objects of the modules in which these agents' tools are."""
+    """Return the finding on mutable objects of the modules in which these agents' tools are."""
     names = {getattr(tool.fn, "__module__", "") for agent in agents for tool in agent.tools}
     modules = [sys.modules[name] for name in sorted(names) if name in sys.modules]
     found = [f"{module.__name__}.{name} ({kind})" for module in modules for name, kind in mutable(module)]
@@ -49,7 +49,7 @@ def judge_modules(agents: Sequence[Agent]) -> Finding:
 
 
 def mutable(module: ModuleType) -> Iterator[tuple[str, str]]:
-    """Give a module's objects that can change, but for constants by their name, and lists of agents and tools."""
+    """Yield a module's objects that can change, but for constants by their name, and lists of agents and tools."""
     for name, value in vars(module).items():
         if not isinstance(value, _MUTABLE) or name.startswith("__") or name.lstrip("_").isupper():
             continue
@@ -59,17 +59,3 @@ def mutable(module: ModuleType) -> Iterator[tuple[str, str]]:
 
 def _members(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
-
-
-def _load(spec: str) -> list[Agent]:
-    directory = str(Path.cwd())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
-    name, _, path = spec.partition(":")
-    value: Any = importlib.import_module(name)
-    for attribute in path.split("."):
-        value = getattr(value, attribute)
-    agents = list(value) if isinstance(value, (list, tuple)) else [value]
-    if not all(isinstance(agent, Agent) for agent in agents):
-        raise TypeError("it is neither an Agent nor a list of them")
-    return agents

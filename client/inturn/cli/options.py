@@ -13,6 +13,8 @@ from typing import Annotated, Final
 
 import typer
 
+from inturn.cli.dev_environment import load_dev_environment
+
 _WITH_VALUE: Final = ("--address", "--namespace", "--tenant", "--task-queue", "--journal")
 _FLAGS: Final = ("--json",)
 
@@ -48,7 +50,7 @@ Timeout = Annotated[float | None, typer.Option(help="Seconds to wait; the turn g
 
 
 def options_of(ctx: typer.Context) -> Options:
-    """Give the global options of a command's call."""
+    """Return the global options of a command's call."""
     options = ctx.obj
     return options if isinstance(options, Options) else Options()
 
@@ -71,9 +73,11 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
     return [*front, *rest]
 
 
-def load_dotenv() -> None:
-    """Put `.env` of the working directory into the environment, as the worker does; what is set already stays."""
+def load_environment(arguments: Sequence[str]) -> None:
+    """Put what an `inturn dev` in the directory says, then its `.env`, into the environment; what is set stays."""
+    if not any(argument.partition("=")[0] == "--address" for argument in arguments):
+        load_dev_environment()
     if os.path.isfile(".env"):
-        from dotenv import load_dotenv as load
+        from dotenv import load_dotenv
 
-        load(".env")
+        load_dotenv(".env")

@@ -9,40 +9,30 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
-from temporalio.api.operatorservice.v1 import ListSearchAttributesRequest
-from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
-from temporalio.api.workflowservice.v1 import (
-    DescribeNamespaceRequest,
-    DescribeTaskQueueRequest,
-    GetSystemInfoRequest,
-)
+from temporalio.api.taskqueue.v1 import PollerInfo
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, GetSystemInfoRequest
 from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.cli.findings import Finding, failed, fine, warned
+from inturn.client import server_checks
 from inturn.client.connection import Connection
 from inturn.client.rpc_errors import short
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES, command
+from inturn.client.search_attributes import SEARCH_ATTRIBUTES
 from inturn.errors import Unavailable
 
-_CALL: Final = timedelta(seconds=10)
-_KINDS: Final = {
-    "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-    "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
-}
 _LIVE: Final = timedelta(seconds=90)
 """A poll waits for at most about a minute; the server lists pollers for some minutes more."""
 _SKEW: Final = timedelta(seconds=2)
 
 
 async def examine_server(connection: Connection, task_queue: str) -> list[Finding]:
-    """Check all that can be seen of the server; where it cannot be reached, only that."""
+    """Return what can be seen of the server; where it cannot be reached, only that."""
     try:
         temporal = await connection.temporal()
         findings = [await _server(temporal)]
     except (Unavailable, RPCError) as error:
-        advice = "start one (scripts/dev-server), or name it with --address or TEMPORAL_ADDRESS; look at TLS and keys"
+        advice = "start one (`inturn dev` brings its own), or name it with --address; look at TLS and keys"
         return [failed("server", short(error), advice)]
     namespace = await _namespace(temporal)
     findings.append(namespace)
@@ -54,7 +44,7 @@ async def examine_server(connection: Connection, task_queue: str) -> list[Findin
 
 async def _server(temporal: Temporal) -> Finding:
     began = time.perf_counter()
-    info = await temporal.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=_CALL)
+    info = await temporal.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=server_checks.CALL_TIMEOUT)
     took = (time.perf_counter() - began) * 1000
     address = temporal.service_client.config.target_host
     return fine("server", f"{address}, Temporal {info.server_version or '?'}, answers in {took:.0f} ms")
@@ -64,7 +54,7 @@ async def _namespace(temporal: Temporal) -> Finding:
     name = temporal.namespace
     try:
         request = DescribeNamespaceRequest(namespace=name)
-        described = await temporal.workflow_service.describe_namespace(request, timeout=_CALL)
+        described = await temporal.workflow_service.describe_namespace(request, timeout=server_checks.CALL_TIMEOUT)
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             create = f"temporal operator namespace create --namespace {name}"
@@ -76,35 +66,26 @@ async def _namespace(temporal: Temporal) -> Finding:
 
 async def _attributes(temporal: Temporal) -> Finding:
     try:
-        request = ListSearchAttributesRequest(namespace=temporal.namespace)
-        listed = await temporal.operator_service.list_search_attributes(request, timeout=_CALL)
+        check = await server_checks.check_attributes(temporal)
     except RPCError as error:
-        advice = f"ask an operator whether they are there, else: {command(temporal.namespace)}"
+        advice = f"ask an operator whether they are there, else: {server_checks.create_command(temporal)}"
         return warned("search attributes", f"this client may not list them ({short(error)})", advice)
-    there = {name: _kind(kind) for name, kind in listed.custom_attributes.items()}
-    missing = [name for name in SEARCH_ATTRIBUTES if name not in there]
-    wrong = [name for name, kind in SEARCH_ATTRIBUTES.items() if there.get(name, kind) != kind]
-    if wrong:
-        remove = "; ".join(f"temporal operator search-attribute remove --name {name}" for name in wrong)
-        return failed("search attributes", f"of another type: {', '.join(wrong)}", f"{remove}; then start a worker")
-    if missing:
-        advice = f"start a worker that may register them, or run: {command(temporal.namespace)}"
-        return failed("search attributes", f"not registered: {', '.join(missing)}", advice)
+    if check.mistyped:
+        remove = server_checks.remove_command(temporal, check.mistyped)
+        wrong = f"of another type: {', '.join(check.mistyped)}"
+        return failed("search attributes", wrong, f"{remove}; then start a worker")
+    if check.missing:
+        create = server_checks.create_command(temporal, check.missing)
+        advice = f"start a worker that may register them, or run: {create}"
+        return failed("search attributes", f"not registered: {', '.join(check.missing)}", advice)
     return fine("search attributes", ", ".join(SEARCH_ATTRIBUTES))
-
-
-def _kind(value: IndexedValueType.ValueType) -> str:
-    return IndexedValueType.Name(value).removeprefix("INDEXED_VALUE_TYPE_").title()
 
 
 async def _workers(temporal: Temporal, task_queue: str) -> list[Finding]:
     polled: dict[str, list[PollerInfo]] = {}
-    for kind, number in _KINDS.items():
-        request = DescribeTaskQueueRequest(
-            namespace=temporal.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=number
-        )
+    for kind in server_checks.KINDS:
         try:
-            polled[kind] = list((await temporal.workflow_service.describe_task_queue(request, timeout=_CALL)).pollers)
+            polled[kind] = await server_checks.pollers(temporal, task_queue, kind)
         except RPCError as error:
             return [failed("workers", f"task queue {task_queue}: {short(error)}", "look at the client's rights")]
     now = datetime.now(UTC)
@@ -113,7 +94,7 @@ async def _workers(temporal: Temporal, task_queue: str) -> list[Finding]:
 
 
 def judge_workers(task_queue: str, polled: dict[str, list[tuple[str, datetime]]], now: datetime) -> Finding:
-    """Judge who polls a task queue, by identity and the time of the last poll.
+    """Return the finding on who polls a task queue, by identity and the time of the last poll.
 
     Args:
         task_queue: Its name.
@@ -121,7 +102,7 @@ def judge_workers(task_queue: str, polled: dict[str, list[tuple[str, datetime]]]
         now: The time.
     """
     live = {kind: {who for who, at in pollers if now - at < _LIVE} for kind, pollers in polled.items()}
-    start = f"start one: python worker.py MODULE:ATTR --task-queue {task_queue}"
+    start = f"start one: inturn worker MODULE:ATTR --task-queue {task_queue}"
     lost = sorted(kind for kind, who in live.items() if not who)
     if len(lost) == len(live):
         return failed("workers", f"nobody polls task queue {task_queue}: events wait until somebody does", start)
@@ -133,7 +114,7 @@ def judge_workers(task_queue: str, polled: dict[str, list[tuple[str, datetime]]]
 
 
 def judge_clock(polls: list[datetime], now: datetime) -> Finding:
-    """Judge this machine's clock by when, on the server's clock, workers polled last: that cannot lie ahead."""
+    """Return the finding on this machine's clock: the server's, by which workers polled, cannot be ahead."""
     if not polls:
         return fine("clock", f"{now:%Y-%m-%d %H:%M:%S} UTC (without a worker there is nothing to compare it with)")
     ahead = max(polls) - now

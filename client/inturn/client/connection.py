@@ -10,17 +10,16 @@ import atexit
 import time
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from temporalio.client import Client as Temporal
-from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RetryConfig
 
 from inturn.client.hub import Hub
-from inturn.client.rpc_errors import short
+from inturn.client.server_checks import connect
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
-from inturn.errors import JournalUnavailable, Unavailable
+from inturn.errors import JournalUnavailable
 from inturn.journal import open_journal
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Connection:
         return read_settings()
 
     def update_slots(self, workflow_id: str) -> asyncio.Semaphore:
-        """Give what bounds the updates that a session is accepting from this client at once.
+        """Return what bounds the updates that a session is accepting from this client at once.
 
         A run has 10 slots. Measured on server 1.29: an update beyond them is not only refused, its refusal loses the
         workflow task that runs for the others, the run is replayed from its start, and a busy session all but stops.
@@ -72,7 +71,7 @@ class Connection:
         return slots
 
     async def temporal(self) -> Temporal:
-        """Give the connected Temporal client.
+        """Return the connected Temporal client.
 
         Raises:
             Unavailable: No server answered in time.
@@ -80,12 +79,17 @@ class Connection:
         if self._temporal is None:
             async with self._lock:
                 if self._temporal is None:
-                    self._temporal = await self._connect(temporal_config(self._address, self._namespace))
+                    self._temporal = await connect(
+                        temporal_config(self._address, self._namespace),
+                        timeout=self.settings.connect_timeout,
+                        advice="Name another with Client(address) or TEMPORAL_ADDRESS",
+                        retry_config=RETRIES,
+                    )
                     _end_after_core()
         return self._temporal
 
     async def journal(self) -> Journal | None:
-        """Give the journal that the user named, opened; `None` where nobody did.
+        """Return the journal that the user named, opened; `None` where none was named.
 
         Raises:
             JournalUnavailable: It cannot be opened.
@@ -100,7 +104,7 @@ class Connection:
         return self._journal
 
     async def any_journal(self) -> Journal:
-        """Give a journal to read: the one that the user named, else the default one where its file is there.
+        """Return a journal to read: the one that the user named, else the default one where its file is there.
 
         Raises:
             JournalUnavailable: There is none, or it cannot be opened.
@@ -135,25 +139,6 @@ class Connection:
         for journal in opened:
             await journal.close()
 
-    async def _connect(self, config: dict[str, Any]) -> Temporal:
-        why: Exception | None = None
-        try:
-            async with asyncio.timeout(self.settings.connect_timeout):
-                while True:
-                    try:
-                        return await Temporal.connect(
-                            **config, data_converter=pydantic_data_converter, retry_config=RETRIES
-                        )
-                    except RuntimeError as error:  # what the SDK raises for every failed connect
-                        why = error
-                    await asyncio.sleep(0.2)
-        except TimeoutError:
-            reason = f" ({short(why)})" if why else ""
-            raise Unavailable(
-                f"no Temporal server answered at {config['target_host']} within {self.settings.connect_timeout:g} s"
-                f"{reason}. Name another with Client(address) or TEMPORAL_ADDRESS"
-            ) from why
-
     async def _open(self, named: str | Journal) -> Journal:
         if not isinstance(named, str):
             return named
@@ -169,7 +154,7 @@ class Connection:
 
 @cache
 def _end_after_core() -> None:
-    """Let Temporal's Core put down its last call before the interpreter ends.
+    """Have the interpreter end a moment after Temporal's Core put down its last call.
 
     A thread of Core that comes back from it later finds no interpreter, and one script in ten died of that at its end.
     """
@@ -177,5 +162,5 @@ def _end_after_core() -> None:
 
 
 def _default_exists() -> bool:
-    """Look for the default journal's file; opening it would make one."""
+    """Return whether the default journal's file is there; opening it would make one."""
     return Path(DEFAULT_JOURNAL.removeprefix("sqlite:///")).exists()

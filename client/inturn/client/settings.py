@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inturn import names
-from inturn.errors import InturnError
+from inturn.errors import Misconfigured
 
 DEFAULT_JOURNAL: Final = "sqlite:///inturn.sqlite"
 """Where worker and client look by default: a file in the working directory."""
@@ -39,20 +39,20 @@ def read_settings(**given: Any) -> ClientSettings:
     """Read the settings; what is given and not `None` counts first.
 
     Raises:
-        InturnError: A value breaks its rule; the message names it.
+        Misconfigured: A value breaks its rule; the message names it.
     """
     try:
         return ClientSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         wrong = "; ".join(f"INTURN_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors())
-        raise InturnError(f"wrong setting: {wrong}") from error
+        raise Misconfigured(f"wrong setting: {wrong}") from error
 
 
 def temporal_config(address: str | None = None, namespace: str | None = None) -> dict[str, Any]:
     """Return what `temporalio.client.Client.connect` takes, from arguments, `TEMPORAL_*`, `.env` and the profile file.
 
     Raises:
-        InturnError: The configuration cannot be read.
+        Misconfigured: The configuration cannot be read.
     """
     from dotenv import dotenv_values
     from temporalio.envconfig import ClientConfig
@@ -61,7 +61,7 @@ def temporal_config(address: str | None = None, namespace: str | None = None) ->
     try:
         config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(override_env_vars=environment))
     except Exception as error:  # the SDK raises plain ones
-        raise InturnError(f"the Temporal client's configuration cannot be read: {error}") from error
+        raise Misconfigured(f"the Temporal client's configuration cannot be read: {error}") from error
     config["target_host"] = address or config.get("target_host") or "localhost:7233"
     config["namespace"] = namespace or config.get("namespace") or "default"
     return config

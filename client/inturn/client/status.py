@@ -13,10 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflow.v1 import PendingActivityInfo
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
@@ -26,6 +23,7 @@ from inturn.client.approvals import ApprovalReader
 from inturn.client.retries import reraise_cancellation, retry_rpc
 from inturn.client.rpc_errors import translate_error
 from inturn.client.search_attributes import AGENT, STATE
+from inturn.client.server_checks import pollers
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.keys import StepKey
@@ -140,13 +138,8 @@ class StatusReader:
     async def _polled(self, task_queue: str) -> bool:
         """Return whether any worker polls; the server remembers one for some minutes."""
         temporal = await self.transport.connection.temporal()
-        request = DescribeTaskQueueRequest(
-            namespace=temporal.namespace,
-            task_queue=TaskQueue(name=task_queue),
-            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
-        )
         try:
-            return bool((await temporal.workflow_service.describe_task_queue(request)).pollers)
+            return bool(await pollers(temporal, task_queue, "workflow"))
         except RPCError:
             return True
 

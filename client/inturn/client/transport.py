@@ -30,7 +30,8 @@ from temporalio.service import RPCError
 from inturn import names
 from inturn.client.connection import Connection
 from inturn.client.retries import reraise_cancellation
-from inturn.client.search_attributes import lacking, register, start_attributes
+from inturn.client.search_attributes import lacks_attributes, start_attributes
+from inturn.client.server_checks import supply_attributes
 from inturn.keys import SessionKey
 
 Message = dict[str, Any]
@@ -142,6 +143,6 @@ class SessionTransport:
 
     async def _raise(self, temporal: Temporal, error: BaseException) -> NoReturn:
         """Raise the error, after a server that lacks our search attributes was given them: the caller tries again."""
-        if isinstance(error, RPCError) and lacking(error):
-            await register(temporal, error)
+        if isinstance(error, RPCError) and lacks_attributes(error):
+            await supply_attributes(temporal, error)
         raise error

@@ -1,6 +1,6 @@
 """The agents of the campaign, and what the world outside sees of their steps.
 
-Each body of a model or tool sends one datagram to the socket that `INTURN_TEST_OUTSIDE` names (`outside.py`): whole or
+Each body of a model or tool sends one datagram to the socket that `INTURN_TEST_WITNESS` names (`witness.py`): whole or
 not at all, and no death of this process can take it back. The workers' named points are those of
 `tests.support.agents.crashing`. The product has no hook for any of it: the models are wrapped here.
 """
@@ -22,7 +22,7 @@ from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
 from inturn_activities.failures import OwnFailure
 from inturn_activities.model.claude import Claude
-from tests.chaos.campaign.outside import PATIENCE, POISON
+from tests.chaos.campaign.witness import PATIENCE, POISON
 from tests.support.agents.crashing import crash
 
 CANARY: Final = re.compile(rb"canary-[0-9a-f]{12}")
@@ -31,9 +31,9 @@ SAID: Final = re.compile(r"\b([a-z]\d+) canary-")
 
 
 def _tell(**row: Any) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as outside:
-        outside.connect(os.environ["INTURN_TEST_OUTSIDE"])
-        outside.send(json.dumps({**row, "pid": os.getpid()}).encode())
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as witness:
+        witness.connect(os.environ["INTURN_TEST_WITNESS"])
+        witness.send(json.dumps({**row, "pid": os.getpid()}).encode())
 
 
 def _seen(model: type[Any]) -> None:
@@ -55,7 +55,7 @@ def _seen(model: type[Any]) -> None:
 
 
 def _latest(messages: Sequence[Mapping[str, Any]]) -> str:
-    """Give what was said since the model's last answer."""
+    """Return what was said since the model's last answer."""
     answers = [n for n, message in enumerate(messages) if message["role"] == "assistant"]
     return to_json(messages[answers[-1] + 1 if answers else 0 :]).decode()
 

@@ -41,7 +41,7 @@ class End:
 
 
 def expected(tool: str, point: str) -> End:
-    """Give what must have become of it, by the ledger's rules."""
+    """Return what must have become of it, by the ledger's rules."""
     if tool == "post" and point == "after-claim":
         return End("unknown", 0, 0)  # it might have begun: it is not repeated, though it did nothing
     if tool == "post" and point == "after-effect":

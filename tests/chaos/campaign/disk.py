@@ -24,7 +24,7 @@ class SmallDisk:
         self._ballast = path / "ballast"
 
     def fill(self) -> int:
-        """Leave no byte free; gives how many that took."""
+        """Leave no byte free; returns how many that took."""
         with self._ballast.open("wb") as file, contextlib.suppress(OSError):
             while True:
                 file.write(b"\0" * (1 << 20))

@@ -14,7 +14,7 @@ AT_ONCE: Final = 4
 
 
 async def export(temporal: Client, sessions: Iterable[str], directory: Path) -> int:
-    """Write the histories of these workflows; gives how many runs there were."""
+    """Write the histories of these workflows; returns how many runs there were."""
     directory.mkdir()
     places = asyncio.Semaphore(AT_ONCE)
 

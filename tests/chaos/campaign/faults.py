@@ -15,7 +15,7 @@ from typing import Final
 
 from tests.chaos.campaign.disk import SmallDisk
 from tests.chaos.campaign.lanes import Lane, Worker
-from tests.chaos.campaign.outside import Outside
+from tests.chaos.campaign.witness import Witness
 from tests.support.processes.proxy import Proxy
 from tests.support.processes.server import DevServer
 
@@ -43,7 +43,7 @@ class Violence:
     """What is done to the workers of one lane."""
 
     lane: Lane
-    outside: Outside
+    witness: Witness
     rng: random.Random
     pause: float
     """Seconds between two faults, at most."""
@@ -94,7 +94,7 @@ class Violence:
         worker = self._any()
         worker.send(signal.SIGTERM)
         code = await worker.until_dead(GRACE)
-        self.outside.faults.write(op="done", kind="stop", pid=worker.pid, lane=self.lane.name, code=code)
+        self.witness.faults.write(op="done", kind="stop", pid=worker.pid, lane=self.lane.name, code=code)
 
     async def _freeze(self) -> None:
         """Freeze a worker until others have taken its work over, wake it, and let it find out."""
@@ -103,7 +103,7 @@ class Violence:
         if worker.send(signal.SIGSTOP):
             await asyncio.sleep(self.rng.uniform(*FROZEN))
             worker.send(signal.SIGCONT)
-            self.outside.faults.write(op="done", kind="freeze", pid=worker.pid, lane=self.lane.name)
+            self.witness.faults.write(op="done", kind="freeze", pid=worker.pid, lane=self.lane.name)
             await asyncio.sleep(2.0)
             await self._kill(worker)
 
@@ -112,7 +112,7 @@ class Violence:
 
     def _done(self, worker: Worker, **more: object) -> None:
         self.kills += 1
-        self.outside.faults.write(op="done", kind="kill", pid=worker.pid, lane=self.lane.name, **more)
+        self.witness.faults.write(op="done", kind="kill", pid=worker.pid, lane=self.lane.name, **more)
 
 
 @dataclass
@@ -124,7 +124,7 @@ class Weather:
     """Between workers and producers, and the server."""
     model: Proxy
     disk: SmallDisk | None
-    outside: Outside
+    witness: Witness
     rng: random.Random
     doing: str = ""
     """What is being done now."""
@@ -162,10 +162,10 @@ class Weather:
         self.doing = ""
         where = {"server": "server", "disk": "journal"}.get(kind, "model" if proxy is self.model else "temporal")
         seconds = round(time.monotonic() - began, 3)
-        self.outside.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
+        self.witness.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
 
     async def _done(self, kind: str, proxy: Proxy) -> int:
-        """Do it; gives what it hit: connections, or bytes."""
+        """Do it; returns what it hit: connections, or bytes."""
         cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
         match kind:
             case "server":

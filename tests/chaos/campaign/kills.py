@@ -79,7 +79,7 @@ class Kills:
         next(worker for worker in self.workers if worker.pid == pid).send(signal.SIGKILL)
 
     async def _death(self) -> float:
-        """Wait until one of the workers is dead; give when that was seen."""
+        """Wait until one of the workers is dead; return when that was seen."""
 
         async def dead() -> list[WorkerProcess]:
             return [worker for worker in self.workers if worker.dead]

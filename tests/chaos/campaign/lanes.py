@@ -17,15 +17,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from tests.chaos.campaign.shares import Shares
+from tests.chaos.campaign.traffic import Traffic
 from tests.support.processes.server import ROOT, clean_environment
 
 READY_WITHIN: Final = 90.0
 """Seconds; a worker may be born into an outage, and gives up after 10 s."""
 
 
-class Nursery:
-    """The process that forks workers: `async with Nursery(directory) as nursery`."""
+class ForkServer:
+    """The process that forks workers: `async with ForkServer(directory) as fork_server`."""
 
     def __init__(self, directory: Path) -> None:
         self._log = directory / "workers.log"
@@ -50,7 +50,7 @@ class Nursery:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
-                "tests.chaos.campaign.nursery",
+                "tests.chaos.campaign.fork_server",
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -129,7 +129,7 @@ class Lane:
     address: str
     """Of Temporal, as its workers see it."""
     journal: Path
-    nursery: Nursery
+    fork_server: ForkServer
     env: dict[str, str]
     armed: Path
     """Where a point is named at which the next worker to come by dies."""
@@ -139,7 +139,7 @@ class Lane:
     """Sessions at once."""
     mix: Mapping[str, float]
     """Shares of the events that ask for more than an answer."""
-    shares: Shares
+    traffic: Traffic
     agent: str
     claude: bool = False
     workers: list[Worker] = field(default_factory=list)
@@ -152,7 +152,7 @@ class Lane:
     async def start(self) -> Worker | None:
         """Start one more worker; `None` where it found no server and gave up."""
         options = {"address": self.address, "task_queue": self.name, "journal": self.url}
-        worker = await self.nursery.spawn(options, {**self.env, "INTURN_TEST_CRASH": str(self.armed)})
+        worker = await self.fork_server.spawn(options, {**self.env, "INTURN_TEST_CRASH": str(self.armed)})
         self.workers.append(worker)
         if not await worker.until_ready():
             self.workers.remove(worker)

@@ -153,8 +153,8 @@ def doubled_turn(evidence: Evidence) -> None:
     names = {event["eventId"]: str(last + n) for n, event in enumerate(again)}
     for event in again:
         event["eventId"] = names[event["eventId"]]
-        said = attributes(event)
-        said |= {key: names[said[key]] for key in ("scheduledEventId", "startedEventId") if key in said}
+        fields = attributes(event)
+        fields |= {key: names[fields[key]] for key in ("scheduledEventId", "startedEventId") if key in fields}
     events[-1]["eventId"] = str(last + len(again))
     events[-1:-1] = again
 
@@ -181,9 +181,9 @@ def swapped_numbers(evidence: Evidence) -> None:
 
 
 def silent_gap(evidence: Evidence) -> None:
-    for told in _gaps(evidence):
-        value = payload(told)
-        put(told, value | {"decisions": [d for d in value["decisions"] if d["type"] != "session.gap"]})
+    for gap in _gaps(evidence):
+        value = payload(gap)
+        put(gap, value | {"decisions": [d for d in value["decisions"] if d["type"] != "session.gap"]})
 
 
 def hasty_gap(evidence: Evidence) -> None:
@@ -194,12 +194,12 @@ def hasty_gap(evidence: Evidence) -> None:
 
 def idle_interrupt(evidence: Evidence) -> None:
     for events in evidence.histories.values():
-        for said in _messages(events):
-            value = payload(said)
+        for message in _messages(events):
+            value = payload(message)
             if value.get("when_busy") == "interrupt":
-                put(said, value | {"when_busy": "queue"})
+                put(message, value | {"when_busy": "queue"})
             elif value.get("op") == "interrupt":
-                put(said, value | {"op": "resume"})
+                put(message, value | {"op": "resume"})
 
 
 def patient_interrupt(evidence: Evidence) -> None:
@@ -208,18 +208,18 @@ def patient_interrupt(evidence: Evidence) -> None:
     for event in events:
         came, turn = int(event["eventId"]), submitted(event)
         if turn in began and any(came < at < began[turn] for at in began.values()):
-            said = attributes(event)["input"]
-            put(said, payload(said) | {"when_busy": "interrupt"})
+            message = attributes(event)["input"]
+            put(message, payload(message) | {"when_busy": "interrupt"})
             return
 
 
 def wrong_host(evidence: Evidence) -> None:
-    for told in _records(evidence):
-        value = payload(told)
+    for recorded in _records(evidence):
+        value = payload(recorded)
         for decision in value.get("decisions", ()):
             if decision["type"] == "event.merged":
                 decision["body"]["into"] = decision["turn"]
-        put(told, value)
+        put(recorded, value)
 
 
 def overlapping_turns(evidence: Evidence) -> None:
@@ -271,9 +271,9 @@ def leaked_to_a_history(evidence: Evidence) -> None:
     events = evidence.longest
     own = canaries[attributes(events[0])["workflowId"]]
     foreign = next(canary for canary in canaries.values() if canary != own)
-    said = next(attributes(event)["input"] for event in events if submitted(event))
-    value = payload(said)
-    put(said, {**value, "content": value["content"].replace(own, foreign)})
+    message = next(attributes(event)["input"] for event in events if submitted(event))
+    value = payload(message)
+    put(message, {**value, "content": value["content"].replace(own, foreign)})
 
 
 def leaked_to_an_asker(evidence: Evidence) -> None:
@@ -373,8 +373,8 @@ def _numbered(events: list[Event]) -> list[Event]:
 
 
 def _gaps(evidence: Evidence) -> list[dict[str, Any]]:
-    records = ((told, payload(told).get("decisions", ())) for told in _records(evidence))
-    return [told for told, decisions in records if any(d["type"] == "session.gap" for d in decisions)]
+    records = ((recorded, payload(recorded).get("decisions", ())) for recorded in _records(evidence))
+    return [recorded for recorded, decisions in records if any(d["type"] == "session.gap" for d in decisions)]
 
 
 def _records(evidence: Evidence) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from temporalio.service import RPCError
 from inturn import Client, InturnError, InvalidEvent, Refused, Session, SessionClosed, TurnFailed
 from inturn.events import WhenBusy
 from tests.chaos.campaign.lanes import Lane
-from tests.chaos.campaign.outside import POISON, Outside
+from tests.chaos.campaign.witness import POISON, Witness
 from tests.support.waiting import until
 
 BATCH: Final = 20
@@ -83,7 +83,7 @@ class Conversation:
     lane: Lane
     client: Client
     temporal: temporalio.client.Client
-    outside: Outside
+    witness: Witness
     rng: random.Random
     session_id: str
     deadline: float
@@ -100,15 +100,15 @@ class Conversation:
     async def live(self) -> None:
         """Send until it is long enough or time is up, then close it."""
         self.canary = f"canary-{self.rng.getrandbits(48):012x}"
-        self.outside.session(self.name, self.canary)
+        self.witness.session(self.name, self.canary)
         await self._start()
-        shares = self.lane.shares
+        traffic = self.lane.traffic
         a, b, numbered = (Handle(name, self.client.session(self.session_id, agent=self.lane.agent)) for name in "abs")
         while len(self.sent) < self.size and time.monotonic() < self.deadline:
             chance = self.rng.random()
-            if chance < shares.merged:
+            if chance < traffic.merged:
                 await self._batch(self.rng.choice((a, b)), BATCH, "merge")
-            elif chance < shares.merged + shares.numbered:
+            elif chance < traffic.merged + traffic.numbered:
                 await self._numbered_batch(numbered)
             else:
                 await asyncio.gather(*(self._batch(handle, BATCH // 2, "queue") for handle in (a, b)))
@@ -133,15 +133,15 @@ class Conversation:
         await asyncio.gather(*calls)
         if self.rng.random() < 0.05:
             await self._cancel(handle)
-        if self.rng.random() < self.lane.shares.stopped:
+        if self.rng.random() < self.lane.traffic.stopped:
             await self._interrupt(handle)
 
     def _impatient(self) -> WhenBusy:
         """Choose whether an event waits for its turn like all others."""
-        chance, shares = self.rng.random(), self.lane.shares
-        if chance < shares.steered:
+        chance, traffic = self.rng.random(), self.lane.traffic
+        if chance < traffic.steered:
             return "steer"
-        return "interrupt" if chance < shares.steered + shares.interrupting else "queue"
+        return "interrupt" if chance < traffic.steered + traffic.interrupting else "queue"
 
     async def _numbered_batch(self, handle: Handle) -> None:
         """Send the next numbers of a source, out of order and not all of them, and some that the last batch left out.
@@ -151,7 +151,7 @@ class Conversation:
         numbers = range(handle.number, handle.number + BATCH // 2)
         handle.number = numbers.stop
         late = [number for number in handle.lost if self.rng.random() < 0.5]
-        handle.lost = [number for number in numbers if self.rng.random() < self.lane.shares.lost]
+        handle.lost = [number for number in numbers if self.rng.random() < self.lane.traffic.lost]
         places = {n: n + self.rng.uniform(0, DISPLACED) for n in numbers if n not in handle.lost}
         places |= {n: numbers.start + self.rng.uniform(0, len(numbers)) for n in late}
         self.gone |= {f"{handle.source}{number}" for number in places}
@@ -176,7 +176,7 @@ class Conversation:
             self._cut()
         if not again:
             self.sent.append(event_id)
-        self.outside.invoke(**call, ends=ends, **({} if number is None else {"number": number}))
+        self.witness.invoke(**call, ends=ends, **({} if number is None else {"number": number}))
         fields: Fields = {
             "event_id": event_id,
             "source": handle.source,
@@ -184,7 +184,7 @@ class Conversation:
             "when_busy": when_busy,
         }
         outcome = await self._made(handle, text, fields)
-        self.outside.producers.write(op=outcome, **call)
+        self.witness.producers.write(op=outcome, **call)
         if outcome == "ok" and not again:
             handle.acknowledged.append(event_id)
         elif not again:
@@ -211,33 +211,33 @@ class Conversation:
             turn = await handle.session.ask(text, **fields, timeout=DRAINED_WITHIN)
             asked = text if fields["when_busy"] == "queue" else ""  # of merged ones the model echoes the last
             answer = {"text": turn.text, "disposition": turn.disposition, "asked": asked}
-            self.outside.producers.write(op="answer", session=self.name, event_id=fields["event_id"], **answer)
+            self.witness.producers.write(op="answer", session=self.name, event_id=fields["event_id"], **answer)
 
     def _text(self, event_id: str, *, plain: bool) -> tuple[str, list[str]]:
         """Make a text, and say how its event may end."""
         mix = {} if plain else self.lane.mix
         kind = self.rng.choices([*mix, "plain"], [*mix.values(), 1 - sum(mix.values())])[0]
-        said = f"{event_id} {self.canary}"
+        text = f"{event_id} {self.canary}"
         match kind:
             case "pay" | "post":
-                return f'[[tool {kind} {{"event_id": "{event_id}", "canary": "{self.canary}"}}]] {said}', ["applied"]
+                return f'[[tool {kind} {{"event_id": "{event_id}", "canary": "{self.canary}"}}]] {text}', ["applied"]
             case "poison":
-                return self._poison(said)
+                return self._poison(text)
             case "fault":
                 fault = self.rng.choice(MODEL_FAULTS)
-                self.outside.faults.write(op="done", kind="model", fault=fault, lane=self.lane.name)
-                return f"{fault} {said}", ["applied"]
+                self.witness.faults.write(op="done", kind="model", fault=fault, lane=self.lane.name)
+                return f"{fault} {text}", ["applied"]
             case _:
-                return said, ["applied"]
+                return text, ["applied"]
 
-    def _poison(self, said: str) -> tuple[str, list[str]]:
+    def _poison(self, text: str) -> tuple[str, list[str]]:
         if self.lane.claude:  # fails once, and the next attempt of a killed worker gets its answer
-            return f"[[fault 400]] {said}", ["parked", "applied"]
-        return f"{POISON} {said}", ["parked"]
+            return f"[[fault 400]] {text}", ["parked", "applied"]
+        return f"{POISON} {text}", ["parked"]
 
     async def _cancel(self, handle: Handle) -> None:
         event_id = f"{handle.source}{handle.sequence}"
-        self.outside.producers.write(op="cancel", session=self.name, event_id=event_id)
+        self.witness.producers.write(op="cancel", session=self.name, event_id=event_id)
         try:
             if await handle.session.cancel(event_id):
                 self.gone.add(event_id)
@@ -245,7 +245,7 @@ class Conversation:
             self.gone.add(event_id)  # perhaps
 
     async def _interrupt(self, handle: Handle) -> None:
-        self.outside.producers.write(op="interrupt", session=self.name)
+        self.witness.producers.write(op="interrupt", session=self.name)
         self._cut()
         with contextlib.suppress(InturnError):
             await handle.session.interrupt()
@@ -255,8 +255,8 @@ class Conversation:
         self.gone.update(self.sent)
 
     async def _pause(self) -> None:
-        """Let the session catch up."""
-        seen = self.outside.seen[self.name]
+        """Wait until the session has caught up."""
+        seen = self.witness.seen[self.name]
         while len(self.sent) - len(seen | self.gone) > AHEAD and time.monotonic() < self.deadline:
             await asyncio.sleep(0.02)
 
@@ -299,7 +299,7 @@ async def _persistently(call: Callable[[], Awaitable[None]]) -> None:
 
 
 async def produce(
-    lane: Lane, client: Client, temporal: temporalio.client.Client, outside: Outside, seed: str, deadline: float
+    lane: Lane, client: Client, temporal: temporalio.client.Client, witness: Witness, seed: str, deadline: float
 ) -> None:
     """Keep a lane's sessions busy until the time is up."""
 
@@ -307,7 +307,7 @@ async def produce(
         for generation in itertools.count():
             name = f"{lane.name}-{number}-{generation}"
             rng = random.Random(f"{seed} {name}")
-            await Conversation(lane, client, temporal, outside, rng, name, deadline).live()
+            await Conversation(lane, client, temporal, witness, rng, name, deadline).live()
             if time.monotonic() > deadline:
                 return
 

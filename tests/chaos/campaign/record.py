@@ -16,7 +16,7 @@ from typing import Any, Final
 from rich.console import Console
 
 from tests.chaos.campaign.rounds import Round
-from tests.chaos.campaign.shares import Shares
+from tests.chaos.campaign.traffic import Traffic
 from tests.chaos.checker.__main__ import show, verdict_of
 from tests.chaos.checker.recording import read
 from tests.chaos.checker.verdict import Verdict
@@ -24,7 +24,7 @@ from tests.chaos.checker.verdict import Verdict
 RECORDED: Final = Path(__file__).parents[1] / "recorded"
 SLOTS: Final = {"scripted": 1, "claude": 1}
 MIX: Final = {name: {"pay": 0.1, "post": 0.1, "poison": 0.05} for name in SLOTS}
-SHARES: Final = Shares(merged=0.3, numbered=0.3, lost=0.1, steered=0.2, interrupting=0.05, stopped=0.1)
+TRAFFIC: Final = Traffic(merged=0.3, numbered=0.3, lost=0.1, steered=0.2, interrupting=0.05, stopped=0.1)
 MINUTES: Final = 0.15
 ATTEMPTS: Final = 20
 
@@ -34,7 +34,7 @@ def main() -> int:
     for number in range(ATTEMPTS):
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
             directory = Path(name)
-            asyncio.run(Round(directory, f"recorded {number}", MINUTES, slots=SLOTS, mix=MIX, shares=SHARES).run())
+            asyncio.run(Round(directory, f"recorded {number}", MINUTES, slots=SLOTS, mix=MIX, traffic=TRAFFIC).run())
             verdict = verdict_of(directory)
             show(verdict, Console())
             if not verdict.violations and _rich(verdict, directory):

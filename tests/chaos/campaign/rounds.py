@@ -25,10 +25,10 @@ from inturn_worker.settings import Settings
 from tests.chaos.campaign.disk import small_disk
 from tests.chaos.campaign.export import export
 from tests.chaos.campaign.faults import POINTS, Violence, Weather
-from tests.chaos.campaign.lanes import Lane, Nursery
-from tests.chaos.campaign.outside import Outside
+from tests.chaos.campaign.lanes import ForkServer, Lane
 from tests.chaos.campaign.producers import produce
-from tests.chaos.campaign.shares import Shares
+from tests.chaos.campaign.traffic import Traffic
+from tests.chaos.campaign.witness import Witness
 from tests.support.processes.proxy import Proxy
 from tests.support.processes.server import DevServer, fixed_port
 
@@ -59,7 +59,7 @@ class Stage:
 
     server: DevServer
     lanes: list[Lane]
-    outside: Outside
+    witness: Witness
     weather: Weather
     clients: dict[str, Client]
     temporal: temporalio.client.Client
@@ -76,10 +76,10 @@ class Round:
     tell: Tell = print
     slots: Mapping[str, int] = field(default_factory=lambda: SLOTS)
     mix: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MIX)
-    shares: Shares = field(default_factory=Shares)
+    traffic: Traffic = field(default_factory=Traffic)
 
     async def run(self) -> dict[str, Any]:
-        """Run it and leave the evidence; gives the figures that only the campaign knows."""
+        """Run it and leave the evidence; returns the figures that only the campaign knows."""
         cpu = sum(os.times()[:4])
         async with self._stage() as stage:
             began = time.monotonic()
@@ -115,9 +115,9 @@ class Round:
             claude = stack.enter_context(ClaudeProcess())
             temporal = await stack.enter_async_context(Proxy(_port(server.address)))
             model = await stack.enter_async_context(Proxy(_port(claude.url)))
-            outside = await stack.enter_async_context(Outside(self.directory))
-            nursery = await stack.enter_async_context(Nursery(self.directory))
-            lanes = self._lanes(nursery, outside, server.address, temporal.address, model.address)
+            witness = await stack.enter_async_context(Witness(self.directory))
+            fork_server = await stack.enter_async_context(ForkServer(self.directory))
+            lanes = self._lanes(fork_server, witness, server.address, temporal.address, model.address)
             clients = {}
             for lane in lanes:
                 stack.push_async_callback(lane.end)
@@ -125,60 +125,60 @@ class Round:
                 client = Client(temporal.address, tenant=lane.name, task_queue=lane.name, journal=lane.url)
                 clients[lane.name] = await stack.enter_async_context(client)
                 await client.session("nobody").transcript()  # opens its journal, while there is a disk
-            weather = Weather(server, temporal, model, disk, outside, random.Random(f"{self.seed} weather"))
+            weather = Weather(server, temporal, model, disk, witness, random.Random(f"{self.seed} weather"))
             below = await connect(Settings(address=temporal.address))
-            yield Stage(server, lanes, outside, weather, clients, below)
+            yield Stage(server, lanes, witness, weather, clients, below)
 
-    def _lanes(self, nursery: Nursery, outside: Outside, direct: str, temporal: str, model: str) -> list[Lane]:
+    def _lanes(self, fork_server: ForkServer, witness: Witness, direct: str, temporal: str, model: str) -> list[Lane]:
         """One lane has the cheap model and goes straight to the server, the other the strict Claude and proxies."""
-        told = {"INTURN_TEST_OUTSIDE": str(outside.path)}
-        asked = {**told, "ANTHROPIC_API_KEY": "test", "ANTHROPIC_BASE_URL": f"http://{model}"}
+        reporting = {"INTURN_TEST_WITNESS": str(witness.path)}
+        asked = {**reporting, "ANTHROPIC_API_KEY": "test", "ANTHROPIC_BASE_URL": f"http://{model}"}
         disk, armed = self.directory / "disk", self.directory / "armed"
         return [
             Lane(
                 name,
                 address,
                 journal=disk / f"{name}.db",
-                nursery=nursery,
+                fork_server=fork_server,
                 env=env,
                 armed=armed.with_suffix(f".{name}"),
                 size=WORKERS[name],
                 slots=self.slots[name],
                 mix=self.mix[name],
-                shares=self.shares,
+                traffic=self.traffic,
                 agent=AGENTS[name],
                 claude=env is asked,
             )
-            for name, address, env in (("scripted", direct, told), ("claude", temporal, asked))
+            for name, address, env in (("scripted", direct, reporting), ("claude", temporal, asked))
         ]
 
     def _plan(self, stage: Stage) -> None:
         """Say what must have been done for the round to show anything."""
         kinds = [*WORKER_KINDS, *stage.weather.kinds] if self.minutes >= SURE_AFTER else ["kill"]
-        stage.outside.faults.write(op="plan", kinds=kinds, points=POINTS, seed=self.seed)
+        stage.witness.faults.write(op="plan", kinds=kinds, points=POINTS, seed=self.seed)
 
     def _violence(self, stage: Stage, lane: Lane) -> Violence:
         rng = random.Random(f"{self.seed} {lane.name}")
-        return Violence(lane, stage.outside, rng, PAUSE[lane.name])
+        return Violence(lane, stage.witness, rng, PAUSE[lane.name])
 
     async def _produce(self, stage: Stage, lane: Lane, deadline: float) -> None:
-        await produce(lane, stage.clients[lane.name], stage.temporal, stage.outside, self.seed, deadline)
+        await produce(lane, stage.clients[lane.name], stage.temporal, stage.witness, self.seed, deadline)
 
     async def _progress(self, stage: Stage, violence: list[Violence], began: float) -> None:
         while True:
             await asyncio.sleep(TELL_EVERY)
             seconds = time.monotonic() - began
-            turns = sum(map(len, stage.outside.seen.values()))
+            turns = sum(map(len, stage.witness.seen.values()))
             kills = sum(part.kills for part in violence)
             self.tell(
                 f"  {seconds:5.0f} s  {turns:7,} events ({turns / seconds:.0f}/s)  {kills:5,} kills "
-                f"({kills / seconds * 60:.0f}/min)  {len(stage.outside.seen):4} sessions  {stage.weather.doing}"
+                f"({kills / seconds * 60:.0f}/min)  {len(stage.witness.seen):4} sessions  {stage.weather.doing}"
             )
 
     async def _evidence(self, stage: Stage) -> dict[str, Any]:
         """End the logs, let every session audit itself, and export the histories."""
-        stage.outside.producers.write(op="end", calls=stage.outside.calls)
-        sessions = sorted(stage.outside.sessions)
+        stage.witness.producers.write(op="end", calls=stage.witness.calls)
+        sessions = sorted(stage.witness.sessions)
         self.tell(f"  {len(sessions)} sessions: audits and export")
         audits = [await self._audit(stage, name) for name in sessions]
         runs = await export(stage.temporal, sessions, self.directory / "histories")

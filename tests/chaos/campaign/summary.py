@@ -59,7 +59,7 @@ class Summary:
         return sum(self.checks.values())
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as JSON."""
+        """Return it as JSON."""
         minutes = max(self.seconds / 60, 0.01)
         return {
             "began": time.strftime("%Y-%m-%d %H:%M", time.gmtime(self.began)),
@@ -83,7 +83,7 @@ class Summary:
 
 
 def machine() -> dict[str, Any]:
-    """Give what the figures depend on."""
+    """Return what the figures depend on."""
     return {
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),

@@ -60,7 +60,7 @@ def runs(recording: Recording) -> Iterator[str]:
 
 def loss(recording: Recording) -> Iterator[str]:
     """What a producer was told is durable ends in exactly one disposition."""
-    said = {(row["session"], event_id) for row in recording.ledger for event_id in row.get("said", ())}
+    reached = {(row["session"], event_id) for row in recording.ledger for event_id in row.get("said", ())}
     for name, event_id in sorted(recording.promised):
         session = recording.sessions.get(name)
         ends = session.ends.get(event_id, []) if session else []
@@ -68,7 +68,7 @@ def loss(recording: Recording) -> Iterator[str]:
             yield f"{name} {event_id}: acknowledged and in no history"
         elif not ends:
             yield f"{name} {event_id}: accepted and never ended"
-        elif ends[0].how in ("applied", "merged") and (name, event_id) not in said:
+        elif ends[0].how in ("applied", "merged") and (name, event_id) not in reached:
             # Where the turn that it joined was stopped or failed, that may have been before the model was asked.
             hosts = session.ends.get(ends[0].into or "", ()) if ends[0].how == "merged" else ()
             if not any(host.how in ("cancelled", "parked") for host in hosts):

@@ -166,9 +166,9 @@ class Session:
     def gaps(self) -> list[Gap]:
         """Every gap that was told."""
         return [
-            Gap(told["source"], told["missing"][0], told["missing"][1], told["policy"], (n, at), time)
+            Gap(gap["source"], gap["missing"][0], gap["missing"][1], gap["policy"], (n, at), time)
             for n, run in enumerate(self.runs)
-            for told, at, time in run.gaps
+            for gap, at, time in run.gaps
         ]
 
     @cached_property
@@ -176,8 +176,8 @@ class Session:
         """Every control, each as it came first: one that was sent again has the same id."""
         found: dict[str, Control] = {}
         for n, run in enumerate(self.runs):
-            for said, at in ((said, at) for said, at in run.controls if "control_id" in said):
-                control = Control(said["control_id"], said["op"], said.get("event_id"), (n, at))
+            for message, at in ((message, at) for message, at in run.controls if "control_id" in message):
+                control = Control(message["control_id"], message["op"], message.get("event_id"), (n, at))
                 found.setdefault(control.control_id, control)
         return list(found.values())
 
@@ -205,7 +205,7 @@ class Session:
         return found
 
     def since(self, turn: str) -> Position:
-        """Give where the turn before was over: what came after that found this one running, or the next."""
+        """Return where the turn before was over: what came after that found this one running, or the next."""
         over = self.overs[turn]
         return max((at for at in self.overs.values() if at < over), default=(0, 0))
 
@@ -325,7 +325,7 @@ class _Reader:
             message = _decoded(attributes["input"])
             self.run.decisions += [(end, at) for end in endings(message)]
             gaps = (d["body"] for d in message.get("decisions", ()) if d.get("type") == "session.gap")
-            self.run.gaps += [(told, at, self.time) for told in gaps]
+            self.run.gaps += [(gap, at, self.time) for gap in gaps]
 
     def _started(self, at: int, attributes: dict[str, Any]) -> None:
         self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)
@@ -360,12 +360,12 @@ class _Reader:
 
 
 def event_of(turn: str) -> str:
-    """Give the event of a turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
+    """Return the event of a turn's name: `{event_id}`, or `{event_id}~{n}` where it was driven again."""
     return turn.partition("~")[0]
 
 
 def endings(message: dict[str, Any]) -> Iterator[End]:
-    """Give the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
+    """Return the ends among decisions of the workflow alone. A failed turn is told twice: as a turn and as an event."""
     decisions = message.get("decisions", ())
     settled = {d.get("turn") for d in decisions if d.get("type") in ("turn.interrupted", "turn.failed")}
     for decision in decisions:

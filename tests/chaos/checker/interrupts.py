@@ -37,7 +37,7 @@ def joins(recording: Recording) -> Iterator[str]:
 
 
 def stopped(session: Session, end: End) -> bool:
-    """Tell whether somebody stopped the turn that ended: an interrupt came while it ran, or its event's cancel."""
+    """Return whether somebody stopped the turn that ended: an interrupt came while it ran, or its event's cancel."""
     if not end.interrupted:
         return False
     came = [session.accepted[e] for e, event in session.arrivals.items() if event.mode == "interrupt"]

@@ -13,15 +13,15 @@ from temporalio.client import WorkflowHistory
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.worker import Replayer
 
-from inturn_worker import app as worker
+from inturn_worker import app
 from inturn_workflows.session import Session
 
 
 async def replay(paths: Iterable[Path]) -> list[str]:
-    """Replay each history; give what did not."""
+    """Replay each history; return what did not."""
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
     replayer = Replayer(
-        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=worker.workflow_runner()
+        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=app.workflow_runner()
     )
     failed: list[str] = []
     for path in paths:

@@ -32,7 +32,7 @@ def per_source(recording: Recording) -> Iterator[str]:
 
 
 def excused(session: Session, event_id: str) -> bool:
-    """Tell whether an event was set aside for its number's sake: late for a gap that was told, or behind one."""
+    """Return whether an event was set aside for its number's sake: late for a gap that was told, or behind one."""
     arrived = session.arrivals[event_id]
     if arrived.number is None:
         return False

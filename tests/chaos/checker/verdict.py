@@ -52,7 +52,7 @@ class Verdict:
         return Verdict([*self.findings, found], self.counts, self.dispositions, self.faults, self.points)
 
     def as_json(self) -> dict[str, Any]:
-        """Give it as JSON."""
+        """Return it as JSON."""
         return {"violations": self.violations, **asdict(self)}
 
 

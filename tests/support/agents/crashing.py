@@ -91,17 +91,17 @@ ToolSteps.run = _completing  # type: ignore[method-assign]
 async def pay(cents: int, ctx: ToolContext) -> str:
     """Pay once; the worker may die in the middle."""
     crash("tool:before-effect")
-    said = await plain.charge(cents, ctx)
+    result = await plain.charge(cents, ctx)
     crash("tool:after-effect")
-    return said
+    return result
 
 
 @tool
 async def post(text: str, ctx: ToolContext) -> str:
     """Post without a key; the worker may die in the middle."""
-    said = await plain.mail(text, ctx)
+    result = await plain.mail(text, ctx)
     crash("tool:after-effect")
-    return said
+    return result
 
 
 agents = [Agent("support", model="claude-sonnet-5-5", instructions="Be brief.", tools=[*plain.tools, pay, post])]

@@ -36,7 +36,7 @@ class Flood:
         return sum(count // PRODUCERS * PRODUCERS for count in (self.signals, self.submits))
 
     async def send(self, address: str) -> None:
-        """Let a process send it, and wait until all is sent."""
+        """Send it from a process of its own, and wait until all is sent."""
         args = (sys.executable, "-m", "tests.support.processes.flooding", address, json.dumps(asdict(self)))
         env = {**clean_environment(), "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "client")])}
         process = await asyncio.create_subprocess_exec(*args, cwd=ROOT, env=env)
@@ -48,7 +48,7 @@ class Flood:
                 process.kill()
 
     async def run(self, address: str) -> int:
-        """Send it; gives how often a full inbox refused."""
+        """Send it; returns how often a full inbox refused."""
         async with Client(address, tenant=self.tenant, task_queue=self.task_queue) as client:
             signalling = (self._signal(client, number) for number in range(PRODUCERS))
             submitting = (self._submit(client, number) for number in range(PRODUCERS))
@@ -66,7 +66,7 @@ class Flood:
 
 
 async def patient(session: Session, event_id: str) -> int:
-    """Submit until there is room; gives how often there was none."""
+    """Submit until there is room; returns how often there was none."""
     refused = 0
     while True:
         try:

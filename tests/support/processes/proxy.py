@@ -42,7 +42,7 @@ class Proxy:
         return len(self._links)
 
     def reset(self) -> int:
-        """Reset every connection; gives how many."""
+        """Reset every connection; returns how many."""
         links = list(self._links)
         for link in links:
             link.abort()
@@ -51,7 +51,7 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def hole(self) -> AsyncIterator[None]:
-        """Let nothing through in either direction; connections stay open, and afterwards all arrives late."""
+        """Pass nothing through in either direction; connections stay open, and afterwards all arrives late."""
         self._open.clear()
         try:
             yield
@@ -60,7 +60,7 @@ class Proxy:
 
     @contextlib.asynccontextmanager
     async def deaf(self) -> AsyncIterator[None]:
-        """Let requests through and throw the answers away; what lost some is reset at the end."""
+        """Pass requests through and throw the answers away; what lost some is reset at the end."""
         self._deaf = True
         try:
             yield

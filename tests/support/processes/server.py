@@ -31,7 +31,7 @@ class DevServer:
     """
 
     def __init__(self, *, port: int = 0, db: Path | None = None, log: Path | None = None) -> None:
-        self._args = [sys.executable, str(ROOT / "scripts/dev-server"), "--port", str(port)]
+        self._args = [sys.executable, "-m", "inturn_worker.dev_server", "--port", str(port)]
         if db is not None:
             self._args += ["--db", str(db)]
         self._log = log
@@ -173,7 +173,7 @@ class WorkerProcess:
 
 
 def fixed_port() -> int:
-    """Give a port that is free, and stays so: below those that the system gives away."""
+    """Return a port that is free, and stays so: below those that the system gives away."""
     while True:
         port = random.randrange(20_000, 30_000)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -44,7 +44,7 @@ def test_a_worker_that_stopped_polling_counts_as_gone() -> None:
     found = server.judge_workers("q", {"workflow": [seen("w@1", 200)], "activity": [seen("w@1", 200)]}, NOW)
     assert found.state == "fail"
     assert "nobody polls task queue q" in found.found
-    assert "worker.py MODULE:ATTR --task-queue q" in (found.to_do or "")
+    assert "inturn worker MODULE:ATTR --task-queue q" in (found.to_do or "")
 
 
 def test_a_missing_kind_of_poller_fails_and_is_named() -> None:
@@ -59,16 +59,16 @@ def test_a_poll_from_the_future_means_that_this_clock_is_behind() -> None:
     assert server.judge_clock([], NOW).state == "ok"
 
 
-def test_packages_that_take_the_place_of_ours_are_named(tmp_path: Path) -> None:
-    assert machine.judge_packages({"inturn": ["inturn"]}, tmp_path).state == "ok"
-    assert machine.judge_packages({"inturn": ["inturn", "inturn-fork"]}, tmp_path).state == "fail"
-    found = machine.judge_packages({"workflows": ["llama-index-workflows"]}, tmp_path)
-    assert found.state == "warn"
-    assert "llama-index-workflows brings workflows" in found.found
-    (tmp_path / "activities.py").touch()
-    assert machine.judge_packages({}, tmp_path).state == "warn"
-    (tmp_path / "worker.py").touch()
-    assert machine.judge_packages({}, tmp_path).state == "ok"
+def test_two_distributions_that_bring_inturn_are_named() -> None:
+    assert machine.judge_packages({"inturn": ["inturn"]}).state == "ok"
+    found = machine.judge_packages({"inturn": ["inturn", "inturn-fork"]})
+    assert found.state == "fail"
+    assert "inturn-fork" in found.found
+
+
+def test_packages_of_a_user_named_as_folders_of_ours_are_no_finding() -> None:
+    found = machine.judge_packages({"inturn": ["inturn"], "workflows": ["llama-index-workflows"]})
+    assert found.state == "ok"
 
 
 async def test_a_journal_that_works_says_its_schema_version_and_gets_no_entry(tmp_path: Path) -> None:

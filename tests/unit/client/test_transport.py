@@ -27,6 +27,7 @@ class FakeTemporal:
         self._refusal = refusal
         self._may_register = may_register
         self.operator_service = self
+        self.service_client = SimpleNamespace(config=SimpleNamespace(target_host="temporal.example:7233"))
 
     async def start_workflow(self, name: str, **options: Any) -> None:
         self.starts.append((name, options))
@@ -87,8 +88,8 @@ async def test_where_they_may_not_be_registered_the_user_reads_the_command() -> 
     temporal = FakeTemporal(LACKING, may_register=False)
     with pytest.raises(Unavailable) as caught:
         await _transport(temporal).signal_with_start({})
-    command = "temporal operator search-attribute create --namespace acme-production --name InturnAgent --type Keyword"
-    assert command in str(caught.value)
+    command = "temporal operator search-attribute create --address temporal.example:7233 --namespace acme-production"
+    assert f"{command} --name InturnAgent --type Keyword" in str(caught.value)
     assert caught.value.__cause__ is LACKING
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import types
 from importlib.machinery import SourceFileLoader
+from importlib.metadata import entry_points
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,14 @@ from typing import Any
 import pytest
 
 from inturn.cli.app import app
+from inturn.cli.extras import GROUP
 from inturn.client.settings import ClientSettings
 from inturn.testing import run
 from inturn_activities.limits.limits import Limits
+from inturn_worker.dev.agents import choose_agents
+from inturn_worker.dev.narrative import Narrative
+from inturn_worker.dev.output import Output
+from inturn_worker.dev.server import Server
 from inturn_worker.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -62,9 +68,23 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 
 def test_every_command_of_the_readme_exists_and_none_is_missing() -> None:
     commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
-    section = README.partition("## Commands")[2].partition("| setting")[0].partition("`python worker.py")[0]
+    section = README.partition("## Commands")[2].partition("| setting")[0]
     named = {word for code in re.findall(r"`([a-z ]+)`", section) for word in code.removeprefix("inturn ").split()}
-    assert named == commands
+    brought = set(re.findall(r"`inturn (\w+) \[?MODULE:ATTR", section))
+    assert (named, brought) == (commands, {entry.name for entry in entry_points(group=GROUP)})
+
+
+def test_inturn_dev_says_what_the_readme_shows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "app.py").write_text(block("python"))
+    choice = choose_agents(tmp_path, [])
+    output = Output(as_json=False)
+    output.say(f"agents: {' '.join(choice.specs)} ({choice.reason})")
+    narrative = Narrative(output, "sqlite:///.inturn/journal.sqlite")
+    narrative.server = Server("127.0.0.1:7233", ui="http://127.0.0.1:8233")
+    narrative.worker_ready({"agents": "support", "model": "scripted"})
+    said = re.sub(r"after [\d.]+ s", "after 4.9 s", capsys.readouterr().out).splitlines()
+    shown = [line for line in block("console").splitlines() if not line.startswith("$ ")]
+    assert set(shown) - set(said) == {"dev    | Temporal at 127.0.0.1:7233"}
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bINTURN_[A-Z_]+", README))))

@@ -11,8 +11,8 @@ from temporalio.api.operatorservice.v1 import ListSearchAttributesResponse
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.client.search_attributes import SEARCH_ATTRIBUTES
-from inturn_worker.server import _check_search_attributes
-from inturn_worker.settings import Misconfigured
+from inturn.errors import Misconfigured
+from inturn_worker.server import ensure_search_attributes
 
 KEYWORD = IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD
 INT = IndexedValueType.INDEXED_VALUE_TYPE_INT
@@ -39,13 +39,13 @@ class Server:
         """Only its address is asked for."""
         return type("S", (), {"config": type("C", (), {"target_host": "temporal.example:7233"})})
 
-    async def list_search_attributes(self, request: Any) -> ListSearchAttributesResponse:
+    async def list_search_attributes(self, request: Any, **_: Any) -> ListSearchAttributesResponse:
         """List what is registered."""
         if not self.may_list:
             raise RPCError("not for you", RPCStatusCode.PERMISSION_DENIED, b"")
         return ListSearchAttributesResponse(custom_attributes=self.registered)
 
-    async def add_search_attributes(self, request: Any) -> None:
+    async def add_search_attributes(self, request: Any, **_: Any) -> None:
         """Register."""
         if not self.may_add:
             raise RPCError("not for you", RPCStatusCode.PERMISSION_DENIED, b"")
@@ -60,7 +60,7 @@ class Server:
 
 async def test_what_is_missing_is_registered() -> None:
     server = Server({"InturnAgent": KEYWORD})
-    await _check_search_attributes(server)  # type: ignore[arg-type]
+    await ensure_search_attributes(server)  # type: ignore[arg-type]
     assert server.added == ["InturnParked", "InturnState", "InturnTenant"]
 
 
@@ -68,7 +68,7 @@ async def test_what_is_missing_is_registered() -> None:
 async def test_where_it_may_not_the_exact_command_is_given(may_list: bool) -> None:
     server = Server({"InturnAgent": KEYWORD, "InturnTenant": KEYWORD}, may_list=may_list, may_add=False)
     with pytest.raises(Misconfigured) as caught:
-        await _check_search_attributes(server)  # type: ignore[arg-type]
+        await ensure_search_attributes(server)  # type: ignore[arg-type]
     assert (
         "Run: temporal operator search-attribute create --address temporal.example:7233 --namespace space "
         "--name InturnState --type Keyword --name InturnParked --type Int"
@@ -76,11 +76,11 @@ async def test_where_it_may_not_the_exact_command_is_given(may_list: bool) -> No
 
 
 async def test_where_it_may_not_even_look_but_all_is_there_it_starts() -> None:
-    await _check_search_attributes(Server(dict(ALL), may_list=False, may_add=False))  # type: ignore[arg-type]
+    await ensure_search_attributes(Server(dict(ALL), may_list=False, may_add=False))  # type: ignore[arg-type]
 
 
 async def test_an_attribute_of_another_type_is_named_with_the_command_that_removes_it() -> None:
     with pytest.raises(
         Misconfigured, match=r"InturnParked .* is of type Keyword, it must be Int.* remove .*InturnParked"
     ):
-        await _check_search_attributes(Server({**ALL, "InturnParked": KEYWORD}))  # type: ignore[arg-type]
+        await ensure_search_attributes(Server({**ALL, "InturnParked": KEYWORD}))  # type: ignore[arg-type]

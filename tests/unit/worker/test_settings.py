@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
-from inturn_worker.settings import Misconfigured, read_settings
+from inturn_worker.settings import read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -36,8 +36,8 @@ class Log:
         self._file.close()
 
 
-class Outside(asyncio.DatagramProtocol):
-    """`with Outside(directory) as outside`: the socket that steps report to.
+class Witness(asyncio.DatagramProtocol):
+    """`with Witness(directory) as witness`: the socket that steps report to.
 
     Attributes:
         seen: The events of each session that a model was asked about.
@@ -46,7 +46,7 @@ class Outside(asyncio.DatagramProtocol):
     """
 
     def __init__(self, directory: Path) -> None:
-        self.path = directory / "outside.sock"
+        self.path = directory / "witness.sock"
         self.producers = Log(directory / "producers.jsonl")
         self.faults = Log(directory / "faults.jsonl")
         self.seen: defaultdict[str, set[str]] = defaultdict(set)

@@ -18,7 +18,7 @@ from tests.chaos.checker.replaying import replay
 from tests.chaos.checker.verdict import judge
 from tests.support.processes.server import ROOT
 
-CHECKER = Path(__file__).parent / "checker"
+CHECKER = ROOT / "tests/chaos/checker"
 RELEASED = next((ROOT / "tests/replay/histories").glob("*/tools~1.json"))
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from inturn.agents import Agent
-from inturn_worker.loading import add_to_import_path, load_agents, load_lifespan, warn_of_unserved
-from inturn_worker.settings import Misconfigured
+from inturn.errors import Misconfigured
+from inturn.loading import add_to_import_path, load_agents, load_lifespan
 
 GOOD = """
 from inturn.agents import Agent
@@ -101,11 +101,3 @@ def test_a_lifespan_must_be_callable(directory: Path) -> None:
     add_to_import_path(directory)
     with pytest.raises(Misconfigured, match="--lifespan mine_loading:number is of type int"):
         load_lifespan("mine_loading:number")
-
-
-def test_what_is_not_served_yet_is_said_at_the_start(caplog: pytest.LogCaptureFixture) -> None:
-    helper = Agent("helper", model="m", instructions="i")
-    warn_of_unserved([Agent("a", model="m", instructions="i", subagents=[helper]), helper])
-    assert [record.getMessage() for record in caplog.records] == [
-        "agent a: subagents= is not served yet; the model is not told of them",
-    ]

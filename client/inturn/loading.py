@@ -1,12 +1,11 @@
-"""Loading what the user names by MODULE:ATTR: agents and the lifespan.
+"""Loading what a user names by MODULE:ATTR: agents and the lifespan.
 
-Invariant: the user's working directory comes first on the import path; every name of ours begins with `inturn`.
+Invariant: every wrong name ends in one line that says what is wrong and where; nothing of the user's raises through.
 """
 
 from __future__ import annotations
 
 import importlib
-import logging
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -15,30 +14,28 @@ from pathlib import Path
 from typing import Any, cast
 
 from inturn.agents import Agent
-from inturn_worker.settings import Misconfigured
+from inturn.errors import Misconfigured
 
 Lifespan = Callable[[], AbstractAsyncContextManager[Any]]
 
-logger = logging.getLogger("inturn.worker")
-
 
 def add_to_import_path(directory: Path) -> None:
-    """Put the working directory first on the import path."""
+    """Put a directory first on the import path, so that the user's modules are found there."""
     found = str(directory.resolve())
     if found in sys.path:
         sys.path.remove(found)
     sys.path.insert(0, found)
 
 
-def load(spec: str) -> Any:
-    """Import MODULE and give its ATTR (dots go deeper).
+def load_attribute(spec: str) -> Any:
+    """Return ATTR of MODULE (dots go deeper), which is imported.
 
     Raises:
         Misconfigured: There is no such thing, or importing it fails.
     """
     module_name, colon, path = spec.partition(":")
     if not (colon and module_name and path):
-        raise Misconfigured(f"{spec!r} is not MODULE:ATTR. For example: examples.support:agents")
+        raise Misconfigured(f"{spec!r} is not MODULE:ATTR. For example: app:agents")
     value: Any = _import(module_name, spec)
     for attribute in path.split("."):
         if not hasattr(value, attribute):
@@ -51,7 +48,7 @@ def load(spec: str) -> Any:
 
 
 def load_agents(specs: Sequence[str]) -> list[Agent]:
-    """Load all agents.
+    """Return the agents of all these names, each once.
 
     Raises:
         Misconfigured: A name leads nowhere or to something else, or two agents share a name.
@@ -59,7 +56,7 @@ def load_agents(specs: Sequence[str]) -> list[Agent]:
     agents: list[Agent] = []
     origin: dict[str, str] = {}
     for spec in specs:
-        value = load(spec)
+        value = load_attribute(spec)
         if not _is_agents(value):
             raise Misconfigured(f"{spec} is {_kind(value)}; it must be an Agent, or a list of them that is not empty")
         for agent in cast("Sequence[Agent]", _members(value)):
@@ -75,24 +72,17 @@ def load_agents(specs: Sequence[str]) -> list[Agent]:
     return agents
 
 
-def warn_of_unserved(agents: Sequence[Agent]) -> None:
-    """Say what agents ask for and this version does not give yet, before somebody relies on it."""
-    for agent in agents:
-        if agent.subagents:
-            logger.warning("agent %s: subagents= is not served yet; the model is not told of them", agent.name)
-
-
 def load_lifespan(spec: str) -> Lifespan:
-    """Load the async context manager that yields `ctx.resources`.
+    """Return the async context manager that yields `ctx.resources`.
 
     Raises:
         Misconfigured: It leads nowhere, or cannot be called.
     """
-    value = load(spec)
+    value = load_attribute(spec)
     if not callable(value):
         raise Misconfigured(
-            f"--lifespan {spec} is {_kind(value)}; it must be a function without arguments that gives an async context "
-            f"manager (decorate an async generator with @contextlib.asynccontextmanager)"
+            f"--lifespan {spec} is {_kind(value)}; it must be a function without arguments that returns an async "
+            f"context manager (decorate an async generator with @contextlib.asynccontextmanager)"
         )
     return value  # type: ignore[no-any-return]
 
@@ -126,7 +116,7 @@ def _is_agents(value: object) -> bool:
 
 
 def _members(value: object) -> Sequence[object]:
-    """Give what is in a list; anything else counts as a list of it alone."""
+    """Return what is in a list; anything else counts as a list of it alone."""
     return cast("Sequence[object]", value) if isinstance(value, (list, tuple)) else [value]
 
 

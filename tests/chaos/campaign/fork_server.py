@@ -1,4 +1,4 @@
-"""`python -m tests.chaos.campaign.nursery`: starts worker processes by forking, with everything imported already.
+"""`python -m tests.chaos.campaign.fork_server`: starts worker processes by forking, with everything imported already.
 
 A worker of its own takes 2 s of CPU before its first turn, nearly all of it imports; a campaign that kills one every
 three seconds would measure little else. What is forked here is the real `worker.main`, before any thread or runtime.
@@ -34,13 +34,13 @@ def _work(order: dict[str, Any]) -> None:
     """Become a worker; never returns."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG: it ends with the nursery
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG: it ends with the fork server
     os.environ.update(order["env"])
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     from inturn_worker import command
 
-    command.worker(["tests.chaos.campaign.agents:agents"], **order["options"])
+    command.run(["tests.chaos.campaign.agents:agents"], **order["options"])
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Shares:
+class Traffic:
     """Shares of a session's batches, and of their events.
 
     Attributes:

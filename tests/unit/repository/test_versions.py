@@ -1,0 +1,44 @@
+"""The version is one: of both distributions, of what each pins, of the code, of the image and of the changelog."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import inturn
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def project(path: str) -> dict[str, Any]:
+    table: dict[str, Any] = tomllib.loads((ROOT / path).read_text())["project"]
+    return table
+
+
+def test_every_place_names_the_same_version() -> None:
+    worker, client = project("pyproject.toml"), project("client/pyproject.toml")
+    compose = yaml.safe_load((ROOT / "docker-compose.temporal.yml").read_text())
+    (pin,) = [needed for needed in worker["dependencies"] if needed.startswith("inturn==")]
+    (extra,) = client["optional-dependencies"]["worker"]
+    assert {
+        worker["version"],
+        client["version"],
+        pin.removeprefix("inturn=="),
+        extra.removeprefix("inturn-worker=="),
+        compose["services"]["worker"]["image"].removeprefix("inturn-worker:"),
+        metadata.version("inturn"),
+        metadata.version("inturn-worker"),
+    } == {inturn.__version__}
+
+
+def test_the_changelog_begins_with_the_version_that_is_in_the_making() -> None:
+    newest = re.search(r"^## \[(.+?)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest
+    in_the_making = inturn.__version__.endswith(".dev0")
+    assert newest[1] == inturn.__version__.removesuffix(".dev0")
+    assert (newest[2] == "unreleased") == in_the_making

@@ -1,0 +1,64 @@
+"""`.inturn/`: one holder, hidden from git, found by other commands only while its holder lives."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from inturn.cli.dev_environment import load_dev_environment
+from inturn.errors import Misconfigured
+from inturn_worker.dev.output import Output
+from inturn_worker.dev.state import StateDirectory
+
+
+def test_one_holds_it_and_hides_it_from_git(tmp_path: Path) -> None:
+    first = StateDirectory(tmp_path)
+    assert first.acquire()
+    second = StateDirectory(tmp_path)
+    assert not second.acquire()
+    first.close()
+    assert second.acquire()
+    second.close()
+    assert (tmp_path / ".inturn/.gitignore").read_text() == "*\n"
+
+
+def test_a_place_that_cannot_be_written_is_named_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / ".inturn").touch()
+    with pytest.raises(Misconfigured, match=r"\.inturn cannot be written .* directory of your own"):
+        StateDirectory(tmp_path)
+
+
+def test_forgetting_takes_server_and_journal_and_nothing_else(tmp_path: Path) -> None:
+    state = StateDirectory(tmp_path)
+    for name in ("temporal.db", "temporal.db-wal", "journal.sqlite", "journal.sqlite-shm", "mine"):
+        (state.path / name).touch()
+    state.forget()
+    state.close()
+    assert {path.name for path in state.path.iterdir()} == {".gitignore", "lock", "mine"}
+
+
+def test_other_commands_find_the_server_only_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", environment := {"INTURN_JOURNAL": "mine"})
+    state = StateDirectory(tmp_path)
+    assert state.acquire()
+    state.publish({"TEMPORAL_ADDRESS": "here:1", "TEMPORAL_TLS": "false", "INTURN_JOURNAL": "theirs"})
+    load_dev_environment()
+    assert environment == {"INTURN_JOURNAL": "mine", "TEMPORAL_ADDRESS": "here:1", "TEMPORAL_TLS": "false"}
+    environment.clear()
+    environment["TEMPORAL_ADDRESS"] = "there:1"
+    load_dev_environment()
+    assert environment == {"TEMPORAL_ADDRESS": "there:1", "INTURN_JOURNAL": "theirs"}
+    written = (state.path / "env").read_text()
+    state.close()
+    (state.path / "env").write_text(written)  # as one leaves it that is killed
+    environment.clear()
+    load_dev_environment()
+    assert environment == {}
+
+
+def test_each_line_of_a_text_stands_under_its_name_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(as_json=False).say("one\ntwo\x1b[2J", source="worker")
+    assert capsys.readouterr().out == "worker | one\nworker | two�[2J\n"
