@@ -253,7 +253,6 @@ async def test_a_close_ends_a_call_that_waits_for_a_person_at_once_and_says_why(
             await session.send("too late")
 
 
-@pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.promise("ACC-11")
 async def test_fifty_waiting_asks_do_not_lock_out_controls(rig: Rig) -> None:
