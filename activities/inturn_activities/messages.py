@@ -185,7 +185,7 @@ class RecordInput(Message):
     close: bool = False
     """Append `session.closed` last: nothing is taken afterwards."""
     cancelled: str | None = None
-    """What the results of the settled calls say that were cancelled while their turn goes on."""
+    """What the results of settled calls say that were cancelled: their turn goes on, or the session was closed."""
     joined: list[str] = []
     """Events that the settled turn took up: it may be that one had ended before."""
     number: str | None = None

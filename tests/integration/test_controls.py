@@ -215,6 +215,44 @@ async def test_close_parks_what_waits_and_is_final(rig: Rig) -> None:
         assert [parked.event_id for parked in await session.parked()] == ["waiting"]
 
 
+@pytest.mark.promise("SUR-11")
+async def test_a_close_lets_a_running_call_end_and_begins_no_further_model_call(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send('[[tool wait {"seconds": 1}]]', event_id="e1")
+
+        async def called() -> bool:
+            turn = (await session.status()).turn
+            return turn is not None and turn.doing != "call_model" and turn.step == 1
+
+        await until(called)
+        await session.close()
+        turn = await session.wait("e1")
+        assert (turn.stop_reason, [call.status for call in turn.tool_calls]) == ("interrupted", ["ok"])
+        types = [entry.type async for entry in session.entries()]
+        assert types.count("agent.message") == 1
+        assert types[-1] == "session.closed"
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11")
+async def test_a_close_ends_a_call_that_waits_for_a_person_at_once_and_says_why(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="e1")
+
+        async def asked() -> bool:
+            return (await session.status()).state == "requires_action"
+
+        await until(asked)
+        await session.close(timeout=20)
+        [call] = (await session.wait("e1")).tool_calls
+        assert (call.status, call.result) == ("cancelled", "the session was closed")
+        with pytest.raises(SessionClosed):
+            await session.send("too late")
+
+
 @pytest.mark.alone
 @pytest.mark.promise("ACC-11")
 async def test_fifty_waiting_asks_do_not_lock_out_controls(rig: Rig) -> None:

@@ -105,7 +105,7 @@ class Controls:
                 self._admission.park(args, error.message, claims=False)
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
-        """Take no more events, and close once the running turn has ended."""
+        """Take no more events and begin no more steps; the session ends once the running ones have."""
         self._state.closing = self._state.closing or pending
         self._waiters.release()
 

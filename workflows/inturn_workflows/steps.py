@@ -33,7 +33,7 @@ from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import SessionState
-from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn import CLOSED, ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
 
 T = TypeVar("T")
@@ -113,7 +113,7 @@ class ActivitySteps:
             self._approvals.decide(call, EXPIRED, workflow.time())
         if call.answer is None:
             self.boundary(turn)
-            raise Interrupted("the session is closing")
+            raise ContinueDue  # it was due, and is no longer: the next turn of the main loop waits on
         self._display.show()
 
     def withdraw_approvals(self, reason: str) -> None:
@@ -140,6 +140,8 @@ class ActivitySteps:
         self._display.refresh()
         if turn.stop is not None:
             raise Interrupted(turn.stop)
+        if self._state.closing:
+            raise Interrupted(CLOSED)
         if self._limits.reached:
             raise ContinueDue
 
@@ -171,7 +173,10 @@ class ActivitySteps:
             joined = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
             parked = {"type": "event.parked", "key": f"{turn.turn}/parked", "body": body | joined}
             decisions.append(end.model_copy(update=parked))
-        result = await self._record(RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged)))
+        closed = CLOSED if self._state.closing else None
+        result = await self._record(
+            RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged), cancelled=closed)
+        )
         for event_id, ended in result.apart.items():
             del turn.merged[event_id]
             self._state.inbox.endings.repeat(event_id, ended)

@@ -17,6 +17,7 @@ from inturn_workflows.turn_state import CallState, TurnState
 GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
 OVER: Final = frozenset({"ended", "closed"})
 """The journal knew better: the turn had ended before, or the session is closed."""
+CLOSED: Final = "the session was closed"
 
 
 class Interrupted(Exception):

@@ -15,7 +15,7 @@ from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
 from inturn_workflows.state import SessionState
 from inturn_workflows.steps import ActivitySteps
-from inturn_workflows.turn import StepFailed
+from inturn_workflows.turn import CLOSED, StepFailed
 from inturn_workflows.turn_state import TurnState
 from inturn_workflows.waiters import Waiters
 
@@ -35,7 +35,7 @@ class TurnEnds:
             self._state.closing = "rejected"
             running = Queued(turn=turn.turn, n=turn.n, event=turn.event or {})
             self._endings.reject_running(running, workflow.time())
-            self._announce(turn, "rejected", reason="the session was closed")
+            self._announce(turn, "rejected", reason=CLOSED)
             return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)
@@ -59,7 +59,7 @@ class TurnEnds:
 
     async def interrupted(self, turn: TurnState, reason: str) -> str | None:
         """End a turn that was stopped."""
-        self._steps.withdraw_approvals("the turn was stopped")
+        self._steps.withdraw_approvals(CLOSED if self._state.closing else "the turn was stopped")
         body = {"reason": reason, "turn": turn.turn}
         recorded = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
         if recorded is not None:

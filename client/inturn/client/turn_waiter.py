@@ -135,7 +135,8 @@ class TurnWaiter:
             if outcome is not None and outcome.disposition not in _SET_ASIDE:
                 return await self._outcome(event_id, outcome)
             if outcome is not None:
-                if await self._open(event_id, outcome.event_id) is False:
+                gone = await self._open(event_id, outcome.event_id) is False
+                if gone and outcome == await self._ended(journal, event_id):  # it may have ended anew meanwhile
                     return await self._outcome(event_id, outcome)
                 pause, look = jittered(look), min(look * 2, _LONGEST_LOOK)
             try:

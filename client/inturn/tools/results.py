@@ -41,7 +41,7 @@ async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]])
             return {"text": text}
     ref = await put_blob(data)
     start = data[:PREVIEW].decode(errors="ignore")
-    text = f"{start}\n[cut: the whole result has {len(data):,} bytes and is kept as {ref}]"
+    text = f"{start}\n[cut: the whole result has {len(data):,} bytes; `inturn blob` reads it as {ref}]"
     return {"text": text, "ref": ref, "bytes": len(data)}
 
 

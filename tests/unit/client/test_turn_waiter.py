@@ -271,3 +271,14 @@ async def test_a_wait_asks_for_the_status_again_where_the_server_holds_other_que
     waiting = waiter.wait("e1", timeout=5)
     assert (await _during(transport, waiting, plain_turn(journal, KEY, "e1", "hello"))).text == "hello"
     assert transport.calls == []
+
+
+async def test_a_redrive_that_ends_while_a_wait_asks_for_the_status_is_its_answer(journal: Journal) -> None:
+    await _park(journal, "e1")
+
+    async def answered_meanwhile() -> Any:
+        await plain_turn(journal, KEY, "e1~1", "better")
+        return {"state": "idle"}
+
+    waiter, _ = _following(journal, state=answered_meanwhile)
+    assert (await waiter.wait("e1", timeout=5)).text == "better"
