@@ -163,7 +163,7 @@ class AdmissionController:
 
     def _refusal(self, arrival: Arrival) -> Refusal | None:
         state, event = self._state, arrival.event
-        if state.closing and arrival.event_id not in state.inbox.dedup:
+        if state.closing and not state.inbox.knows(arrival.event_id):
             return Refusal(names.SESSION_CLOSED, "the session is closed")
         if event.agent and state.agent and event.agent != state.agent:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
@@ -174,7 +174,7 @@ class AdmissionController:
         if not self._limits.flooded:
             return refusal
         full = refusal is not None and refusal.type == names.BACKPRESSURE
-        known = arrival.event_id in self._state.inbox.dedup
+        known = self._state.inbox.knows(arrival.event_id)
         # Only what is new, has no sequence, and could be kept out by nothing but room may come later.
         if self._limits.nearly_reached and not known and arrival.event.sequence is None and (full or refusal is None):
             return _ENDING

@@ -67,11 +67,13 @@ class BooksModel:
         return {"accepted": len(self.came), **Counter(item.state for item in self.came)}
 
     def must_know(self, event_id: str) -> bool:
-        """Return whether the window has to know an id."""
-        return event_id in self.remembered[-self.bounds.window :]
+        """Return whether an id has to be known: it waits, or is in the window."""
+        return self.still_waits(event_id) or event_id in self.remembered[-self.bounds.window :]
 
     def may_know(self, event_id: str) -> bool:
-        """Return whether it is allowed to: a little longer than it has to."""
+        """Return whether it may be known: a little longer than it has to."""
+        if self.still_waits(event_id):
+            return True
         known = [known for known in self.remembered if known]
         return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
 
@@ -79,8 +81,12 @@ class BooksModel:
         """Return what a duplicate's receipt may say of the original."""
         state = next((item.state for item in reversed(self.came) if item.id == event_id), None)
         state = "applied" if state == "repeated" else state  # as the journal said
-        waits = any(item.id == event_id and item.state in ("pending", "held") for item in self.came)
-        return {state} if waits or event_id in self.remembered[-self.bounds.recent :] else {state, None}
+        remembered = event_id in self.remembered[-self.bounds.recent :]
+        return {state} if self.still_waits(event_id) or remembered else {state, None}
+
+    def still_waits(self, event_id: str) -> bool:
+        """Return whether an event waits under an id."""
+        return any(item.id == event_id and item.state in ("pending", "held") for item in self.came)
 
     def shelved(self, event_id: str) -> Shelved | None:
         """Find what was parked last under an id."""

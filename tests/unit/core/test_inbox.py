@@ -15,7 +15,7 @@ from inturn.policy import InboxPolicy
 from inturn_activities.messages import Decision
 from inturn_workflows.controls import Control
 from inturn_workflows.inbox.books import MAX_DECISIONS
-from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.dedup import SIZE, DedupWindow
 from inturn_workflows.inbox.events import Admission, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import MAX_PARKED
@@ -77,6 +77,22 @@ def test_events_are_taken_in_the_order_of_acceptance(inbox: Inbox) -> None:
     taken = [running(inbox) for _ in range(5)]
     assert [(queued.turn, queued.n) for queued in taken] == [(f"e{number}", number + 1) for number in range(5)]
     assert inbox.take(NOW, POLICY) == []
+
+
+@pytest.mark.promise("ACC-2")
+@pytest.mark.parametrize("sequence", [None, 7], ids=["queued", "held"])
+def test_what_waits_for_longer_than_the_window_remembers_is_a_duplicate_still(
+    inbox: Inbox, sequence: int | None
+) -> None:
+    first = send(inbox, "e1", sequence=sequence)
+    for number in range(2 * SIZE):
+        inbox.dedup.add(f"other-{number}", "cancelled")
+    assert "e1" not in inbox.dedup
+    again = send(inbox, "e1", sequence=sequence)
+    assert isinstance(first, Receipt)
+    assert isinstance(again, Receipt)
+    assert again.status == "duplicate"
+    assert (again.position, inbox.books.accepted) == (first.position, 1)
 
 
 @pytest.mark.promise("ORD-1")

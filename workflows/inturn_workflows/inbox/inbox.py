@@ -6,7 +6,7 @@ Rules:
   2. `take` gives events in the order of acceptance; those with a `sequence` in the order of their source
      (`sequencing`). Only `when_busy="interrupt"` goes to the front and only `"steer"` joins a running turn,
      and those with a `sequence` not before what waits of their source.
-  3. An id is accepted once while the window remembers it; a refused or rejected id is not remembered.
+  3. An id is accepted once while it waits or the window remembers it; a refused or rejected id is not remembered.
   4. Nothing grows without bound: what waits by events and bytes, parked events and unwritten decisions by number.
   5. Whatever waits for time alone is named by `next_due`, so one timer is enough.
 
@@ -71,7 +71,7 @@ class Inbox(Message):
 
     def check(self, arrival: Arrival, now: float, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
         """Return why an event would be refused; a duplicate never is. Changes nothing."""
-        if arrival.event_id in self.dedup:
+        if self.knows(arrival.event_id):
             return None
         pace = 1.0 if self.pace is None else self.pace
         return Capacity(self.queue, self.sequencer, self.rate, pace, policy, now).refusal(arrival, busy=busy)
@@ -81,7 +81,7 @@ class Inbox(Message):
     ) -> Admission:
         """Accept a checked event. `turn`: the one that runs."""
         event_id = arrival.event_id
-        if event_id in self.dedup:
+        if self.knows(event_id):
             return Admission(self.duplicate(event_id))
         self.books.accepted += 1
         self.dedup.add(event_id, "pending")
@@ -109,9 +109,13 @@ class Inbox(Message):
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str = "") -> Receipt:
         """Book something that is no event: it waits as parked, with its error."""
-        if event_id in self.dedup:
+        if self.knows(event_id):
             return self.duplicate(event_id)
         return Receipt(event_id, "accepted", disposition=self.endings.park_invalid(event_id, error, now, preview))
+
+    def knows(self, event_id: str) -> bool:
+        """Return whether an id was accepted: what waits for long may outlast the window."""
+        return event_id in self.dedup or self.waits(event_id)
 
     def duplicate(self, event_id: str) -> Receipt:
         """Return the receipt of an id that is known."""

@@ -14,6 +14,7 @@ Pure: time is an argument, in seconds since 1970.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -77,6 +78,11 @@ class Sequencer(Message):
             groups.setdefault(queued.source, []).append(queued)
         return groups
 
+    @cached_property
+    def _ids(self) -> Counter[str]:
+        """How many are held under each event id."""
+        return Counter(queued.event_id for queued in self.held if queued.event)
+
     @property
     def bytes(self) -> int:
         """What the held events have as JSON."""
@@ -94,8 +100,8 @@ class Sequencer(Message):
         return "next" if sequence == expected else "held"
 
     def holds(self, event_id: str) -> bool:
-        """Return whether an event is held, or its place kept."""
-        return any(queued.event_id == event_id for queued in self.held)
+        """Return whether an event is held."""
+        return self._ids[event_id] > 0
 
     def fills(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
         """Return whether events of its source wait for it."""
@@ -110,6 +116,7 @@ class Sequencer(Message):
         """Keep an event back."""
         self._touch(queued.source)
         insort(self._groups.setdefault(queued.source, []), queued, key=_place)
+        self._ids[queued.event_id] += 1
         self.held.append(queued)
 
     def advance(self, queued: Queued) -> list[Queued]:
@@ -162,6 +169,7 @@ class Sequencer(Message):
         """Take everything out; the sources go on behind it."""
         cleared, self.held = self.held, []
         self._groups.clear()
+        self._ids.clear()
         for queued in cleared:
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
@@ -258,6 +266,7 @@ class Sequencer(Message):
 
     def _take(self, source: str, entries: list[Queued]) -> None:
         gone, groups = {queued.n for queued in entries}, self._groups
+        self._ids.subtract(queued.event_id for queued in entries if queued.event)
         self.held = [queued for queued in self.held if queued.n not in gone]
         if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
             groups[source] = left
