@@ -39,7 +39,7 @@ class Watch:
     def admitting(self, admit: Patched) -> Patched:
         def watched(inbox: Inbox, arrival: Arrival, *rest: Any, **named: Any) -> Any:
             key = (f"{id(self)}{inbox.dedup.salt}", arrival.event_id)
-            known = arrival.event_id in inbox.dedup
+            known = inbox.knows(arrival.event_id)
             if not known:
                 self.arriving[key] = ""
             admission = admit(inbox, arrival, *rest, **named)
