@@ -190,6 +190,8 @@ class RecordInput(Message):
     """Events that the settled turn took up: it may be that one had ended before."""
     number: str | None = None
     """The number of these calls' step: a late attempt must not settle those of a later one."""
+    unclaimed: bool = False
+    """Settle only calls that wait to begin: no attempt holds them, and their bodies never began."""
     policy: bool = False
     """Return the agent's policy."""
     agent: str | None = None

@@ -27,6 +27,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         close=input.close,
         cancelled=input.cancelled,
         number=input.number,
+        unclaimed=input.unclaimed,
     )
     for decision in input.decisions:
         trace_decided(session, decision)

@@ -219,11 +219,10 @@ async def test_close_parks_what_waits_and_is_final(rig: Rig) -> None:
 async def test_a_close_lets_a_running_call_end_and_begins_no_further_model_call(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
-        await session.send('[[tool wait {"seconds": 1}]]', event_id="e1")
+        await session.send('[[tool mail {"to": "ann", "delay": 1}]]', event_id="e1")
 
         async def called() -> bool:
-            turn = (await session.status()).turn
-            return turn is not None and turn.doing != "call_model" and turn.step == 1
+            return bool(rig.attempts("mail"))
 
         await until(called)
         await session.close()
@@ -233,6 +232,26 @@ async def test_a_close_lets_a_running_call_end_and_begins_no_further_model_call(
         assert types.count("agent.message") == 1
         assert types[-1] == "session.closed"
         audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11")
+async def test_a_close_lets_a_running_model_call_end_and_runs_no_call_that_it_asks_for(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        calls = '[[delay 1]] a story first [[tool charge {"cents": 1}]] [[tool add {"a": 1, "b": 1}]]'
+        await session.send(calls, event_id="e1")
+        await _running(session, "e1")
+        await claude.until_streaming("story first")
+        await session.close(timeout=20)
+        turn = await session.wait("e1")
+        assert turn.stop_reason == "interrupted"
+        assert [(call.status, call.result) for call in turn.tool_calls] == [("cancelled", "the session was closed")] * 2
+        assert rig.attempts() == []
+        types = [entry.type async for entry in session.entries()]
+        assert types.count("agent.message") == 1
+        assert types[-1] == "session.closed"
+        audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
 
 

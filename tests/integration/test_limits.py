@@ -8,11 +8,13 @@ import os
 import signal
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from inturn import Client, Session
+from inturn import Client, Session, TurnTimeout
+from tests.support.agents import locking
 from tests.support.agents.locking import Use, overlaps, uses
 from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
@@ -186,6 +188,104 @@ async def test_neither_a_cancelled_waiter_nor_one_whose_worker_died_is_waited_fo
             print(f"a waiter whose worker died was passed over after {waited:.1f} s")
             assert waited <= 20
             assert len(await entered(rig, "file", 2)) == 2
+
+
+async def _close(session: Session, rig: Rig) -> None:
+    await session.close(timeout=20)
+
+
+async def _cancel_workflow(session: Session, rig: Rig) -> None:
+    handle = rig.temporal.get_workflow_handle(str(rig.key(session.session_id)))
+    await handle.cancel()
+    async with asyncio.timeout(20):
+        await handle.result()
+
+
+@pytest.mark.promise("SHR-3", "SUR-11")
+@pytest.mark.parametrize("close", [_close, _cancel_workflow])
+async def test_a_close_ends_calls_that_wait_for_a_lock_at_once_and_leaves_no_ticket(
+    rig: Rig, close: Callable[[Session, Rig], Awaitable[None]]
+) -> None:
+    async with rig.worker(locking.agents) as journal, rig.client() as client:
+        holder, first, second = (client.session(name, agent="locking") for name in ("holder", "first", "second"))
+        await holder.send(call("use", resource="file", go="holder"), event_id="e")
+        await entered(rig, "file")
+        for session in (first, second):  # one waits in place, the other one comes and goes
+            await session.send(call("use", resource="file"), event_id="e")
+            assert (await waits(session)).startswith("waiting for lock file, held by")
+        for session in (second, first):
+            began = time.monotonic()
+            await close(session, rig)
+            assert time.monotonic() - began < 3
+            assert await result(session, "e") == ("cancelled", "the session was closed")
+            assert (await session.status()).state == "closed"
+            await _check(session)
+        assert [(p.call, p.state) for p in await journal.places(rig.tenant) if p.resource == "lock file"] == [
+            (f"{rig.tenant}/holder/e/0/0", "held")
+        ]
+        go(rig, "holder")
+        assert await result(holder, "e") == ("ok", "used file")
+        assert len(await entered(rig, "file")) == 1
+
+
+async def _check(session: Session) -> None:
+    """Check that every call has one result, and that the books agree."""
+    entries = [entry async for entry in session.entries()]
+    made = [entry.body["call_id"] for entry in entries if entry.type == "agent.tool_use"]
+    ended = [entry.body["call_id"] for entry in entries if entry.type == "agent.tool_result"]
+    assert sorted(made) == sorted(ended)
+    assert entries[-1].type == "session.closed"
+    audit = await session.audit(deep=True)
+    assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SHR-3", "SUR-11")
+async def test_a_close_ends_a_waiting_call_while_the_body_of_another_one_runs_to_its_end(rig: Rig) -> None:
+    async with rig.worker(locking.agents) as journal, rig.client() as client:
+        session = client.session("s", agent="locking")
+        one = call("use", resource="file", go="body")
+        await session.send(f"{one} {one}", event_id="e")
+        [body] = await entered(rig, "file")
+
+        async def waiting(count: int) -> bool:
+            return sum(place.state == "waiting" for place in await journal.places(rig.tenant)) == count
+
+        await until(lambda: waiting(1))
+        with pytest.raises(TurnTimeout):
+            await session.close(timeout=0.1)
+        await until(lambda: waiting(0), within=3)
+        assert (await session.status()).state == "running"
+        go(rig, "body")
+        await session.close(timeout=20)
+        turn = await session.wait("e")
+        assert {made.status: made.result for made in turn.tool_calls} == {
+            "ok": "used file",
+            "cancelled": "the session was closed",
+        }
+        assert [use.key for use in uses(rig.effects, "file")] == [body.key] * 2
+        await _check(session)
+
+
+@pytest.mark.promise("SUR-1", "SUR-11")
+async def test_a_close_that_no_worker_hears_ends_a_waiting_call_when_one_is_back(rig: Rig) -> None:
+    _, queue = await apart(rig)
+    [dying] = await started(rig, 1)
+    async with rig.client() as client, client.with_options(task_queue=queue) as elsewhere:
+        holder, waiter = elsewhere.session("holder", agent="locking"), client.session("waiter", agent="locking")
+        await holder.send(call("use", resource="file", go="holder"), event_id="e")
+        await entered(rig, "file")
+        await waiter.send(call("use", resource="file"), event_id="e")
+        await waits(waiter)
+        dying.kill()
+        handle = rig.temporal.get_workflow_handle(str(rig.key("waiter")))
+        await handle.signal("control", {"control_id": "c", "op": "close"})
+        await started(rig, 1)
+        async with asyncio.timeout(30):
+            await handle.result()
+        assert await result(waiter, "e") == ("cancelled", "the session was closed")
+        await _check(waiter)
+        go(rig, "holder")
+        assert await result(holder, "e") == ("ok", "used file")
 
 
 @pytest.mark.promise("SHR-4")

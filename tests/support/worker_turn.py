@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from temporalio.exceptions import ApplicationError
@@ -79,6 +79,9 @@ class WorkerSteps:
         with contextlib.suppress(asyncio.CancelledError):
             return (await task).status not in FAILED
         raise StepFailed("cancelled")
+
+    async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:
+        """Nobody closes the session."""
 
     def withdraw_approvals(self, reason: str) -> None:
         for call in self.turn.calls:

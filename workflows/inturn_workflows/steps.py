@@ -6,7 +6,8 @@ result counts if there is one: a stop and a completion may share one task.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -115,6 +116,17 @@ class ActivitySteps:
             self.boundary(turn)
             raise ContinueDue  # it was due, and is no longer: the next turn of the main loop waits on
         self._display.show()
+
+    async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:
+        """Wait for the turn's calls; once the session is to close, end those that wait for a lock, a permit or a rate.
+
+        Only the journal knows which wait: it settles them, and they find that when they look again. Bodies run on.
+        """
+        await workflow.wait_condition(lambda: self._state.closing or all(call.done() for call in calls.values()))
+        at_work = any(not (call.done() or turn.calls[index].waits) for index, call in calls.items())
+        if self._state.closing and at_work and turn.stop is None:
+            number = str(turn.step - 1)
+            await self._record(RecordInput(settle=[turn.turn], cancelled=CLOSED, number=number, unclaimed=True))
 
     def withdraw_approvals(self, reason: str) -> None:
         """Deny the calls that wait for a person."""

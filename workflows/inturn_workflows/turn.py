@@ -7,7 +7,7 @@ step; a turn can stop between any two steps and go on from its `TurnState` alone
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
@@ -49,6 +49,9 @@ class Steps(Protocol):
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
         """Run one call; its result is in the journal then, unless it was cancelled. Returns whether it succeeded."""
         ...
+
+    async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:
+        """Wait for the turn's calls, by index; once the session closes, end those whose bodies wait to begin."""
 
     def withdraw_approvals(self, reason: str) -> None:
         """Deny the calls that wait for a person: answers come too late now."""
@@ -95,9 +98,14 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
 
 async def _settle(turn: TurnState, steps: Steps) -> None:
     slots = asyncio.Semaphore(MAX_PARALLEL_CALLS)
-    calls = [_call(turn, call, index, steps, slots) for index, call in enumerate(turn.calls) if not call.done]
+    calls = {
+        index: asyncio.create_task(_call(turn, call, index, steps, slots))
+        for index, call in enumerate(turn.calls)
+        if not call.done
+    }
+    await steps.await_calls(turn, calls)
     # All of them settle before anything is decided: one call's end never cuts another's.
-    ends = await asyncio.gather(*calls, return_exceptions=True)
+    ends = await asyncio.gather(*calls.values(), return_exceptions=True)
     raised = [end for end in ends if isinstance(end, BaseException)]
     for end in sorted(raised, key=lambda end: not isinstance(end, Interrupted)):
         raise end

@@ -138,17 +138,19 @@ class Journal(SessionJournal):
         close: bool = False,
         cancelled: str | None = None,
         number: str | None = None,
+        unclaimed: bool = False,
     ) -> int:
         """Write what a session decided, in one transaction; return the new head.
 
         First the open steps of the turns in `settle`, or only those of that `number`: done stays done, all else becomes
         `settled`, and each tool_use without a result gets an error result: "interrupted", or "cancelled" with that text
-        where one is given. Without `number`, where all decisions are written already, nothing is settled: an earlier
+        where one is given. With `unclaimed` this touches only calls that no attempt holds and whose bodies never began:
+        those that wait. Without `number`, where all decisions are written already, nothing is settled: an earlier
         attempt did that, and what is open now began later. Then the decisions whose keys are new, in order. An outcome
         never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
         `session.closed` last.
         """
-        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number)
+        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number, unclaimed)
 
     async def put_blob(self, session: SessionKey, data: bytes) -> str:
         """Keep bytes and return their reference (by content: the same bytes have the same one)."""
@@ -157,7 +159,7 @@ class Journal(SessionJournal):
     # Limits. What a step holds is its own until its row is done, settled or released; `renew` holds it for longer.
 
     async def lacks(self, step: StepKey, wants: Sequence[Want], *, part: str = "") -> ResourceWait | None:
-        """Return what a waiter still lacks; `None`: it may have it. Only looks."""
+        """Return what a waiter still lacks; `None`: it may have it, or its ticket is gone. Only looks."""
         return await self._read(grants.look, places.Caller(step, part), wants)
 
     async def lock(self, step: StepKey, token: str, want: Want, *, part: str, lease: float) -> int | ResourceWait:

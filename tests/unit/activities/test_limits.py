@@ -15,10 +15,11 @@ from inturn import ToolContext, tool
 from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, Want
 from inturn.journal.store.sqlite import SqliteStore
+from inturn.keys import StepKey
 from inturn.testing import ToolCall
 from inturn_activities.bounds import Bounds
 from inturn_activities.limits.limits import Limits
-from inturn_activities.messages import ToolInput
+from inturn_activities.messages import RecordInput, ToolInput
 from tests.support.limits import TENANT, call, write
 from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 from tests.support.waiting import until
@@ -94,6 +95,20 @@ async def test_the_first_waiter_waits_in_place_and_only_it(tmp_path: Path) -> No
         assert not waiting.done()
         await made.journal.finish(OTHER, mine, {})
         assert (await waiting).status == "ok"
+
+
+async def test_a_waiter_whose_call_was_settled_ends_at_once_and_its_body_never_runs(tmp_path: Path) -> None:
+    async with rig(tmp_path, [ToolCall("change", name="a")], tools=[change], bounds=FAST) as made:
+        await held(made.journal, write("a"))
+        waiting = asyncio.create_task(made.tool(call=await asked(made)))
+        await until(lambda: queued(made, 1))
+        closing = RecordInput(settle=["e1"], cancelled="the session was closed", number="0", unclaimed=True)
+        await environment(StepKey.parse(f"{SESSION}/~record/1")).run(made.steps.record, closing)
+        async with asyncio.timeout(1):
+            assert (await waiting).status == "settled"
+        assert await texts(made) == [("cancelled", "the session was closed")]
+        assert await calls(made.journal, "held") == {str(OTHER)}
+        assert await queued(made, 0)
 
 
 async def queued(made: StepRunner, count: int) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -104,6 +104,9 @@ class Scripted:
         if scripted.fails:
             raise StepFailed("no result")
         return True
+
+    async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:
+        assert len(calls) == sum(not call.done for call in turn.calls)
 
     def withdraw_approvals(self, reason: str) -> None:
         assert reason == GIVEN_UP

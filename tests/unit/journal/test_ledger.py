@@ -240,6 +240,31 @@ def test_settling_closes_open_steps_and_answers_every_open_call() -> None:
     assert late == '{"late":1}'
 
 
+def test_settling_only_what_waits_leaves_every_call_alone_that_an_attempt_holds_or_that_began() -> None:
+    with memory() as tx:
+        model = steps.claim_model(tx, STEP, opening("e1"))
+        steps.finish(tx, STEP, model.token, {"stop": "tool_use"}, calls("e1", [f"c{n}" for n in range(5)]), None)
+        done, runs, claimed, retried, _ = made = [TURN.step(0, n) for n in range(5)]
+        tokens = [steps.claim_call(tx, call, lease=10, begin=call != claimed).token for call in made[:4]]
+        steps.finish(tx, done, tokens[0], {"status": "ok"}, [result("e1", 0, "c0")], None)
+        steps.fail(tx, retried, tokens[3], "unknown")  # it may have done something
+        for _ in range(2):
+            decisions.record(tx, SESSION, [], [TURN], False, "closed", "0", unclaimed=True)
+        assert [(e.body["call_id"], e.body["status"]) for e in log.read(tx, SESSION, types=["agent.tool_result"])] == [
+            ("c0", "ok"),
+            ("c4", "cancelled"),
+        ]
+        assert steps.begin(tx, claimed, tokens[2], lease=10)
+        assert steps.finish(tx, runs, tokens[1], {"status": "ok"}, [result("e1", 1, "c1")], None) is not None
+        assert [steps.claim_call(tx, call, lease=10, begin=True).status for call in made] == [
+            "done",
+            "done",
+            "leased",
+            "claimed",
+            "settled",
+        ]
+
+
 def test_settling_one_turn_leaves_others_alone() -> None:
     with memory() as tx:
         other = SESSION.turn("e10").step(0, 0)

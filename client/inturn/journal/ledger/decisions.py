@@ -5,8 +5,8 @@ Invariant: after a turn is settled none of its steps can write, and every call t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
 from inturn.journal.ledger import steps
 from inturn.journal.log import codec, log
@@ -28,13 +28,15 @@ def record(
     close: bool,
     cancelled: str | None = None,
     number: str | None = None,
+    unclaimed: bool = False,
 ) -> int:
     """Settle turns, write the decisions whose keys are new, close; see `Journal.record`. Return the new head."""
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
         for turn in () if repeated else settle:
-            _settle(journal, turn, number, ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED))
+            ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
+            _settle(journal, turn, number, ended, unclaimed=unclaimed)
         for decision in recorded:
             before = journal.head
             journal.append([decision.entry])
@@ -46,9 +48,16 @@ def record(
         return journal.head
 
 
-def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str]) -> None:
-    status, text = ended
-    steps.settle(journal.tx, turn, number)
+def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str], *, unclaimed: bool) -> None:
+    if not unclaimed:
+        steps.settle(journal.tx, turn, number)
+    for call, use in _calls(journal, turn, number):
+        if steps.settle_unclaimed(journal.tx, call) or not unclaimed:
+            journal.append([_result(call, use, *ended)])
+
+
+def _calls(journal: Log, turn: TurnKey, number: str | None) -> Iterator[tuple[StepKey, dict[str, Any]]]:
+    """Yield the calls of a turn that the model made, or only those of one number, and how it made each."""
     rows = journal.tx.execute(
         "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
         "ORDER BY seq",
@@ -56,27 +65,15 @@ def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, s
     )
     for key, body in rows:
         call = _call_of(turn, key)
-        if call is None or number not in (None, call.step):
-            continue
-        steps.settle_unclaimed(journal.tx, call)
-        use = codec.loads(body)
-        # A call that has a result has an entry under this key: then nothing is appended.
-        journal.append(
-            [
-                NewEntry(
-                    "agent.tool_result",
-                    {
-                        "call_id": use.get("call_id"),
-                        "tool": use.get("tool"),
-                        "status": status,
-                        "text": text,
-                    },
-                    event_id=turn.event_id,
-                    step=call.within_turn,
-                    key=call.within_session,
-                )
-            ]
-        )
+        if call is not None and number in (None, call.step):
+            yield call, codec.loads(body)
+
+
+def _result(call: StepKey, use: dict[str, Any], status: str, text: str) -> NewEntry:
+    """Return the result of a call that has none; where it has one, an entry under this key is not appended."""
+    body = {"call_id": use.get("call_id"), "tool": use.get("tool"), "status": status, "text": text}
+    key = call.within_session
+    return NewEntry("agent.tool_result", body, event_id=call.turn.event_id, step=call.within_turn, key=key)
 
 
 def _call_of(turn: TurnKey, key: str | None) -> StepKey | None:

@@ -48,6 +48,11 @@ class Row:
         """Whether nothing is recorded yet."""
         return self.state == "open"
 
+    @property
+    def unclaimed(self) -> bool:
+        """Whether no attempt holds it and its body never began."""
+        return self.open and not self.token and not self.began
+
     def held_by(self, token: str) -> bool:
         """Return whether this token may write. An empty one never may, also on a row that was released."""
         return self.open and token != "" and self.token == token

@@ -192,11 +192,16 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     places.settle(tx, turn, number)
 
 
-def settle_unclaimed(tx: Transaction, step: StepKey) -> None:
-    """Close a step that was not claimed yet, so that it never is."""
-    if rows.find(tx, step) is None:
+def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
+    """Close a step that no attempt holds and whose body never began, so that it never does; return whether it was."""
+    row = rows.find(tx, step)
+    if row is None:
         rows.insert(tx, step)
-        rows.update(tx, step, "state = 'settled', result = ?", codec.dumps(SETTLED_RESULT))
+    elif not row.unclaimed:
+        return False
+    rows.update(tx, step, "state = 'settled', result = ?", codec.dumps(SETTLED_RESULT))
+    places.leave(tx, step)
+    return True
 
 
 def _granted(

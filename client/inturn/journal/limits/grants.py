@@ -71,8 +71,10 @@ def take(
 
 
 def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> ResourceWait | None:
-    """Return what a waiter still lacks, without a trace; `None`: it may take it now."""
+    """Return what a waiter still lacks, without a trace; `None`: it may take it now, or its step was settled."""
     ticket = places.ticket(tx, caller)
+    if ticket.number is None:
+        return None
     lacking = _lacking(tx, caller, wants, ticket)
     if lacking:
         return _first_lacking(tx, lacking, ticket)
