@@ -122,7 +122,7 @@ class ActivitySteps:
 
         Only the journal knows which wait: it settles them, and they find that when they look again. Bodies run on.
         """
-        await workflow.wait_condition(lambda: self._state.closing or all(call.done() for call in calls.values()))
+        await workflow.wait_condition(lambda: bool(self._state.closing) or all(call.done() for call in calls.values()))
         at_work = any(not (call.done() or turn.calls[index].waits) for index, call in calls.items())
         if self._state.closing and at_work and turn.stop is None:
             number = str(turn.step - 1)

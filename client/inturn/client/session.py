@@ -218,8 +218,9 @@ class Session:
     async def close(self, *, pending: Literal["park", "cancel"] = "park", timeout: float | None = None) -> None:
         """End the session for good, and return once it is closed: a `send` after it raises `SessionClosed`.
 
-        A step that runs ends first, and no further model call begins; calls that wait for a person end at once. A
-        closed session stays closed: calling this again is fine, and waits for a close that is under way.
+        A step that runs ends first, and no further model call begins. Calls whose bodies have not begun, as those that
+        wait for a person or a lock, end at once: the session was closed. A closed session stays closed: calling this
+        again is fine, and waits for a close that is under way.
 
         Args:
             pending: What becomes of events that wait: `park` or `cancel`.
