@@ -25,6 +25,7 @@ KINDS: Final = {
     "bad-signals",
     "continue-as-new-in-mid-turn",
     "closed-journal",
+    "closed-while-waiting",
     "cut-and-failed",
     "decisions-at-the-end",
     "derived-ids",
