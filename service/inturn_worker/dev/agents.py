@@ -56,10 +56,14 @@ def _configured(path: Path) -> tuple[str, ...]:
     if not path.is_file():
         return ()
     try:
-        table: Any = tomllib.loads(path.read_text()).get("tool", {}).get("inturn", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        table: Any = tomllib.loads(path.read_bytes().decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise Unreadable(f"{path} cannot be read: {error}. Correct it") from error
-    agents = table.get("agents", [])
+    for name in ("tool", "inturn"):
+        table = table.get(name, {})
+        if not isinstance(table, dict):
+            raise Misconfigured(f"{name} in {path} must be a table: [tool.inturn]")
+    agents = cast("dict[str, Any]", table).get("agents", [])
     if not isinstance(agents, list) or not all(isinstance(spec, str) for spec in agents):
         raise Misconfigured(f'agents of [tool.inturn] in {path} must be a list: agents = ["app:agents"]')
     return tuple(cast("list[str]", agents))
@@ -71,11 +75,12 @@ def _found(directory: Path) -> Choice:
     for path in _modules(directory):
         module = ".".join(path.relative_to(directory).with_suffix("").parts).removesuffix(".__init__")
         try:
-            names = agent_names(path.read_text())
+            source = path.read_bytes()
+            names = agent_names(source) if b"inturn" in source else []
         except SyntaxError as error:
             broken.append(f"{path.relative_to(directory)}:{error.lineno}: {error.msg}")
             continue
-        except (UnicodeDecodeError, ValueError, OSError):
+        except (ValueError, OSError, RecursionError, MemoryError):  # nothing that people write, or not ours to read
             continue
         if names:
             found[module] = names
@@ -100,17 +105,29 @@ def _too_many(found: dict[str, list[str]]) -> str:
 
 
 def _modules(directory: Path) -> Iterator[Path]:
-    """Yield the modules of a directory, and of the packages in it, that mention inturn."""
-    for path in sorted(directory.iterdir()):
+    """Yield the modules of a directory, and of the packages in it; not those that a link leads to once more."""
+    try:
+        paths = sorted(directory.iterdir())
+    except OSError:
+        return
+    for path in paths:
         if path.name.startswith(".") or path.name in _SKIPPED:
             continue
-        if path.is_dir() and (path / "__init__.py").is_file():
-            yield from _modules(path)
-        elif path.suffix == ".py" and path.is_file() and b"inturn" in path.read_bytes():
+        if _is_file(path / "__init__.py"):
+            if not path.is_symlink():
+                yield from _modules(path)
+        elif path.suffix == ".py" and _is_file(path):
             yield path
 
 
-def agent_names(source: str) -> list[str]:
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # in a directory that is not ours to read
+        return False
+
+
+def agent_names(source: str | bytes) -> list[str]:
     """Return the names under which a module keeps its agents: `agents` alone where it has that, else each agent's.
 
     Raises:

@@ -253,6 +253,19 @@ class InboxMachine(InboxUnderTest):
     @rule(on_gap=choice(["skip", "park"]), sequencing=choice(["dense", "sparse"]), expires_after=choice([None, 8.0]))
     def deploy(self, **changed: Any) -> None:
         """Change the agent's policy."""
+        self._deploy(changed)
+
+    @rule(merge_limit=choice([1, 2, 20]), gap_timeout=choice([0.5, 5.0]), first_sequence=choice([0, None]))
+    def deploy_other_waits(self, **changed: Any) -> None:
+        """Change for how long a gap is waited for, where a source begins, and how many events are one turn."""
+        self._deploy(changed)
+
+    @rule(hold_overflow=choice(["reject", "release"]))
+    def deploy_another_overflow(self, **changed: Any) -> None:
+        """Change what becomes of an event that finds the hold buffer full."""
+        self._deploy(changed)
+
+    def _deploy(self, changed: dict[str, Any]) -> None:
         self.policy = self.policy.model_copy(update=changed)
         self.ever_sparse |= self.policy.sequencing == "sparse"
 

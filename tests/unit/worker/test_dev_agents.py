@@ -75,7 +75,43 @@ def test_a_module_that_is_no_python_yet_is_named_with_its_line(tmp_path: Path) -
     assert choose_agents(tmp_path, []).specs == ("desk:agents",)
 
 
-@pytest.mark.parametrize("text", ["[tool.inturn]\nagents = 3\n", '[tool.inturn]\nagents = "app:agents"\n', "[tool"])
+@pytest.mark.parametrize(
+    "source",
+    [
+        "\ufeff".encode() + APP.encode(),
+        f"# -*- coding: latin-1 -*-\n{APP}# Grüße\n".encode("latin-1"),
+        APP.encode() + "# Grüße\n".encode(),
+    ],
+)
+def test_a_module_is_read_as_python_reads_it(tmp_path: Path, source: bytes) -> None:
+    (tmp_path / "app.py").write_bytes(source)
+    assert choose_agents(tmp_path, []).specs == ("app:agents",)
+
+
+def test_what_cannot_be_read_or_lies_in_a_circle_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for name in ("round", "and_round"):
+        (package / name).symlink_to(package)
+    (package / "deep.py").write_text(f"import inturn\nx = {'(' * 5_000}{')' * 5_000}\n")
+    (package / "sum.py").write_text(f"import inturn\nx = {'+'.join(['1'] * 20_000)}\n")
+    (tmp_path / "dangling.py").symlink_to(tmp_path / "nowhere.py")
+    (tmp_path / "circle.py").symlink_to(tmp_path / "circle.py")
+    assert choose_agents(tmp_path, []).specs == ("app:agents",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool.inturn]\nagents = 3\n",
+        '[tool.inturn]\nagents = "app:agents"\n',
+        "[tool",
+        "tool = 3",
+        '[tool]\ninturn = "app:agents"\n',
+    ],
+)
 def test_a_wrong_pyproject_says_what_it_must_be(tmp_path: Path, text: str) -> None:
     (tmp_path / "pyproject.toml").write_text(text)
     with pytest.raises(Misconfigured, match=r"pyproject\.toml"):
