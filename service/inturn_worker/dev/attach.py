@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
-from typing import Final, TextIO
+import os
+from typing import BinaryIO, Final
 
 from inturn.cli.dev_environment import is_running
 from inturn_worker.dev.output import LINE, Output
@@ -17,20 +17,20 @@ _EVERY: Final = 0.2
 async def attach(state: StateDirectory, output: Output) -> None:
     """Show what happened since the running one started, then all that it prints until it ends."""
     output.say("`inturn dev` runs here already: attached to it (Ctrl-C leaves it running)", event="attached")
-    with _opened(state.log) as record:
-        _show(record, output, everything=False)
+    with state.log.open("rb") as record:
+        show_new(record, output, everything=False)
         while is_running(state.path):
             await asyncio.sleep(_EVERY)
-            _show(record, output, everything=True)
+            show_new(record, output, everything=True)
     output.say("it ended", event="detached")
 
 
-def _opened(path: Path) -> TextIO:
-    return path.open()
-
-
-def _show(record: TextIO, output: Output, *, everything: bool) -> None:
-    for raw in record:
+def show_new(record: BinaryIO, output: Output, *, everything: bool) -> None:
+    """Show the lines that came; one that is being written comes when it is whole."""
+    if record.tell() > os.fstat(record.fileno()).st_size:  # the next one began it anew
+        record.seek(0)
+    while (raw := record.readline()).endswith(b"\n"):
         event = json.loads(raw)
         if everything or event["event"] != LINE:
             output.show(event)
+    record.seek(-len(raw), os.SEEK_CUR)

@@ -168,6 +168,7 @@ class Dev:
         if self._server is not None and self._server.child is not None:
             await self._server.child.stop()
         self._output.say("ended", event="ended")
+        self._output.close()
 
     def _kill(self) -> None:
         self._deployments.kill()

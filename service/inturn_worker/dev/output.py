@@ -5,11 +5,13 @@ Invariant: whatever is printed is recorded too, so that a second `inturn dev` in
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,7 +30,9 @@ class Output:
         self._json = as_json
         self._closed = False
         self._coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-        self._record = record.open("w") if record else None
+        self._record = record.open("w", encoding="utf-8") if record else None
+        if isinstance(sys.stdout, io.TextIOWrapper):  # what a terminal cannot show ends nothing
+            sys.stdout.reconfigure(errors="backslashreplace")
 
     def say(self, text: str, *, event: str = "note", source: str = "dev", **fields: Any) -> None:
         """Print and record one event.
@@ -48,15 +52,22 @@ class Output:
 
     def show(self, event: Mapping[str, Any]) -> None:
         """Print and record an event that was made before."""
-        raw = json.dumps(event, ensure_ascii=False)
+        raw = json.dumps(event)  # in ASCII: it goes through any locale, and so does half a surrogate pair
         if self._record:
-            print(raw, file=self._record, flush=True)
+            with suppress(OSError):  # a full disk is told of by those that need it
+                print(raw, file=self._record, flush=True)
         if not self._closed:
             try:
                 print(raw if self._json else self._rendered(event), flush=True)
-            except BrokenPipeError:  # the reader (`head`, a pager) has seen enough: end in good order
+            except OSError:  # the reader (`head`, a pager) has seen enough, or the terminal is gone: end in good order
                 self._closed = True
                 signal.raise_signal(signal.SIGTERM)
+
+    def close(self) -> None:
+        """Close the record."""
+        if self._record:
+            self._record.close()
+            self._record = None
 
     def _rendered(self, event: Mapping[str, Any]) -> str:
         prefix = self._prefix(str(event["from"]))

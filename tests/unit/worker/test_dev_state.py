@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import signal
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from inturn.cli.dev_environment import load_dev_environment
 from inturn.errors import Misconfigured
+from inturn_worker.dev.attach import show_new
 from inturn_worker.dev.output import Output
 from inturn_worker.dev.state import StateDirectory
 
@@ -62,3 +68,44 @@ def test_other_commands_find_the_server_only_while_it_is_held(tmp_path: Path, mo
 def test_each_line_of_a_text_stands_under_its_name_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=False).say("one\ntwo\x1b[2J", source="worker")
     assert capsys.readouterr().out == "worker | one\nworker | two�[2J\n"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_a_terminal_cannot_show_ends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, as_json: bool
+) -> None:
+    monkeypatch.setattr(sys, "stdout", terminal := io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    with closing(Output(as_json=as_json, record=tmp_path / "log")) as output:
+        output.say("Grüße \ud800", files=["\udcff.py"])
+    assert b"Gr" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert json.loads((tmp_path / "log").read_text("ascii"))["text"] == "Grüße \ud800"
+
+
+def test_a_terminal_that_is_gone_asks_for_the_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    asked: list[int] = []
+    monkeypatch.setattr(sys, "stdout", Gone())
+    monkeypatch.setattr(signal, "raise_signal", asked.append)
+    output = Output(as_json=False)
+    output.say("one")
+    output.say("two")
+    assert asked == [signal.SIGTERM]
+
+
+def test_who_attaches_sees_whole_lines_however_they_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output(as_json=False)
+    with (tmp_path / "log").open("w") as log, (tmp_path / "log").open("rb") as record:
+        raw = json.dumps({"from": "worker", "event": "line", "text": "x" * 20_000}) + "\n"
+        for part in (raw[:9_000], raw[9_000:]):
+            print(part, end="", file=log, flush=True)
+            show_new(record, output, everything=True)
+        log.seek(0)
+        log.truncate()
+        print(json.dumps({"from": "dev", "event": "note", "text": "begun anew"}), file=log, flush=True)
+        show_new(record, output, everything=False)
+    assert capsys.readouterr().out.splitlines() == [f"worker | {'x' * 20_000}", "dev    | begun anew"]
