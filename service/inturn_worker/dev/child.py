@@ -6,29 +6,38 @@ Invariant: it ends with `inturn dev`, however that ends: the kernel ends it (Lin
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from inturn_worker.dev.output import Output
 
 _LONGEST_LINE: Final = 1 << 20
+_LAST_LINES: Final = 1.0
+"""Seconds to read on behind its end, where a process of another session holds its output open."""
 _KILL_AFTER: Final = 60.0
 """Seconds for an end in good order; a worker bounds its own end by its grace, which is shorter."""
+
+
+_Lines = tuple[asyncio.StreamReader, asyncio.ReadTransport]
 
 
 class Child:
     """One process, from its start to its end."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, output: Output, ready_prefix: str) -> None:
+    def __init__(
+        self, name: str, process: asyncio.subprocess.Process, lines: _Lines, output: Output, ready_prefix: str
+    ) -> None:
         self._name = name
         self._process = process
         self._output = output
         self._ready_prefix = ready_prefix
         self.ready: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-        """The line by which it says that it is ready; `None`: it ended before."""
+        """What it says behind the words by which it is ready; `None`: it ended before."""
         self.last_line = ""
-        self._lines = asyncio.create_task(self._follow())
+        self._lines = asyncio.create_task(self._follow(lines))
 
     @classmethod
     async def start(
@@ -48,26 +57,35 @@ class Child:
             command: What to run.
             env: Its whole environment.
             output: Where its lines go.
-            ready_prefix: How the line begins by which it says that it is ready; that line is not shown.
+            ready_prefix: The words by which it says that it is ready; they and what follows are not shown.
             with_parent: What the kernel does to it when this process ends, as a `preexec_fn`.
         """
-        # A session of its own: the terminal's Ctrl-C reaches this program alone, which ends the others in order.
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=with_parent,
-            env=env,
-            limit=_LONGEST_LINE,
-        )
-        return cls(name, process, output, ready_prefix)
+        # A pipe of our own: asyncio would wait for whoever else holds its, before it tells that the process has ended.
+        lines, write = await _pipe()
+        try:
+            # A session of its own: the terminal's Ctrl-C reaches this program alone, which ends the others in order.
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=write,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=with_parent,
+                env=env,
+            )
+        finally:
+            os.close(write)
+        return cls(name, process, lines, output, ready_prefix)
 
     async def ended(self) -> int:
-        """Wait for its end; returns its exit code."""
+        """Wait for its end; returns its exit code. Nothing of its session is left then."""
         code = await self._process.wait()
-        await asyncio.shield(self._lines)
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)  # what it started and left behind
+        await asyncio.wait([self._lines], timeout=_LAST_LINES)
+        self._lines.cancel()
+        if not self.ready.done():
+            self.ready.set_result(None)
         return code
 
     async def stop(self) -> None:
@@ -85,9 +103,13 @@ class Child:
         if self._process.returncode is None:
             self._process.send_signal(number)
 
-    async def _follow(self) -> None:
-        lines = self._process.stdout
-        assert lines is not None
+    async def _follow(self, lines: _Lines) -> None:
+        try:
+            await self._read(lines[0])
+        finally:
+            lines[1].close()
+
+    async def _read(self, lines: asyncio.StreamReader) -> None:
         while True:
             try:
                 raw = await lines.readline()
@@ -100,8 +122,20 @@ class Child:
             self.ready.set_result(None)
 
     def _take(self, line: str) -> None:
-        if line.startswith(self._ready_prefix) and not self.ready.done():
-            self.ready.set_result(line)
-        elif line.strip():
+        before, prefix, ready = line.partition(self._ready_prefix)
+        if prefix and not self.ready.done():
+            line = before  # of somebody who ends no line
+            self.ready.set_result(ready)
+        if line.strip():
             self.last_line = line
             self._output.line(self._name, line)
+
+
+async def _pipe() -> tuple[_Lines, int]:
+    """Return what reads a new pipe, and the end to write to."""
+    read, write = os.pipe()
+    reader = asyncio.StreamReader(_LONGEST_LINE)
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read, "rb", 0)
+    )
+    return (reader, transport), write

@@ -23,6 +23,9 @@ from inturn_worker.processes import FIRST_DELAY, LONGEST_DELAY
 _DEBOUNCE: Final = 200
 """Milliseconds in which saves count as one: editors write more than once."""
 
+_LONG_START: Final = 10.0
+"""Seconds of a start after which it is told of."""
+
 
 class Deployments:
     """The worker that serves, and the one that is to replace it."""
@@ -80,16 +83,16 @@ class Deployments:
     async def _deploy(self) -> None:
         try:
             child = await self._started(self._choose().specs)
-        except Misconfigured as error:
+        except (Misconfigured, OSError) as error:
             self._broken(str(error))
             return
         try:
-            line = await asyncio.shield(child.ready)
+            line = await self._ready_line(child)
         except asyncio.CancelledError:
             child.send(signal.SIGKILL)
             raise
         if line is None:
-            self._broken(child.last_line)
+            self._broken(await _reason(child))
             return
         before, self._serving = self._serving, child
         if before is not None:
@@ -101,6 +104,16 @@ class Deployments:
         self._children[child] = asyncio.create_task(self._guard(child))
         return child
 
+    async def _ready_line(self, child: Child) -> str | None:
+        """Wait until a worker is ready, or has ended; says so where that takes long."""
+        try:
+            async with asyncio.timeout(_LONG_START):
+                return await asyncio.shield(child.ready)
+        except TimeoutError:
+            text = f"not ready after {_LONG_START:g} s: what the modules do when they are imported has not ended"
+            self._output.say(text, event="slow")
+        return await asyncio.shield(child.ready)
+
     async def _guard(self, child: Child) -> None:
         """Wait for a worker's end; starts another where it was the one that serves."""
         began = asyncio.get_running_loop().time()
@@ -111,8 +124,9 @@ class Deployments:
         self._serving = None
         lived = asyncio.get_running_loop().time() - began
         self._delay = FIRST_DELAY if lived > LONGEST_DELAY else self._delay
-        why = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        self._output.say(f"the worker ended ({why}); another starts in {self._delay:g} s", event="crashed", code=code)
+        self._output.say(
+            f"the worker ended ({_named(code)}); another starts in {self._delay:g} s", event="crashed", code=code
+        )
         await asyncio.sleep(self._delay)
         self._delay = min(self._delay * 2, LONGEST_DELAY)
         nobody_else = self._serving is None and (self._starting is None or self._starting.done())
@@ -123,6 +137,16 @@ class Deployments:
         goes_on = "the worker with the old code goes on" if self._serving else "no worker serves"
         text = f"{why.removeprefix('worker: ')}\n{goes_on}; correct it and save"
         self._output.say(text, event="broken", serving=self._serving is not None)
+
+
+async def _reason(child: Child) -> str:
+    """Return why a worker ended before it was ready."""
+    code, said = await child.ended(), child.last_line
+    return said if said.startswith("worker: ") else f"the worker ended ({_named(code)}) before it was ready: {said}"
+
+
+def _named(code: int) -> str:
+    return signal.Signals(-code).name if code < 0 else f"exit code {code}"
 
 
 class _Sources(DefaultFilter):

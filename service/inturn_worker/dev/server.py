@@ -74,7 +74,12 @@ async def start_server(database: Path, output: Output) -> Server:
     command = [sys.executable, "-P", "-m", "inturn_worker.dev_server", "--db", str(database)]
     command += ["--port", str(port), "--ui", "--ui-port", str(ui_port)]
     child = await Child.start(
-        "server", command, without_temporal(os.environ), output, ready_prefix="ready ", with_parent=stop_with_parent
+        "server",
+        command,
+        without_temporal(os.environ),
+        output,
+        ready_prefix=f"ready {HOST}:",
+        with_parent=stop_with_parent,
     )
     try:
         if await asyncio.shield(child.ready) is None:

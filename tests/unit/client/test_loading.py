@@ -58,12 +58,14 @@ def test_agents_are_loaded_from_the_working_directory_singly_and_in_lists(direct
         ("mine_loading:odd", "a list with a int in it"),
         ("raises_loading:agents", "failed with ZeroDivisionError: division by zero"),
         ("broken_loading:agents", "failed with SyntaxError"),
+        ("script_loading:agents", "failed with SystemExit: 0"),
         ("needs_loading:agents", "imports 'surely_not_installed', which is not installed"),
     ],
 )
 def test_a_wrong_name_says_in_one_line_what_is_wrong(directory: Path, spec: str, said: str) -> None:
     (directory / "raises_loading.py").write_text("agents = 1 / 0\n")
     (directory / "broken_loading.py").write_text("agents = [\n")
+    (directory / "script_loading.py").write_text("import sys\nsys.exit(0)\n")
     (directory / "needs_loading.py").write_text("import surely_not_installed\n")
     add_to_import_path(directory)
     with pytest.raises(Misconfigured) as caught:

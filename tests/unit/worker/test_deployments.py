@@ -20,12 +20,20 @@ from inturn_worker.dev.deployments import Deployments, saves
 from inturn_worker.dev.output import Output
 from inturn_worker.parent import die_with_parent
 
-# Reads what it is from a file, as a worker reads the user's code: `good NAME`, `slow`, or an error to end with.
+# Reads what it is from a file, as a worker reads the user's code: `good NAME`, `parent NAME` (which leaves a child with
+# its output), `chatty NAME` (which ends no line), `slow`, `quits`, or an error to end with.
 WORKER = """
-import os, signal, sys, threading
+import os, signal, subprocess, sys, threading
 signal.signal(signal.SIGTERM, lambda *_: (print("drained", flush=True), os._exit(0)))
 kind, _, name = open(sys.argv[1]).read().partition(" ")
-if kind == "good":
+if kind == "quits":
+    sys.exit(3)
+if kind == "parent":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(child.pid, flush=True)
+if kind == "chatty":
+    print("loading...", end="", flush=True)
+if kind in ("good", "parent", "chatty"):
     print(f"inturn worker ready pid={os.getpid()} agents={name} model=m", flush=True)
 elif kind != "slow":
     sys.exit(f"worker: {kind} is broken")
@@ -113,6 +121,14 @@ def alive(pid: int) -> bool:
     return True
 
 
+def running(pid: int) -> bool:
+    """Whether a process is there and no zombie: nobody here waits for those of others."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
 async def test_good_code_takes_over_and_the_old_worker_drains(stage: Stage) -> None:
     stage.save("good two")
     assert (await stage.events.until("ready", 2))["text"] == "two"
@@ -149,6 +165,38 @@ async def test_a_worker_that_dies_is_started_again_and_one_that_drains_is_not(st
     await stage.events.until("ready", 3)
     await stage.events.until("line")
     assert sum(event["event"] == "crashed" for event in stage.events.seen) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+async def test_what_a_worker_started_ends_with_it_and_keeps_its_end_from_no_one(stage: Stage) -> None:
+    stage.save("parent two")
+    pid = (await stage.events.until("ready", 2))["pid"]
+    os.kill(pid, signal.SIGKILL)
+    await stage.events.until("crashed")
+    await stage.events.until("ready", 3)
+    await stage.workers.stop()
+    children = [int(event["text"]) for event in stage.events.seen if event["text"].isdecimal()]
+    assert len(children) == 2
+    assert not any(map(running, children))
+
+
+async def test_a_worker_whose_modules_end_no_line_is_ready_all_the_same(stage: Stage) -> None:
+    stage.save("chatty two")
+    assert (await stage.events.until("ready", 2))["text"] == "two"
+    assert (await stage.events.until("line"))["text"] == "loading..."
+
+
+async def test_a_worker_that_ends_without_a_word_is_told_of(stage: Stage) -> None:
+    stage.save("quits")
+    assert "the worker ended (exit code 3) before it was ready" in (await stage.events.until("broken"))["text"]
+
+
+async def test_a_start_that_takes_long_is_told_of(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deployments, "_LONG_START", 0.05)
+    stage.save("slow")
+    assert "has not ended" in (await stage.events.until("slow"))["text"]
+    stage.save("good two")
+    assert (await stage.events.until("ready", 2))["text"] == "two"
 
 
 async def test_a_stop_ends_all_and_starts_none(stage: Stage) -> None:
