@@ -68,7 +68,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         temporal, _ = temporal_cli.find()
-        return asyncio.run(_run(str(temporal), options))
+        return asyncio.run(_run(str(temporal.absolute()), options))
     except temporal_cli.NotFound as error:
         print(f"temporal: {error}", file=sys.stderr)
         return error.code
@@ -152,7 +152,8 @@ def _cancelled_by_signals() -> None:
 
 async def _start(temporal: str, options: argparse.Namespace, database: Path) -> asyncio.subprocess.Process:
     command = [temporal, "server", "start-dev", "--ip", HOST, "--port", str(options.port)]
-    command += ["--db-filename", str(database), "--log-level", options.log_level]
+    # Its name alone: the server reads a path as a URI, where `#`, `?` and `%` mean something else.
+    command += ["--db-filename", database.name, "--log-level", options.log_level]
     command += ["--ui-port", str(options.ui_port)] if options.ui else ["--headless"]
     for pragma in PRAGMAS:
         command += ["--sqlite-pragma", pragma]
@@ -163,7 +164,12 @@ async def _start(temporal: str, options: argparse.Namespace, database: Path) -> 
     # Its banner says less than the ready line does, and a group of its own keeps a terminal's Ctrl-C for this program.
     devnull = asyncio.subprocess.DEVNULL
     return await asyncio.create_subprocess_exec(
-        *command, stdin=devnull, stdout=devnull, preexec_fn=die_with_parent, process_group=0
+        *command,
+        stdin=devnull,
+        stdout=devnull,
+        preexec_fn=die_with_parent,
+        process_group=0,
+        cwd=database.parent,
     )
 
 

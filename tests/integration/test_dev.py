@@ -152,6 +152,41 @@ async def test_taken_ports_are_others_and_a_kill_leaves_nothing_and_the_next_sta
         dev.end()
 
 
+@pytest.mark.timeout(600)
+async def test_two_in_odd_directories_that_start_at_once_have_a_server_each(tmp_path: Path) -> None:
+    directories = [tmp_path / name for name in ("a b ü #1?%41", "another")]
+    for made in directories:
+        made.mkdir()
+        (made / "app.py").write_text(APP.format(name="support"))
+    with DevProcess(directories[0]) as one, DevProcess(directories[1]) as two:
+        assert one.ready()["address"] != two.ready()["address"]
+        assert one.ask("hello", "one") == "You said: one"
+        assert two.ask("hello", "two") == "You said: two"
+        one.end()
+        two.end()
+    assert (directories[0] / ".inturn" / "temporal.db").is_file()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
+async def test_it_ends_in_order_with_its_terminal_and_reader(directory: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-P", "-m", "inturn", "dev"]
+    parent, terminal = os.openpty()
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}
+    env = environment(**locale)
+    with subprocess.Popen(command, cwd=directory, env=env, stdin=terminal, stdout=terminal, stderr=terminal) as dev:
+        os.close(terminal)
+        shown = b""
+        while b"Ctrl-C ends it all" not in shown:
+            shown += os.read(parent, 4096)
+        os.close(parent)
+        dev.send_signal(number)
+        assert dev.wait(30) == 0
+    record = (directory / ".inturn" / "dev.jsonl").read_text().splitlines()
+    assert json.loads(record[-1])["event"] == "ended"
+    assert processes_in(directory) == []
+
+
 @pytest.mark.timeout(300)
 async def test_a_named_server_that_answers_is_used_and_stays(rig: Rig, directory: Path) -> None:
     (directory / "app.py").write_text("agents = 1 / 0  # as saved in the middle of a thought\n")

@@ -21,13 +21,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: Without the program's name; `None`: the process's own.
     """
     from inturn.cli.app import app
+    from inturn.cli.failures import USAGE
     from inturn.cli.options import hoisted, load_environment
+    from inturn.errors import Misconfigured
 
     words = sys.argv[1:] if arguments is None else list(arguments)
-    load_environment(words)
     code: object = 0
     try:
+        load_environment(words)
         app(args=hoisted(words), prog_name="inturn")
+    except Misconfigured as error:
+        print(f"inturn: {error}", file=sys.stderr)
+        code = USAGE
     except SystemExit as ended:
         code = ended.code
     _end(code if isinstance(code, int) else 0 if code is None else 1)

@@ -21,12 +21,11 @@ def load_dev_environment() -> None:
     """
     if not (DIRECTORY / ENVIRONMENT).is_file() or not is_running(DIRECTORY):
         return
-    from dotenv import dotenv_values
-
     elsewhere = "TEMPORAL_ADDRESS" in os.environ
-    for name, value in dotenv_values(DIRECTORY / ENVIRONMENT).items():
+    for line in (DIRECTORY / ENVIRONMENT).read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
         if not (elsewhere and name.startswith("TEMPORAL_")):
-            os.environ.setdefault(name, value or "")
+            os.environ.setdefault(name, value)
 
 
 def is_running(directory: Path) -> bool:

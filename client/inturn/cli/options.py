@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from inturn.cli.dev_environment import load_dev_environment
+from inturn.errors import Misconfigured
 
 _WITH_VALUE: Final = ("--address", "--namespace", "--tenant", "--task-queue", "--journal")
 _FLAGS: Final = ("--json",)
@@ -74,10 +75,19 @@ def hoisted(arguments: Sequence[str]) -> list[str]:
 
 
 def load_environment(arguments: Sequence[str]) -> None:
-    """Put what an `inturn dev` in the directory says, then its `.env`, into the environment; what is set stays."""
+    """Put what an `inturn dev` in the directory says, then its `.env`, into the environment; what is set stays.
+
+    Raises:
+        Misconfigured: `.env` cannot be read, or holds what no variable can.
+    """
     if not any(argument.partition("=")[0] == "--address" for argument in arguments):
         load_dev_environment()
     if os.path.isfile(".env"):
         from dotenv import load_dotenv
 
-        load_dotenv(".env")
+        try:
+            load_dotenv(".env")
+        except (ValueError, OSError) as error:
+            raise Misconfigured(
+                f".env cannot be read: {error}. It must be UTF-8 text: NAME=value, one a line"
+            ) from error

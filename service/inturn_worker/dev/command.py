@@ -190,4 +190,5 @@ def _end_by_signals(work: asyncio.Task[None], kill: Callable[[], None]) -> None:
             os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, asked, number)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # such as by `nohup`
+            loop.add_signal_handler(number, asked, number)

@@ -71,23 +71,30 @@ async def start_server(database: Path, output: Output) -> Server:
         Misconfigured: It cannot start.
     """
     port, ui_port = (port if not answers(port) else free_port() for port in (PORT, _UI_PORT))
+    child = await _start(port, ui_port, database, output)
+    if await _ready(child) is None and answers(port):  # somebody took the port in between: another `inturn dev`
+        port, ui_port = free_port(), free_port()
+        child = await _start(port, ui_port, database, output)
+    if await _ready(child) is None:
+        raise Misconfigured(f"the Temporal server did not start: {child.last_line}")
+    return Server(f"{HOST}:{port}", "default", f"http://{HOST}:{ui_port}", child)
+
+
+async def _start(port: int, ui_port: int, database: Path, output: Output) -> Child:
     command = [sys.executable, "-P", "-m", "inturn_worker.dev_server", "--db", str(database)]
     command += ["--port", str(port), "--ui", "--ui-port", str(ui_port)]
-    child = await Child.start(
-        "server",
-        command,
-        without_temporal(os.environ),
-        output,
-        ready_prefix=f"ready {HOST}:",
-        with_parent=stop_with_parent,
+    ready = f"ready {HOST}:"
+    return await Child.start(
+        "server", command, without_temporal(os.environ), output, ready_prefix=ready, with_parent=stop_with_parent
     )
+
+
+async def _ready(child: Child) -> str | None:
     try:
-        if await asyncio.shield(child.ready) is None:
-            raise Misconfigured(f"the Temporal server did not start: {child.last_line}")
+        return await asyncio.shield(child.ready)
     except asyncio.CancelledError:
         await child.stop()
         raise
-    return Server(f"{HOST}:{port}", "default", f"http://{HOST}:{ui_port}", child)
 
 
 def without_temporal(environment: Mapping[str, str]) -> dict[str, str]:

@@ -63,7 +63,7 @@ class StateDirectory:
     def publish(self, environment: Mapping[str, str]) -> None:
         """Write down where server and journal are, for other commands in the directory while this process lives."""
         text = "".join(f"{name}={value}\n" for name, value in environment.items())
-        (self.path / ENVIRONMENT).write_text(text)
+        (self.path / ENVIRONMENT).write_text(text, encoding="utf-8")
 
     def close(self) -> None:
         """Release the directory."""

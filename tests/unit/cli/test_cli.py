@@ -117,6 +117,16 @@ def test_help_does_not_load_temporalio() -> None:
     assert "redrive" in ended.stdout
 
 
+@pytest.mark.parametrize("raw", [b"NAME=gr\xfc\xdfe\n", b"NAME=a\0b\n"])
+def test_a_dotenv_that_cannot_be_read_is_the_callers_mistake_and_no_traceback(tmp_path: Path, raw: bytes) -> None:
+    (tmp_path / ".env").write_bytes(raw)
+    command = [sys.executable, "-P", "-m", "inturn", "ls"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert "Traceback" not in ended.stderr
+    assert ".env cannot be read" in ended.stderr
+
+
 def test_global_options_may_stand_anywhere_before_two_dashes() -> None:
     assert hoisted(["ls", "--json", "--tenant", "acme"]) == ["--json", "--tenant", "acme", "ls"]
     assert hoisted(["ask", "s", "--address=h:1", "hi"]) == ["--address=h:1", "ask", "s", "hi"]

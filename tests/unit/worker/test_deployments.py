@@ -19,6 +19,7 @@ from inturn_worker.dev.child import Child
 from inturn_worker.dev.deployments import Deployments, saves
 from inturn_worker.dev.output import Output
 from inturn_worker.parent import die_with_parent
+from tests.support.waiting import until
 
 # Reads what it is from a file, as a worker reads the user's code: `good NAME`, `parent NAME` (which leaves a child with
 # its output), `chatty NAME` (which ends no line), `slow`, `quits`, or an error to end with.
@@ -177,7 +178,11 @@ async def test_what_a_worker_started_ends_with_it_and_keeps_its_end_from_no_one(
     await stage.workers.stop()
     children = [int(event["text"]) for event in stage.events.seen if event["text"].isdecimal()]
     assert len(children) == 2
-    assert not any(map(running, children))
+
+    async def none_is_left() -> bool:
+        return not any(map(running, children))
+
+    await until(none_is_left)
 
 
 async def test_a_worker_whose_modules_end_no_line_is_ready_all_the_same(stage: Stage) -> None:

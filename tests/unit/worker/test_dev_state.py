@@ -65,6 +65,16 @@ def test_other_commands_find_the_server_only_while_it_is_held(tmp_path: Path, mo
     assert environment == {}
 
 
+def test_other_commands_read_what_was_published_to_the_letter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(os, "environ", environment := {"HOME": "/home/me"})
+    with closing(StateDirectory(tmp_path)) as state:
+        assert state.acquire()
+        state.publish(published := {"INTURN_JOURNAL": "sqlite:////srv/a b #1/'${HOME}=ü'.sqlite"})
+        load_dev_environment()
+    assert environment == {"HOME": "/home/me", **published}
+
+
 def test_each_line_of_a_text_stands_under_its_name_and_moves_no_cursor(capsys: pytest.CaptureFixture[str]) -> None:
     Output(as_json=False).say("one\ntwo\x1b[2J", source="worker")
     assert capsys.readouterr().out == "worker | one\nworker | two�[2J\n"
@@ -77,7 +87,7 @@ def test_what_a_terminal_cannot_show_ends_nothing(
     monkeypatch.setattr(sys, "stdout", terminal := io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
     with closing(Output(as_json=as_json, record=tmp_path / "log")) as output:
         output.say("Grüße \ud800", files=["\udcff.py"])
-    assert b"Gr" in terminal.buffer.getvalue()  # type: ignore[attr-defined]
+    assert b"Gr" in terminal.buffer.getvalue()
     assert json.loads((tmp_path / "log").read_text("ascii"))["text"] == "Grüße \ud800"
 
 
