@@ -169,7 +169,7 @@ async def test_two_in_odd_directories_that_start_at_once_have_a_server_each(tmp_
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
-async def test_it_ends_in_order_with_its_terminal_and_reader(directory: Path, number: signal.Signals) -> None:
+def test_it_ends_in_order_with_its_terminal_and_reader(directory: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-P", "-m", "inturn", "dev"]
     parent, terminal = os.openpty()
     locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONIOENCODING": "ascii"}

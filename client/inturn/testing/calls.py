@@ -84,7 +84,7 @@ class Body:
 
     async def _keep(self, secrets: CallSecrets, value: Any) -> None:
         check_checkpoint(value, secrets)
-        self._checkpoint = {"last_checkpoint": codec.loads(codec.dumps(value))}
+        self._checkpoint = {"last_checkpoint": codec.copied(value)}
 
 
 class Call:
@@ -109,11 +109,14 @@ class Call:
         tool = self._tool
         if tool is None:
             return unknown_tool(self._use["name"])
+        planned = check_arguments(tool, codec.copied(self._use["input"]))  # the step that plans has a copy of its own
+        if isinstance(planned, CallResult):
+            return planned
+        if tool.needs_approval(planned) and (refused := await self._refused()) is not None:
+            return refused
         arguments = check_arguments(tool, self._use["input"])
         if isinstance(arguments, CallResult):
             return arguments
-        if tool.needs_approval(arguments) and (refused := await self._refused()) is not None:
-            return refused
         async with slots:
             return await self._run(tool, arguments)
 

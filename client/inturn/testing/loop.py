@@ -15,6 +15,7 @@ from typing import Any
 from inturn.agents import Agent
 from inturn.errors import InturnError
 from inturn.events import Content, Event
+from inturn.journal.log import codec
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
 from inturn.keys import SessionKey, StepKey
@@ -101,7 +102,7 @@ class _TestTurn:
         self._append("agent.message", _answer(message))
         stop = interpret(message.stop_reason, message.content)
         if stop == "tool_use":
-            await self._settle(step, tool_uses(message.content))
+            await self._settle(step, tool_uses(codec.copied(message.content)))
         return stop
 
     def _request(self) -> ModelRequest:
@@ -135,7 +136,7 @@ class _TestTurn:
             approval_id=f"{use['id']}:{arguments_hash(use['input'])}",
             call_id=use["id"],
             tool=use["name"],
-            args=use["input"],
+            args=codec.copied(use["input"]),
             asked_at=datetime.fromtimestamp(now, UTC),
             expires_at=datetime.fromtimestamp(now + self._agent.budget.approval_timeout, UTC),
         )
@@ -162,7 +163,8 @@ class _TestTurn:
 
     def _append(self, type_: str, body: dict[str, Any]) -> None:
         number, event_id = len(self._entries) + 1, self._event.event_id
-        entry = Entry(seq=number, type=type_, event_id=event_id, at=datetime.now(UTC), body=body, hash="", prev="")
+        kept = codec.copied(body)
+        entry = Entry(seq=number, type=type_, event_id=event_id, at=datetime.now(UTC), body=kept, hash="", prev="")
         self._entries.append(entry)
         self._transcript.apply(entry)
         self._messages[:] = _joined(self._earlier, self._transcript.request_messages())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
+import math
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -136,9 +137,10 @@ def results_of_every_kind() -> Case:
             "object": {"a": [1, "ä"]},
             "bytes": b"\xff",
         }
-        return {**values, "set": {1}, "image": [IMAGE], "long": "x" * 40_000}[kind]
+        odd = {"set": {1}, "half": "a\ud800b", "nan": [math.nan], "blocks": [{"type": "text", "text": "\ud800"}]}
+        return {**values, **odd, "image": [IMAGE], "long": "x" * 40_000}[kind]
 
-    kinds = ("text", "empty", "nothing", "number", "object", "bytes", "set", "image", "long")
+    kinds = ("text", "empty", "nothing", "number", "object", "bytes", "image", "long", "set", "half", "nan", "blocks")
     return Case([give], [[ToolCall("give", kind=kind) for kind in kinds], "done"])
 
 
@@ -151,6 +153,34 @@ def calls_that_cannot_run() -> Case:
 
     calls = [ToolCall("nope"), ToolCall("add", a="one"), ToolCall("add"), ToolCall("add", a=1, b=2)]
     return Case([add], [calls, "done"], answer=True)
+
+
+@case
+def arguments_that_somebody_changes() -> Case:
+    seen: list[Any] = []
+
+    def asks(arguments: Any) -> bool:
+        arguments["order"]["seen"] = "by the predicate"
+        return True
+
+    @tool(approval=asks)
+    async def change(order: dict[str, Any], ctx: ToolContext) -> str:
+        """Change."""
+        seen.append(dict(order))
+        order["seen"] = "by the tool"
+        return str(order)
+
+    return Case([change], [ToolCall("change", order={"n": 1}), "done"], answer=True, seen=seen)
+
+
+@case
+def arguments_that_json_cannot_say() -> Case:
+    @tool
+    async def take(value: Any) -> str:
+        """Take."""
+        return repr(value)
+
+    return Case([take], [[ToolCall("take", value=value) for value in (math.nan, -math.inf, (1,))], "done"])
 
 
 @case
@@ -196,6 +226,7 @@ class Mute(Exception):
 
 ERRORS: dict[str, Callable[[], BaseException]] = {
     "a_tool_error": lambda: ToolError("no such order"),
+    "half_a_character": lambda: ToolError("a\ud800"),
     "an_empty_tool_error": lambda: ToolError(""),
     "a_retry": lambda: Retry("not yet", after=0.0),
     "a_bug": lambda: ValueError("oops\nand more"),

@@ -32,6 +32,11 @@ def loads(text: str) -> Any:
     return json.loads(text)
 
 
+def copied(value: Any) -> Any:
+    """Return a value as it is read back after it was stored."""
+    return loads(dumps(value))
+
+
 def whole(text: str) -> str:
     """Return a text with U+FFFD in the place of lone surrogates (halves of a character; no encoding can write them)."""
     try:
