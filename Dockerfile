@@ -5,7 +5,7 @@ COPY requirements-dev.txt ./
 # What builds is of the locked version; for its own few requirements pip takes constraints, which have no hashes.
 RUN sed '/--hash=/d; s/ \\$//' requirements-dev.txt > constraints.txt \
  && python -m venv /build && /build/bin/pip install --no-cache-dir --constraint constraints.txt hatchling
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml LICENSE ./
 COPY scripts/dist scripts/
 COPY client client
 COPY workflows workflows

@@ -42,3 +42,13 @@ def test_the_changelog_begins_with_the_version_that_is_in_the_making() -> None:
     in_the_making = inturn.__version__.endswith(".dev0")
     assert newest[1] == inturn.__version__.removesuffix(".dev0")
     assert (newest[2] == "unreleased") == in_the_making
+
+
+def test_what_is_published_is_typed_and_its_page_needs_no_file_of_the_repository() -> None:
+    for path in ("pyproject.toml", "client/pyproject.toml"):
+        table = tomllib.loads((ROOT / path).read_text())
+        home = (ROOT / path).parent
+        for package in table["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+            assert (home / package / "py.typed").is_file(), f"{package} says that it is typed"
+        page = (home / table["project"]["readme"]).read_text()
+        assert re.findall(r"\]\((?!https://)", page) == []
