@@ -200,5 +200,8 @@ async def test_a_named_server_that_answers_is_used_and_stays(rig: Rig, directory
         began = time.monotonic()
         assert dev.end() == 0
         assert time.monotonic() - began < 10
+    with DevProcess(directory, "--fresh", env=queue) as dev:
+        assert f"not the sessions at {rig.address}" in dev.until("failed")["text"]
+    assert (directory / ".inturn" / "journal.sqlite").is_file()
     assert processes_in(directory) == []
     assert await rig.temporal.service_client.check_health()

@@ -71,9 +71,7 @@ async def _dev(options: Options, named: Sequence[str], fresh: bool) -> int:
         await attach(state, Output(as_json=options.json))
         return 0
     try:
-        if fresh:
-            state.forget()
-        return await Dev(options, directory, named, state).run()
+        return await Dev(options, directory, named, state, fresh=fresh).run()
     finally:
         state.close()
 
@@ -81,7 +79,10 @@ async def _dev(options: Options, named: Sequence[str], fresh: bool) -> int:
 class Dev:
     """One run in one directory, from its start to its end."""
 
-    def __init__(self, options: Options, directory: Path, named: Sequence[str], state: StateDirectory) -> None:
+    def __init__(
+        self, options: Options, directory: Path, named: Sequence[str], state: StateDirectory, *, fresh: bool
+    ) -> None:
+        self._fresh = fresh
         self._options = options
         self._directory = directory
         self._named = named
@@ -124,10 +125,14 @@ class Dev:
     async def _find_server(self) -> Server:
         address = self._options.address
         if found := await find_server(address, self._options.namespace):
+            if self._fresh:  # its sessions would go on with a journal that knows nothing of them
+                raise Misconfigured(f"--fresh forgets what is kept here, and not the sessions at {address}: unset that")
             self._output.say(f"Temporal at {address}, which was named", event="server_ready", address=address)
             return found
         if address:
             self._output.say(f"no Temporal server answers at {address}: starting one here", event="server_missing")
+        if self._fresh:
+            self._state.forget()
         server = await start_server(self._state.temporal, self._output)
         self._output.say(f"Temporal at {server.address}", event="server_ready", address=server.address, ui=server.ui)
         return server
