@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import typer
 from dotenv import dotenv_values
@@ -98,7 +98,7 @@ class Dev:
     async def run(self) -> int:
         """Run until a signal comes, or the server ends; returns the exit code."""
         work = asyncio.create_task(self._work())
-        _end_by_signals(work, self._kill)
+        end_by_signals(work, self._kill)
         try:
             await work
         except asyncio.CancelledError:
@@ -181,7 +181,7 @@ class Dev:
             self._server.child.send(signal.SIGKILL)
 
 
-def _end_by_signals(work: asyncio.Task[None], kill: Callable[[], None]) -> None:
+def end_by_signals(work: asyncio.Task[Any], kill: Callable[[], None]) -> None:
     """Have the first signal end the work, and one that comes later all processes at once."""
     loop = asyncio.get_running_loop()
     since: list[float] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -15,6 +16,7 @@ import pytest
 from inturn.cli.dev_environment import load_dev_environment
 from inturn.errors import Misconfigured
 from inturn_worker.dev.attach import show_new
+from inturn_worker.dev.command import end_by_signals
 from inturn_worker.dev.output import Output
 from inturn_worker.dev.state import StateDirectory
 
@@ -119,3 +121,21 @@ def test_who_attaches_sees_whole_lines_however_they_are_written(
         print(json.dumps({"from": "dev", "event": "note", "text": "begun anew"}), file=log, flush=True)
         show_new(record, output, everything=False)
     assert capsys.readouterr().out.splitlines() == [f"worker | {'x' * 20_000}", "dev    | begun anew"]
+
+
+async def test_a_signal_that_was_ignored_at_the_start_stays_so_and_another_ends_the_work() -> None:
+    loop, work = asyncio.get_running_loop(), asyncio.create_task(asyncio.Event().wait())
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as `nohup` does
+    try:
+        end_by_signals(work, lambda: None)
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait([work], timeout=5)
+        assert work.cancelled()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            signal.signal(number, handler)
