@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from inturn.journal import Journal, Outcome
+from inturn.journal import Outcome, SessionJournal
+from inturn.journal.views.turns import entries_of
 from inturn.keys import SessionKey
 from inturn_activities.messages import Ended
 
@@ -16,9 +17,9 @@ _ENDED: Final = ("event.merged", "event.expired", "event.cancelled", "event.park
 _TYPES: Final = ("turn.started", "agent.tool_use", "event.delivered", *_ENDED)
 
 
-async def recorded_outcome(journal: Journal, session: SessionKey, outcome: Outcome) -> Ended:
+async def recorded_outcome(journal: SessionJournal, session: SessionKey, outcome: Outcome) -> Ended:
     """Return how an event ended, with what its entries say of it."""
-    entries = await journal.read(session, event_id=outcome.event_id, types=_TYPES)
+    entries = await entries_of(journal, session, outcome.event_id, _TYPES)
     delivered = [e.body for e in entries if e.type == "event.delivered"]
     return Ended(
         disposition=outcome.disposition,

@@ -12,6 +12,8 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_core import to_json
 
 from inturn.policy import InboxPolicy
+from inturn.turns.budget import add
+from inturn.values import Usage
 from inturn.wire import Message
 from inturn_activities.messages import ModelInput, ModelResult, Policy
 from inturn_workflows import policies
@@ -63,8 +65,8 @@ class SessionState(Message):
     """Turns whose text a caller without the journal may still fetch."""
     answer_bytes: int = 0
     """Bytes of `answers` as JSON."""
-    usage: dict[str, float] = Field(default_factory=dict[str, float])
-    """What all model steps used: the fields of `inturn.Usage`."""
+    usage: Usage = Usage()
+    """What all model steps used."""
     redeliver: list[ParkedEvent] = Field(default_factory=list[ParkedEvent])
     """Deliveries to be tried again."""
     notices: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
@@ -171,8 +173,8 @@ class SessionState(Message):
 
     def learn(self, turn: TurnState, result: ModelResult) -> None:
         """Take what a model step tells of the session: what it used, whose agent and policy it is."""
-        for name, amount in result.usage.items():
-            self.usage[name] = self.usage.get(name, 0) + amount
+        if result.usage:
+            self.usage = add(self.usage, Usage.model_validate(result.usage))
         self.chain = None
         self.head = result.head
         self.agent = result.agent or self.agent or turn.agent or self.wanted

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
+from inturn.turns.stop_reasons import ends_turn
 from inturn_activities.messages import ModelResult
 from inturn_workflows.turn_state import CallState, TurnState
 
-GOES_ON: Final = frozenset({"tool_use", "pause_turn"})
 OVER: Final = frozenset({"ended", "closed"})
 """The journal knew better: the turn had ended before, or the session is closed."""
 CLOSED: Final = "the session was closed"
@@ -91,7 +91,7 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
         turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
-        if result.stop not in GOES_ON:
+        if ends_turn(result.stop):
             return result
         steps.boundary(turn)
 

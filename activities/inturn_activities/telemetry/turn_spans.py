@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Final
 
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal
+from inturn.journal import SessionJournal
+from inturn.journal.views.turns import entries_of
 from inturn.keys import SessionKey, TurnKey
 from inturn.values import Usage
 from inturn_activities.messages import Decision
@@ -18,13 +19,13 @@ _ENDS: Final = {"turn.interrupted": None, "turn.failed": "parked"}
 
 
 async def trace_completed(
-    journal: Journal, turn: TurnKey, carried: str | None, agent: str, stop: str, used: Usage
+    journal: SessionJournal, turn: TurnKey, carried: str | None, agent: str, stop: str, used: Usage
 ) -> None:
     """Write the span of a turn that its last model step ended."""
     if not tracing():
         return
     try:
-        entries = await journal.read(turn.session, event_id=turn.event_id, types=("turn.started",))
+        entries = await entries_of(journal, turn.session, turn.event_id, ("turn.started",))
     except JournalUnavailable:
         return
     begun = [entry.at.timestamp() for entry in entries if entry.body.get("turn") == turn.turn]

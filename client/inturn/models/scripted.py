@@ -31,7 +31,7 @@ class ScriptExhausted(InturnError):
 
 
 class ScriptedModel:
-    """Answers from a script, or by rule where it has none (see `inturn.testing.answers` for the directives).
+    """Answers from a script, or by rule where it has none (see `inturn.models.scripted_answers` for the directives).
 
     Attributes:
         requests: What it was asked, in order; only with a script, since a worker would gather them for ever.

@@ -50,7 +50,7 @@ async def run(
     Args:
         agent: The agent; its tools and its `deliver` really run. Limits bind nothing.
         content: What the user says.
-        script: The model's answers in order; without one it answers by rule (see `inturn.testing.answers`).
+        script: The model's answers in order; without one it answers by rule (see `inturn.models.scripted_answers`).
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
         model: Another model to ask, instead of a script.
         messages: An earlier conversation; the turn's messages are appended to it.

@@ -35,6 +35,6 @@ def interpret(stop_reason: str | None, content: Sequence[Mapping[str, Any]]) -> 
     return _MEANING.get(stop_reason or "", "end_turn")
 
 
-def ends_turn(stop: Stop) -> TypeGuard[StopReason]:
-    """Whether the turn is over."""
+def ends_turn(stop: str) -> TypeGuard[StopReason]:
+    """Return whether the turn is over."""
     return stop not in ("tool_use", "pause_turn")

@@ -30,7 +30,7 @@ def status(state: SessionState) -> dict[str, Any]:
         "limits": _limits(state),
         "approvals": [_approval(call) for call in state.waiting_calls],
         "counts": state.inbox.balance(running=state.running),
-        "usage": state.usage,
+        "usage": state.usage.model_dump(mode="json"),
         "runs": state.runs,
         "head": state.head,
         "history_events": info.get_current_history_length(),

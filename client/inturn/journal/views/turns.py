@@ -71,7 +71,7 @@ async def disposition_of(journal: SessionJournal, session: SessionKey, event_id:
     outcome = await journal.outcome(session, event_id)
     if outcome is not None and outcome.disposition != "parked":
         return outcome.disposition
-    begun = await journal.read(session, event_id=event_id, types=("turn.started",))
+    begun = await entries_of(journal, session, event_id, ("turn.started",))
     latest = str(begun[-1].body.get("turn")) if begun else ""
     if begun and (outcome is None or redrive_of(latest) > redrive_of(outcome.turn)):
         return "running"

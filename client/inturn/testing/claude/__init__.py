@@ -1,7 +1,7 @@
 """A strict stand-in for the Messages API, to which the real SDK talks over HTTP.
 
 Invariant: what the real API would refuse is refused here, so a transcript that passes is a valid one. It answers by
-script or by rule (`inturn.testing.answers`) and fails on demand (`inturn.testing.claude.faults`).
+script or by rule (`inturn.models.scripted_answers`) and fails on demand (`inturn.testing.claude.faults`).
 
     python -m inturn.testing.claude --port 8099
 """

@@ -1,4 +1,4 @@
-"""What the server answers: replies queued by a test, else the rule of `inturn.testing.answers`.
+"""What the server answers: replies queued by a test, else the rule of `inturn.models.scripted_answers`.
 
 Invariant: replies are used in the order in which they were queued, each by the first request that it matches.
 """
