@@ -145,7 +145,7 @@ def pieces(text: str) -> list[str]:
 
 
 def _directive(parts: list[Directives], kind: str, text: str, start: int) -> int | None:
-    """Read one directive into the last part; give where it ends, `None` where it is broken."""
+    """Read one directive into the last part; return where it ends, `None` where it is broken."""
     if kind == "tool":
         return _tool(parts[-1], text, start)
     end = text.find("]]", start)

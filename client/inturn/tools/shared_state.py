@@ -97,7 +97,7 @@ class State:
         return None if found is None else Versioned(value=found[0], version=found[1])
 
     async def incr(self, name: str, by: int = 1, *, key: str | None = None) -> int:
-        """Add to a whole number and give the sum; a number that is absent counts as 0. It keeps its expiry.
+        """Add to a whole number and return the sum; a number that is absent counts as 0. It keeps its expiry.
 
         ```python
         if await ctx.shared.incr("refunds:today") > 100:
@@ -113,7 +113,7 @@ class State:
         return total
 
     async def put(self, name: str, value: Any, *, version: int | None = None, key: str | None = None) -> Versioned:
-        """Set a value and give it with its version. It does not expire.
+        """Set a value and return it with its version. It does not expire.
 
         ```python
         seen = await client.shared.get("prices")
@@ -169,7 +169,7 @@ class State:
         return Versioned.model_validate(_value(done))
 
     async def put_if_absent(self, name: str, value: Any, ttl: float | None = None, *, key: str | None = None) -> bool:
-        """Set a value where there is none, and tell whether that was so. After `ttl` seconds it is gone.
+        """Set a value where there is none, and return whether that was so. After `ttl` seconds it is gone.
 
         ```python
         if not await ctx.shared.put_if_absent(f"greeted:{user}", True, ttl=24 * 3600):
@@ -181,7 +181,7 @@ class State:
         return bool(await self._change(PutIfAbsent(name, _text(value), ttl), key))
 
     async def delete(self, name: str, *, version: int | None = None, key: str | None = None) -> bool:
-        """Take a value away, and tell whether there was one.
+        """Delete a value, and return whether there was one.
 
         ```python
         await ctx.state.delete("draft")

@@ -92,7 +92,7 @@ class Tool(Generic[P, R]):
         return self.fn(*args, **kwargs)
 
     def __repr__(self) -> str:
-        """Name it."""
+        """Return it with its name."""
         return f"<tool {self.name}>"
 
     def definition(self) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pytest
 from inturn.keys import SessionKey
 from inturn_activities.limits.pacing import LATELY, REMEMBERED, TurnPacing
 
-CROWDED, OTHER = SessionKey("acme", "backlogged"), SessionKey("acme", "other")
+BACKLOGGED, OTHER = SessionKey("acme", "backlogged"), SessionKey("acme", "other")
 EVERY = 0.25
 
 
@@ -39,15 +39,15 @@ def pacing(time: Time) -> TurnPacing:
 async def test_a_backlogged_session_spaces_its_turns_while_others_are_at_work(pacing: TurnPacing, time: Time) -> None:
     await pacing.begin(OTHER, backlogged=False)
     for _ in range(3):
-        await pacing.begin(CROWDED, backlogged=True)
+        await pacing.begin(BACKLOGGED, backlogged=True)
     assert time.slept == [EVERY, EVERY]
 
 
 async def test_a_turn_that_took_its_time_is_followed_at_once(pacing: TurnPacing, time: Time) -> None:
     await pacing.begin(OTHER, backlogged=False)
-    await pacing.begin(CROWDED, backlogged=True)
+    await pacing.begin(BACKLOGGED, backlogged=True)
     time.now += EVERY
-    await pacing.begin(CROWDED, backlogged=True)
+    await pacing.begin(BACKLOGGED, backlogged=True)
     assert time.slept == []
 
 
@@ -55,28 +55,28 @@ async def test_nobody_waits_who_has_the_worker_alone(pacing: TurnPacing, time: T
     await pacing.begin(OTHER, backlogged=False)
     time.now += LATELY
     for _ in range(3):
-        await pacing.begin(CROWDED, backlogged=True)
+        await pacing.begin(BACKLOGGED, backlogged=True)
     assert time.slept == []
 
 
 async def test_a_session_does_not_wait_for_itself_when_its_queue_has_become_long(
     pacing: TurnPacing, time: Time
 ) -> None:
-    await pacing.begin(CROWDED, backlogged=False)
+    await pacing.begin(BACKLOGGED, backlogged=False)
     for _ in range(3):
-        await pacing.begin(CROWDED, backlogged=True)
+        await pacing.begin(BACKLOGGED, backlogged=True)
     assert time.slept == []
 
 
 async def test_backlogged_sessions_do_not_wait_for_each_other(pacing: TurnPacing, time: Time) -> None:
     for _ in range(3):
-        await pacing.begin(CROWDED, backlogged=True)
+        await pacing.begin(BACKLOGGED, backlogged=True)
         await pacing.begin(OTHER, backlogged=True)
     assert time.slept == []
 
 
 async def test_a_session_that_is_not_backlogged_never_waits(pacing: TurnPacing, time: Time) -> None:
-    await pacing.begin(CROWDED, backlogged=True)
+    await pacing.begin(BACKLOGGED, backlogged=True)
     for _ in range(3):
         await pacing.begin(OTHER, backlogged=False)
     assert time.slept == []
@@ -84,8 +84,8 @@ async def test_a_session_that_is_not_backlogged_never_waits(pacing: TurnPacing, 
 
 async def test_the_least_recent_of_too_many_backlogged_sessions_is_forgotten(pacing: TurnPacing, time: Time) -> None:
     await pacing.begin(OTHER, backlogged=False)
-    await pacing.begin(CROWDED, backlogged=True)
+    await pacing.begin(BACKLOGGED, backlogged=True)
     for number in range(REMEMBERED):
         await pacing.begin(SessionKey("acme", f"s{number}"), backlogged=True)
-    await pacing.begin(CROWDED, backlogged=True)
+    await pacing.begin(BACKLOGGED, backlogged=True)
     assert time.slept == []

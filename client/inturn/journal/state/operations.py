@@ -48,7 +48,7 @@ class Record:
 
 
 def reserve(tx: Transaction, at: OperationKey) -> Record | None:
-    """Lock an operation's record, and give it where there is one."""
+    """Lock an operation's record, and return it where there is one."""
     if at.keyed:
         tx.execute(_SWEEP, (micros(tx.now - REMEMBER_FOR),))
     tx.execute(

@@ -131,7 +131,7 @@ class Claude:
         return Sending(exchange, chunks, headers, fault=fault, closing=self.closing)
 
     def _fault(self, body: dict[str, Any], session: str | None, text: str) -> Fault | None:
-        """Give the fault that is due: a queued one, else one that the text asks for and did not get yet."""
+        """Return the fault that is due: a queued one, else one that the text asks for and did not get yet."""
         streams = bool(body.get("stream"))
         fault = self.faults.take(session, text)
         _, step = last_text(body["messages"])
@@ -154,8 +154,8 @@ class Claude:
         content = _content(body, line, answer)
         declared = {tool["name"] for tool in body.get("tools") or ()}
         self._invented.update(b["id"] for b in content if b["type"] == "tool_use" and b["name"] not in declared)
-        said = ((("assistant", len(body["messages"]), index, block)) for index, block in enumerate(content))
-        end = [line[-1], *extend(line[-1].digest, line[-1].tokens, said)][-1]
+        added = ((("assistant", len(body["messages"]), index, block)) for index, block in enumerate(content))
+        end = [line[-1], *extend(line[-1].digest, line[-1].tokens, added)][-1]
         if answer.stop_reason == "pause_turn":
             self._paused.add(end.digest)
         usage = {**self._cache.count(body, line), "output_tokens": max(1, end.tokens - line[-1].tokens)}

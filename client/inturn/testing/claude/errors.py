@@ -40,17 +40,17 @@ class Rejection(Exception):
         self.code = code
 
     def body(self, request_id: str) -> dict[str, Any]:
-        """Give the JSON body."""
+        """Return the JSON body."""
         return error_body(self.kind, self.message, request_id, self.code)
 
 
 def error_type(status: int) -> str:
-    """Give the error type that goes with a status."""
+    """Return the error type of a status."""
     return TYPES.get(status, "api_error" if status >= 500 else "invalid_request_error")
 
 
 def error_body(kind: str, message: str, request_id: str, code: str | None = None) -> dict[str, Any]:
-    """Make an error's JSON body; as the data of an `error` event it is the same."""
+    """Return an error's JSON body; as the data of an `error` event it is the same."""
     error: dict[str, Any] = {"type": kind, "message": message}
     if code is not None:
         error["details"] = {"error_code": code}

@@ -49,7 +49,7 @@ class Fault(Matched):
         return _read(value) if isinstance(value, str) else value
 
     def rejection(self) -> Rejection:
-        """Give the error of a fault that comes instead of a stream."""
+        """Return the error of a fault that comes instead of a stream."""
         if self.kind == "spend_limit":
             message = self.message or "This organization has crossed the monthly spend limit of its API tier."
             return Rejection(message, status=429, code="enforced_spend_limit_reached")
@@ -57,7 +57,7 @@ class Fault(Matched):
         return Rejection(message, status=self.status, kind=self.type)
 
     def headers(self) -> dict[str, str]:
-        """Give the headers that tell a client what to do."""
+        """Return the headers that say what a client should do."""
         made: dict[str, str] = {}
         if self.retry_after is not None:
             made["retry-after"] = f"{self.retry_after:g}"
@@ -66,7 +66,7 @@ class Fault(Matched):
         return made
 
     def place(self, size: int) -> int:
-        """Give the byte of a stream of `size` bytes at which it happens."""
+        """Return the offset at which it happens in a stream of `size` bytes."""
         at = size // 2 if self.at is None else self.at
         return min(size, max(0, at + size if at < 0 else at))
 

@@ -40,23 +40,23 @@ class Position:
 
 
 def blocks_of(content: Any) -> list[Block]:
-    """Give a content as blocks."""
+    """Return a content as blocks."""
     if content is None:
         return []
     return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 def positions(body: dict[str, Any]) -> list[Position]:
-    """Give every block of a request with its digest."""
+    """Return every block of a request with its digest."""
     return list(extend(b"", 0, _line(body)))
 
 
 def extend(digest: bytes, tokens: int, line: Iterable[tuple[str, int, int, Block]]) -> Iterator[Position]:
-    """Go on from a digest over more blocks."""
+    """Continue a digest over more blocks."""
     for role, message, index, block in line:
-        said = _canonical(role, block)
-        digest = hashlib.sha256(digest + said).digest()
-        tokens += max(1, len(said) // 4)
+        data = _canonical(role, block)
+        digest = hashlib.sha256(digest + data).digest()
+        tokens += max(1, len(data) // 4)
         yield Position(role, message, index, block, digest, tokens)
 
 

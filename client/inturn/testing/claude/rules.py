@@ -76,12 +76,12 @@ def check(body: Body, line: Sequence[Position], *, invented: Set[str], paused: S
 
 
 def is_older(model: str) -> bool:
-    """Tell models that know neither system messages nor thinking by default."""
+    """Return whether a model knows neither system messages nor thinking by default."""
     return _OLDER.match(model) is not None
 
 
 def thinks(body: Body) -> bool:
-    """Tell whether the model thinks before it answers."""
+    """Return whether the model thinks before it answers."""
     config = body.get("thinking")
     return bool(config["type"] != "disabled") if config else not is_older(body["model"])
 

@@ -31,7 +31,7 @@ class Matched(BaseModel):
     times: int | None = Field(default=1, ge=1)
 
     def matches(self, session: str | None, text: str) -> bool:
-        """Tell whether a request is meant."""
+        """Return whether a request is meant."""
         return (self.when is None or self.when in text) and (self.session is None or self.session == session)
 
 
@@ -60,13 +60,13 @@ class Reply(Matched):
         return {"text": value} if isinstance(value, str) else value
 
     def answer(self) -> Answer:
-        """Give it as an answer."""
+        """Return it as an answer."""
         calls = tuple(ToolCall.of(call.name, call.args) for call in self.calls)
         return Answer(self.text, calls, self.stop, self.delay, self.thinking)
 
 
 def reply(entry: str | ToolCall | Answer | Reply | Sequence[str | ToolCall], **match: Any) -> Reply:
-    """Make a reply of whatever a script may hold; `match` has the fields of `Matched`.
+    """Return a reply of whatever a script may hold; `match` has the fields of `Matched`.
 
     Raises:
         TypeError: It is nothing that a script may hold.
@@ -95,11 +95,11 @@ class Queue(Generic[M]):
         self._items: list[tuple[M, list[int]]] = []
 
     def __len__(self) -> int:
-        """Count what waits."""
+        """Return how many wait."""
         return len(self._items)
 
     def extend(self, items: Iterable[M]) -> None:
-        """Append."""
+        """Append them, in order."""
         self._items.extend((item, [0]) for item in items)
 
     def clear(self) -> None:
@@ -107,7 +107,7 @@ class Queue(Generic[M]):
         self._items.clear()
 
     def take(self, session: str | None, text: str) -> M | None:
-        """Give the first that matches; one that has been given `times` times leaves."""
+        """Return the first that matches; one that was taken `times` times leaves."""
         for at, (item, used) in enumerate(self._items):
             if item.matches(session, text):
                 used[0] += 1

@@ -38,7 +38,7 @@ def paced(parts: Sequence[bytes], delay: float) -> list[Chunk]:
 
 
 def broken(chunks: Sequence[Chunk], fault: Fault, request_id: str) -> list[Chunk]:
-    """Give the chunks as the fault lets them through."""
+    """Return the chunks that a fault lets through."""
     at = fault.place(sum(len(chunk.data) for chunk in chunks))
     before, after = _split(chunks, at)
     if fault.kind == "stall":

@@ -221,7 +221,7 @@ class MessagesRequest(Shape):
 
 
 def check_shape(body: object) -> dict[str, Any]:
-    """Give the body back when its shape is right.
+    """Return the body, where its shape is right.
 
     Raises:
         Rejection: A field is missing, unknown, or has another type.
@@ -236,7 +236,7 @@ def check_shape(body: object) -> dict[str, Any]:
 
 
 def explain(error: ValidationError) -> str:
-    """Say what is wrong as the API does: the place and the reason.
+    """Return what is wrong as the API words it: the place and the reason.
 
     Where a content may be a text or a list, both are tried and both complain: the complaint from deepest within is
     the one that was meant.

@@ -18,7 +18,7 @@ Event = dict[str, Any]
 
 
 def events(message: dict[str, Any]) -> list[Event]:
-    """Give the events in which a whole message streams."""
+    """Return the events in which a whole message streams."""
     start = {**message, "content": [], "stop_reason": None, "stop_sequence": None, "stop_details": None}
     start["usage"] = {**message["usage"], "output_tokens": 1}
     made: list[Event] = [{"type": "message_start", "message": start}, {"type": "ping"}]
@@ -36,7 +36,7 @@ def events(message: dict[str, Any]) -> list[Event]:
 
 
 def encode(event: Event) -> bytes:
-    """Give an event as bytes."""
+    """Return an event as bytes."""
     return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
 
 

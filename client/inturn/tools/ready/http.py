@@ -147,7 +147,7 @@ class _Getter:
         raise ToolError(f"{url} leads through more than {MAX_REDIRECTS} redirects")
 
     async def _ask(self, url: httpx2.URL, ctx: ToolContext) -> str | httpx2.URL:
-        """Ask once; gives the text, or where it went to."""
+        """Ask once; return the text, or where it was redirected to."""
         self._check(url)
         request = httpcore2.Request(
             "GET",

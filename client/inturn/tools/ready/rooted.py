@@ -171,7 +171,7 @@ class Root:
 
     @contextmanager
     def _below(self, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
-        """Open the directory that holds a path; gives its descriptor and the last name."""
+        """Open the directory that holds a path; return its descriptor and the last name."""
         parent, _, name = path.rpartition("/")
         if name in ("", "."):
             raise ToolError("the path names the root itself, not a file in it")
