@@ -23,7 +23,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import open_journal
 
 if TYPE_CHECKING:
-    from inturn.journal import Journal
+    from inturn.journal import SessionJournal
 
 UPDATES_AT_ONCE: Final = 2
 """Of a run's 10 slots; 4 are for `ask`s that wait in the session, and controls need some."""
@@ -40,7 +40,7 @@ class Connection:
         address: str | None = None,
         *,
         namespace: str | None = None,
-        journal: str | Journal | None = None,
+        journal: str | SessionJournal | None = None,
         temporal: Temporal | None = None,
     ) -> None:
         """Remember how to connect; nothing is opened yet."""
@@ -48,8 +48,8 @@ class Connection:
         self._namespace = namespace
         self._given = journal
         self._temporal = temporal
-        self._journal: Journal | None = None
-        self._default: Journal | None = None
+        self._journal: SessionJournal | None = None
+        self._default: SessionJournal | None = None
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
         self._lock = asyncio.Lock()
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -88,7 +88,7 @@ class Connection:
                     _end_after_core()
         return self._temporal
 
-    async def journal(self) -> Journal | None:
+    async def journal(self) -> SessionJournal | None:
         """Return the journal that the user named, opened; `None` where none was named.
 
         Raises:
@@ -103,7 +103,7 @@ class Connection:
                     self._journal = await self._open(named)
         return self._journal
 
-    async def any_journal(self) -> Journal:
+    async def any_journal(self) -> SessionJournal:
         """Return a journal to read: the one that the user named, else the default one where its file is there.
 
         Raises:
@@ -139,7 +139,7 @@ class Connection:
         for journal in opened:
             await journal.close()
 
-    async def _open(self, named: str | Journal) -> Journal:
+    async def _open(self, named: str | SessionJournal) -> SessionJournal:
         if not isinstance(named, str):
             return named
         journal = open_journal(named)

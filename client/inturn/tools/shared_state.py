@@ -45,7 +45,7 @@ from inturn.tools.call_operations import CallOperations
 from inturn.values import QueueClaim, Versioned
 
 if TYPE_CHECKING:
-    from inturn.journal import Journal
+    from inturn.journal import SessionJournal
 
 T = TypeVar("T")
 
@@ -68,7 +68,7 @@ class State:
     """
 
     def __init__(
-        self, journal: Callable[[], Awaitable[Journal]] | None, scope: Scope, call: CallOperations | None = None
+        self, journal: Callable[[], Awaitable[SessionJournal]] | None, scope: Scope, call: CallOperations | None = None
     ) -> None:
         """Keep it in a journal; within a call each change happens once."""
         self._journal = journal
@@ -260,7 +260,7 @@ class State:
     async def _persist(self, transaction: Callable[[], Awaitable[T]]) -> T:
         return await (transaction() if self._call is None else self._call.run(transaction))
 
-    async def _open(self) -> Journal:
+    async def _open(self) -> SessionJournal:
         if self._journal is None:
             raise JournalUnavailable(
                 "this ToolContext was made without shared state: inturn.testing.context() makes one that has it"
