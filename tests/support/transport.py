@@ -59,12 +59,14 @@ class FakeTransport:
         self.calls: list[tuple[str, dict[str, Any], str | None]] = []
         self.state: Outcome = {"state": "idle"}
         self.answers = False
+        made = ClientSettings(_env_file=None, **settings)
         self.connection = SimpleNamespace(
-            settings=ClientSettings(_env_file=None, **settings),
+            settings=made,
             journal=self._journal,
             any_journal=self._any_journal,
             hub=self._hub,
         )
+        self.patience = made.patience
         self._its_journal = journal
         self.follows = asyncio.Event()
         """Set whenever somebody begins to wait for the journal."""

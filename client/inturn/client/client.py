@@ -15,6 +15,7 @@ from inturn.client.connection import Connection
 from inturn.client.listing import list_approvals, list_sessions
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
+from inturn.client.transport import SessionTransport
 from inturn.errors import InvalidEvent
 from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from temporalio.client import Client as Temporal
 
-    from inturn.journal import Journal
+    from inturn.journal import SessionJournal
 
 
 class Client:
@@ -45,7 +46,7 @@ class Client:
         namespace: str | None = None,
         tenant: str = "default",
         task_queue: str | None = None,
-        journal: str | Journal | None = None,
+        journal: str | SessionJournal | None = None,
         temporal: Temporal | None = None,
     ) -> None:
         """Make a client; nothing is opened yet.
@@ -69,6 +70,7 @@ class Client:
         self._connection = Connection(address, namespace=namespace, journal=journal, temporal=temporal)
         self._tenant = tenant
         self._task_queue = task_queue
+        self._patience: float | None = None
         self._owner = True
 
     @property
@@ -96,11 +98,20 @@ class Client:
         if self._owner:
             await self._connection.close()
 
-    def with_options(self, *, tenant: str | None = None, task_queue: str | None = None) -> Client:
-        """Return a client for another tenant or task queue that shares this one's connection.
+    def with_options(
+        self, *, tenant: str | None = None, task_queue: str | None = None, patience: float | None = None
+    ) -> Client:
+        """Return a client with other options that shares this one's connection.
+
+        Args:
+            tenant: Whose sessions.
+            task_queue: The workers' task queue, for sessions that start.
+            patience: Seconds for which an event or a control is repeated while the server cannot take it. Unset:
+                `INTURN_PATIENCE`, else 30.
 
         Raises:
             InvalidEvent: The tenant is no id.
+            ValueError: The patience is not above 0.
         """
         other = copy.copy(self)
         other._owner = False
@@ -109,6 +120,10 @@ class Client:
             other._tenant = tenant
         if task_queue is not None:
             other._task_queue = task_queue
+        if patience is not None:
+            if not patience > 0:
+                raise ValueError(f"patience is {patience} s, it must be above 0")
+            other._patience = patience
         return other
 
     def session(self, session_id: str, *, agent: str | None = None) -> Session:
@@ -124,7 +139,8 @@ class Client:
         _check_id("session id", session_id)
         if agent is not None:
             _check_id("agent", agent)
-        return Session(self._connection, SessionKey(self._tenant, session_id), agent=agent, task_queue=self._task_queue)
+        key = SessionKey(self._tenant, session_id)
+        return Session(SessionTransport(self._connection, key, self._task_queue, agent, self._patience))
 
     def sessions(
         self,

@@ -108,15 +108,13 @@ class Controls:
         return await self._signalled(await self._pinned(message))
 
     async def _signalled(self, message: Message) -> Message:
-        settings, session = self.transport.connection.settings, str(self.transport.key)
-        await retry_rpc(
-            lambda: self.transport.signal(names.CONTROL, message), patience=settings.patience, session=session
-        )
+        patience, session = self.transport.patience, str(self.transport.key)
+        await retry_rpc(lambda: self.transport.signal(names.CONTROL, message), patience=patience, session=session)
         try:
             return await retry_rpc(
                 lambda: self._update(message),
-                patience=settings.patience,
-                within=settings.worker_timeout,
+                patience=patience,
+                within=self.transport.connection.settings.worker_timeout,
                 session=session,
             )
         except Unavailable as error:

@@ -7,7 +7,7 @@ process, mean the same session.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import Any, Literal, Unpack
 
 from inturn.client.audit import Auditor
 from inturn.client.controls import Controls
@@ -20,10 +20,6 @@ from inturn.client.unknown_calls import UnknownCalls
 from inturn.events import Content, Event, EventOptions
 from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 
-if TYPE_CHECKING:
-    from inturn.client.connection import Connection
-    from inturn.keys import SessionKey
-
 
 class Session:
     """One session: a conversation or task that takes events one at a time.
@@ -33,10 +29,9 @@ class Session:
     out of band: they wait for no event.
     """
 
-    def __init__(self, connection: Connection, key: SessionKey, *, agent: str | None, task_queue: str | None) -> None:
+    def __init__(self, transport: SessionTransport) -> None:
         """Make a handle; see `Client.session`."""
-        self._key = key
-        transport = SessionTransport(connection, key, task_queue, agent)
+        connection, key = transport.connection, transport.key
         self._transport = transport
         self._submitter = Submitter(transport)
         self._controls = Controls(transport)
@@ -48,12 +43,12 @@ class Session:
     @property
     def session_id(self) -> str:
         """Its id within the tenant."""
-        return self._key.session_id
+        return self._transport.key.session_id
 
     @property
     def tenant(self) -> str:
         """Whose it is."""
-        return self._key.tenant
+        return self._transport.key.tenant
 
     @property
     def agent(self) -> str | None:
@@ -62,7 +57,7 @@ class Session:
 
     def __repr__(self) -> str:
         """Return it with the session's workflow id."""
-        return f"<Session {self._key}>"
+        return f"<Session {self._transport.key}>"
 
     # Events.
 

@@ -16,7 +16,6 @@ from uuid import uuid4
 from temporalio.client import WorkflowUpdateHandle
 
 from inturn.client.retries import retry_rpc
-from inturn.client.settings import ClientSettings
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import InturnError
 from inturn.events import Content, Event, EventOptions, derived_id, make_event
@@ -61,7 +60,7 @@ class Submitter:
         async with self._chain:
             await retry_rpc(
                 lambda: self.transport.signal_with_start(message),
-                patience=self._settings.patience,
+                patience=self.transport.patience,
                 session=str(self.transport.key),
             )
         return Receipt(event_id=str(event.event_id), status="sent")
@@ -95,8 +94,8 @@ class Submitter:
     async def _retried(self, call: Callable[[], Awaitable[T]]) -> T:
         return await retry_rpc(
             call,
-            patience=self._settings.patience,
-            within=self._settings.worker_timeout,
+            patience=self.transport.patience,
+            within=self.transport.connection.settings.worker_timeout,
             alive=self.transport.alive,
             session=str(self.transport.key),
         )
@@ -109,10 +108,6 @@ class Submitter:
         except InturnError:  # the receipt is good without it
             return receipt
         return receipt.model_copy(update={"disposition": disposition})
-
-    @property
-    def _settings(self) -> ClientSettings:
-        return self.transport.connection.settings
 
 
 def _made(content: Content, **options: Unpack[EventOptions]) -> Event:

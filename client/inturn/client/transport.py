@@ -51,6 +51,12 @@ class SessionTransport:
     key: SessionKey
     task_queue: str | None = None
     agent: str | None = None
+    own_patience: float | None = None
+
+    @property
+    def patience(self) -> float:
+        """Seconds for which a call may be repeated while the server cannot take it."""
+        return self.own_patience or self.connection.settings.patience
 
     async def signal_with_start(self, event: Message) -> None:
         """Signal an event; starts the session where there is none."""

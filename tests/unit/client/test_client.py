@@ -36,6 +36,15 @@ def test_with_options_shares_the_connection_and_changes_only_what_is_named() -> 
     assert client.tenant == "acme"
 
 
+def test_patience_is_the_settings_unless_a_client_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INTURN_PATIENCE", "20")
+    client = Client()
+    patient = client.with_options(patience=300).with_options(tenant="other")
+    assert [c.session("s")._transport.patience for c in (client, patient)] == [20, 300]
+    with pytest.raises(ValueError, match="patience is 0 s"):
+        client.with_options(patience=0)
+
+
 @pytest.mark.parametrize("wrong", ["", "a/b", "a b", "x" * 129, "ü", "a'b"])
 def test_what_is_no_id_is_refused_where_it_is_named(wrong: str) -> None:
     client = Client()
