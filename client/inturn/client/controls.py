@@ -33,14 +33,11 @@ class Controls:
 
     transport: SessionTransport
 
-    async def cancel(self, event_id: str, *, reason: str | None = None) -> bool:
-        """Take an event out; returns whether it was there."""
-        return bool((await self._control("cancel", event_id=event_id, reason=reason))["ok"])
-
-    async def interrupt(self, *, event_id: str | None, reason: str | None, clear_queue: bool) -> bool:
-        """Stop the running turn; returns whether one ran."""
-        fields = {"event_id": event_id, "reason": reason, "clear_queue": clear_queue or None}
-        return bool((await self._control("interrupt", **fields))["ok"])
+    async def act(
+        self, op: Literal["cancel", "interrupt", "pause", "resume", "redrive", "discard"], **fields: Any
+    ) -> bool:
+        """Make a control act, with those fields that say something; return whether there was something to do."""
+        return bool((await self._control(op, **fields))["ok"])
 
     async def answer(
         self, op: Literal["approve", "deny"], approval_id: str, *, by: str | None, reason: str | None
@@ -54,14 +51,6 @@ class Controls:
             message = f"the call is {known.answer} already" + (f" by {known.by}" if known.by else "")
             raise ApprovalConflict(message, answer=known.answer, by=known.by)
 
-    async def pause(self) -> None:
-        """Take no new event after the running turn."""
-        await self._control("pause")
-
-    async def resume(self) -> None:
-        """Take events again."""
-        await self._control("resume")
-
     async def close(self, pending: Literal["park", "cancel"], *, timeout: float | None) -> None:
         """End the session for good and wait until it has ended; see `Session.close`."""
         try:
@@ -72,14 +61,6 @@ class Controls:
             return
         except TimeoutError as error:
             raise TurnTimeout(f"session {self.transport.key} did not close within {timeout} s; it will") from error
-
-    async def redrive(self, event_id: str, *, force: bool) -> bool:
-        """Put a parked event back into the queue; see `Session.redrive`."""
-        return bool((await self._control("redrive", event_id=event_id, force=force or None))["ok"])
-
-    async def discard(self, event_id: str, *, reason: str | None) -> bool:
-        """Discard a parked event; see `Session.discard`."""
-        return bool((await self._control("discard", event_id=event_id, reason=reason))["ok"])
 
     async def _ended(self) -> None:
         """Wait for the session's last run to end, whatever happens to the way there."""
@@ -95,7 +76,7 @@ class Controls:
 
     async def _control(self, op: str, **fields: Any) -> Message:
         message: Message = {"control_id": uuid4().hex, "op": op}
-        message |= {name: value for name, value in fields.items() if value is not None}
+        message |= {name: value for name, value in fields.items() if value not in (None, False)}
         try:
             async with asyncio.timeout(_ROOM_WITHIN), reraise_cancellation():
                 return await self._update(message)

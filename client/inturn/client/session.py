@@ -167,7 +167,7 @@ class Session:
             SessionClosed: The session was closed.
             Unavailable: Nobody took the call in time. So for every control.
         """
-        return await self._controls.cancel(event_id, reason=reason)
+        return await self._controls.act("cancel", event_id=event_id, reason=reason)
 
     async def interrupt(
         self, *, event_id: str | None = None, reason: str | None = None, clear_queue: bool = False
@@ -182,7 +182,7 @@ class Session:
         Returns:
             Whether a turn was running to be stopped.
         """
-        return await self._controls.interrupt(event_id=event_id, reason=reason, clear_queue=clear_queue)
+        return await self._controls.act("interrupt", event_id=event_id, reason=reason, clear_queue=clear_queue)
 
     async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
         """Approve a tool call. The same answer again is fine.
@@ -204,11 +204,11 @@ class Session:
 
     async def pause(self) -> None:
         """Take up no event after the running turn, which finishes; events are still accepted."""
-        await self._controls.pause()
+        await self._controls.act("pause")
 
     async def resume(self) -> None:
         """Take up events again, after `pause`."""
-        await self._controls.resume()
+        await self._controls.act("resume")
 
     async def close(self, *, pending: Literal["park", "cancel"] = "park", timeout: float | None = None) -> None:
         """End the session for good, and return once it is closed: a `send` after it raises `SessionClosed`.
@@ -254,7 +254,7 @@ class Session:
         Raises:
             InvalidEvent: It is not parked, can never be valid, or had effects and `force` was not given.
         """
-        return await self._controls.redrive(event_id, force=force)
+        return await self._controls.act("redrive", event_id=event_id, force=force)
 
     async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
         """Discard a parked event; the journal keeps it. Returns True: what is not parked raises.
@@ -266,7 +266,7 @@ class Session:
         Raises:
             InvalidEvent: It is not parked.
         """
-        return await self._controls.discard(event_id, reason=reason)
+        return await self._controls.act("discard", event_id=event_id, reason=reason)
 
     # Calls whose outcome is unknown.
 

@@ -76,7 +76,7 @@ class TurnWaiter:
             if cancel_on_exit:
                 with suppress(InturnError, TimeoutError):
                     async with asyncio.timeout(_CANCEL_WITHIN):
-                        await self.controls.cancel(event_id, reason="the caller went away")
+                        await self.controls.act("cancel", event_id=event_id, reason="the caller went away")
             raise
 
     async def wait(self, event_id: str, *, timeout: float | None) -> Turn:

@@ -26,20 +26,20 @@ def _controls(transport: FakeTransport) -> Controls:
 
 async def test_a_control_says_only_what_it_means() -> None:
     transport = FakeTransport(accepted({"ok": True}))
-    assert await _controls(transport).cancel("e1")
+    assert await _controls(transport).act("cancel", event_id="e1")
     [(kind, message, update_id)] = transport.calls
     assert kind == "update control"
     assert message == {"control_id": update_id, "op": "cancel", "event_id": "e1"}
 
 
 async def test_nothing_to_cancel_is_no_error() -> None:
-    assert not await _controls(FakeTransport(accepted({"ok": False}))).cancel("e1")
+    assert not await _controls(FakeTransport(accepted({"ok": False}))).act("cancel", event_id="e1")
 
 
 @pytest.mark.promise("ACC-11")
 async def test_with_the_slots_full_it_goes_as_a_signal_and_the_update_fetches_what_came_of_it() -> None:
     transport = FakeTransport(FULL, {}, FULL, accepted({"ok": True}))
-    assert await _controls(transport).cancel("e1", reason="enough")
+    assert await _controls(transport).act("cancel", event_id="e1", reason="enough")
     kinds = [call[0] for call in transport.calls]
     assert kinds == ["update control", "signal control", "update control", "update control"]
     assert all(call[1] == transport.calls[0][1] for call in transport.calls)  # one control_id: it acts once
@@ -48,14 +48,14 @@ async def test_with_the_slots_full_it_goes_as_a_signal_and_the_update_fetches_wh
 async def test_an_update_that_is_held_back_becomes_a_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inturn.client.controls, "_ROOM_WITHIN", 0.05)
     transport = FakeTransport(never, {}, accepted({"ok": True}))
-    await _controls(transport).pause()
+    await _controls(transport).act("pause")
     assert [call[0] for call in transport.calls] == ["update control", "signal control", "update control"]
 
 
 async def test_an_interrupt_by_signal_names_the_turn_it_means() -> None:
     transport = FakeTransport(FULL, {}, accepted({"ok": True}))
     transport.state = {"state": "running", "turn": {"event_id": "e7", "step": 0, "doing": "model"}}
-    await _controls(transport).interrupt(event_id=None, reason=None, clear_queue=False)
+    await _controls(transport).act("interrupt", clear_queue=False)
     assert "event_id" not in transport.calls[0][1]
     assert transport.calls[1][1]["event_id"] == "e7"
 
@@ -64,7 +64,7 @@ async def test_without_anybody_to_answer_it_says_that_the_control_is_kept(monkey
     monkeypatch.setattr(inturn.client.controls, "_ROOM_WITHIN", 0.05)
     transport = FakeTransport(never, {}, never, worker_timeout=0.05)
     with pytest.raises(Unavailable, match="will act on the pause"):
-        await _controls(transport).pause()
+        await _controls(transport).act("pause")
 
 
 @pytest.mark.parametrize(
