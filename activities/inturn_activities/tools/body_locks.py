@@ -42,7 +42,7 @@ class BodyLocks:
         self._parts = itertools.count(1)
 
     async def acquire(self, name: str, *, read: bool) -> tuple[str, int]:
-        """Wait for a lock; see `inturn.locks.Locks`.
+        """Wait for a lock; see `inturn.tools.locks.Locks`.
 
         Raises:
             Superseded: The claim went to somebody else.

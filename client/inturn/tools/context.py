@@ -53,7 +53,7 @@ class ToolContext:
         resources: What the worker's `--lifespan` yielded (pools, clients), one per process.
         last_checkpoint: What an earlier attempt of this call kept last.
         turn: The turn's name: the event's id, with `~n` behind it when redriven.
-        state: The session's state: values and queues that its calls share, see `inturn.state`.
+        state: The session's state: values and queues that its calls share, see `inturn.tools.shared_state`.
         shared: The tenant's state, of all its sessions.
     """
 
