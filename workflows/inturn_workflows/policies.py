@@ -14,6 +14,7 @@ from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType
 
 from inturn import names
+from inturn.turns.call_results import DELIVERY_TIMEOUT
 
 HEARTBEAT: Final = timedelta(seconds=5)
 """A dead worker is noticed after this; also the lease of a call's claim. Shorter would take a busy event loop for
@@ -40,7 +41,6 @@ CLAIM_MARGIN: Final = 30.0
 """Seconds a call's attempt may wait for locks or an older attempt's lease before its body starts."""
 RECORD_MARGIN: Final = 15.0
 """Seconds for its transactions around the body."""
-DELIVER_TIMEOUT: Final = 30.0
 
 # Continue as new: between turns or steps when a run's history has one of these.
 # Replayed, like everything a workflow decides: once released, a change needs a gate (`patches`).
@@ -93,7 +93,7 @@ def tool_call(timeout: float) -> dict[str, Any]:
 
 def delivery() -> dict[str, Any]:
     """Options of `deliver`."""
-    return tool_call(DELIVER_TIMEOUT)
+    return tool_call(DELIVERY_TIMEOUT)
 
 
 def record() -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Final
 
 from opentelemetry import metrics
 
-# Metrics of steps; those of sessions are in workflows/inturn_workflows/display/metrics.py.
 STEPS: Final = "inturn.steps"
 """Counter: bodies of steps that ran, by `kind` (model, tool, deliver) and `status`."""
 RETRIES: Final = "inturn.retries"

@@ -10,10 +10,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from inturn.client.audit_history import Accepted, HistoryReader
-from inturn.client.status import StatusReader
+from inturn.client.status import StatusReader, open_events
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import SessionNotFound, Unavailable
 from inturn.values import Audit, Entry
@@ -112,7 +112,7 @@ class Auditor:
 
     async def _driven_again(self, journal: SessionJournal, carried: Message) -> int:
         """Return how many events wait or run again: until that turn ends, the journal holds them as parked."""
-        outcomes = [await journal.outcome(self.transport.key, str(event_id)) for event_id in _open(carried) - {None}]
+        outcomes = [await journal.outcome(self.transport.key, event_id) for event_id in open_events(carried)]
         return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
 
     async def _unfit(self, journal: SessionJournal) -> list[str]:
@@ -124,7 +124,7 @@ class Auditor:
         """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
         decided = await self._entries(journal, *_DECIDED)
         endings = await journal.endings(self.transport.key)
-        known = _open(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
+        known = open_events(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
         known |= {event_id for event_id, ending in endings.items() if ending.outcome is not None}
         found = [
             f"event {event_id}, accepted in run {run_id}, has no outcome"
@@ -156,7 +156,7 @@ class Auditor:
 def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:
     """Return the events whose turn began and has no end, though the session does not run them."""
     begun = {str(entry.event_id) for entry in started if entry.event_id}
-    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - _open(carried))]
+    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - open_events(carried))]
 
 
 def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
@@ -200,13 +200,6 @@ def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
     """Return whether the journal also holds events of a session that was terminated and started anew."""
     chain = str(carried.get("chain") or "")
     return any(entry.body.get("chain") not in (None, chain) for entry in started)
-
-
-def _open(carried: Message) -> set[Any]:
-    """Return the events that wait or run."""
-    turn = carried.get("turn") or {}
-    items: list[dict[str, Any]] = [*carried.get("queue", ()), *carried.get("held", ()), turn]
-    return {item.get("event_id") for item in items} | set(turn.get("merged", ()))
 
 
 def _counts(carried: Message) -> dict[str, int]:

@@ -36,6 +36,13 @@ _FAILING_ATTEMPT: Final = 3
 """A workflow task is tried again once or twice when a worker dies; from here on it fails of itself."""
 
 
+def open_events(status: Message) -> set[str]:
+    """Return the events that wait or run, by the session's own status."""
+    turn = status.get("turn") or {}
+    items = [*status.get("queue", ()), *status.get("held", ()), turn]
+    return {item["event_id"] for item in items if item}.union(turn.get("merged", ()))
+
+
 @dataclass
 class StatusReader:
     """Reads the status of one session."""

@@ -22,6 +22,7 @@ from inturn import names
 from inturn.client.controls import Controls
 from inturn.client.retries import jittered, reraise_cancellation, retry_rpc
 from inturn.client.rpc_errors import translate_error
+from inturn.client.status import open_events
 from inturn.client.submitter import Submitter
 from inturn.client.transport import ALIVE_WITHIN, Message, SessionTransport
 from inturn.errors import (
@@ -185,11 +186,7 @@ class TurnWaiter:
     async def _open(self, *event_ids: str) -> bool | None:
         """Return whether one of the events waits or runs in the session; `None` where the session does not answer."""
         status = await self._status()
-        if status is None:
-            return None
-        turn = status.get("turn") or {}
-        items = [*status.get("queue", ()), *status.get("held", ()), turn]
-        return not {item.get("event_id") for item in items}.union(turn.get("merged", ())).isdisjoint(event_ids)
+        return None if status is None else not open_events(status).isdisjoint(event_ids)
 
     async def _queued(self, event_id: str) -> bool:
         """Return whether it is too early to ask: the event waits in the session, or its turn for a person."""

@@ -23,6 +23,7 @@ from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import OnLate, ThreadSlot
 from inturn.tools.tool import Lookup, Tool, is_async
 from inturn.turns.call_results import (
+    DELIVERY_TIMEOUT,
     CallResult,
     FailedAttempt,
     describe,
@@ -31,8 +32,6 @@ from inturn.turns.call_results import (
     timed_out,
 )
 
-DELIVERY_TIMEOUT: Final = 30.0
-"""Seconds; also the most, since the workflow waits no longer for an attempt."""
 DELIVERY_RETRIES: Final = 2
 MAX_CHECKPOINT: Final = 256 * 1024
 """Bytes."""

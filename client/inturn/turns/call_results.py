@@ -17,6 +17,8 @@ FAILED: Final = frozenset({"error", "timeout", "unknown"})
 """How calls end that count as failures of their step."""
 MAX_PARALLEL_CALLS: Final = 8
 """Calls of one step that run at once; the others wait for a slot."""
+DELIVERY_TIMEOUT: Final = 30.0
+"""Seconds that an attempt to deliver may take at most, and does by default."""
 GIVEN_UP: Final = "another call of the same step failed"
 CANCELLED: Final = f"cancelled: {GIVEN_UP}. If this call had begun, part of its effect may have happened."
 MAX_MESSAGE: Final = 500
