@@ -250,7 +250,7 @@ class ModelSteps:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash():
             more["policy"] = policy_of(agent)
-        if input.inline and result.turn is None and ends_turn(result.stop) and result.stop != "closed":
+        if input.inline and result.turn is None and result.stop != "closed" and ends_turn(result.stop):
             turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)
             more["turn"] = inline_answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
