@@ -84,7 +84,7 @@ class TurnWaiter:
         """Return the turn of an event that was sent before."""
         async with _within(timeout, event_id):
             journal = await self.transport.connection.journal()
-            known = journal is not None and (await self._ended(journal, event_id) or await self._open(event_id))
+            known = journal is not None and await self._will_be_read(event_id, journal)
             return await self._follow(event_id, _PENDING if known else await self._asked(event_id, journal), journal)
 
     async def _follow(
@@ -144,7 +144,7 @@ class TurnWaiter:
                 async with asyncio.timeout(pause):
                     head = await hub.wait(self.transport.key, after=head)
             except TimeoutError:
-                if outcome is None and not await self._open(event_id):
+                if outcome is None and not await self._will_be_read(event_id, journal):
                     return None
 
     async def _poll_until_begun(self, event_id: str, pause: float) -> None:
@@ -182,6 +182,12 @@ class TurnWaiter:
             if lost or translated.retryable:
                 return _PENDING
             raise translated.error from error
+
+    async def _will_be_read(self, event_id: str, journal: SessionJournal) -> bool:
+        """Return whether the journal has the event's end, or will have it, since the session has the event."""
+        if await self._ended(journal, event_id) or await self._open(event_id):
+            return True
+        return await self._ended(journal, event_id) is not None  # it may have ended between the two looks
 
     async def _open(self, *event_ids: str) -> bool | None:
         """Return whether one of the events waits or runs in the session; `None` where the session does not answer."""

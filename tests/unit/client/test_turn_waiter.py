@@ -282,3 +282,20 @@ async def test_a_redrive_that_ends_while_a_wait_asks_for_the_status_is_its_answe
 
     waiter, _ = _following(journal, state=answered_meanwhile)
     assert (await waiter.wait("e1", timeout=5)).text == "better"
+
+
+@pytest.mark.parametrize("looks", [0, 1])
+async def test_a_turn_that_ends_while_a_wait_asks_for_the_status_is_read_and_not_asked_for(
+    journal: Journal, looks: int
+) -> None:
+    running = [_running() for _ in range(looks)]
+
+    async def ended_meanwhile() -> Any:
+        if running:
+            return running.pop()
+        await plain_turn(journal, KEY, "e1", "hello")
+        return {"state": "idle"}
+
+    waiter, transport = _following(journal, state=ended_meanwhile)
+    assert (await waiter.wait("e1", timeout=5)).text == "hello"
+    assert transport.calls == []
