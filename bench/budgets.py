@@ -61,7 +61,7 @@ PARTS: Final[dict[str, list[Budget]]] = {
     "interrupt": [Budget(INTERRUPT, 1, "s", by="p99")],
     "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
-    "import": [Budget(IMPORT, 0.8, "s")],
+    "import": [Budget(IMPORT, 0.2, "s")],
     "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
 }
 
