@@ -50,7 +50,7 @@ class Deliveries:
         finished = await self._effects.once(Delivery(self._bodies, step, input, deliver))
         result = finished.result or {}
         if result.get("status") not in ("ok", "settled"):
-            raise OwnFailure(f"delivery failed: {result.get('said', 'no reason known')}")
+            raise OwnFailure(f"delivery failed: {result.get('text', 'no reason known')}")
 
 
 class Delivery:
@@ -91,7 +91,7 @@ class Delivery:
         """Return the entry of a delivery that succeeded, and the ledger's result."""
         step = self.step
         if result.status != "ok":
-            return Record({"status": result.status, "said": str(result.value)[:MAX_MESSAGE]})
+            return Record({"status": result.status, "text": str(result.value)[:MAX_MESSAGE]})
         body = {"kind": self._input.kind, "turn": step.turn.turn}
         event_id = step.turn.event_id or None  # a notice belongs to no turn
         entry = NewEntry("event.delivered", body, event_id=event_id, step=step.step, key=step.within_session)

@@ -126,7 +126,7 @@ class ToolCall:
             step=step.within_turn,
             key=step.within_session,
         )
-        return Record({"status": result.status, "said": str(rendered.get("text", ""))[:SUMMARY]}, [entry])
+        return Record({"status": result.status, "text": str(rendered.get("text", ""))[:SUMMARY]}, [entry])
 
     def _keep_late(self, claim: Claim, result: Any, error: BaseException | None) -> None:
         """Keep what came of a thread after its attempt was cancelled: as the result, if none is recorded yet."""

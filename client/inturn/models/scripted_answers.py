@@ -135,8 +135,8 @@ def by_rule(messages: Messages) -> Answer:
     part = step_of(messages)
     if part.calls:
         return Answer(" ".join(part.say), tuple(part.calls), part.stop, part.delay)
-    said = part.say or [line for line in (_results(messages), _echo(part, messages)) if line]
-    return Answer(" ".join(said) or "Done.", (), part.stop, part.delay)
+    texts = part.say or [line for line in (_results(messages), _echo(part, messages)) if line]
+    return Answer(" ".join(texts) or "Done.", (), part.stop, part.delay)
 
 
 def pieces(text: str) -> list[str]:

@@ -793,7 +793,7 @@ async def test_a_thread_that_ends_after_its_call_was_abandoned_changes_nothing_a
             go.set()
             await kept.wait()
         assert [b["status"] for b in await r.bodies("agent.tool_result")] == ["interrupted"]
-        assert late == [{"status": "ok", "said": "paid after all"}]
+        assert late == [{"status": "ok", "text": "paid after all"}]
 
 
 async def test_progress_and_checkpoints_are_written_from_tasks_and_from_threads(tmp_path: Path) -> None:

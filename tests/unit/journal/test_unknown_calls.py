@@ -36,7 +36,7 @@ async def ended(journal: Journal, status: str) -> str:
     claim = await journal.claim_call(CALL, lease=5)
     body = {"call_id": "c0", "tool": "add", "status": status, "text": "?"}
     entry = NewEntry("agent.tool_result", body, event_id="e1", step="0/0", key=CALL.within_session)
-    await journal.finish(CALL, claim.token, {"status": status, "said": "?"}, [entry])
+    await journal.finish(CALL, claim.token, {"status": status, "text": "?"}, [entry])
     return lost.token
 
 
@@ -121,7 +121,7 @@ async def test_a_result_that_came_too_late_is_offered(journal: Journal) -> None:
     await called(journal)
     token = await ended(journal, "unknown")
     with pytest.raises(Exception, match="nothing was written"):
-        await journal.finish(CALL, token, {"status": "ok", "said": "posted 7"})
+        await journal.finish(CALL, token, {"status": "ok", "text": "posted 7"})
     [outcome] = await journal.unknown_calls(SESSION)
     assert (outcome.late_status, outcome.late_result) == ("ok", "posted 7")
 

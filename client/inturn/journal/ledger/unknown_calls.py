@@ -67,7 +67,7 @@ def _outcome(
         status=status,
         at=datetime.fromtimestamp(at / 1e6, UTC),
         late_status=kept.get("status"),
-        late_result=kept.get("said"),
+        late_result=kept.get("text"),
     )
 
 

@@ -105,7 +105,7 @@ class Root:
         Raises:
             ToolError: It is no plain file, larger than `limit` bytes, or cannot be read.
         """
-        with _said(path):
+        with _translate_errors(path):
             try:
                 with self._below(path) as (parent, name):
                     return _read(parent, name, path, limit)
@@ -118,7 +118,7 @@ class Root:
         Raises:
             ToolError: It cannot be written.
         """
-        with _said(path), self._below(path, make=True) as (parent, _):
+        with _translate_errors(path), self._below(path, make=True) as (parent, _):
             self._drop(parent, token)
             fd = os.open(STAGED + token, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, 0o600, dir_fd=parent)
             with open(fd, "wb") as file:
@@ -130,7 +130,7 @@ class Root:
 
     def staged(self, path: str, token: str) -> bool:
         """Return whether staged content still waits: then it never took the file's place."""
-        with _said(path):
+        with _translate_errors(path):
             try:
                 with self._below(path) as (parent, _):
                     os.stat(STAGED + token, dir_fd=parent, follow_symlinks=False)
@@ -144,7 +144,7 @@ class Root:
         Raises:
             ToolError: Something else stands there by now. (A program that takes no lock can still come between.)
         """
-        with _said(path), self._below(path) as (parent, name):
+        with _translate_errors(path), self._below(path) as (parent, name):
             if _stamp_of(parent, name) != (over and over.stamp):
                 raise ToolError(f"{path} was changed by somebody else at this moment. Read it again")
             os.replace(STAGED + token, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -152,7 +152,7 @@ class Root:
 
     def drop(self, path: str, token: str) -> None:
         """Forget staged content."""
-        with contextlib.suppress(FileNotFoundError), _said(path), self._below(path) as (parent, _):
+        with contextlib.suppress(FileNotFoundError), _translate_errors(path), self._below(path) as (parent, _):
             self._drop(parent, token)
 
     def list(self, path: str) -> list[Listed] | None:
@@ -161,7 +161,7 @@ class Root:
         Raises:
             ToolError: It is no directory, or cannot be read.
         """
-        with _said(path):
+        with _translate_errors(path):
             try:
                 with self._directory(path) as fd, os.scandir(fd) as entries:
                     found = [_listed(entry) for entry in entries if not entry.name.casefold().startswith(STAGED)]
@@ -240,8 +240,8 @@ def _listed(entry: os.DirEntry[str]) -> Listed:
 
 
 @contextmanager
-def _said(path: str) -> Iterator[None]:
-    """Return what the system refused in the model's words: by the path it gave, never by ours."""
+def _translate_errors(path: str) -> Iterator[None]:
+    """Raise what the system refused in the model's words: by the path it gave, never by ours."""
     try:
         yield
     except FileNotFoundError:
