@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from inturn.turns.call_results import CallStatus
 from inturn.wire import Message
 
 
@@ -47,7 +48,7 @@ class CallPlan(Message):
     retries: int = 2
     approval: bool = False
     approval_timeout: float = 86_400.0
-    """Seconds a person has to answer. The default is what histories without this field mean: it never changes."""
+    """Seconds a person has to answer."""
     locks: list[str] = []
     failures: int | None = None
     """So many failed calls of the step, and its others are cancelled."""
@@ -133,7 +134,7 @@ class ToolInput(Message):
     trace: str | None = None
 
 
-ToolStatus = Literal["ok", "error", "unknown", "denied", "timeout", "settled"]
+ToolStatus = CallStatus | Literal["settled"]
 
 
 class ToolResult(Message):
