@@ -15,7 +15,7 @@ from inturn_activities.messages import Policy
 def policy_of(agent: Agent) -> Policy:
     """Return what the workflow has to know of an agent."""
     inbox = agent.inbox.model_dump(mode="json", exclude_defaults=True)
-    return Policy(hash=agent.policy_hash(), inbox=inbox, deliver=agent.deliver is not None)
+    return Policy(hash=agent.policy_hash, inbox=inbox, deliver=agent.deliver is not None)
 
 
 class Roster:

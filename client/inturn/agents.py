@@ -69,14 +69,6 @@ class Agent:
         """Return what a session freezes: the system prompt and the tools as the model sees them, sorted by name."""
         return {**self._manifest}
 
-    def manifest_hash(self) -> str:
-        """Return 12 hex digits that change with the manifest."""
-        return self._manifest_hash
-
-    def policy_hash(self) -> str:
-        """Return 8 hex digits that change with what the workflow has to know of it."""
-        return self._policy_hash
-
     # An agent is a value, so these are worked out once: every model step asks for them.
 
     @functools.cached_property
@@ -85,9 +77,11 @@ class Agent:
         return {"agent": self.name, "system": self.instructions, "tools": tools}
 
     @functools.cached_property
-    def _manifest_hash(self) -> str:
+    def manifest_hash(self) -> str:
+        """12 hex digits that change with the manifest."""
         return hashlib.sha256(to_json(self._manifest)).hexdigest()[:12]
 
     @functools.cached_property
-    def _policy_hash(self) -> str:
+    def policy_hash(self) -> str:
+        """8 hex digits that change with what the workflow has to know of it."""
         return hashlib.sha256(to_json([self.inbox, self.deliver is not None])).hexdigest()[:8]

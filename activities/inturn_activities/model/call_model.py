@@ -190,9 +190,9 @@ class ModelSteps:
         frozen = transcript.manifest or {}
         if frozen.get("agent") != agent.name:
             raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
-        if transcript.manifest_hash != agent.manifest_hash():
+        if transcript.manifest_hash != agent.manifest_hash:
             note = attempt.entry(
-                "system.message", change_notice(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash()}"
+                "system.message", change_notice(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash}"
             )
             head = await self._journal.append(attempt.step, attempt.claim.token, [note])
             transcript = await self._transcripts.load(session, head)
@@ -248,7 +248,7 @@ class ModelSteps:
         more: dict[str, Any] = {"apart": list(apart)} if apart else {}
         if input.agent != agent.name:
             more["agent"] = agent.name
-        if input.policy != agent.policy_hash():
+        if input.policy != agent.policy_hash:
             more["policy"] = policy_of(agent)
         if input.inline and result.turn is None and result.stop != "closed" and ends_turn(result.stop):
             turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)

@@ -28,4 +28,4 @@ def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
     for name in sorted(n for n in declared.keys() & offered.keys() if declared[n] != offered[n]):
         schema = to_json(offered[name]["input_schema"]).decode()
         lines.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
-    return {"text": "\n\n".join(lines), "manifest": agent.manifest_hash()}
+    return {"text": "\n\n".join(lines), "manifest": agent.manifest_hash}

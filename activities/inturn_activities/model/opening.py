@@ -35,7 +35,7 @@ async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Age
 
 def session_started(agent: Agent) -> NewEntry:
     """Return the entry that freezes the agent in the session."""
-    body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash()}
+    body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash}
     return NewEntry("session.started", body, key=SESSION_KEY)
 
 

@@ -38,14 +38,14 @@ def test_the_manifest_is_what_the_model_sees_sorted_by_name() -> None:
 def test_the_manifest_hash_changes_with_the_manifest_and_with_nothing_else() -> None:
     base = agent(tools=[add, sub])
     same = agent(tools=[sub, add], model="other", budget=Budget(steps=1), inbox=InboxPolicy(capacity=1))
-    assert base.manifest_hash() == same.manifest_hash()
-    assert len({a.manifest_hash() for a in (base, agent(tools=[add]), agent(instructions="x", tools=[add, sub]))}) == 3
+    assert base.manifest_hash == same.manifest_hash
+    assert len({a.manifest_hash for a in (base, agent(tools=[add]), agent(instructions="x", tools=[add, sub]))}) == 3
 
 
 def test_the_policy_hash_changes_with_what_the_workflow_has_to_know() -> None:
     variants = [agent(), agent(inbox=InboxPolicy(capacity=5)), agent(deliver=print)]
-    assert len({a.policy_hash() for a in variants}) == 3
-    assert agent().policy_hash() == agent(instructions="x", tools=[add]).policy_hash()
+    assert len({a.policy_hash for a in variants}) == 3
+    assert agent().policy_hash == agent(instructions="x", tools=[add]).policy_hash
 
 
 def test_what_a_manifest_gives_may_be_changed_by_its_caller() -> None:
