@@ -14,6 +14,8 @@
       Misconfigured                  a setting or a name is wrong; the message says what to do
       Unavailable                    no server or worker took it; the same `event_id` again is safe
         JournalUnavailable             the journal cannot be reached
+      ToolError                      raised by a tool: the model sees it
+      Retry                          raised by a tool: nothing happened, call it again
 
 Invariant: no Temporal exception reaches a user undigested, and the cause chain stays.
 """
