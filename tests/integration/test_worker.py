@@ -112,14 +112,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "env", "said"), WRONG, ids=lambda value: str(value)[:50])
+@pytest.mark.parametrize(("arguments", "env", "expected"), WRONG, ids=lambda value: str(value)[:50])
 def test_a_wrong_set_up_ends_with_one_line_that_says_what_to_do(
-    rig: Rig, cwd: Path, arguments: tuple[str, ...], env: dict[str, str], said: str
+    rig: Rig, cwd: Path, arguments: tuple[str, ...], env: dict[str, str], expected: str
 ) -> None:
     ended = _run(cwd, *arguments, TEMPORAL_ADDRESS=rig.address, **env)
     assert ended.returncode == 2
     (line,) = [line for line in ended.stderr.splitlines() if line.startswith("worker: ")]
-    assert said.format(address=rig.address) in line
+    assert expected.format(address=rig.address) in line
     assert "Traceback" not in ended.stderr
     assert "ready" not in ended.stdout
 
@@ -185,10 +185,10 @@ async def test_the_lifespan_serves_every_tool_and_the_logs_carry_the_ids(rig: Ri
         assert worker.stop() == 0
     assert (cwd / "lifespan").read_text().splitlines() == [f"begin {pid}", f"end {pid}"]
     lines = [json.loads(line) for line in log.read_text().splitlines()]
-    (said,) = [line for line in lines if line["logger"] == "mine"]
-    ids = {name: said[name] for name in ("tenant", "session", "turn", "step")}
+    (logged,) = [line for line in lines if line["logger"] == "mine"]
+    ids = {name: logged[name] for name in ("tenant", "session", "turn", "step")}
     assert ids == {"tenant": rig.tenant, "session": "s1", "turn": "e1", "step": "0/0"}
-    assert said["call"]
+    assert logged["call"]
     assert any("no ANTHROPIC_API_KEY" in line["message"] for line in lines)
 
 

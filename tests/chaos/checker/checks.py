@@ -263,8 +263,8 @@ def _books(session: Session) -> Iterator[str]:
         books = {"accepted": 0, "counts": {}, **inbox.get("books", {})}  # what says nothing does not travel
         accepted = sum(at[0] <= n for at in session.accepted.values())
         counts = Counter({kind: count for kind, count in books["counts"].items() if count and kind != "repeated"})
-        told = Counter(end.how for ends in session.ends.values() for end in ends if end.at[0] <= n)
-        ended = told + Counter(end.how for end in endings(books))  # decided, and written by the next run
+        booked = Counter(end.how for ends in session.ends.values() for end in ends if end.at[0] <= n)
+        ended = booked + Counter(end.how for end in endings(books))  # decided, and written by the next run
         turn, held = run.carried.get("turn"), inbox.get("sequencer", {}).get("held", ())
         queued = inbox.get("queue", {}).get("events", ())
         waiting = len(queued) + len(held) + (1 + len(turn.get("merged", ())) if turn else 0)

@@ -136,15 +136,15 @@ async def test_an_inline_answer_is_what_the_journal_tells_and_costs_no_read_on_a
         await r.ask()
         reads = counted(r, "read")
         joined = [{"event_id": "e3", "content": "and this", "source": "b"}]
-        told = {
+        answered = {
             "e2": await r.ask("e2", inline=True),
             "e4": await r.ask("e4", inline=True, joined=joined),
         }
         assert reads == []
         other = StepRunner(r.journal, ScriptedModel(["cold"]), r.agents)
-        told["e5"] = await other.ask("e5", inline=True)
+        answered["e5"] = await other.ask("e5", inline=True)
         assert reads, "a cold worker cannot know the whole turn"
-        for event_id, result in told.items():
+        for event_id, result in answered.items():
             turn = await own_turn(r.journal, SESSION, event_id)
             assert turn is not None
             assert turn.seqs is not None
@@ -161,10 +161,10 @@ async def test_an_inline_answer_is_read_where_somebody_wrote_in_the_middle_of_th
         await model.asked.wait()
         await r.record(Decision(type="event.rejected", turn="e9", body={"reason": "full"}, key="k"))
         model.go.set()
-        told = (await asked).turn
+        answered = (await asked).turn
         turn = await own_turn(r.journal, SESSION, "e2")
         assert turn is not None
-        assert told == answers.inline(turn, 4_096)
+        assert answered == answers.inline(turn, 4_096)
 
 
 class Choosy:
@@ -174,9 +174,9 @@ class Choosy:
         self.requests: list[str] = []
 
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
-        said = str(request.messages)
-        self.requests.append(said)
-        if "bad" in said:
+        text = str(request.messages)
+        self.requests.append(text)
+        if "bad" in text:
             raise OwnFailure("400 invalid_request_error: bad")
         return ModelMessage([{"type": "text", "text": "fine"}], "end_turn", Usage(), "m")
 
@@ -189,7 +189,7 @@ async def test_an_event_is_answered_though_a_stopped_turn_before_it_said_what_th
         await r.record(Decision(type="turn.interrupted", turn="e1", disposition="cancelled", key="e1/stopped"))
         assert (await r.ask("e2", "good")).stop == "end_turn"
         assert (await r.ask("e3", "more")).stop == "end_turn"
-        assert ["bad" in said for said in model.requests] == [True, True, False, False]
+        assert ["bad" in text for text in model.requests] == [True, True, False, False]
         bodies = await r.bodies("agent.message")
         assert [body.get("without") for body in bodies] == [["e1"], None]
 
@@ -336,12 +336,12 @@ async def test_a_changed_agent_is_said_once_and_the_prefix_stays(tmp_path: Path)
         await later.ask("e2")
         await later.ask("e3")
         await StepRunner(r.journal, model, r.agents).ask("e4")
-        said = [b["text"] for b in await r.bodies("system.message")]
-        assert len(said) == 2
-        assert "Be long." in said[0]
-        assert "you may use: none" in said[0]
-        assert "Be brief." in said[1]
-        assert "you may use: refund" in said[1]
+        texts = [b["text"] for b in await r.bodies("system.message")]
+        assert len(texts) == 2
+        assert "Be long." in texts[0]
+        assert "you may use: none" in texts[0]
+        assert "Be brief." in texts[1]
+        assert "you may use: refund" in texts[1]
         first, *rest = model.requests
         for request in rest:
             assert (request.system, request.tools) == (first.system, first.tools)
@@ -364,8 +364,8 @@ async def test_the_policy_comes_back_until_the_workflow_has_it(tmp_path: Path) -
 async def test_an_unknown_agent_fails_at_once_and_says_which_there_are(tmp_path: Path) -> None:
     agents = [Agent(name, model="m", instructions="") for name in ("sales", "support")]
     async with rig(tmp_path, ["hi", "hi"], agents=agents) as r:
-        for asked, said in (("legal", "unknown agent 'legal'"), (None, "names no agent")):
-            with pytest.raises(ApplicationError, match=f"{said}; this worker has: sales, support") as failed:
+        for asked, reason in (("legal", "unknown agent 'legal'"), (None, "names no agent")):
+            with pytest.raises(ApplicationError, match=f"{reason}; this worker has: sales, support") as failed:
                 await r.ask(agent=asked)
             assert failed.value.non_retryable
             assert failed.value.type == names.OWN_FAILURE

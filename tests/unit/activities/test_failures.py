@@ -76,38 +76,38 @@ UNKNOWN = [KeyError("x"), RuntimeError("boom"), ValueError("what")]
 @pytest.mark.promise("SUR-4")
 @pytest.mark.parametrize("error", OWN, ids=describe)
 def test_what_is_our_own_fault_is_final_at_once(error: Exception) -> None:
-    said = verdict(classify(error), Attempts({"own": 1}), patience=3600, now=NOW)
-    assert said.non_retryable
-    assert said.type == names.OWN_FAILURE
+    judged = verdict(classify(error), Attempts({"own": 1}), patience=3600, now=NOW)
+    assert judged.non_retryable
+    assert judged.type == names.OWN_FAILURE
 
 
 @pytest.mark.promise("SUR-4", "SUR-5")
 @pytest.mark.parametrize("error", OUTAGES, ids=describe)
 def test_an_outage_is_tried_again_with_patience(error: Exception) -> None:
     attempts = Attempts({"outage": 500}, {"outage": NOW - 3599})
-    said = verdict(classify(error), attempts, patience=3600, now=NOW)
-    assert not said.non_retryable
-    assert said.type == names.OUTAGE
-    assert delay(said) <= 60
+    judged = verdict(classify(error), attempts, patience=3600, now=NOW)
+    assert not judged.non_retryable
+    assert judged.type == names.OUTAGE
+    assert delay(judged) <= 60
 
 
 def test_an_outage_longer_than_the_patience_is_final() -> None:
     attempts = Attempts({"outage": 9}, {"outage": NOW - 3600})
-    said = verdict(classify(refused(529)), attempts, patience=3600, now=NOW)
-    assert said.non_retryable
-    assert "9 attempts in 3600 s" in said.message
+    judged = verdict(classify(refused(529)), attempts, patience=3600, now=NOW)
+    assert judged.non_retryable
+    assert "9 attempts in 3600 s" in judged.message
 
 
 @pytest.mark.parametrize("error", UNKNOWN, ids=describe)
 def test_an_unknown_failure_is_final_at_the_third_attempt(error: Exception) -> None:
     tries = [verdict(classify(error), Attempts({"unknown": n}), patience=3600) for n in (1, 2, 3)]
-    assert [said.non_retryable for said in tries] == [False, False, True]
-    assert {said.type for said in tries} == {names.UNKNOWN_FAILURE}
+    assert [judged.non_retryable for judged in tries] == [False, False, True]
+    assert {judged.type for judged in tries} == {names.UNKNOWN_FAILURE}
 
 
 def test_failures_of_another_class_do_not_count() -> None:
-    said = verdict(classify(RuntimeError("x")), Attempts({"unknown": 1, "outage": 50}), patience=3600)
-    assert not said.non_retryable
+    judged = verdict(classify(RuntimeError("x")), Attempts({"unknown": 1, "outage": 50}), patience=3600)
+    assert not judged.non_retryable
 
 
 @pytest.mark.promise("SUR-4")
@@ -123,8 +123,8 @@ def test_failures_of_another_class_do_not_count() -> None:
     ],
 )
 def test_the_servers_advice_is_the_delay_up_to_a_minute(headers: dict[str, str], seconds: float) -> None:
-    said = verdict(classify(refused(429, **headers)), Attempts({"outage": 1}), patience=3600)
-    assert delay(said) == seconds
+    judged = verdict(classify(refused(429, **headers)), Attempts({"outage": 1}), patience=3600)
+    assert delay(judged) == seconds
 
 
 def test_advice_that_cannot_be_read_is_none() -> None:
@@ -137,9 +137,9 @@ def test_without_advice_the_delays_double_up_to_a_minute() -> None:
 
 
 def test_an_unreachable_journal_is_tried_again_for_ever() -> None:
-    said = journal_away(JournalUnavailable("database is locked"), 10_000)
-    assert not said.non_retryable
-    assert delay(said) <= 15
+    judged = journal_away(JournalUnavailable("database is locked"), 10_000)
+    assert not judged.non_retryable
+    assert delay(judged) <= 15
 
 
 def test_a_message_is_one_bounded_line_with_the_request_id() -> None:
@@ -148,6 +148,6 @@ def test_a_message_is_one_bounded_line_with_the_request_id() -> None:
     assert len(describe(RuntimeError("x\n" * 10_000))) <= 500
 
 
-def delay(said: ApplicationError) -> float:
-    assert said.next_retry_delay is not None
-    return said.next_retry_delay / timedelta(seconds=1)
+def delay(judged: ApplicationError) -> float:
+    assert judged.next_retry_delay is not None
+    return judged.next_retry_delay / timedelta(seconds=1)

@@ -291,8 +291,8 @@ async def test_a_step_without_progress_is_reported_once_in_a_while_and_goes_on(
     async with rig(tmp_path, [ToolCall("slow")], tools=[slow], bounds=FAST, limits=Limits(stuck_after=0.05)) as made:
         await made.tool(call=await asked(made))
         assert (await texts(made))[0] == ("ok", "done")
-    said = [r.getMessage() for r in caplog.records if "makes no progress" in r.getMessage()]
-    assert said[0] == "acme/s1/e1/0/0 makes no progress since 0 s: tool slow runs"
+    reports = [r.getMessage() for r in caplog.records if "makes no progress" in r.getMessage()]
+    assert reports[0] == "acme/s1/e1/0/0 makes no progress since 0 s: tool slow runs"
 
 
 async def test_a_body_that_takes_a_lock_waits_for_a_journal_that_is_away(

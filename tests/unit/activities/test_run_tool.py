@@ -817,8 +817,8 @@ async def test_progress_and_checkpoints_are_written_from_tasks_and_from_threads(
 
     async with rig(tmp_path, [[ToolCall("in_task"), ToolCall("in_thread")]], tools=[in_task, in_thread]) as r:
         assert [x.status for x in await r.tools(await r.ask())] == ["ok", "ok"]
-        told = {(b["text"][:10], b.get("done"), b.get("total")) for b in await r.bodies("tool.progress")}
-        assert told == {("half", 1, 2), ("xxxxxxxxxx", None, None), ("from a loo", None, None)}
+        reported = {(b["text"][:10], b.get("done"), b.get("total")) for b in await r.bodies("tool.progress")}
+        assert reported == {("half", 1, 2), ("xxxxxxxxxx", None, None), ("from a loo", None, None)}
         assert max(len(b["text"]) for b in await r.bodies("tool.progress")) == 1_000
 
 

@@ -163,10 +163,10 @@ def test_with_json_an_error_is_one_json_object_on_standard_error(
 ) -> None:
     fake.answers["ask"] = error
     ended = fake.run("ask", "s", "hi", "--json")
-    told = json.loads(ended.stderr)
+    printed = json.loads(ended.stderr)
     assert ended.exit_code == code
     assert ended.stdout == ""
-    assert (told["error"], told["message"]) == (type(error).__name__, str(error))
+    assert (printed["error"], printed["message"]) == (type(error).__name__, str(error))
 
 
 def test_a_refusal_says_when_to_come_back(fake: Fake) -> None:

@@ -119,12 +119,12 @@ async def test_a_password_in_a_journals_url_is_not_shown() -> None:
 def test_without_a_server_the_doctor_fails_and_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INTURN_CONNECT_TIMEOUT", "0.3")
     ended = CliRunner().invoke(app, hoisted(["doctor", "--address", "127.0.0.1:1", "--json"]))
-    told = json.loads(ended.stdout)
-    assert (ended.exit_code, told["ok"]) == (1, False)
-    states = {check["name"]: check["state"] for check in told["checks"]}
+    printed = json.loads(ended.stdout)
+    assert (ended.exit_code, printed["ok"]) == (1, False)
+    states = {check["name"]: check["state"] for check in printed["checks"]}
     assert states["server"] == "fail"
     assert states["journal"] == "warn"
-    assert all(check.get("to_do") for check in told["checks"] if check["state"] != "ok")
+    assert all(check.get("to_do") for check in printed["checks"] if check["state"] != "ok")
 
 
 @pytest.mark.usefixtures("bare")

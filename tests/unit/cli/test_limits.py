@@ -72,9 +72,9 @@ def test_the_doctor_draws_the_live_journal(tmp_path: Path) -> None:
     ended = CliRunner().invoke(
         app, hoisted(["doctor", "--address", "127.0.0.1:1", "--json", "--tenant", "acme", "--journal", url])
     )
-    said = json.loads(ended.stdout)
-    assert {p["state"] for p in said["limits"]} == {"held", "waiting", "nonblocking"}
-    assert "2 locks and permits held, 1 calls waiting" in [check["found"] for check in said["checks"]]
+    report = json.loads(ended.stdout)
+    assert {p["state"] for p in report["limits"]} == {"held", "waiting", "nonblocking"}
+    assert "2 locks and permits held, 1 calls waiting" in [check["found"] for check in report["checks"]]
 
 
 def test_what_tools_keep_in_their_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

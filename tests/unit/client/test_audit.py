@@ -155,27 +155,27 @@ LOST = {
 
 
 @pytest.mark.promise("ACC-8")
-@pytest.mark.parametrize(("event_id", "told"), LOST.items())
+@pytest.mark.parametrize(("event_id", "ending"), LOST.items())
 async def test_an_event_whose_outcome_is_lost_is_named_with_the_end_that_its_entries_tell(
-    life: Life, journal: Journal, tmp_path: Path, event_id: str, told: str
+    life: Life, journal: Journal, tmp_path: Path, event_id: str, ending: str
 ) -> None:
     _tamper(tmp_path, f"DELETE FROM outcomes WHERE event_id = '{event_id}'")
     found = (await _audit(life, journal)).differences
     assert [text for text in found if text.startswith("event ")] == [
-        f"event {event_id} ended {told} by its entries, and has no outcome"
+        f"event {event_id} ended {ending} by its entries, and has no outcome"
     ]
 
 
 @pytest.mark.promise("ACC-8")
-@pytest.mark.parametrize(("event_id", "told"), LOST.items())
+@pytest.mark.parametrize(("event_id", "ending"), LOST.items())
 async def test_an_event_whose_outcome_was_changed_is_named(
-    life: Life, journal: Journal, tmp_path: Path, event_id: str, told: str
+    life: Life, journal: Journal, tmp_path: Path, event_id: str, ending: str
 ) -> None:
-    other = "expired" if told != "expired" else "applied"
+    other = "expired" if ending != "expired" else "applied"
     _tamper(tmp_path, f"UPDATE outcomes SET disposition = '{other}' WHERE event_id = '{event_id}'")
     audit = await _audit(life, journal)
     assert not audit.ok
-    assert f"event {event_id} ended {told} by its entries, and its outcome says {other}" in audit.differences
+    assert f"event {event_id} ended {ending} by its entries, and its outcome says {other}" in audit.differences
 
 
 @pytest.mark.promise("ACC-8")

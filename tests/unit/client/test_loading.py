@@ -46,7 +46,7 @@ def test_agents_are_loaded_from_the_working_directory_singly_and_in_lists(direct
 
 
 @pytest.mark.parametrize(
-    ("spec", "said"),
+    ("spec", "message"),
     [
         ("mine_loading", "not MODULE:ATTR"),
         ("mine_loading:", "not MODULE:ATTR"),
@@ -62,7 +62,7 @@ def test_agents_are_loaded_from_the_working_directory_singly_and_in_lists(direct
         ("needs_loading:agents", "imports 'surely_not_installed', which is not installed"),
     ],
 )
-def test_a_wrong_name_says_in_one_line_what_is_wrong(directory: Path, spec: str, said: str) -> None:
+def test_a_wrong_name_says_in_one_line_what_is_wrong(directory: Path, spec: str, message: str) -> None:
     (directory / "raises_loading.py").write_text("agents = 1 / 0\n")
     (directory / "broken_loading.py").write_text("agents = [\n")
     (directory / "script_loading.py").write_text("import sys\nsys.exit(0)\n")
@@ -70,7 +70,7 @@ def test_a_wrong_name_says_in_one_line_what_is_wrong(directory: Path, spec: str,
     add_to_import_path(directory)
     with pytest.raises(Misconfigured) as caught:
         load_agents([spec])
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -303,11 +303,11 @@ def test_a_flood_that_is_rejected_is_booked_to_the_last_event_and_told_in_bounde
     counted = {"event.rejected Backpressure client": 1_500, "event.rejected SessionClosed client": 1}
     assert inbox.books.overflowed == counted
     assert inbox.balance(running=False) == {"accepted": 2_001, "rejected": 2_001}
-    told = inbox.books.drain_decisions(NOW)
-    assert len(told) == MAX_DECISIONS + 2 == 502
-    assert sum(decision.body.get("count", 1) for decision in told) == 2_001
-    assert told[0].body["error"] == "Backpressure"
-    assert len({decision.key for decision in told}) == len(told)
+    drained = inbox.books.drain_decisions(NOW)
+    assert len(drained) == MAX_DECISIONS + 2 == 502
+    assert sum(decision.body.get("count", 1) for decision in drained) == 2_001
+    assert drained[0].body["error"] == "Backpressure"
+    assert len({decision.key for decision in drained}) == len(drained)
     assert inbox.books.drain_decisions(NOW) == []
 
 
@@ -430,8 +430,8 @@ def test_a_queue_that_is_parked_leaves_its_content_to_the_journal(inbox: Inbox) 
     for number in range(MAX_DECISIONS + 50):
         send(inbox, f"e{number}")
     assert len(inbox.clear("parked", NOW, "the session was closed")) == 550
-    told = inbox.books.drain_decisions(NOW)
-    assert [decision.body["event"]["event_id"] for decision in told] == [f"e{number}" for number in range(550)]
+    drained = inbox.books.drain_decisions(NOW)
+    assert [decision.body["event"]["event_id"] for decision in drained] == [f"e{number}" for number in range(550)]
     assert inbox.balance(running=False) == {"accepted": 550, "parked": 550}
 
 

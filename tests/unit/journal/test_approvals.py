@@ -22,10 +22,10 @@ KEY = SESSION.turn("e1").step(0, 0)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def entries(*told: tuple[str, dict[str, Any]]) -> list[Entry]:
+def entries(*written: tuple[str, dict[str, Any]]) -> list[Entry]:
     return [
         Entry(seq=seq, type=type_, event_id="e1", at=AT, body=body, hash="", prev="")
-        for seq, (type_, body) in enumerate(told, start=1)
+        for seq, (type_, body) in enumerate(written, start=1)
     ]
 
 
@@ -38,11 +38,11 @@ def asked(call: str) -> tuple[str, dict[str, Any]]:
 
 
 def test_a_question_is_pending_until_its_call_has_an_answer_or_a_result() -> None:
-    told = [use("a"), use("b"), use("c"), asked("a"), asked("b"), asked("c")]
-    first, second, _ = pending(entries(*told))
+    written = [use("a"), use("b"), use("c"), asked("a"), asked("b"), asked("c")]
+    first, second, _ = pending(entries(*written))
     assert (first.approval_id, first.args, first.expires_at) == ("a:0", {"cents": 7}, AT + timedelta(seconds=60))
-    told += [("approval.answered", {"call_id": "a"}), ("agent.tool_result", {"call_id": "c"})]
-    assert pending(entries(*told)) == [second]
+    written += [("approval.answered", {"call_id": "a"}), ("agent.tool_result", {"call_id": "c"})]
+    assert pending(entries(*written)) == [second]
 
 
 def test_what_was_asked_before_a_redrive_is_over() -> None:
@@ -88,9 +88,9 @@ async def test_the_question_is_written_with_the_answer_that_raised_it(tmp_path: 
         assert [a.args for a in pending(await r.journal.read(SESSION, event_id="e1"))] == [{"cents": 500}]
 
 
-def answer(plan: CallPlan, said: Any, **more: Any) -> Answered:
+def answer(plan: CallPlan, how: Any, **more: Any) -> Answered:
     return Answered(
-        approval_id=plan.approval_id, call_id=plan.id, tool=plan.tool, answer=said, at=AT.timestamp(), **more
+        approval_id=plan.approval_id, call_id=plan.id, tool=plan.tool, answer=how, at=AT.timestamp(), **more
     )
 
 
@@ -107,9 +107,9 @@ async def test_who_allowed_a_call_is_written_before_its_effect(tmp_path: Path) -
         [plan] = await _asked(r, 1)
         await r.tool(call=plan.id, answered=answer(plan, "approved", by="ann", reason="fine"))
         assert seen == ["approval.requested", "approval.answered"]
-        [said] = await r.entries("approval.answered")
-        assert (said.at, said.step, said.event_id) == (AT, "0/0", "e1")
-        assert {k: said.body[k] for k in ("answer", "by", "reason")} == {
+        [entry] = await r.entries("approval.answered")
+        assert (entry.at, entry.step, entry.event_id) == (AT, "0/0", "e1")
+        assert {k: entry.body[k] for k in ("answer", "by", "reason")} == {
             "answer": "approved",
             "by": "ann",
             "reason": "fine",
@@ -120,8 +120,8 @@ async def test_a_denied_call_says_by_whom_and_does_not_run(tmp_path: Path) -> No
     async with rig(tmp_path, [[ToolCall("pay", cents=500)]], tools=[pay]) as r:
         [plan] = await _asked(r, 500)
         for attempt in (1, 2):  # the second finds the first one's entry
-            said = answer(plan, "denied", by="eve")
-            result = await r.tool(call=plan.id, attempt=attempt, denied="denied by eve", answered=said)
+            denied = answer(plan, "denied", by="eve")
+            result = await r.tool(call=plan.id, attempt=attempt, denied="denied by eve", answered=denied)
             assert result.status == "denied"
         assert [b["by"] for b in await r.bodies("approval.answered")] == ["eve"]
         assert [b["status"] for b in await r.bodies("agent.tool_result")] == ["denied"]

@@ -46,23 +46,23 @@ def failed(call: str, content: Any = UNANSWERED) -> Body:
     return {**answered(call, content), "is_error": True}
 
 
-def said(role: str, *blocks: Body) -> Body:
+def message(role: str, *blocks: Body) -> Body:
     return {"role": role, "content": list(blocks)}
 
 
 def test_a_conversation_is_what_was_said_in_turn() -> None:
     made = build(user("hi"), agent(text("hello")), user("more", "e2"))
     assert made.request_messages() == [
-        said("user", text("hi")),
-        said("assistant", text("hello")),
-        said("user", text("more")),
+        message("user", text("hi")),
+        message("assistant", text("hello")),
+        message("user", text("more")),
     ]
 
 
 def test_blocks_of_a_user_travel_as_they_are() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
     made = build(("user.message", {"content": [text("look"), image]}))
-    assert made.request_messages() == [said("user", text("look"), image)]
+    assert made.request_messages() == [message("user", text("look"), image)]
 
 
 @pytest.mark.promise("MOD-2")
@@ -70,25 +70,25 @@ def test_results_stand_first_and_in_call_order_before_the_users_text() -> None:
     made = build(
         user("hi"), agent(use("a"), use("b"), stop="tool_use"), result("b", "B"), user("and", "e2"), result("a", "A")
     )
-    assert made.request_messages()[2:] == [said("user", answered("a", "A"), answered("b", "B"), text("and"))]
+    assert made.request_messages()[2:] == [message("user", answered("a", "A"), answered("b", "B"), text("and"))]
 
 
 @pytest.mark.promise("MOD-2")
 def test_a_call_without_a_result_gets_an_error() -> None:
     made = build(user("hi"), agent(use("a"), use("b"), stop="tool_use"), result("b", "B"))
-    assert made.request_messages()[2:] == [said("user", failed("a"), answered("b", "B"))]
+    assert made.request_messages()[2:] == [message("user", failed("a"), answered("b", "B"))]
 
 
 @pytest.mark.promise("MOD-2")
 def test_calls_of_a_message_that_did_not_stop_for_tools_get_errors_in_the_next_request() -> None:
     made = build(user("hi"), agent(text("I'll"), use("a"), stop="max_tokens"), user("go on", "e2"))
-    assert made.request_messages()[2:] == [said("user", failed("a"), text("go on"))]
+    assert made.request_messages()[2:] == [message("user", failed("a"), text("go on"))]
 
 
 @pytest.mark.promise("MOD-2")
 def test_of_several_results_for_a_call_the_first_one_counts() -> None:
     made = build(user("hi"), agent(use("a"), stop="tool_use"), result("a", "1"), result("a", "2"))
-    assert made.request_messages()[2:] == [said("user", answered("a", "1"))]
+    assert made.request_messages()[2:] == [message("user", answered("a", "1"))]
 
 
 @pytest.mark.promise("MOD-1", "MOD-2")
@@ -102,9 +102,9 @@ def test_a_result_that_comes_after_its_call_was_abandoned_changes_nothing() -> N
         user("x", "e3"),
     )
     assert made.request_messages()[2:] == [
-        said("user", failed("a"), text("stop")),
-        said("assistant", text("ok")),
-        said("user", text("x")),
+        message("user", failed("a"), text("stop")),
+        message("assistant", text("ok")),
+        message("user", text("x")),
     ]
 
 
@@ -118,23 +118,23 @@ def test_a_failed_call_is_an_error_and_holds_text_only() -> None:
         result("c", "", "ok", content=[image]),
     )
     assert made.request_messages()[2:] == [
-        said("user", failed("a", "boom"), failed("b", [text("half")]), answered("c", [image]))
+        message("user", failed("a", "boom"), failed("b", [text("half")]), answered("c", [image]))
     ]
 
 
 def test_messages_after_an_interrupt_are_merged_into_one() -> None:
     made = build(user("one"), ("turn.interrupted", {}), user("two", "e2"))
-    assert made.request_messages() == [said("user", text("one"), text("two"))]
+    assert made.request_messages() == [message("user", text("one"), text("two"))]
 
 
 def test_a_failed_turn_takes_back_what_no_answered_request_held() -> None:
     made = build(user("poison"), ("turn.failed", {"turn": "e1"}), user("fine", "e2"))
-    assert made.request_messages() == [said("user", text("fine"))]
+    assert made.request_messages() == [message("user", text("fine"))]
 
 
 def test_a_failed_turn_takes_back_only_its_own() -> None:
     made = build(user("one"), ("turn.interrupted", {}), user("bad", "e2"), ("turn.failed", {}, "e2"), user("x", "e3"))
-    assert made.request_messages() == [said("user", text("one"), text("x"))]
+    assert made.request_messages() == [message("user", text("one"), text("x"))]
 
 
 def test_a_turn_that_fails_after_its_tools_leaves_its_calls_answered_by_errors() -> None:
@@ -142,15 +142,15 @@ def test_a_turn_that_fails_after_its_tools_leaves_its_calls_answered_by_errors()
         user("hi"), agent(use("a"), stop="tool_use"), result("a", "poison"), ("turn.failed", {}), user("next", "e2")
     )
     assert made.request_messages() == [
-        said("user", text("hi")),
-        said("assistant", use("a")),
-        said("user", failed("a"), text("next")),
+        message("user", text("hi")),
+        message("assistant", use("a")),
+        message("user", failed("a"), text("next")),
     ]
 
 
 def test_a_redriven_event_says_its_words_again() -> None:
     made = build(user("try"), ("turn.failed", {"turn": "e1"}), user("try"), agent(text("ok")))
-    assert made.request_messages() == [said("user", text("try")), said("assistant", text("ok"))]
+    assert made.request_messages() == [message("user", text("try")), message("assistant", text("ok"))]
 
 
 @pytest.mark.promise("MOD-1")
@@ -162,17 +162,20 @@ def test_what_was_written_while_the_model_answered_was_no_part_of_its_request() 
         agent(text("to two")),
     )
     assert made.request_messages() == [
-        said("user", text("one")),
-        said("assistant", text("to one")),
-        said("user", text("two")),
-        said("assistant", text("to two")),
+        message("user", text("one")),
+        message("assistant", text("to one")),
+        message("user", text("two")),
+        message("assistant", text("to two")),
     ]
 
 
 @pytest.mark.promise("MOD-1")
 def test_a_failure_recorded_while_the_model_answered_does_not_change_what_it_answered() -> None:
     made = build(user("one"), user("two", "e2"), ("turn.failed", {}), agent(text("both"), seen=2), user("x", "e3"))
-    assert made.request_messages()[:2] == [said("user", text("one"), text("two")), said("assistant", text("both"))]
+    assert made.request_messages()[:2] == [
+        message("user", text("one"), text("two")),
+        message("assistant", text("both")),
+    ]
 
 
 def test_what_a_stopped_turn_had_said_goes_along_with_the_next_event_unless_the_model_refuses_it() -> None:
@@ -184,8 +187,8 @@ def test_what_a_stopped_turn_had_said_goes_along_with_the_next_event_unless_the_
         user("two", "e2"),
     )
     assert made.others("e2") == ["e1"]
-    assert made.request_messages()[2:] == [said("user", answered("c1", "odd"), text("two"))]
-    assert made.request_messages(without=["e1"])[2:] == [said("user", failed("c1"), text("two"))]
+    assert made.request_messages()[2:] == [message("user", answered("c1", "odd"), text("two"))]
+    assert made.request_messages(without=["e1"])[2:] == [message("user", failed("c1"), text("two"))]
 
 
 @pytest.mark.promise("MOD-1")
@@ -199,9 +202,9 @@ def test_what_a_refused_request_held_is_in_no_later_one_once_the_model_took_one_
     )
     assert made.others("e3") == []
     assert made.request_messages() == [
-        said("user", text("good")),
-        said("assistant", text("ok")),
-        said("user", text("next")),
+        message("user", text("good")),
+        message("assistant", text("ok")),
+        message("user", text("next")),
     ]
 
 
@@ -213,7 +216,7 @@ def test_a_changed_agent_is_told_right_after_the_users_message() -> None:
         ("system.message", {"text": "tool x is gone", "manifest": "2"}),
         user("two", "e2"),
     )
-    assert made.request_messages()[2:] == [said("user", text("two")), said("system", text("tool x is gone"))]
+    assert made.request_messages()[2:] == [message("user", text("two")), message("system", text("tool x is gone"))]
     assert made.manifest == {"agent": "a", "model": "m", "system": "s", "tools": []}
     assert made.manifest_hash == "2"
 
@@ -223,12 +226,12 @@ def test_a_system_message_waits_for_a_users() -> None:
     assert made.request_messages()[-1]["role"] == "assistant"
     made.apply(entry(4, *agent(text("still"), stop="end_turn")))
     made.apply(entry(5, *user("two", "e2")))
-    assert made.request_messages()[-2:] == [said("user", text("two")), said("system", text("new"))]
+    assert made.request_messages()[-2:] == [message("user", text("two")), message("system", text("new"))]
 
 
 def test_a_failed_turn_does_not_take_back_that_the_agent_changed() -> None:
     made = build(user("bad"), ("system.message", {"text": "new"}), ("turn.failed", {}), user("x", "e2"))
-    assert made.request_messages() == [said("user", text("x")), said("system", text("new"))]
+    assert made.request_messages() == [message("user", text("x")), message("system", text("new"))]
 
 
 def test_the_first_manifest_stays() -> None:
@@ -241,27 +244,27 @@ def test_the_first_manifest_stays() -> None:
 def test_an_answer_that_is_empty_or_ends_in_thinking_gets_a_text() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "x"}
     made = build(user("one"), agent(stop="refusal"), user("two", "e2"), agent(thinking), user("three", "e3"))
-    assert made.request_messages()[1] == said("assistant", text(NO_ANSWER))
-    assert made.request_messages()[3] == said("assistant", thinking, text(NO_ANSWER))
+    assert made.request_messages()[1] == message("assistant", text(NO_ANSWER))
+    assert made.request_messages()[3] == message("assistant", thinking, text(NO_ANSWER))
 
 
 def test_thinking_goes_back_as_it_came() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "x"}
     made = build(user("one"), agent(thinking, text("ok")))
-    assert made.request_messages()[1] == said("assistant", thinking, text("ok"))
+    assert made.request_messages()[1] == message("assistant", thinking, text("ok"))
 
 
 def test_blank_texts_are_left_out_and_a_blank_message_is_named() -> None:
     made = build(user("  \n"), agent(text(""), text("ok")))
-    assert made.request_messages() == [said("user", text(NO_MESSAGE)), said("assistant", text("ok"))]
+    assert made.request_messages() == [message("user", text(NO_MESSAGE)), message("assistant", text("ok"))]
 
 
 def test_a_pause_goes_on_behind_its_message() -> None:
     made = build(user("one"), agent(text("a"), stop="pause_turn"), agent(text("b")))
     assert made.request_messages() == [
-        said("user", text("one")),
-        said("assistant", text("a")),
-        said("assistant", text("b")),
+        message("user", text("one")),
+        message("assistant", text("a")),
+        message("assistant", text("b")),
     ]
 
 

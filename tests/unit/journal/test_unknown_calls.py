@@ -44,8 +44,8 @@ def settling(journal: Journal) -> UnknownCalls:
     return UnknownCalls(Connection(None, journal=journal), SESSION)
 
 
-async def settle(journal: Journal, **said: Any) -> None:
-    given: dict[str, Any] = {"done": True, "result": None, "by": None, "reason": None, **said}
+async def settle(journal: Journal, **settlement: Any) -> None:
+    given: dict[str, Any] = {"done": True, "result": None, "by": None, "reason": None, **settlement}
     await settling(journal).settle(str(CALL), **given)
 
 
@@ -137,7 +137,7 @@ async def _said(journal: Journal) -> str:
 
 @pytest.mark.promise("EFF-2", "MOD-1")
 @pytest.mark.parametrize(
-    ("said", "heard"),
+    ("settlement", "heard"),
     [
         ({"done": True, "result": "posted 7", "by": "ann"}, "by ann: it was done. Its result: posted 7"),
         ({"done": True, "result": {"id": 7}}, 'it was done. Its result: {"id": 7}'),
@@ -146,12 +146,12 @@ async def _said(journal: Journal) -> str:
     ],
 )
 async def test_a_settled_call_is_listed_no_more_and_the_model_learns_of_it(
-    journal: Journal, said: dict[str, Any], heard: str
+    journal: Journal, settlement: dict[str, Any], heard: str
 ) -> None:
     await called(journal)
     await ended(journal, "unknown")
     before = Transcript(await journal.read(SESSION)).request_messages()
-    await settle(journal, **said)
+    await settle(journal, **settlement)
     assert await journal.unknown_calls(SESSION) == []
     assert Transcript(await journal.read(SESSION)).request_messages()[: len(before)] == before
     text = await _said(journal)

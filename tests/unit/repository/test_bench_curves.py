@@ -47,8 +47,8 @@ def test_a_table_has_every_size_and_a_gap_where_a_line_was_not_measured() -> Non
     console = Console(width=100, file=io.StringIO())
     with console.capture() as captured:
         console.print(curve_table(BYTES))
-    for said in ("Bytes of a turn (bytes)", "2,424", "Of one session."):
-        assert said in captured.get()
+    for expected in ("Bytes of a turn (bytes)", "2,424", "Of one session."):
+        assert expected in captured.get()
 
 
 def test_numbers_have_three_digits_at_least_and_none_that_mean_nothing() -> None:

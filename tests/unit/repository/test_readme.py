@@ -82,9 +82,9 @@ def test_inturn_dev_says_what_the_readme_shows(tmp_path: Path, capsys: pytest.Ca
     narrative = Narrative(output, "sqlite:///.inturn/journal.sqlite")
     narrative.server = Server("127.0.0.1:7233", ui="http://127.0.0.1:8233")
     narrative.worker_ready({"agents": "support", "model": "scripted"})
-    said = re.sub(r"after [\d.]+ s", "after 4.9 s", capsys.readouterr().out).splitlines()
+    printed = re.sub(r"after [\d.]+ s", "after 4.9 s", capsys.readouterr().out).splitlines()
     shown = [line for line in block("console").splitlines() if not line.startswith("$ ")]
-    assert set(shown) - set(said) == {"dev    | Temporal at 127.0.0.1:7233"}
+    assert set(shown) - set(printed) == {"dev    | Temporal at 127.0.0.1:7233"}
 
 
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bINTURN_[A-Z_]+", README))))

@@ -111,14 +111,14 @@ async def test_text_streams_piece_by_piece_over_the_delay() -> None:
 
 
 def test_a_conversation_that_grows_is_counted_as_it_is() -> None:
-    sizes, said = Sizes(), [{"role": "user", "content": "é" * 10}]
+    sizes, conversation = Sizes(), [{"role": "user", "content": "é" * 10}]
     assert sizes.of([]) == len(to_json([]))
     for turn in range(5):
-        asked = [*said, {"role": "user", "content": f"pending {turn}"}, {"role": "system", "content": "note"}]
+        asked = [*conversation, {"role": "user", "content": f"pending {turn}"}, {"role": "system", "content": "note"}]
         assert sizes.of(asked) == len(to_json(asked))
-        said += [{"role": "user", "content": f"taken {turn}"}, {"role": "assistant", "content": "x" * turn}]
-        assert sizes.of(said) == len(to_json(said))
-    for other in (said[:2], [said[0], *said[3:]], [dict(message) for message in said]):
+        conversation += [{"role": "user", "content": f"taken {turn}"}, {"role": "assistant", "content": "x" * turn}]
+        assert sizes.of(conversation) == len(to_json(conversation))
+    for other in (conversation[:2], [conversation[0], *conversation[3:]], [dict(message) for message in conversation]):
         assert sizes.of(other) == len(to_json(other))
 
 
@@ -130,12 +130,12 @@ def test_of_a_conversation_that_grew_only_what_is_new_is_counted(monkeypatch: py
         return to_json(message)
 
     monkeypatch.setattr(counting, "to_json", to_json_counted)
-    sizes, said = Sizes(), [{"role": role, "content": "hi"} for role in ("user", "assistant") * 100]
+    sizes, conversation = Sizes(), [{"role": role, "content": "hi"} for role in ("user", "assistant") * 100]
     for _ in range(10):
-        said += [{"role": role, "content": "more"} for role in ("user", "assistant")]
-        sizes.of(said)
+        conversation += [{"role": role, "content": "more"} for role in ("user", "assistant")]
+        sizes.of(conversation)
     assert len(counted) == 220
     for number in range(counting.REMEMBERED):
         sizes.of([{"role": "user", "content": str(number)}])
-    sizes.of(said)
+    sizes.of(conversation)
     assert len(counted) == 440 + counting.REMEMBERED, "it was forgotten for others"

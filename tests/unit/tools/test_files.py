@@ -385,11 +385,11 @@ def test_whatever_a_path_holds_it_touches_nothing_outside(path: str, tmp_path_fa
         ]
         for attempt in attempts:
             try:
-                said = await attempt()
+                replies = await attempt()
             except (ToolError, ValidationError) as error:
-                said = str(error)
-            assert "canary" not in said
-            assert str(base) not in said, "it says where the root is"
+                replies = str(error)
+            assert "canary" not in replies
+            assert str(base) not in replies, "it says where the root is"
 
     asyncio.run(all_of_them())
     assert (base / "secret").read_text() == "canary"
@@ -455,19 +455,19 @@ async def test_a_directory_that_turns_into_a_link_at_any_moment_leads_nowhere(de
 
     swapper = threading.Thread(target=swap)
     swapper.start()
-    said: list[str] = []
+    replies: list[str] = []
     calls: list[tuple[str, dict[str, Any]]] = [("append_file", {"content": "x"}), ("read_file", {})]
     try:
         for _ in range(150):
             for name, more in calls:
                 try:
-                    said.append(await desk(name, path="d/f", **more))
+                    replies.append(await desk(name, path="d/f", **more))
                 except (ToolError, FileNotFoundError) as error:
-                    said.append(str(error))
+                    replies.append(str(error))
     finally:
         stop.set()
         swapper.join()
     assert swaps > 20
-    assert not any("canary" in text for text in said)
+    assert not any("canary" in text for text in replies)
     assert (outside / "f").read_text() == "canary"
     assert os.listdir(outside) == ["f"]

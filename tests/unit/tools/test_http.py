@@ -82,10 +82,10 @@ class Web:
             first, *lines = head.strip().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
             self.asked.append((first.split()[1], headers))
-            said = self.respond(first.split()[1], headers)
-            if said is None:
+            response = self.respond(first.split()[1], headers)
+            if response is None:
                 break
-            writer.write(said)
+            writer.write(response)
         self._open.discard(writer)
         writer.close()
 
@@ -298,8 +298,8 @@ async def test_a_credential_goes_to_its_host_alone(web: Web) -> None:
 
 async def test_a_large_answer_is_cut_and_not_read_to_its_end(web: Web) -> None:
     web.respond = lambda path, headers: answer(b"x" * 1000, content_length="100000000")
-    said = await get(web.tool(max_bytes=100), web.url())
-    assert said == "x" * 100 + "\n[cut: there is more than 100 bytes]"
+    response = await get(web.tool(max_bytes=100), web.url())
+    assert response == "x" * 100 + "\n[cut: there is more than 100 bytes]"
 
 
 @pytest.mark.parametrize(

@@ -102,17 +102,17 @@ FORMS = [
 @pytest.mark.promise("SEC-3")
 @pytest.mark.parametrize("text", FORMS)
 def test_a_secret_is_masked_in_every_form_that_it_takes_on_the_way(text: str) -> None:
-    said = secrets_of(CANARY).redact_text(f"before {text} after")
-    assert MASK in said
-    assert said.startswith("before ")
-    assert said.endswith(" after")
+    redacted = secrets_of(CANARY).redact_text(f"before {text} after")
+    assert MASK in redacted
+    assert redacted.startswith("before ")
+    assert redacted.endswith(" after")
     for part in ("canary", "1234", urllib.parse.quote(CANARY)[:10], base64.b64encode(CANARY.encode()).decode()[:12]):
-        assert part not in said
+        assert part not in redacted
 
 
 def test_each_line_of_a_key_is_masked() -> None:
-    said = secrets_of(KEY).redact_text("  " + KEY.replace("\n", "\n  "))
-    assert "QUJD" not in said
+    redacted = secrets_of(KEY).redact_text("  " + KEY.replace("\n", "\n  "))
+    assert "QUJD" not in redacted
 
 
 def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
@@ -121,8 +121,8 @@ def test_a_secret_that_is_part_of_another_leaves_nothing_of_it() -> None:
 
 @given(value=st.text(min_size=1), around=st.text())
 def test_whatever_a_secret_is_masking_never_fails_and_leaves_no_copy(value: str, around: str) -> None:
-    said = secrets_of(value).redact_text(around + value + around)
-    assert value in MASK or value not in said.replace(MASK, "") or value in around + around
+    redacted = secrets_of(value).redact_text(around + value + around)
+    assert value in MASK or value not in redacted.replace(MASK, "") or value in around + around
 
 
 def test_an_empty_secret_masks_nothing() -> None:

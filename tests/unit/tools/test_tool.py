@@ -131,7 +131,7 @@ def test_a_predicate_sees_validated_arguments_and_asks_when_it_cannot_tell() -> 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"timeout": 0}, "timeout is 0.0 s"),
         ({"timeout": 1e9}, "at most a day"),
@@ -142,7 +142,7 @@ def test_a_predicate_sees_validated_arguments_and_asks_when_it_cannot_tell() -> 
         ({"reads": ["{a.b}{c[0]}"]}, "names c"),
     ],
 )
-def test_a_wrong_option_shows_when_the_tool_is_declared(options: dict[str, Any], said: str | None) -> None:
+def test_a_wrong_option_shows_when_the_tool_is_declared(options: dict[str, Any], message: str | None) -> None:
     def made() -> Tool[..., Any]:
         @tool(**options)
         async def work(a: int) -> str:
@@ -151,10 +151,10 @@ def test_a_wrong_option_shows_when_the_tool_is_declared(options: dict[str, Any],
 
         return work
 
-    if said is None:
+    if message is None:
         assert made().name == "work"
         return
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         made()
 
 

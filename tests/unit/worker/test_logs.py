@@ -63,9 +63,9 @@ async def test_each_line_has_the_ids_of_its_step_also_in_threads(stream: io.Stri
 
     keys = [f"acme/s{n}/e{n}/0/{n}" for n in range(20)]
     await asyncio.gather(*(_environment(key).run(say, key) for key in keys))
-    said = lines(stream)
-    assert len(said) == 40
-    for line in said:
+    logged = lines(stream)
+    assert len(logged) == 40
+    for line in logged:
         key = line["message"].split(" ")[0]
         _, session, turn, step, index = key.split("/")
         assert (line["tenant"], line["session"], line["turn"], line["step"]) == (

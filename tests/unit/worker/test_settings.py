@@ -66,7 +66,7 @@ def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("MAX_STEPS", "0", "INTURN_LIMITS_MAX_STEPS is '0': "),
         ("VICTIM", "me", "INTURN_LIMITS_VICTIM is 'me': "),
@@ -74,9 +74,9 @@ def test_limits_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -
         ("PER_TOOL", "{a", "Limits by name are JSON objects"),
     ],
 )
-def test_a_wrong_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+def test_a_wrong_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str) -> None:
     monkeypatch.setenv(f"INTURN_LIMITS_{name}", value)
-    with pytest.raises(Misconfigured, match=said):
+    with pytest.raises(Misconfigured, match=message):
         read_settings()
 
 
