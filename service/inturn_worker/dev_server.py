@@ -3,7 +3,8 @@
 Tuned (with the defaults each dispatch waits for a 50 ms tick) and with inturn's search attributes registered. Prints
 one line, `ready 127.0.0.1:PORT`, once the frontend answers. SIGTERM or SIGINT ends server and program, exit code 0.
 
-Invariant: the server never outlives this program, and a temporary database never outlives the server.
+Invariant: the server never outlives this program, a temporary database never outlives the server, and a database has
+one server at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -18,8 +20,9 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 from temporalio.service import RPCError
 
@@ -125,7 +128,8 @@ async def _run(temporal: str, options: argparse.Namespace) -> int:
         if options.db is None:
             temporary = tempfile.mkdtemp(prefix="inturn-dev-server-")
         database = Path(options.db or f"{temporary}/temporal.db")
-        process = await _start(temporal, options, database)
+        with await acquire(database) as lock:
+            process = await _start(temporal, options, database, lock)
         await _until_ready(process, options.port, database)
         ui = f" ui http://{HOST}:{options.ui_port}" if options.ui else ""
         print(f"ready {HOST}:{options.port}{ui}", flush=True)
@@ -150,7 +154,35 @@ def _cancelled_by_signals() -> None:
         loop.add_signal_handler(number, cancel_once)
 
 
-async def _start(temporal: str, options: argparse.Namespace, database: Path) -> asyncio.subprocess.Process:
+async def acquire(database: Path) -> IO[str]:
+    """Return the database's lock: it has one server at a time. One that was told to end is waited for.
+
+    Raises:
+        NotReady: Another server keeps it, or it cannot be there.
+    """
+    lock = _opened(Path(f"{database}.lock"))
+    until = time.monotonic() + STOP_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return lock
+        except BlockingIOError:
+            if time.monotonic() > until:
+                lock.close()
+                raise NotReady(f"another server has {database}. End it, or name another file with --db") from None
+        await asyncio.sleep(0.05)
+
+
+def _opened(path: Path) -> IO[str]:
+    try:
+        return path.open("w")
+    except OSError as error:
+        raise NotReady(f"{path} cannot be opened: {error.strerror}") from error
+
+
+async def _start(
+    temporal: str, options: argparse.Namespace, database: Path, lock: IO[str]
+) -> asyncio.subprocess.Process:
     command = [temporal, "server", "start-dev", "--ip", HOST, "--port", str(options.port)]
     # Its name alone: the server reads a path as a URI, where `#`, `?` and `%` mean something else.
     command += ["--db-filename", database.name, "--log-level", options.log_level]
@@ -170,6 +202,7 @@ async def _start(temporal: str, options: argparse.Namespace, database: Path) -> 
         preexec_fn=die_with_parent,
         process_group=0,
         cwd=database.parent,
+        pass_fds=(lock.fileno(),),  # it has the lock for as long as it lives
     )
 
 

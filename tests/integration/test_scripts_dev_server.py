@@ -139,5 +139,5 @@ def test_a_server_that_cannot_start_is_reported_at_once(tmp_path: Path) -> None:
     command = [str(SCRIPT), "--port", "0", "--db", str(tmp_path / "no/such/directory/t.db")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
-    assert "before it was ready" in done.stderr
+    assert "no/such/directory/t.db.lock cannot be opened: No such file or directory" in done.stderr
     assert "Traceback" not in done.stderr
