@@ -41,7 +41,8 @@ class GapTimer:
     async def _until(self, due: float | None) -> None:
         left = None if due is None else max(due - workflow.time(), 0.001)
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: not self._holds() or self._due() != due, timeout=left)
+            async with asyncio.timeout(left):
+                await workflow.wait_condition(lambda: not self._holds() or self._due() != due)
 
     def _holds(self) -> bool:
         return self._state.turn is not None and bool(self._state.inbox.sequencer.held)

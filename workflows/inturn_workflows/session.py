@@ -148,7 +148,8 @@ class Session:
             self._display.show()  # only time is waited for
         left = None if due is None else max(due - _now(), 0.001)
         with contextlib.suppress(TimeoutError):
-            await workflow.wait_condition(lambda: self._work_waits() or self._state.next_due != due, timeout=left)
+            async with asyncio.timeout(left):
+                await workflow.wait_condition(lambda: self._work_waits() or self._state.next_due != due)
 
     def _work_waits(self) -> bool:
         state = self._state

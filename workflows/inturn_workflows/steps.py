@@ -106,10 +106,10 @@ class ActivitySteps:
             await self._ask(turn, call, index)
         left = call.expires_at - workflow.time()
         try:
-            await workflow.wait_condition(
-                lambda: bool(call.answer or turn.stop or self._state.closing or self._limits.reached),
-                timeout=max(left, 0.001),
-            )
+            async with asyncio.timeout(max(left, 0.001)):
+                await workflow.wait_condition(
+                    lambda: bool(call.answer or turn.stop or self._state.closing or self._limits.reached)
+                )
         except TimeoutError:
             self._approvals.decide(call, EXPIRED, workflow.time())
         if call.answer is None:

@@ -58,7 +58,9 @@ def test_what_a_message_says_may_be_changed_after_it_was_made() -> None:
     assert made.model_dump() == {"head": 7}
 
 
-@pytest.mark.parametrize("message", Message.__subclasses__(), ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "message", [m for m in Message.__subclasses__() if m.__module__ == ModelInput.__module__], ids=lambda m: m.__name__
+)
 def test_every_message_can_be_made_from_nothing(message: type[Message]) -> None:
     assert message.model_validate({}).model_dump(mode="json") == {}
 
