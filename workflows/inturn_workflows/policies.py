@@ -4,8 +4,8 @@ Invariant: no step has a schedule-to-close timeout or a maximum of attempts. Att
 in the ledger, and an activity that has failed for good says so itself (non-retryable), so an outage costs time and no
 event.
 
-Waits in a workflow are bounded by `asyncio.timeout`: that of `wait_condition` is `asyncio.wait_for`, which takes a turn of
-the loop more on Python 3.11 than on later ones, so a history of one would not replay on the other.
+Waits in a workflow are bounded by `asyncio.timeout`: that of `wait_condition` is `asyncio.wait_for`, which takes a turn
+of the loop more on Python 3.11 than on later ones, so a history of one would not replay on the other.
 """
 
 from __future__ import annotations

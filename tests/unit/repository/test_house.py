@@ -8,6 +8,8 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 ROOT: Final = Path(__file__).resolve().parents[3]
 PACKAGES: Final = (
     "client/inturn",
@@ -70,3 +72,11 @@ def test_no_modules_need_each_other_not_even_by_an_import_within_a_function() ->
         TopologicalSorter(_graph()).prepare()
     except CycleError as error:
         raise AssertionError(" <- ".join(error.args[1])) from None
+
+
+@pytest.mark.promise("SUR-7")
+def test_no_wait_of_a_workflow_is_bounded_in_a_way_that_differs_between_pythons() -> None:
+    for path in (ROOT / "workflows").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("wait_condition"):
+                assert "timeout" not in {keyword.arg for keyword in node.keywords}, f"{path}:{node.lineno}"
