@@ -1,0 +1,35 @@
+"""What fits where, in bytes as written: every bound on bytes in the project has its number here.
+
+Invariant: a bound is judged on what is written: the one JSON text that the message, payload or row holds, in UTF-8,
+where a control character costs six bytes. Beyond the server's bounds it terminates the run, so ours lie below them, and
+what is beyond ours is refused before it is acknowledged.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic_core import to_json
+
+# The server's.
+PAYLOAD: Final = 2 * 1024 * 1024
+"""One payload: a signal's, an update's, a run's input, an activity's input or result."""
+MESSAGE: Final = 4_000_000
+"""One message over the wire, with all of its payloads."""
+RUN: Final = 50 * 1024 * 1024
+"""A run's history."""
+
+# An event's.
+CONTENT: Final = 256 * 1024
+"""Content of one event."""
+METADATA: Final = 16 * 1024
+"""An event's metadata; and the fields of a newer peer together."""
+INLINE: Final = 4 * 1024
+"""A whole event that travels as it is; a larger one goes through the journal (claim check)."""
+CONTROL: Final = 2 * 1024
+"""A control: `approve`, `cancel`, `pause` and their like."""
+
+
+def written(value: object) -> int:
+    """Return the bytes that a value has as JSON."""
+    return len(to_json(value))
