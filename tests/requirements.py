@@ -161,6 +161,10 @@ PROMISES: dict[str, str] = {
         "`status` answers without a worker, and says what is wrong (`no_worker`, `task_failing`) and what the turn"
         " waits for"
     ),
+    "SUR-15": (
+        "Whatever is accepted fits: no session is ended by the server for the size of what it took, carries or records"
+    ),
+    "SUR-16": "A worker that lacks an agent, a tool or the right journal costs no event its turn",
     # The model
     "MOD-1": (
         "System, tools and earlier messages sent to the model never change within a session (a changed agent and "

@@ -12,7 +12,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from inturn.journal.ledger import unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
-from inturn.journal.log import blobs, cursors, log
+from inturn.journal.log import blobs, codec, contents, cursors, log
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Store, Transaction
@@ -100,6 +100,23 @@ class SessionJournal:
     async def blob(self, session: SessionKey, ref: str) -> bytes | None:
         """Return the bytes of a reference; `None` where this session has no such reference."""
         return await self._read(blobs.get, session, ref)
+
+    async def put_content(self, session: SessionKey, event_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep what a large event says, before it is sent; return the reference that travels instead (`claim`).
+
+        The same again is fine. Nothing is kept where the journal has said the event, or its end, already.
+        """
+        data = codec.dumps(content).encode()
+
+        def put(tx: Transaction) -> dict[str, Any]:
+            with log.locked(tx, session) as journal:
+                return contents.put(journal, event_id, data)
+
+        return await self._store.write(put)
+
+    async def contents(self, session: SessionKey) -> dict[str, int]:
+        """Return the bytes that are kept for each event that no entry has said yet."""
+        return await self._read(contents.kept, session)
 
     # How events ended.
 

@@ -14,7 +14,10 @@ from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "unknown", "outage", "lost"]
 """`lost`: how the attempt ended was never recorded; its worker died or was cut off."""
-ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting"]
+ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting", "missing"]
+Missing = Literal["lost", "elsewhere", "false"]
+"""Why the content that an event refers to is not to be had: neither a row nor an entry has it; it was put into another
+journal; it has another size than the event said."""
 
 
 class Superseded(Exception):
@@ -77,12 +80,14 @@ class Claim:
         status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
             body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
             closed. These two carry the step's own record in `result` where it has one (its answer was lost). `waiting`:
-            what was wanted is not free, and `waiting` is why; nothing was claimed.
+            what was wanted is not free, and `waiting` is why; nothing was claimed. `missing`: what the event says is
+            not to be had, and `missing` is why; nothing was claimed.
         fence: A model step's: the session's. A call's: that of the locks granted with it.
         began: An earlier attempt's body began and left no result: what it did is not known.
         head: The session's last seq, after the entries of this claim.
         entries: What was asked for with `after`, where the step was claimed; `None` where it is too much for a
             claim.
+        apart: Events that were to join and whose content is not to be had.
     """
 
     status: ClaimStatus
@@ -97,6 +102,8 @@ class Claim:
     outcome: Outcome | None = None
     entries: tuple[Entry, ...] | None = None
     waiting: ResourceWait | None = None
+    missing: Missing | None = None
+    apart: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

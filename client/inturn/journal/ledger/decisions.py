@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from inturn.journal.ledger import steps
-from inturn.journal.log import codec, log
+from inturn.journal.log import codec, contents, log
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import NewEntry, Recorded
@@ -18,6 +18,8 @@ from inturn.keys import SessionKey, StepKey, TurnKey
 
 INTERRUPTED: Final = "interrupted: the turn ended before this call had a result"
 CLOSED_KEY: Final = "closed"
+_OVER: Final = ("expired", "cancelled", "discarded")
+"""Ends after which nobody needs what the event says."""
 
 
 def record(
@@ -38,14 +40,26 @@ def record(
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
             _settle(journal, turn, number, ended, unclaimed=unclaimed)
         for decision in recorded:
-            before = journal.head
-            journal.append([decision.entry])
-            if decision.outcome and journal.head > before:
-                outcomes.put(tx, session, decision.outcome)
+            _decide(journal, decision)
         if close:
             journal.append([NewEntry("session.closed", {}, key=CLOSED_KEY)])
             journal.close()
         return journal.head
+
+
+def _decide(journal: Log, decision: Recorded) -> None:
+    """Write a decision where its key is new, and what becomes of the event's content with it."""
+    entry, outcome, before = decision.entry, decision.outcome, journal.head
+    journal.append([contents.set_aside(journal, entry) if entry.type == "event.parked" else entry])
+    if journal.head == before:
+        return
+    if entry.type == "event.rejected" and entry.event_id and "claim" in entry.body:
+        contents.rejected(journal, entry.event_id, entry.body["claim"])
+    if outcome and outcomes.put(journal.tx, journal.session, outcome):
+        if outcome.disposition == "merged":
+            contents.merged(journal, outcome.event_id, str(outcome.into))
+        elif outcome.disposition in _OVER:
+            contents.take(journal, [outcome.event_id])
 
 
 def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str], *, unclaimed: bool) -> None:

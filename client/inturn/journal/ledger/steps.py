@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from inturn.journal.ledger import rows
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
-from inturn.journal.log import codec, log
+from inturn.journal.log import codec, contents, log
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
@@ -50,6 +50,8 @@ def claim_model(
             return replace(_answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
             return _answer(row.state, journal, row)
+        if (filled := contents.opening(journal, opening)).missing:
+            return replace(_answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence = _new_token(), journal.raise_fence()
@@ -58,9 +60,10 @@ def claim_model(
         else:
             row = rows.count_lost(tx, step, row)
             rows.update(tx, step, "token = ?, fence = ?", token, fence)
-        journal.append(opening)
-        entries = _entries_behind(tx, step, after, types)
-        return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries)
+        journal.append(filled.entries)
+        contents.take(journal, filled.moved)
+        entries, apart = _entries_behind(tx, step, after, types), tuple(filled.apart)
+        return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries, apart=apart)
 
 
 def claim_call(

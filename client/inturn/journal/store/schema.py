@@ -6,6 +6,7 @@ from it and nothing is written to it.
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from inturn.errors import JournalUnavailable
@@ -41,6 +42,10 @@ _LOG: Final = (
     """CREATE TABLE blobs (
         tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL, data {bytes} NOT NULL,
         PRIMARY KEY (tenant, session, ref))""",
+    """CREATE TABLE contents (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL, hash TEXT NOT NULL,
+        gen BIGINT NOT NULL, data {bytes} NOT NULL, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, event_id, hash))""",
     """CREATE TABLE cursors (
         tenant TEXT NOT NULL, name TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
         PRIMARY KEY (tenant, name, session)) {clustered}""",
@@ -91,13 +96,18 @@ def create(tx: Transaction) -> None:
     Raises:
         JournalUnavailable: It has those of another version.
     """
-    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL)")
+    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL, id TEXT NOT NULL)")
     if tx.execute("SELECT version FROM journal_schema"):
         return check(tx)
     for statement in _TABLES:
         tx.execute(statement.format(**tx.types))
-    tx.execute("INSERT INTO journal_schema (version) VALUES (?)", (VERSION,))
+    tx.execute("INSERT INTO journal_schema (version, id) VALUES (?, ?)", (VERSION, secrets.token_hex(8)))
     return None
+
+
+def database(tx: Transaction) -> str:
+    """Return what tells this database from every other: made at random with its tables."""
+    return str(tx.execute("SELECT id FROM journal_schema")[0][0])
 
 
 def check(tx: Transaction) -> None:
