@@ -59,6 +59,7 @@ class Delivery:
     wants: Sequence[Want] = ()
     doing: str = "deliver runs"
     decided: CallResult | None = None
+    question: Sequence[NewEntry] = ()
 
     def __init__(self, bodies: Bodies, step: StepKey, input: DeliverInput, deliver: Callable[..., Any]) -> None:
         """Bring out what the input names."""
@@ -101,7 +102,7 @@ class Delivery:
 async def _payload(journal: Journal, step: StepKey, input: DeliverInput) -> Turn | Approval | Notice:
     if input.kind == "approval":
         asked = input.approval or {}  # its arguments never travel through the workflow
-        args = await find_arguments(journal, step.turn, str(asked.get("call_id")))
+        args = await find_arguments(journal, _asked_for(step))
         return Approval.model_validate({"args": args, **asked})
     if input.kind == "notice":
         return Notice.model_validate(input.notice or {})
@@ -109,3 +110,9 @@ async def _payload(journal: Journal, step: StepKey, input: DeliverInput) -> Turn
     if turn is None:
         raise OwnFailure(f"the journal holds no turn of event {step.turn.event_id}")
     return turn
+
+
+def _asked_for(step: StepKey) -> StepKey:
+    """Return the call that a question is about: its step is named `ask-{step}-{index}`."""
+    _, number, index = step.step.split("-")
+    return step.turn.step(number, int(index))

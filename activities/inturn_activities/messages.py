@@ -126,6 +126,7 @@ class ToolInput(Message):
     """Input of `run_tool`. The call is named by the activity id; its arguments are in the journal."""
 
     call: str = ""
+    """The model's id of the call, for people: nothing is found by it."""
     agent: str | None = None
     denied: str | None = None
     """A person said no: record this reason as the call's result, run nothing."""
@@ -134,14 +135,17 @@ class ToolInput(Message):
     trace: str | None = None
 
 
-ToolStatus = CallStatus | Literal["settled"]
+ToolStatus = CallStatus | Literal["settled", "needs_approval"]
 
 
 class ToolResult(Message):
     """Result of `run_tool`: the content stays in the journal."""
 
     status: ToolStatus = "ok"
+    """`needs_approval`: nothing was done, a person is to be asked first."""
     head: int = 0
+    plan: CallPlan | None = None
+    """Where a person is to be asked: the call as the worker sees it that is to run it."""
 
 
 class DeliverInput(Message):

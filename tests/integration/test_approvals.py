@@ -347,3 +347,33 @@ async def test_an_operator_settles_a_call_that_was_cut_off_and_the_model_learns_
         sent = claude.requests[-1].body["messages"]
         assert [m["role"] for m in sent] == ["user", "assistant", "user", "system"]
         assert "it was done. Its result: published as 7" in str(sent[-1])
+
+
+@pytest.mark.promise("EFF-7", "SEC-4")
+@pytest.mark.parametrize("approves", [True, False])
+async def test_a_call_that_only_the_step_that_runs_it_can_judge_waits_for_a_person_all_the_same(
+    rig: Rig, approves: bool
+) -> None:
+    paid: list[int] = []
+    judged: list[int] = []
+
+    def asks(arguments: Any) -> bool:
+        judged.append(arguments["cents"])
+        return len(judged) > 1  # not when the call is planned
+
+    @tool(approval=asks)
+    async def pay(cents: int) -> str:
+        """Pay."""
+        paid.append(cents)
+        return f"paid {cents}"
+
+    agent = Agent("support", model="scripted", instructions="", tools=[pay])
+    async with rig.worker(agents=[agent]), rig.client() as client:
+        session = client.session("late", agent="support")
+        await session.submit('[[tool pay {"cents": 500}]]', event_id="e1")
+        [approval] = await _asked(session)
+        assert (approval.args, paid) == ({"cents": 500}, [])
+        await (session.approve if approves else session.deny)(approval.approval_id)
+        turn = await session.wait("e1")
+        assert [call.status for call in turn.tool_calls] == ["ok" if approves else "denied"]
+        assert paid == ([500] if approves else [])

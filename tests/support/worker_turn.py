@@ -77,7 +77,10 @@ class WorkerSteps:
             if call.cancelled:
                 running[0].cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            return (await task).status not in FAILED
+            ended: ToolResult = await task
+            if ended.plan is not None:
+                call.ask(ended.plan)
+            return ended.status not in FAILED
         raise StepFailed("cancelled")
 
     async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:

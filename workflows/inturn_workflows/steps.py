@@ -80,7 +80,10 @@ class ActivitySteps:
         return result
 
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
-        """Run one call, or record that a person denied it. Returns whether it did not fail."""
+        """Run one call, or record that a person denied it. Returns whether it did not fail.
+
+        The step may find that a person has to be asked first; the call waits for that then, and is run again.
+        """
         message = ToolInput(
             call=call.id, agent=self._state.agent, denied=denial(call), answered=call.answered(), trace=turn.trace
         )
@@ -95,6 +98,8 @@ class ActivitySteps:
                 raise StepFailed(GIVEN_UP) from None
             raise
         self._state.head = max(self._state.head, result.head)
+        if result.plan is not None:
+            call.ask(result.plan)
         return result.status not in FAILED
 
     async def approve(self, turn: TurnState, call: CallState, index: int) -> None:

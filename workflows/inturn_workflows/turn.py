@@ -47,7 +47,10 @@ class Steps(Protocol):
         """Wait until a person answered for the call, or its time ran out: `call.answer` is set then."""
 
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:
-        """Run one call; its result is in the journal then, unless it was cancelled. Returns whether it succeeded."""
+        """Run one call; its result is in the journal then, unless it was cancelled. Returns whether it succeeded.
+
+        Where `call.unanswered` holds then, it did not run: a person is to be asked first.
+        """
         ...
 
     async def await_calls(self, turn: TurnState, calls: Mapping[int, asyncio.Task[None]]) -> None:
@@ -114,18 +117,19 @@ async def _settle(turn: TurnState, steps: Steps) -> None:
 
 
 async def _call(turn: TurnState, call: CallState, index: int, steps: Steps, slots: asyncio.Semaphore) -> None:
-    if call.approval and call.answer is None:
-        await steps.approve(turn, call, index)
-    async with slots:
-        if call.cancelled:
-            return
-        steps.boundary(turn)
-        try:
-            call.failed = not await steps.run_tool(turn, call, index)
-        except StepFailed:
-            call.failed = True  # no result: the transcript gives the call an error result
-        call.done = True
-        turn.effects = True
+    while not (call.done or call.cancelled):
+        if call.unanswered:
+            await steps.approve(turn, call, index)
+        async with slots:
+            if call.cancelled:
+                return
+            steps.boundary(turn)
+            try:
+                call.failed = not await steps.run_tool(turn, call, index)
+            except StepFailed:
+                call.failed = True  # no result: the transcript gives the call an error result
+            call.done = call.failed or not call.unanswered
+            turn.effects = turn.effects or call.done
     if call.failed and not call.cancelled:
         _fail(turn, call, steps)
 
@@ -135,6 +139,5 @@ def _fail(turn: TurnState, call: CallState, steps: Steps) -> None:
     if call.failures is None or sum(c.failed and not c.cancelled for c in turn.calls) < call.failures:
         return
     for other in turn.calls:
-        waits = other.approval and other.answer is None
-        other.cancelled = other.cancelled or not (other.done or waits)
+        other.cancelled = other.cancelled or not (other.done or other.unanswered)
     steps.withdraw_approvals(GIVEN_UP)

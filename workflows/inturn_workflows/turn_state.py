@@ -44,6 +44,11 @@ class CallState(CallPlan):
     """The question went out through `deliver`."""
 
     @property
+    def unanswered(self) -> bool:
+        """Whether a person has yet to answer before it may run."""
+        return self.approval and self.answer is None
+
+    @property
     def waits(self) -> bool:
         """Whether it waits for a person."""
         return bool(self.asked_at and not self.answer and not self.done)
@@ -52,6 +57,11 @@ class CallState(CallPlan):
     def expires_at(self) -> float:
         """When its approval runs out, in seconds since 1970; never before it was asked for."""
         return math.inf if self.asked_at is None else self.asked_at + self.approval_timeout
+
+    def ask(self, plan: CallPlan) -> None:
+        """Wait for a person after all: the worker that is to run it found that the call needs that."""
+        self.approval, self.approval_timeout, self.hash = True, plan.approval_timeout, plan.hash
+        self.timeout, self.retries, self.locks = plan.timeout, plan.retries, plan.locks
 
     def decide(self, decided: Decided) -> None:
         """Take an answer."""

@@ -1,7 +1,7 @@
 """A tool call as the workflow sees it: the tool's policy, resolved for these arguments.
 
-Invariant: a person is asked about arguments that are valid; a call that cannot run needs no approval, for it will not
-run.
+Invariant: a plan opens no gate. It says what this worker can judge now; the step that runs the call judges again, so a
+call that cannot be judged here (no such tool, arguments that do not fit) needs no approval yet.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from inturn.agents import Agent
-from inturn.tools import arguments_hash
+from inturn.tools import Tool, arguments_hash
 from inturn.tools.calling import check_arguments
 from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan
@@ -31,15 +31,20 @@ def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
         failures=agent.budget.failures,
     )
     tool = agent.tool(block["name"])
-    if tool is None:
+    arguments = None if tool is None else check_arguments(tool, block["input"])
+    if tool is None or arguments is None or isinstance(arguments, CallResult):
         return planned
-    arguments = check_arguments(tool, raw)
-    if isinstance(arguments, CallResult):
-        return planned
+    return resolved(planned, agent, tool, arguments, approval=tool.needs_approval(arguments))
+
+
+def resolved(
+    planned: CallPlan, agent: Agent, tool: Tool[..., Any], arguments: Mapping[str, Any], *, approval: bool
+) -> CallPlan:
+    """Return a plan with the tool's policy for these validated arguments."""
     policy = {
         "timeout": tool.timeout,
         "retries": tool.retries,
-        "approval": tool.needs_approval(arguments),
+        "approval": approval,
         "approval_timeout": agent.budget.approval_timeout,
         "locks": tool.lock_names(arguments),
     }

@@ -1,6 +1,7 @@
 """A tool call as the journal holds it.
 
-Invariant: what runs is what the model asked for and the journal recorded; arguments never travel through the workflow.
+Invariant: a call is found by its place, the key of its entry, and never by the model's id; what runs is what the model
+asked for and the journal recorded, and arguments never travel through the workflow.
 """
 
 from __future__ import annotations
@@ -24,33 +25,37 @@ class Call:
 
     call_id: str
     tool: str
-    arguments: Mapping[str, Any]
+    arguments: Any
     event: Event
 
+    @property
+    def block(self) -> dict[str, Any]:
+        """The call as a `tool_use` block."""
+        return {"type": "tool_use", "id": self.call_id, "name": self.tool, "input": self.arguments}
 
-async def find_call(journal: Journal, step: StepKey, call_id: str) -> Call:
-    """Return a call by its id.
+
+def use_key(step: StepKey) -> str:
+    """Return the key of the entry that says what the model asked for."""
+    return f"{step.within_session}/use"
+
+
+async def find_call(journal: Journal, step: StepKey) -> Call:
+    """Return the call of a step.
 
     Raises:
-        OwnFailure: The journal has no such call in this step.
+        OwnFailure: The journal has no call there.
     """
-    event: Event | None = None
-    async for entry in journal.entries(
-        step.turn.session, event_id=step.turn.event_id, types=("user.message", "agent.tool_use")
-    ):
-        if entry.type == "user.message":
-            event = _event(step.turn, entry.body) or event
-        elif entry.body["call_id"] == call_id and entry.body["index"] == step.index:
-            return Call(call_id, entry.body["tool"], entry.body["args"], event or _no_event(step.turn))
-    raise OwnFailure(f"the journal holds no call {call_id!r} at {step.within_session}")
+    use = await journal.entry(step.session, use_key(step))
+    if use is None:
+        raise OwnFailure(f"the journal holds no call at {step.within_session}")
+    return Call(str(use.body["call_id"]), str(use.body["tool"]), use.body["args"], await find_event(journal, step.turn))
 
 
-async def find_arguments(journal: Journal, turn: TurnKey, call_id: str) -> dict[str, Any] | None:
-    """Return the arguments of a call of a turn."""
-    async for entry in journal.entries(turn.session, event_id=turn.event_id, types=("agent.tool_use",)):
-        if entry.body["call_id"] == call_id:
-            return cast("dict[str, Any]", entry.body["args"])
-    return None
+async def find_arguments(journal: Journal, step: StepKey) -> dict[str, Any] | None:
+    """Return the arguments of a call, where the journal has it and they are an object."""
+    use = await journal.entry(step.session, use_key(step))
+    args = use.body.get("args") if use else None
+    return cast("dict[str, Any]", args) if isinstance(args, dict) else None
 
 
 async def find_event(journal: Journal, turn: TurnKey) -> Event:
@@ -58,7 +63,7 @@ async def find_event(journal: Journal, turn: TurnKey) -> Event:
     found: Event | None = None
     async for entry in journal.entries(turn.session, event_id=turn.event_id, types=("user.message",)):
         found = _event(turn, entry.body) or found
-    return found or _no_event(turn)
+    return found or Event.model_construct(event_id=turn.event_id, content="")
 
 
 def _event(turn: TurnKey, body: Mapping[str, Any]) -> Event | None:
@@ -69,7 +74,3 @@ def _event(turn: TurnKey, body: Mapping[str, Any]) -> Event | None:
         return Event(event_id=turn.event_id, **known)
     except ValidationError:  # accepted by an older version's rules
         return Event.model_construct(event_id=turn.event_id, **known)
-
-
-def _no_event(turn: TurnKey) -> Event:
-    return Event.model_construct(event_id=turn.event_id, content="")

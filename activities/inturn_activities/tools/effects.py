@@ -57,6 +57,7 @@ class Effect(Protocol):
         wants: Locks and permits that it needs from its claim to its end.
         doing: What it does, for people.
         decided: Its result, where it is not to run.
+        question: The entries that ask a person; where there are any, it does not run before the answer.
     """
 
     step: StepKey
@@ -64,6 +65,7 @@ class Effect(Protocol):
     wants: Sequence[Want]
     doing: str
     decided: CallResult | None
+    question: Sequence[NewEntry]
 
     @property
     def resumable(self) -> bool:
@@ -105,7 +107,7 @@ class Effects:
             Superseded: The claim went to somebody else.
         """
         decided, policy = effect.decided, effect.policy
-        begin = decided is None and policy.lookup is None and not policy.threaded
+        begin = decided is None and not effect.question and policy.lookup is None and not policy.threaded
         try:
             claim = await self._claim(effect, decided, begin=begin)
         except WaitedTooLong as late:
@@ -113,6 +115,8 @@ class Effects:
             claim = await self._claim(effect, decided, begin=begin)
         if claim.status != "claimed":
             return Finished(claim.result, claim.head)
+        if decided is None and effect.question:
+            return await self._ask(effect, claim)
         doing = effect.doing if decided is None else decided.status
         with watched(effect.step, doing, every=self._waits.limits.stuck_after) as watch:
             async with self._beating(effect, claim, watch):
@@ -126,6 +130,12 @@ class Effects:
                     patience=self._bounds.commit_patience,
                 )
         return Finished(record.result, head)
+
+    async def _ask(self, effect: Effect, claim: Claim) -> Finished:
+        """Write the question and release the claim: nothing is done until a person has answered."""
+        head = await self._journal.append(effect.step, claim.token, effect.question)
+        await self._journal.release(effect.step, claim.token)
+        return Finished({"status": "needs_approval"}, head)
 
     async def _claim(self, effect: Effect, decided: CallResult | None, *, begin: bool) -> Claim:
         bounds, step = self._bounds, effect.step

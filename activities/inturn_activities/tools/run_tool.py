@@ -1,7 +1,8 @@
 """One tool call.
 
-Invariant: only the agent's own tools run, only with arguments that fit their signature, and every call ends in
-exactly one result that the model sees, whatever happened to it.
+Invariant: only the agent's own tools run, only with arguments that fit their signature, and only with a person's yes on
+record where the tool asks for one now: whatever was planned, gates are judged here, beside the effect. Every call ends
+in exactly one result that the model sees, whatever happened to it.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from temporalio import activity
 
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded, Want
+from inturn.journal.views import approvals
 from inturn.keys import StepKey
 from inturn.tools import Tool
 from inturn.tools.calling import CallPolicy, check_arguments, run_body, tool_policy
 from inturn.tools.results import render_result
 from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
-from inturn_activities.approval_entries import answered
+from inturn.values import Entry
+from inturn_activities.approval_entries import answered, requested
 from inturn_activities.limits.limits import Limits
-from inturn_activities.messages import ToolInput, ToolResult, ToolStatus
+from inturn_activities.messages import CallPlan, ToolInput, ToolResult, ToolStatus
+from inturn_activities.model import call_plans
 from inturn_activities.roster import Roster
 from inturn_activities.telemetry.spans import tool_span
 from inturn_activities.tools.bodies import Bodies, Reports
@@ -47,14 +51,16 @@ class ToolSteps:
 
     async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
         """Run a call, or return the end that is recorded."""
-        call = await find_call(self._journal, step, input.call)
+        call = await find_call(self._journal, step)
         if input.answered is not None:  # before the effect: who allowed it is known whatever happens next
             await self._journal.record(step.session, [Recorded(answered(step, input.answered))])
-        finished = await self._effects.once(self._effect(step, input, call))
+        effect = await self._effect(step, input, call)
+        finished = await self._effects.once(effect)
         status = (finished.result or {}).get("status", "settled")
-        return ToolResult(status=cast("ToolStatus", status), head=finished.head)
+        plan = effect.asks if status == "needs_approval" else None
+        return ToolResult(status=cast("ToolStatus", status), head=finished.head, plan=plan)
 
-    def _effect(self, step: StepKey, input: ToolInput, call: Call) -> ToolCall:
+    async def _effect(self, step: StepKey, input: ToolInput, call: Call) -> ToolCall:
         if input.denied is not None:
             return ToolCall(self._bodies, step, call, decided=denied(input.denied))
         agent = self._roster.get(input.agent)
@@ -64,6 +70,14 @@ class ToolSteps:
         arguments = check_arguments(tool, call.arguments)
         if isinstance(arguments, CallResult):
             return ToolCall(self._bodies, step, call, decided=arguments)
+        if tool.needs_approval(arguments):
+            plan = call_plans.plan(agent, call.block)
+            answer = await self._journal.entry(step.session, approvals.answered_key(step))
+            if answer is None:
+                asks = call_plans.resolved(plan, agent, tool, arguments, approval=True)
+                return ToolCall(self._bodies, step, call, tool, arguments, asks=asks)
+            if not approvals.approves(answer, plan.approval_id):
+                return ToolCall(self._bodies, step, call, decided=denied(_answer_of(answer)))
         wants = self._limits.of_call(step.session.tenant, agent.name, tool, arguments)
         return ToolCall(self._bodies, step, call, tool, arguments, wants=wants, trace=input.trace)
 
@@ -82,8 +96,9 @@ class ToolCall:
         wants: Sequence[Want] = (),
         trace: str | None = None,
         decided: CallResult | None = None,
+        asks: CallPlan | None = None,
     ) -> None:
-        """Call a tool with these arguments; without one its end is `decided`."""
+        """Call a tool with these arguments; without one its end is `decided`. `asks`: a person is to answer first."""
         self._bodies = bodies
         self._call = call
         self._tool = tool
@@ -95,6 +110,8 @@ class ToolCall:
         self.wants = wants
         self.doing = f"tool {call.tool} runs"
         self.decided = decided
+        self.asks = asks
+        self.question: Sequence[NewEntry] = () if asks is None else (requested(step, asks),)
 
     @property
     def resumable(self) -> bool:
@@ -137,3 +154,9 @@ class ToolCall:
         with contextlib.suppress(Superseded, JournalUnavailable):
             record = await self.record(ended)
             await self._bodies.journal.finish(self.step, claim.token, record.result, record.entries)
+
+
+def _answer_of(entry: Entry) -> str:
+    """Return why a call may not run that has an answer on record, and not the one that it needs."""
+    answer = str(entry.body.get("answer"))
+    return "the approval on record is of another call" if answer == "approved" else answer

@@ -73,6 +73,10 @@ class SessionJournal:
                 after = entry.seq
                 yield entry
 
+    async def entry(self, session: SessionKey, key: str) -> Entry | None:
+        """Return the entry under a key, where there is one."""
+        return await self._read(log.keyed, session, key)
+
     async def head(self, session: SessionKey) -> int:
         """Return the session's last seq, 0 where it has none."""
         return await self._read(log.head, session)

@@ -101,6 +101,7 @@ class Call:
         self._ask = ask
         self._asking: asyncio.Future[bool] | None = None
         self._withdrawn = False
+        self._allowed = False
         self.waits = False
         """A person is to answer first."""
 
@@ -109,16 +110,18 @@ class Call:
         tool = self._tool
         if tool is None:
             return unknown_tool(self._use["name"])
-        planned = check_arguments(tool, codec.copied(self._use["input"]))  # the step that plans has a copy of its own
-        if isinstance(planned, CallResult):
-            return planned
-        if tool.needs_approval(planned) and (refused := await self._refused()) is not None:
-            return refused
-        arguments = check_arguments(tool, self._use["input"])
-        if isinstance(arguments, CallResult):
-            return arguments
-        async with slots:
-            return await self._run(tool, arguments)
+        planned = check_arguments(tool, self._use["input"])
+        asks = not isinstance(planned, CallResult) and tool.needs_approval(planned)
+        while True:
+            if asks and (refused := await self._refused()) is not None:
+                return refused
+            async with slots:
+                arguments = check_arguments(tool, self._use["input"])
+                if isinstance(arguments, CallResult):
+                    return arguments
+                asks = tool.needs_approval(arguments) and not self._allowed
+                if not asks:
+                    return await self._run(tool, arguments)
 
     def withdraw(self) -> None:
         """Ask no more: the call is denied."""
@@ -130,7 +133,8 @@ class Call:
         self.waits = True
         asking = self._asking = asyncio.ensure_future(self._ask())
         try:
-            return None if await asking else denied("denied")
+            self._allowed = await asking
+            return None if self._allowed else denied("denied")
         except asyncio.CancelledError:
             if not self._withdrawn:
                 raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from pydantic_core import to_json
 
 from inturn.errors import ToolError
 from inturn.events import explain
+from inturn.journal.log import codec
 from inturn.journal.values import Superseded
 from inturn.tools.context import ToolContext, running
 from inturn.tools.secrets import CallSecrets
@@ -69,10 +70,15 @@ def delivery_policy(deliver: Callable[..., Any]) -> CallPolicy:
     return CallPolicy(timeout, deliver.retries, deliver.idempotent, deliver.lookup, threaded=not deliver.is_async)
 
 
-def check_arguments(tool: Tool[..., Any], raw: Mapping[str, Any]) -> dict[str, Any] | CallResult:
-    """Return the validated arguments of a call, or its result where they do not fit."""
+def check_arguments(tool: Tool[..., Any], raw: Any) -> dict[str, Any] | CallResult:
+    """Return the validated arguments of a call, or its result where they do not fit.
+
+    Nothing else reads a call's input, so that the step that asks for a yes and the step that acts read the same.
+    """
+    if not isinstance(raw, dict):
+        return invalid_arguments("the input is no object")
     try:
-        arguments = tool.validate_arguments(raw)
+        arguments = tool.validate_arguments(codec.copied(raw))  # a validator may change what it is given
         tool.lock_names(arguments)
         tool.read_names(arguments)
     except ValidationError as error:

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import InturnError, JournalUnavailable, Retry, ToolError
-from inturn.journal import NewEntry, Superseded
+from inturn.journal import Superseded
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
@@ -95,9 +95,9 @@ async def test_only_the_agents_own_tools_run_and_only_with_arguments_that_fit(tm
 async def test_a_call_that_the_journal_does_not_hold_never_runs(tmp_path: Path) -> None:
     async with rig(tmp_path, [ToolCall("add", a=1)], tools=[add]) as r:
         [call_id] = await called(r, ToolCall("add", a=1))
-        for wrong in ({"call": "made_up"}, {"call": call_id, "index": 1}):
+        for step, index in ((0, 1), (1, 0)):
             with pytest.raises(ApplicationError, match="holds no call") as failed:
-                await r.tool(**wrong)
+                await r.tool(call=call_id, step=step, index=index)
             assert failed.value.non_retryable
 
 
@@ -928,19 +928,3 @@ async def test_a_result_that_cannot_be_recorded_is_given_up_after_a_while(tmp_pa
         assert (failed.value.type, failed.value.non_retryable) == (names.OUTAGE, False)
         r.journal.finish = finish  # type: ignore[method-assign]
         assert (await r.tool(call=call.id, attempt=2)).status == "unknown"
-
-
-async def test_a_call_far_down_a_long_turn_is_found(tmp_path: Path) -> None:
-    calls = [ToolCall("add", a=1)] * 3
-    async with rig(tmp_path, [calls], tools=[add]) as r:
-        result = await r.ask()
-        claim = await r.journal.claim_call(SESSION.turn("e1").step(0, 9), lease=1)
-        filler = [
-            NewEntry("agent.tool_use", {"call_id": f"c{i}", "tool": "x", "args": {}, "index": 0}, event_id="e1")
-            for i in range(600)
-        ]
-        await r.journal.append(SESSION.turn("e1").step(0, 9), claim.token, filler)
-        with pytest.raises(ApplicationError, match="holds no call"):
-            await r.tool(call="c599", index=7)
-        assert (await r.tool(call="c599", index=0, step=5)).status == "error"
-        assert (await r.tool(call=result.calls[2].id, index=2)).status == "ok"

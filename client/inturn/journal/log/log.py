@@ -141,6 +141,15 @@ def read(
     return [_entry(row) for row in rows]
 
 
+def keyed(tx: Transaction, session: SessionKey, key: str) -> Entry | None:
+    """Return the entry under a key, where there is one."""
+    rows = tx.execute(
+        f"SELECT {_COLUMNS} FROM entries WHERE tenant = ? AND session = ? AND key = ?",
+        (session.tenant, session.session_id, codec.column(key)),
+    )
+    return _entry(rows[0]) if rows else None
+
+
 def head(tx: Transaction, session: SessionKey) -> int:
     """Return the last seq, 0 where there is none."""
     rows = tx.execute(

@@ -29,6 +29,15 @@ def answered_key(call: StepKey) -> str:
     return f"{call.within_session}/answered"
 
 
+def approves(answer: Entry, approval_id: str) -> bool:
+    """Return whether an answer on record lets a call run: a yes to this call with these very arguments."""
+    return (
+        answer.type == ANSWERED
+        and answer.body.get("answer") == "approved"
+        and (answer.body.get("approval_id") == approval_id)
+    )
+
+
 def arguments(entries: Iterable[Entry]) -> dict[str, Any]:
     """Return the arguments of a turn's calls, by call id."""
     return {str(e.body.get("call_id")): e.body.get("args") for e in entries if e.type == "agent.tool_use"}
