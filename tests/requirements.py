@@ -161,6 +161,7 @@ PROMISES: dict[str, str] = {
         "`status` answers without a worker, and says what is wrong (`no_worker`, `task_failing`) and what the turn"
         " waits for"
     ),
+    "SUR-14": "A database failover keeps what its stated replication keeps, and the audit says what it did not",
     "SUR-15": (
         "Whatever is accepted fits: no session is ended by the server for the size of what it took, carries or records"
     ),

@@ -19,7 +19,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import names
 from inturn.errors import JournalUnavailable
-from inturn.journal import Attempts, FailureClass
+from inturn.journal import Attempts, FailureClass, JournalBehind
 from inturn.turns import call_results
 from inturn.turns.call_results import MAX_MESSAGE, text_of
 
@@ -109,6 +109,11 @@ def again(kind: str, message: str, *, after: float, benign: bool = False) -> App
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:
     """Return the error of a journal that does not answer: tried again for ever."""
     return again(names.OUTAGE, describe(error), after=min(backoff(attempt), 15.0))
+
+
+def journal_behind(error: JournalBehind, attempt: int) -> ApplicationError:
+    """Return the error of a journal that is not the session's: tried again for ever, and nobody's fault."""
+    return again(names.JOURNAL_BEHIND, str(error), after=min(backoff(attempt), 15.0), benign=True)
 
 
 def backoff(count: int) -> float:

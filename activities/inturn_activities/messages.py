@@ -12,7 +12,23 @@ from inturn.turns.call_results import CallStatus
 from inturn.wire import Message
 
 
-class ModelInput(Message):
+class StepInput(Message):
+    """What every step is told: which journal the session knows, and how far."""
+
+    journal: str | None = None
+    """The identity of its log (`inturn.journal.Position`); `None` before it has one."""
+    head: int = 0
+
+
+class StepResult(Message):
+    """What every step tells of the journal."""
+
+    journal: str | None = None
+    """The identity of the session's log, where the input had none or another: `head` may be lower than before then."""
+    head: int = 0
+
+
+class ModelInput(StepInput):
     """Input of `call_model`. Session, turn and step are in the activity id (`inturn.keys.StepKey`)."""
 
     event: dict[str, Any] | None = None
@@ -84,12 +100,13 @@ class Ended(Message):
     """That turn was delivered."""
 
 
-class ModelResult(Message):
+class ModelResult(StepResult):
     """Result of `call_model`."""
 
     stop: str = "end_turn"
     """`tool_use` and `pause_turn` go on; `ended` and `closed` mean that no step may run; all others end the turn."""
-    head: int = 0
+    seal: str | None = None
+    """The seal of the log at `head`, where this step wrote it."""
     calls: list[CallPlan] = []
     agent: str | None = None
     """The agent's name, where it differs from the input's."""
@@ -122,7 +139,7 @@ class Answered(Message):
         return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
 
-class ToolInput(Message):
+class ToolInput(StepInput):
     """Input of `run_tool`. The call is named by the activity id; its arguments are in the journal."""
 
     call: str = ""
@@ -138,17 +155,16 @@ class ToolInput(Message):
 ToolStatus = CallStatus | Literal["settled", "needs_approval"]
 
 
-class ToolResult(Message):
+class ToolResult(StepResult):
     """Result of `run_tool`: the content stays in the journal."""
 
     status: ToolStatus = "ok"
     """`needs_approval`: nothing was done, a person is to be asked first."""
-    head: int = 0
     plan: CallPlan | None = None
     """Where a person is to be asked: the call as the worker sees it that is to run it."""
 
 
-class DeliverInput(Message):
+class DeliverInput(StepInput):
     """Input of `deliver`: what to bring out. The activity id's step tells which delivery it is."""
 
     kind: Literal["turn", "approval", "notice"] = "turn"
@@ -182,7 +198,7 @@ class Decision(Message):
     """Its agent."""
 
 
-class RecordInput(Message):
+class RecordInput(StepInput):
     """Input of `record`: decisions in order, and turns whose open steps are to be settled first."""
 
     decisions: list[Decision] = []
@@ -203,10 +219,9 @@ class RecordInput(Message):
     """Which agent's; `None`: the worker's only one."""
 
 
-class RecordResult(Message):
+class RecordResult(StepResult):
     """Result of `record`."""
 
-    head: int = 0
     ended: Ended | None = None
     """How the settled turn had ended in the journal before, where that is not what was decided."""
     apart: dict[str, str] = {}

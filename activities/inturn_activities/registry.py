@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal, Superseded
+from inturn.journal import Journal, JournalBehind, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
 from inturn.tools.threads import NoThread, Threads
@@ -30,11 +30,13 @@ from inturn_activities.messages import (
     ModelResult,
     RecordInput,
     RecordResult,
+    StepInput,
     ToolInput,
     ToolResult,
 )
 from inturn_activities.model.call_model import ModelSteps
 from inturn_activities.model.transcript_cache import Transcripts
+from inturn_activities.positions import Positions
 from inturn_activities.record import record
 from inturn_activities.roster import Roster, policy_of
 from inturn_activities.tools.bodies import Bodies
@@ -76,6 +78,7 @@ class Steps:
         effects = Effects(journal, waits, Threads(bounds.threads), bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
+        self._positions = Positions(journal)
         self._models = ModelSteps(journal, model, roster, transcripts, waits, bounds, limits)
         bodies = Bodies(journal, bounds, limits, resources)
         self._tools = ToolSteps(journal, roster, effects, bodies, limits)
@@ -89,30 +92,42 @@ class Steps:
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, input: ModelInput) -> ModelResult:
         """One answer of the model."""
-        return await _step(lambda step: self._models.run(step, input))
+        return await self._step(input, lambda step: self._models.run(step, input))
 
     @activity.defn(name=names.RUN_TOOL)
     async def run_tool(self, input: ToolInput) -> ToolResult:
         """One tool call."""
-        return await _step(lambda step: self._tools.run(step, input))
+        return await self._step(input, lambda step: self._tools.run(step, input))
 
     @activity.defn(name=names.DELIVER)
     async def deliver(self, input: DeliverInput) -> None:
         """Bring out an answer, an approval or a notice."""
-        await _step(lambda step: self._deliveries.run(step, input))
+        await self._step(input, lambda step: self._deliveries.run(step, input))
 
     @activity.defn(name=names.RECORD)
     async def record(self, input: RecordInput) -> RecordResult:
         """Write what the workflow decided."""
-        result = await _step(lambda step: record(self._journal, step, input))
+        result = await self._step(input, lambda step: record(self._journal, step, input))
         agent = self._roster.find(input.agent) if input.policy else None
         return result if agent is None else result.model_copy(update={"policy": policy_of(agent)})
+
+    async def _step(self, input: StepInput, run: Callable[[StepKey], Awaitable[R]]) -> R:
+        """Run a step where the journal is its session's; tell a session that does not know which that is."""
+
+        async def checked(step: StepKey) -> R:
+            news = await self._positions.check(step, input)
+            result = await run(step)
+            return await self._positions.told(step, result) if news else result
+
+        return await _step(checked)
 
 
 async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
     info = activity.info()
     try:
         return await run(StepKey.parse(info.activity_id))
+    except JournalBehind as error:
+        raise failures.journal_behind(error, info.attempt) from None
     except JournalUnavailable as error:
         raise failures.journal_away(error, info.attempt) from error
     except Superseded:

@@ -15,7 +15,7 @@ from inturn.policy import InboxPolicy
 from inturn.turns.budget import add
 from inturn.values import Usage
 from inturn.wire import Message
-from inturn_activities.messages import ModelInput, ModelResult, Policy
+from inturn_activities.messages import ModelInput, ModelResult, Policy, StepResult
 from inturn_workflows import policies
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.inbox.inbox import Inbox
@@ -75,7 +75,11 @@ class SessionState(Message):
     records: int = 0
     deliveries: int = 0
     runs: int = 1
+    journal: str | None = None
+    """The identity of its log, as the steps told it."""
     head: int = 0
+    seal: tuple[int, str] | None = None
+    """A seq of the log, and its seal there: what it covers cannot change unseen."""
     chain: str | None = None
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: Limits = Limits()
@@ -176,10 +180,19 @@ class SessionState(Message):
         if result.usage:
             self.usage = add(self.usage, Usage.model_validate(result.usage))
         self.chain = None
-        self.head = result.head
+        self.locate(result)
+        if result.seal is not None:
+            self.seal = (result.head, result.seal)
         self.agent = result.agent or self.agent or turn.agent or self.wanted
         if result.policy is not None:
             self.policy = result.policy
+
+    def locate(self, result: StepResult) -> None:
+        """Take what a step tells of the log. Calls end in any order; only another log may end before."""
+        if result.journal is not None:
+            self.journal, self.head = result.journal, result.head
+        else:
+            self.head = max(self.head, result.head)
 
     # What is remembered.
 

@@ -23,6 +23,7 @@ from inturn_activities.messages import (
     ModelResult,
     RecordInput,
     RecordResult,
+    StepInput,
     ToolInput,
     ToolResult,
 )
@@ -97,7 +98,7 @@ class ActivitySteps:
             if call.cancelled:
                 raise StepFailed(GIVEN_UP) from None
             raise
-        self._state.head = max(self._state.head, result.head)
+        self._state.locate(result)
         if result.plan is not None:
             call.ask(result.plan)
         return result.status not in FAILED
@@ -206,7 +207,7 @@ class ActivitySteps:
         try:
             await self._run(names.DELIVER, message, key, None, policies.delivery())
         except StepFailed as failure:
-            now, body = workflow.time(), message.model_dump()
+            now, body = workflow.time(), message.model_dump(exclude={"journal", "head"})
             parked = ParkedEvent(turn=turn, error=str(failure), at=now, delivery=step, message=body)
             self._state.inbox.endings.park_delivery(parked, now)
             self._display.show()
@@ -215,13 +216,14 @@ class ActivitySteps:
 
     async def _record(self, message: RecordInput) -> RecordResult:
         self._state.records += 1
+        self._place(message)
         key = self._turn_key("~record").step(self._state.records)
         handle = workflow.start_activity(
             names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
         )
         result: RecordResult = await handle
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
-        self._state.head = max(self._state.head, result.head)
+        self._state.locate(result)
         return result
 
     async def _ask(self, turn: TurnState, call: CallState, index: int) -> None:
@@ -241,7 +243,7 @@ class ActivitySteps:
     async def _run(
         self,
         activity: str,
-        message: Any,
+        message: StepInput,
         key: StepKey,
         result_type: type[T] | None,
         options: dict[str, Any],
@@ -250,6 +252,7 @@ class ActivitySteps:
         cancel_if: Callable[[], bool] = bool,
     ) -> T:
         """Run an activity, and cancel it where that is due, or where its turn is to stop."""
+        self._place(message)
         handle = workflow.start_activity(activity, message, result_type=result_type, activity_id=str(key), **options)
         await workflow.wait_condition(
             lambda: handle.done() or (turn is not None and turn.stop is not None) or cancel_if()
@@ -261,6 +264,10 @@ class ActivitySteps:
         except ActivityError as error:
             raise _failure(error, turn) from error
         return result
+
+    def _place(self, message: StepInput) -> None:
+        """Tell a step which journal the session knows, and how far."""
+        message.journal, message.head = self._state.journal, self._state.head
 
     def _turn_key(self, turn: str) -> TurnKey:
         return TurnKey(self._key, turn)

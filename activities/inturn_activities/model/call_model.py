@@ -221,17 +221,17 @@ class ModelSteps:
         outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
         result = ModelResult(stop=stop, calls=calls, usage=answered.body["usage"] if answered else {})
         record = result.model_dump(mode="json")
-        head = await committed(
+        end = await committed(
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
             patience=self._bounds.commit_patience,
         )
         if ends_turn(stop) and tracing():
             carried = attempt.input.trace
-            end = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
-            await uncancelled(end)
-        more: dict[str, Any] = {"head": head}
+            span = trace_completed(self._journal, attempt.step.turn, carried, attempt.agent.name, stop, used)
+            await uncancelled(span)
+        more: dict[str, Any] = {"head": end.head, "seal": end.seal}
         if attempt.input.inline and ends_turn(stop):
-            own = inline_answers.from_memory(attempt.step, attempt.claim, entries, head)
+            own = inline_answers.from_memory(attempt.step, attempt.claim, entries, end.head)
             more |= {"turn": inline_answers.inline(own, self._bounds.inline)} if own else {}
         return result.model_copy(update=more)
 

@@ -15,6 +15,8 @@ RETRIES: Final = "inturn.retries"
 """Counter: failed attempts that will be repeated, by `kind` and `class` (own, unknown, outage)."""
 STUCK: Final = "inturn.stuck"
 """Counter: steps reported for making no progress, by `on` (limit, deadlock, body)."""
+JOURNAL_BEHIND: Final = "inturn.journal.behind"
+"""Counter: sessions whose steps wait, since the worker's journal is another than theirs, or ends before it."""
 TOKENS: Final = "gen_ai.client.token.usage"
 """Histogram, tokens, by `gen_ai.token.type`."""
 MODEL_DURATION: Final = "gen_ai.client.operation.duration"
@@ -23,6 +25,7 @@ MODEL_DURATION: Final = "gen_ai.client.operation.duration"
 _meter: Final = metrics.get_meter("inturn")
 steps: Final = _meter.create_counter(STEPS, "{step}", "Bodies of steps that ran.")
 retries: Final = _meter.create_counter(RETRIES, "{attempt}", "Failed attempts that will be repeated.")
+journal_behind: Final = _meter.create_counter(JOURNAL_BEHIND, "{session}", "Sessions that wait for their journal.")
 stuck: Final = _meter.create_counter(STUCK, "{step}", "Steps reported for making no progress.")
 # The bounds that the semantic conventions ask for.
 tokens: Final = _meter.create_histogram(
@@ -39,6 +42,11 @@ duration: Final = _meter.create_histogram(
 def count_retry(kind: str, failure: str) -> None:
     """Count a failed attempt that will be repeated, by the step's kind and the failure's class."""
     retries.add(1, {"kind": kind, "class": failure})
+
+
+def count_journal_behind() -> None:
+    """Count a session whose steps wait for its journal."""
+    journal_behind.add(1)
 
 
 def count_stuck(on: str) -> None:

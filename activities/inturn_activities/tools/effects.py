@@ -125,11 +125,11 @@ class Effects:
                 else:
                     result = UNKNOWN if claim.began else decided  # it ran before, when it was not yet decided
                 record = await effect.record(result)
-                head = await committed(
+                end = await committed(
                     lambda: self._journal.finish(effect.step, claim.token, record.result, record.entries),
                     patience=self._bounds.commit_patience,
                 )
-        return Finished(record.result, head)
+        return Finished(record.result, end.head)
 
     async def _ask(self, effect: Effect, claim: Claim) -> Finished:
         """Write the question and release the claim: nothing is done until a person has answered."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import typer
 
-from inturn.cli import approvals, audit, blob, chat, controls, options, parked, settle, show, tail, talk
+from inturn.cli import approvals, audit, blob, chat, controls, journal, options, parked, settle, show, tail, talk
 from inturn.cli.doctor.command import doctor
 from inturn.cli.extras import CommandGroup
 
@@ -48,6 +48,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
 for _panel, _functions in _COMMANDS.items():
     for _function in _functions:
         app.command(rich_help_panel=_panel)(_function)
+app.add_typer(journal.commands, name="journal", rich_help_panel="Repair")
 
 
 @app.callback()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any, Literal, Unpack
 
+from inturn.client.accepting import JournalAcceptance
 from inturn.client.audit import Auditor
 from inturn.client.controls import Controls
 from inturn.client.reader import SessionReader
@@ -300,6 +301,27 @@ class Session:
             JournalUnavailable: The journal cannot be written.
         """
         await self._unknown_calls.settle(call, done=done, result=result, by=by, reason=reason)
+
+    # The journal.
+
+    async def accept_journal(self, *, by: str | None = None, reason: str | None = None) -> None:
+        """Have the session go on with the journal that this client reads, where it waits for one that is gone.
+
+        A session knows its journal and how far that went. A worker whose journal is another, or ends before, takes no
+        step of it (`health` is `journal_behind`) until this is called. What is missing is named in a `session.gap`
+        entry and by `audit`; the model does not know it any more. The same call again is fine.
+
+        Args:
+            by: Who decides.
+            reason: Why.
+
+        Raises:
+            InvalidEvent: The journal is the session's, and nothing is missing.
+            SessionNotFound: No such session.
+            JournalUnavailable: The journal cannot be written.
+            Unavailable: No worker runs: what the session has seen is not known.
+        """
+        await JournalAcceptance(self._transport).accept(by=by, reason=reason)
 
     # Looking.
 

@@ -11,10 +11,10 @@ from typing import Any
 from inturn.journal.ledger import decisions, steps
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
-from inturn.journal.log import blobs
+from inturn.journal.log import blobs, position
 from inturn.journal.reader import SessionJournal
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Recorded
+from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Position, Recorded
 from inturn.keys import SessionKey, StepKey, TurnKey
 
 
@@ -27,6 +27,17 @@ class Journal(SessionJournal):
       3. A model step's claim raises the session's fence, and its last append needs that fence.
       4. A call whose body began is not taken over before its lease ran out: it answers `leased` until then.
     """
+
+    async def check(self, session: SessionKey, identity: str, head: int) -> bool:
+        """Check that this is the log that a session knows, up to `head` at least.
+
+        Returns:
+            Whether it is another, or shorter, and was accepted for the session.
+
+        Raises:
+            JournalBehind: It is another, or shorter, and was not: no step of the session may run here.
+        """
+        return await self._read(position.check, session, identity, head)
 
     async def claim_model(
         self,
@@ -105,15 +116,20 @@ class Journal(SessionJournal):
         result: dict[str, Any],
         entries: Sequence[NewEntry] = (),
         outcome: Outcome | None = None,
-    ) -> int:
-        """Append the step's last entries and record its result, in one transaction; return the new head.
+    ) -> Position:
+        """Append the step's last entries and record its result, in one transaction; return where the log stands then.
 
         A result that comes after the row was settled is kept as the row's `late_result`.
 
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-        return self._held(step, await self._write(steps.finish, step, token, result, entries, outcome))
+
+        def finish(tx: Transaction) -> Position | None:
+            head = steps.finish(tx, step, token, result, entries, outcome)
+            return None if head is None else position.position(tx, step.session)
+
+        return self._held(step, await self._store.write(finish))
 
     async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
         """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.

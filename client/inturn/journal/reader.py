@@ -12,11 +12,11 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from inturn.journal.ledger import unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
-from inturn.journal.log import blobs, codec, contents, cursors, log
+from inturn.journal.log import blobs, codec, contents, cursors, log, position
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Store, Transaction
-from inturn.journal.values import Ending, Outcome, Resolution, Superseded
+from inturn.journal.values import Ending, Outcome, Position, Resolution, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.values import Entry, UnknownOutcome
@@ -88,6 +88,26 @@ class SessionJournal:
     async def version(self) -> int | None:
         """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`."""
         return await self._store.version()
+
+    async def position(self, session: SessionKey) -> Position:
+        """Return where the session's log stands."""
+        return await self._read(position.position, session)
+
+    async def seal(self, session: SessionKey, seq: int) -> str | None:
+        """Return the seal of the log as it was up to `seq`; `None` where it has no such entry."""
+        return await self._read(position.seal, session, seq)
+
+    async def accept(
+        self, session: SessionKey, identity: str, head: int, *, by: str | None = None, reason: str | None = None
+    ) -> bool:
+        """Have a session that knows another log, or this one up to `head`, go on with this one.
+
+        A `session.gap` entry says what is missing.
+
+        Returns:
+            Whether that was needed: `False` where the log is the session's own and has all that it has seen.
+        """
+        return await self._write(position.accept, session, identity, head, by=by, reason=reason)
 
     async def latest_event(self, session: SessionKey) -> str | None:
         """Return the event whose turn began last."""

@@ -24,6 +24,25 @@ class Superseded(Exception):
     """The token is no longer the step's: it was settled, is done, or was claimed anew. Nothing was written."""
 
 
+class JournalBehind(Exception):
+    """The journal here is not the session's own, or ends before what the session has seen. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a session's log stands.
+
+    Attributes:
+        identity: The beginning of its first entry's hash, by which the log is known wherever it lies; empty: no entry.
+        head: Its last seq.
+        seal: The beginning of its last entry's hash, which covers all before it.
+    """
+
+    identity: str = ""
+    head: int = 0
+    seal: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class NewEntry:
     """An entry to append. `key` is unique in the session: an entry whose key exists already is skipped."""

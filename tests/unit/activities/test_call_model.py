@@ -12,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
+from inturn.journal import Position
 from inturn.journal.views.turns import own_turn
 from inturn.keys import SessionKey, StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
@@ -63,10 +64,10 @@ async def test_an_answer_that_was_recorded_is_given_again_and_not_paid_again(tmp
     async with rig(tmp_path, model=model, tools=[refund]) as r:
         first = await r.ask()
         head = await r.journal.head(SESSION)
-        assert await r.ask(attempt=2) == first
+        assert await r.ask(attempt=2) == first.model_copy(update={"seal": None})
         await r.tools(first)
         last = await r.ask(step=1)
-        assert await r.ask(step=1, attempt=2) == last
+        assert await r.ask(step=1, attempt=2) == last.model_copy(update={"seal": None})
         assert len(model.requests) == 2
         assert await r.journal.head(SESSION) == head + 3
 
@@ -477,7 +478,7 @@ async def test_an_answer_whose_record_began_is_given_even_when_cancelled(tmp_pat
         made = environment(SESSION.turn("e1").step(0))
         finish = r.journal.finish
 
-        async def cancelled_meanwhile(*args: Any, **options: Any) -> int:
+        async def cancelled_meanwhile(*args: Any, **options: Any) -> Position:
             made.cancel()
             await asyncio.sleep(0)
             return await finish(*args, **options)

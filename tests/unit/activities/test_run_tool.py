@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import InturnError, JournalUnavailable, Retry, ToolError
-from inturn.journal import Superseded
+from inturn.journal import Position, Superseded
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
@@ -513,7 +513,7 @@ async def test_a_result_whose_record_began_is_given_even_when_cancelled(tmp_path
         made = environment(KEY)
         finish = r.journal.finish
 
-        async def cancelled_meanwhile(*args: Any, **options: Any) -> int:
+        async def cancelled_meanwhile(*args: Any, **options: Any) -> Position:
             made.cancel()
             await asyncio.sleep(0)
             return await finish(*args, **options)
@@ -772,7 +772,7 @@ async def test_a_thread_that_ends_after_its_call_was_abandoned_changes_nothing_a
         finish = r.journal.finish
         late: list[Any] = []
 
-        async def seen(*args: Any, **options: Any) -> int:
+        async def seen(*args: Any, **options: Any) -> Position:
             try:
                 return await finish(*args, **options)
             except Superseded:
@@ -901,7 +901,7 @@ async def test_a_result_is_held_while_the_journal_is_away_for_a_moment(tmp_path:
         [call] = (await r.ask()).calls
         finish, tries = r.journal.finish, 0
 
-        async def away(*args: Any, **options: Any) -> int:
+        async def away(*args: Any, **options: Any) -> Position:
             nonlocal tries
             tries += 1
             if tries < 3:
@@ -918,7 +918,7 @@ async def test_a_result_that_cannot_be_recorded_is_given_up_after_a_while(tmp_pa
     async with rig(tmp_path, [ToolCall("add", a=1)], tools=[add], bounds=bounds) as r:
         [call] = (await r.ask()).calls
 
-        async def away(*args: Any, **options: Any) -> int:
+        async def away(*args: Any, **options: Any) -> Position:
             raise JournalUnavailable("disk full")
 
         finish = r.journal.finish

@@ -28,6 +28,7 @@ WIRE = {
     "UNKNOWN_FAILURE": "UnknownFailure",
     "OUTAGE": "Outage",
     "SUPERSEDED": "Superseded",
+    "JOURNAL_BEHIND": "JournalBehind",
     "NOT_YET": "NotYet",
 }
 

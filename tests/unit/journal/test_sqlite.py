@@ -381,7 +381,7 @@ async def test_the_journal_raises_superseded_where_the_token_is_not_the_steps(jo
     assert await journal.head(SESSION) == 0
     await journal.keep(step, claim.token, {"at": 1})
     assert await journal.append(step, claim.token, [NewEntry("tool.progress", {"text": "half"}, "e1")]) == 1
-    assert await journal.finish(step, claim.token, {"ok": 1}, [result("e1", 0, "c0")]) == 2
+    assert (await journal.finish(step, claim.token, {"ok": 1}, [result("e1", 0, "c0")])).head == 2
     await journal.release(step, claim.token)
     assert (await journal.claim_call(step, lease=5)).result == {"ok": 1}
 

@@ -1,0 +1,91 @@
+"""Where a session's log stands, and whether it is the one that its workflow knows.
+
+Invariant: a log is known by the hash of its first entry, and by its head: it moves with its entries, to whatever
+database they are copied or restored. One that is another, or ends before what the workflow has seen, takes no step of
+the session until somebody accepts that; what is missing is then said in an entry.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inturn.journal.log import log
+from inturn.journal.store.store import Transaction
+from inturn.journal.values import JournalBehind, NewEntry, Position
+from inturn.keys import SessionKey
+
+GAP: Final = "session.gap"
+KIND: Final = "journal"
+"""What an accepted entry's body has for `kind`; gaps in a source's sequence have none."""
+_SHORT: Final = 12
+_SEAL: Final = 8
+"""Hex digits of a hash that travel with the session: they cost each turn its bytes."""
+
+
+def position(tx: Transaction, session: SessionKey) -> Position:
+    """Return where a session's log stands."""
+    where = (session.tenant, session.session_id)
+    rows = tx.execute(
+        "SELECT s.head, s.hash, e.hash FROM sessions s JOIN entries e "
+        "ON e.tenant = s.tenant AND e.session = s.session AND e.seq = 1 WHERE s.tenant = ? AND s.session = ?",
+        where,
+    )
+    return Position(rows[0][2][:_SHORT], rows[0][0], rows[0][1][:_SEAL]) if rows else Position()
+
+
+def seal(tx: Transaction, session: SessionKey, seq: int) -> str | None:
+    """Return the beginning of an entry's hash, which covers all entries up to it; `None` where there is no such."""
+    rows = tx.execute(
+        "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
+        (session.tenant, session.session_id, seq),
+    )
+    return str(rows[0][0])[:_SEAL] if rows else None
+
+
+def check(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:
+    """Return whether the log is another than the workflow's (or behind) and was accepted for it.
+
+    Raises:
+        JournalBehind: It is another, or behind, and nobody accepted it.
+    """
+    here = position(tx, session)
+    if here.identity == identity and here.head >= head:
+        return False
+    if not _accepted(tx, session, identity, head):
+        raise JournalBehind(_what(session, here, identity, head))
+    return True
+
+
+def accept(
+    tx: Transaction, session: SessionKey, identity: str, head: int, *, by: str | None, reason: str | None
+) -> bool:
+    """Have the session go on with this log; return whether that was needed. The entry says what is missing."""
+    with log.locked(tx, session) as journal:
+        here = position(tx, session)
+        if here.identity == identity and here.head >= head:
+            return False
+        if not _accepted(tx, session, identity, head):
+            body = {"kind": KIND, "from": here.head, "to": head, "journal": identity, "by": by, "reason": reason}
+            known = {name: value for name, value in body.items() if value is not None}
+            journal.append([NewEntry(GAP, known, key=f"gap/{KIND}/{identity}/{head}")])
+        return True
+
+
+def _accepted(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:
+    gaps = [entry.body for entry in log.read(tx, session, types=(GAP,))]
+    return any(gap.get("kind") == KIND and gap.get("journal") == identity and gap["to"] >= head for gap in gaps)
+
+
+def _what(session: SessionKey, here: Position, identity: str, head: int) -> str:
+    if not here.identity:
+        found = f"the journal here has no entry of session {session}, which has seen {head}"
+    elif here.identity != identity:
+        found = f"the journal here is another than that of session {session}: it begins with other entries"
+    else:
+        found = f"the journal here ends at entry {here.head} of session {session}, which has seen entry {head}"
+    whose = "" if session.tenant == "default" else f" --tenant {session.tenant}"
+    return (
+        f"{found}. No turn runs without what was said before. To do: name the journal that has it (INTURN_JOURNAL may "
+        "be relative to another directory, or the file an older copy). Where that one is gone, the session goes on "
+        f"without what is missing after: inturn journal accept {session.session_id}{whose}"
+    )
