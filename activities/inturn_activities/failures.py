@@ -1,48 +1,42 @@
 """The one place that says whose fault a failure is, and whether and when to try again.
 
-Invariant: three classes and no more. `own` failures are final at once, `unknown` ones after a few attempts, outages
-after an hour's patience; nothing else in the project decides about retries, and the SDK's own are off.
+Invariant: four classes and no more. `own` failures are final at once, `unknown` ones after a few attempts, outages
+after an hour's patience; trouble of the account is no event's fault, and is waited out for a day. Nothing else in the
+project decides about retries. A model says whose fault a failure is by `ModelError`; no provider is known here.
 """
 
 from __future__ import annotations
 
-import email.utils
+import math
 import random
 import time
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, get_args
 
-import anthropic
-import httpx2
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import names
-from inturn.errors import JournalUnavailable
+from inturn.errors import Fault, JournalUnavailable, ModelError
 from inturn.journal import Attempts, FailureClass, JournalBehind
 from inturn.turns import call_results
-from inturn.turns.call_results import MAX_MESSAGE, text_of
+from inturn.turns.call_results import MAX_MESSAGE
 
 UNKNOWN_ATTEMPTS: Final = 3
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""
+ACCOUNT_PROBE = 60.0
+"""Seconds between two attempts while the account is in trouble: a person mends it, and then it goes on by itself."""
+ACCOUNT_PATIENCE: Final = 24 * 3600.0
+"""Seconds that such trouble may last until it costs the event its turn."""
+REFUSALS: Final = 5
+"""So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
 LONGEST_MESSAGE: Final = 2_000
 """Characters of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
-
-_OUTAGE_TYPES: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
-_OUTAGE_STATUS: Final = frozenset({408, 409, 429})
 
 
 class OwnFailure(Exception):
     """The event's, the tool's or the configuration's fault: repeating cannot help."""
-
-
-class BrokenStream(Exception):
-    """The model's stream ended without its terminal event: nothing of it counts."""
-
-
-class Stalled(Exception):
-    """The model's stream gave no sign of life for too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +45,23 @@ class Failure:
 
     Attributes:
         retry_after: Seconds the other side asked to wait, where it did.
+        place: Bytes of an answer after which it broke off, where it had begun.
     """
 
     kind: FailureClass
     message: str
     retry_after: float | None = None
+    place: int | None = None
 
 
 def classify(error: BaseException) -> Failure:
     """Judge a failure."""
-    message = describe(error)
-    if isinstance(error, anthropic.APIStatusError):
-        return Failure(_status_class(error), message, _retry_after(error.response.headers))
+    if isinstance(error, ModelError):
+        kind = error.kind if error.kind in get_args(Fault) else "unknown"
+        return Failure(kind, describe(error), error.retry_after, error.place)
     if isinstance(error, OwnFailure):
         return Failure("own", str(error)[:MAX_MESSAGE])
-    outages = (anthropic.APIConnectionError, httpx2.TransportError, BrokenStream, Stalled, JournalUnavailable)
-    return Failure("outage" if isinstance(error, outages) else "unknown", message)
+    return Failure("outage" if isinstance(error, JournalUnavailable) else "unknown", describe(error))
 
 
 def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float | None = None) -> ApplicationError:
@@ -86,12 +81,19 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
             return final(names.UNKNOWN_FAILURE, f"{failure.message} ({count} attempts)")
         return again(names.UNKNOWN_FAILURE, failure.message, after=backoff(count))
     now = time.time() if now is None else now
-    lasted = now - attempts.since.get("outage", now)
-    if lasted >= patience:
-        return final(names.OUTAGE, f"{failure.message} ({count} attempts in {lasted:.0f} s)")
+    lasted = now - attempts.since.get(failure.kind, now)
+    if failure.kind == "refused" and count >= REFUSALS:
+        return final(names.OWN_FAILURE, f"{failure.message} ({count} times, while others were answered)")
+    account = failure.kind in ("account", "refused")
+    kind = names.ACCOUNT if account else names.OUTAGE
+    if lasted >= (ACCOUNT_PATIENCE if account else patience):
+        return final(kind, f"{failure.message} ({count} attempts in {lasted:.0f} s)")
+    if account:
+        return again(kind, failure.message, after=ACCOUNT_PROBE, benign=True)
     # At least once a minute, whatever the other side asks: its advice is about load, and one probe is none.
-    after = backoff(count) if failure.retry_after is None else failure.retry_after
-    return again(names.OUTAGE, failure.message, after=min(after, LONGEST_DELAY))
+    advised = failure.retry_after
+    after = backoff(count) if advised is None or not math.isfinite(advised) else advised
+    return again(kind, failure.message, after=min(after, LONGEST_DELAY))
 
 
 def final(kind: str, message: str) -> ApplicationError:
@@ -123,30 +125,6 @@ def backoff(count: int) -> float:
 
 def describe(error: BaseException) -> str:
     """Return what happened in one bounded line."""
-    if not isinstance(error, anthropic.APIStatusError):
-        return call_results.describe(error)
-    text = " ".join(text_of(error).split()) or "no message"
-    text = f"{error.status_code} {error.type or ''}: {error.api_message or text}"
-    if error.request_id:
-        text = f"{text[:MAX_MESSAGE]} (request {error.request_id})"
-    return text[: MAX_MESSAGE + 100]
-
-
-def _status_class(error: anthropic.APIStatusError) -> FailureClass:
-    advice = error.response.headers.get("x-should-retry")
-    if isinstance(error, anthropic.EnforcedSpendLimitReachedError) or advice == "false":
-        return "own"  # checked first: a spent limit is a RateLimitError too, and it does not pass by waiting
-    passing = error.status_code in _OUTAGE_STATUS or error.status_code >= 500 or error.type in _OUTAGE_TYPES
-    return "outage" if passing or advice == "true" else "own"
-
-
-def _retry_after(headers: httpx2.Headers) -> float | None:
-    milliseconds = headers.get("retry-after-ms")
-    seconds = headers.get("retry-after")
-    try:
-        if milliseconds is not None:
-            return max(float(milliseconds) / 1000, 0.0)
-        return None if seconds is None else max(float(seconds), 0.0)
-    except ValueError:
-        date = email.utils.parsedate_tz(seconds or "")
-        return None if date is None else max(email.utils.mktime_tz(date) - time.time(), 0.0)
+    if isinstance(error, ModelError):
+        return (" ".join(call_results.text_of(error).split()) or "the model gave no answer")[: MAX_MESSAGE + 100]
+    return call_results.describe(error)

@@ -14,11 +14,17 @@
       Misconfigured                  a setting or a name is wrong; the message says what to do
       Unavailable                    no server or worker took it; the same `event_id` again is safe
         JournalUnavailable             the journal cannot be reached
+      ModelError                     raised by a model: whose fault it is that there is no answer
       ToolError                      raised by a tool: the model sees it
       Retry                          raised by a tool: nothing happened, call it again
 
 Invariant: no Temporal exception reaches a user undigested, and the cause chain stays.
 """
+
+from typing import Literal
+
+Fault = Literal["own", "account", "outage", "unknown"]
+"""Whose fault it is that a model gave no answer: the request's, the account's or configuration's, the other side's."""
 
 
 class InturnError(Exception):
@@ -108,6 +114,27 @@ class Unavailable(InturnError):
 
 class JournalUnavailable(Unavailable):
     """The journal cannot be reached or read, or the one read here lacks the answer: then repeating does not help."""
+
+
+class ModelError(InturnError):
+    """Raised by a model: it gave no answer.
+
+    Attributes:
+        kind: `own`: this request is refused, and repeating it cannot help. `account`: no request of anybody's would be
+            answered (a key, a bill, a spend limit, a model that is gone), until a person mends it. `outage`: it passes
+            by itself. `unknown`: nobody knows.
+        retry_after: Seconds the other side asked to wait, where it did.
+        place: Bytes of the answer after which it broke off, where it had begun.
+    """
+
+    def __init__(
+        self, message: str, *, kind: Fault = "unknown", retry_after: float | None = None, place: int | None = None
+    ) -> None:
+        """Make the error; `retry_after` is in seconds."""
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after = retry_after
+        self.place = place
 
 
 class ToolError(InturnError):

@@ -10,7 +10,7 @@ import pytest
 from inturn import Agent, Backpressure, Client, InboxPolicy
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
-from inturn_activities.failures import BrokenStream
+from inturn_activities.model.claude_answer import BrokenStream
 from inturn_workflows import policies
 from tests.support.histories import events, runs, settled, turn_starts
 from tests.support.rig import Rig
@@ -124,7 +124,7 @@ async def test_a_model_call_that_fails_while_a_flood_cuts_it_is_called_again(rig
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
                     self.cut.set()
-                    raise BrokenStream("cut off") from None
+                    raise BrokenStream("cut off", place=None) from None
             return await super().respond(request, on_text)
 
     model = Breaking()

@@ -13,13 +13,15 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.agents import Agent
+from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest
 from inturn.testing import Answer, Fault, StrictClaude, ToolCall
 from inturn.testing.claude import overlaps
 from inturn.tools import tool
-from inturn_activities.failures import BrokenStream, classify
+from inturn_activities.failures import classify
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.claude import Claude
+from inturn_activities.model.claude_answer import BrokenStream
 from tests.support.steps import SESSION, WAIT, StepRunner, environment, rig
 
 MODEL = "claude-sonnet-5-5"
@@ -136,12 +138,35 @@ async def test_the_sdk_repeats_nothing_by_itself(server: StrictClaude, claude: C
 
 
 @pytest.mark.promise("SUR-4")
-@pytest.mark.parametrize("fault", ["400", "401", "403", "413", "spend_limit"])
-async def test_what_no_retry_cures_is_final(server: StrictClaude, claude: Claude, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ("400", "own"),
+        ("413", "own"),
+        ("401", "account"),
+        ("402", "account"),
+        ("403", "account"),
+        ("404", "account"),
+        ("spend_limit", "account"),
+    ],
+)
+async def test_what_no_retry_cures_says_whose_fault_it_is(
+    server: StrictClaude, claude: Claude, fault: str, kind: str
+) -> None:
     server.faults(fault)
-    with pytest.raises(Exception) as failed:  # noqa: PT011 - the SDK gives a different class for each
+    with pytest.raises(ModelError) as failed:
         await ask(claude)
-    assert classify(failed.value).kind == "own"
+    assert classify(failed.value).kind == kind
+
+
+async def test_a_provider_without_credentials_says_so_as_the_accounts_trouble(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    claude = Claude(base_url="http://127.0.0.1:9")
+    with pytest.raises(ModelError) as failed:
+        await ask(claude)
+    assert failed.value.kind == "account"
+    await claude.aclose()
 
 
 async def test_a_server_that_is_not_there_is_an_outage() -> None:

@@ -36,7 +36,7 @@ async def test_a_stream_cut_at_any_byte_of_a_tool_call_runs_no_tool(rig: Rig, at
 
 
 @pytest.mark.promise("SUR-4")
-@pytest.mark.parametrize("fault", ["400", "401", "403", "404", "413", "spend_limit"])
+@pytest.mark.parametrize("fault", ["400", "413"])
 async def test_a_refusal_that_no_retry_cures_is_not_retried(rig: Rig, fault: str) -> None:
     async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
         session = client.session("s", agent="support")

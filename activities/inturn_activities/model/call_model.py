@@ -36,6 +36,7 @@ from inturn_activities.limits.stuck import note_progress, watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import inline_answers, joined_events
+from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
@@ -74,6 +75,7 @@ class ModelSteps:
         self._waits = waits
         self._bounds = bounds
         self._limits = limits
+        self._account = AccountWatch()
         self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
@@ -134,7 +136,7 @@ class ModelSteps:
                 await committed(lambda: self._journal.release(step, token), patience=_RELEASE_PATIENCE)
             raise
         except Exception as error:
-            failure = failures.classify(error)
+            failure = self._account.judged(attempt.agent.model, failures.classify(error))
             attempts = await self._journal.fail(step, token, failure.kind)
             verdict = failures.verdict(failure, attempts, patience=bounds.outage_patience)
             if not verdict.non_retryable:
@@ -161,6 +163,7 @@ class ModelSteps:
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
             message, without = await self._respond(attempt, transcript, request)
             span.answered(message)
+        self._account.answered(agent.model)
         stop = interpret(message.stop_reason, message.content)
         entry = answer(attempt, message, seen=seen, without=without)
         return await self._record(attempt, stop, add(used, message.usage), entry)
@@ -177,7 +180,7 @@ class ModelSteps:
         try:
             return await self._model.respond(request, _on_text), []
         except Exception as error:
-            if not without or transcript.seq != seen or failures.classify(error).kind == "outage":
+            if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
         messages = transcript.request_messages(without=without)
         return await self._model.respond(dataclasses.replace(request, messages=messages), _on_text), without

@@ -1,176 +1,111 @@
 """Claude by the anthropic SDK.
 
 Invariant: an answer counts only when the stream said `message_stop`. A stream that ends, breaks, or goes silent
-before that raises, whatever came through it; and the SDK repeats nothing on its own, since every repeat is paid.
+before that raises, whatever came through it; and the SDK repeats nothing on its own, since every repeat is paid. The
+SDK keeps the connection, the credentials and the errors; requests go out as bytes, and events are read once.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import anthropic
 import httpx2
-from anthropic.types import RawMessageStreamEvent
 
+from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnText
-from inturn.values import Usage
-from inturn_activities.failures import BrokenStream
+from inturn.models.facts import ModelFacts, facts
+from inturn_activities.model.claude_answer import Answer, BrokenStream
+from inturn_activities.model.claude_errors import translated
+from inturn_activities.model.claude_request import encoded
 
 CONNECT_TIMEOUT: Final = 5.0
 STALL_TIMEOUT: Final = 60.0
 """Seconds without a byte from the model (it sends pings while it thinks)."""
+_PATH: Final = "/v1/messages"
 
-_CACHE: Final[Mapping[str, str]] = {"type": "ephemeral"}
-_USAGE: Final = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_read_input_tokens": "cache_read_tokens",
-    "cache_creation_input_tokens": "cache_write_tokens",
-}
+Stream = anthropic.AsyncStream[Any]
 
 
 class Claude:
     """The Messages API as an `inturn.models.Model`; settings as every Anthropic client (`ANTHROPIC_*`)."""
 
     def __init__(
-        self, *, api_key: str | None = None, base_url: str | None = None, stall_timeout: float = STALL_TIMEOUT
+        self,
+        *,
+        api_key: str | None = None,
+        base_url: str | None = None,
+        stall_timeout: float = STALL_TIMEOUT,
+        http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         """Make the client; no I/O. The stall timeout is in seconds."""
         timeout = httpx2.Timeout(stall_timeout, connect=CONNECT_TIMEOUT)
-        self._client = anthropic.AsyncAnthropic(api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout)
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client
+        )
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._client.close()
 
+    def facts(self, model: str) -> ModelFacts:
+        """Return what holds for a model."""
+        return facts(model)
+
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
         """Answer a request.
 
         Raises:
-            anthropic.APIError: The API refused it or failed.
-            httpx2.TransportError: The connection broke on the way.
-            BrokenStream: The stream ended too early.
+            ModelError: The API refused it or failed, or the connection broke on the way.
         """
-        stream = await self._client.messages.create(**_parameters(request), stream=True)
+        async with self._opened(encoded(request)) as response:
+            answer = Answer(request_id=response.headers.get("request-id"))
+            try:
+                async for event in anthropic.AsyncStream.raw_events(response):
+                    if event.data:
+                        answer.take(event.data)
+                        on_text(answer.fresh_text())
+                return answer.complete()
+            except (httpx2.HTTPError, UnicodeDecodeError) as error:
+                reason = f"the stream broke: {type(error).__name__}: {error}"[:200]
+                raise BrokenStream(reason, place=answer.place) from error
+            finally:
+                request.on_usage(answer.used())
+
+    @asynccontextmanager
+    async def _opened(self, body: bytes) -> AsyncGenerator[httpx2.Response]:
         try:
-            answer = _Answer(request_id=stream.response.headers.get("request-id"))
-            async for event in _events(stream):
-                answer.take(event)
-                on_text(answer.fresh_text())
-            return answer.complete()
+            stream = await self._send(body)
+        except TypeError as error:  # how the SDK says that it has no credentials
+            raise ModelError(f"Anthropic cannot be asked: {error}", kind="account") from error
+        except Exception as error:
+            judged = translated(error)
+            if judged is None:
+                raise
+            raise judged from error
+        try:
+            yield stream.response
         finally:
             await stream.close()
 
-
-def _parameters(request: ModelRequest) -> dict[str, Any]:
-    parameters: dict[str, Any] = {
-        "model": request.model,
-        "max_tokens": request.max_tokens,
-        "messages": request.messages,
-        "cache_control": dict(_CACHE),  # moves with the conversation's tail
-    }
-    if request.system:
-        # Covers the tools too, which come before the system prompt.
-        parameters["system"] = [{"type": "text", "text": request.system, "cache_control": dict(_CACHE)}]
-    if request.tools:
-        parameters["tools"] = request.tools
-    if request.user_id:
-        parameters["metadata"] = {"user_id": request.user_id}
-    return parameters
-
-
-async def _events(stream: anthropic.AsyncStream[RawMessageStreamEvent]) -> AsyncIterator[RawMessageStreamEvent]:
-    """Return the stream's events; bytes that are no event (cut in the middle of one) are a broken stream."""
-    try:
-        async for event in stream:
-            yield event
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BrokenStream("the stream was cut in the middle of an event") from error
-
-
-class _Answer:
-    """A message as it grows. Blocks are kept as the API gives them, unknown fields and all."""
-
-    def __init__(self, *, request_id: str | None) -> None:
-        self._request_id = request_id
-        self._model = ""
-        self._stop_reason: str | None = None
-        self._stopped = False
-        self._blocks: dict[int, dict[str, Any]] = {}
-        self._json: dict[int, list[str]] = {}
-        self._usage: dict[str, int] = {}
-        self._fresh = ""
-
-    def take(self, event: Any) -> None:
-        """Take the next event."""
-        match event.type:
-            case "message_start":
-                self._model = event.message.model
-                self._count(event.message.usage)
-            case "content_block_start":
-                self._blocks[event.index] = event.content_block.to_dict(mode="json")
-            case "content_block_delta":
-                self._grow(event.index, event.delta.to_dict(mode="json"))
-            case "message_delta":
-                self._stop_reason = event.delta.stop_reason
-                self._count(event.usage)
-            case "message_stop":
-                self._stopped = True
-            case _:
-                pass  # pings, ends of blocks, and what newer servers add
-
-    def fresh_text(self) -> str:
-        """Return the text that came since the last call."""
-        fresh, self._fresh = self._fresh, ""
-        return fresh
-
-    def complete(self) -> ModelMessage:
-        """Return the whole message.
-
-        Raises:
-            BrokenStream: It is not whole.
-        """
-        if not self._stopped:
-            raise BrokenStream("the stream ended without message_stop")
-        for index, parts in self._json.items():
-            self._blocks[index]["input"] = self._input("".join(parts))
-        return ModelMessage(
-            content=[self._blocks[index] for index in sorted(self._blocks)],
-            stop_reason=self._stop_reason,
-            usage=Usage(**{_USAGE[name]: count for name, count in self._usage.items()}),
-            model=self._model,
-            request_id=self._request_id,
-        )
-
-    def _grow(self, index: int, delta: dict[str, Any]) -> None:
-        block = self._blocks[index]
-        match delta["type"]:
-            case "text_delta":
-                block["text"] += delta["text"]
-                self._fresh += delta["text"]
-            case "thinking_delta":
-                block["thinking"] += delta["thinking"]
-            case "signature_delta":
-                block["signature"] = delta["signature"]
-            case "input_json_delta":
-                self._json.setdefault(index, []).append(delta["partial_json"])
-            case "citations_delta":
-                block["citations"] = [*(block.get("citations") or []), delta["citation"]]
-            case _:
-                pass
-
-    def _input(self, text: str) -> Any:
+    async def _send(self, body: bytes) -> Stream:
         try:
-            return json.loads(text) if text else {}
-        except ValueError:
-            if self._stop_reason == "tool_use":
-                raise BrokenStream("a tool call's arguments are no JSON") from None
-            return {}  # cut off by max_tokens: the call never runs, and the block must be valid to be sent back
+            return await self._posted(self._client, body)
+        except anthropic.AuthenticationError:
+            if self._client.credentials is None:
+                raise
+            # A token that was withdrawn: one repeat of the SDK's own asks for another.
+            return await self._posted(self._client.with_options(max_retries=1), body)
 
-    def _count(self, usage: Any) -> None:
-        for name in _USAGE:
-            count = getattr(usage, name, None)
-            if count is not None:
-                self._usage[name] = count  # cumulative: the last one counts
+    @staticmethod
+    async def _posted(client: anthropic.AsyncAnthropic, body: bytes) -> Stream:
+        return await client.post(
+            _PATH,
+            cast_to=object,
+            content=body,
+            options={"headers": {"content-type": "application/json"}},
+            stream=True,
+            stream_cls=Stream,
+        )

@@ -13,6 +13,8 @@ STEPS: Final = "inturn.steps"
 """Counter: bodies of steps that ran, by `kind` (model, tool, deliver) and `status`."""
 RETRIES: Final = "inturn.retries"
 """Counter: failed attempts that will be repeated, by `kind` and `class` (own, unknown, outage)."""
+ACCOUNT: Final = "inturn.account_trouble"
+"""Counter: model calls that nobody's request would have passed (key, bill, limit, model gone), by `model`."""
 STUCK: Final = "inturn.stuck"
 """Counter: steps reported for making no progress, by `on` (limit, deadlock, body)."""
 JOURNAL_BEHIND: Final = "inturn.journal.behind"
@@ -26,6 +28,7 @@ _meter: Final = metrics.get_meter("inturn")
 steps: Final = _meter.create_counter(STEPS, "{step}", "Bodies of steps that ran.")
 retries: Final = _meter.create_counter(RETRIES, "{attempt}", "Failed attempts that will be repeated.")
 journal_behind: Final = _meter.create_counter(JOURNAL_BEHIND, "{session}", "Sessions that wait for their journal.")
+account: Final = _meter.create_counter(ACCOUNT, "{call}", "Model calls that the account stands in the way of.")
 stuck: Final = _meter.create_counter(STUCK, "{step}", "Steps reported for making no progress.")
 # The bounds that the semantic conventions ask for.
 tokens: Final = _meter.create_histogram(
@@ -47,6 +50,11 @@ def count_retry(kind: str, failure: str) -> None:
 def count_journal_behind() -> None:
     """Count a session whose steps wait for its journal."""
     journal_behind.add(1)
+
+
+def count_account_trouble(model: str) -> None:
+    """Count a model call that failed for the account's sake."""
+    account.add(1, {"model": model})
 
 
 def count_stuck(on: str) -> None:

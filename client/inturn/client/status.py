@@ -57,7 +57,7 @@ class StatusReader:
         status = await ApprovalReader(self.transport).detailed(SessionStatus.model_validate(live))
         if status.turn is None or status.turn.waiting_for is not None:
             return status
-        return status.model_copy(update={"turn": await self._detailed(status.turn)})
+        return status.model_copy(update=await self._detailed(status.turn))
 
     async def live(self) -> Message | None:
         """Return the session's own status; `None` when it does not answer in time."""
@@ -83,17 +83,19 @@ class StatusReader:
         """
         return await retry_rpc(self.transport.describe, patience=_DESCRIBE_WITHIN, session=str(self.transport.key))
 
-    async def _detailed(self, turn: TurnProgress) -> TurnProgress:
-        """Return the progress with what only the server knows of a step: its attempts and what stopped the last one."""
+    async def _detailed(self, turn: TurnProgress) -> dict[str, Any]:
+        """Return what only the server knows of a step: its attempts, what stopped the last one, and what that means."""
         try:
             async with asyncio.timeout(LIVE_WITHIN):
-                seen = _progress(await self.transport.describe())
+                described = await self.transport.describe()
         except (TemporalError, TimeoutError):
-            return turn
+            return {}
+        seen = _progress(described)
         if seen is None or seen.event_id != turn.event_id:
-            return turn
+            return {}
         added = {name: getattr(seen, name) for name in ("attempt", "waiting_for", "last_error")}
-        return turn.model_copy(update=added)
+        health = {"health": "account"} if _in_account_trouble(described) else {}
+        return {"turn": turn.model_copy(update=added), **health}
 
     async def _fallback(self) -> SessionStatus:
         try:
@@ -138,6 +140,8 @@ class StatusReader:
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
         if seen.status is not WorkflowExecutionStatus.RUNNING:
             return "ok"
+        if _in_account_trouble(seen) and await self._polled(seen.task_queue):
+            return "account"
         raw = seen.raw_description
         failing = raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt >= _FAILING_ATTEMPT
         return "task_failing" if failing and await self._polled(seen.task_queue) else "no_worker"
@@ -175,9 +179,15 @@ def _progress(seen: WorkflowExecutionDescription) -> TurnProgress | None:
     return max(found, key=lambda progress: progress.attempt, default=None)
 
 
+def _in_account_trouble(seen: WorkflowExecutionDescription) -> bool:
+    pending = seen.raw_description.pending_activities
+    return any(each.last_failure.application_failure_info.type == names.ACCOUNT for each in pending)
+
+
 def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
     failure = pending.last_failure
-    waits = failure.application_failure_info.type == names.NOT_YET  # nothing failed: a lock, or a lease
+    # Nothing failed of the event's: a lock, a lease, or an account that somebody has to mend.
+    waits = failure.application_failure_info.type in (names.NOT_YET, names.ACCOUNT)
     return TurnProgress(
         event_id=step.turn.event_id,
         step=int(step.step) if step.step.isdigit() else 0,

@@ -12,8 +12,10 @@ from typing import Any, Literal
 from inturn.journal.limits.requests import ResourceWait
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
-FailureClass = Literal["own", "unknown", "outage", "lost"]
-"""`lost`: how the attempt ended was never recorded; its worker died or was cut off."""
+FailureClass = Literal["own", "account", "refused", "unknown", "outage", "broken", "overtime", "lost"]
+"""`refused`: as for the account's sake, while others were answered.
+`broken`: answers that broke off at one place. `overtime`: attempts that took all the time a step has.
+`lost`: how the attempt ended was never recorded; its worker died or was cut off."""
 ClaimStatus = Literal["claimed", "done", "settled", "leased", "ended", "closed", "waiting", "missing"]
 Missing = Literal["lost", "elsewhere", "false"]
 """Why the content that an event refers to is not to be had: neither a row nor an entry has it; it was put into another

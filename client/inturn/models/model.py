@@ -11,13 +11,21 @@ from typing import Any, Protocol
 
 from inturn.values import Usage
 
+OnUsage = Callable[[Usage], None]
+
+
+def _ignored(usage: Usage) -> None:
+    """Note nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
     """What is sent: Anthropic's Messages shapes.
 
     Attributes:
-        user_id: Whose request it is (tenant and session), for the other side's abuse reports.
+        user_id: Whose request it is, opaque, for the other side's abuse reports.
+        on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
+            stopped is paid, too.
     """
 
     model: str
@@ -26,17 +34,27 @@ class ModelRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     max_tokens: int = 8192
     user_id: str | None = None
+    on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelMessage:
-    """A complete answer: content blocks as the API gives them, `stop_reason` as it gives it."""
+    """A complete answer: content blocks as the API gives them, `stop_reason` as it gives it.
+
+    Attributes:
+        id: The answer's own id (`msg_…`).
+        stop_details: What else the API says of why it stopped.
+        raw_usage: Everything the API says of what it used.
+    """
 
     content: list[dict[str, Any]]
     stop_reason: str | None
     usage: Usage
     model: str
     request_id: str | None = None
+    id: str | None = None
+    stop_details: Any = None
+    raw_usage: dict[str, Any] | None = None
 
 
 OnText = Callable[[str], None]
@@ -50,6 +68,6 @@ class Model(Protocol):
         """Answer a request.
 
         Raises:
-            Exception: Whatever went wrong; `activities/inturn_activities/failures.py` classifies it.
+            ModelError: There is no answer; it says whose fault that is. Any other exception counts as `unknown`.
         """
         ...

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
-import anthropic
-import httpx2
 import pytest
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import names
-from inturn.errors import JournalUnavailable
+from inturn.errors import JournalUnavailable, ModelError
 from inturn.journal import Attempts
 from inturn_activities.failures import (
-    BrokenStream,
+    Failure,
     OwnFailure,
-    Stalled,
     backoff,
     classify,
     describe,
@@ -24,53 +20,17 @@ from inturn_activities.failures import (
     verdict,
 )
 
-REQUEST = httpx2.Request("POST", "http://127.0.0.1/v1/messages")
 NOW = 1_000_000.0
 
 
-def refused(status: int, kind: str = "", *, code: str | None = None, **headers: str) -> Exception:
-    """Make the SDK's own error of a response, as its client does."""
-    client = anthropic.AsyncAnthropic(api_key="none")
-    body: dict[str, Any] = {"error": {"type": kind, "message": "why"}}
-    if code:
-        body["error"]["details"] = {"error_code": code}
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = httpx2.Response(status, headers=named, request=REQUEST)
-    return client._make_status_error("why", body=body, response=response)
-
-
-OWN = [
-    refused(400, "invalid_request_error"),
-    refused(401, "authentication_error"),
-    refused(402, "billing_error"),
-    refused(403, "permission_error"),
-    refused(404, "not_found_error"),
-    refused(413, "request_too_large"),
-    refused(422, "invalid_request_error"),
-    refused(429, "rate_limit_error", code="enforced_spend_limit_reached"),
-    refused(500, "api_error", x_should_retry="false"),
-    OwnFailure("unknown agent"),
-]
+OWN = [ModelError("400 invalid_request_error: why", kind="own"), OwnFailure("unknown agent")]
 OUTAGES = [
-    refused(408),
-    refused(409),
-    refused(429, "rate_limit_error"),
-    refused(500, "api_error"),
-    refused(503),
-    refused(504, "timeout_error"),
-    refused(529, "overloaded_error"),
-    refused(200, "overloaded_error"),
-    refused(200, "api_error"),
-    refused(400, "invalid_request_error", x_should_retry="true"),
-    anthropic.APIConnectionError(request=REQUEST),
-    anthropic.APITimeoutError(request=REQUEST),
-    httpx2.ReadTimeout("stalled", request=REQUEST),
-    httpx2.RemoteProtocolError("cut", request=REQUEST),
-    BrokenStream("the stream ended without message_stop"),
-    Stalled("silent"),
+    ModelError("529 overloaded_error: why", kind="outage"),
+    ModelError("cut", kind="outage", place=7),
     JournalUnavailable("locked"),
 ]
-UNKNOWN = [KeyError("x"), RuntimeError("boom"), ValueError("what")]
+UNKNOWN = [KeyError("x"), RuntimeError("boom"), ValueError("what"), ModelError("odd"), ModelError("odd", kind="odd")]  # type: ignore[arg-type]
+LAPSED = ModelError("401 authentication_error: invalid x-api-key", kind="account")
 
 
 @pytest.mark.promise("SUR-4")
@@ -93,7 +53,7 @@ def test_an_outage_is_tried_again_with_patience(error: Exception) -> None:
 
 def test_an_outage_longer_than_the_patience_is_final() -> None:
     attempts = Attempts({"outage": 9}, {"outage": NOW - 3600})
-    judged = verdict(classify(refused(529)), attempts, patience=3600, now=NOW)
+    judged = verdict(classify(ModelError("529", kind="outage")), attempts, patience=3600, now=NOW)
     assert judged.non_retryable
     assert "9 attempts in 3600 s" in judged.message
 
@@ -111,24 +71,32 @@ def test_failures_of_another_class_do_not_count() -> None:
 
 
 @pytest.mark.promise("SUR-4")
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry_after": "7"}, 7),
-        ({"retry_after": "0.5"}, 0.5),
-        ({"retry_after_ms": "2500", "retry_after": "9"}, 2.5),
-        ({"retry_after": "86400"}, 60),
-        ({"retry_after": "Wed, 21 Oct 2015 07:28:00 GMT"}, 0),
-        ({"retry_after": "-3"}, 0),
-    ],
-)
-def test_the_servers_advice_is_the_delay_up_to_a_minute(headers: dict[str, str], seconds: float) -> None:
-    judged = verdict(classify(refused(429, **headers)), Attempts({"outage": 1}), patience=3600)
-    assert delay(judged) == seconds
+@pytest.mark.parametrize(("advised", "seconds"), [(7.0, 7), (0.5, 0.5), (86400.0, 60), (-3.0, 0)])
+def test_the_other_sides_advice_is_the_delay_up_to_a_minute(advised: float, seconds: float) -> None:
+    error = ModelError("429", kind="outage", retry_after=advised)
+    assert delay(verdict(classify(error), Attempts({"outage": 1}), patience=3600)) == seconds
 
 
-def test_advice_that_cannot_be_read_is_none() -> None:
-    assert classify(refused(429, retry_after="soon")).retry_after is None
+@pytest.mark.parametrize("advised", [float("nan"), float("inf")])
+def test_advice_that_is_no_time_is_none(advised: float) -> None:
+    error = ModelError("429", kind="outage", retry_after=advised)
+    assert delay(verdict(classify(error), Attempts({"outage": 1}), patience=3600)) <= 1
+
+
+def test_trouble_of_the_account_is_probed_every_minute_for_a_day_and_is_no_error() -> None:
+    for lasted in (0.0, 3_600.0, 24 * 3_600.0 - 1):
+        judged = verdict(classify(LAPSED), Attempts({"account": 90}, {"account": NOW - lasted}), patience=3600, now=NOW)
+        assert (judged.type, judged.non_retryable, delay(judged)) == (names.ACCOUNT, False, 60)
+        assert judged.category is ApplicationErrorCategory.BENIGN
+    judged = verdict(classify(LAPSED), Attempts({"account": 9}, {"account": NOW - 86_400}), patience=3600, now=NOW)
+    assert (judged.type, judged.non_retryable) == (names.ACCOUNT, True)
+
+
+def test_a_request_refused_again_and_again_while_others_are_answered_is_to_blame_itself() -> None:
+    failure = Failure("refused", "403 permission_error: blocked")
+    tries = [verdict(failure, Attempts({"refused": n}, {"refused": NOW}), patience=3600, now=NOW) for n in range(1, 6)]
+    assert [judged.non_retryable for judged in tries] == [False] * 4 + [True]
+    assert [judged.type for judged in tries] == [names.ACCOUNT] * 4 + [names.OWN_FAILURE]
 
 
 def test_without_advice_the_delays_double_up_to_a_minute() -> None:
@@ -143,8 +111,8 @@ def test_an_unreachable_journal_is_tried_again_for_ever() -> None:
 
 
 def test_a_message_is_one_bounded_line_with_the_request_id() -> None:
-    error = refused(400, "invalid_request_error", request_id="req_1")
-    assert describe(error) == "400 invalid_request_error: why (request req_1)"
+    assert describe(ModelError("400: why\n(request req_1)")) == "400: why (request req_1)"
+    assert len(describe(ModelError("x" * 10_000))) <= 600
     assert len(describe(RuntimeError("x\n" * 10_000))) <= 500
 
 

@@ -27,6 +27,7 @@ WIRE = {
     "OWN_FAILURE": "OwnFailure",
     "UNKNOWN_FAILURE": "UnknownFailure",
     "OUTAGE": "Outage",
+    "ACCOUNT": "Account",
     "SUPERSEDED": "Superseded",
     "JOURNAL_BEHIND": "JournalBehind",
     "NOT_YET": "NotYet",

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final, cast
 
+from inturn.models.encoding import Committed
 from inturn.values import Entry
 
 Block = dict[str, Any]
@@ -103,7 +104,7 @@ class Transcript:
         if not self._committed and not messages:
             messages = [_user([_text(NO_MESSAGE)])]
         message, self._calls = _assistant(answer.body.get("content"))
-        self._committed += [*messages, message]
+        self._committed += [Committed(m) for m in (*messages, message)]
         self._pending = left + [e for e in self._pending if e.seq > upto]
 
 

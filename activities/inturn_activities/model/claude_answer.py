@@ -1,0 +1,159 @@
+"""An answer of Claude's as it streams in.
+
+Invariant: blocks are kept as the API gives them, unknown fields and all, and count only once the stream has said
+`message_stop`. Nothing of an answer that is whole can make it fail: what its writer got wrong is kept as it came.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from inturn.errors import ModelError
+from inturn.models import ModelMessage
+from inturn.models.encoding import joined_surrogates
+from inturn.values import Usage
+from inturn_activities.model.claude_errors import event_error
+
+Event = dict[str, Any]
+
+BYTES_PER_TOKEN: Final = 4
+"""Of what streams: the API says how many tokens an answer has only when it ends."""
+_USAGE: Final = {
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "cache_read_input_tokens": "cache_read_tokens",
+    "cache_creation_input_tokens": "cache_write_tokens",
+}
+_TEXTS: Final = {"text_delta": "text", "thinking_delta": "thinking"}
+
+
+class BrokenStream(ModelError):
+    """The stream ended, broke or went silent before its terminal event: nothing of it counts."""
+
+    def __init__(self, message: str, *, place: int | None) -> None:
+        """Make the error; `place` is how many bytes of the answer had come, `None` before it began."""
+        super().__init__(message, kind="outage", place=place)
+
+
+class Answer:
+    """A message as it grows."""
+
+    def __init__(self, *, request_id: str | None) -> None:
+        """Begin an answer."""
+        self._request_id = request_id
+        self._message: Event = {}
+        self._stop_reason: str | None = None
+        self._stop_details: Any = None
+        self._stopped = False
+        self._blocks: dict[int, Event] = {}
+        self._json: dict[int, list[str]] = {}
+        self._usage: Event = {}
+        self._streamed = 0
+        self._fresh = ""
+
+    @property
+    def place(self) -> int | None:
+        """Bytes of the answer so far; `None` before it began."""
+        return self._streamed if self._message else None
+
+    def take(self, data: str) -> None:
+        """Take the next event.
+
+        Raises:
+            ModelError: It is an error, or none of the API's events.
+        """
+        try:
+            event: Event = json.loads(data)
+            self._take(event)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise BrokenStream(f"the stream held what is no event: {type(error).__name__}", place=self.place) from error
+        self._streamed += len(data)
+
+    def _take(self, event: Event) -> None:
+        match event["type"]:
+            case "message_start":
+                self._message = dict(event["message"])
+                self._count(self._message.get("usage"))
+            case "content_block_start":
+                self._blocks[int(event["index"])] = dict(event["content_block"])
+            case "content_block_delta":
+                self._grow(int(event["index"]), event["delta"])
+            case "message_delta":
+                self._stop_reason = event["delta"].get("stop_reason")
+                self._stop_details = event["delta"].get("stop_details")
+                self._count(event.get("usage"))
+            case "message_stop":
+                self._stopped = True
+            case "error":
+                wrong = event.get("error") or {}
+                raise event_error(str(wrong.get("type")), str(wrong.get("message") or ""), self._request_id)
+            case _:
+                pass  # pings, ends of blocks, and what newer servers add
+
+    def fresh_text(self) -> str:
+        """Return the text that came since the last call."""
+        fresh, self._fresh = self._fresh, ""
+        return fresh
+
+    def used(self) -> Usage:
+        """Return what it has used so far; of an answer that is not whole, its tokens by their bytes."""
+        counted = {ours: count for theirs, ours in _USAGE.items() if isinstance(count := self._usage.get(theirs), int)}
+        if self._message and not self._stopped:
+            counted["output_tokens"] = max(counted.get("output_tokens", 0), self._streamed // BYTES_PER_TOKEN)
+        return Usage(**counted)
+
+    def complete(self) -> ModelMessage:
+        """Return the whole message.
+
+        Raises:
+            BrokenStream: It is not whole.
+        """
+        if not self._stopped:
+            raise BrokenStream("the stream ended without message_stop", place=self.place)
+        for index, parts in self._json.items():
+            self._blocks[index]["input"] = self._input("".join(parts))
+        return ModelMessage(
+            content=[_joined(self._blocks[index]) for index in sorted(self._blocks)],
+            stop_reason=self._stop_reason,
+            usage=self.used(),
+            model=str(self._message.get("model") or ""),
+            request_id=self._request_id,
+            id=self._message.get("id"),
+            stop_details=self._stop_details,
+            raw_usage=self._usage or None,
+        )
+
+    def _grow(self, index: int, delta: Event) -> None:
+        block, kind = self._blocks[index], delta["type"]
+        if kind in _TEXTS:
+            name = _TEXTS[kind]
+            block[name] = block.get(name, "") + delta[name]
+            self._fresh += delta[name] if name == "text" else ""
+        elif kind == "signature_delta":
+            block["signature"] = delta["signature"]
+        elif kind == "input_json_delta":
+            self._json.setdefault(index, []).append(delta["partial_json"])
+        elif kind == "citations_delta":
+            block["citations"] = [*(block.get("citations") or []), delta["citation"]]
+
+    def _input(self, text: str) -> Any:
+        """Return a call's arguments; where they are no JSON, the text that the model wrote: the call's mistake."""
+        try:
+            return json.loads(text, parse_constant=_no_constant) if text.strip() else {}
+        except (ValueError, RecursionError):
+            return text if self._stop_reason == "tool_use" else {}  # cut off: the call never runs
+
+    def _count(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            given: Event = usage
+            self._usage |= {name: value for name, value in given.items() if value is not None}  # cumulative
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _joined(block: Event) -> Event:
+    """Join characters whose halves came in two pieces."""
+    return {name: joined_surrogates(value) if isinstance(value, str) else value for name, value in block.items()}
