@@ -201,21 +201,21 @@ async def test_a_whole_session_passes_the_strict_server(server: StrictClaude, cl
         Answer("pausing", stop="pause_turn", thinking="deeper"),
         Answer("done"),
         Answer("cut", stop="max_tokens"),
-        Answer("", stop="refusal"),
         Answer("more", (ToolCall("add", a=5, b=6),)),
         Answer("end"),
+        Answer("", stop="refusal"),
     )
     async with worker(tmp_path, claude) as r:
         await r.tools(await r.ask("e1"), "e1")
         assert (await r.ask("e1", step=1)).stop == "pause_turn"
         assert (await r.ask("e1", step=2)).stop == "end_turn"
         assert (await r.ask("e2")).stop == "max_tokens"
-        assert (await r.ask("e3")).stop == "refusal"
         result = await r.ask("e4")
         await r.record(settle=["e4"])  # interrupted before the call ran
         other = StepRunner(r.journal, claude, r.agents)
         assert result.stop == "tool_use"
         assert (await other.ask("e5")).stop == "end_turn"
+        assert (await other.ask("e6")).stop == "refusal"
     assert {e.outcome for e in server.requests} == {"completed"}
     assert overlaps(server.requests) == []
 

@@ -9,11 +9,14 @@ import pytest
 
 from inturn.testing.claude import rules, signing
 from inturn.testing.claude.errors import Rejection
+from inturn.testing.claude.memory import Memory
 from inturn.testing.claude.prefix import positions
 from inturn.testing.claude.shapes import check_shape
 
 MARK = {"type": "ephemeral"}
 HOUR = {"type": "ephemeral", "ttl": "1h"}
+MANUAL = "claude-sonnet-4-5"
+"""A model that thinks when it is told how much."""
 
 
 def text(said: str, **more: Any) -> dict[str, Any]:
@@ -45,8 +48,8 @@ def body(*messages: Any, **more: Any) -> dict[str, Any]:
 def check(request: dict[str, Any], *, window: int = 100_000) -> None:
     check_shape(request)
     line = positions(request)
-    rules.check(request, line, invented=set(), paused=set(), window=window)
-    signing.verify(line)
+    rules.check(request, line, memory=Memory(), window=window)
+    signing.verify(line, request["model"])
 
 
 CALLED = (user(text("hi")), assistant(use("a"), use("b")))
@@ -88,7 +91,7 @@ REFUSED = {
     "an unknown field of a tool": (body(tools=[{"name": "a", "input_schema": {}, "x": 1}]), "Extra inputs"),
     "a missing field": ({"model": "claude-sonnet-5-5", "messages": []}, "max_tokens: Field required"),
     "a number as a string": (body(max_tokens="100"), "max_tokens: Input should be a valid integer"),
-    "no tokens at all": (body(max_tokens=0), "max_tokens"),
+    "fewer tokens than none": (body(max_tokens=-1), "max_tokens"),
     "an unknown block": (body(user({"type": "video"})), "does not match any of the expected tags"),
     "an unknown role": (body({"role": "tool", "content": "x"}), "does not match any of the expected tags"),
     "a call by the user": (body(user(use("a"))), "does not match any of the expected tags"),
@@ -169,7 +172,7 @@ REFUSED = {
     ),
     "five markers": (
         body(
-            user(*(text(str(n), cache_control=MARK) for n in range(3))),
+            user(*(text(str(n), cache_control=MARK) for n in range(3)), text("x")),
             system=[text("s", cache_control=MARK)],
             cache_control=MARK,
         ),
@@ -180,8 +183,11 @@ REFUSED = {
         "must not come after",
     ),
     "a budget without thinking": (body(thinking={"type": "adaptive", "budget_tokens": 2000}), "goes with type"),
-    "a small budget": (body(thinking={"type": "enabled", "budget_tokens": 10}), "1024"),
-    "a budget over the limit": (body(thinking={"type": "enabled", "budget_tokens": 1024}), "must be greater than"),
+    "a small budget": (body(thinking={"type": "enabled", "budget_tokens": 10}, model=MANUAL), "1024"),
+    "a budget over the limit": (
+        body(thinking={"type": "enabled", "budget_tokens": 1024}, model=MANUAL),
+        "must be greater than",
+    ),
     "thinking that nobody signed": (
         body(
             user(text("x")),
@@ -222,26 +228,24 @@ def test_a_request_without_its_headers_is_refused(headers: dict[str, str], statu
 
 
 @pytest.mark.parametrize(
-    ("model", "older"),
+    ("model", "thinks"),
     [
-        ("claude-sonnet-4-5", True),
-        ("claude-opus-4-7-20260401", True),
-        ("claude-3-5-sonnet-latest", True),
-        ("claude-opus-4-8", False),
-        ("claude-sonnet-5", False),
-        ("claude-fable-5-2", False),
-        ("claude-haiku-5-5", False),
+        ("claude-sonnet-4-5", False),
+        ("claude-opus-4-7-20260401", False),
+        ("claude-3-5-sonnet-latest", False),
+        ("claude-sonnet-5", True),
+        ("claude-fable-5-2", True),
+        ("claude-haiku-5-5", True),
     ],
 )
-def test_older_models_are_told_from_newer_ones(model: str, older: bool) -> None:
-    assert rules.is_older(model) is older
-    assert rules.thinks(body(model=model)) is not older
+def test_newer_models_think_unasked(model: str, thinks: bool) -> None:
+    assert rules.thinks(body(model=model)) is thinks
 
 
 def conversation() -> dict[str, Any]:
     """A conversation with one signed answer, and the question after it."""
     asked = body(user(text("hi")), system="Be brief.")
-    signature = signing.sign(positions(asked)[-1].digest, "hm")
+    signature = signing.sign(positions(asked)[-1].digest, "hm", asked["model"])
     thinking = {"type": "thinking", "thinking": "hm", "signature": signature}
     asked["messages"] += [assistant(thinking, text("yes?")), user(text("go"))]
     return asked

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from inturn.testing.claude.app import CONTEXT_WINDOW
+from inturn.testing.claude.answering import CONTEXT_WINDOW
 from inturn.testing.claude.server import serve
 
 

@@ -1,4 +1,4 @@
-"""The HTTP surface: `POST /v1/messages` as the API has it, and `/_test/` for the tests.
+"""The HTTP surface: the API's paths under `/v1`, and `/_test/` for the tests.
 
 Invariant: whatever bytes come in, the answer is a success or an error of the client's in the API's shape; a 5xx is
 only ever a fault that somebody asked for.
@@ -7,6 +7,7 @@ only ever a fault that somebody asked for.
 |---|---|
 | `POST /_test/script` | queue replies: a list of `Reply` objects or strings |
 | `POST /_test/faults` | queue faults: a list of `Fault` objects or short forms |
+| `POST /_test/gone` | a list of addresses behind which there is nothing any more |
 | `GET /_test/requests` | the log: `?session=`, `?after=` (a number), `?bodies=1` |
 | `POST /_test/reset` | forget script, faults, log and cache |
 """
@@ -27,31 +28,30 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from inturn.models.scripted_answers import Answer, by_rule, last_text, step_of
-from inturn.testing.claude import rules, signing, streaming
-from inturn.testing.claude.caching import Cache
+from inturn.models.facts import facts
+from inturn.models.scripted_answers import last_text, step_of
+from inturn.testing.claude import listing, rules, streaming
+from inturn.testing.claude.answering import CONTEXT_WINDOW, Api, Judged
 from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.faults import STREAM_KINDS, Fault
 from inturn.testing.claude.log import Exchange, Log
-from inturn.testing.claude.prefix import Position, extend, positions
 from inturn.testing.claude.script import Queue, Reply
 from inturn.testing.claude.sending import Chunk, Sending, broken, paced
-from inturn.testing.claude.shapes import check_shape, explain
+from inturn.testing.claude.shapes import explain
 
 MAX_BODY: Final = 32 * 1024 * 1024
 """Bytes of a request, as the API has it."""
-CONTEXT_WINDOW: Final = 1_000_000
-"""Tokens, as the server estimates them."""
 
 _REPLIES = TypeAdapter(list[Reply])
 _FAULTS = TypeAdapter(list[Fault])
+_ADDRESSES = TypeAdapter(list[str])
 
 
 class Claude:
     """The server's state and its answers.
 
     Attributes:
-        replies: Answers to come.
+        api: What judges and answers.
         faults: Faults to come.
         log: Requests so far.
         closing: Set when the server stops: streams end then.
@@ -59,31 +59,29 @@ class Claude:
 
     def __init__(self, *, context_window: int = CONTEXT_WINDOW, min_cache_tokens: int = 0) -> None:
         """Make one without script and faults."""
-        self.replies: Queue[Reply] = Queue()
+        self.api = Api(context_window=context_window, min_cache_tokens=min_cache_tokens)
         self.faults: Queue[Fault] = Queue()
         self.log = Log()
         self.closing = asyncio.Event()
-        self._cache = Cache(min_cache_tokens)
-        self._window = context_window
         self._asked: Counter[tuple[str | None, str, str, int]] = Counter()
-        # What lets a later request differ from the rules: only the server itself can know these.
-        self._invented: set[str] = set()
-        self._paused: set[bytes] = set()
 
     def reset(self) -> None:
         """Forget script, faults, log and cache; running requests go on."""
-        self.replies.clear()
+        self.api.reset()
         self.faults.clear()
         self.log.clear()
-        self._cache.clear()
         self._asked.clear()
 
     def app(self) -> Starlette:
         """Make the ASGI application."""
         routes = [
             Route("/v1/messages", self._messages, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
+            Route("/v1/models", _models, methods=["GET"]),
+            Route("/v1/models/{name:path}", _model, methods=["GET"]),
             Route("/_test/script", self._script, methods=["POST"]),
             Route("/_test/faults", self._faults, methods=["POST"]),
+            Route("/_test/gone", self._gone, methods=["POST"]),
             Route("/_test/requests", self._requests, methods=["GET"]),
             Route("/_test/reset", self._reset, methods=["POST"]),
             Route("/health", _health, methods=["GET"]),
@@ -108,18 +106,16 @@ class Claude:
         rules.check_headers(request.headers)
         raw = await _body(request)
         exchange.digest = hashlib.sha256(raw).hexdigest()[:16]
-        body = check_shape(_json(raw))
-        text, _ = last_text(body["messages"])
-        exchange.session = (body.get("metadata") or {}).get("user_id")
-        exchange.messages, exchange.text, exchange.body = len(body["messages"]), text[:200], body
-        line = positions(body)
-        rules.check(body, line, invented=self._invented, paused=self._paused, window=self._window)
-        signing.verify(line)
-        fault = self._fault(body, exchange.session, text)
+        body = _json(raw)
+        _note(exchange, body)
+        asked = self.api.judge(body, betas=rules.betas_of(request.headers))
+        fault = self._fault(asked)
         if fault and fault.kind in ("status", "spend_limit"):
             return self._refuse(exchange, fault.rejection(), fault)
-        message, delay = self._message(body, line, exchange)
-        if body.get("stream"):
+        message, delay = self.api.answer(asked)
+        exchange.stop_reason, exchange.usage = message["stop_reason"], message["usage"]
+        exchange.answer = message["content"]
+        if asked.body.get("stream"):
             kind = "text/event-stream; charset=utf-8"
             chunks = paced([streaming.encode(event) for event in streaming.events(message)], delay)
         else:
@@ -130,12 +126,12 @@ class Claude:
         headers = {**_headers(exchange), "content-type": kind}
         return Sending(exchange, chunks, headers, fault=fault, closing=self.closing)
 
-    def _fault(self, body: dict[str, Any], session: str | None, text: str) -> Fault | None:
+    def _fault(self, asked: Judged) -> Fault | None:
         """Return the fault that is due: a queued one, else one that the text asks for and did not get yet."""
-        streams = bool(body.get("stream"))
+        session, messages = asked.session, asked.body["messages"]
+        text, step = last_text(messages)
         fault = self.faults.take(session, text)
-        _, step = last_text(body["messages"])
-        for wish in () if fault else step_of(body["messages"]).faults:
+        for wish in () if fault else step_of(messages).faults:
             try:
                 wished = Fault.model_validate(wish)
             except ValidationError:
@@ -145,35 +141,7 @@ class Claude:
                 self._asked[key] += 1
                 fault = wished
                 break
-        return None if fault and fault.kind in STREAM_KINDS and not streams else fault
-
-    def _message(self, body: dict[str, Any], line: list[Position], exchange: Exchange) -> tuple[dict[str, Any], float]:
-        text, _ = last_text(body["messages"])
-        reply = self.replies.take(exchange.session, text)
-        answer = reply.answer() if reply else by_rule(body["messages"])
-        content = _content(body, line, answer)
-        declared = {tool["name"] for tool in body.get("tools") or ()}
-        self._invented.update(b["id"] for b in content if b["type"] == "tool_use" and b["name"] not in declared)
-        added = ((("assistant", len(body["messages"]), index, block)) for index, block in enumerate(content))
-        end = [line[-1], *extend(line[-1].digest, line[-1].tokens, added)][-1]
-        if answer.stop_reason == "pause_turn":
-            self._paused.add(end.digest)
-        usage = {**self._cache.count(body, line), "output_tokens": max(1, end.tokens - line[-1].tokens)}
-        usage.update(service_tier="standard", server_tool_use=None)
-        exchange.stop_reason, exchange.usage, exchange.answer = answer.stop_reason, usage, content
-        refused = answer.stop_reason == "refusal"
-        message = {
-            "id": f"msg_{secrets.token_hex(12)}",
-            "type": "message",
-            "role": "assistant",
-            "model": body["model"],
-            "content": content,
-            "stop_reason": answer.stop_reason,
-            "stop_sequence": None,
-            "stop_details": {"type": "refusal", "category": None, "explanation": None} if refused else None,
-            "usage": usage,
-        }
-        return message, answer.delay
+        return None if fault and fault.kind in STREAM_KINDS and not asked.body.get("stream") else fault
 
     def _refuse(self, exchange: Exchange, rejection: Rejection, fault: Fault | None = None) -> Response:
         exchange.error = rejection.message
@@ -181,13 +149,22 @@ class Claude:
         exchange.end("faulted" if fault else "rejected", rejection.status)
         return JSONResponse(rejection.body(exchange.request_id), rejection.status, headers)
 
+    async def _count(self, request: Request) -> Response:
+        rules.check_headers(request.headers)
+        tokens = self.api.count(_json(await _body(request)), betas=rules.betas_of(request.headers))
+        return JSONResponse({"input_tokens": tokens})
+
     async def _script(self, request: Request) -> Response:
-        self.replies.extend(_validated(_REPLIES, await _body(request)))
-        return JSONResponse({"waiting": len(self.replies)})
+        self.api.replies.extend(_validated(_REPLIES, await _body(request)))
+        return JSONResponse({"waiting": len(self.api.replies)})
 
     async def _faults(self, request: Request) -> Response:
         self.faults.extend(_validated(_FAULTS, await _body(request)))
         return JSONResponse({"waiting": len(self.faults)})
+
+    async def _gone(self, request: Request) -> Response:
+        self.api.memory.gone.update(_validated(_ADDRESSES, await _body(request)))
+        return JSONResponse({})
 
     async def _requests(self, request: Request) -> Response:
         query = request.query_params
@@ -207,13 +184,26 @@ class Claude:
         return JSONResponse({})
 
 
-def _content(body: dict[str, Any], line: list[Position], answer: Answer) -> list[dict[str, Any]]:
-    content = answer.content([f"toolu_{secrets.token_hex(12)}" for _ in answer.calls])
-    if rules.thinks(body):
-        thinking = answer.thinking or "I read what was said and answer it."
-        signature = signing.sign(line[-1].digest, thinking)
-        content.insert(0, {"type": "thinking", "thinking": thinking, "signature": signature})
-    return content
+def _note(exchange: Exchange, body: Any) -> None:
+    """Note in the log what was asked, as far as its shape lets it be read."""
+    try:
+        text, _ = last_text(body["messages"])
+        exchange.session = (body.get("metadata") or {}).get("user_id")
+        exchange.messages, exchange.text, exchange.body = len(body["messages"]), text[:200], body
+        if facts(body["model"]).system == "ignored":
+            exchange.ignored = sum(message["role"] == "system" for message in body["messages"])
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass  # its shape is wrong, which it is told next
+
+
+async def _models(request: Request) -> Response:
+    rules.check_headers(request.headers)
+    return JSONResponse(listing.models())
+
+
+async def _model(request: Request) -> Response:
+    rules.check_headers(request.headers)
+    return JSONResponse(listing.model(request.path_params["name"]))
 
 
 def _headers(exchange: Exchange) -> dict[str, str]:

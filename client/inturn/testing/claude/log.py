@@ -30,6 +30,7 @@ class Exchange(BaseModel):
         digest: Of the request's body.
         messages: How many it had.
         text: The last user text, at most 200 characters.
+        ignored: How many of them were instructions that the model does not read.
         stop_reason: Of the answer.
         error: Why it was rejected.
         body: The request; kept for the latest requests only, and left out of listings unless asked for.
@@ -48,6 +49,7 @@ class Exchange(BaseModel):
     digest: str = ""
     messages: int = 0
     text: str = ""
+    ignored: int = 0
     stop_reason: str | None = None
     error: str | None = None
     usage: dict[str, Any] | None = None

@@ -10,12 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pydantic_core import to_json
 
+from inturn.testing.claude.summaries import summary_of
+
 Block = dict[str, Any]
+
+_IMAGE: Final = 1_600 * 4
+"""Bytes of text that cost as much as an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +52,18 @@ def blocks_of(content: Any) -> list[Block]:
 
 
 def positions(body: dict[str, Any]) -> list[Position]:
-    """Return every block of a request with its digest."""
-    return list(extend(b"", 0, _line(body)))
+    """Return every block of a request with its digest; a summary of the API's has the digest of what it stands for."""
+    line = list(_line(body))
+    first = next((at for at, (_, message, _, _) in enumerate(line) if message >= 0), len(line))
+    if first == len(line) or line[first][3].get("type") != "compaction":
+        return list(extend(b"", 0, line))
+    head = list(extend(b"", 0, line[:first]))
+    digest, tokens = (head[-1].digest, head[-1].tokens) if head else (b"", 0)
+    whole = next(extend(digest, tokens, line[first : first + 1]))
+    summary, kept = summary_of(whole.block), line[first + 1][0] if first + 1 < len(line) else None
+    if summary is not None and summary.follows(digest, kept):
+        whole = replace(whole, digest=summary.end)
+    return [*head, whole, *extend(whole.digest, whole.tokens, line[first + 1 :])]
 
 
 def extend(digest: bytes, tokens: int, line: Iterable[tuple[str, int, int, Block]]) -> Iterator[Position]:
@@ -56,8 +71,13 @@ def extend(digest: bytes, tokens: int, line: Iterable[tuple[str, int, int, Block
     for role, message, index, block in line:
         data = _canonical(role, block)
         digest = hashlib.sha256(digest + data).digest()
-        tokens += max(1, len(data) // 4)
+        tokens += max(1, (len(data) - _shown(block)) // 4)
         yield Position(role, message, index, block, digest, tokens)
+
+
+def block_digest(position: Position) -> bytes:
+    """Return the digest of one block alone."""
+    return hashlib.sha256(_canonical(position.role, position.block)).digest()
 
 
 def _line(body: dict[str, Any]) -> Iterator[tuple[str, int, int, Block]]:
@@ -68,6 +88,14 @@ def _line(body: dict[str, Any]) -> Iterator[tuple[str, int, int, Block]]:
     for number, message in enumerate(body["messages"]):
         for index, block in enumerate(blocks_of(message["content"])):
             yield message["role"], number, index, block
+
+
+def _shown(block: Block) -> int:
+    """Return by how many bytes a block's data exceeds what the model sees of it."""
+    source, content = block.get("source"), block.get("content")
+    data = source.get("data") if isinstance(source, dict) and source.get("type") == "base64" else None
+    inner = content if isinstance(content, list) and block.get("type") == "tool_result" else ()
+    return max(0, len(data or "") - _IMAGE) + sum(_shown(each) for each in inner)
 
 
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode

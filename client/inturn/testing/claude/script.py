@@ -53,6 +53,9 @@ class Reply(Matched):
     delay: float = Field(default=0.0, ge=0, le=MAX_DELAY)
     """Seconds over which it streams."""
     thinking: str | None = None
+    content: list[dict[str, Any]] | None = None
+    """Its blocks as they are, instead of text and calls; signatures and ids that are left out are filled in."""
+    stop_details: dict[str, Any] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -62,6 +65,9 @@ class Reply(Matched):
     def answer(self) -> Answer:
         """Return it as an answer."""
         calls = tuple(ToolCall.of(call.name, call.args) for call in self.calls)
+        called = any(block.get("type") == "tool_use" for block in self.content or ())
+        if called and self.stop is None:
+            return Answer(self.text, calls, "tool_use", self.delay, self.thinking)
         return Answer(self.text, calls, self.stop, self.delay, self.thinking)
 
 

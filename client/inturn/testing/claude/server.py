@@ -21,7 +21,8 @@ from typing import Any, Self
 import uvicorn
 
 from inturn.models.scripted_answers import Answer, ToolCall
-from inturn.testing.claude.app import CONTEXT_WINDOW, Claude
+from inturn.testing.claude.answering import CONTEXT_WINDOW
+from inturn.testing.claude.app import Claude
 from inturn.testing.claude.faults import Fault
 from inturn.testing.claude.log import Exchange
 from inturn.testing.claude.script import Reply, reply
@@ -55,11 +56,15 @@ class StrictClaude:
 
     def script(self, *entries: Entry, **match: Any) -> None:
         """Queue answers. `match` says for which requests: `when`, `session`, `times`."""
-        self._claude.replies.extend([reply(entry, **match) for entry in entries])
+        self._claude.api.replies.extend([reply(entry, **match) for entry in entries])
 
     def faults(self, *faults: Fault | str, **match: Any) -> None:
         """Queue faults, as objects or in their short form. `match` says for which requests."""
         self._claude.faults.extend([_fault(fault, match) for fault in faults])
+
+    def gone(self, *urls: str) -> None:
+        """Let there be nothing behind these addresses any more."""
+        self._claude.api.memory.gone.update(urls)
 
     def reset(self) -> None:
         """Forget script, faults, log and cache."""
@@ -114,6 +119,10 @@ class ClaudeProcess:
     def faults(self, *faults: Fault | str, **match: Any) -> None:
         """Queue faults, as objects or in their short form. `match` says for which requests."""
         self._call("/_test/faults", [_fault(fault, match).model_dump(exclude_unset=True) for fault in faults])
+
+    def gone(self, *urls: str) -> None:
+        """Let there be nothing behind these addresses any more."""
+        self._call("/_test/gone", list(urls))
 
     def reset(self) -> None:
         """Forget script, faults, log and cache."""

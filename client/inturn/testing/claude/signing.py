@@ -1,7 +1,8 @@
 """Signatures of thinking blocks.
 
-Invariant: a thinking block is valid in one place only: behind the system prompt, the tools and the messages that it
-answered. Changing anything before it is an error in every later request.
+Invariant: a thinking block is valid for the model that made it only, and, where the model binds it, in one place only:
+behind the system prompt, the tools and the messages that it answered. Changing anything before it is an error in every
+later request; only the API's own summary may stand for what it summarised.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
+import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from inturn.models.facts import facts, family
 from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.prefix import Position
 
@@ -20,45 +23,60 @@ _KEY: Final = b"inturn.testing.claude: signs thinking, protects nothing"
 _TEXT_BYTES: Final = 15
 
 
-def sign(prefix: bytes, thinking: str) -> str:
-    """Sign a thinking text in its place behind `prefix`."""
-    return base64.b64encode(_text_mac(thinking) + _place_mac(prefix, thinking)).decode()
+def sign(prefix: bytes, thinking: str, model: str) -> str:
+    """Sign a thinking text of a model in its place behind `prefix`."""
+    return base64.b64encode(_text_mac(thinking, model) + _place_mac(prefix, thinking)).decode()
 
 
-def verify(line: Sequence[Position]) -> None:
+def redacted(prefix: bytes, model: str) -> dict[str, Any]:
+    """Return a block of thinking that nobody can read, in its place behind `prefix`."""
+    hidden = secrets.token_hex(8)
+    return {"type": "redacted_thinking", "data": f"{hidden}.{sign(prefix, hidden, model)}"}
+
+
+def verify(line: Sequence[Position], model: str) -> None:
     """Check every thinking block of a request.
 
     Raises:
-        Rejection: One was altered, never came from here, or stands behind something else than what it answered.
+        Rejection: One was altered, never came from here, is another model's, or stands behind something else than what
+            it answered.
     """
     before = b""
+    binds = facts(model).binds_thinking
     for position in line:
-        kind = position.block.get("type")
-        if position.role == "assistant" and kind in ("thinking", "redacted_thinking"):
-            _verify(position, before)
+        if position.role == "assistant" and position.block["type"] in ("thinking", "redacted_thinking"):
+            _verify(position, before if binds else None, model)
         before = position.digest
 
 
-def _verify(position: Position, before: bytes) -> None:
+def _verify(position: Position, before: bytes | None, model: str) -> None:
     place = f"messages.{position.message}.content.{position.index}"
-    if position.block["type"] == "redacted_thinking":
-        raise Rejection(f"{place}: Invalid `data` in `redacted_thinking` block")
-    thinking = position.block["thinking"]
-    try:
-        given = base64.b64decode(position.block["signature"], validate=True)
-    except (binascii.Error, ValueError):
-        given = b""
-    if not hmac.compare_digest(given[:_TEXT_BYTES], _text_mac(thinking)):
-        raise Rejection(f"{place}: Invalid `signature` in `thinking` block")
-    if not hmac.compare_digest(given[_TEXT_BYTES:], _place_mac(before, thinking)):
+    kind = position.block["type"]
+    if kind == "thinking":
+        thinking, signature, name = position.block["thinking"], position.block["signature"], "signature"
+    else:
+        thinking, _, signature = position.block["data"].partition(".")
+        name = "data"
+    given = _decoded(signature)
+    if not hmac.compare_digest(given[:_TEXT_BYTES], _text_mac(thinking, model)):
+        raise Rejection(f"{place}: Invalid `{name}` in `{kind}` block")
+    if before is not None and not hmac.compare_digest(given[_TEXT_BYTES:], _place_mac(before, thinking)):
         raise Rejection(
-            f"{place}: this `thinking` block is bound to a different conversation: "
+            f"{place}: this `{kind}` block is bound to a different conversation: "
             "`system`, `tools` or an earlier message has changed since it was generated"
         )
 
 
-def _text_mac(thinking: str) -> bytes:
-    return hmac.digest(_KEY, b"text" + thinking.encode(), "sha256")[:_TEXT_BYTES]
+def _decoded(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _text_mac(thinking: str, model: str) -> bytes:
+    maker = family(model) or model
+    return hmac.digest(_KEY, b"text" + maker.encode() + b"\0" + thinking.encode(), "sha256")[:_TEXT_BYTES]
 
 
 def _place_mac(prefix: bytes, thinking: str) -> bytes:

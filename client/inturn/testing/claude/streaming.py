@@ -30,6 +30,7 @@ def events(message: dict[str, Any]) -> list[Event]:
             made.append({"type": "content_block_delta", "index": index, "delta": delta})
         made.append({"type": "content_block_stop", "index": index})
     ending = {key: message[key] for key in ("stop_reason", "stop_sequence", "stop_details")}
+    ending |= {"container": message["container"]} if message.get("container") else {}
     made.append({"type": "message_delta", "delta": ending, "usage": message["usage"]})
     made.append({"type": "message_stop"})
     return made
@@ -40,20 +41,34 @@ def encode(event: Event) -> bytes:
     return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
 
 
+_BLANK: Final[dict[str, dict[str, Any]]] = {
+    "text": {"text": "", "citations": []},
+    "thinking": {"thinking": "", "signature": ""},
+    "tool_use": {"input": {}},
+    "server_tool_use": {"input": {}},
+    "compaction": {"content": None},
+}
+"""What of a block comes in deltas; all else comes at its start."""
+
+
 def _empty(block: dict[str, Any]) -> dict[str, Any]:
-    blank: dict[str, Any] = {"text": "", "thinking": "", "signature": "", "input": {}}
-    return {key: blank.get(key, value) for key, value in block.items()}
+    blank = _BLANK.get(block["type"], {})
+    return {key: blank.get(key, value) if value is not None else None for key, value in block.items()}
 
 
 def _deltas(block: dict[str, Any], *, cut: bool) -> Iterator[dict[str, Any]]:
     if block["type"] == "text":
         for piece in grouped(pieces(block["text"])):
             yield {"type": "text_delta", "text": piece}
+        for citation in block.get("citations") or ():
+            yield {"type": "citations_delta", "citation": citation}
     elif block["type"] == "thinking":
         for piece in grouped(pieces(block["thinking"])):
             yield {"type": "thinking_delta", "thinking": piece}
         yield {"type": "signature_delta", "signature": block["signature"]}
-    elif block["type"] == "tool_use":
+    elif block["type"] == "compaction":
+        yield {"type": "compaction_delta", "content": block["content"]}
+    elif block["type"] in ("tool_use", "server_tool_use"):
         yield {"type": "input_json_delta", "partial_json": ""}
         text = json.dumps(block["input"])
         for piece in grouped(pieces(text[: len(text) // 2] if cut else text)):
