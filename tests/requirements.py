@@ -166,6 +166,7 @@ PROMISES: dict[str, str] = {
         "Whatever is accepted fits: no session is ended by the server for the size of what it took, carries or records"
     ),
     "SUR-16": "A worker that lacks an agent, a tool or the right journal costs no event its turn",
+    "SUR-17": "One user's code (hung, blocking, endless, raising) never stops another session of its worker",
     # The model
     "MOD-1": (
         "System, tools and earlier messages sent to the model never change within a session (a changed agent and "

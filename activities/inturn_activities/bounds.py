@@ -24,7 +24,11 @@ class Bounds:
         outage_patience: An outage may last this long before it costs the event its turn.
         losses: So many attempts of a step may crash; then it is taken for what kills its workers.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
-        threads: Tools without `async` that run at once.
+        threads: Calls of one tool without `async` that run at once for one tenant.
+        all_threads: Such calls of all tools and tenants; the deliveries have as many of their own, and so have the
+            small functions around calls (checks of arguments, lookups).
+        hung_threads: So many threads whose calls were given up may hang beside those; then they take their places.
+        check: A call's arguments are checked in so many seconds, with the approval's predicate and the names of locks.
         thread_wait: A call waits in place for a free thread, then comes back later.
         sessions: Transcripts kept in memory.
         transcripts: Their size together.
@@ -40,6 +44,9 @@ class Bounds:
     losses: int = 10
     inline: int = 4 * 1024
     threads: int = 16
+    all_threads: int = 64
+    hung_threads: int = 64
+    check: float = 10.0
     thread_wait: float = 20.0
     sessions: int = 1_000
     transcripts: int = 256 * 1024 * 1024

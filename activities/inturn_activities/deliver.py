@@ -58,6 +58,7 @@ class Delivery:
 
     wants: Sequence[Want] = ()
     doing: str = "deliver runs"
+    name: str = "deliver"
     decided: CallResult | None = None
     question: Sequence[NewEntry] = ()
 

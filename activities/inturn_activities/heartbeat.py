@@ -7,9 +7,9 @@ an attempt whose claim went to somebody else is cancelled, and ends as `Supersed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from temporalio import activity
 
@@ -20,6 +20,7 @@ from inturn_activities.limits.stuck import Watch
 RENEWALS_PER_LEASE: Final = 3
 """Two may be lost before a lease runs out."""
 
+T = TypeVar("T")
 Renew = Callable[[], Awaitable[bool]]
 
 
@@ -81,6 +82,18 @@ class Heartbeat:
             self._lost = True
             if self._owner is not None:
                 self._owner.cancel()
+
+
+async def beating(work: Coroutine[Any, Any, T], *, every: float) -> T:
+    """Run work that may take a while with heartbeats, and return its result."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not (await asyncio.wait([task], timeout=every))[0]:
+            activity.heartbeat()
+    except asyncio.CancelledError:
+        task.cancel()
+        raise
+    return task.result()
 
 
 async def beat_for(seconds: float, *, every: float) -> None:

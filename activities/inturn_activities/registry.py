@@ -18,7 +18,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, JournalBehind, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
-from inturn.tools.threads import NoThread, Threads
+from inturn.tools.threads import NoThread
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.deliver import Deliveries
@@ -42,6 +42,7 @@ from inturn_activities.roster import Roster, policy_of
 from inturn_activities.tools.bodies import Bodies
 from inturn_activities.tools.effects import Effects
 from inturn_activities.tools.run_tool import ToolSteps
+from inturn_activities.tools.thread_pools import ThreadPools
 
 R = TypeVar("R")
 
@@ -75,14 +76,16 @@ class Steps:
         bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
         waits = Waits(journal, bounds, limits)
-        effects = Effects(journal, waits, Threads(bounds.threads), bounds)
+        self.pools = pools = ThreadPools.of(bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
         self._positions = Positions(journal)
-        self._models = ModelSteps(journal, model, roster, transcripts, waits, bounds, limits)
-        bodies = Bodies(journal, bounds, limits, resources)
-        self._tools = ToolSteps(journal, roster, effects, bodies, limits)
-        self._deliveries = Deliveries(roster, effects, bodies)
+        bodies = Bodies(journal, bounds, limits, pools.checks, resources)
+        self._models = ModelSteps(journal, model, roster, transcripts, waits, bodies, bounds, limits)
+        calls = Effects(journal, waits, pools.tools, pools.checks, bounds)
+        self._tools = ToolSteps(journal, roster, calls, bodies, limits)
+        deliveries = Effects(journal, waits, pools.deliveries, pools.checks, bounds)
+        self._deliveries = Deliveries(roster, deliveries, bodies)
 
     @property
     def activities(self) -> list[Callable[..., Any]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from inturn import Agent
 from inturn.testing import Answer, ToolCall
-from inturn.tools import tool
+from inturn.tools import Tool, tool
+from inturn.tools.checks import CheckedCall, check_call
+from inturn.turns.call_results import CallResult
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import call_plans
 from tests.adversary.stage import MODEL, Say, Stage, Trigger, strict
@@ -65,7 +67,12 @@ async def result_of_many_calls(say: Say) -> None:
 
     agent = Agent("support", model=MODEL, instructions="", tools=[look])
     call = {"type": "tool_use", "id": "toolu_" + "x" * 24, "name": "look", "input": {"a": "y" * 220}}
-    result = ModelResult(stop="tool_use", calls=[call_plans.plan(agent, call) for _ in range(CALLS)])
+
+    async def check(tool: Tool[..., Any], raw: Any) -> CheckedCall | CallResult:
+        return check_call(tool, raw)
+
+    plans = [await call_plans.plan(agent, call, check) for _ in range(CALLS)]
+    result = ModelResult(stop="tool_use", calls=plans)
     say(f"the result of a step with {CALLS:,} calls has {len(result.model_dump_json()):,} bytes; a payload takes 2 MiB")
 
 

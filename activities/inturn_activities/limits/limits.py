@@ -7,13 +7,14 @@ agree without talking to each other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from inturn.journal import Victim, Want
 from inturn.journal.log import codec
-from inturn.tools import Tool, lock_name
+from inturn.tools import lock_name
+from inturn.tools.checks import CheckedCall
 
 Count = Annotated[int, Field(ge=1)]
 PerMinute = Annotated[float, Field(gt=0)]
@@ -68,15 +69,14 @@ class Limits(BaseModel):
         wanted = [_rate(scope, resource, rate) for scope, resource, rate in rates if rate is not None]
         return (*_permits(tenant, permits), *wanted)
 
-    def of_call(self, tenant: str, agent: str, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> tuple[Want, ...]:
-        """Return what a tool call needs: its locks by name, then permits."""
-        writes = tool.lock_names(arguments)
-        names = {name: name not in writes for name in (*writes, *tool.read_names(arguments))}
+    def of_call(self, tenant: str, agent: str, tool: str, checked: CheckedCall) -> tuple[Want, ...]:
+        """Return what a call of that tool needs: its locks by name, then permits."""
+        names = {name: name not in checked.locks for name in (*checked.locks, *checked.reads)}
         locks = (lock(tenant, name, read=read) for name, read in sorted(names.items()))
         permits = {
             "steps": self.max_steps,
             f"agent {agent}": self.per_agent.get(agent),
-            f"tool {tool.name}": self.per_tool.get(tool.name),
+            f"tool {tool}": self.per_tool.get(tool),
         }
         return (*locks, *_permits(tenant, permits))
 

@@ -49,6 +49,7 @@ from inturn_activities.roster import Roster, policy_of
 from inturn_activities.telemetry.meters import count_retry
 from inturn_activities.telemetry.spans import model_span, tracing
 from inturn_activities.telemetry.turn_spans import trace_completed
+from inturn_activities.tools.bodies import Bodies
 
 _RELEASE_PATIENCE: Final = 3.0
 """Seconds; nobody beats for the step then, and its worker is taken for dead after 5."""
@@ -64,6 +65,7 @@ class ModelSteps:
         roster: Roster,
         transcripts: Transcripts,
         waits: Waits,
+        bodies: Bodies,
         bounds: Bounds,
         limits: Limits,
     ) -> None:
@@ -73,6 +75,7 @@ class ModelSteps:
         self._roster = roster
         self._transcripts = transcripts
         self._waits = waits
+        self._bodies = bodies
         self._bounds = bounds
         self._limits = limits
         self._account = AccountWatch()
@@ -218,7 +221,8 @@ class ModelSteps:
     ) -> ModelResult:
         """Record the step's end in one transaction."""
         uses = tool_uses(answered.body["content"]) if answered and stop == "tool_use" else []
-        calls = [plan(attempt.agent, block) for block in uses]
+        check = partial(self._bodies.check, attempt.step)
+        calls = list(await asyncio.gather(*(plan(attempt.agent, block, check) for block in uses)))
         entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls)]
         turn = attempt.step.turn
         outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None

@@ -6,49 +6,60 @@ call that cannot be judged here (no such tool, arguments that do not fit) needs 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from pydantic_core import to_json
 
 from inturn.agents import Agent
 from inturn.tools import Tool, arguments_hash
-from inturn.tools.calling import check_arguments
+from inturn.tools.checks import CheckedCall
+from inturn.tools.threads import NoThread
 from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan
 
 PREVIEW: Final = 200
 
+Check = Callable[[Tool[..., Any], Any], Awaitable[CheckedCall | CallResult | None]]
+"""Tells what a tool's declaration says of a call, see `inturn.tools.checks.checked_call`."""
 
-def plan(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
-    """Return the plan of a `tool_use` block."""
+
+async def plan(agent: Agent, block: Mapping[str, Any], check: Check) -> CallPlan:
+    """Return the plan of a `tool_use` block. What cannot be judged in time is asked for where it might be needed."""
+    tool = agent.tool(block["name"])
+    if tool is None:
+        return planned(agent, block)
+    try:
+        checked = await check(tool, block["input"])
+    except NoThread:
+        checked = None
+    if isinstance(checked, CallResult):
+        return planned(agent, block)
+    return resolved(planned(agent, block), agent, tool, checked)
+
+
+def planned(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
+    """Return the plan of a call whose tool is not known, or does not take its arguments."""
     raw = block["input"] if isinstance(block["input"], dict) else {}
-    planned = CallPlan(
+    return CallPlan(
         id=block["id"],
         tool=block["name"],
         preview=preview(raw),
         hash=arguments_hash(raw),
         failures=agent.budget.failures,
     )
-    tool = agent.tool(block["name"])
-    arguments = None if tool is None else check_arguments(tool, block["input"])
-    if tool is None or arguments is None or isinstance(arguments, CallResult):
-        return planned
-    return resolved(planned, agent, tool, arguments, approval=tool.needs_approval(arguments))
 
 
-def resolved(
-    planned: CallPlan, agent: Agent, tool: Tool[..., Any], arguments: Mapping[str, Any], *, approval: bool
-) -> CallPlan:
-    """Return a plan with the tool's policy for these validated arguments."""
+def resolved(plan: CallPlan, agent: Agent, tool: Tool[..., Any], checked: CheckedCall | None) -> CallPlan:
+    """Return a plan with the tool's policy for these validated arguments; `None`: nothing is known of them."""
     policy = {
         "timeout": tool.timeout,
         "retries": tool.retries,
-        "approval": approval,
+        "approval": bool(tool.approval) if checked is None else checked.approval,
         "approval_timeout": agent.budget.approval_timeout,
-        "locks": tool.lock_names(arguments),
+        "locks": [] if checked is None else checked.locks,
     }
-    return planned.model_copy(update=policy)
+    return plan.model_copy(update=policy)
 
 
 def preview(arguments: Mapping[str, Any]) -> str:

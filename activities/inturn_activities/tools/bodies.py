@@ -17,11 +17,15 @@ from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.journal.state.changes import Scope
 from inturn.keys import StepKey
+from inturn.tools import Tool
 from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
+from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.shared_state import State
+from inturn.tools.threads import Caller, Threads
+from inturn.turns.call_results import CallResult
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled, retry_while_unavailable
 from inturn_activities.limits.limits import Limits
@@ -80,6 +84,7 @@ class Bodies:
     journal: Journal
     bounds: Bounds
     limits: Limits
+    checks: Threads
     resources: Any = None
     _spawned: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -109,6 +114,11 @@ class Bodies:
             _secrets=reports.secrets,
             _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),
         )
+
+    async def check(self, step: StepKey, tool: Tool[..., Any], raw: Any) -> CheckedCall | CallResult | None:
+        """Return what the tool's declaration says of a call; see `inturn.tools.checks.checked_call`."""
+        caller = Caller(step.session.tenant, tool.name, step.session.session_id)
+        return await checked_call(tool, raw, self.checks, caller, timeout=self.bounds.check)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the steps, to its end: the loop itself holds tasks weakly."""

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from temporalio import activity
@@ -27,9 +29,9 @@ from inturn import names
 from inturn.errors import Retry, ToolError
 from inturn.journal import Claim, Journal, NewEntry, Superseded, Want
 from inturn.keys import StepKey
-from inturn.tools import call_async
 from inturn.tools.calling import CallPolicy, attempt_call
-from inturn.tools.threads import NoThread, Threads, ThreadSlot
+from inturn.tools.checks import call_bounded
+from inturn.tools.threads import Caller, NoThread, Threads, ThreadSlot
 from inturn.turns.call_results import CRASH_LOOP, UNKNOWN, CallResult, FailedAttempt, error_result
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
@@ -56,6 +58,7 @@ class Effect(Protocol):
         policy: How it may be run.
         wants: Locks and permits that it needs from its claim to its end.
         doing: What it does, for people.
+        name: What is called: the tool, or `deliver`.
         decided: Its result, where it is not to run.
         question: The entries that ask a person; where there are any, it does not run before the answer.
     """
@@ -64,6 +67,7 @@ class Effect(Protocol):
     policy: CallPolicy
     wants: Sequence[Want]
     doing: str
+    name: str
     decided: CallResult | None
     question: Sequence[NewEntry]
 
@@ -92,11 +96,12 @@ class Finished:
 class Effects:
     """Runs effects under the ledger."""
 
-    def __init__(self, journal: Journal, waits: Waits, threads: Threads, bounds: Bounds) -> None:
-        """Use a journal and threads, and wait by `waits`."""
+    def __init__(self, journal: Journal, waits: Waits, threads: Threads, checks: Threads, bounds: Bounds) -> None:
+        """Use a journal, threads for bodies and others for lookups, and wait by `waits`."""
         self._journal = journal
         self._waits = waits
         self._threads = threads
+        self._checks = checks
         self._bounds = bounds
 
     async def once(self, effect: Effect) -> Finished:
@@ -174,22 +179,32 @@ class Effects:
     async def _attempt(self, effect: Effect, claim: Claim, *, begun: bool) -> CallResult:
         if claim.began and claim.attempts.counts.get("lost", 0) >= self._bounds.losses:
             return CRASH_LOOP
-        if claim.began and not effect.policy.idempotent:
-            known = await self._look_up(effect, claim)
-            if known is not None:
-                return known
         try:
+            if claim.began and not effect.policy.idempotent:
+                known = await self._look_up(effect, claim)
+                if known is not None:
+                    return known
             async with self._slot(effect) as slot:
                 if not begun:
                     await self._journal.begin(effect.step, claim.token, lease=self._bounds.lease)
                 return await self._run(effect, claim, slot)
-        except NoThread:
-            with contextlib.suppress(Exception):  # it never began: nobody need wonder what became of it
-                await self._journal.release(effect.step, claim.token)
-            raise
+        except NoThread as error:
+            return await self._without_thread(effect, claim, error)
         except asyncio.CancelledError:
             await self._hand_back(effect, claim)
             raise
+
+    async def _without_thread(self, effect: Effect, claim: Claim, error: NoThread) -> CallResult:
+        """Let another attempt follow; return the result of a call that has waited as long as for a lock."""
+        waited = time.time() - claim.attempts.since.get("outage", math.inf)
+        if waited > self._waits.limits.lock_timeout and not claim.began:
+            return error_result(f"The call did not run: {error}. It gave up after {waited:.0f} s.")
+        with contextlib.suppress(Exception):  # it never began: nobody need wonder what became of it
+            if claim.began:
+                await self._journal.release(effect.step, claim.token)
+            else:
+                await self._journal.fail(effect.step, claim.token, "outage", clean=True)
+        raise error
 
     async def _run(self, effect: Effect, claim: Claim, slot: ThreadSlot | None) -> CallResult:
         ended = await attempt_call(lambda: _logged(effect, claim, slot), effect.policy)
@@ -209,9 +224,11 @@ class Effects:
         policy = effect.policy
         if policy.lookup is None:
             return UNKNOWN
+        lookup = partial(policy.lookup, str(effect.step))
         try:
-            async with asyncio.timeout(policy.timeout):
-                found = await call_async(policy.lookup, str(effect.step))
+            found = await call_bounded(lookup, self._checks, _caller(effect), timeout=policy.timeout)
+        except NoThread:
+            raise
         except Exception as error:
             tried = claim.attempts.counts.get("outage", 0) + 1
             if tried > policy.retries:
@@ -235,8 +252,13 @@ class Effects:
         if not effect.policy.threaded:
             yield None
             return
-        async with self._threads.slot(wait=self._bounds.thread_wait) as slot:
+        async with self._threads.slot(wait=self._bounds.thread_wait, caller=_caller(effect)) as slot:
             yield slot
+
+
+def _caller(effect: Effect) -> Caller:
+    session = effect.step.session
+    return Caller(session.tenant, effect.name, session.session_id)
 
 
 async def _logged(effect: Effect, claim: Claim, slot: ThreadSlot | None) -> Any:

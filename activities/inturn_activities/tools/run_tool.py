@@ -19,12 +19,13 @@ from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded, Want
 from inturn.journal.views import approvals
 from inturn.keys import StepKey
 from inturn.tools import Tool
-from inturn.tools.calling import CallPolicy, check_arguments, run_body, tool_policy
+from inturn.tools.calling import CallPolicy, run_body, tool_policy
 from inturn.tools.results import render_result
 from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
 from inturn.values import Entry
 from inturn_activities.approval_entries import answered, requested
+from inturn_activities.heartbeat import beating
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import CallPlan, ToolInput, ToolResult, ToolStatus
 from inturn_activities.model import call_plans
@@ -67,19 +68,21 @@ class ToolSteps:
         tool = agent.tool(call.tool)
         if tool is None:
             return ToolCall(self._bodies, step, call, decided=unknown_tool(call.tool))
-        arguments = check_arguments(tool, call.arguments)
-        if isinstance(arguments, CallResult):
-            return ToolCall(self._bodies, step, call, decided=arguments)
-        if tool.needs_approval(arguments):
-            plan = call_plans.plan(agent, call.block)
+        checked = await beating(self._bodies.check(step, tool, call.arguments), every=self._bodies.bounds.beat)
+        if checked is None:
+            checked = error_result("The call did not run: its arguments could not be checked in time.")
+        if isinstance(checked, CallResult):
+            return ToolCall(self._bodies, step, call, decided=checked)
+        if checked.approval:
+            plan = call_plans.planned(agent, call.block)
             answer = await self._journal.entry(step.session, approvals.answered_key(step))
             if answer is None:
-                asks = call_plans.resolved(plan, agent, tool, arguments, approval=True)
-                return ToolCall(self._bodies, step, call, tool, arguments, asks=asks)
+                asks = call_plans.resolved(plan, agent, tool, checked)
+                return ToolCall(self._bodies, step, call, tool, checked.arguments, asks=asks)
             if not approvals.approves(answer, plan.approval_id):
                 return ToolCall(self._bodies, step, call, decided=denied(_answer_of(answer)))
-        wants = self._limits.of_call(step.session.tenant, agent.name, tool, arguments)
-        return ToolCall(self._bodies, step, call, tool, arguments, wants=wants, trace=input.trace)
+        wants = self._limits.of_call(step.session.tenant, agent.name, tool.name, checked)
+        return ToolCall(self._bodies, step, call, tool, checked.arguments, wants=wants, trace=input.trace)
 
 
 class ToolCall:
@@ -109,6 +112,7 @@ class ToolCall:
         self.policy = CallPolicy() if tool is None else tool_policy(tool)
         self.wants = wants
         self.doing = f"tool {call.tool} runs"
+        self.name = call.tool
         self.decided = decided
         self.asks = asks
         self.question: Sequence[NewEntry] = () if asks is None else (requested(step, asks),)

@@ -18,7 +18,8 @@ from inturn.testing.contexts import make_context
 from inturn.testing.locks import CallLocks, LockTable
 from inturn.testing.memory import Memory
 from inturn.tools import Tool
-from inturn.tools.calling import CallPolicy, attempt_call, check_arguments, check_checkpoint, run_body, tool_policy
+from inturn.tools.calling import CallPolicy, attempt_call, check_checkpoint, run_body, tool_policy
+from inturn.tools.checks import CheckedCall, check_call
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import Threads
@@ -110,18 +111,18 @@ class Call:
         tool = self._tool
         if tool is None:
             return unknown_tool(self._use["name"])
-        planned = check_arguments(tool, self._use["input"])
-        asks = not isinstance(planned, CallResult) and tool.needs_approval(planned)
+        planned = check_call(tool, self._use["input"])
+        asks = isinstance(planned, CheckedCall) and planned.approval
         while True:
             if asks and (refused := await self._refused()) is not None:
                 return refused
             async with slots:
-                arguments = check_arguments(tool, self._use["input"])
-                if isinstance(arguments, CallResult):
-                    return arguments
-                asks = tool.needs_approval(arguments) and not self._allowed
+                checked = check_call(tool, self._use["input"])
+                if isinstance(checked, CallResult):
+                    return checked
+                asks = checked.approval and not self._allowed
                 if not asks:
-                    return await self._run(tool, arguments)
+                    return await self._run(tool, checked)
 
     def withdraw(self) -> None:
         """Ask no more: the call is denied."""
@@ -142,11 +143,11 @@ class Call:
         finally:
             self.waits = False
 
-    async def _run(self, tool: Tool[..., Any], arguments: Mapping[str, Any]) -> CallResult:
-        names = dict.fromkeys(tool.read_names(arguments), True) | dict.fromkeys(tool.lock_names(arguments), False)
+    async def _run(self, tool: Tool[..., Any], checked: CheckedCall) -> CallResult:
+        names = dict.fromkeys(checked.reads, True) | dict.fromkeys(checked.locks, False)
 
         def call(context: ToolContext) -> Any:
-            return tool.fn(**arguments, **({tool.context_parameter: context} if tool.context_parameter else {}))
+            return tool.fn(**checked.arguments, **({tool.context_parameter: context} if tool.context_parameter else {}))
 
         return await Body(self._fields, self._shared, tool_policy(tool)).run(call, names)
 

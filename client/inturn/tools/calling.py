@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import ValidationError
 from pydantic_core import to_json
 
 from inturn.errors import ToolError
-from inturn.events import explain
-from inturn.journal.log import codec
 from inturn.journal.values import Superseded
 from inturn.tools.context import ToolContext, running
+from inturn.tools.returned import finite, finite_async
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import OnLate, ThreadSlot
 from inturn.tools.tool import Lookup, Tool, is_async
@@ -27,9 +25,7 @@ from inturn.turns.call_results import (
     DELIVERY_TIMEOUT,
     CallResult,
     FailedAttempt,
-    describe,
     interpret_error,
-    invalid_arguments,
     timed_out,
 )
 
@@ -68,24 +64,6 @@ def delivery_policy(deliver: Callable[..., Any]) -> CallPolicy:
         return CallPolicy(DELIVERY_TIMEOUT, DELIVERY_RETRIES, threaded=not is_async(deliver))
     timeout = min(deliver.timeout, DELIVERY_TIMEOUT)
     return CallPolicy(timeout, deliver.retries, deliver.idempotent, deliver.lookup, threaded=not deliver.is_async)
-
-
-def check_arguments(tool: Tool[..., Any], raw: Any) -> dict[str, Any] | CallResult:
-    """Return the validated arguments of a call, or its result where they do not fit.
-
-    Nothing else reads a call's input, so that the step that asks for a yes and the step that acts read the same.
-    """
-    if not isinstance(raw, dict):
-        return invalid_arguments("the input is no object")
-    try:
-        arguments = tool.validate_arguments(codec.copied(raw))  # a validator may change what it is given
-        tool.lock_names(arguments)
-        tool.read_names(arguments)
-    except ValidationError as error:
-        return invalid_arguments(explain(error))
-    except Exception as error:  # a validator of the tool's may raise anything
-        return invalid_arguments(describe(error))
-    return arguments
 
 
 def check_checkpoint(value: Any, secrets: CallSecrets) -> None:
@@ -132,16 +110,44 @@ async def run_body(
     What it returns or raises has no secret in it.
     """
     secrets = context._secrets
+    task = asyncio.current_task()
     with running(context):
         try:
-            result = fn() if slot is None else await slot.run(fn, on_late and _redacted(on_late, secrets))
-            return secrets.redact_value(await result if inspect.isawaitable(result) else result)
-        except (asyncio.CancelledError, GeneratorExit):
+            result = fn() if slot is None else await _in_thread(fn, slot, on_late and _redacted(on_late, secrets))
+            return secrets.redact_value(await _awaited(result))
+        except asyncio.CancelledError:
             raise
         except BaseException as error:
+            if isinstance(error, GeneratorExit) and asyncio.current_task() is not task:
+                raise  # it is the call's own end, not the body's
             failed = error
     # Out of the `except`, so that the new error does not bring the old one along.
     raise secrets.redact_error(_survivable(failed))
+
+
+async def _in_thread(fn: Callable[[], Any], slot: ThreadSlot, on_late: OnLate | None) -> Any:
+    def body() -> Any:
+        result = fn()
+        if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+            return result  # a decorator without `async` around an async tool: the loop goes on with it
+        return finite(result, lambda: slot.given_up)
+
+    return await slot.run(body, on_late)
+
+
+async def _awaited(result: Any) -> Any:
+    """Return what an async tool's result comes to.
+
+    Raises:
+        TypeError: It is an iterator, which would run on the event loop.
+    """
+    if inspect.isawaitable(result):
+        result = await result
+    if isinstance(result, AsyncIterator):
+        return await finite_async(result)
+    if isinstance(result, Iterator):
+        raise TypeError("an async tool returned an iterator: let it return a list, or be no async tool")
+    return result
 
 
 def _cancelled() -> bool:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_json
 
 from inturn.tools.context import ToolContext
+from inturn.tools.plain_schemas import is_plain
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -57,6 +58,8 @@ class Tool(Generic[P, R]):
         fn: The function. What it was declared with are attributes of the same names, see `ToolOptions`.
         parameters: The names of the model's arguments, in order.
         context_parameter: The parameter that receives the `ToolContext`, if any.
+        is_async: It runs on the event loop; else in a thread.
+        plain: No code of its author's runs where its arguments are checked.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class Tool(Generic[P, R]):
         functools.update_wrapper(self, fn)
         self.parameters, self._arguments, self.context_parameter = _arguments_model(fn, self.name)
         self.is_async = is_async(fn)
+        self.plain = not callable(approval) and is_plain(self._arguments, templates=bool(self.locks or self.reads))
         self._check()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -177,9 +181,15 @@ def arguments_hash(arguments: Mapping[str, Any]) -> str:
 
 
 def is_async(fn: Callable[..., Any]) -> bool:
-    """Return whether calling a function gives something to await."""
-    call = getattr(fn, "__call__", None)  # noqa: B004 - an object with an async __call__
-    return inspect.iscoroutinefunction(inspect.unwrap(fn)) or inspect.iscoroutinefunction(call)
+    """Return whether calling a function gives something to await, and does nothing else.
+
+    Judged by what is called: a decorator without `async` may do anything before it calls what it wraps.
+    """
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if not (inspect.isroutine(fn) or inspect.isclass(fn)):
+        fn = type(fn).__call__  # an object
+    return inspect.iscoroutinefunction(fn) or inspect.isasyncgenfunction(fn)
 
 
 async def call_async(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -17,6 +17,7 @@ from inturn.journal import Journal, Want
 from inturn.journal.store.sqlite import SqliteStore
 from inturn.keys import StepKey
 from inturn.testing import ToolCall
+from inturn.tools.checks import CheckedCall, check_call
 from inturn_activities.bounds import Bounds
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import RecordInput, ToolInput
@@ -156,9 +157,9 @@ async def test_names_of_locks_are_made_of_validated_arguments_and_belong_to_the_
         """Pay."""
         return ""
 
-    found = Limits(max_steps=None, per_tool={"pay": 2}).of_call(
-        "acme", "a", pay, pay.validate_arguments({"order": "7"})
-    )
+    checked = check_call(pay, {"order": "7"})
+    assert isinstance(checked, CheckedCall)
+    found = Limits(max_steps=None, per_tool={"pay": 2}).of_call("acme", "a", "pay", checked)
     assert [(w.scope, w.resource, w.mode) for w in found] == [
         ("acme", "lock order:7", "write"),
         ("acme", "lock rates:7", "read"),

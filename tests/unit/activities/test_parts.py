@@ -218,7 +218,7 @@ async def test_what_a_thread_raises_comes_out_and_its_place_is_free_again() -> N
                 await place.run(fail)
 
 
-async def test_a_cancel_leaves_the_thread_its_place_until_it_ends() -> None:
+async def test_a_cancel_leaves_the_thread_its_place_until_it_ends_where_none_may_hang_beside() -> None:
     threads, go = Threads(1), threading.Event()
 
     async def wait_for_it() -> None:

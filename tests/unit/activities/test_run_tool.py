@@ -726,7 +726,7 @@ async def test_tools_without_async_run_in_a_bounded_number_of_threads(tmp_path: 
 
 
 @pytest.mark.promise("EFF-6")
-async def test_a_thread_that_hangs_keeps_its_place_and_the_next_call_comes_back_later(tmp_path: Path) -> None:
+async def test_where_no_more_threads_may_hang_the_next_call_comes_back_later(tmp_path: Path) -> None:
     go = threading.Event()
 
     @tool(timeout=0.05)
@@ -735,7 +735,7 @@ async def test_a_thread_that_hangs_keeps_its_place_and_the_next_call_comes_back_
         go.wait(WAIT)
         return "late"
 
-    bounds = Bounds(threads=1, thread_wait=0.05, beat=0.01, lease=0.1)
+    bounds = Bounds(threads=1, all_threads=1, hung_threads=0, thread_wait=0.05, beat=0.01, lease=0.1)
     async with rig(tmp_path, [[ToolCall("hang"), ToolCall("hang")]], tools=[hang], bounds=bounds) as r:
         first, second = (await r.ask()).calls
         assert (await r.tool(call=first.id)).status == "timeout"
