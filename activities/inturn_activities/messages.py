@@ -226,5 +226,7 @@ class RecordResult(StepResult):
     """How the settled turn had ended in the journal before, where that is not what was decided."""
     apart: dict[str, str] = {}
     """Events that it took up and that had ended before, otherwise than by it: how."""
+    unsaid: list[str] = []
+    """Events that it took up and that none of its steps had come to say."""
     policy: Policy | None = None
     """The agent's policy, where it was asked for and there is such an agent."""

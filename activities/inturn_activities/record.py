@@ -1,14 +1,16 @@
 """What the workflow alone decided goes into the journal.
 
-Invariant: decisions are written in the order in which they were made, each once, in one transaction with the settling
-of the steps that they leave open.
+Invariant: decisions are written in the order in which they were made, each once, the first of them in one transaction
+with the settling of the steps that they leave open; so are the others, but for those whose contents would be too much.
 """
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import Any, Final, cast
 
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
+from inturn.journal.log import contents
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition
 from inturn_activities.messages import Decision, Ended, RecordInput, RecordResult
@@ -16,25 +18,49 @@ from inturn_activities.model import joined_events
 from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.telemetry.turn_spans import trace_decided
 
+MOVED: Final = 1024 * 1024
+"""Bytes of contents that one transaction moves into entries, as their events say: others wait for it."""
+
 
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
-    session = step.session
-    head = await journal.record(
-        session,
-        [recorded(session, decision) for decision in input.decisions],
-        settle=[TurnKey(session, turn) for turn in input.settle],
-        close=input.close,
-        cancelled=input.cancelled,
-        number=input.number,
-        unclaimed=input.unclaimed,
-    )
+    session, head = step.session, 0
+    parts = _parts(input.decisions)
+    for number, part in enumerate(parts):
+        head = await journal.record(
+            session,
+            [recorded(session, decision) for decision in part],
+            settle=[TurnKey(session, turn) for turn in input.settle] if number == 0 else (),
+            close=input.close and number == len(parts) - 1,
+            cancelled=input.cancelled,
+            number=input.number,
+            unclaimed=input.unclaimed,
+        )
     for decision in input.decisions:
         trace_decided(session, decision)
-    apart: dict[str, str] = {}
-    for turn in input.settle if input.joined else ():
-        apart |= await joined_events.elsewhere(journal, TurnKey(session, turn), input.joined)
-    return RecordResult(head=head, ended=await _recorded_before(journal, session, input), apart=apart)
+    result = RecordResult(head=head, ended=await _recorded_before(journal, session, input))
+    for turn in (TurnKey(session, turn) for turn in input.settle if input.joined):
+        result.apart |= await joined_events.elsewhere(journal, turn, input.joined)
+        here = [event_id for event_id in input.joined if event_id not in result.apart]
+        result.unsaid += await joined_events.unsaid(journal, turn, here)
+    return result
+
+
+def _parts(decisions: Sequence[Decision]) -> list[list[Decision]]:
+    """Cut decisions where the contents that they move would be more than one transaction should write."""
+    parts, size = [list[Decision]()], 0
+    for decision in decisions:
+        moved = sum(int(event["claim"]["size"]) for event in _set_aside(decision) if contents.refers(event))
+        if moved and size + moved > MOVED:
+            parts.append([])
+            size = 0
+        parts[-1].append(decision)
+        size += moved
+    return parts
+
+
+def _set_aside(decision: Decision) -> list[Any]:
+    return [decision.body.get("event"), *decision.body.get("joined", ())]
 
 
 async def _recorded_before(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:

@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import to_json
 
+from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN
 
@@ -58,13 +59,12 @@ class EventOptions(TypedDict, total=False):
     """A JSON object that tools find in `ctx.event.metadata`; at most 16 KiB."""
 
 
-class Event(BaseModel):
-    """One thing a producer sent: the JSON object of `submit`; `EventOptions` says what its fields mean."""
+class Envelope(BaseModel):
+    """What every event has beside what it says: whose it is, its place in the order, how it is to be taken."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     event_id: str | None = Field(default=None, pattern=_Id)
-    content: Content
     source: str = Field(default="client", pattern=_Id)
     sequence: int | None = Field(default=None, ge=0, lt=2**63)
     sender: str | None = Field(default=None, max_length=256)
@@ -73,7 +73,6 @@ class Event(BaseModel):
     when_busy: WhenBusy = "queue"
     expires_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds from `sent_at`, else from acceptance."""
-    metadata: dict[str, Any] | None = None
     agent: str | None = Field(default=None, pattern=_Id)
     trace: str | None = Field(default=None, max_length=128)
     """The producer's W3C `traceparent`."""
@@ -87,6 +86,27 @@ class Event(BaseModel):
             return value.timestamp()
         return value
 
+    @field_validator("sender", "trace", "content", "preview", check_fields=False)
+    @classmethod
+    def _unicode(cls, value: object) -> object:
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no one can store it
+                raise ValueError("the text is not valid Unicode") from None
+        return value
+
+    def wire(self) -> dict[str, Any]:
+        """Return the JSON object that travels: without fields that say nothing."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+class Event(Envelope):
+    """One thing a producer sent: the JSON object of `submit`; `EventOptions` says what its fields mean."""
+
+    content: Content
+    metadata: dict[str, Any] | None = None
+
     @field_validator("content")
     @classmethod
     def _blocks(cls, value: Content) -> Content:
@@ -98,16 +118,6 @@ class Event(BaseModel):
                     raise ValueError(f"a content block's type must be one of {', '.join(_BLOCK_TYPES)}")
         return value
 
-    @field_validator("content", "sender", "trace")
-    @classmethod
-    def _unicode(cls, value: object) -> object:
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError:  # JSON can spell half a surrogate pair; no one can store it
-                raise ValueError("the text is not valid Unicode") from None
-        return value
-
     @model_validator(mode="after")
     def _sizes(self) -> Event:
         # A character is at least one byte: most events never pay for the encoding.
@@ -117,9 +127,7 @@ class Event(BaseModel):
             _bounded("metadata", self.metadata, MAX_METADATA_BYTES)
         if self.model_extra:  # of a newer peer
             _bounded("unknown fields", self.model_extra, MAX_METADATA_BYTES)
-        for value in (self.content, self.metadata, self.model_extra):
-            if _nests(value, MAX_NESTING):
-                raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
+        _shallow(self.content, self.metadata, self.model_extra)
         return self
 
     @property
@@ -127,9 +135,49 @@ class Event(BaseModel):
         """The start of its text, for people."""
         return preview(self.content)
 
-    def wire(self) -> dict[str, Any]:
-        """Return the JSON object that travels: without fields that say nothing."""
-        return self.model_dump(mode="json", exclude_defaults=True)
+
+class ContentClaim(BaseModel):
+    """Where the content of a large event is: in the journal, under the event and this hash."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size: int = Field(gt=0, le=sizes.WHOLE)
+    """What it has in bytes, as its sender says; where it is read, another size is a false one."""
+    gen: int = Field(default=0, ge=0, lt=2**63)
+    """Counts the times that it was put: a rejection takes only what came before it."""
+    journal: str = Field(pattern=_Id)
+    """The journal that has it."""
+
+
+class ClaimedEvent(Envelope):
+    """An event that travels without what it says: the journal has that (claim check)."""
+
+    event_id: str = Field(pattern=_Id)
+    claim: ContentClaim
+    preview: str = Field(default="", max_length=PREVIEW_CHARACTERS)
+    """The start of its text, for people."""
+    metadata: dict[str, Any] | None = None
+    """Where it is small enough to be an address to answer to."""
+
+    @model_validator(mode="after")
+    def _sizes(self) -> ClaimedEvent:
+        _bounded("the event without its content", self.wire(), sizes.INLINE)
+        _shallow(self.metadata, self.model_extra)
+        return self
+
+
+def split(event: Event) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a large event in two: what travels, to which the claim is added, and what the journal keeps.
+
+    The second is the same whoever sends it again, so that its hash is.
+    """
+    travels, kept = event.wire(), dict[str, Any]()
+    small = {"sender": sizes.SENDER, "metadata": sizes.ADDRESS}
+    for name in list(travels):
+        if name not in Envelope.model_fields | small or sizes.written(travels[name]) > small.get(name, sizes.INLINE):
+            kept[name] = travels.pop(name)
+    return travels | {"preview": event.preview}, kept
 
 
 def make_event(**fields: Any) -> Event:
@@ -181,6 +229,11 @@ def _bounded(name: str, value: object, limit: int) -> None:
     size = len(to_json(value))
     if size > limit:
         raise ValueError(f"{name} has {size:,} bytes as JSON, the limit is {limit:,}")
+
+
+def _shallow(*values: object) -> None:
+    if any(_nests(value, MAX_NESTING) for value in values):
+        raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
 
 
 def _nests(value: object, depth: int) -> bool:

@@ -24,6 +24,8 @@ class InboxPolicy(BaseModel):
     """Events that may wait, queued and held."""
     capacity_bytes: int = Field(default=512 * 1024, ge=1, le=512 * 1024)
     """Bytes that may wait, as JSON: what continue-as-new has to carry."""
+    content_bytes: int = Field(default=64 * 1024 * 1024, ge=512 * 1024)
+    """Bytes of large events that may wait, for which the journal keeps what they say (over 4 KiB each)."""
     source_quota: int | None = Field(default=None, ge=1)
     """Events of one source that may wait."""
     overflow: Literal["busy_reply", "reject"] = "busy_reply"

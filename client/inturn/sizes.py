@@ -24,8 +24,13 @@ CONTENT: Final = 256 * 1024
 """Content of one event."""
 METADATA: Final = 16 * 1024
 """An event's metadata; and the fields of a newer peer together."""
+WHOLE: Final = CONTENT + 2 * METADATA + 4 * 1024
+"""A whole event, with its other fields."""
 INLINE: Final = 4 * 1024
 """A whole event that travels as it is; a larger one goes through the journal (claim check)."""
+SENDER: Final = 256
+ADDRESS: Final = 192
+"""A large event's sender and metadata that travel all the same: where they are as small as this."""
 CONTROL: Final = 2 * 1024
 """A control: `approve`, `cancel`, `pause` and their like."""
 

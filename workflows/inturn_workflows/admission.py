@@ -150,7 +150,7 @@ class AdmissionController:
         try:
             fields = decode(args)
             wait, inline = bool(fields.get("wait")), bool(fields.get("inline"))
-            if wait and "content" not in fields and isinstance(fields.get("event_id"), str):
+            if wait and not {"content", "claim"} & fields.keys() and isinstance(fields.get("event_id"), str):
                 return Request(None, fields["event_id"], wait, inline)
             arrival = self._arrival(fields)
         except Undecodable as error:

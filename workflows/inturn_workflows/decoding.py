@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 
-from inturn.events import Event, explain
+from inturn.events import ClaimedEvent, Event, explain
 from inturn.keys import is_id
 
 
@@ -37,16 +37,22 @@ def decode(args: Sequence[RawValue]) -> dict[str, Any]:
     return value
 
 
-def read_event(fields: dict[str, Any]) -> Event:
-    """Return the event that a message's object is; how to answer is no part of it.
+def read_event(fields: dict[str, Any]) -> Event | ClaimedEvent:
+    """Return the event that a message's object is, with or without its content; how to answer is no part of it.
 
     Raises:
         Undecodable: A field breaks its rule.
     """
     try:
-        return Event.model_validate({name: value for name, value in fields.items() if name not in ("wait", "inline")})
+        said = {name: value for name, value in fields.items() if name not in ("wait", "inline")}
+        return (ClaimedEvent if is_claimed(said) else Event).model_validate(said)
     except (ValidationError, ValueError) as error:
         raise Undecodable(f"invalid event: {explain(error)}") from error
+
+
+def is_claimed(fields: dict[str, Any]) -> bool:
+    """Return whether an event's object says where its content is, and not what."""
+    return "claim" in fields and "content" not in fields
 
 
 def claimed_id(args: Sequence[RawValue]) -> str | None:

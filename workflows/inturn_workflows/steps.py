@@ -182,7 +182,8 @@ class ActivitySteps:
         Returns how the turn had ended in the journal before, where that is not what was decided.
         """
         now = workflow.time()
-        end = Decision(type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=body, at=now)
+        said = {name: value for name, value in body.items() if name != "event"}  # the parked one's entry holds it
+        end = Decision(type=type_, turn=turn.turn, key=f"{turn.turn}/end", disposition=disposition, body=said, at=now)
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
         others = self._state.inbox.books.drain_decisions(now)
         self._admission.announce(others)
@@ -198,6 +199,8 @@ class ActivitySteps:
         for event_id, ended in result.apart.items():
             del turn.merged[event_id]
             self._state.inbox.endings.repeat(event_id, ended)
+        if disposition != "parked" or result.ended is not None:
+            self.set_apart(turn, result.unsaid)  # it joined, and the model was never told of it
         return result.ended
 
     async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from temporalio import workflow
 
+from inturn import names
 from inturn_activities.messages import Ended, ModelResult
 from inturn_workflows.display import metrics
 from inturn_workflows.inbox.events import ParkedEvent, Queued
@@ -77,7 +78,7 @@ class TurnEnds:
         recorded = await self._steps.record_end(turn, "turn.failed", "parked", known)
         if recorded is not None and recorded.disposition != "parked":
             return self._ended_before(turn, recorded, None)  # another attempt had recorded an answer
-        self._endings.park(_parked(turn, error, effects=turn.effects))
+        self._endings.park(_parked(turn, error, effects=turn.effects, lost=failure.type == names.CONTENT_LOST))
         self._announce(turn, "parked", reason=error)
         return None
 
@@ -104,6 +105,6 @@ class TurnEnds:
         self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
 
 
-def _parked(turn: TurnState, error: str, *, effects: bool) -> ParkedEvent:
+def _parked(turn: TurnState, error: str, *, effects: bool, lost: bool = False) -> ParkedEvent:
     now = workflow.time()
-    return ParkedEvent(turn=turn.turn, n=turn.n, error=error, at=now, preview=turn.preview, effects=effects)
+    return ParkedEvent(turn=turn.turn, n=turn.n, error=error, at=now, preview=turn.preview, effects=effects, lost=lost)

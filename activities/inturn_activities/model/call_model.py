@@ -41,7 +41,8 @@ from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
 from inturn_activities.model.manifest_changes import change_notice
-from inturn_activities.model.opening import opening
+from inturn_activities.model.missing_content import missing_content
+from inturn_activities.model.opening import opening, said_again
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import spent
 from inturn_activities.recorded_ends import recorded_outcome
@@ -93,6 +94,9 @@ class ModelSteps:
             input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         claim = await self._claim(step, agent, begin, known)
+        if claim.missing is not None:
+            raise missing_content(claim.missing, step.turn.event_id)
+        apart += claim.apart
         attempt = ModelAttempt(step, input, agent, claim, known, begin)
         if claim.status == "claimed":
             if (lost := claim.attempts.counts.get("lost", 0)) >= self._bounds.losses:
@@ -208,7 +212,7 @@ class ModelSteps:
 
     async def _reappend_user_messages(self, attempt: ModelAttempt) -> Transcript:
         """Append them anew: they are from a run that was terminated, and the answers since have taken them up."""
-        again = [dataclasses.replace(entry, key=f"{entry.key}/{attempt.claim.head}") for entry in attempt.user_messages]
+        again = await said_again(self._journal, attempt.step.turn, attempt.user_messages, attempt.claim.head)
         head = await self._journal.append(attempt.step, attempt.claim.token, again)
         return await self._transcripts.load(attempt.step.session, head)
 

@@ -29,9 +29,14 @@ async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -
 
 async def not_recorded(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:
     """Return the ids of those that no recorded step of the turn took up."""
-    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if events else []
-    keys = {entry.body.get("joined") for entry in entries}
-    return [str(event["event_id"]) for event in events if event.get("event_id") not in keys]
+    return await unsaid(journal, turn, [str(event["event_id"]) for event in events])
+
+
+async def unsaid(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> list[str]:
+    """Return those of which the turn has no message."""
+    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message",)) if event_ids else []
+    said = {entry.body.get("joined") for entry in entries}
+    return [event_id for event_id in event_ids if event_id not in said]
 
 
 async def _outcomes(journal: Journal, session: SessionKey, event_ids: Sequence[str]) -> list[Outcome]:

@@ -6,6 +6,8 @@ writes the same ones and they are written once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from inturn.agents import Agent
@@ -56,14 +58,23 @@ def user_message(
     turn: TurnKey, event: dict[str, Any], *, n: int | None = None, host: TurnKey | None = None
 ) -> NewEntry:
     """Return an event as the user's message; with `host` it joined that turn."""
-    if "content" not in event:
+    what = "content" if "content" in event else "claim"  # the journal's: it moves it here
+    if what not in event:
         raise OwnFailure("the event has no content")
-    body: dict[str, Any] = {"content": event["content"], "source": event.get("source", "client")}
+    body: dict[str, Any] = {what: event[what], "source": event.get("source", "client")}
     body |= {name: event[name] for name in _CARRIED if event.get(name) is not None}
     if host is None:
         return NewEntry("user.message", body | {"n": n or 0}, event_id=turn.event_id, key=f"{turn.turn}/user")
     joined = str(event.get("event_id", ""))
     return NewEntry("user.message", body | {"joined": joined}, event_id=turn.event_id, key=f"{turn.turn}/user/{joined}")
+
+
+async def said_again(journal: Journal, turn: TurnKey, messages: Sequence[NewEntry], head: int) -> list[NewEntry]:
+    """Return a turn's messages anew, as the entries have them: they are from a run that was terminated."""
+    entries = await entries_of(journal, turn.session, turn.event_id, ("user.message",))
+    bodies = {entry.body.get("joined"): entry.body for entry in entries}
+    said = [replace(message, body=bodies.get(message.body.get("joined"), message.body)) for message in messages]
+    return [replace(message, key=f"{message.key}/{head}") for message in said if "content" in message.body]
 
 
 async def _redriven(journal: Journal, turn: TurnKey) -> list[NewEntry]:

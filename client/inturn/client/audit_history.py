@@ -87,7 +87,7 @@ class HistoryReader:
                 continue
             message = decoded[0] if decoded else None
             if isinstance(message, dict) and is_id(message.get("event_id")):
-                whole = "content" in message
+                whole = "content" in message or "claim" in message
                 if whole or not message.get("wait"):  # who waits for an event sends none
                     ids.append((message["event_id"], whole and not _misnamed(event)))
         return ids

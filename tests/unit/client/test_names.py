@@ -25,6 +25,7 @@ WIRE = {
     "APPROVAL_CONFLICT": "ApprovalConflict",
     "UNKNOWN_NAME": "UnknownName",
     "OWN_FAILURE": "OwnFailure",
+    "CONTENT_LOST": "ContentLost",
     "UNKNOWN_FAILURE": "UnknownFailure",
     "OUTAGE": "Outage",
     "ACCOUNT": "Account",

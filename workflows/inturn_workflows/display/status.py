@@ -48,6 +48,7 @@ def used(inbox: Inbox, policy: InboxPolicy) -> dict[str, Any]:
     use = {
         "waiting": len(inbox.queue) + len(held),
         "waiting_bytes": inbox.queue.bytes + inbox.sequencer.bytes,
+        "waiting_content_bytes": inbox.queue.referred + inbox.sequencer.referred,
         "held": len(held),
         "turn_seconds": round(inbox.pace or 0.0, 3),
     }

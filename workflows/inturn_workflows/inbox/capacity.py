@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from inturn import names
-from inturn.events import Event
+from inturn.events import Envelope
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.events import Arrival, Refusal
 from inturn_workflows.inbox.queue import EventQueue
@@ -45,11 +45,11 @@ class Capacity:
         if arrival.size > limit:
             message = f"the event has {arrival.size:,} bytes, the inbox takes {limit:,} in all"
             return Refusal(names.INVALID_EVENT, message)
-        return self._full(event, arrival.size) or self._held_full(event)
+        return self._full(event, arrival.size, arrival.referred) or self._held_full(event)
 
     # Inside.
 
-    def _in_use(self, event: Event, *, busy: bool) -> Refusal | None:
+    def _in_use(self, event: Envelope, *, busy: bool) -> Refusal | None:
         if not (busy or self.queue or self.sequencer.held):
             return None
         gap = not busy and not self.queue
@@ -58,13 +58,17 @@ class Capacity:
         wait = self._until_gap_ends() if gap else self._after(len(self.queue) + 1)
         return Refusal(names.SESSION_BUSY, "the session is busy and the event asked to be refused then", wait, gap)
 
-    def _full(self, event: Event, size: int) -> Refusal | None:
+    def _full(self, event: Envelope, size: int, referred: int) -> Refusal | None:
         policy, fills = self.policy, self._fills(event)
         if fills and not self.queue:
             return None
         waiting, in_bytes = len(self.queue) + len(self.sequencer.held), self.queue.bytes + self.sequencer.bytes
         if waiting >= policy.capacity or in_bytes + size > policy.capacity_bytes:
             message = f"the inbox is full: {waiting} events, {in_bytes:,} bytes wait"
+            return self._backpressure(message, len(self.queue) / 10)
+        kept = self.queue.referred + self.sequencer.referred
+        if referred and kept + referred > policy.content_bytes:
+            message = f"the inbox is full: the journal keeps {kept:,} bytes for {waiting} events that wait"
             return self._backpressure(message, len(self.queue) / 10)
         if policy.source_quota is None or self._waiting_of(event.source) < policy.source_quota:
             return None
@@ -73,7 +77,7 @@ class Capacity:
             return None
         return self._backpressure(f"source {event.source} has its quota of {policy.source_quota} events waiting", turns)
 
-    def _held_full(self, event: Event) -> Refusal | None:
+    def _held_full(self, event: Envelope) -> Refusal | None:
         sequencer, policy = self.sequencer, self.policy
         if event.sequence is None or policy.hold_overflow == "release" or len(sequencer.held) < policy.hold_capacity:
             return None
@@ -81,7 +85,7 @@ class Capacity:
             return None
         return self._backpressure(f"{len(sequencer.held)} events wait for missing ones already", 0)
 
-    def _fills(self, event: Event) -> bool:
+    def _fills(self, event: Envelope) -> bool:
         """Return whether held events wait for just this one."""
         return event.sequence is not None and self.sequencer.fills(event.source, event.sequence, self.policy)
 

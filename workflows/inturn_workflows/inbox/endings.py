@@ -68,6 +68,8 @@ class Endings:
         known: dict[str, Any] = {"preview": queued.preview, "source": queued.source, "n": queued.n}
         if disposition in ("expired", "rejected"):
             known |= _address(queued.event.get("metadata"))
+        if disposition == "rejected" and queued.referred:
+            known["claim"] = queued.event["claim"]
         kind = {"parked": "parked", "rejected": f"rejected/{queued.n}"}.get(disposition, "disposition")
         key = f"{queued.turn}/{kind}"
         outcome = None if disposition == "rejected" else disposition  # a rejected id may come again: it has no outcome

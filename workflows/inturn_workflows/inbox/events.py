@@ -5,14 +5,13 @@ Invariant: these are plain values; what continue-as-new carries keeps the fields
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pydantic import Field
 from pydantic_core import to_json
 
-from inturn.events import Event, preview
+from inturn.events import ClaimedEvent, Event, preview
 from inturn.wire import Message
 
 
@@ -20,13 +19,13 @@ from inturn.wire import Message
 class Arrival:
     """An event that came in and has its id: read and dumped once, however it came."""
 
-    event: Event
+    event: Event | ClaimedEvent
     wire: dict[str, Any]
     size: int
     """Bytes as JSON, as continue-as-new writes it: what came may be shorter (1e15 becomes 1000000000000000.0)."""
 
     @classmethod
-    def of(cls, event: Event) -> Self:
+    def of(cls, event: Event | ClaimedEvent) -> Self:
         """Return the arrival of a valid event."""
         wire = event.wire()
         return cls(event, wire, len(to_json(wire)))
@@ -36,6 +35,11 @@ class Arrival:
         """The event's id."""
         assert self.event.event_id is not None, "Inbox.identify() comes first"
         return self.event.event_id
+
+    @property
+    def referred(self) -> int:
+        """Bytes that it refers to, in the journal."""
+        return _referred(self.wire)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,12 @@ class Queued(Message):
     @property
     def preview(self) -> str:
         """The start of its text, for people."""
-        return preview(self.event["content"]) if "content" in self.event else ""
+        return preview(self.event["content"]) if "content" in self.event else str(self.event.get("preview", ""))
+
+    @property
+    def referred(self) -> int:
+        """Bytes that it refers to, in the journal."""
+        return _referred(self.event)
 
     @property
     def source(self) -> str:
@@ -137,9 +146,13 @@ class Queued(Message):
         return self.mode == "interrupt" and not self.expired(now, default)
 
 
-def bytes_of(events: Sequence[Queued]) -> int:
-    """Return the sum of their sizes."""
-    return sum(queued.size for queued in events)
+def bytes_of(*events: Queued) -> int:
+    """Return the bytes that events bring to a turn: what they carry, and what they refer to."""
+    return sum(queued.size + queued.referred for queued in events)
+
+
+def _referred(event: dict[str, Any]) -> int:
+    return int(event["claim"]["size"]) if "claim" in event and "content" not in event else 0
 
 
 class ParkedEvent(Message):
@@ -153,6 +166,8 @@ class ParkedEvent(Message):
     preview: str = ""
     effects: bool = False
     """A tool ran in its turn."""
+    lost: bool = False
+    """What it says is not in the journal: the same sent again makes it whole."""
     valid: bool = True
     delivery: str | None = None
     """Only the delivery failed: the step that did."""

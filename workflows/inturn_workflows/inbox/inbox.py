@@ -18,11 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field
 
-from inturn.events import MAX_CONTENT_BYTES, Event, derived_id
+from inturn.events import MAX_CONTENT_BYTES, ClaimedEvent, Event, derived_id
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
 from inturn_workflows.inbox.books import Books
@@ -35,12 +35,15 @@ from inturn_workflows.inbox.queue import EventQueue
 from inturn_workflows.inbox.rate import TokenBucket
 from inturn_workflows.inbox.sequencing import Gap, Release, Sequencer
 
+E = TypeVar("E", bound=Event | ClaimedEvent)
 INTERRUPTED: Final = "interrupted"
 """How the window remembers a cancelled event whose turn ran: there is a turn to show."""
 UNANSWERED: Final = "unanswered"
 """How it remembers a merged event whose host was set aside: there is none."""
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
+_SAID: Final = ("event_id", "content", "source", "sender", "metadata")
+"""What one that was lost and came again needs for its turn; its place in the order has passed."""
 EXPIRED: Final = "it waited longer than its expires_after"
 
 
@@ -63,9 +66,9 @@ class Inbox(Message):
 
     # Accepting.
 
-    def identify(self, event: Event, chain: str) -> Event:
+    def identify(self, event: E, chain: str) -> E:
         """Return the event with an id, derived where it has none. `chain`: of runs; its number is its own."""
-        if event.event_id is not None:
+        if isinstance(event, ClaimedEvent) or event.event_id is not None:
             return event
         return event.model_copy(update={"event_id": derived_id(event, self.books.accepted, chain)})
 
@@ -82,7 +85,7 @@ class Inbox(Message):
         """Accept a checked event. `turn`: the one that runs."""
         event_id = arrival.event_id
         if self.knows(event_id):
-            return Admission(self.duplicate(event_id))
+            return Admission(self._found_again(arrival, now) or self.duplicate(event_id))
         self.books.accepted += 1
         self.dedup.add(event_id, "pending")
         n = self.books.accepted
@@ -92,7 +95,7 @@ class Inbox(Message):
         receipt = Receipt(event_id, "accepted", position=self._enqueue(queued, policy, turn))
         return Admission(receipt, event_id if queued.interrupts(now, policy.expires_after) else None)
 
-    def note_refusal(self, event: Event, refusal: Refusal, policy: InboxPolicy, now: float) -> None:
+    def note_refusal(self, event: Event | ClaimedEvent, refusal: Refusal, policy: InboxPolicy, now: float) -> None:
         """Note a refusal: while the event that is missing may come again, it is no gap.
 
         Not where held events alone keep it out: that wait would never end.
@@ -102,9 +105,11 @@ class Inbox(Message):
         if not refusal.behind_a_gap and self.sequencer.misses(event.source, event.sequence, policy):
             self.sequencer.extend_wait(event.source, now + refusal.retry_after + policy.gap_timeout)
 
-    def reject(self, event: Event, refusal: Refusal, now: float) -> None:
+    def reject(self, event: Event | ClaimedEvent, refusal: Refusal, now: float) -> None:
         """Book an event that came where it could not be refused (a signal). Its id may come again."""
-        body = {"source": event.source, "preview": event.preview}
+        body: dict[str, Any] = {"source": event.source, "preview": event.preview}
+        if isinstance(event, ClaimedEvent):
+            body["claim"] = event.claim.model_dump(mode="json")
         self.endings.reject(str(event.event_id), refusal, now, body, event.metadata)
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str = "") -> Receipt:
@@ -178,7 +183,7 @@ class Inbox(Message):
                 if queued.numbered:
                     waiting.add(queued.source)
                 continue
-            if len(joining) == policy.merge_limit or bytes_of(joining) + queued.size > MAX_CONTENT_BYTES:
+            if len(joining) == policy.merge_limit or bytes_of(*joining, queued) > MAX_CONTENT_BYTES:
                 break
             self.queue.pop(self.queue.index(queued))
             if not self._expires(queued, now, policy):
@@ -253,6 +258,21 @@ class Inbox(Message):
         return {"accepted": self.books.accepted, **{k: v for k, v in (self.books.counts | open_).items() if v}}
 
     # Inside.
+
+    def _found_again(self, arrival: Arrival, now: float) -> Receipt | None:
+        """Drive an event again whose content was lost, and came again with this arrival; `None` where it was not."""
+        parked = self.parked.find(arrival.event_id)
+        kept_anew = not arrival.referred or arrival.wire["claim"].get("gen")
+        if isinstance(parked, Refusal) or not (parked.lost and kept_anew):
+            return None
+        self.redrive(arrival.event_id, now)
+        queued = self.queue.events[-1]
+        if not arrival.referred:  # where it came with its content, the journal does not have it
+            said = {name: value for name, value in arrival.wire.items() if name in _SAID}
+            self.queue.pop(len(self.queue) - 1)
+            queued.event, queued.size = said, arrival.size
+            self.queue.append(queued)
+        return Receipt(arrival.event_id, "accepted", position=len(self.queue) - 1)
 
     def _admit_numbered(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Admission:
         verdict = self.sequencer.verdict(queued.source, queued.sequence, policy)

@@ -27,6 +27,8 @@ class EventQueue(Message):
 
     events: list[Queued] = Field(default_factory=list[Queued])
     bytes: int = 0
+    referred: int = 0
+    """Bytes of their contents that the journal has."""
 
     @cached_property
     def _by_id(self) -> defaultdict[str, list[Queued]]:
@@ -73,7 +75,7 @@ class EventQueue(Message):
         while self.events[first].joins:
             first -= 1
         group = self.events[first:]
-        return len(group) < policy.merge_limit and bytes_of(group) + queued.size <= MAX_CONTENT_BYTES
+        return len(group) < policy.merge_limit and bytes_of(*group, queued) <= MAX_CONTENT_BYTES
 
     def front_for(self, queued: Queued) -> int:
         """Return the first place that is not before what waits of its source, and not within a group."""
@@ -93,6 +95,7 @@ class EventQueue(Message):
         self._counts[queued.source] += bool(queued.event)
         self.events.insert(index, queued)
         self.bytes += queued.size
+        self.referred += queued.referred
 
     def append(self, queued: Queued) -> None:
         """Put one at the end."""
@@ -107,6 +110,7 @@ class EventQueue(Message):
             self._by_id[queued.event_id] = others
         del self.events[index]
         self.bytes -= queued.size
+        self.referred -= queued.referred
         return queued
 
     def pop_group(self) -> list[Queued]:
@@ -126,7 +130,7 @@ class EventQueue(Message):
 
     def clear(self) -> list[Queued]:
         """Take all out."""
-        cleared, self.events, self.bytes = self.events, [], 0
+        cleared, self.events, self.bytes, self.referred = self.events, [], 0, 0
         self._by_id.clear()
         self._counts.clear()
         return cleared

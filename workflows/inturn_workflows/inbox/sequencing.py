@@ -88,6 +88,11 @@ class Sequencer(Message):
         """What the held events have as JSON."""
         return sum(queued.size for queued in self.held)
 
+    @property
+    def referred(self) -> int:
+        """Bytes of the held events' contents that the journal has."""
+        return sum(queued.referred for queued in self.held)
+
     # Arrivals.
 
     def verdict(self, source: str, sequence: int, policy: InboxPolicy) -> Verdict:
