@@ -43,7 +43,7 @@ class DevServer:
         with contextlib.ExitStack() as stack:
             errors = stack.enter_context(self._log.open("a")) if self._log else None
             self._process = subprocess.Popen(self._args, stdout=subprocess.PIPE, stderr=errors, text=True)
-        self.address = _first_line(self._process, "ready ", READY_WITHIN).split()[1]
+        self.address = first_line(self._process, "ready ", READY_WITHIN).split()[1]
         return self
 
     @property
@@ -126,7 +126,7 @@ class WorkerProcess:
     def until_ready(self) -> None:
         """Wait for its ready line."""
         assert self._process is not None
-        _first_line(self._process, "inturn worker ready", 60.0)
+        first_line(self._process, "inturn worker ready", 60.0)
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
@@ -181,7 +181,7 @@ def fixed_port() -> int:
             return port
 
 
-def _first_line(process: subprocess.Popen[str], start: str, within: float) -> str:
+def first_line(process: subprocess.Popen[str], start: str, within: float) -> str:
     """Wait for the line that starts so."""
     assert process.stdout is not None
     end = time.monotonic() + within
