@@ -22,6 +22,7 @@ from inturn import Client
 from inturn.journal import open_journal
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
+from tests.chaos.fuzz.garbling import garbled
 from tests.chaos.fuzz.innocents import Innocents, percentile
 from tests.chaos.fuzz.judge import Judge, key_of
 from tests.chaos.fuzz.shots import Gun
@@ -118,6 +119,8 @@ class Bombardment:
         result.findings += [*innocents.failed, *(f"does not replay: {name}" for name in unreplayable)]
         for session in victims[:3]:
             result.findings += await judge.blind(session, self.directory / "journal.db")
+        self.tell("  garbling")
+        result.findings += await garbled(client, self.directory / "journal.db")
         result.inputs = result.answers.total()
         result.innocent_turns = sum(map(len, innocents.seconds.values()))
         result.p99_beside_plain = percentile(innocents.seconds.get("plain", ()), 0.99)

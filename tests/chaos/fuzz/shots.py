@@ -173,7 +173,8 @@ class Gun:
         if payloads[0].metadata["encoding"] != b"json/plain":
             return
         try:
-            event = json.loads(payloads[0].data)
+            event = json.loads(payloads[0].data.decode())  # as text: the byte order mark is no JSON
+            json.dumps(event, ensure_ascii=False).encode()  # nor is half a surrogate pair
         except (ValueError, RecursionError):
             return
         if isinstance(event, dict) and is_id(event.get("event_id")) and not event.get("wait"):

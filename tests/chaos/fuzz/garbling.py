@@ -1,0 +1,71 @@
+"""What a disk or a hand may do to a journal's rows: the session that they are of says so, and no other one notices.
+
+Invariant: each garbling is of one session of its own, and is done while nothing of it runs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from inturn import Client, InturnError, Session
+from tests.chaos.fuzz.judge import key_of
+
+GARBLINGS: Final[dict[str, str]] = {
+    "a body that is no JSON": "UPDATE entries SET body = substr(body, 1, 9) WHERE type = 'agent.message' AND {session}",
+    "a body of another shape": "UPDATE entries SET body = '[1]' WHERE type = 'user.message' AND {session}",
+    "a body without its fields": "UPDATE entries SET body = '{{}}' WHERE type = 'session.started' AND {session}",
+    "content of another type": (
+        "UPDATE entries SET body = json_set(body, '$.content', 5) WHERE type = 'agent.message' AND {session}"
+    ),
+    "bytes that are no text": "UPDATE entries SET body = x'ff00fe' WHERE type = 'turn.completed' AND {session}",
+    "a body that was changed": "UPDATE entries SET body = replace(body, 'ok', 'no') WHERE {session}",
+    "a hash of another entry": "UPDATE entries SET hash = 'x' WHERE seq = 2 AND {session}",
+    "a hash that is lost": "UPDATE sessions SET hash = '' WHERE {session}",
+    "an entry that is lost": "DELETE FROM entries WHERE type = 'agent.message' AND {session}",
+    "the first entry lost": "DELETE FROM entries WHERE type = 'session.started' AND {session}",
+    "a head that went back": "UPDATE sessions SET head = 1 WHERE {session}",
+    "steps without sense": "UPDATE steps SET attempts = 'x', result = '[', state = 'odd' WHERE {session}",
+    "an outcome of no kind": "UPDATE outcomes SET disposition = 'odd' WHERE {session}",
+    "an outcome that is lost": "DELETE FROM outcomes WHERE {session}",
+}
+UNAUDITED: Final = frozenset({"steps without sense"})
+"""The ledger's rows are no books of events."""
+ANSWERED_WITHIN: Final = 20.0
+"""Seconds in which an event after the garbling is answered, or fails and says why."""
+
+
+async def garbled(client: Client, database: Path) -> list[str]:
+    """Garble a session in each way; return where its next event hangs, or its audit says ok."""
+    return [finding for name in GARBLINGS for finding in await _garbled(client, database, name)]
+
+
+async def _garbled(client: Client, database: Path, name: str) -> list[str]:
+    session = client.session(name.replace(" ", "-"), agent="fuzzed")
+    for n in range(2):
+        await session.ask("innocent, still", event_id=f"before-{n}")
+    _change(database, session, GARBLINGS[name])
+    answer = await _asked(session)
+    try:
+        ok = (await session.audit()).ok
+    except InturnError:
+        ok = False
+    found = [f"{name}: {answer}"] if answer.startswith("TurnTimeout") else []
+    return found + ([f"{name}: the audit says ok"] if ok and name not in UNAUDITED else [])
+
+
+async def _asked(session: Session) -> str:
+    """Return how the next event ends, or what the session waits for where it says so."""
+    try:
+        return (await session.ask("innocent, still", event_id="after", timeout=ANSWERED_WITHIN)).text
+    except InturnError as error:
+        status = await session.status()
+        return status.health if status.health != "ok" else f"{type(error).__name__}: {error}; {status.turn}"
+
+
+def _change(database: Path, session: Session, sql: str) -> None:
+    key = key_of(session)
+    with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
+        connection.execute(sql.format(session="tenant = ? AND session = ?"), (key.tenant, key.session_id))
