@@ -1,8 +1,8 @@
 """The fault campaign: `python -m tests.chaos [--minutes M] [--seed S] [--json FILE] [--keep DIRECTORY]`.
 
 Rounds of a few minutes on real processes: a server, two lanes of workers, producers, and faults of every kind. After
-each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call, and the inbox
-is compared with a naive one over millions of steps. The same seed does the same faults in the same order. Exit code 1
+each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call, hostile input is
+fired at every door, and the inbox is compared with a naive one over millions of steps. The same seed does the same faults in the same order. Exit code 1
 where anything was violated; the evidence of that round is kept.
 """
 
@@ -23,6 +23,8 @@ from rich.table import Table
 from tests.chaos.campaign.campaign import ROUND, campaign
 from tests.chaos.campaign.crash_points import POINTS, TOOLS, CrashPoints
 from tests.chaos.checker.__main__ import show
+from tests.chaos.fuzz.__main__ import show as show_fire
+from tests.chaos.fuzz.fuzz import Bombardment
 from tests.property.soak import soak
 from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
@@ -61,6 +63,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of faults, in all (default: 10)")
     parser.add_argument("--round", type=float, default=ROUND, help="minutes of a round (default: %(default)g)")
     parser.add_argument("--crashes", type=int, default=30, help="of each kind of tool at each point (default: 30)")
+    parser.add_argument("--inputs", type=int, default=100_000, help="that are hostile (default: 100,000)")
     parser.add_argument("--steps", type=int, default=5_000_000, help="of the inbox's machine (default: 5,000,000)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the faults and their order")
     parser.add_argument("--json", type=Path, help="write the summary there, too")
@@ -80,6 +83,13 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as directory:
             figures |= asyncio.run(crashes(Path(directory), args.crashes))
         show_crashes(figures, console)
+    if args.inputs:
+        with tempfile.TemporaryDirectory() as directory:
+            fire = Bombardment(Path(directory), args.seed, inputs=args.inputs, tell=lambda line: None)
+            result = asyncio.run(fire.run())
+        show_fire(result, console)
+        figures["fuzz"] = result.as_json()
+        figures["wrong"] += result.findings
     if args.steps:
         figures["inbox"] = soak(args.steps, processes=os.cpu_count() or 1, seed=args.seed)
         figures["wrong"] += figures["inbox"]["failures"]

@@ -1,0 +1,30 @@
+"""Hostile input at every door of a live worker, judged from the outside."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.chaos.fuzz.fuzz import Bombardment
+from tests.support.sizes import sized
+
+SECONDS: Final = sized(sample=40.0, whole=600.0)
+PACE: Final = 40.0
+SLOWER: Final = 1.5
+MEMORY: Final = 400 * 1024 * 1024
+"""Bytes of a worker with a few dozen sessions, whatever is thrown at them."""
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(1_500)
+@pytest.mark.promise("ACC-1", "ACC-7", "ACC-8", "SUR-3", "SUR-6", "SUR-7", "SUR-8", "SUR-15", "SUR-17", "SEC-5")
+def test_hostile_input_at_every_door_loses_nothing_sticks_nowhere_and_costs_the_innocent_little(tmp_path: Path) -> None:
+    result = asyncio.run(Bombardment(tmp_path, seed=1, seconds=SECONDS, pace=PACE).run())
+    assert result.findings == []
+    assert result.inputs >= 0.5 * SECONDS * PACE
+    assert result.acknowledged >= 0.2 * result.inputs
+    assert result.slower <= SLOWER
+    assert result.memory_most <= MEMORY
