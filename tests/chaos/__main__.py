@@ -1,9 +1,9 @@
 """The fault campaign: `python -m tests.chaos [--minutes M] [--seed S] [--json FILE] [--keep DIRECTORY]`.
 
 Rounds of a few minutes on real processes: a server, two lanes of workers, producers, and faults of every kind. After
-each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call, hostile input is
-fired at every door, and the inbox is compared with a naive one over millions of steps. The same seed does the same faults in the same order. Exit code 1
-where anything was violated; the evidence of that round is kept.
+each round the checker judges its evidence. Then each kind of tool is crashed at each point of its call, hostile input
+is fired at every door, and the inbox is compared with a naive one over millions of steps. The same seed does the same
+faults in the same order. Exit code 1 where anything was violated; the evidence of that round is kept.
 """
 
 from __future__ import annotations
