@@ -7,6 +7,7 @@ rule it broke. The same checks run at the client (before the send) and in the se
 from __future__ import annotations
 
 import hashlib
+import math
 from datetime import datetime
 from typing import Any, Final, Literal, TypedDict
 
@@ -23,6 +24,8 @@ MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_NESTING: Final = 100
 """Lists and objects within each other. JSON readers stop at 200, and a session carries its events inside others."""
 PREVIEW_CHARACTERS: Final = 80
+LATEST_TIME: Final = 32_503_680_000
+"""The year 3000, in seconds since 1970. What is beyond was meant otherwise: milliseconds would never expire."""
 
 WhenBusy = Literal["queue", "reject", "interrupt", "steer", "merge"]
 Block = dict[str, Any]
@@ -68,7 +71,7 @@ class Envelope(BaseModel):
     source: str = Field(default="client", pattern=_Id)
     sequence: int | None = Field(default=None, ge=0, lt=2**63)
     sender: str | None = Field(default=None, max_length=256)
-    sent_at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    sent_at: float | None = Field(default=None, ge=0, lt=LATEST_TIME, allow_inf_nan=False)
     """Seconds since 1970."""
     when_busy: WhenBusy = "queue"
     expires_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -84,6 +87,16 @@ class Envelope(BaseModel):
             if value.tzinfo is None:
                 raise ValueError("a datetime must be aware (have a time zone)")
             return value.timestamp()
+        if isinstance(value, int | float) and value >= LATEST_TIME:
+            raise ValueError("it is in seconds since 1970, and this is beyond the year 3000 (milliseconds?)")
+        return value
+
+    @field_validator("content", mode="before", check_fields=False)
+    @classmethod
+    def _few(cls, value: object) -> object:
+        """Look at no more than an event may have: each of a million wrong ones would be explained."""
+        if isinstance(value, list) and len(value) > sizes.BLOCKS:
+            raise ValueError(f"{len(value):,} content blocks, the limit is {sizes.BLOCKS:,}")
         return value
 
     @field_validator("sender", "trace", "content", "preview", check_fields=False)
@@ -195,7 +208,10 @@ def make_event(**fields: Any) -> Event:
 def explain(error: Exception) -> str:
     """Return in one line what is wrong, without echoing the input (it may be large or secret)."""
     if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}" for e in error.errors()[:3])
+        return "; ".join(
+            f"{'.'.join(map(str, e['loc'])) or 'event'}: {e['msg']}"
+            for e in error.errors(include_url=False, include_input=False)[:3]
+        )
     return str(error)[:300]
 
 
@@ -234,6 +250,16 @@ def _bounded(name: str, value: object, limit: int) -> None:
 def _shallow(*values: object) -> None:
     if any(_nests(value, MAX_NESTING) for value in values):
         raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
+    if not all(map(_finite, values)):
+        raise ValueError("a number is infinite or none: JSON cannot say it")
+
+
+def _finite(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if not isinstance(value, dict | list):
+        return True
+    return all(map(_finite, value.values() if isinstance(value, dict) else value))
 
 
 def _nests(value: object, depth: int) -> bool:

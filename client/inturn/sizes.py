@@ -7,6 +7,7 @@ what is beyond ours is refused before it is acknowledged.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import Final
 
 from pydantic_core import to_json
@@ -26,6 +27,8 @@ METADATA: Final = 16 * 1024
 """An event's metadata; and the fields of a newer peer together."""
 WHOLE: Final = CONTENT + 2 * METADATA + 4 * 1024
 """A whole event, with its other fields."""
+BLOCKS: Final = 2_000
+"""Blocks in one event's content: so many are looked at, whatever comes."""
 INLINE: Final = 4 * 1024
 """A whole event that travels as it is; a larger one goes through the journal (claim check)."""
 SENDER: Final = 256
@@ -33,8 +36,31 @@ ADDRESS: Final = 192
 """A large event's sender and metadata that travel all the same: where they are as small as this."""
 CONTROL: Final = 2 * 1024
 """A control: `approve`, `cancel`, `pause` and their like."""
+READ_EVENT: Final = 1024 * 1024
+"""What came for the inbox and is read at all: escapes make an event longer, never as long as this."""
+READ_CONTROL: Final = 4 * CONTROL
+"""What came as a control and is read at all."""
+READ_START: Final = 2 * 1024
+"""What a session was started with, by hand or by another SDK, and is read at all."""
+
+# Texts that are carried, shown or told.
+PREVIEW: Final = 240
+ERROR: Final = 512
+"""Why something was set aside or refused."""
+WHO: Final = 256
+"""Who answered an approval."""
+REASON: Final = 512
+"""Why they did, and why anything was stopped or given up."""
 
 
 def written(value: object) -> int:
     """Return the bytes that a value has as JSON."""
     return len(to_json(value))
+
+
+def clip(text: str, most: int) -> str:
+    """Return a text, or its start and `…`, in at most so many bytes as written, its quotes not counted."""
+    if 6 * len(text) <= most or written(text) - 2 <= most:
+        return text
+    text, room = text[:most], most - 3
+    return text[: bisect_right(range(len(text) + 1), room, key=lambda n: written(text[:n]) - 2) - 1] + "…"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
 
 from inturn import Agent, Client, InvalidEvent, Session, TurnFailed
+from inturn.values import Parked
 from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, settled
 from tests.support.rig import Rig
@@ -46,6 +50,55 @@ async def test_undecodable_signals_and_unknown_names_are_parked_with_their_error
         await _still_answers(session)
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-7", "SEC-5", "SUR-15", "ISO-4")
+async def test_full_messages_of_nonsense_cost_neither_the_session_nor_others_more_than_a_moment(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, handle = await _begin(client, rig)
+        numbers = {"event_id": "ones", "content": [1] * 900_000}
+        await asyncio.gather(*(handle.signal("submit", numbers | {"n": n}) for n in range(10)))
+        began = time.monotonic()
+        await client.session("innocent", agent="support").ask("hello", event_id="first")
+        assert time.monotonic() - began < 5, "each had taken seven seconds of the interpreter"
+        full: list[object] = [[{}] * 300_000, [[]] * 300_000, {f"k{n}": n for n in range(60_000)}]
+        for content in full:
+            await handle.signal("submit", {"event_id": "full", "content": content})
+        await handle.signal("s" * 900, {"event_id": "typo", "content": "x"})
+        await handle.signal("control", {"control_id": "c" * 1_500_000, "op": "pause"})
+        parked = await until(lambda: _parked(session, 13))
+        assert all(len(one.error) < 600 and len(one.preview) < 300 and len(one.event_id) < 129 for one in parked)
+        await _still_answers(session)
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-7", "SEC-5", "SUR-15")
+async def test_an_id_that_is_none_is_refused_wherever_it_enters_and_echoed_nowhere(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, handle = await _begin(client, rig)
+        huge = "i" * 1_800_000
+        for name, message in (
+            ("submit", {"event_id": huge, "wait": True}),
+            ("submit", {"event_id": "i" * 129, "wait": True}),
+            ("submit", {"event_id": "a b", "wait": True}),
+            ("submit", {"event_id": huge, "content": "x"}),
+            ("control", {"control_id": huge, "op": "pause"}),
+            ("control", {"control_id": "c1", "op": "cancel", "event_id": "e" * 161}),
+            ("control", {"control_id": "c2", "op": "approve", "approval_id": "a" * 257}),
+            ("control", {"control_id": "c3", "op": "redrive", "event_id": "a\x01"}),
+            ("u" * 900, {"event_id": "e1", "content": "x"}),
+        ):
+            with pytest.raises(WorkflowUpdateFailedError) as refused:
+                await handle.execute_update(name, message)
+            assert len(str(refused.value.cause)) < 700
+        await _still_answers(session)
+        assert (await session.status()).counts == {"accepted": 2, "applied": 2}
+
+
+async def _parked(session: Session, count: int) -> list[Parked]:
+    parked = list(await session.parked())
+    return parked if len(parked) == count else []
 
 
 @pytest.mark.promise("ACC-7")

@@ -14,10 +14,11 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from inturn import names
+from inturn import names, sizes
+from inturn.keys import is_id
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
-from inturn_workflows.decoding import Undecodable, claimed_id, decode, read_event
+from inturn_workflows.decoding import Undecodable, decode, named_id, read_event
 from inturn_workflows.gap_timer import GapTimer
 from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
 from inturn_workflows.notices import notices_of
@@ -28,6 +29,8 @@ from inturn_workflows.waiters import Waiter, Waiters
 _ENDING: Final = Refusal(
     names.BACKPRESSURE, "the session is flooded and moves on to its next run", policies.FLOOD_RETRY
 )
+_SHOWN: Final = 80
+"""Of what was sent, in an error or beside it: characters of a name, bytes of a message."""
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
     "park": "parked",
     "cancel": "cancelled",
@@ -63,12 +66,13 @@ class AdmissionController:
     def signalled(self, name: str, args: Sequence[RawValue]) -> None:
         """Take a signal: accepted whatever it holds."""
         if name != names.SUBMIT:
-            self.park(args, f"unknown signal {name!r}: events are signalled as {names.SUBMIT!r}")
+            error = f"unknown signal {name[:_SHOWN]!r}: events are signalled as {names.SUBMIT!r}"
+            self.park(args, sizes.clip(error, sizes.ERROR), named_id(args))
             return
         try:
-            arrival = self._arrival(decode(args))
-        except Undecodable as error:
-            self.park(args, str(error))
+            arrival = self._arrival(decode(args, sizes.READ_EVENT))
+        except Undecodable as invalid:
+            self.park(args, str(invalid), invalid.event_id)
             return
         refusal = self._refusal(arrival)
         if refusal is None:
@@ -76,13 +80,14 @@ class AdmissionController:
         else:
             self._state.inbox.reject(arrival.event, refusal, workflow.time())
 
-    def park(self, args: Sequence[RawValue], error: str, *, claims: bool = True) -> None:
-        """Set aside what is no event; under the id that it claims, unless the id it names is another's."""
-        data = b"".join(raw.payload.data for raw in args)
-        claimed = claimed_id(args) if claims else None
-        event_id = claimed or f"invalid:{hashlib.blake2b(data, digest_size=12).hexdigest()}"
-        preview = data[:80].decode("utf-8", "replace")
-        self._state.inbox.park_invalid(event_id, error, workflow.time(), preview)
+    def park(self, args: Sequence[RawValue], error: str, event_id: str | None = None) -> None:
+        """Set aside what is no event, under the id that it names, if any; its start is kept for people."""
+        digest = hashlib.blake2b(digest_size=12)
+        for raw in args:
+            digest.update(raw.payload.data)
+        start = b"".join(raw.payload.data[:_SHOWN] for raw in args[:2])[:_SHOWN].decode("utf-8", "replace")
+        preview = sizes.clip(start, sizes.PREVIEW)
+        self._state.inbox.park_invalid(event_id or f"invalid:{digest.hexdigest()}", error, workflow.time(), preview)
 
     # Updates.
 
@@ -93,7 +98,7 @@ class AdmissionController:
             ApplicationError: The refusal, with seconds to wait as its detail.
         """
         if name != names.SUBMIT:
-            message = f"unknown update {name!r}: use {names.SUBMIT!r} or {names.CONTROL!r}"
+            message = f"unknown update {name[:_SHOWN]!r}: use {names.SUBMIT!r} or {names.CONTROL!r}"
             raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True)
         request = self._request(args)
         refusal = self._refusal_in_flood(request.arrival) if request.arrival is not None else None
@@ -148,10 +153,11 @@ class AdmissionController:
         if checked is not None and len(args) == 1 and args[0].payload is checked[0].payload:
             return checked[1]
         try:
-            fields = decode(args)
+            fields = decode(args, sizes.READ_EVENT)
             wait, inline = bool(fields.get("wait")), bool(fields.get("inline"))
-            if wait and not {"content", "claim"} & fields.keys() and isinstance(fields.get("event_id"), str):
-                return Request(None, fields["event_id"], wait, inline)
+            event_id, says = fields.get("event_id"), {"content", "claim"} & fields.keys()
+            if wait and not says and isinstance(event_id, str) and is_id(event_id):
+                return Request(None, event_id, wait, inline)
             arrival = self._arrival(fields)
         except Undecodable as error:
             raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error

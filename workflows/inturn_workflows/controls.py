@@ -7,14 +7,14 @@ a full queue, and it touches only the event or turn that it names.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from inturn import names
+from inturn import names, sizes
 from inturn.events import explain
 from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
@@ -25,22 +25,40 @@ from inturn_workflows.state import SessionState
 from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
 
+
+def _printed(most: int) -> str:
+    """Return the pattern of an id: visible ASCII, without what JSON would write as two characters."""
+    return rf"^[!#-\[\]-~]{{1,{most}}}$"
+
+
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
 
 
-class Control(BaseModel):
-    """The JSON object of `control`."""
+def _bounded(most: int) -> AfterValidator:
+    def check(value: str) -> str:
+        if (size := sizes.written(value) - 2) > most:
+            raise ValueError(f"{size:,} bytes as JSON, the limit is {most:,}")
+        return value
 
-    model_config = ConfigDict(extra="allow")
+    return AfterValidator(check)
+
+
+_Who = Annotated[str, Field(max_length=sizes.WHO), _bounded(sizes.WHO)]
+_Reason = Annotated[str, Field(max_length=sizes.REASON), _bounded(sizes.REASON)]
+
+
+class Control(BaseModel):
+    """The JSON object of `control`; fields that this version does not know say nothing to it."""
 
     # What is remembered of a control travels with the session: nothing in it may be long.
-    control_id: str = Field(max_length=128)
+    control_id: str = Field(pattern=_printed(128))
     op: Op
-    event_id: str | None = Field(default=None, max_length=128)
-    reason: str | None = Field(default=None, max_length=500)
+    event_id: str | None = Field(default=None, pattern=_printed(160))
+    """Also the name of a parked notice, which is no event's id."""
+    reason: _Reason | None = None
     clear_queue: bool = False
-    approval_id: str | None = Field(default=None, max_length=256)
-    by: str | None = Field(default=None, max_length=256)
+    approval_id: str | None = Field(default=None, pattern=_printed(256))
+    by: _Who | None = None
     at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """When it was sent, by the sender's clock, in seconds since 1970: no worker may have run then."""
     pending: Literal["park", "cancel"] = "park"
@@ -102,7 +120,7 @@ class Controls:
             self._act(_control(args))
         except ApplicationError as error:
             if error.type == names.UNKNOWN_NAME:  # it could not be read
-                self._admission.park(args, error.message, claims=False)
+                self._admission.park(args, error.message)
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events and begin no more steps; the session ends once the running ones have."""
@@ -179,7 +197,7 @@ class Controls:
 
 def _control(args: Sequence[RawValue]) -> Control:
     try:
-        return Control.model_validate(decode(args))
+        return Control.model_validate(decode(args, sizes.READ_CONTROL))
     except (Undecodable, ValidationError) as error:
-        message = f"invalid control: {explain(error)}"
+        message = sizes.clip(f"invalid control: {explain(error)}", sizes.ERROR)
         raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True) from error

@@ -1,37 +1,53 @@
 """What arrives, read: one JSON object per message.
 
-Invariant: any bytes may come in, and none raises anything but `Undecodable`.
+Invariant: any bytes may come in, and none raises anything but `Undecodable` or costs more than milliseconds: their
+number is looked at before they are read, and the first error ends the reading.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
-from temporalio import workflow
+from pydantic_core import from_json
 from temporalio.common import RawValue
 
+from inturn import sizes
 from inturn.events import ClaimedEvent, Event, explain
 from inturn.keys import is_id
+
+_JSON: Final = b"json/plain"
+_HOW: Final = ("wait", "inline")
+"""Fields that say how to answer: no part of the event."""
 
 
 class Undecodable(ValueError):
     """What arrived is no event, and no control."""
 
+    def __init__(self, message: str, event_id: str | None = None) -> None:
+        super().__init__(sizes.clip(message, sizes.ERROR))
+        self.event_id = event_id
+        """The id that it names all the same, where it does."""
 
-def decode(args: Sequence[RawValue]) -> dict[str, Any]:
-    """Return the one JSON object of a message.
+
+def decode(args: Sequence[RawValue], most: int, *, ours: bool = False) -> dict[str, Any]:
+    """Return the one JSON object of a message of at most so many bytes. `ours`: as only this project writes it.
 
     Raises:
         Undecodable: It is something else.
     """
     if len(args) != 1:
         raise Undecodable(f"expected one JSON object, got {len(args)} arguments")
+    payload = args[0].payload
+    if len(payload.data) > most:
+        raise Undecodable(f"the message has {len(payload.data):,} bytes, the limit is {most:,}")
+    if (encoding := payload.metadata.get("encoding", b"")) != _JSON:
+        raise Undecodable(f"expected JSON, got the encoding {encoding[:40]!r}")
     try:
-        value = workflow.payload_converter().from_payload(args[0].payload)
-    except Exception as error:  # any bytes may come in, and none may fail the session
-        raise Undecodable(f"not readable as JSON: {str(error)[:200]}") from error
+        value = from_json(payload.data, allow_inf_nan=ours)
+    except ValueError as error:
+        raise Undecodable(f"not readable as JSON: {error}") from error
     if not isinstance(value, dict):
         raise Undecodable(f"expected a JSON object, got {type(value).__name__}")
     return value
@@ -44,10 +60,10 @@ def read_event(fields: dict[str, Any]) -> Event | ClaimedEvent:
         Undecodable: A field breaks its rule.
     """
     try:
-        said = {name: value for name, value in fields.items() if name not in ("wait", "inline")}
+        said = {name: value for name, value in fields.items() if name not in _HOW}
         return (ClaimedEvent if is_claimed(said) else Event).model_validate(said)
     except (ValidationError, ValueError) as error:
-        raise Undecodable(f"invalid event: {explain(error)}") from error
+        raise Undecodable(f"invalid event: {explain(error)}", _id_in(fields)) from error
 
 
 def is_claimed(fields: dict[str, Any]) -> bool:
@@ -55,10 +71,14 @@ def is_claimed(fields: dict[str, Any]) -> bool:
     return "claim" in fields and "content" not in fields
 
 
-def claimed_id(args: Sequence[RawValue]) -> str | None:
-    """Return the id that an invalid event claims, where it is one."""
+def named_id(args: Sequence[RawValue]) -> str | None:
+    """Return the id that a message names, where it names one."""
     try:
-        event_id = decode(args).get("event_id")
+        return _id_in(decode(args, sizes.READ_EVENT))
     except Undecodable:
         return None
-    return event_id if isinstance(event_id, str) and is_id(event_id) else None
+
+
+def _id_in(fields: dict[str, Any]) -> str | None:
+    event_id = fields.get("event_id")
+    return event_id if is_id(event_id) else None

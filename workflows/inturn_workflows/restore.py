@@ -11,8 +11,8 @@ from temporalio import workflow
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from inturn import names
-from inturn.keys import SessionKey
+from inturn import names, sizes
+from inturn.keys import SessionKey, is_id
 from inturn_workflows.decoding import Undecodable, decode
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
@@ -37,13 +37,14 @@ def restored(start: RawValue) -> SessionState:
     Raises:
         ValueError: It carries state that this version cannot read.
     """
+    carried = bool(workflow.info().continued_run_id)
     try:
-        given = decode([start])
+        given = decode([start], sizes.PAYLOAD if carried else sizes.READ_START, ours=carried)
     except Undecodable:
-        if workflow.info().continued_run_id:
+        if carried:
             raise
         given = {}
-    if workflow.info().continued_run_id and "state" in given:
+    if carried and "state" in given:
         return SessionState.model_validate(given["state"])
     try:
         return _fresh(SessionInput.model_validate(given))
@@ -54,5 +55,6 @@ def restored(start: RawValue) -> SessionState:
 def _fresh(start: SessionInput) -> SessionState:
     salt = f"{workflow.random().getrandbits(64):016x}"
     chain = workflow.info().first_execution_run_id[-8:]  # its start is the time: chains of one minute share it
+    wanted = start.agent if is_id(start.agent) else None
     inbox = Inbox(dedup=DedupWindow(salt=salt))
-    return SessionState(inbox=inbox, wanted=start.agent, chain=chain, limits=start.limits or Limits())
+    return SessionState(inbox=inbox, wanted=wanted, chain=chain, limits=start.limits or Limits())

@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from temporalio.api.common.v1 import Payloads
+from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn import names
+from inturn import names, sizes
 from inturn.client.retries import retry_rpc
 from inturn.client.transport import SessionTransport
 from inturn.keys import is_id
@@ -79,7 +79,8 @@ class HistoryReader:
         ids: list[tuple[str, bool]] = []
         refused = _refused(events)
         for event in events:
-            if (payloads := _message(event, refused)) is None:
+            payloads = _message(event, refused)
+            if payloads is None or not all(map(readable, payloads.payloads)):
                 continue
             try:
                 decoded = await temporal.data_converter.decode(payloads.payloads)
@@ -91,6 +92,11 @@ class HistoryReader:
                 if whole or not message.get("wait"):  # who waits for an event sends none
                     ids.append((message["event_id"], whole and not _misnamed(event)))
         return ids
+
+
+def readable(payload: Payload) -> bool:
+    """Return whether a session reads a message; of a larger one it takes no id."""
+    return len(payload.data) <= sizes.READ_EVENT
 
 
 def _refused(events: Sequence[HistoryEvent]) -> set[str]:

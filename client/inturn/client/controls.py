@@ -20,7 +20,8 @@ from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation,
 from inturn.client.rpc_errors import translate_error
 from inturn.client.status import StatusReader
 from inturn.client.transport import Message, SessionTransport
-from inturn.errors import ApprovalConflict, InturnError, SessionClosed, TurnTimeout, Unavailable
+from inturn.errors import ApprovalConflict, InturnError, InvalidEvent, SessionClosed, TurnTimeout, Unavailable
+from inturn.sizes import CONTROL, written
 
 _ROOM_WITHIN: Final = 3.0
 """Seconds until an update that was not taken counts as finding no room: the server holds it back, with all slots full.
@@ -77,6 +78,8 @@ class Controls:
     async def _control(self, op: str, **fields: Any) -> Message:
         message: Message = {"control_id": uuid4().hex, "op": op}
         message |= {name: value for name, value in fields.items() if value not in (None, False)}
+        if (size := written(message)) > CONTROL:
+            raise InvalidEvent(f"the {op} has {size:,} bytes as JSON, the limit is {CONTROL:,}: shorten its reason")
         try:
             async with asyncio.timeout(_ROOM_WITHIN), reraise_cancellation():
                 return await self._update(message)
