@@ -100,8 +100,12 @@ def _may_have_parked(status: SessionStatus) -> bool:
 
 
 def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked]) -> None:
+    from inturn.client.health import explain
+
     out = console()
     out.print(_headline(session, status))
+    if trouble := explain(status):
+        note(trouble, style="red")
     if status.counts:
         out.print("  " + " · ".join(f"{name} {count}" for name, count in status.counts.items()), style="dim")
     out.print(

@@ -1,7 +1,8 @@
 """The audit: was anything lost, repeated or reordered?
 
-Invariant: it compares books that were kept apart: the counts that the session carries through all its runs, and the
-outcomes and the entries in the journal; a deep one adds the histories on the server. It changes nothing.
+Invariant: it compares books that were kept apart: what the session carries through all its runs (counts, and how far
+its journal went), and the outcomes and the entries in the journal; a deep one adds the histories of all runs that the
+server retains. It changes nothing.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from inturn.client import audit_books as books
 from inturn.client.audit_history import Accepted, HistoryReader
+from inturn.client.ended_runs import EndedRuns, ended_how
 from inturn.client.status import StatusReader, open_events
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import SessionNotFound, Unavailable
@@ -24,9 +27,42 @@ if TYPE_CHECKING:
 _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
 _SETTLE_WITHIN: Final = 3.0
-"""Seconds for what is on its way between the two books to arrive: they are not read at one moment."""
+"""Seconds for what is on its way between the books to arrive: they are not read at one moment."""
 _MADE: Final = ("auto:", "invalid:", "~")
-_DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
+
+
+@dataclass(frozen=True)
+class _Books:
+    """All books, as they were read one after the other.
+
+    Attributes:
+        carried: The session's own status; `None` where it has no run that counts on.
+        left: What a run that was ended from outside left open.
+        recorded: The counts of ended events in the journal.
+        kept: Events whose content the journal keeps beside its entries.
+        accepted: What the histories say, for a deep audit.
+    """
+
+    carried: Message | None
+    left: Sequence[str]
+    entries: Sequence[Entry]
+    endings: Mapping[str, Ending]
+    recorded: Counter[str]
+    kept: Mapping[str, int]
+    accepted: Accepted | None
+    journal: Sequence[str] = field(default=())
+    """How the journal differs from the one that the session knows."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The session's counts, the journal's where it has none."""
+        counts = self.recorded if self.carried is None else dict(self.carried.get("counts", {}))
+        return {name: int(count) for name, count in counts.items() if count}
+
+    @property
+    def open(self) -> set[str]:
+        """The events that wait or run."""
+        return set() if self.carried is None else open_events(self.carried)
 
 
 @dataclass
@@ -38,169 +74,138 @@ class Auditor:
     async def audit(self, *, deep: bool) -> Audit:
         """Compare the books; see `Session.audit`."""
         journal = await self.transport.connection.any_journal()
-        carried, differences = await self._compared(journal)
-        started = await self._entries(journal, "turn.started")
-        endings = await journal.endings(self.transport.key)
-        if differences and carried is not None:
-            differences += _unended(started, endings, carried)
-        differences += [*_contradictory(endings), *await self._unfit(journal), *_out_of_order(started)]
-        gone: tuple[str, ...] = ()
-        if deep and carried is not None:
-            accepted = await HistoryReader(self.transport).accepted()
-            differences += await self._missing(journal, carried, accepted)
-            differences += await self._unaccepted(journal, started, carried, accepted)
-            gone = tuple(accepted.gone)
-        counts = _counts(carried) if carried is not None else await self._recorded(journal)
+        read = await self._read(journal, deep=deep)
+        differences = _differences(read)
+        clock, pause = asyncio.get_running_loop().time, 0.05
+        until = clock() + _SETTLE_WITHIN
+        while differences and clock() <= until:
+            await asyncio.sleep(pause)
+            pause *= 2
+            read = await self._read(journal, deep=deep)
+            differences = _differences(read)
+        chain = await journal.verify(self.transport.key)
+        differences += [f"the journal's entry {seq} does not fit its hash chain" for seq in chain]
+        counts = read.counts
         total = counts.pop("accepted", sum(counts.values()))
-        unknown = tuple(await journal.unknown_calls(self.transport.key))
         return Audit(
             ok=not differences,
             accepted=total,
             counts=counts,
             differences=tuple(differences),
-            gone=gone,
-            unknown=unknown,
+            gone=() if read.accepted is None else tuple(read.accepted.gone),
+            unknown=tuple(await journal.unknown_calls(self.transport.key)),
         )
 
-    async def _compared(self, journal: SessionJournal) -> tuple[Message | None, list[str]]:
-        clock = asyncio.get_running_loop().time
-        until, pause = clock() + _SETTLE_WITHIN, 0.05
-        while True:
-            carried = await self._carried(journal)
-            if carried is None:
-                return None, []
-            differences = await self._differences(journal, carried)
-            if not differences or clock() > until:
-                return carried, differences
-            await asyncio.sleep(pause)
-            pause *= 2
-
-    async def _carried(self, journal: SessionJournal) -> Message | None:
-        """Return the session's own counts; `None` when only the journal still knows it."""
-        live = await StatusReader(self.transport).live()
-        if live is not None:
-            return live
-        try:
-            await StatusReader(self.transport).described()
-        except SessionNotFound:
-            if await journal.head(self.transport.key) == 0:
-                raise
-            return None
-        raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
-
-    async def _differences(self, journal: SessionJournal, carried: Message) -> list[str]:
-        counts = _counts(carried)
-        accepted = counts.pop("accepted", 0)
-        found: list[str] = []
-        if (ended := sum(counts.values())) != accepted:
-            found.append(f"{accepted} events were accepted, but {ended} are accounted for")
-        recorded = await self._recorded(journal)
-        if recorded["parked"] > counts.get("parked", 0):
-            recorded["parked"] -= await self._driven_again(journal, carried)
-        unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
-        if unequal and _has_older_chain(await self._entries(journal, "turn.started"), carried):
-            unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
-        return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
-
-    async def _recorded(self, journal: SessionJournal) -> Counter[str]:
-        """Return the counts of ended events in the journal: those with an outcome, and decisions about several."""
-        counts: Counter[str] = Counter(dict(await journal.outcomes(self.transport.key)))
-        for entry in await self._entries(journal, *_DECIDED):
+    async def _read(self, journal: SessionJournal, *, deep: bool) -> _Books:
+        """Read the books: the session's first, for the journal is ahead of it."""
+        key = self.transport.key
+        carried, left, known = await self._session(journal)
+        accepted = await HistoryReader(self.transport).accepted() if deep and known else None
+        entries = [entry async for entry in journal.entries(key, types=books.READ)]
+        recorded: Counter[str] = Counter(dict(await journal.outcomes(key)))
+        for entry in books.of_type(entries, *books.DECIDED):
             if entry.type == "event.rejected" or "count" in entry.body:
-                counts[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
-        return counts
+                recorded[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
+        differs = [] if carried is None else await self._located(journal, carried)
+        endings, kept = await journal.endings(key), await journal.contents(key)
+        return _Books(carried, left, entries, endings, recorded, kept, accepted, differs)
 
-    async def _driven_again(self, journal: SessionJournal, carried: Message) -> int:
-        """Return how many events wait or run again: until that turn ends, the journal holds them as parked."""
-        outcomes = [await journal.outcome(self.transport.key, event_id) for event_id in open_events(carried)]
-        return sum(outcome is not None and outcome.disposition == "parked" for outcome in outcomes)
+    async def _session(self, journal: SessionJournal) -> tuple[Message | None, list[str], bool]:
+        """Return what the session says of itself, what its end from outside left open, and whether it has runs."""
+        status = StatusReader(self.transport)
+        live, seen = await asyncio.gather(status.live(), status.seen())
+        if seen is None and live is None:
+            try:
+                seen = await status.described()
+            except SessionNotFound:
+                if await journal.head(self.transport.key) == 0:
+                    raise
+                return None, [], False
+        if seen is not None and (how := ended_how(seen)):
+            left = await EndedRuns(self.transport).open_events(seen.run_id)
+            if left is None:
+                return None, [f"run {seen.run_id} was {how}, and what it left open is not known"], True
+            return None, [f"event {event_id} was open when run {seen.run_id} was {how}" for event_id in left], True
+        if live is None:
+            raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
+        return live, [], True
 
-    async def _unfit(self, journal: SessionJournal) -> list[str]:
-        return [
-            f"the journal's entry {seq} does not fit its hash chain" for seq in await journal.verify(self.transport.key)
-        ]
-
-    async def _missing(self, journal: SessionJournal, carried: Message, accepted: Accepted) -> list[str]:
-        """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
-        decided = await self._entries(journal, *_DECIDED)
-        endings = await journal.endings(self.transport.key)
-        known = open_events(carried) | {entry.event_id for entry in decided if entry.type == "event.rejected"}
-        known |= {event_id for event_id, ending in endings.items() if ending.outcome is not None}
-        found = [
-            f"event {event_id}, accepted in run {run_id}, has no outcome"
-            for event_id, run_id in accepted.events.items()
-            if event_id not in known
-        ]
-        # In a flood some were only counted: which of these they are is not known.
-        counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
-        return found if len(found) > counted else []
-
-    async def _unaccepted(
-        self, journal: SessionJournal, started: Sequence[Entry], carried: Message, accepted: Accepted
-    ) -> list[str]:
-        """Return the journal's events that no run accepted, where the server still has all runs."""
-        if accepted.gone or _has_older_chain(started, carried):
+    async def _located(self, journal: SessionJournal, carried: Message) -> list[str]:
+        """Compare the journal with what the session has seen of it."""
+        key, known = self.transport.key, carried.get("journal")
+        if not known:
             return []
-        entries = [*started, *await self._entries(journal, "event.parked", *_DECIDED)]
-        ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
-        made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
-        return [
-            f"event {event_id} is in the journal, and no run accepted it"
-            for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
-        ]
-
-    async def _entries(self, journal: SessionJournal, *types: str) -> list[Entry]:
-        return [entry async for entry in journal.entries(self.transport.key, types=types)]
-
-
-def _unended(started: Sequence[Entry], endings: Mapping[str, Ending], carried: Message) -> list[str]:
-    """Return the events whose turn began and has no end, though the session does not run them."""
-    begun = {str(entry.event_id) for entry in started if entry.event_id}
-    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - open_events(carried))]
+        here, head = await journal.position(key), int(carried.get("head") or 0)
+        if here.identity != known:
+            return ["the journal here is another than the session's: it begins with another entry, or has none"]
+        if here.head < head:
+            return [f"the journal ends at entry {here.head}, and the session has seen entry {head}"]
+        seq, seal = carried.get("seal") or (0, None)
+        if seal is not None and await journal.seal(key, seq) != seal:
+            return [f"the entries up to {seq} are not those that the session has seen: they were written anew"]
+        return []
 
 
-def _contradictory(endings: Mapping[str, Ending]) -> list[str]:
-    """Return the events of which the outcome says another end than the entries, or one of the two says none."""
-    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.by_entries]
-
-
-def _contradiction(event_id: str, ending: Ending) -> str:
-    if ending.by_entries is None:
-        return f"event {event_id} has the outcome {ending.outcome}, and no entry of its end"
-    says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
-    return f"event {event_id} ended {ending.by_entries} by its entries, and {says}"
-
-
-def _out_of_order(started: Sequence[Entry]) -> list[str]:
-    """Return the turns that began out of order: of acceptance, and those with a sequence of their source.
-
-    Redrives come later, interrupting events without a sequence earlier.
-    """
-    found: list[str] = []
-    last: dict[str | None, tuple[int, str]] = {}
-    for entry in started:
-        body = entry.body
-        if body.get("chain"):
-            last = {}
-        turn = str(body.get("turn", ""))
-        source = body["source"] if "sequence" in body else None
-        overtakes = body.get("when_busy") == "interrupt" and source is None
-        if "~" in turn or not body.get("n") or overtakes:
-            continue
-        number = int(body["n"] if source is None else body["sequence"])
-        before, earlier = last.get(source, (-1, ""))
-        if number < before or (source is None and number == before):
-            place = "accepted as" if source is None else f"{source} sequence"
-            found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
-        last[source] = (number, turn)
+def _differences(read: _Books) -> list[str]:
+    entries, endings = read.entries, read.endings
+    found = [*read.left, *read.journal, *books.gaps(entries)]
+    if read.carried is not None and (unequal := _unequal(read, read.carried)):
+        found += [*unequal, *books.unended(entries, endings, read.open)]
+    found += [*books.contradictory(endings), *books.doubled(entries), *books.out_of_order(entries)]
+    found += books.without_content(entries, endings, read.kept.keys())
+    if read.accepted is not None:
+        found += [*_missing(read, read.accepted), *_unaccepted(read, read.accepted)]
     return found
 
 
-def _has_older_chain(started: Sequence[Entry], carried: Message) -> bool:
-    """Return whether the journal also holds events of a session that was terminated and started anew."""
-    chain = str(carried.get("chain") or "")
-    return any(entry.body.get("chain") not in (None, chain) for entry in started)
+def _unequal(read: _Books, carried: Message) -> list[str]:
+    """Compare the session's counts with each other, and with the journal's."""
+    counts, recorded = read.counts, Counter(read.recorded)
+    accepted = counts.pop("accepted", 0)
+    found: list[str] = []
+    if (ended := sum(counts.values())) != accepted:
+        found.append(f"{accepted} events were accepted, but {ended} are accounted for")
+    # Until a redriven event's turn ends, the journal holds it as parked.
+    driven = sum(e in read.endings and read.endings[e].outcome == "parked" for e in read.open)
+    recorded["parked"] -= min(driven, max(recorded["parked"] - counts.get("parked", 0), 0))
+    unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
+    if books.older_chains(read.entries, str(carried.get("chain") or "")):  # their events are in the journal alone
+        unequal = [d for d in unequal if counts.get(d, 0) > recorded[d]]
+    return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
 
 
-def _counts(carried: Message) -> dict[str, int]:
-    return {name: int(count) for name, count in dict(carried.get("counts", {})).items() if count}
+def _missing(read: _Books, accepted: Accepted) -> list[str]:
+    """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
+    decided = books.of_type(read.entries, *books.DECIDED)
+    known = read.open | {entry.event_id for entry in decided if entry.type == "event.rejected"}
+    known |= {event_id for event_id, ending in read.endings.items() if ending.outcome is not None}
+    said = {str(e.body.get("joined") or e.event_id) for e in books.of_type(read.entries, "user.message")}
+    lost = [
+        f"event {event_id} waits, and what it says is gone"
+        for event_id in sorted(accepted.claimed & read.open - said - read.kept.keys())
+    ]
+    found = [
+        f"event {event_id}, accepted in run {run_id}{_ended(accepted, run_id)}, has no outcome"
+        for event_id, run_id in accepted.events.items()
+        if event_id not in known
+    ]
+    # In a flood some were only counted: which of these they are is not known.
+    counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
+    return lost + (found if len(found) > counted else [])
+
+
+def _ended(accepted: Accepted, run_id: str) -> str:
+    return f" (which was {accepted.ended[run_id]})" if run_id in accepted.ended else ""
+
+
+def _unaccepted(read: _Books, accepted: Accepted) -> list[str]:
+    """Return the journal's events that no run accepted, where the server still has all runs."""
+    if accepted.gone or books.older_chains(read.entries, "") - accepted.chains:
+        return []
+    entries = books.of_type(read.entries, "turn.started", "event.parked", *books.DECIDED)
+    ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
+    made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
+    return [
+        f"event {event_id} is in the journal, and no run accepted it"
+        for event_id in sorted(ids - made - accepted.events.keys() - accepted.named)
+    ]

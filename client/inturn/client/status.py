@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -20,6 +20,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
+from inturn.client.ended_runs import EndedRuns, ended_how
+from inturn.client.health import Signs, judge
 from inturn.client.retries import reraise_cancellation, retry_rpc
 from inturn.client.rpc_errors import translate_error
 from inturn.client.search_attributes import AGENT, STATE
@@ -32,6 +34,8 @@ from inturn.values import Approval, Health, SessionState, SessionStatus, TurnPro
 LIVE_WITHIN: Final = 2.0
 """Seconds in which the session itself may answer."""
 _DESCRIBE_WITHIN: Final = 10.0
+_WAITS: Final = (names.NOT_YET, names.JOURNAL_BEHIND, names.ACCOUNT)
+"""Types of failures where nothing failed of the event's: a lock, a lease, its journal, an account to be mended."""
 _FAILING_ATTEMPT: Final = 3
 """A workflow task is tried again once or twice when a worker dies; from here on it fails of itself."""
 
@@ -51,13 +55,22 @@ class StatusReader:
 
     async def status(self) -> SessionStatus:
         """Return the session's status; see `Session.status`."""
-        live = await self.live()
-        if live is None:
-            return await self._fallback()
+        live, seen = await asyncio.gather(self.live(), self.seen())
+        if live is None or (seen is not None and ended_how(seen)):
+            return await self._fallback(seen)
         status = await ApprovalReader(self.transport).detailed(SessionStatus.model_validate(live))
-        if status.turn is None or status.turn.waiting_for is not None:
+        if seen is None:
             return status
-        return status.model_copy(update=await self._detailed(status.turn))
+        detailed = {"health": judge(Signs(failures=_failures(seen))), "turn": _detailed(status.turn, seen)}
+        return status.model_copy(update=detailed)
+
+    async def seen(self) -> WorkflowExecutionDescription | None:
+        """Return what the server knows, where it says so at once."""
+        try:
+            async with asyncio.timeout(LIVE_WITHIN), reraise_cancellation():
+                return await self.transport.describe()
+        except (TemporalError, TimeoutError):
+            return None
 
     async def live(self) -> Message | None:
         """Return the session's own status; `None` when it does not answer in time."""
@@ -83,23 +96,9 @@ class StatusReader:
         """
         return await retry_rpc(self.transport.describe, patience=_DESCRIBE_WITHIN, session=str(self.transport.key))
 
-    async def _detailed(self, turn: TurnProgress) -> dict[str, Any]:
-        """Return what only the server knows of a step: its attempts, what stopped the last one, and what that means."""
+    async def _fallback(self, seen: WorkflowExecutionDescription | None) -> SessionStatus:
         try:
-            async with asyncio.timeout(LIVE_WITHIN):
-                described = await self.transport.describe()
-        except (TemporalError, TimeoutError):
-            return {}
-        seen = _progress(described)
-        if seen is None or seen.event_id != turn.event_id:
-            return {}
-        added = {name: getattr(seen, name) for name in ("attempt", "waiting_for", "last_error")}
-        health = {"health": "account"} if _in_account_trouble(described) else {}
-        return {"turn": turn.model_copy(update=added), **health}
-
-    async def _fallback(self) -> SessionStatus:
-        try:
-            seen = await self.described()
+            seen = seen or await self.described()
         except SessionNotFound:
             return await self._from_journal_alone()
         turn = _progress(seen)
@@ -138,13 +137,17 @@ class StatusReader:
             return ()
 
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
+        """Return what is wrong with a session that does not answer, or that was ended from outside."""
+        if ended_how(seen):
+            left = await EndedRuns(self.transport).open_events(seen.run_id)
+            return judge(Signs(left=("?",) if left is None else left))
         if seen.status is not WorkflowExecutionStatus.RUNNING:
             return "ok"
-        if _in_account_trouble(seen) and await self._polled(seen.task_queue):
-            return "account"
         raw = seen.raw_description
         failing = raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt >= _FAILING_ATTEMPT
-        return "task_failing" if failing and await self._polled(seen.task_queue) else "no_worker"
+        signs = Signs(answers=False, failing=failing, failures=_failures(seen))
+        asked = failing or signs.failures
+        return judge(replace(signs, polled=bool(asked) and await self._polled(seen.task_queue)))
 
     async def _polled(self, task_queue: str) -> bool:
         """Return whether any worker polls; the server remembers one for some minutes."""
@@ -155,7 +158,23 @@ class StatusReader:
             return True
 
 
+def _detailed(turn: TurnProgress | None, seen: WorkflowExecutionDescription) -> TurnProgress | None:
+    """Return the progress with what only the server knows of a step: its attempts and what stopped the last one."""
+    progress = _progress(seen)
+    if turn is None or turn.waiting_for is not None or progress is None or progress.event_id != turn.event_id:
+        return turn
+    return turn.model_copy(update={name: getattr(progress, name) for name in ("attempt", "waiting_for", "last_error")})
+
+
+def _failures(seen: WorkflowExecutionDescription) -> set[str]:
+    """Return the types of what stopped the session's pending steps last."""
+    pending = seen.raw_description.pending_activities
+    return {step.last_failure.application_failure_info.type for step in pending if step.HasField("last_failure")}
+
+
 def _state(seen: WorkflowExecutionDescription, turn: TurnProgress | None) -> SessionState:
+    if ended_how(seen):
+        return "idle"  # no close: the next event begins it anew
     if seen.status is not WorkflowExecutionStatus.RUNNING:
         return "closed"
     shown = _attribute(seen, STATE)
@@ -179,15 +198,9 @@ def _progress(seen: WorkflowExecutionDescription) -> TurnProgress | None:
     return max(found, key=lambda progress: progress.attempt, default=None)
 
 
-def _in_account_trouble(seen: WorkflowExecutionDescription) -> bool:
-    pending = seen.raw_description.pending_activities
-    return any(each.last_failure.application_failure_info.type == names.ACCOUNT for each in pending)
-
-
 def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
     failure = pending.last_failure
-    # Nothing failed of the event's: a lock, a lease, or an account that somebody has to mend.
-    waits = failure.application_failure_info.type in (names.NOT_YET, names.ACCOUNT)
+    waits = failure.application_failure_info.type in _WAITS
     return TurnProgress(
         event_id=step.turn.event_id,
         step=int(step.step) if step.step.isdigit() else 0,

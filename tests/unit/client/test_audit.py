@@ -66,7 +66,8 @@ class Life:
         await self.ended(turn, "turn.interrupted", "cancelled")
 
     async def ended(self, turn: str, type_: str, disposition: str) -> None:
-        end = Decision(type=type_, turn=turn, key=f"{turn}/end", disposition=disposition)
+        body = {"turn": turn, "event": {"content": "hi"}}
+        end = Decision(type=type_, turn=turn, key=f"{turn}/end", disposition=disposition, body=body)
         parked = end.model_copy(update={"type": "event.parked", "key": f"{turn}/parked"})
         await self.written(end, *[parked] * (disposition == "parked"))
 

@@ -1,0 +1,124 @@
+"""What a journal's own books must agree on, whatever the session counts.
+
+Invariant: pure: entries and outcomes in, differences out. An honest session has none of these, however its events
+ended; each difference names the event, turn or entry that it is about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from inturn import names
+from inturn.values import Entry
+
+if TYPE_CHECKING:
+    from inturn.journal import Ending
+
+TURN_ENDS: Final = ("turn.completed", "turn.interrupted", "turn.failed")
+DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
+READ: Final = ("turn.started", "session.gap", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
+"""The types of entries that an audit reads."""
+
+
+def of_type(entries: Iterable[Entry], *types: str) -> list[Entry]:
+    """Return the entries of some types."""
+    return [entry for entry in entries if entry.type in types]
+
+
+def unended(entries: Sequence[Entry], endings: Mapping[str, Ending], open_: Collection[str]) -> list[str]:
+    """Return the events whose turn began and has no end, though the session does not run them."""
+    begun = {str(entry.event_id) for entry in of_type(entries, "turn.started") if entry.event_id}
+    return [f"event {e} began a turn that has no end" for e in sorted(begun - endings.keys() - set(open_))]
+
+
+def contradictory(endings: Mapping[str, Ending]) -> list[str]:
+    """Return the events of which the outcome says another end than the entries, or one of the two says none."""
+    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.by_entries]
+
+
+def _contradiction(event_id: str, ending: Ending) -> str:
+    if ending.by_entries is None:
+        return f"event {event_id} has the outcome {ending.outcome}, and no entry of its end"
+    says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
+    return f"event {event_id} ended {ending.by_entries} by its entries, and {says}"
+
+
+def doubled(entries: Sequence[Entry]) -> list[str]:
+    """Return the turns that began, or ended, more than once."""
+    found: list[str] = []
+    for what, types in (("began", ("turn.started",)), ("ended", TURN_ENDS)):
+        turns = Counter(str(e.body["turn"]) for e in of_type(entries, *types) if "turn" in e.body)
+        found += [f"turn {turn} {what} {count} times" for turn, count in turns.items() if count > 1]
+    return found
+
+
+def out_of_order(entries: Sequence[Entry]) -> list[str]:
+    """Return the turns that began out of order: of acceptance, and those with a sequence of their source.
+
+    Redrives come later, interrupting events without a sequence earlier.
+    """
+    found: list[str] = []
+    last: dict[str | None, tuple[int, str]] = {}
+    for entry in of_type(entries, "turn.started"):
+        body = entry.body
+        if body.get("chain"):
+            last = {}
+        turn = str(body.get("turn", ""))
+        source = body["source"] if "sequence" in body else None
+        overtakes = body.get("when_busy") == "interrupt" and source is None
+        if "~" in turn or not body.get("n") or overtakes:
+            continue
+        number = int(body["n"] if source is None else body["sequence"])
+        before, earlier = last.get(source, (-1, ""))
+        if number < before or (source is None and number == before):
+            place = "accepted as" if source is None else f"{source} sequence"
+            found.append(f"turn {turn} ({place} {number}) began after {earlier} ({place} {before})")
+        last[source] = (number, turn)
+    return found
+
+
+def without_content(entries: Sequence[Entry], endings: Mapping[str, Ending], kept: Collection[str]) -> list[str]:
+    """Return the parked events of which nothing says what they said: they could not be driven again.
+
+    Args:
+        entries: The session's.
+        endings: How events ended.
+        kept: Events whose content the journal keeps beside the entries.
+    """
+    said = {str(e.body.get("joined") or e.event_id) for e in of_type(entries, "user.message")}
+    for parked in of_type(entries, "event.parked"):
+        said |= {str(joined.get("event_id")) for joined in parked.body.get("joined") or ()}
+        if parked.body.get("event") or "attempts" in parked.body:  # what never was an event has none
+            said.add(str(parked.event_id))
+    found: list[str] = []
+    for parked in of_type(entries, "event.parked"):
+        event_id = str(parked.event_id)
+        ending = endings.get(event_id)
+        if "delivery" in parked.body or ending is None or ending.outcome != "parked":
+            continue
+        if parked.body.get("type") == names.CONTENT_LOST:
+            found.append(f"event {event_id} is parked, and what it said was lost before its turn")
+        elif event_id not in said and event_id not in kept:
+            found.append(f"event {event_id} is parked, and nothing says what it said")
+    return list(dict.fromkeys(found))
+
+
+def gaps(entries: Sequence[Entry]) -> list[str]:
+    """Return where the session went on with a journal that was not its own, or behind."""
+    accepted = [e for e in of_type(entries, "session.gap") if e.body.get("kind") == "journal"]
+    return [_gap(entry) for entry in accepted]
+
+
+def _gap(entry: Entry) -> str:
+    body = entry.body
+    first, last, by = int(body["from"]) + 1, int(body["to"]), f" by {body['by']}" if body.get("by") else ""
+    lacks = f"entries {first} to {last} are missing" if first <= last else f"it is not the one of {last} entries"
+    return f"the session went on with a journal that was accepted for its own{by} (entry {entry.seq}): {lacks}"
+
+
+def older_chains(entries: Iterable[Entry], chain: str) -> set[str]:
+    """Return the chains of runs, other than this one, whose events the journal holds, too."""
+    named = {str(e.body["chain"]) for e in entries if e.type == "turn.started" and e.body.get("chain")}
+    return named - {chain}

@@ -1,0 +1,154 @@
+"""Status and audit say what was lost: with a run that was ended from outside, and with a journal that is not right."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import inturn.client.audit
+from inturn import InvalidEvent, Session
+from inturn.journal import NewEntry, Recorded
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", 0.5)
+
+
+def _workflow(rig: Rig) -> Any:
+    return rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+
+@pytest.mark.promise("ACC-8", "SUR-12")
+async def test_events_of_a_terminated_run_are_a_health_and_differences_with_and_without_a_worker(rig: Rig) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        async with rig.worker():
+            await session.ask("hi", event_id="done")
+            await session.pause()
+            await session.send("later", event_id="open-1")
+            await until(lambda: _queued(session))
+        await session.send("later still", event_id="open-2")  # nobody has seen it when the run ends
+        await _workflow(rig).terminate("test")
+
+        async def judge() -> None:
+            status = await session.status()
+            assert (status.health, status.state, status.source) == ("ended", "idle", "fallback")
+            for deep in (False, True):
+                audit = await session.audit(deep=deep)
+                for event_id in ("open-1", "open-2"):
+                    assert sum(f"event {event_id}" in text for text in audit.differences if "terminated" in text) >= 1
+                assert not any("event done" in text for text in audit.differences)
+
+        await judge()
+        async with rig.worker():
+            await judge()
+
+
+@pytest.mark.promise("ACC-8", "SUR-12")
+async def test_a_run_that_was_terminated_with_nothing_open_is_well(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e1")
+        await _workflow(rig).terminate("test")
+        assert (await session.status()).health == "ok"
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-8")
+async def test_a_deep_audit_counts_the_runs_of_every_chain(rig: Rig) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        async with rig.worker():
+            await session.ask("hi", event_id="done")
+        await session.send("lost", event_id="lost")
+        await _workflow(rig).terminate("test")
+        async with rig.worker():
+            await session.ask("hello", event_id="next")
+            audit = await session.audit(deep=True)
+            outcome = await _outcome(rig, "lost")
+            named = [text for text in audit.differences if "event lost" in text]
+            assert bool(named) is (outcome is None), "it is named for as long as nothing was done about it"
+            assert not any("done" in text or "next" in text for text in audit.differences)
+
+
+async def _outcome(rig: Rig, event_id: str) -> Any:
+    async with rig.opened_journal() as journal:
+        return await journal.outcome(rig.key("s"), event_id)
+
+
+async def _queued(session: Session) -> bool:
+    return bool((await session.status()).queue)
+
+
+@pytest.mark.promise("SUR-14", "SUR-16", "SUR-12")
+@pytest.mark.parametrize("wrong", ["empty", "older", "another"])
+async def test_a_worker_with_a_wrong_journal_takes_no_turn_until_it_has_the_right_one(rig: Rig, wrong: str) -> None:
+    right, other = rig.journal, rig.directory / "other.db"
+    async with rig.client() as client, rig.worker():
+        session = client.session("s", agent="support")
+        await session.ask("remember 42", event_id="e1")
+        if wrong == "older":
+            shutil.copy(rig.directory / "journal.db", other)
+        await session.ask("and 43", event_id="e2")
+    await _take_journal(rig, other, begun=wrong == "another")
+    async with rig.client() as client, rig.worker():
+        session = client.session("s", agent="support")
+        await session.send("what did I say?", event_id="e3")
+        status = await until(lambda: _behind(session))
+        assert status.source == "live"
+        assert "inturn journal accept" in (status.turn.waiting_for or "")
+        assert not [entry async for entry in session.entries(event_id="e3")]
+    rig.journal = right
+    async with rig.client() as client, rig.worker():
+        session = client.session("s", agent="support")
+        assert (await session.wait("e3")).disposition == "applied"
+        assert [m["content"][0]["text"] for m in await session.transcript()][::2] == [
+            "remember 42",
+            "and 43",
+            "what did I say?",
+        ]
+        assert (await session.status()).health == "ok"
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+        with pytest.raises(InvalidEvent, match="nothing to accept"):
+            await session.accept_journal()
+
+
+@pytest.mark.promise("SUR-14", "ACC-8")
+async def test_a_session_goes_on_with_an_accepted_journal_and_the_audit_names_what_is_missing(rig: Rig) -> None:
+    async with rig.client() as client, rig.worker():
+        await client.session("s", agent="support").ask("remember 42", event_id="e1")
+    await _take_journal(rig, rig.directory / "other.db", begun=False)
+    async with rig.client() as client, rig.worker():
+        session = client.session("s", agent="support")
+        await session.send("hello", event_id="e2")
+        known = (await until(lambda: _behind(session))).head
+        await session.accept_journal(by="ann")
+        assert (await session.wait("e2")).disposition == "applied"
+        gaps = [entry.body async for entry in session.entries() if entry.type == "session.gap"]
+        assert [(gap["kind"], gap["from"], gap["to"]) for gap in gaps] == [("journal", 0, known)]
+        assert (await session.ask("on", event_id="e3")).disposition == "applied"
+        assert (await session.status()).health == "ok"
+        audit = await session.audit()
+        assert f"entries 1 to {known} are missing" in " ".join(audit.differences)
+        assert any("applied: the session counts 3, the journal 2" in text for text in audit.differences)
+
+
+async def _behind(session: Session) -> Any:
+    status = await session.status()
+    return status if status.health == "journal_behind" else None
+
+
+async def _take_journal(rig: Rig, path: Path, *, begun: bool) -> None:
+    """Have what follows use another journal; `begun`: in which a session of that name went further."""
+    rig.journal = f"sqlite:///{path}"
+    if begun:
+        async with rig.opened_journal() as journal:
+            await journal.record(rig.key("s"), [Recorded(NewEntry("tool.progress", {"n": n})) for n in range(50)])
