@@ -26,6 +26,8 @@ SEND_CPU: Final = "worker CPU per turn by send"
 ASK_CPU: Final = "worker CPU per turn by ask"
 WARM: Final = "call_model overhead, 1,000 messages, warm"
 COLD: Final = "call_model overhead, 1,000 messages, cold"
+CLAUDE_CPU: Final = "CPU of call_model by Claude's provider, 1,000 messages"
+CLAUDE_CPU_LONG: Final = "CPU of call_model by Claude's provider, 10,000 messages"
 INTERRUPT: Final = "interrupt to closed model stream"
 KILLED: Final = "SIGKILL in mid-turn to turn done"
 IDLE: Final = "SIGKILL, idle session's next turn"
@@ -57,7 +59,12 @@ PARTS: Final[dict[str, list[Budget]]] = {
         Budget(SEND_CPU, 1.4, "×"),
         Budget(ASK_CPU, 1.4, "×"),
     ],
-    "model": [Budget(WARM, 5, "ms"), Budget(COLD, 50, "ms")],
+    "model": [
+        Budget(WARM, 5, "ms"),
+        Budget(COLD, 50, "ms"),
+        Budget(CLAUDE_CPU, 5, "ms"),
+        Budget(CLAUDE_CPU_LONG, 15, "ms"),
+    ],
     "interrupt": [Budget(INTERRUPT, 1, "s", by="p99")],
     "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],

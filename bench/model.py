@@ -9,7 +9,7 @@ from typing import Final
 
 from temporalio.testing import ActivityEnvironment
 
-from bench import budgets
+from bench import budgets, claude
 from bench.agents import agents
 from bench.report import Book
 from bench.rig import Rig
@@ -59,6 +59,7 @@ async def measure(rig: Rig, book: Book, rounds: int) -> None:
         cold = [await calls.cold(url) for _ in range(COLD_CALLS)]
         book.add(budgets.COLD, statistics.median(cold) * 1000)
     book.note(budgets.COLD, f"{COLD_CALLS} fresh workers a round")
+    await claude.measure(rig, book, rounds, Calls())
 
 
 class Calls:
