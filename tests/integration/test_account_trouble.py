@@ -52,7 +52,7 @@ def worker(tmp_path: Path, claude: Claude):  # type: ignore[no-untyped-def]
     return steps_rig(tmp_path, model=claude, agents=[Agent("support", model=MODEL, instructions="Be brief.")])
 
 
-@pytest.mark.promise("SUR-4")
+@pytest.mark.promise("SUR-4", "MOD-9")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.message or f"{f.kind} {f.status}")
 async def test_what_the_account_stands_in_the_way_of_is_waited_out_and_costs_no_event(
     server: StrictClaude, claude: Claude, tmp_path: Path, fault: Fault
@@ -67,7 +67,7 @@ async def test_what_the_account_stands_in_the_way_of_is_waited_out_and_costs_no_
         assert await r.entries("event.parked", "turn.failed") == []
 
 
-@pytest.mark.promise("SUR-4")
+@pytest.mark.promise("SUR-4", "MOD-9")
 async def test_an_account_that_flaps_beside_outages_costs_no_event_either(
     server: StrictClaude, claude: Claude, tmp_path: Path
 ) -> None:
@@ -111,7 +111,7 @@ async def test_an_event_that_alone_is_refused_so_costs_its_own_turn_and_not_its_
         assert ends == [(names.ACCOUNT, False)] * 4 + [(names.OWN_FAILURE, True)]
 
 
-@pytest.mark.promise("SUR-4", "SUR-5")
+@pytest.mark.promise("SUR-4", "SUR-5", "MOD-9")
 async def test_sessions_wait_for_the_account_say_so_and_go_on_by_themselves(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
