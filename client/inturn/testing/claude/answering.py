@@ -133,7 +133,7 @@ class Api:
     def _remember(self, asked: Judged, content: Sequence[Block], stop: str) -> None:
         declared = {tool.get("name") for tool in asked.body.get("tools") or ()}
         calls = (block for block in content if block["type"] == "tool_use")
-        self.memory.invented.update(call["id"] for call in calls if call["name"] not in declared)
+        self.memory.invented.update(str(call.get("id")) for call in calls if call.get("name") not in declared)
         if stop == "pause_turn" and content:
             self.memory.paused.add(_extended(asked.line, len(asked.body["messages"]), content)[-1].digest)
         if stop == "refusal" and not self._refuses_still(asked) and (said := _last_said(asked.line)) is not None:

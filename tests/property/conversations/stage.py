@@ -1,0 +1,261 @@
+"""Where plans are played: a session's steps on workers without a Temporal server, driven as the workflow drives them.
+
+Invariant: nothing good is set aside, no request is refused for what was committed, and the session answers whatever
+comes next.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from temporalio.exceptions import ApplicationError
+
+from inturn.agents import Agent
+from inturn.errors import ToolError
+from inturn.journal import Journal
+from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models.facts import ModelFacts, facts
+from inturn.tools import Tool, tool
+from inturn.turns.stop_reasons import ends_turn
+from inturn_activities.bounds import Bounds
+from inturn_activities.messages import Decision, ModelInput, ModelResult, RecordInput, ToolInput
+from inturn_activities.registry import Steps
+from tests.property.conversations.plans import AGENTS, RESULTS, Turn
+from tests.property.conversations.strict import Strict
+from tests.support.steps import environment
+
+BOUNDS: Final = Bounds(beat=0.05, lease=5)
+MAX_STEPS: Final = 14
+MAX_ATTEMPTS: Final = 6
+GONE: Final = "Unable to download the file"
+FOREIGN: Final = ("Invalid `signature`", "Invalid `data`")
+"""With the address, why the API may refuse what was committed: what nobody can know without asking it."""
+
+
+class Broken(AssertionError):
+    """The session did what it must not."""
+
+
+PLAYER: Final[ContextVar[Player]] = ContextVar("player")
+"""Whose session a step belongs to: workers serve those of all players."""
+
+
+class Shared:
+    """The model of the workers: each player's own."""
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what holds for a model."""
+        return facts(model)
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        """Answer as planned for the player whose request it is."""
+        return await PLAYER.get().model.respond(request, on_text)
+
+
+class Workers:
+    """One worker for each version of the agent, on one journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        """Start them."""
+        self._journal = journal
+        self._model = Shared()
+        self._versions = agents()
+        self._warm = [self.fresh(version) for version in range(len(self._versions))]
+
+    def warm(self, version: int) -> Steps:
+        """Return the worker of a version."""
+        return self._warm[version]
+
+    def fresh(self, version: int) -> Steps:
+        """Return a worker of a version that has read nothing."""
+        return Steps(self._journal, self._model, [self._versions[version]], bounds=BOUNDS)
+
+
+def agents() -> list[Agent]:
+    """Return the versions of the agent: other models, instructions and tools."""
+
+    def given(value: Any) -> Any:
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    @tool(idempotent=True)
+    async def look(n: int = 0) -> Any:
+        """Look."""
+        return given(next(PLAYER.get().results))
+
+    @tool
+    async def pay(n: int = 0) -> Any:
+        """Pay."""
+        return given(next(PLAYER.get().results))
+
+    @tool(idempotent=True, name="gone")
+    async def gone_tool() -> str:
+        """Be there today."""
+        return "there"
+
+    @tool(idempotent=True, name="raise")
+    async def raises() -> str:
+        """Fail."""
+        raise ToolError("no")
+
+    every: list[Tool[..., Any]] = [look, pay, gone_tool, raises]
+
+    def version(model: str, instructions: str = "Be brief.", tools: list[Any] | None = None) -> Agent:
+        return Agent("support", model=model, instructions=instructions, tools=every if tools is None else tools)
+
+    made = [
+        version("claude-sonnet-5-5"),
+        version("claude-sonnet-5-5", "Be long."),
+        version("claude-sonnet-5-5", tools=[look, pay]),
+        version("claude-opus-5-5"),
+        version("claude-sonnet-4-6"),
+        version("claude-haiku-4-5", "Be long."),
+        version("claude-sonnet-5", tools=[look]),
+        version("claude-opus-9", "Be odd."),
+    ]
+    assert len(made) == AGENTS
+    return made
+
+
+@dataclass
+class Player:
+    """Plays a plan on one session."""
+
+    workers: Workers
+    session: SessionKey
+    model: Strict = field(default_factory=Strict)
+    results: Iterator[Any] = field(default_factory=lambda: itertools.cycle(RESULTS))
+    steps: int = 0
+    _urls: set[str] = field(default_factory=set)
+    _foreign: bool = False
+
+    async def play(self, plan: list[Turn]) -> int:
+        """Play a plan, and two plain events behind it; return the steps done.
+
+        Raises:
+            Broken: The session did what it must not.
+        """
+        PLAYER.set(self)
+        for number, turn in enumerate(plan):
+            await self._turn(turn, f"e{number}")
+        agent = plan[-1].agent if plan else 0
+        await self._turn(Turn("are you there?", agent=agent), "last")
+        await self._turn(Turn("and now?", agent=agent), "very-last", calm=True)
+        return self.steps
+
+    async def _turn(self, turn: Turn, event_id: str, *, calm: bool = False) -> None:
+        model = self.model
+        model.said.clear()
+        model.said.extend(turn.says)
+        model.refusals.clear()
+        model.withheld = 0
+        self._urls |= {url for content in (turn.content, *turn.merged, *turn.steered) for url in _urls(content)}
+        self._foreign |= "another's" in repr(turn.says)
+        if turn.gone:
+            model.api.memory.gone |= self._urls
+        worker = (self.workers.fresh if turn.cold else self.workers.warm)(turn.agent)
+        parked = await self._drive(turn, worker, self.session.turn(event_id))
+        self._judge(turn, event_id, parked, calm=calm)
+        if parked and turn.redriven:
+            model.said.clear()
+            await self._drive(turn, worker, self.session.turn(event_id, 1), redriven=True)
+            self._judge(turn, event_id, None, calm=False)
+
+    def _judge(self, turn: Turn, event_id: str, parked: str | None, *, calm: bool) -> None:
+        model = self.model
+        if model.repeated:
+            raise Broken(f"{event_id}: refused twice: {model.repeated[-1]}")
+        own = {url for content in (turn.content, *turn.merged, *turn.steered) for url in _urls(content)}
+        bad = turn.bad or bool(own & model.api.memory.gone)
+        ours = [why for why in model.refusals if not self._unknowable(why)]
+        if ours and not bad:
+            raise Broken(f"{event_id}: refused for what was committed: {ours[0]}")
+        if calm and model.refusals:
+            raise Broken(f"{event_id}: still refused: {model.refusals[0]}")
+        if model.withheld:
+            raise Broken(f"{event_id}: what was refused is still said")
+        fatal = any(said.failures.count("unknown") >= 3 for said in turn.says)
+        if parked and not bad and not fatal:
+            raise Broken(f"{event_id}: a good event was set aside: {parked}")
+
+    def _unknowable(self, why: str) -> bool:
+        """Return whether nobody could know that this would be refused, without asking."""
+        return why.startswith(GONE) or (self._foreign and any(reason in why for reason in FOREIGN))
+
+    async def _drive(self, turn: Turn, worker: Steps, key: TurnKey, *, redriven: bool = False) -> str | None:
+        """Run a turn's steps; return why it was set aside, if it was."""
+        self.model.forget()
+        event = None if redriven else _event(key.event_id, turn.content)
+        joined = [] if redriven else _joined(key, "m", turn.merged)
+        for step in range(MAX_STEPS):
+            input = ModelInput(event=event if step == 0 else None, joined=joined, n=1)
+            try:
+                result = await self._ask(worker, key.step(step), input)
+            except ApplicationError as error:
+                await self._end(worker, key, "turn.failed", "parked", error.message, turn)
+                return error.message
+            joined = []
+            if ends_turn(result.stop):
+                return None
+            stopped = turn.stops == step
+            await self._calls(worker, key, step, result, turn.ran if stopped else None)
+            if stopped:
+                await self._end(worker, key, "turn.interrupted", "cancelled", "stopped", turn)
+                return None
+            if step == 0 and result.calls and not redriven:
+                joined = _joined(key, "s", turn.steered)
+        await self._end(worker, key, "turn.interrupted", "cancelled", "too many steps", turn)
+        return None
+
+    async def _ask(self, worker: Steps, key: StepKey, input: ModelInput) -> ModelResult:
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            self.steps += 1
+            try:
+                return await environment(key, attempt).run(worker.call_model, input)
+            except ApplicationError as error:
+                if error.non_retryable or attempt == MAX_ATTEMPTS:
+                    raise
+            except (ValueError, TypeError, KeyError) as error:
+                raise Broken(f"{key}: {type(error).__name__}: {error}") from error
+        raise AssertionError("unreachable")
+
+    async def _calls(self, worker: Steps, key: TurnKey, step: int, result: ModelResult, ran: int | None) -> None:
+        for index, call in enumerate(result.calls):
+            if ran is not None and index >= ran:
+                return
+            self.steps += 1
+            try:
+                await environment(key.step(step, index)).run(worker.run_tool, ToolInput(call=call.id))
+            except ApplicationError:
+                pass  # it fails for good: the transcript gives the call an error result
+
+    async def _end(self, worker: Steps, key: TurnKey, type_: str, disposition: str, reason: str, turn: Turn) -> None:
+        self.steps += 1
+        name = "error" if disposition == "parked" else "reason"
+        body: dict[str, Any] = {name: reason, "turn": key.turn, "event": _event(key.event_id, turn.content)}
+        end = Decision(type=type_, turn=key.turn, key=f"{key.turn}/end", disposition=disposition, body=body)
+        ends = [end]
+        if disposition == "parked":
+            ends.append(end.model_copy(update={"type": "event.parked", "key": f"{key.turn}/parked"}))
+        record = RecordInput(decisions=ends, settle=[key.turn])
+        await environment(StepKey.parse(f"{self.session}/~record/{self.steps}")).run(worker.record, record)
+
+
+def _event(event_id: str, content: Any) -> dict[str, Any]:
+    return {"event_id": event_id, "content": content}
+
+
+def _joined(key: TurnKey, label: str, contents: list[Any]) -> list[dict[str, Any]]:
+    return [_event(f"{key.event_id}{label}{n}", content) for n, content in enumerate(contents)]
+
+
+def _urls(content: Any) -> list[str]:
+    blocks = content if isinstance(content, list) else []
+    sources = [block.get("source") for block in blocks if isinstance(block, dict)]
+    return [source["url"] for source in sources if isinstance(source, dict) and isinstance(source.get("url"), str)]

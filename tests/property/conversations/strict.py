@@ -1,0 +1,108 @@
+"""The strict Claude in memory, behind the provider's own bytes: what it refuses, and how often.
+
+Invariant: a request passes the same rules as over HTTP, in the bytes that would be sent; an answer comes in the events
+that would stream.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, deque
+
+from pydantic_core import from_json
+
+from inturn.errors import ModelError
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.testing.claude import streaming
+from inturn.testing.claude.answering import Api
+from inturn.testing.claude.errors import Rejection
+from inturn.testing.claude.script import Reply
+from inturn_activities.model.claude_answer import Answer, BrokenStream
+from inturn_activities.model.claude_request import encoded
+from tests.property.conversations.plans import Said
+
+
+class Strict:
+    """A model that answers as planned.
+
+    Attributes:
+        api: What judges and answers.
+        said: What it is to say next; nothing: plain texts.
+        refusals: Why it refused requests, since the last look.
+        repeated: Requests that it refused more than once.
+        withheld: How often it refused to answer although nobody planned that: what it refused before is still there.
+        answers: How many it gave.
+    """
+
+    def __init__(self) -> None:
+        """Begin without a plan."""
+        self.api = Api()
+        self.said: deque[Said] = deque()
+        self.refusals: list[str] = []
+        self.repeated: list[str] = []
+        self.withheld = 0
+        self.answers = 0
+        self._seen: Counter[str] = Counter()
+        self._failed = 0
+
+    def forget(self) -> None:
+        """Take requests that were refused for new: another event, or a person, asks for them."""
+        self._seen.clear()
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        """Answer a request.
+
+        Raises:
+            ModelError: It is refused, or a failure was planned.
+        """
+        raw = encoded(request)
+        try:
+            asked = self.api.judge(_read(raw))
+        except Rejection as rejection:
+            self._refused(raw, rejection.message)
+            raise ModelError(rejection.message, kind="own") from None
+        planned = self.said[0] if self.said else None
+        if planned is not None and self._failed < len(planned.failures):
+            self._failed += 1
+            raise _failure(planned.failures[self._failed - 1])
+        return self._answered(asked, planned)
+
+    def _answered(self, asked: object, planned: Said | None) -> ModelMessage:
+        if planned is not None:
+            self.said.popleft()
+            self._failed = 0
+            self.api.replies.extend([Reply(content=planned.content, stop=planned.stop)])
+        else:
+            self.api.replies.extend([Reply(text="Well.")])
+        message, _ = self.api.answer(asked)  # type: ignore[arg-type]
+        self.answers += 1
+        if message["stop_reason"] == "refusal" and (planned is None or planned.stop != "refusal"):
+            self.withheld += 1
+        if planned is not None and planned.stop is None and not message["content"]:
+            message["stop_reason"] = None
+        answer = Answer(request_id="req_1")
+        for event in streaming.events(message):
+            answer.take(streaming.encode(event).decode().partition("data: ")[2])
+        return answer.complete()
+
+    def _refused(self, raw: bytes, why: str) -> None:
+        digest = hashlib.sha256(raw).hexdigest()
+        self._seen[digest] += 1
+        self.refusals.append(why)
+        if self._seen[digest] > 1:
+            self.repeated.append(why)
+
+
+def _read(raw: bytes) -> object:
+    try:
+        return from_json(raw, allow_inf_nan=False)
+    except ValueError as error:
+        raise Rejection(f"The request body is not valid JSON: {error}") from None
+
+
+def _failure(kind: str) -> Exception:
+    if kind == "outage":
+        return ModelError("overloaded", kind="outage")
+    if kind == "cut":
+        return BrokenStream("cut", place=100)
+    return RuntimeError("nobody knows")
