@@ -23,6 +23,7 @@ class Bounds:
             leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
         losses: So many attempts of a step may crash; then it is taken for what kills its workers.
+        overtimes: So many of them may take all the time that a step has; each is paid.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Calls of one tool without `async` that run at once for one tenant.
         all_threads: Such calls of all tools and tenants; the deliveries have as many of their own, and so have the
@@ -42,6 +43,7 @@ class Bounds:
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
     losses: int = 10
+    overtimes: int = 2
     inline: int = 4 * 1024
     threads: int = 16
     all_threads: int = 64

@@ -19,8 +19,9 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from inturn import names
 from inturn.errors import Fault, JournalUnavailable, ModelError
 from inturn.journal import Attempts, FailureClass, JournalBehind
+from inturn.models.encoding import joined_surrogates
 from inturn.turns import call_results
-from inturn.turns.call_results import MAX_MESSAGE
+from inturn.turns.call_results import MAX_MESSAGE, text_of
 
 UNKNOWN_ATTEMPTS: Final = 3
 LONGEST_DELAY: Final = 60.0
@@ -29,10 +30,15 @@ ACCOUNT_PROBE = 60.0
 """Seconds between two attempts while the account is in trouble: a person mends it, and then it goes on by itself."""
 ACCOUNT_PATIENCE: Final = 24 * 3600.0
 """Seconds that such trouble may last until it costs the event its turn."""
+BROKEN_ATTEMPTS: Final = 5
+"""So many answers in a row that break off at one place: it is that place, and not the way there."""
 REFUSALS: Final = 5
 """So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
 LONGEST_MESSAGE: Final = 2_000
 """Characters of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
+
+MOST_CAUSES: Final = 10
+"""Causes that an error is sent with."""
 
 
 class OwnFailure(Exception):
@@ -80,6 +86,8 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
         if count >= UNKNOWN_ATTEMPTS:
             return final(names.UNKNOWN_FAILURE, f"{failure.message} ({count} attempts)")
         return again(names.UNKNOWN_FAILURE, failure.message, after=backoff(count))
+    if failure.place is not None and (broken := attempts.counts.get("broken", 0)) >= BROKEN_ATTEMPTS:
+        return final(names.UNKNOWN_FAILURE, f"{failure.message} ({broken} times at the same place)")
     now = time.time() if now is None else now
     lasted = now - attempts.since.get(failure.kind, now)
     if failure.kind == "refused" and count >= REFUSALS:
@@ -98,14 +106,30 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
 
 def final(kind: str, message: str) -> ApplicationError:
     """Return the error that ends the step."""
-    return ApplicationError(message[:LONGEST_MESSAGE], type=kind, non_retryable=True)
+    return ApplicationError(_bounded(message), type=kind, non_retryable=True)
 
 
 def again(kind: str, message: str, *, after: float, benign: bool = False) -> ApplicationError:
     """Return the error that brings another attempt after some seconds (the server rounds up to about one)."""
     category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
     delay = timedelta(seconds=max(after, 0.0))
-    return ApplicationError(message[:LONGEST_MESSAGE], type=kind, next_retry_delay=delay, category=category)
+    return ApplicationError(_bounded(message), type=kind, next_retry_delay=delay, category=category)
+
+
+def drop_unsendable_causes(error: ApplicationError) -> None:
+    """Take an error's causes away where one of them could not be sent with it: they travel as they are."""
+    causes: list[BaseException] = []
+    cause = error.__cause__ or error.__context__
+    while cause is not None and cause not in causes and len(causes) < MOST_CAUSES:
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    texts = [text_of(each) for each in causes]
+    if cause is not None or any(len(text) > LONGEST_MESSAGE or joined_surrogates(text) != text for text in texts):
+        error.__cause__ = None  # which says, too, that its context is none of its causes
+
+
+def _bounded(message: str) -> str:
+    return joined_surrogates(message[:LONGEST_MESSAGE])
 
 
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:

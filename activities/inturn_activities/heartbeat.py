@@ -15,6 +15,7 @@ from temporalio import activity
 
 from inturn.errors import JournalUnavailable
 from inturn.journal import Superseded
+from inturn.models.encoding import joined_surrogates
 from inturn_activities.limits.stuck import Watch
 
 RENEWALS_PER_LEASE: Final = 3
@@ -38,10 +39,18 @@ class Heartbeat:
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def stood_still(self) -> bool:
+        """Whether this process ever stood still for so long that Temporal took it for dead."""
+        longest = max(self._gap, self._loop.time() - self._last)
+        timeout = activity.info().heartbeat_timeout
+        return timeout is not None and longest >= timeout.total_seconds()
+
     async def __aenter__(self) -> Self:
         """Start beating."""
         self._owner = asyncio.current_task()
         self._loop = asyncio.get_running_loop()
+        self._last, self._gap = self._loop.time(), 0.0
         self._timer = self._loop.call_later(self._every, self._beat)
         return self
 
@@ -62,8 +71,10 @@ class Heartbeat:
                 raise Superseded from error
 
     def _beat(self) -> None:
+        now = self._loop.time()
+        self._last, self._gap = now, max(self._gap, now - self._last)
         if self._watch is not None and self._watch.waiting:
-            activity.heartbeat(self._watch.waiting)
+            activity.heartbeat(joined_surrogates(self._watch.waiting))
         else:
             activity.heartbeat()
         self._beats += 1

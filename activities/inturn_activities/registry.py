@@ -126,6 +126,14 @@ class Steps:
 
 
 async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
+    try:
+        return await _judged(run)
+    except ApplicationError as error:
+        failures.drop_unsendable_causes(error)  # one that is not sent is tried for ever, and nobody hears why
+        raise
+
+
+async def _judged(run: Callable[[StepKey], Awaitable[R]]) -> R:
     info = activity.info()
     try:
         return await run(StepKey.parse(info.activity_id))

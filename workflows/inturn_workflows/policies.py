@@ -38,8 +38,8 @@ _JOURNAL_RETRY: Final = RetryPolicy(
     maximum_attempts=0,
 )
 
-MODEL_TIMEOUT: Final = timedelta(minutes=20)
-"""The longest answer; a stalled stream ends much earlier by the activity's own stall timeout."""
+MODEL_TIMEOUT: Final = timedelta(minutes=60)
+"""The longest answer: 128,000 tokens of a slow model. A stalled stream ends much earlier by the stall timeout."""
 CLAIM_MARGIN: Final = 30.0
 """Seconds a call's attempt may wait for locks or an older attempt's lease before its body starts."""
 RECORD_MARGIN: Final = 15.0

@@ -8,11 +8,10 @@ records and ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 from temporalio import activity
 
@@ -40,20 +39,19 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
+from inturn_activities.model.guard import GuardedModel
+from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opening import opening, said_again
+from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
-from inturn_activities.model.usage import spent
+from inturn_activities.model.usage import added, spent
 from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.roster import Roster, policy_of
-from inturn_activities.telemetry.meters import count_retry
 from inturn_activities.telemetry.spans import model_span, tracing
 from inturn_activities.telemetry.turn_spans import trace_completed
 from inturn_activities.tools.bodies import Bodies
-
-_RELEASE_PATIENCE: Final = 3.0
-"""Seconds; nobody beats for the step then, and its worker is taken for dead after 5."""
 
 
 class ModelSteps:
@@ -72,7 +70,7 @@ class ModelSteps:
     ) -> None:
         """Use a model for the agents of a roster."""
         self._journal = journal
-        self._model = model
+        self._model: Model = GuardedModel(model)
         self._roster = roster
         self._transcripts = transcripts
         self._waits = waits
@@ -99,8 +97,7 @@ class ModelSteps:
         apart += claim.apart
         attempt = ModelAttempt(step, input, agent, claim, known, begin)
         if claim.status == "claimed":
-            if (lost := claim.attempts.counts.get("lost", 0)) >= self._bounds.losses:
-                raise OwnFailure(f"it crashed its worker {lost} times: this step may end the process that runs it")
+            check_attempts(claim.attempts.counts, self._bounds)
             result = await self._under_lease(attempt)
         else:
             result = await self._described(attempt, attempt.recorded())
@@ -125,35 +122,30 @@ class ModelSteps:
         return self._roster.get(name)
 
     async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
-        step, token = attempt.step, attempt.claim.token
         bounds = self._bounds
-        watching = watched(step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
-
-        async def renew() -> bool:
-            return await self._journal.renew(step, token, lease=bounds.lease)
-
-        try:
-            with watching as watch:
-                async with Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch):
+        watching = watched(attempt.step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
+        with watching as watch, metered() as meter:
+            lease = Lease(self._journal, attempt.step, attempt.claim.token, bounds, meter)
+            beating = Heartbeat(lease.renew, every=bounds.beat, lease=bounds.lease, watch=watch)
+            try:
+                async with beating, within(lease.left):
                     return await self._answer(attempt)
-        except Superseded:
-            raise
-        except (asyncio.CancelledError, JournalUnavailable):
-            with contextlib.suppress(Exception):  # it ended here: the next attempt need not count it as lost
-                await committed(lambda: self._journal.release(step, token), patience=_RELEASE_PATIENCE)
-            raise
-        except Exception as error:
-            failure = self._account.judged(attempt.agent.model, failures.classify(error))
-            attempts = await self._journal.fail(step, token, failure.kind)
-            verdict = failures.verdict(failure, attempts, patience=bounds.outage_patience)
-            if not verdict.non_retryable:
-                count_retry("model", failure.kind)
-            raise verdict from error
+            except Superseded:
+                raise
+            except (asyncio.CancelledError, JournalUnavailable):
+                await lease.stopped(beating)
+                raise
+            except Overtime as error:
+                raise await lease.overran() from error
+            except Exception as error:
+                failure = self._account.judged(attempt.agent.model, failures.classify(error))
+                raise await lease.failed(failure) from error
 
     async def _answer(self, attempt: ModelAttempt) -> ModelResult:
         step, agent = attempt.step, attempt.agent
         transcript = await self._transcript(attempt)
         used = Usage() if step.step == "0" else await spent(self._journal, step.turn)
+        used = added(used, attempt.claim.attempts.usage)
         if exceeded(agent.budget, used):
             return await self._record(attempt, "budget_reached", used)
         frozen = transcript.manifest or {}
@@ -172,8 +164,10 @@ class ModelSteps:
             span.answered(message)
         self._account.answered(agent.model)
         stop = interpret(message.stop_reason, message.content)
-        entry = answer(attempt, message, seen=seen, without=without)
-        return await self._record(attempt, stop, add(used, message.usage), entry)
+        used = add(used, added(message.usage, unanswered()))
+        failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
+        entry = answer(attempt, message, seen=seen, without=without, failed=failed)
+        return await self._record(attempt, stop, used, entry)
 
     async def _respond(
         self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest

@@ -10,6 +10,7 @@ from typing import Any
 
 from inturn.journal import NewEntry
 from inturn.models import ModelMessage
+from inturn.turns.budget import total
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import StopReason, Usage
 from inturn_activities.approval_entries import requested
@@ -17,7 +18,9 @@ from inturn_activities.messages import CallPlan
 from inturn_activities.model.attempt import ModelAttempt
 
 
-def answer(attempt: ModelAttempt, message: ModelMessage, *, seen: int, without: Sequence[str]) -> NewEntry:
+def answer(
+    attempt: ModelAttempt, message: ModelMessage, *, seen: int, without: Sequence[str], failed: Usage
+) -> NewEntry:
     """Return the entry of an answer.
 
     Args:
@@ -25,18 +28,25 @@ def answer(attempt: ModelAttempt, message: ModelMessage, *, seen: int, without: 
         message: The answer.
         seen: The seq up to which its request had read: what was written since is no part of what was answered.
         without: The events that its request left out.
+        failed: What attempts used that gave no answer; it is paid, so the entry's usage holds it, too.
     """
     body: dict[str, Any] = {
         "seen": seen,
         "content": message.content,
         "stop": message.stop_reason,
-        "usage": _usage(message.usage.model_copy(update={"steps": 1})),
+        "usage": _usage(total((message.usage, failed)).model_copy(update={"steps": 1})),
         "model": message.model,
     }
     if without:
         body["without"] = list(without)
-    if message.request_id:
-        body["request_id"] = message.request_id
+    told = {
+        "request_id": message.request_id,
+        "id": message.id,
+        "stop_details": message.stop_details,
+        "raw_usage": message.raw_usage,  # by ttl, with thinking and server tools: what prices need
+        "failed": _usage(failed) or None,
+    }
+    body |= {name: value for name, value in told.items() if value}
     return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
 
 

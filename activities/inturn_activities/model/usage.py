@@ -6,10 +6,17 @@ cost.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from inturn.journal import Journal
 from inturn.keys import TurnKey
 from inturn.turns.budget import add
 from inturn.values import Usage
+
+
+def added(used: Usage, more: Mapping[str, float]) -> Usage:
+    """Return a usage with what attempts used that gave no answer: it is no step."""
+    return used.model_copy(update={name: getattr(used, name, 0) + value for name, value in more.items()})
 
 
 async def spent(journal: Journal, turn: TurnKey) -> Usage:

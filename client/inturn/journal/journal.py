@@ -5,7 +5,7 @@ Invariant: as in `reader.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inturn.journal.ledger import decisions, steps
@@ -131,19 +131,34 @@ class Journal(SessionJournal):
 
         return self._held(step, await self._store.write(finish))
 
-    async def fail(self, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts:
+    async def fail(
+        self,
+        step: StepKey,
+        token: str,
+        failure: FailureClass,
+        *,
+        clean: bool = False,
+        place: int | None = None,
+        usage: Mapping[str, float] | None = None,
+    ) -> Attempts:
         """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.
 
-        The attempt is over, so no later one waits out its lease.
+        The attempt is over, so no later one waits out its lease. `place`: bytes after which its answer broke off;
+        `usage`: what it used all the same, by the names of `Usage`.
 
         Raises:
             Superseded: The token is no longer the step's: only the attempt that holds it may fail it.
         """
-        return self._held(step, await self._write(steps.fail, step, token, failure, clean=clean))
+        return self._held(
+            step, await self._write(steps.fail, step, token, failure, clean=clean, place=place, usage=usage)
+        )
 
-    async def release(self, step: StepKey, token: str) -> None:
-        """Release a claim whose body surely did nothing: the next attempt need not wait or wonder."""
-        await self._write(steps.release, step, token)
+    async def release(self, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> None:
+        """Release a claim whose body surely did nothing: the next attempt need not wait or wonder.
+
+        `usage`: what it used all the same.
+        """
+        await self._write(steps.release, step, token, usage=usage)
 
     async def record(
         self,

@@ -85,12 +85,19 @@ class Ending:
     by_entries: Disposition | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempts:
-    """Failed attempts of a step, by class, and when the first of each was (seconds since 1970)."""
+    """Failed attempts of a step, by class, and when the first of each was (seconds since 1970).
+
+    Attributes:
+        place: Where the answers that are counted as `broken` broke off, in bytes.
+        usage: What all of them used, by the names of `Usage`: they are paid, too.
+    """
 
     counts: dict[FailureClass, int] = field(default_factory=dict)
     since: dict[FailureClass, float] = field(default_factory=dict)
+    place: int | None = None
+    usage: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

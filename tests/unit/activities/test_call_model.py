@@ -583,7 +583,7 @@ async def test_a_journal_that_goes_away_for_a_moment_behind_each_claim_never_cos
                 raise away
             await release(step, token)
 
-        r.journal.release = releasing  # type: ignore[method-assign]
+        r.journal.release = releasing  # type: ignore[method-assign, assignment]
         for attempt in range(1, times + 1):
             with pytest.raises(ApplicationError) as failed:
                 await r.ask(attempt=attempt)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from temporalio.api.failure.v1 import Failure as Failed
+from temporalio.converter import DefaultFailureConverter, DefaultPayloadConverter
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import names
@@ -16,6 +18,7 @@ from inturn_activities.failures import (
     backoff,
     classify,
     describe,
+    drop_unsendable_causes,
     journal_away,
     verdict,
 )
@@ -119,3 +122,39 @@ def test_a_message_is_one_bounded_line_with_the_request_id() -> None:
 def delay(judged: ApplicationError) -> float:
     assert judged.next_retry_delay is not None
     return judged.next_retry_delay / timedelta(seconds=1)
+
+
+HALF = "half a character \ud83d"
+UNSENDABLE = [RuntimeError(HALF), RuntimeError("x" * 100_000), ModelError(HALF), OwnFailure(HALF)]
+
+
+@pytest.mark.promise("SUR-6")
+@pytest.mark.parametrize("error", UNSENDABLE, ids=lambda e: f"{type(e).__name__} of {len(str(e))}")
+async def test_whatever_a_text_holds_the_error_that_leaves_a_step_can_be_sent(error: Exception) -> None:
+    for judged in (
+        verdict(classify(error), Attempts({"unknown": 1}), patience=3600),
+        verdict(classify(error), Attempts({"unknown": 3}), patience=3600),
+    ):
+        judged.__cause__ = error
+        failure = Failed()
+        drop_unsendable_causes(judged)
+        DefaultFailureConverter().to_failure(judged, DefaultPayloadConverter(), failure)
+        assert len(failure.SerializeToString()) < 20_000
+
+
+def test_an_error_keeps_the_causes_that_can_be_sent() -> None:
+    cause = RuntimeError("boom")
+    judged = verdict(classify(cause), Attempts({"unknown": 1}), patience=3600)
+    judged.__cause__ = cause
+    drop_unsendable_causes(judged)
+    assert judged.__cause__ is cause
+
+
+def test_an_error_with_causes_without_end_is_sent_without_them() -> None:
+    error = judged = verdict(classify(RuntimeError("boom")), Attempts({"unknown": 1}), patience=3600)
+    cause: BaseException = error
+    for n in range(50):
+        cause.__cause__ = RuntimeError(str(n))
+        cause = cause.__cause__
+    drop_unsendable_causes(judged)
+    assert judged.__cause__ is None

@@ -16,6 +16,8 @@ from inturn.keys import StepKey
 NO_CALL: Final = -1
 """Number of the call in the row of a step that is none."""
 
+_USAGE: Final = "usage"
+_PLACE: Final = "place"
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
 _HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
 _SELECT: Final = (
@@ -60,7 +62,9 @@ class Row:
     def failed_attempts(self) -> Attempts:
         """Return the failed attempts so far."""
         kept = codec.loads(self.attempts)
-        return Attempts({name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()})
+        usage, place = kept.pop(_USAGE, {}), kept.pop(_PLACE, None)
+        counts, since = {name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()}
+        return Attempts(counts, since, place, usage)
 
 
 def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
@@ -104,7 +108,17 @@ def counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:
     """Count one more failed attempt; return them all as the row keeps them."""
     attempts.counts[failure] = attempts.counts.get(failure, 0) + 1
     attempts.since.setdefault(failure, tx.now)
-    return codec.dumps({name: [count, attempts.since[name]] for name, count in attempts.counts.items()})
+    return written(attempts)
+
+
+def written(attempts: Attempts) -> str:
+    """Return failed attempts as the row keeps them."""
+    kept: dict[str, Any] = {name: [count, attempts.since[name]] for name, count in attempts.counts.items()}
+    if attempts.place is not None:
+        kept[_PLACE] = attempts.place
+    if attempts.usage:
+        kept[_USAGE] = attempts.usage
+    return codec.dumps(kept)
 
 
 def count_lost(tx: Transaction, step: StepKey, row: Row) -> Row:

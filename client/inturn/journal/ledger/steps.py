@@ -8,11 +8,11 @@ none.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from inturn.journal.ledger import rows
+from inturn.journal.ledger import attempts, rows
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, contents, log
@@ -109,8 +109,12 @@ def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     return rows.update_held(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
 
 
-def release(tx: Transaction, step: StepKey, token: str) -> bool:
-    """Release a claim that did nothing; what earlier attempts began stays begun."""
+def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> bool:
+    """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted."""
+    if usage and (row := rows.find(tx, step)) is not None:
+        spent = row.failed_attempts()
+        attempts.add_usage(spent, usage)
+        rows.update_held(tx, step, token, "attempts = ?", rows.written(spent))
     held = rows.update_held(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
     if held:
         places.leave(tx, step)
@@ -167,7 +171,16 @@ def finish(
         return journal.head
 
 
-def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, clean: bool = False) -> Attempts | None:
+def fail(
+    tx: Transaction,
+    step: StepKey,
+    token: str,
+    failure: FailureClass,
+    *,
+    clean: bool = False,
+    place: int | None = None,
+    usage: Mapping[str, float] | None = None,
+) -> Attempts | None:
     """Count a failed attempt; `None`: another attempt holds the step, and this one decides nothing of it.
 
     It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
@@ -176,12 +189,14 @@ def fail(tx: Transaction, step: StepKey, token: str, failure: FailureClass, *, c
         row = rows.find(tx, step)
         if row is None or not row.held_by(token):
             return None
-        attempts = row.failed_attempts()
-        kept = rows.counted(tx, attempts, failure)
+        failed = row.failed_attempts()
+        attempts.add_usage(failed, usage)
+        attempts.note_place(failed, failure, place, tx.now)
+        kept = rows.counted(tx, failed, failure)
         began = ", began = began_before" if clean else ""
         rows.update_held(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
         places.leave(tx, step)
-        return attempts
+        return failed
 
 
 def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:

@@ -1,0 +1,128 @@
+"""The model that a worker was given, held to the port's contract.
+
+Invariant: what comes out is a complete `ModelMessage` that can be written, or an error that says who is to blame. A
+model is users' code: whatever it returns or raises costs at most the turn of the event that asked it, no worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import inspect
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic_core import from_json, to_json
+
+from inturn.errors import ModelError
+from inturn.models import Model, ModelMessage, ModelRequest, OnText
+from inturn.models.encoding import encode, joined_surrogates
+from inturn.models.facts import ModelFacts, facts
+from inturn.values import Usage
+from inturn_activities.model.paid import paying
+
+MAX_ANSWER: Final = 16 * 1024 * 1024
+"""Bytes of an answer as written; the API takes 32 MB for a whole conversation."""
+MAX_DETAILS: Final = 64 * 1024
+"""Bytes of what else it says: of its usage, of why it stopped."""
+MOST: Final = 10**12
+"""The largest number that counts: of tokens, of dollars."""
+
+
+class GuardedModel:
+    """Asks a model, and takes nothing of it on trust."""
+
+    def __init__(self, model: Model) -> None:
+        """Guard a model."""
+        self._model = model
+
+    def facts(self, model: str) -> ModelFacts:
+        """Return what holds for a model: by its provider, else by the table."""
+        told: Any = getattr(self._model, "facts", None)
+        known = told(model) if callable(told) else None
+        return known if isinstance(known, ModelFacts) else facts(model)
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        """Answer a request.
+
+        Raises:
+            ModelError: There is no answer, or what came is none.
+        """
+        paid = dataclasses.replace(request, on_usage=paying())
+        try:
+            asked: Any = self._model.respond(paid, on_text)
+            if not inspect.isawaitable(asked):
+                raise ModelError(f"{self._name}.respond must be async: it gave {_named(asked)}")
+            answer: Any = await asked
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise ModelError(f"{self._name} cancelled itself") from error
+        except (SystemExit, GeneratorExit) as error:
+            raise ModelError(f"{self._name} raised {type(error).__name__}") from error
+        return self._checked(answer)
+
+    def _checked(self, answer: Any) -> ModelMessage:
+        if not isinstance(answer, ModelMessage):
+            raise ModelError(f"{self._name} must give a ModelMessage: it gave {_named(answer)}")
+        content: Any = answer.content
+        if not isinstance(content, list) or not all(_is_block(block) for block in content):
+            raise ModelError(
+                f"{self._name} must give content blocks, each a dict with a type: it gave {_named(content)}"
+            )
+        blocks: list[dict[str, Any]] = content
+        if (size := len(encode(blocks))) > MAX_ANSWER:
+            raise ModelError(f"{self._name} gave an answer of {size:,} bytes: {MAX_ANSWER:,} are the most")
+        return ModelMessage(
+            content=_plain(blocks),
+            stop_reason=_text(answer.stop_reason),
+            usage=_counted(answer.usage),
+            model=_text(answer.model) or "unknown",
+            request_id=_text(answer.request_id),
+            id=_text(answer.id),
+            stop_details=_details(answer.stop_details),
+            raw_usage=_details(answer.raw_usage) if isinstance(answer.raw_usage, dict) else None,
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"the model {type(self._model).__name__}"
+
+
+def _is_block(block: Any) -> bool:
+    return isinstance(block, dict) and isinstance(block.get("type"), str)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that is JSON; all of it that JSON can say stays as it is."""
+    try:
+        to_json(value, inf_nan_mode="strings")
+    except (ValueError, RecursionError):
+        return from_json(encode(value))
+    return value
+
+
+def _details(value: Any) -> Any:
+    written = None if value is None else encode(value)
+    return from_json(written) if written is not None and len(written) <= MAX_DETAILS else None
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else joined_surrogates(str(value))[:256]
+
+
+def _counted(usage: Any) -> Usage:
+    """Return the counts of a usage that are counts; whatever else stands there used nothing."""
+    given: Mapping[str, Any] = vars(usage) if isinstance(usage, Usage) else {}
+    ours = {name: value for name, value in given.items() if name in Usage.model_fields and _is_count(value)}
+    return Usage(**{name: value if name == "usd" else int(value) for name, value in ours.items()})
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= MOST
+
+
+def _named(value: Any) -> str:
+    return type(value).__name__

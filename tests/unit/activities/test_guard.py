@@ -1,0 +1,139 @@
+"""A user's model: whatever it returns or raises costs at most the turn of the event that asked it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from inturn import names
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models.facts import facts
+from inturn.testing import ScriptedModel
+from inturn.values import Usage
+from inturn_activities.model import guard
+from inturn_activities.model.guard import GuardedModel
+from tests.support.steps import StepRunner, rig
+
+TEXT = [{"type": "text", "text": "fine"}]
+
+
+class Returning:
+    """A model that gives whatever it was made with, or raises it."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer  # type: ignore[no-any-return]
+
+
+class Sync:
+    """A model whose author forgot `async`."""
+
+    def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        return ModelMessage(TEXT, "end_turn", Usage(), "m")
+
+
+def answer(content: Any = TEXT, stop: Any = "end_turn", usage: Any = None, model: Any = "m", **more: Any) -> Any:
+    return ModelMessage(content, stop, Usage() if usage is None else usage, model, **more)
+
+
+GARBAGE = [
+    None,
+    "fine",
+    {"content": TEXT},
+    answer(None),
+    answer("text"),
+    answer({"type": "text"}),
+    answer([None]),
+    answer(["text"]),
+    answer([{"text": "no type"}]),
+    answer([{"type": 7}]),
+    RuntimeError("\ud800 boom"),
+    SystemExit(3),
+    asyncio.CancelledError(),
+    RecursionError(),
+    StopAsyncIteration(),
+    ExceptionGroup("many", [ValueError("x")]),
+]
+
+
+@pytest.mark.promise("SUR-3", "MOD-9")
+@pytest.mark.parametrize("garbage", GARBAGE, ids=lambda g: repr(g).encode("ascii", "replace").decode()[:60])
+async def test_what_is_no_answer_is_a_clear_error_three_times_and_costs_one_turn(tmp_path: Path, garbage: Any) -> None:
+    async with rig(tmp_path, model=Returning(garbage)) as r:
+        ends: list[tuple[str | None, bool]] = []
+        for attempt in (1, 2, 3):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask(attempt=attempt)
+            failed.value.message.encode()
+            ends.append((failed.value.type, failed.value.non_retryable))
+        assert ends == [(names.UNKNOWN_FAILURE, False)] * 2 + [(names.UNKNOWN_FAILURE, True)]
+        other = StepRunner(r.journal, ScriptedModel(["fine"]), r.agents)
+        assert (await other.ask("e2")).stop == "end_turn"
+
+
+async def test_a_model_that_is_not_async_is_told_so(tmp_path: Path) -> None:
+    async with rig(tmp_path, model=Sync()) as r:  # type: ignore[arg-type]
+        with pytest.raises(ApplicationError, match=r"Sync\.respond must be async: it gave ModelMessage"):
+            await r.ask()
+
+
+async def test_an_answer_that_is_too_large_is_named_with_its_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guard, "MAX_ANSWER", 1_000)
+    async with rig(tmp_path, model=Returning(answer([{"type": "text", "text": "\x01" * 300}]))) as r:
+        with pytest.raises(ApplicationError, match=r"gave an answer of 1,8\d\d bytes: 1,000 are the most"):
+            await r.ask()
+
+
+ODD_USAGE: list[dict[str, Any]] = [
+    {"usd": float("nan")},
+    {"usd": float("inf")},
+    {"usd": -1.0},
+    {"input_tokens": -5, "output_tokens": 7},
+    {"input_tokens": 10**30, "output_tokens": 7},
+    {"input_tokens": "many", "output_tokens": 7},
+    {"new_count": float("nan"), "output_tokens": 7},
+    {"input_tokens": None, "output_tokens": 7.9},
+]
+
+
+@pytest.mark.parametrize("odd", ODD_USAGE, ids=str)
+async def test_a_usage_that_counts_nothing_is_cleaned_and_its_numbers_that_do_are_kept(
+    tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    async with rig(tmp_path, model=Returning(answer(usage=Usage.model_construct(**odd)))) as r:
+        result = await r.ask()
+        assert result.stop == "end_turn"
+        kept = {"output_tokens": 7} if "output_tokens" in odd else {}
+        assert result.usage == {"steps": 1, **kept}
+
+
+async def test_what_json_cannot_say_is_recorded_as_what_it_can(tmp_path: Path) -> None:
+    deep: Any = "bottom"
+    for _ in range(500):
+        deep = [deep]
+    odd = [{"type": "text", "text": "half \ud83d"}, {"type": "note", "deep": deep, "set": {1}, "what": object()}]
+    more = {"stop_details": object(), "raw_usage": {"n": float("nan")}, "id": 7, "request_id": "\ud800"}
+    async with rig(tmp_path, model=Returning(answer(odd, model=None, **more))) as r:
+        assert (await r.ask()).stop == "end_turn"
+        [body] = await r.bodies("agent.message")
+        assert body["content"][0]["text"].startswith("half ")
+
+
+def test_the_facts_are_the_providers_own_or_those_of_the_table() -> None:
+    class Knowing(Sync):
+        def facts(self, model: str) -> Any:
+            return facts("claude-opus-5-5") if model == "mine" else None
+
+    assert GuardedModel(Knowing()).facts("mine").known  # type: ignore[arg-type]
+    assert not GuardedModel(Knowing()).facts("other").known  # type: ignore[arg-type]
+    assert GuardedModel(Returning(None)).facts("claude-sonnet-5-5") == facts("claude-sonnet-5-5")
