@@ -19,6 +19,9 @@ MESSAGE: Final = 4_000_000
 """One message over the wire, with all of its payloads."""
 RUN: Final = 50 * 1024 * 1024
 """A run's history."""
+INLINE_RUN: Final = RUN // 2
+"""A run's history up to which events over `INLINE` may travel as they are: senders who look at the same time find the
+same room, and all of them fit into the other half."""
 
 # An event's.
 CONTENT: Final = 256 * 1024

@@ -145,6 +145,8 @@ def _invalid_argument(message: str, session: str) -> TranslatedError:
     lowered = message.lower()
     if "number of signals" in lowered or "signal count" in lowered:
         return _for_now(f"session {session} has taken all signals of its run: {message}")
+    if "history" in lowered and "exceeds limit" in lowered:  # the run was ended for it; the next try starts another
+        return _for_now(f"the run of session {session} was full: {message}")
     if "search attribute" in lowered:  # just registered; the server needs a moment
         return _for_now(f"the server lacks search attributes: {message}")
     return TranslatedError(InvalidEvent(f"the server refused the call: {message}"))

@@ -75,8 +75,10 @@ class Session:
 
         Raises:
             InvalidEvent: The event breaks a rule.
+            Backpressure: It is over 4 KiB, this client names no journal, and the session's run has no room for more.
             SessionClosed: The session was closed.
-            Unavailable: The server could not take it; the same `event_id` again is safe.
+            Unavailable: The server could not take it; the same `event_id` again is safe. `JournalUnavailable`: it is
+                over 4 KiB, the journal does not answer, and the session's run has no room.
         """
         return await self._submitter.send(content, **options)
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
 
+from inturn.client.claim_check import ClaimCheck
 from inturn.client.retries import retry_rpc
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import InturnError
@@ -33,6 +34,10 @@ class Submitter:
 
     transport: SessionTransport
     _chain: asyncio.Lock = field(default_factory=asyncio.Lock)  # its waiters are served in the order they came
+
+    @property
+    def _claims(self) -> ClaimCheck:
+        return ClaimCheck(self.transport)
 
     def event(self, content: Content | Event, **options: Unpack[EventOptions]) -> Event:
         """Return the event of a call, with its id, the handle's agent and the producer's trace.
@@ -56,8 +61,8 @@ class Submitter:
     async def send(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Signal an event: durable once this returns, with or without a worker."""
         event = self.event(content, **options)
-        message = event.wire()
         async with self._chain:
+            message = await self._claims.carried(event)
             await retry_rpc(
                 lambda: self.transport.signal_with_start(message),
                 patience=self.transport.patience,
@@ -68,12 +73,14 @@ class Submitter:
     async def submit(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Return the session's receipt of an event."""
         event = self.event(content, **options)
-        message, update_id = event.wire(), _update_id(event)
-
-        async def completed() -> Message:
-            return await (await self.transport.update_with_start(message, update_id)).result()
+        update_id = _update_id(event)
 
         async with self._chain:
+            message = await self._claims.carried(event)
+
+            async def completed() -> Message:
+                return await (await self.transport.update_with_start(message, update_id)).result()
+
             result = await self._retried(completed)
         receipt = Receipt.model_validate(result["receipt"])
         if receipt.status != "duplicate" or receipt.disposition is not None:
@@ -85,8 +92,9 @@ class Submitter:
 
         The answer's text comes with it where this client has no journal to read it from.
         """
-        message, update_id = {**event.wire(), "wait": True}, _update_id(event)
+        update_id = _update_id(event)
         async with self._chain:  # before anything is awaited: calls are accepted in call order
+            message = await self._claims.carried(event) | {"wait": True}
             if await self.transport.connection.journal() is None:
                 message["inline"] = True
             return await self._retried(lambda: self.transport.update_with_start(message, update_id))

@@ -29,6 +29,7 @@ AGAIN = [
     rpc_error(Status.DEADLINE_EXCEEDED),
     rpc_error(Status.FAILED_PRECONDITION, "unexpected workflow task failure"),
     rpc_error(Status.INVALID_ARGUMENT, "exceeded workflow execution limit for number of signals"),
+    rpc_error(Status.INVALID_ARGUMENT, "Workflow history size exceeds limit."),
     rpc_error(Status.INVALID_ARGUMENT, "Namespace default has no mapping defined for search attribute InturnAgent"),
     WorkflowUpdateRPCTimeoutOrCancelledError(),
     WorkflowQueryFailedError("not now"),
