@@ -224,6 +224,8 @@ class RecordResult(StepResult):
 
     ended: Ended | None = None
     """How the settled turn had ended in the journal before, where that is not what was decided."""
+    stood: dict[str, str] = {}
+    """Events that these decisions ended and that had ended before, long ago (each is a duplicate): how."""
     apart: dict[str, str] = {}
     """Events that it took up and that had ended before, otherwise than by it: how."""
     unsaid: list[str] = []

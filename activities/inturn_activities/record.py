@@ -39,11 +39,19 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
     for decision in input.decisions:
         trace_decided(session, decision)
     result = RecordResult(head=head, ended=await _recorded_before(journal, session, input))
+    if numbers := _numbers(input):
+        result.stood = dict(await journal.standing(session, numbers))
     for turn in (TurnKey(session, turn) for turn in input.settle if input.joined):
         result.apart |= await joined_events.elsewhere(journal, turn, input.joined)
         here = [event_id for event_id in input.joined if event_id not in result.apart]
         result.unsaid += await joined_events.unsaid(journal, turn, here)
     return result
+
+
+def _numbers(input: RecordInput) -> dict[str, int]:
+    """Return the numbers of the events that ended by these decisions and without a turn of theirs."""
+    ended = [d for d in input.decisions if d.disposition and d.turn and d.turn not in input.settle]
+    return {str(d.turn).partition("~")[0]: int(n) for d in ended if (n := d.body.get("n"))}
 
 
 def _parts(decisions: Sequence[Decision]) -> list[list[Decision]]:

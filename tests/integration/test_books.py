@@ -152,3 +152,43 @@ async def _take_journal(rig: Rig, path: Path, *, begun: bool) -> None:
     if begun:
         async with rig.opened_journal() as journal:
             await journal.record(rig.key("s"), [Recorded(NewEntry("tool.progress", {"n": n})) for n in range(50)])
+
+
+@pytest.mark.promise("ACC-8", "ACC-2")
+async def test_a_duplicate_older_than_the_window_that_ends_without_a_turn_is_counted_once(
+    rig: Rig, short_window: None
+) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="old")
+        await session.ask("hi", event_id="older")
+        for n in range(20):
+            await session.ask("hi", event_id=f"e{n}")
+        await session.pause()
+        await session.submit("hi", event_id="old")
+        await session.submit("hi", event_id="older", expires_after=0.01)
+        assert await session.cancel("old")
+        await session.resume()
+        await session.ask("hi", event_id="last")
+        status = await session.status()
+        assert (status.counts["repeated"], status.counts.get("cancelled"), status.counts.get("expired")) == (
+            2,
+            None,
+            None,
+        )
+        for deep in (False, True):
+            audit = await session.audit(deep=deep)
+            assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-8", "ACC-7")
+async def test_signals_that_only_wait_are_no_difference(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e1")
+        await _workflow(rig).signal("submit", {"event_id": "waits", "wait": True})
+        await _workflow(rig).signal("submit", {"event_id": "both", "wait": True, "content": "hi"})
+        await session.ask("hi", event_id="e2")
+        assert [parked.event_id for parked in await session.parked()] == ["waits"]
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences

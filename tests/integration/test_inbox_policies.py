@@ -15,8 +15,8 @@ from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from inturn import Backpressure, SessionBusy, TurnFailed
 from inturn.client.client import Client
 from inturn.client.session import Session
+from inturn.decoding import read_event
 from inturn.values import Approval, QueuedEvent
-from inturn_workflows.decoding import read_event
 from tests.support.agents import agents as test_agents
 from tests.support.agents import desk
 from tests.support.histories import events, turn_starts

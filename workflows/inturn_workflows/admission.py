@@ -15,10 +15,10 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
+from inturn.decoding import Undecodable, decode, named_id, read_event
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
-from inturn_workflows.decoding import Undecodable, decode, named_id, read_event
 from inturn_workflows.gap_timer import GapTimer
 from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
 from inturn_workflows.notices import notices_of

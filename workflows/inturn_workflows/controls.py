@@ -15,10 +15,10 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
+from inturn.decoding import Undecodable, decode
 from inturn.events import explain
 from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
-from inturn_workflows.decoding import Undecodable, decode
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import Refusal
 from inturn_workflows.state import SessionState

@@ -12,8 +12,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
+from inturn.decoding import Undecodable, decode
 from inturn.keys import SessionKey, is_id
-from inturn_workflows.decoding import Undecodable, decode
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.state import Limits, SessionInput, SessionState

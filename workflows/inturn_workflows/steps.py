@@ -227,6 +227,10 @@ class ActivitySteps:
         result: RecordResult = await handle
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
         self._state.locate(result)
+        for decision in message.decisions:
+            event_id = (decision.turn or "").partition("~")[0]
+            if decision.disposition and event_id in result.stood:
+                self._state.inbox.endings.take_back(event_id, decision.disposition, result.stood.pop(event_id))
         return result
 
     async def _ask(self, turn: TurnState, call: CallState, index: int) -> None:

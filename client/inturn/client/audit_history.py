@@ -7,21 +7,23 @@ anew.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from temporalio.api.common.v1 import Payload, Payloads
+from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.update.v1 import Request
 from temporalio.client import WorkflowHistory
+from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
 from inturn.client.retries import retry_rpc
 from inturn.client.transport import SessionTransport
-from inturn.keys import is_id
+from inturn.decoding import Undecodable, decode, is_claimed, read_event
 
 _PATIENCE: Final = 30.0
 _ENDS: Final = {
@@ -84,15 +86,16 @@ class HistoryReader:
         into.chains.add(started.first_execution_run_id[-8:])
         if (end := _ENDS.get(history.events[-1].event_type)) is not None:
             into.ended[run_id] = end
-        for event_id in _carried(await self._decoded(started.input)):
-            into.events.setdefault(event_id, run_id)
-        for message, valid in [found async for found in self._submitted(history.events)]:
-            event_id = str(message["event_id"])
-            if valid:
+        with contextlib.suppress(Undecodable):  # what a session is started with by hand is anything
+            for event_id in _carried(decode(await self._decoded(started.input), sizes.PAYLOAD, ours=True)):
                 into.events.setdefault(event_id, run_id)
-                into.claimed |= {event_id} if "claim" in message else set()
-            else:
-                into.named.add(event_id)
+        refused = _refused(history.events)
+        for event in history.events:
+            if (payloads := _signalled(event)) is not None:
+                name = event.workflow_execution_signaled_event_attributes.signal_name
+                _take(into, run_id, await self._decoded(payloads), signal=name)
+            elif (payloads := _updated(event, refused)) is not None:
+                _take(into, run_id, await self._decoded(payloads))
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
@@ -115,29 +118,32 @@ class HistoryReader:
 
         return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
-    async def _submitted(self, events: Sequence[HistoryEvent]) -> Any:
-        """Yield the messages that name an id, and whether the session takes each for an event."""
-        refused = _refused(events)
-        for event in events:
-            payloads = _message(event, refused)
-            if payloads is None or not all(map(readable, payloads.payloads)):
-                continue
-            message = await self._decoded(payloads)
-            if not is_id(message.get("event_id")):
-                continue
-            said = "content" in message or "claim" in message
-            if said or event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED or not message.get("wait"):
-                yield message, said and not _misnamed(event)  # an update that only waits for an event sends none
+    async def _decoded(self, payloads: Payloads) -> list[RawValue]:
+        """Return what was sent, without the client's encryption or compression, unread."""
+        codec = (await self.transport.connection.temporal()).data_converter.payload_codec
+        found = list(payloads.payloads)
+        with contextlib.suppress(Exception):  # anything may have been sent
+            found = await codec.decode(found) if codec else found
+        return [RawValue(payload) for payload in found]
 
-    async def _decoded(self, payloads: Payloads) -> Mapping[str, Any]:
-        """Return the JSON object that was sent; an empty one for anything else: that was parked under another id."""
-        temporal = await self.transport.connection.temporal()
-        try:
-            decoded = await temporal.data_converter.decode(payloads.payloads)
-        except Exception:  # anything may have been sent
-            return {}
-        one = decoded[0] if len(decoded) == 1 else None
-        return cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+
+def _take(into: Accepted, run_id: str, args: Sequence[RawValue], *, signal: str | None = None) -> None:
+    """Note what a message brought, read as the session reads it. An update was accepted; a signal may be anything."""
+    try:
+        fields = decode(args, sizes.READ_EVENT)
+        if signal is None and fields.get("wait") and not fields.keys() & {"content", "claim"}:
+            return  # who waits for an event sends none
+        event = read_event(fields)
+    except Undecodable as invalid:
+        into.named |= {invalid.event_id} if invalid.event_id else set()
+        return
+    if event.event_id is None:
+        return  # the session named it
+    if signal not in (None, names.SUBMIT):
+        into.named.add(event.event_id)
+        return
+    into.events.setdefault(event.event_id, run_id)
+    into.claimed |= {event.event_id} if is_claimed(fields) else set()
 
 
 def _carried(start: Mapping[str, Any]) -> Iterator[str]:
@@ -151,33 +157,27 @@ def _carried(start: Mapping[str, Any]) -> Iterator[str]:
     yield from turn.get("merged") or ()
 
 
-def readable(payload: Payload) -> bool:
-    """Return whether a session reads a message; of a larger one it takes no id."""
-    return len(payload.data) <= sizes.READ_EVENT
-
-
 def _refused(events: Sequence[HistoryEvent]) -> set[str]:
     """Return the updates that their handler refused: the server took them, the session did not."""
     ended = (event.workflow_execution_update_completed_event_attributes for event in events)
     return {update.meta.update_id for update in ended if update.outcome.HasField("failure")}
 
 
-def _misnamed(event: HistoryEvent) -> bool:
+def _signalled(event: HistoryEvent) -> Payloads | None:
+    """Return what came for the inbox by a signal."""
+    if event.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+        return None
     signal = event.workflow_execution_signaled_event_attributes
-    return event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED and signal.signal_name != names.SUBMIT
+    return signal.input if signal.signal_name != names.CONTROL else None
 
 
-def _message(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
-    """Return what came for the inbox and was not refused, whichever way it came."""
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-        signal = event.workflow_execution_signaled_event_attributes
-        return signal.input if signal.signal_name != names.CONTROL else None
+def _updated(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
+    """Return what came for the inbox by an update that was not refused."""
     request: Request | None = None
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request
     if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:  # again, after a reset
         request = event.workflow_execution_update_admitted_event_attributes.request
-    if request is not None:
-        taken = request.input.name == names.SUBMIT and request.meta.update_id not in refused
-        return request.input.args if taken else None
-    return None
+    if request is None or request.input.name != names.SUBMIT or request.meta.update_id in refused:
+        return None
+    return request.input.args

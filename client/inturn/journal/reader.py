@@ -19,7 +19,7 @@ from inturn.journal.store.store import Store, Transaction
 from inturn.journal.values import Ending, Outcome, Position, Resolution, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
-from inturn.values import Entry, UnknownOutcome
+from inturn.values import Disposition, Entry, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -151,6 +151,10 @@ class SessionJournal:
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count the session's ended events by disposition."""
         return await self._read(outcomes.counts, session)
+
+    async def standing(self, session: SessionKey, numbers: Mapping[str, int]) -> dict[str, Disposition]:
+        """Return how those events ended that were accepted before under another number than this one."""
+        return await self._read(outcomes.standing, session, numbers)
 
     async def endings(self, session: SessionKey) -> dict[str, Ending]:
         """Return how each event ended, by its outcome and by the entries; those that did in either."""

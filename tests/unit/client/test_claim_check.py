@@ -13,11 +13,11 @@ from temporalio.service import RPCStatusCode as Status
 from inturn import sizes
 from inturn.client import claim_check
 from inturn.client.submitter import Submitter
+from inturn.decoding import read_event
 from inturn.errors import Backpressure, InvalidEvent, JournalUnavailable, Unavailable
 from inturn.events import Event
 from inturn.journal import Journal
 from inturn.keys import SessionKey
-from inturn_workflows.decoding import read_event
 from tests.support.transport import FakeTransport, accepted, rpc_error
 
 KEY = SessionKey("t", "s")

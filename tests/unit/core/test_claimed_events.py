@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from inturn import names, sizes
+from inturn.decoding import Undecodable, read_event
 from inturn.events import ClaimedEvent, make_event, split
 from inturn.policy import InboxPolicy
-from inturn_workflows.decoding import Undecodable, read_event
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Arrival, ParkedEvent, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox

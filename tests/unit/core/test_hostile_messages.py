@@ -15,9 +15,8 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import sizes
-from inturn.client.audit_history import readable
+from inturn.decoding import Undecodable, decode, named_id, read_event
 from inturn_workflows.controls import Control, _control
-from inturn_workflows.decoding import Undecodable, decode, named_id, read_event
 
 pytestmark = pytest.mark.promise("ACC-7", "SEC-5", "SUR-15")
 MIB = 1024 * 1024
@@ -177,8 +176,3 @@ def test_a_clipped_text_is_its_start_in_so_many_bytes(text: str, most: int) -> N
     clipped = sizes.clip(text, most + 3)
     assert sizes.written(clipped) - 2 <= most + 3
     assert clipped == text or (clipped.endswith("…") and text.startswith(clipped[:-1]))
-
-
-def test_the_audit_reads_a_history_as_the_session_did() -> None:
-    assert readable(message(b'{"content": "x"}')[0].payload)
-    assert not readable(message(b"x" * (sizes.READ_EVENT + 1))[0].payload)

@@ -47,6 +47,14 @@ class Endings:
         self.books.count("repeated")
         self.dedup.note(event_id, disposition)
 
+    def take_back(self, event_id: str, booked: str, stands: str) -> None:
+        """Book an end anew that was a duplicate's: the journal holds that of the event, from long ago."""
+        self.books.count(booked, -1)
+        self.repeat(event_id, stands)
+        set_aside = self.parked.find(event_id)
+        if booked == "parked" and isinstance(set_aside, ParkedEvent) and set_aside.delivery is None:
+            self.parked.remove(set_aside)
+
     def park(self, parked: ParkedEvent) -> None:
         """Set the running event aside."""
         self.finish(parked.event_id, "parked")
@@ -111,7 +119,7 @@ class Endings:
         n = self.books.accepted
         self.parked.add(ParkedEvent(turn=event_id, n=n, error=error, at=now, preview=preview, valid=False))
         self.books.count("parked")
-        body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id}
+        body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id, "n": n}
         self.books.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
         return "parked"
 

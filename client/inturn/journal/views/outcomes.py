@@ -6,6 +6,7 @@ often an end is written, and by whom, the first one of a turn stays.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from inturn.journal.log import codec
@@ -96,6 +97,29 @@ def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
     by_entries = _by_entries(tx, session)
     ended = recorded.keys() | by_entries.keys()
     return {event_id: Ending(recorded.get(event_id), by_entries.get(event_id)) for event_id in ended}
+
+
+def standing(tx: Transaction, session: SessionKey, numbers: Mapping[str, int]) -> dict[str, Disposition]:
+    """Return how those events ended that the journal knew before under another number in the order of acceptance.
+
+    They are duplicates of events that a session has forgotten: each has one outcome, the first one's.
+    """
+    found: dict[str, Disposition] = {}
+    for event_id, number in numbers.items():
+        outcome = get(tx, session, event_id)
+        if outcome is not None and _first_number(tx, session, event_id) not in (0, number):
+            found[event_id] = outcome.disposition
+    return found
+
+
+def _first_number(tx: Transaction, session: SessionKey, event_id: str) -> int:
+    """Return the number that an event's first entry with one has, else 0."""
+    bodies = tx.execute(
+        "SELECT body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
+        f"AND type IN ('turn.started', {', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
+        (session.tenant, session.session_id, event_id, *_DISPOSITIONS),
+    )
+    return next((int(n) for (body,) in bodies if (n := codec.loads(body).get("n"))), 0)
 
 
 def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:

@@ -26,6 +26,7 @@ class Undecodable(ValueError):
     """What arrived is no event, and no control."""
 
     def __init__(self, message: str, event_id: str | None = None) -> None:
+        """Say what is wrong with it, and which id it names all the same."""
         super().__init__(sizes.clip(message, sizes.ERROR))
         self.event_id = event_id
         """The id that it names all the same, where it does."""
