@@ -209,6 +209,37 @@ async def test_an_address_that_is_not_public_is_not_connected_to(web: Web, addre
     assert web.connections == 0
 
 
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("fec0::1", "feff::1", "3fff::1", "3fff:fff::1", "192.88.99.1", "192.88.99.255"),
+        *("::ffff:192.88.99.1", "64:ff9b::c058:6301", "2002:c058:6301::1"),
+        *(
+            "5f00::1",
+            "2001:db8::1",
+            "2001:20::1",
+            "2001:2::1",
+            "64:ff9b:1::1",
+            "100::1",
+            "fc00::1",
+            "fe80::1",
+            "ff0e::1",
+        ),
+        *("192.0.0.8", "192.0.0.170", "198.18.0.1", "100.64.0.1", "240.0.0.1", "::127.0.0.1", "::"),
+    ],
+)
+def test_special_addresses_of_every_registry_are_not_public(address: str) -> None:
+    assert not is_public(ipaddress.ip_address(address))
+
+
+@pytest.mark.parametrize(
+    "address", ["93.184.216.34", "192.88.98.255", "192.88.100.0", "2606:2800:220:1::1", "3ffe::1", "2400::1"]
+)
+def test_addresses_beside_the_special_ones_are_public(address: str) -> None:
+    assert is_public(ipaddress.ip_address(address)) == ipaddress.ip_address(address).is_global
+
+
 @settings(max_examples=200)
 @given(address=st.ip_addresses(v=4))
 def test_an_address_inside_another_is_as_public_as_it_is_alone(address: ipaddress.IPv4Address) -> None:
@@ -288,9 +319,40 @@ async def test_a_credential_goes_to_its_host_alone(web: Web) -> None:
     web.respond = lambda path, headers: (
         answer(b"", "302 Found", location=web.url("/b", "other.example")) if path == "/a" else answer(b"there")
     )
-    tool = web.tool("shop.example", "other.example", credentials={"shop.example": "shop"})
+    here = f"http://shop.example:{web.port}"
+    tool = web.tool("shop.example", "other.example", credentials={here: "shop"})
     assert await get(tool, web.url("/a"), resources=Credentials({"shop": token})) == "there"
     assert [headers.get("authorization") for _, headers in web.asked] == ["Bearer canary-token-1234", None]
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize(
+    ("where", "sent"),
+    [
+        ("http://shop.example:{port}", True),
+        ("http://SHOP.example.:{port}", True),
+        ("shop.example", False),
+        ("shop.example:{port}", False),
+        ("https://shop.example:{port}", False),
+        ("http://shop.example", False),
+        ("http://shop.example:1", False),
+        ("http://other.example:{port}", False),
+    ],
+)
+async def test_a_credential_is_bound_to_scheme_host_and_port(web: Web, where: str, sent: bool) -> None:
+    async def token(asked: Asked) -> Granted:
+        return Granted("canary-token-1234")
+
+    tool = web.tool(credentials={where.format(port=web.port): "shop"})
+    assert await get(tool, web.url(), resources=Credentials({"shop": token})) == "hello"
+    [(_, headers)] = web.asked
+    assert ("authorization" in headers) is sent
+
+
+@pytest.mark.parametrize("where", ["ftp://shop.example", "https://shop.example/path", "https://u@shop.example", "://x"])
+def test_a_credential_for_what_is_no_place_is_refused(where: str) -> None:
+    with pytest.raises(ValueError, match=r"is no host|neither https nor http"):
+        http_get(["shop.example"], credentials={where: "shop"})
 
 
 # Answers are bounded, and text.

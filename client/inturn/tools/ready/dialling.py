@@ -22,6 +22,20 @@ Resolver: TypeAlias = Callable[[str, int], Awaitable[Sequence[str]]]
 """Gives the addresses of a host and port."""
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_SPECIAL: Final[tuple[Network, ...]] = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "192.88.99.0/24",  # relays to IPv6, given up
+        "192.0.0.0/24",
+        "64:ff9b:1::/48",  # gateways of one's own to IPv4
+        "2001::/23",  # protocols' own
+        "3fff::/20",  # documentation
+        "5f00::/16",  # segments of routes
+        "fec0::/10",  # sites' own, of old
+    )
+)
+"""What no host on the internet has, and Python (of some versions) calls global all the same: the registries of special
+addresses grow."""
 
 
 class Refused(ToolError):
@@ -39,6 +53,8 @@ def is_public(address: Address) -> bool:
     inner = _inside(address)
     if inner is not None:
         return is_public(inner)
+    if any(address.version == network.version and address in network for network in _SPECIAL):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

@@ -43,6 +43,10 @@ _WAITS: Final = {"connect": 5.0, "read": 10.0, "write": 5.0, "pool": 10.0}
 """Seconds; the call's own timeout bounds all of it."""
 _TEXT: Final = frozenset({"application/json", "application/xml", "application/javascript", "application/yaml"})
 
+_PORTS: Final = {"https": 443, "http": 80}
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
 WebAddress = Annotated[str, Field(description="An https:// address", max_length=2_048)]
 
 
@@ -65,7 +69,8 @@ def http_get(
         name: What the model calls it.
         insecure: Of these hosts, those that may be asked by plain http as well.
         private: Networks that are not public and may be reached all the same: `10.1.0.0/16`.
-        credentials: Which of the worker's credentials a host gets as bearer token; no other host sees it.
+        credentials: Which of the worker's credentials a host gets as bearer token: `api.example.com`, `host:8443`, or
+            `http://host:8080` where it may be asked by plain http. No other host, port or scheme sees it.
         timeout: Seconds a call may take in all, redirects included.
         max_bytes: More of an answer is cut off.
         resolver: Another way to find a host's addresses.
@@ -77,7 +82,7 @@ def http_get(
     getter = _Getter(
         hosts=_Hosts(allow),
         insecure=_Hosts(insecure),
-        credentials={_pattern(host)[0]: credential for host, credential in (credentials or {}).items()},
+        credentials={_origin(place): credential for place, credential in (credentials or {}).items()},
         max_bytes=max_bytes,
         pools=_Pools(resolver, [ipaddress.ip_network(network) for network in private], tls),
     )
@@ -125,7 +130,7 @@ class _Pools:
 
 class _Getter:
     def __init__(
-        self, *, hosts: _Hosts, insecure: _Hosts, credentials: Mapping[str, str], max_bytes: int, pools: _Pools
+        self, *, hosts: _Hosts, insecure: _Hosts, credentials: Mapping[Origin, str], max_bytes: int, pools: _Pools
     ) -> None:
         self._hosts = hosts
         self._insecure = insecure
@@ -173,7 +178,7 @@ class _Getter:
 
     async def _headers(self, url: httpx2.URL, ctx: ToolContext) -> list[tuple[str, str]]:
         headers = [("host", url.netloc.decode()), ("accept-encoding", "identity"), ("user-agent", "inturn")]
-        credential = self._credentials.get(_host(url))
+        credential = self._credentials.get(_origin_of(url))
         if credential is not None:
             secret = await ctx.credentials(credential)
             headers.append(("authorization", f"Bearer {secret.get_secret_value()}"))
@@ -221,6 +226,19 @@ def _pattern(text: str) -> tuple[str, int | None]:
     if not url.host or url.raw_path != b"/" or url.userinfo or "*" in url.host:
         raise ValueError(f"{text!r} is no host; it may have a port, and *. in front")
     return _host(url), url.port
+
+
+def _origin(text: str) -> Origin:
+    """Return the one place that a credential is for; by https, where no scheme is given."""
+    scheme, found, rest = text.rpartition("://")
+    if found and scheme not in _PORTS:
+        raise ValueError(f"{text!r} has a scheme that is neither https nor http")
+    _pattern(rest)
+    return _origin_of(httpx2.URL(f"{scheme or 'https'}://{rest}"))
+
+
+def _origin_of(url: httpx2.URL) -> Origin:
+    return url.scheme, _host(url), url.port or _PORTS.get(url.scheme, 0)
 
 
 def _host(url: httpx2.URL) -> str:
