@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from dotenv import load_dotenv
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from inturn import names
 from inturn.client.settings import DEFAULT_JOURNAL
+from inturn.dotenv_file import load_dotenv
 from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
 
@@ -83,7 +83,7 @@ def read_settings(**flags: Any) -> Settings:
     Raises:
         Misconfigured: A value breaks its rule.
     """
-    load_dotenv(".env")
+    load_dotenv()
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:

@@ -14,7 +14,7 @@ from typing import Annotated, Final
 import typer
 
 from inturn.cli.dev_environment import load_dev_environment
-from inturn.errors import Misconfigured
+from inturn.dotenv_file import load_dotenv
 
 _WITH_VALUE: Final = ("--address", "--namespace", "--tenant", "--task-queue", "--journal")
 _FLAGS: Final = ("--json",)
@@ -83,11 +83,4 @@ def load_environment(arguments: Sequence[str]) -> None:
     if not any(argument.partition("=")[0] == "--address" for argument in arguments):
         load_dev_environment()
     if os.path.isfile(".env"):
-        from dotenv import load_dotenv
-
-        try:
-            load_dotenv(".env")
-        except (ValueError, OSError) as error:
-            raise Misconfigured(
-                f".env cannot be read: {error}. It must be UTF-8 text: NAME=value, one a line"
-            ) from error
+        load_dotenv()

@@ -13,11 +13,11 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from inturn import names
+from inturn.dotenv_file import DOTENV, read_dotenv
 from inturn.errors import Misconfigured
 
 DEFAULT_JOURNAL: Final = "sqlite:///inturn.sqlite"
 """Where worker and client look by default: a file in the working directory."""
-DOTENV: Final = ".env"
 
 
 class ClientSettings(BaseSettings):
@@ -39,8 +39,9 @@ def read_settings(**given: Any) -> ClientSettings:
     """Read the settings; what is given and not `None` counts first.
 
     Raises:
-        Misconfigured: A value breaks its rule; the message names it.
+        Misconfigured: A value breaks its rule, or `.env` cannot be read; the message names it.
     """
+    read_dotenv()  # a file that cannot be read is told before pydantic meets it
     try:
         return ClientSettings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
@@ -54,10 +55,9 @@ def temporal_config(address: str | None = None, namespace: str | None = None) ->
     Raises:
         Misconfigured: The configuration cannot be read.
     """
-    from dotenv import dotenv_values
     from temporalio.envconfig import ClientConfig
 
-    environment = {name: value for name, value in dotenv_values(DOTENV).items() if value is not None} | dict(os.environ)
+    environment = read_dotenv() | dict(os.environ)
     try:
         config: dict[str, Any] = dict(ClientConfig.load_client_connect_config(override_env_vars=environment))
     except Exception as error:  # the SDK raises plain ones

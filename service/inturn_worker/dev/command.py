@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from dotenv import dotenv_values
 
 from inturn.cli.dev_environment import DIRECTORY, is_running
 from inturn.cli.options import Options, options_of
+from inturn.dotenv_file import read_dotenv
 from inturn.errors import Misconfigured
 from inturn_worker.dev.agents import Choice, Unreadable, choose_agents
 from inturn_worker.dev.attach import attach
@@ -93,7 +93,7 @@ class Dev:
         self._journal = options.journal or state.journal
         self._narrative = Narrative(self._output, self._journal)
         self._deployments = Deployments(self._choose, self._start_worker, self._narrative.worker_ready, self._output)
-        self._dotenv = dotenv_values(".env")
+        self._dotenv = read_dotenv()
 
     async def run(self) -> int:
         """Run until a signal comes, or the server ends; returns the exit code."""

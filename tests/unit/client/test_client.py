@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from inturn import Client, InturnError, InvalidEvent, JournalUnavailable
 from inturn.client.listing import query_for
 from inturn.client.settings import read_settings, temporal_config
+from inturn.errors import Misconfigured
 from inturn.journal import open_journal
 
 
@@ -88,6 +90,21 @@ def test_an_unreadable_profile_is_explained(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("TEMPORAL_CONFIG_FILE", str(profile))
     with pytest.raises(InturnError, match="configuration cannot be read"):
         temporal_config()
+
+
+@pytest.mark.parametrize("raw", [b"NAME=gr\xfc\xdfe\n", b"\xff\xfeN\x00", b"\x80"])
+def test_a_dotenv_that_cannot_be_read_is_a_wrong_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raw: bytes
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_bytes(raw)
+
+    async def status() -> None:
+        await Client().session("s").status()
+
+    for made in (lambda: asyncio.run(status()), temporal_config, read_settings):
+        with pytest.raises(Misconfigured, match=r"\.env cannot be read"):
+            made()
 
 
 def test_settings_come_from_the_environment_and_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
