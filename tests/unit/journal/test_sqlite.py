@@ -73,6 +73,30 @@ async def test_what_is_written_can_be_read_and_survives_reopening(store: SqliteS
     assert await store.read(names) == ["a"]
 
 
+async def test_only_the_owner_may_read_the_files(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        made = SqliteStore(tmp_path / "new.db", busy_timeout=5)
+        await made.open()
+        await made.write(insert("a"))
+        modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    await made.close()
+    assert set(modes.values()) == {0o600}
+    assert len(modes) == 3, "the file, its log and its index"
+
+
+async def test_a_file_that_is_there_keeps_the_mode_that_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / "shared.db"
+    path.touch()
+    path.chmod(0o660)
+    made = SqliteStore(path, busy_timeout=5)
+    await made.open()
+    await made.close()
+    assert path.stat().st_mode & 0o777 == 0o660
+
+
 async def test_commits_are_durable_and_readers_do_not_block(store: SqliteStore, path: Path) -> None:
     def pragmas(tx: Transaction) -> list[Any]:
         return [tx.execute(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous")]

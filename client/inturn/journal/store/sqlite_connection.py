@@ -6,6 +6,7 @@ committed before it, and nobody fails for a lock that is given back within `busy
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -54,6 +55,8 @@ def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:
         mode: `rwc` makes it where it is missing, `rw` does not, `ro` never writes.
         busy_timeout: Seconds to wait for others' locks while opening.
     """
+    if mode == "rwc":
+        _make(path)
     connection = sqlite3.connect(
         f"file:{quote(str(Path(path)))}?mode={mode}",
         uri=True,
@@ -72,6 +75,12 @@ def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _make(path: str) -> None:
+    """Make the file where it is missing, for its owner alone: it holds what users say. SQLite's own follow it."""
+    with contextlib.suppress(OSError):  # what is wrong with the path, SQLite says
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600))
 
 
 def file_identity(path: str) -> tuple[int, int] | None:
