@@ -89,7 +89,7 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
     if failure.place is not None and (broken := attempts.counts.get("broken", 0)) >= BROKEN_ATTEMPTS:
         return final(names.UNKNOWN_FAILURE, f"{failure.message} ({broken} times at the same place)")
     now = time.time() if now is None else now
-    lasted = now - attempts.since.get(failure.kind, now)
+    lasted = max(now - attempts.since.get(failure.kind, now), 0.0)  # another clock may be ahead of this one
     if failure.kind == "refused" and count >= REFUSALS:
         return final(names.OWN_FAILURE, f"{failure.message} ({count} times, while others were answered)")
     account = failure.kind in ("account", "refused")

@@ -7,7 +7,6 @@ No line shows a secret that lives in the process.
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from temporalio import activity, workflow
 
 from inturn.errors import InturnError
 from inturn.keys import SessionKey, StepKey
+from inturn.terminal import as_json, clean
 from inturn.tools.context import current
 from inturn.tools.secrets import redact
 from inturn_worker.settings import LogFormat
@@ -63,11 +63,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, ensure_ascii=False, default=str))
+        return redact(as_json(line, default=str))
 
 
 class ConsoleFormatter(logging.Formatter):
-    """Time, level, ids, message."""
+    """Time, level, ids, message; without what a terminal would act on."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
@@ -75,7 +75,8 @@ class ConsoleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         ids: dict[str, Any] = getattr(record, _IDS, {})
         shown = " ".join(f"{name}={value}" for name, value in ids.items())
-        return redact(super().format(record) + (f"  [{shown}]" if shown else ""))
+        text = clean(super().format(record) + (f"  [{shown}]" if shown else ""))
+        return redact(text.replace("\n", "\n    "))  # no line of a text looks like a record of its own
 
 
 def _ids() -> dict[str, Any]:

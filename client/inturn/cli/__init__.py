@@ -23,15 +23,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     from inturn.cli.app import app
     from inturn.cli.failures import USAGE
     from inturn.cli.options import hoisted, load_environment
+    from inturn.cli.output import take_any_text
     from inturn.errors import Misconfigured
+    from inturn.terminal import clean
 
     words = sys.argv[1:] if arguments is None else list(arguments)
     code: object = 0
+    take_any_text()
     try:
         load_environment(words)
         app(args=hoisted(words), prog_name="inturn")
     except Misconfigured as error:
-        print(f"inturn: {error}", file=sys.stderr)
+        print(clean(f"inturn: {error}"), file=sys.stderr)
         code = USAGE
     except SystemExit as ended:
         code = ended.code

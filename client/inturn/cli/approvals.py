@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from inturn.cli.options import options_of
-from inturn.cli.output import ago, compact, console, document, note, one_line, table, until
+from inturn.cli.output import ago, compact, console, document, note, table, until
 from inturn.cli.running import run
+from inturn.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,8 @@ can move the cursor or change the terminal.
 
 from __future__ import annotations
 
-import json
+import io
 import os
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -16,17 +15,26 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from inturn.cli.options import Options
+from inturn.terminal import as_json, clean
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
 
-# Everything that a terminal acts on, but line feed and tab; and what makes text run backwards.
-_CONTROLS: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _FILE_WIDTH: Final = 160
 """Columns of a table in a file or a pipe."""
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def take_any_text() -> None:
+    """Let standard output and error take any text: what their encoding lacks is written as an escape.
+
+    A text that cannot be shown must not end a command whose work is done, and paid.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 @cache
@@ -48,16 +56,6 @@ def console() -> Console:
     return _console(False)
 
 
-def clean(text: str) -> str:
-    """Return a text without what a terminal would act on."""
-    return _CONTROLS.sub("�", text)
-
-
-def one_line(text: str) -> str:
-    """Return a text on one line, clean."""
-    return clean(" ".join(text.split()))
-
-
 def say(text: str) -> None:
     """Print a result."""
     print(clean(text))
@@ -70,12 +68,12 @@ def note(text: str, *, style: str = "dim") -> None:
 
 def document(value: Any) -> None:
     """Print the one JSON document of a command."""
-    print(json.dumps(plain(value), ensure_ascii=False, indent=2))
+    print(as_json(plain(value), encoding=sys.stdout.encoding, indent=2))
 
 
 def line(value: Any) -> None:
     """Print one line of a JSON stream, at once."""
-    print(json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")), flush=True)
+    print(as_json(plain(value), encoding=sys.stdout.encoding, separators=(",", ":")), flush=True)
 
 
 def plain(value: Any) -> Any:
@@ -93,7 +91,7 @@ def plain(value: Any) -> Any:
 def report(options: Options, what: dict[str, Any], to_do: str | None = None, notes: Sequence[str] = ()) -> None:
     """Print an error on standard error: as one JSON line with `--json`, else in words."""
     if options.json:
-        print(json.dumps(what, ensure_ascii=False, default=str), file=sys.stderr)
+        print(as_json(what, encoding=sys.stderr.encoding, default=str), file=sys.stderr)
         return
     note(f"inturn: {what['message']}", style="red")
     for text in notes:
@@ -118,7 +116,7 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> 
 
 def compact(value: Any) -> str:
     """Return JSON on one line; nothing for nothing."""
-    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":")) if value else ""
+    return as_json(plain(value), separators=(",", ":")) if value else ""
 
 
 def ago(at: datetime | None, *, now: datetime | None = None) -> str:

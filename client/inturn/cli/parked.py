@@ -12,8 +12,9 @@ import typer
 
 from inturn.cli.failures import FAILED
 from inturn.cli.options import EventId, Reason, SessionId, options_of
-from inturn.cli.output import ago, console, document, note, one_line, say, table
+from inturn.cli.output import ago, console, document, note, say, table
 from inturn.cli.running import run
+from inturn.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.table import Table

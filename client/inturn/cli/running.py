@@ -6,11 +6,12 @@ Invariant: no connection is made before the command's first call needs one, so r
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
@@ -19,6 +20,11 @@ from inturn.cli.output import note, report
 
 if TYPE_CHECKING:
     from inturn.client.client import Client
+
+_UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""What writing to standard output may end in, beside a pipe that nobody reads any more."""
+_READS: Final = frozenset({"approvals", "audit", "blob", "ls", "parked", "show", "tail", "wait"})
+"""Commands that do nothing but print: what cannot be written is their failure."""
 
 Work = Callable[["Client"], Awaitable[int | None]]
 """What a command does; returns its exit code, `None` for 0."""
@@ -30,10 +36,15 @@ def run(ctx: typer.Context, work: Work) -> None:
     Raises:
         typer.Exit: Always, unless all went well.
     """
-    options = options_of(ctx)
-    with reported(options):
-        code = asyncio.run(_with_client(options, work))
-        sys.stdout.flush()
+    options, code = options_of(ctx), None
+    try:
+        with reported(options):
+            code = asyncio.run(_with_client(options, work))
+            sys.stdout.flush()
+    except OSError as error:
+        if error.errno not in _UNWRITABLE:
+            raise
+        code = _unwritten(error, code, only_reads=ctx.info_name in _READS)
     if code:
         raise typer.Exit(code)
 
@@ -76,6 +87,15 @@ def reported(options: Options) -> Iterator[None]:
         # The reader (`head`, a pager) has seen enough. Python would complain when it flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
+
+
+def _unwritten(error: OSError, code: int | None, *, only_reads: bool) -> int | None:
+    """Return the exit code where output could not be written: what a command did is done all the same."""
+    from inturn.cli import failures
+
+    note(f"inturn: what was printed could not be written: {error}", style="red")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain when it flushes at its end
+    return failures.FAILED if only_reads else code
 
 
 async def _with_client(options: Options, work: Work) -> int | None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from inturn.cli.options import Reason, options_of
-from inturn.cli.output import ago, compact, document, one_line, say, table
+from inturn.cli.output import ago, compact, document, say, table
 from inturn.cli.running import run
+from inturn.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,10 +11,11 @@ import typer
 
 from inturn.cli.approvals import approvals_table
 from inturn.cli.options import SessionId, options_of
-from inturn.cli.output import ago, console, document, note, one_line, plain, table
+from inturn.cli.output import ago, console, document, note, plain, table
 from inturn.cli.parked import parked_table
 from inturn.cli.running import run
 from inturn.cli.settle import unknown_table
+from inturn.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from inturn.cli.options import SessionId, options_of
-from inturn.cli.output import compact, console, line, one_line
+from inturn.cli.output import compact, console, line
 from inturn.cli.running import run
+from inturn.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from inturn.cli.output import clean
+from inturn.terminal import clean
 
 _COLOURS: Final = {"dev": "1;35", "server": "34", "worker": "32"}
 LINE: Final = "line"

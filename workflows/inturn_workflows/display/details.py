@@ -5,6 +5,7 @@ Invariant: showing changes nothing, and needs no I/O.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -19,6 +20,8 @@ from inturn_workflows.turn_state import CallState, TurnState
 
 SHOWN_EVENTS: Final = 20
 _DAY: Final = 24 * 3600
+_MARKDOWN: Final = re.compile(r"[\\`*_{}\[\]<>()#|~&@]|:(?=//)|(?<=www)\.", re.IGNORECASE)
+"""What begins something in Markdown, addresses of the web and of mail included."""
 
 
 def details(state: SessionState, now: float) -> str:
@@ -45,7 +48,7 @@ def _headline(state: SessionState) -> str:
     notes = ["paused"] if state.paused and state.status != "paused" else []
     notes += ["closing"] if state.closing and not state.closed else []
     return " · ".join(
-        [f"**{state.status}**", *notes, f"agent `{state.agent or state.wanted or '?'}`", f"run {state.runs}"]
+        [f"**{state.status}**", *notes, f"agent {_code(state.agent or state.wanted or '?')}", f"run {state.runs}"]
     )
 
 
@@ -67,7 +70,7 @@ def _limits_line(policy: InboxPolicy, use: dict[str, Any], now: float) -> str:
 
 
 def _turn_line(turn: TurnState, waiting: Sequence[CallState], now: float) -> str:
-    began = f"Turn `{turn.turn}` since {_clock(turn.started_at, now)}, at step {turn.step}"
+    began = f"Turn {_code(turn.turn)} since {_clock(turn.started_at, now)}, at step {turn.step}"
     doing = f"waits for approval of {', '.join(call.tool for call in waiting)}" if waiting else turn.doing
     return f"{began}: {_cell(doing)} — {_cell(turn.preview)}"
 
@@ -86,7 +89,7 @@ def _held_table(inbox: Inbox, policy: InboxPolicy, total: int, now: float) -> li
 
 def _parked_table(inbox: Inbox, now: float) -> list[str]:
     latest = inbox.parked.events[: -SHOWN_EVENTS - 1 : -1]
-    rows = [f"`{_cell(p.turn)}` | {_clock(p.at, now)} | {_cell(p.error[:200])}" for p in latest]
+    rows = [f"{_code(p.turn)} | {_clock(p.at, now)} | {_cell(p.error[:200])}" for p in latest]
     # Of more than the session keeps there is only the count.
     return _table(("parked", "since (UTC)", "error"), rows, max(len(inbox.parked), inbox.books.counts.get("parked", 0)))
 
@@ -100,7 +103,7 @@ def _table(columns: Sequence[str], rows: Sequence[str], total: int) -> list[str]
 
 def _row(queued: Queued, now: float) -> str:
     sequence = queued.event.get("sequence", "")
-    return f"`{_cell(queued.turn)}` | {_clock(queued.at, now)} | {_cell(queued.source)} | {sequence}"
+    return f"{_code(queued.turn)} | {_clock(queued.at, now)} | {_cell(queued.source)} | {sequence}"
 
 
 def _clock(at: float, now: float) -> str:
@@ -119,4 +122,10 @@ def _kib(size: int) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    """Return a text of anybody's as it reads: on one line, no Markdown, no link and no image of its making."""
+    return _MARKDOWN.sub(lambda found: f"\\{found[0]}", " ".join(text.split()))
+
+
+def _code(name: str) -> str:
+    """Return a name in a code span: there nothing is escaped."""
+    return "`" + "".join(" " if c in "`|\\" or c.isspace() else c for c in name) + "`"

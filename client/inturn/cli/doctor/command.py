@@ -13,7 +13,8 @@ import typer
 
 from inturn.cli.failures import FAILED
 from inturn.cli.options import Options, options_of
-from inturn.cli.output import clean, console, document
+from inturn.cli.output import console, document
+from inturn.terminal import clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

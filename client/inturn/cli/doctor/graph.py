@@ -12,6 +12,7 @@ from itertools import groupby
 
 from inturn.cli.doctor.findings import Finding, fine, warned
 from inturn.journal import Place, SessionJournal
+from inturn.terminal import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,5 +100,5 @@ def _place(place: Place, now: float) -> str:
 
 
 def _quoted(name: str) -> str:
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = one_line(name).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
