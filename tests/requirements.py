@@ -182,6 +182,10 @@ PROMISES: dict[str, str] = {
     "MOD-5": "Prompt caching keeps the prefix warm; the hit rate is reported per turn",
     "MOD-6": "A long session is compacted with headroom before the window overflows, and goes on",
     "MOD-7": "Tokens stream to any number of readers at no history cost; a retried attempt never shows twice",
+    "MOD-8": (
+        "Whatever a model answered or an event brought, the next request is one the API accepts; a committed part that "
+        "it refuses later is doubted, named and left out"
+    ),
     "MOD-9": (
         "A mistake of the model's (bad name, bad arguments, repeated ids) is an error result it sees; an account's "
         "trouble (key, bill, quota) is nobody's event's fault"

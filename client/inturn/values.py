@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 Disposition = Literal[
     "applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded", "pending", "running", "held"
 ]
-StopReason = Literal["end_turn", "max_tokens", "refusal", "budget_reached", "interrupted"]
+StopReason = Literal["end_turn", "max_tokens", "refusal", "budget_reached", "interrupted", "unknown"]
 ReceiptStatus = Literal["sent", "accepted", "held", "duplicate"]
 SessionState = Literal["idle", "running", "requires_action", "paused", "closed"]
 Health = Literal["ok", "no_worker", "task_failing", "account", "journal_behind", "ended"]

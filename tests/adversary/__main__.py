@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tests.adversary import blamed, committed, costs
+from tests.adversary import blamed, costs
 from tests.adversary.stage import Trigger
 
 KINDS: Final[Mapping[str, Mapping[str, Trigger]]] = {
-    "committed": committed.TRIGGERS,
     "blamed": blamed.TRIGGERS,
     "costs": costs.TRIGGERS,
 }

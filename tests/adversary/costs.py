@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-from inturn import Agent
 from inturn.testing import Answer, ToolCall
-from inturn.tools import Tool, tool
-from inturn.tools.checks import CheckedCall, check_call
-from inturn.turns.call_results import CallResult
-from inturn_activities.messages import ModelInput, ModelResult
-from inturn_activities.model import call_plans
-from tests.adversary.stage import MODEL, Say, Stage, Trigger, strict
+from inturn.tools import tool
+from inturn_activities.messages import ModelInput
+from tests.adversary.stage import Say, Stage, Trigger, strict
 from tests.support import steps
 from tests.support.waiting import until
 
 ATTEMPTS: Final = 3
-CALLS: Final = 1_000
 
 
 async def cache_beside_calls(calls: int, say: Say) -> None:
@@ -59,23 +54,6 @@ def _say_cached(stage: Stage) -> None:
     )
 
 
-async def result_of_many_calls(say: Say) -> None:
-    @tool(locks=["order:{a}"], approval=True)
-    async def look(a: str) -> str:
-        """Look."""
-        return a
-
-    agent = Agent("support", model=MODEL, instructions="", tools=[look])
-    call = {"type": "tool_use", "id": "toolu_" + "x" * 24, "name": "look", "input": {"a": "y" * 220}}
-
-    async def check(tool: Tool[..., Any], raw: Any) -> CheckedCall | CallResult:
-        return check_call(tool, raw)
-
-    plans = [await call_plans.plan(agent, call, check) for _ in range(CALLS)]
-    result = ModelResult(stop="tool_use", calls=plans)
-    say(f"the result of a step with {CALLS:,} calls has {len(result.model_dump_json()):,} bytes; a payload takes 2 MiB")
-
-
 async def cancelled_attempts(say: Say) -> None:
     async with strict(say) as stage:
 
@@ -98,6 +76,5 @@ async def cancelled_attempts(say: Say) -> None:
 TRIGGERS: Final[dict[str, Trigger]] = {
     **{f"{n} calls at once": partial(cache_beside_calls, n) for n in (2, 8, 9, 12, 20)},
     **{f"{n} events that joined": partial(cache_beside_joined, n) for n in (5, 19, 21, 40)},
-    f"{CALLS:,} calls in one answer": result_of_many_calls,
     "attempts that are cancelled": cancelled_attempts,
 }

@@ -15,9 +15,7 @@ from typing import Any, Final
 from temporalio.exceptions import ApplicationError
 
 from inturn import Agent
-from inturn.models import ModelMessage, ModelRequest
 from inturn.testing import StrictClaude
-from inturn.values import Usage
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision, ModelResult
 from inturn_activities.model.claude import Claude
@@ -87,21 +85,3 @@ async def strict(
             async with steps.rig(Path(directory), model=provider, agents=[agent], bounds=BOUNDS) as made:
                 yield Stage(say, claude, made)
         await provider.aclose()
-
-
-class Scripted:
-    """A model of a user's own: it answers whatever it was given, in order."""
-
-    def __init__(self, *answers: ModelMessage) -> None:
-        self.requests: list[ModelRequest] = []
-        self._answers = list(answers)
-
-    async def respond(self, request: ModelRequest, on_text: Callable[[str], None]) -> ModelMessage:
-        """Return the next answer."""
-        self.requests.append(request)
-        return self._answers.pop(0)
-
-
-def answer(content: list[dict[str, Any]], stop: str | None = "end_turn") -> ModelMessage:
-    """Return an answer of exactly these blocks."""
-    return ModelMessage(content=content, stop_reason=stop, usage=Usage(), model="m")

@@ -18,11 +18,14 @@ from temporalio import activity
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
+from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
+from inturn.models.facts import facts
+from inturn.turns.answers import ToolUse, keep
 from inturn.turns.budget import add, exceeded
-from inturn.turns.stop_reasons import Stop, ends_turn, interpret, tool_uses
+from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
@@ -39,11 +42,10 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
-from inturn_activities.model.guard import GuardedModel, facts_of
+from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import change_notice
 from inturn_activities.model.missing_content import missing_content
-from inturn_activities.model.opaque import OpaqueNames
 from inturn_activities.model.opening import opening, said_again
 from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
@@ -79,7 +81,6 @@ class ModelSteps:
         self._bounds = bounds
         self._limits = limits
         self._account = AccountWatch()
-        self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
@@ -154,10 +155,10 @@ class ModelSteps:
         request = ModelRequest(
             model=agent.model,
             system=frozen.get("system") or "",
-            messages=transcript.request_messages(),
+            messages=transcript.request_messages(_form(agent)),
             tools=frozen.get("tools") or [],
-            max_tokens=self._max_tokens(agent),
-            user_id=await self._names.of(step.session),
+            max_tokens=agent.max_tokens,
+            user_id=str(step.session),
         )
         seen = transcript.seq
         number = activity.info().attempt
@@ -165,15 +166,14 @@ class ModelSteps:
             message, without = await self._respond(attempt, transcript, request)
             span.answered(message)
         self._account.answered(agent.model)
-        stop = interpret(message.stop_reason, message.content)
+        declared = [tool["name"] for tool in request.tools]
+        kept = keep(message.content, message.stop_reason, step=step, taken=transcript.call_ids, declared=declared)
+        pauses = transcript.pauses(step.turn.event_id)
+        kept.bound(pauses=pauses, nudged=transcript.nudged, after_tools=transcript.owes_results)
         used = add(used, added(message.usage, unanswered()))
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
-        entry = answer(attempt, message, seen=seen, without=without, failed=failed)
-        return await self._record(attempt, stop, used, entry)
-
-    def _max_tokens(self, agent: Agent) -> int:
-        known = facts_of(self._model, agent.model)
-        return min(agent.max_tokens, known.max_output) if known.known else agent.max_tokens
+        entry = answer(attempt, message, kept, seen=seen, without=without, failed=failed)
+        return await self._record(attempt, kept.stop, used, entry, kept.calls)
 
     async def _respond(
         self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest
@@ -189,7 +189,7 @@ class ModelSteps:
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
-        messages = transcript.request_messages(without=without)
+        messages = transcript.request_messages(_form(attempt.agent), without=without)
         return await self._model.respond(dataclasses.replace(request, messages=messages), _on_text), without
 
     async def _transcript(self, attempt: ModelAttempt) -> Transcript:
@@ -222,11 +222,12 @@ class ModelSteps:
         stop: Stop,
         used: Usage,
         answered: NewEntry | None = None,
+        made: Sequence[ToolUse] = (),
     ) -> ModelResult:
-        """Record the step's end in one transaction."""
-        uses = tool_uses(answered.body["content"]) if answered and stop == "tool_use" else []
+        """Record the step's end in one transaction; `made`: the calls of its answer."""
+        uses = made if stop == "tool_use" else []
         check = partial(self._bodies.check, attempt.step)
-        calls = list(await asyncio.gather(*(plan(attempt.agent, block, check) for block in uses)))
+        calls = list(await asyncio.gather(*(plan(attempt.agent, use, check) for use in uses)))
         entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls)]
         turn = attempt.step.turn
         outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
@@ -265,6 +266,10 @@ class ModelSteps:
             turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)
             more["turn"] = inline_answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
+
+
+def _form(agent: Agent) -> Form:
+    return Form(agent.model, system=not facts(agent.model).says_system_as_text)
 
 
 def _on_text(text: str) -> None:

@@ -15,6 +15,7 @@ from inturn.agents import Agent
 from inturn.tools import Tool, arguments_hash
 from inturn.tools.checks import CheckedCall
 from inturn.tools.threads import NoThread
+from inturn.turns.answers import ToolUse
 from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan
 
@@ -24,28 +25,27 @@ Check = Callable[[Tool[..., Any], Any], Awaitable[CheckedCall | CallResult | Non
 """Tells what a tool's declaration says of a call, see `inturn.tools.checks.checked_call`."""
 
 
-async def plan(agent: Agent, block: Mapping[str, Any], check: Check) -> CallPlan:
-    """Return the plan of a `tool_use` block. What cannot be judged in time is asked for where it might be needed."""
-    tool = agent.tool(block["name"])
+async def plan(agent: Agent, call: ToolUse, check: Check) -> CallPlan:
+    """Return the plan of a call. What cannot be judged in time is asked for where it might be needed."""
+    tool = None if call.error else agent.tool(call.tool)
     if tool is None:
-        return planned(agent, block)
+        return planned(agent, call)
     try:
-        checked = await check(tool, block["input"])
+        checked = await check(tool, call.input)
     except NoThread:
         checked = None
     if isinstance(checked, CallResult):
-        return planned(agent, block)
-    return resolved(planned(agent, block), agent, tool, checked)
+        return planned(agent, call)
+    return resolved(planned(agent, call), agent, tool, checked)
 
 
-def planned(agent: Agent, block: Mapping[str, Any]) -> CallPlan:
+def planned(agent: Agent, call: ToolUse) -> CallPlan:
     """Return the plan of a call whose tool is not known, or does not take its arguments."""
-    raw = block["input"] if isinstance(block["input"], dict) else {}
     return CallPlan(
-        id=block["id"],
-        tool=block["name"],
-        preview=preview(raw),
-        hash=arguments_hash(raw),
+        id=call.id,
+        tool=call.tool,
+        preview=preview(call.input),
+        hash=arguments_hash(call.input),
         failures=agent.budget.failures,
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from inturn.errors import ModelError
 from inturn.models import ModelMessage
 from inturn.models.encoding import joined_surrogates
+from inturn.turns import arguments
 from inturn.values import Usage
 from inturn_activities.model.claude_errors import event_error
 
@@ -112,7 +113,7 @@ class Answer:
         if not self._stopped:
             raise BrokenStream("the stream ended without message_stop", place=self.place)
         for index, parts in self._json.items():
-            self._blocks[index]["input"] = self._input("".join(parts))
+            self._blocks[index]["input"] = arguments.parse("".join(parts))
         return ModelMessage(
             content=[_joined(self._blocks[index]) for index in sorted(self._blocks)],
             stop_reason=self._stop_reason,
@@ -137,21 +138,10 @@ class Answer:
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
 
-    def _input(self, text: str) -> Any:
-        """Return a call's arguments; where they are no JSON, the text that the model wrote: the call's mistake."""
-        try:
-            return json.loads(text, parse_constant=_no_constant) if text.strip() else {}
-        except (ValueError, RecursionError):
-            return text if self._stop_reason == "tool_use" else {}  # cut off: the call never runs
-
     def _count(self, usage: Any) -> None:
         if isinstance(usage, dict):
             given: Event = usage
             self._usage |= {name: value for name, value in given.items() if value is not None}  # cumulative
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _joined(block: Event) -> Event:

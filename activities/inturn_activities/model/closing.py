@@ -5,11 +5,12 @@ Invariant: an answer, the calls it asks for, the approvals they need and the end
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from inturn.journal import NewEntry
 from inturn.models import ModelMessage
+from inturn.turns.answers import KeptAnswer, ToolUse
 from inturn.turns.budget import total
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import StopReason, Usage
@@ -19,27 +20,34 @@ from inturn_activities.model.attempt import ModelAttempt
 
 
 def answer(
-    attempt: ModelAttempt, message: ModelMessage, *, seen: int, without: Sequence[str], failed: Usage
+    attempt: ModelAttempt,
+    message: ModelMessage,
+    kept: KeptAnswer,
+    *,
+    seen: int,
+    without: Sequence[str],
+    failed: Usage,
 ) -> NewEntry:
     """Return the entry of an answer.
 
     Args:
         attempt: Whose it is.
         message: The answer.
+        kept: What is kept of it.
         seen: The seq up to which its request had read: what was written since is no part of what was answered.
         without: The events that its request left out.
         failed: What attempts used that gave no answer; it is paid, so the entry's usage holds it, too.
     """
     body: dict[str, Any] = {
         "seen": seen,
-        "content": message.content,
-        "stop": message.stop_reason,
+        **kept.body(),
+        "stop": message.stop_reason if isinstance(message.stop_reason, str) else None,
         "usage": _usage(total((message.usage, failed)).model_copy(update={"steps": 1})),
         "model": message.model,
     }
-    if without:
-        body["without"] = list(without)
     told = {
+        "asked": attempt.agent.model if attempt.agent.model != message.model else None,
+        "without": list(without),
         "request_id": message.request_id,
         "id": message.id,
         "stop_details": message.stop_details,
@@ -51,18 +59,18 @@ def answer(
 
 
 def closing(
-    attempt: ModelAttempt, stop: Stop, used: Usage, uses: Sequence[Mapping[str, Any]], calls: Sequence[CallPlan]
+    attempt: ModelAttempt, stop: Stop, used: Usage, uses: Sequence[ToolUse], calls: Sequence[CallPlan]
 ) -> list[NewEntry]:
     """Return the entries behind the answer: its calls, the approvals they need, the end of the turn."""
     turn, number = attempt.step.turn, attempt.step.step
-    entries = [_use(attempt, index, block) for index, block in enumerate(uses)]
+    entries = [_use(attempt, index, use) for index, use in enumerate(uses)]
     entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
     return [*entries, _completed(attempt, stop, used)] if ends_turn(stop) else entries
 
 
-def _use(attempt: ModelAttempt, index: int, block: Mapping[str, Any]) -> NewEntry:
-    body = {"call_id": block["id"], "tool": block["name"], "args": block["input"], "index": index}
-    tool = attempt.agent.tool(block["name"])
+def _use(attempt: ModelAttempt, index: int, use: ToolUse) -> NewEntry:
+    body = use.body(index)
+    tool = attempt.agent.tool(use.tool)
     if tool is not None and tool.idempotent:
         body["idempotent"] = True  # for whoever wonders what became of it
     step = f"{attempt.step.step}/{index}"

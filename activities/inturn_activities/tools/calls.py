@@ -16,6 +16,7 @@ from inturn.events import Event
 from inturn.journal import Journal
 from inturn.keys import StepKey, TurnKey
 from inturn.tools.context import EVENT_FIELDS
+from inturn.turns.answers import ToolUse
 from inturn_activities.failures import OwnFailure
 
 
@@ -23,15 +24,8 @@ from inturn_activities.failures import OwnFailure
 class Call:
     """A call, and the event in whose turn it is."""
 
-    call_id: str
-    tool: str
-    arguments: Any
+    use: ToolUse
     event: Event
-
-    @property
-    def block(self) -> dict[str, Any]:
-        """The call as a `tool_use` block."""
-        return {"type": "tool_use", "id": self.call_id, "name": self.tool, "input": self.arguments}
 
 
 def use_key(step: StepKey) -> str:
@@ -48,7 +42,7 @@ async def find_call(journal: Journal, step: StepKey) -> Call:
     use = await journal.entry(step.session, use_key(step))
     if use is None:
         raise OwnFailure(f"the journal holds no call at {step.within_session}")
-    return Call(str(use.body["call_id"]), str(use.body["tool"]), use.body["args"], await find_event(journal, step.turn))
+    return Call(ToolUse.of(use.body), await find_event(journal, step.turn))
 
 
 async def find_arguments(journal: Journal, step: StepKey) -> dict[str, Any] | None:

@@ -64,17 +64,19 @@ class ToolSteps:
     async def _effect(self, step: StepKey, input: ToolInput, call: Call) -> ToolCall:
         if input.denied is not None:
             return ToolCall(self._bodies, step, call, decided=denied(input.denied))
+        if call.use.error is not None:
+            return ToolCall(self._bodies, step, call, decided=error_result(call.use.error))
         agent = self._roster.get(input.agent)
-        tool = agent.tool(call.tool)
+        tool = agent.tool(call.use.tool)
         if tool is None:
-            return ToolCall(self._bodies, step, call, decided=unknown_tool(call.tool))
-        checked = await beating(self._bodies.check(step, tool, call.arguments), every=self._bodies.bounds.beat)
+            return ToolCall(self._bodies, step, call, decided=unknown_tool(call.use.tool))
+        checked = await beating(self._bodies.check(step, tool, call.use.input), every=self._bodies.bounds.beat)
         if checked is None:
             checked = error_result("The call did not run: its arguments could not be checked in time.")
         if isinstance(checked, CallResult):
             return ToolCall(self._bodies, step, call, decided=checked)
         if checked.approval:
-            plan = call_plans.planned(agent, call.block)
+            plan = call_plans.planned(agent, call.use)
             answer = await self._journal.entry(step.session, approvals.answered_key(step))
             if answer is None:
                 asks = call_plans.resolved(plan, agent, tool, checked)
@@ -111,8 +113,8 @@ class ToolCall:
         self.step = step
         self.policy = CallPolicy() if tool is None else tool_policy(tool)
         self.wants = wants
-        self.doing = f"tool {call.tool} runs"
-        self.name = call.tool
+        self.doing = f"tool {call.use.tool} runs"
+        self.name = call.use.tool
         self.decided = decided
         self.asks = asks
         self.question: Sequence[NewEntry] = () if asks is None else (requested(step, asks),)
@@ -126,20 +128,20 @@ class ToolCall:
         """Run the tool's function."""
         tool, call = self._tool, self._call
         assert tool is not None  # it is decided otherwise
-        self._reports = self._bodies.reports(self.step, claim, call.call_id)
-        context = self._bodies.context(self.step, claim, call.call_id, call.event, self._reports)
+        self._reports = self._bodies.reports(self.step, claim, call.use.id)
+        context = self._bodies.context(self.step, claim, call.use.id, call.event, self._reports)
         given = (
             self._arguments if tool.context_parameter is None else {**self._arguments, tool.context_parameter: context}
         )
         number = activity.info().attempt
-        with tool_span(self.step, self._trace, tool.name, call_id=call.call_id, attempt=number):
+        with tool_span(self.step, self._trace, tool.name, call_id=call.use.id, attempt=number):
             return await run_body(context, slot, partial(tool.fn, **given), partial(self._keep_late, claim))
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of its result, and the ledger's."""
         step, call, journal = self.step, self._call, self._bodies.journal
         rendered = await render_result(result.value, partial(journal.put_blob, step.session))
-        body = {"call_id": call.call_id, "tool": call.tool, "status": result.status, **rendered}
+        body = {"call_id": call.use.id, "tool": call.use.tool, "status": result.status, **rendered}
         entry = NewEntry(
             "agent.tool_result",
             body,

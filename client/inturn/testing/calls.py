@@ -23,7 +23,17 @@ from inturn.tools.checks import CheckedCall, check_call
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import Threads
-from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP, MAX_PARALLEL_CALLS, CallResult, denied, unknown_tool
+from inturn.turns.answers import ToolUse
+from inturn.turns.call_results import (
+    CANCELLED,
+    FAILED,
+    GIVEN_UP,
+    MAX_PARALLEL_CALLS,
+    CallResult,
+    denied,
+    error_result,
+    unknown_tool,
+)
 
 Ask = Callable[[], Awaitable[bool]]
 
@@ -92,9 +102,9 @@ class Call:
     """One call of a step."""
 
     def __init__(
-        self, tool: Tool[..., Any] | None, use: Mapping[str, Any], fields: Mapping[str, Any], shared: Shared, ask: Ask
+        self, tool: Tool[..., Any] | None, use: ToolUse, fields: Mapping[str, Any], shared: Shared, ask: Ask
     ) -> None:
-        """Make a call of a `tool_use` block; `ask` asks a person for it."""
+        """Make a call of an answer's; `ask` asks a person for it."""
         self._tool = tool
         self._use = use
         self._fields = fields
@@ -109,15 +119,17 @@ class Call:
     async def run(self, slots: asyncio.Semaphore) -> CallResult:
         """Return the call's result."""
         tool = self._tool
+        if self._use.error is not None:
+            return error_result(self._use.error)
         if tool is None:
-            return unknown_tool(self._use["name"])
-        planned = check_call(tool, self._use["input"])
+            return unknown_tool(self._use.tool)
+        planned = check_call(tool, self._use.input)
         asks = isinstance(planned, CheckedCall) and planned.approval
         while True:
             if asks and (refused := await self._refused()) is not None:
                 return refused
             async with slots:
-                checked = check_call(tool, self._use["input"])
+                checked = check_call(tool, self._use.input)
                 if isinstance(checked, CallResult):
                     return checked
                 asks = checked.approval and not self._allowed

@@ -16,10 +16,12 @@ from inturn.agents import Agent
 from inturn.errors import InturnError
 from inturn.events import Content, Event
 from inturn.journal.log import codec
+from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
 from inturn.keys import SessionKey, StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
+from inturn.models.facts import facts
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel
 from inturn.testing.calls import Body, Call, Shared, settle
@@ -27,8 +29,9 @@ from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
 from inturn.tools.context import EVENT_FIELDS
 from inturn.tools.results import render_result
+from inturn.turns.answers import KeptAnswer, ToolUse, keep
 from inturn.turns.budget import add, exceeded
-from inturn.turns.stop_reasons import Stop, ends_turn, interpret, tool_uses
+from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Approval, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
@@ -96,47 +99,54 @@ class _TestTurn:
         """Ask the model once, and settle the calls of its answer."""
         if exceeded(self._agent.budget, self._used):
             return "budget_reached"
-        message = await self._model.respond(self._request(), lambda text: None)
+        request = self._request()
+        message = await self._model.respond(request, lambda text: None)
         step = self._key.step(self._used.steps)
         self._used = add(self._used, message.usage)
-        self._append("agent.message", _answer(message))
-        stop = interpret(message.stop_reason, message.content)
-        if stop == "tool_use":
-            await self._settle(step, tool_uses(codec.copied(message.content)))
-        return stop
+        taken = self._transcript.call_ids | _call_ids(self._earlier)
+        declared = [tool["name"] for tool in request.tools]
+        kept = keep(message.content, message.stop_reason, step=step, taken=taken, declared=declared)
+        said = self._transcript
+        kept.bound(pauses=said.pauses(step.turn.event_id), nudged=said.nudged, after_tools=said.owes_results)
+        self._append("agent.message", _answer(message, kept))
+        if kept.stop == "tool_use":
+            await self._settle(step, kept.calls)
+        return kept.stop
 
     def _request(self) -> ModelRequest:
         manifest = self._agent.manifest()
-        messages = list(self._messages)
+        messages = self._conversation(Form(self._agent.model, not facts(self._agent.model).says_system_as_text))
         limit, user = self._agent.max_tokens, str(self._session)
         return ModelRequest(self._agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user)
 
-    async def _settle(self, step: StepKey, uses: Sequence[Mapping[str, Any]]) -> None:
-        calls = [self._call(step.turn.step(step.step, index), use) for index, use in enumerate(uses)]
-        for use in uses:
-            self._append("agent.tool_use", {"call_id": use["id"], "tool": use["name"], "args": use["input"]})
+    async def _settle(self, step: StepKey, uses: Sequence[ToolUse]) -> None:
+        keys = [step.turn.step(step.step, index) for index in range(len(uses))]
+        for index, use in enumerate(uses):
+            self._append("agent.tool_use", use.body(index), step=keys[index])
+        calls = [self._call(key, use) for key, use in zip(keys, uses, strict=True)]
         results = await settle(calls, self._agent.budget.failures)
-        for use, result in zip(uses, results, strict=True):
+        for key, use, result in zip(keys, uses, results, strict=True):
             rendered = await render_result(result.value, self._put_blob)
-            self._append("agent.tool_result", {"call_id": use["id"], "status": result.status, **rendered})
+            body = {"call_id": use.id, "tool": use.tool, "status": result.status, **rendered}
+            self._append("agent.tool_result", body, step=key)
 
-    def _call(self, step: StepKey, use: Mapping[str, Any]) -> Call:
+    def _call(self, step: StepKey, use: ToolUse) -> Call:
         ask = partial(self._ask, step, use)
-        return Call(self._agent.tool(use["name"]), use, self._fields(step, use["id"]), self._shared, ask)
+        return Call(self._agent.tool(use.tool), use, self._fields(step, use.id), self._shared, ask)
 
     def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
         key = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
         return key | self._overrides
 
-    async def _ask(self, step: StepKey, use: Mapping[str, Any]) -> bool:
+    async def _ask(self, step: StepKey, use: ToolUse) -> bool:
         if self._approve is None:
-            raise InturnError(f"{use['name']} asks for approval: pass approve=True, False or a function to run()")
+            raise InturnError(f"{use.tool} asks for approval: pass approve=True, False or a function to run()")
         now = time.time()
         asked = Approval(
-            approval_id=f"{use['id']}:{arguments_hash(use['input'])}",
-            call_id=use["id"],
-            tool=use["name"],
-            args=codec.copied(use["input"]),
+            approval_id=f"{use.id}:{arguments_hash(use.input)}",
+            call_id=use.id,
+            tool=use.tool,
+            args=codec.copied(use.input),
             asked_at=datetime.fromtimestamp(now, UTC),
             expires_at=datetime.fromtimestamp(now + self._agent.budget.approval_timeout, UTC),
         )
@@ -161,22 +171,38 @@ class _TestTurn:
         assert turn is not None  # it has just been completed
         return turn.model_copy(update={"seqs": None})  # no journal has it
 
-    def _append(self, type_: str, body: dict[str, Any]) -> None:
-        number, event_id = len(self._entries) + 1, self._event.event_id
-        kept = codec.copied(body)
-        entry = Entry(seq=number, type=type_, event_id=event_id, at=datetime.now(UTC), body=kept, hash="", prev="")
+    def _append(self, type_: str, body: dict[str, Any], *, step: StepKey | None = None) -> None:
+        entry = Entry(
+            seq=len(self._entries) + 1,
+            type=type_,
+            event_id=self._event.event_id,
+            step=step and step.within_turn,
+            at=datetime.now(UTC),
+            body=codec.copied(body),
+            hash="",
+            prev="",
+        )
         self._entries.append(entry)
         self._transcript.apply(entry)
-        self._messages[:] = _joined(self._earlier, self._transcript.request_messages())
+        self._messages[:] = self._conversation(Form())
+
+    def _conversation(self, form: Form) -> list[Message]:
+        return _joined(self._earlier, self._transcript.request_messages(form))
 
     async def _put_blob(self, data: bytes) -> str:
         journal = await self._shared.memory()
         return await journal.put_blob(self._session, data)
 
 
-def _answer(message: ModelMessage) -> dict[str, Any]:
+def _answer(message: ModelMessage, kept: KeptAnswer) -> dict[str, Any]:
     usage = message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True)
-    return {"content": message.content, "stop": message.stop_reason, "usage": usage}
+    return {**kept.body(), "stop": message.stop_reason, "usage": usage}
+
+
+def _call_ids(messages: Sequence[Message]) -> set[str]:
+    """Return the ids of the calls in an earlier conversation."""
+    blocks = [block for message in messages for block in _blocks(message["content"])]
+    return {str(block.get("id")) for block in blocks if block.get("type") == "tool_use"}
 
 
 def _joined(earlier: Sequence[Message], messages: Sequence[Message]) -> list[Message]:

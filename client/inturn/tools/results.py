@@ -13,15 +13,15 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from inturn.journal.log import codec
+from inturn.turns.blocks import are_blocks, content_blocks
 
 MAX_TEXT: Final = 32 * 1024
 """Bytes; a larger result goes beside the transcript, with a preview and a reference in it."""
 MAX_BLOCKS: Final = 256 * 1024
 """The same for content blocks: an image cannot be cut, and an event may be as large."""
+EMPTY: Final = "(empty)"
 PREVIEW: Final = 4 * 1024
 """Bytes that the model sees of a larger one."""
-
-_BLOCKS: Final = frozenset({"text", "image", "document"})
 
 
 async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]]) -> dict[str, Any]:
@@ -31,9 +31,9 @@ async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]])
         value: What the tool returned.
         put_blob: Keeps bytes, and returns a reference to them.
     """
-    if _is_blocks(value) and (data := _json(value)) is not None:
+    if are_blocks(value) and (data := _json(value)) is not None:
         if len(data) <= MAX_BLOCKS:
-            return {"content": value}
+            return {"content": content_blocks(value)} if content_blocks(value) else {"text": EMPTY}
     else:
         text = as_text(value)
         data = text.encode(errors="replace")
@@ -48,7 +48,7 @@ async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]])
 def as_text(value: Any) -> str:
     """Return a result as text: strings as they are, all else as JSON."""
     if isinstance(value, str):
-        return value or "(empty)"
+        return value if value.strip() else EMPTY
     if value is None:
         return "(no result)"
     if (data := _json(value)) is not None:
@@ -64,12 +64,3 @@ def _json(value: Any) -> bytes | None:
         return to_json(value, fallback=str)
     except Exception:
         return None
-
-
-def _is_blocks(value: Any) -> bool:
-    """Whether a tool returned content blocks of the Messages API (an image, a document)."""
-    return (
-        isinstance(value, list)
-        and len(value) > 0
-        and all(isinstance(item, dict) and item.get("type") in _BLOCKS for item in value)
-    )

@@ -5,8 +5,8 @@ Invariant: tools run only where the model stopped to use them; a reason nobody k
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Literal, TypeGuard
+from collections.abc import Mapping
+from typing import Final, Literal, TypeGuard
 
 from inturn.values import StopReason
 
@@ -22,17 +22,15 @@ _MEANING: Final[Mapping[str, Stop]] = {
     "refusal": "refusal",
 }
 
-
-def tool_uses(content: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    """Return the blocks that call our tools, in order."""
-    return [block for block in content if block.get("type") == "tool_use"]
+PAUSES: Final = frozenset(reason for reason, stop in _MEANING.items() if stop == "pause_turn")
+"""Reasons of the API's for which the model is to go on from where it stopped."""
 
 
-def interpret(stop_reason: str | None, content: Sequence[Mapping[str, Any]]) -> Stop:
-    """Return how the turn goes on."""
+def interpret(stop_reason: object, calls: bool) -> Stop:
+    """Return how the turn goes on; `calls`: the answer calls our tools."""
     if stop_reason == "tool_use":
-        return "tool_use" if tool_uses(content) else "end_turn"
-    return _MEANING.get(stop_reason or "", "end_turn")
+        return "tool_use" if calls else "end_turn"
+    return _MEANING.get(stop_reason, "unknown") if isinstance(stop_reason, str) else "unknown"
 
 
 def ends_turn(stop: str) -> TypeGuard[StopReason]:

@@ -242,9 +242,8 @@ async def test_calls_come_back_planned_without_their_arguments(tmp_path: Path) -
     [
         ("max_tokens", "max_tokens"),
         ("model_context_window_exceeded", "max_tokens"),
-        ("refusal", "refusal"),
         ("stop_sequence", "end_turn"),
-        ("something_new", "end_turn"),
+        ("something_new", "unknown"),
     ],
 )
 async def test_tools_of_an_answer_that_did_not_stop_for_them_never_run(tmp_path: Path, stop: str, meant: str) -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from inturn.journal.views.transcript import NO_ANSWER, NO_MESSAGE, UNANSWERED, Transcript
+from inturn.journal.views.requests import NO_ANSWER
+from inturn.journal.views.transcript import NO_MESSAGE, UNANSWERED, Transcript
 from inturn.values import Entry
 from tests.support.journal import entry
 
@@ -109,7 +110,7 @@ def test_a_result_that_comes_after_its_call_was_abandoned_changes_nothing() -> N
 
 
 def test_a_failed_call_is_an_error_and_holds_text_only() -> None:
-    image = {"type": "image", "source": {}}
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
     made = build(
         user("hi"),
         agent(use("a"), use("b"), use("c"), stop="tool_use"),
@@ -243,7 +244,7 @@ def test_the_first_manifest_stays() -> None:
 
 def test_an_answer_that_is_empty_or_ends_in_thinking_gets_a_text() -> None:
     thinking = {"type": "thinking", "thinking": "hm", "signature": "x"}
-    made = build(user("one"), agent(stop="refusal"), user("two", "e2"), agent(thinking), user("three", "e3"))
+    made = build(user("one"), agent(), user("two", "e2"), agent(thinking), user("three", "e3"))
     assert made.request_messages()[1] == message("assistant", text(NO_ANSWER))
     assert made.request_messages()[3] == message("assistant", thinking, text(NO_ANSWER))
 

@@ -175,7 +175,9 @@ async def test_calls_of_an_answer_that_was_cut_off_never_run() -> None:
         script = [Answer(calls=(ToolCall("effect"),), stop=stop)]
         turn = await run(agent(effect), "hi", script=script, messages=messages)
         assert turn.stop_reason == expected
-        assert messages[-1]["content"][0]["is_error"] is True
+        last = {"max_tokens": ["user", "assistant", "user"], "refusal": []}
+        assert [message["role"] for message in messages] == last[stop]
+        assert all(message["content"][0]["is_error"] for message in messages[2:])
     assert ran == []
 
 

@@ -112,7 +112,7 @@ def _request(request: ModelRequest) -> dict[str, Any]:
         "messages": [dict(message) for message in request.messages],
         "tools": request.tools,
         "max_tokens": request.max_tokens,
-        "user_id": request.user_id is not None,
+        "user_id": request.user_id,
     }
 
 
@@ -565,8 +565,33 @@ for _stop in ("pause_turn", "compaction"):
     CASES[f"{_stop}_with_a_call"] = functools.partial(
         lambda stop: Case([echo], [Answer("one ", (ToolCall("echo", text="x"),), stop=stop), "two"]), _stop
     )
+
+
+def rows_of(rows: list[dict[str, Any]], name: str = "rows") -> Any:
+    async def look() -> list[dict[str, Any]]:
+        return rows
+
+    return tool(name=name)(look)
+
+
 CASES["tool_use_without_a_call"] = lambda: Case(script=[Answer("done", stop="tool_use"), "never"])
-CASES["an_empty_answer"] = lambda: Case([echo], [Answer("look", (ToolCall("echo", text="x"),)), Answer("")])
+CASES["an_empty_answer"] = lambda: Case([echo], [Answer("look", (ToolCall("echo", text="x"),)), Answer(""), "done"])
+CASES["nothing_but_empty_answers"] = lambda: Case(
+    [echo], [Answer("look", (ToolCall("echo", text="x"),)), Answer(""), Answer(""), "never"]
+)
+CASES["an_empty_answer_at_once"] = lambda: Case([], [Answer(""), "never"])
+CASES["an_unknown_stop"] = lambda: Case([echo], [Answer("hm", (ToolCall("echo", text="x"),), "invented"), "never"])
+CASES["a_refusal_behind_calls"] = lambda: Case([echo], [ToolCall("echo", text="x"), Answer("no", stop="refusal")])
+CASES["pauses_without_end"] = lambda: Case([], [Answer("wait", stop="pause_turn")] * 12)
+CASES["a_pause_with_a_call"] = lambda: Case(
+    [echo], [Answer("wait", (ToolCall("echo", text="x"),), "pause_turn"), ToolCall("echo", text="y"), "done"]
+)
+CASES["a_name_that_no_tool_has"] = lambda: Case([echo], [[ToolCall("do.it", a=1), ToolCall("echo", text="x")], "done"])
+CASES["too_many_calls"] = lambda: Case([echo], [[ToolCall("echo", text=f"{n}") for n in range(70)], "done"])
+CASES["rows_that_look_like_blocks"] = lambda: Case(
+    [rows_of([{"type": "document", "id": 1}]), rows_of([{"type": "text", "text": " "}], "blank")],
+    [[ToolCall("rows"), ToolCall("blank")], "done"],
+)
 CASES["an_answer_of_blanks"] = lambda: Case([echo], [Answer(" ", (ToolCall("echo", text=" "),)), "done"])
 
 _LOOP = [ToolCall("echo", text="x")] * 5

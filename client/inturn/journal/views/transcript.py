@@ -6,7 +6,9 @@ Invariants (each request this gives is one that the API takes, and none contradi
      most one system message (the API takes those right after a user message only).
   3. Each tool_use of the last answer has exactly one result in the user message behind it: its own, or a synthetic
      error.
-  4. `turn.failed` takes back what is pending of its event. Nothing takes back what is committed.
+  4. `turn.failed`, and an answer that refused, take back what is pending of their event. Nothing takes back what is
+     committed but a finding that the API takes it no more (`transcript.doubted`), block by block and in place.
+  5. An answer that paused is sent back as it came, last, until the model goes on or somebody says something else.
 
 An `agent.message` may name in `seen` the seq up to which its request had read the journal: what was written between
 request and answer then stays pending, as it was no part of what was answered. In `without` it may name events whose
@@ -16,13 +18,17 @@ did not; so nothing holds it again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
+from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, replaced
+from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, View, without_thinking
 from inturn.models.encoding import Committed
+from inturn.turns.answers import THINKING
+from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
+from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Entry
 
-Block = dict[str, Any]
 Message = dict[str, Any]
 
 TYPES: Final = (
@@ -32,17 +38,21 @@ TYPES: Final = (
     "agent.tool_result",
     "system.message",
     "turn.failed",
+    "transcript.doubted",
 )
 """The entries that matter here: a cold read needs no others."""
 
 UNANSWERED: Final = "interrupted: this call has no result"
+TOO_MANY: Final = "This call did not run: an answer had more calls than run at once. Make fewer calls in one answer."
 NO_MESSAGE: Final = "(no message)"
-NO_ANSWER: Final = "(no answer)"
-"""Ends an answer without text: the API refuses assistant messages that are empty or end in thinking."""
+EMPTY: Final = "(empty)"
+GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go on."
 
 _PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "turn.failed"})
 _SENDABLE: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
-_TAKEN: Final = frozenset({"text", "image", "document"})
+
+Said = tuple[Block, Place | None]
+"""A block, and where the journal has what it says."""
 
 
 class Transcript:
@@ -52,6 +62,7 @@ class Transcript:
         manifest: What the session froze (`agent`, `model`, `system`, `tools`), `None` before `session.started`.
         manifest_hash: The hash of the manifest that the model was last given.
         seq: The last applied entry.
+        call_ids: The ids of all calls that its answers made.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -59,8 +70,16 @@ class Transcript:
         self.manifest: dict[str, Any] | None = None
         self.manifest_hash: str | None = None
         self.seq = 0
+        self.call_ids: set[str] = set()
         self._committed: list[Message] = []
-        self._calls: list[str] = []  # the tool_use ids of the last answer, in order
+        self._owners: list[str | None] = []  # of each committed message: the model that made it
+        self._places: list[list[Place | None]] = []  # of each committed message's blocks
+        self._view = View()
+        self._last: Mapping[str, Any] = {}  # the last answer's entry
+        self._goes_on = False  # it paused, and is sent back as it came
+        self._calls: list[str] = []  # the tool_use ids that have no result yet, in order
+        self._late: set[str] = set()  # those of them that did not get to run
+        self._paused: tuple[str | None, int] = (None, 0)  # how often an event's turn paused
         self._pending: list[Entry] = []
         for entry in entries:
             self.apply(entry)
@@ -71,7 +90,9 @@ class Transcript:
             return
         self.seq = entry.seq
         if entry.type == "agent.message":
-            self._commit(entry)
+            self._answer(entry)
+        elif entry.type == "transcript.doubted":
+            self._doubt(doubted_places(entry))
         elif entry.type in _PENDING:
             self._pending.append(entry)
         if entry.type == "session.started" and self.manifest is None:
@@ -88,36 +109,124 @@ class Transcript:
         kept = [e for e in _without_failed(self._pending) if e.type != "system.message"]
         return list(dict.fromkeys(e.event_id for e in kept if e.event_id and e.event_id != event_id))
 
-    def request_messages(self, *, without: Collection[str] = ()) -> list[Message]:
+    def request_messages(self, form: Form | None = None, *, without: Collection[str] = ()) -> list[Message]:
         """Return the messages of a request made now; `without`: events whose unanswered entries it leaves out.
 
         The list is the caller's; the messages in it are shared with later requests: copy one before changing it.
         """
-        messages, _ = _tail(self._calls, _left(self._pending, without))
-        return self._committed + messages
+        form = form or Form()
+        if self._view.form != form:
+            self._view = View(form)
+        self._view.extend(self._committed, self._owners)
+        messages, _, _ = self._tail(_left(self._pending, without))
+        return self._view.rendered(messages)
 
-    def _commit(self, answer: Entry) -> None:
+    @property
+    def nudged(self) -> bool:
+        """Whether the last answer was empty, and the model is asked to go on."""
+        return bool(self._last.get("nudge"))
+
+    @property
+    def owes_results(self) -> bool:
+        """Whether the next request brings results of calls."""
+        return bool(self._calls)
+
+    def pauses(self, event_id: str | None) -> int:
+        """Return how often the model paused in an event's turn, if that is the last one."""
+        return self._paused[1] if self._paused[0] == event_id else 0
+
+    def committed_places(self) -> list[Place]:
+        """Return where the journal has what is committed, in order."""
+        return [place for places in self._places for place in places if place is not None]
+
+    def _answer(self, answer: Entry) -> None:
         seen = answer.body.get("seen")
         upto = seen if isinstance(seen, int) else answer.seq
+        content = _answered(answer, self.call_ids)
+        self.call_ids |= {str(block.get("id")) for block, _ in content if block["type"] == "tool_use"}
+        if answer.body.get("stop") == "refusal":  # the model would go on refusing whatever holds it
+            self._pending = [e for e in self._pending if e.seq > upto or not _is_of(e, {answer.event_id})]
+            return
         asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
-        messages, left = _tail(self._calls, asked)
+        messages, places, left = self._tail(asked)
         if not self._committed and not messages:
-            messages = [_user([_text(NO_MESSAGE)])]
-        message, self._calls = _assistant(answer.body.get("content"))
-        self._committed += [Committed(m) for m in (*messages, message)]
+            messages, places = [_user([text(NO_MESSAGE)])], [[None]]
+        for message, of in zip(messages, places, strict=True):
+            self._commit(message, of)
+        goes_on = _pauses(answer.body) and bool(content)
+        if not goes_on and (not content or content[-1][0]["type"] in THINKING):
+            content.append((text(NO_ANSWER), None))
+        said = set(answer.body.get("said") or ())
+        calls = [str(block.get("id")) for block, _ in content if block["type"] == "tool_use"]
+        self._late = set(calls[answer.body.get("ran", len(calls)) :])
+        counts = _is_pause(answer.body) or bool(answer.body.get("nudge"))
+        self._paused = (answer.event_id, self.pauses(answer.event_id) + counts)
+        self._calls = [*(self._calls if self._goes_on and not messages else []), *calls, *said]
+        self._last, self._goes_on = answer.body, goes_on
+        owner = answer.body.get("asked", answer.body.get("model"))
+        self._commit({"role": "assistant", "content": [b for b, _ in content]}, [p for _, p in content], owner)
         self._pending = left + [e for e in self._pending if e.seq > upto]
 
+    def _commit(self, message: Message, places: list[Place | None], owner: str | None = None) -> None:
+        self._committed.append(Committed(message))
+        self._places.append(places)
+        self._owners.append(owner)
 
-def _tail(calls: list[str], pending: list[Entry]) -> tuple[list[Message], list[Entry]]:
-    """Return what is pending as messages, and the entries that cannot be sent yet: system messages without a user's."""
-    kept = _without_failed(pending)
-    system = [e for e in kept if e.type == "system.message"]
-    asked = [block for e in kept if e.type == "user.message" for block in _asked(e.body.get("content"))]
-    blocks = [*_results(calls, kept), *asked]
-    if not blocks:
-        return [], system
-    texts = [_text(e.text) for e in system if e.text and e.text.strip()]
-    return [_user(blocks), *([{"role": "system", "content": texts}] if texts else [])], []
+    def _doubt(self, places: Collection[Place]) -> None:
+        """Leave blocks out, in place; no answer's thinking is bound to what it answered any more."""
+        left_out = {
+            str(block.get("id"))
+            for message, of in zip(self._committed, self._places, strict=True)
+            for block, place in zip(message["content"], of, strict=True)
+            if place in places and block["type"] == "tool_use"
+        }
+        for at, message in enumerate(self._committed):
+            content = [
+                replaced(block) if place in places or block.get("tool_use_id") in left_out else block
+                for block, place in zip(message["content"], self._places[at], strict=True)
+            ]
+            thought = [block["type"] in THINKING for block in content]
+            self._places[at] = [p for p, gone in zip(self._places[at], thought, strict=True) if not gone] or [None]
+            self._committed[at] = Committed(without_thinking({**message, "content": content}))
+        self._view = View(self._view.form)
+
+    def _tail(self, pending: list[Entry]) -> tuple[list[Message], list[list[Place | None]], list[Entry]]:
+        """Return what is pending as messages with their places, and the entries that cannot be sent yet.
+
+        Those are system messages without a user's.
+        """
+        kept = _without_failed(pending)
+        system = [e for e in kept if e.type == "system.message"]
+        asked = [said for e in kept if e.type == "user.message" for said in _asked(e)]
+        if not asked and self._last.get("nudge"):
+            asked = [(text(GO_ON), None)]
+        if not asked and self._goes_on:
+            return [], [], system
+        results = self._results(kept)
+        said: list[Said] = [*results, *asked]
+        if not said:
+            return [], [], system
+        made: list[list[Said]] = [said]
+        texts: list[Said] = [(text(e.text), (e.seq, 0)) for e in system if e.text and e.text.strip()]
+        messages = [_user([block for block, _ in said])]
+        if texts:
+            made.append(texts)
+            messages.append({"role": "system", "content": [block for block, _ in texts]})
+        if self._goes_on and self._committed[-1]["content"][-1]["type"] in THINKING:
+            made.insert(0, [(text(NO_ANSWER), None)])
+            messages.insert(0, {"role": "assistant", "content": [text(NO_ANSWER)]})
+        return messages, [[place for _, place in blocks] for blocks in made], []
+
+    def _results(self, pending: list[Entry]) -> list[Said]:
+        """Return one result per call, in call order; the first one counts. Behind them those of calls said as text."""
+        given: dict[Any, Entry] = {}
+        for entry in pending:
+            if entry.type == "agent.tool_result":
+                given.setdefault(entry.body.get("call_id"), entry)
+        said = self._last.get("said") or ()
+        made = [_result(call, given.get(call), TOO_MANY if call in self._late else UNANSWERED) for call in self._calls]
+        results = [(block, place) for block, place in made if block["tool_use_id"] not in said]
+        return results + [(_told(block), place) for block, place in made if block["tool_use_id"] in said]
 
 
 def _left(pending: list[Entry], without: Collection[str]) -> list[Entry]:
@@ -131,70 +240,69 @@ def _without_failed(pending: list[Entry]) -> list[Entry]:
     for entry in reversed(pending):
         if entry.type == "turn.failed":
             failed |= {entry.event_id, entry.body.get("turn")} - {None}
-        elif entry.type == "system.message" or not failed & {entry.event_id, entry.body.get("turn")}:
+        elif not _is_of(entry, failed):
             kept.append(entry)
     return kept[::-1]
 
 
-def _results(calls: list[str], pending: list[Entry]) -> list[Block]:
-    """Return one result per call, in call order; the first one counts."""
-    given: dict[Any, Entry] = {}
-    for entry in pending:
-        if entry.type == "agent.tool_result":
-            given.setdefault(entry.body.get("call_id"), entry)
-    return [_result(call, given[call].body if call in given else None) for call in calls]
+def _is_of(entry: Entry, events: set[str | None]) -> bool:
+    """Return whether an entry is one of these events', and goes with them."""
+    return entry.type != "system.message" and bool(events & {entry.event_id, entry.body.get("turn")})
 
 
-def _result(call: str, body: dict[str, Any] | None) -> Block:
+def _pauses(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer is sent back as it came."""
+    return _is_pause(answer) and not answer.get("nudge")
+
+
+def _is_pause(answer: Mapping[str, Any]) -> bool:
+    stop = answer.get("stop")
+    return isinstance(stop, str) and stop in PAUSES
+
+
+def _result(call: str, entry: Entry | None, otherwise: str) -> Said:
     block: Block = {"type": "tool_result", "tool_use_id": call}
-    if body is None:
-        return {**block, "content": UNANSWERED, "is_error": True}
+    if entry is None:
+        return {**block, "content": otherwise, "is_error": True}, None
+    body = entry.body
     failed = body.get("status") != "ok"
     # The API takes nothing but text in an error's result.
-    content = _blocks(body.get("content"), ("text",) if failed else _TAKEN)
-    block["content"] = content or str(body.get("text") or "")
-    return {**block, "is_error": True} if failed else block
+    content = content_blocks(body.get("content"), TEXT if failed else CONTENT)
+    said = str(body.get("text") or "")
+    block["content"] = content or (said if said.strip() else EMPTY)
+    return {**block, "is_error": True} if failed else block, (entry.seq, 0)
 
 
-def _asked(content: Any) -> list[Block]:
-    return _blocks(content, _TAKEN) or [_text(NO_MESSAGE)]
+def _told(result: Block) -> Block:
+    content = result["content"]
+    said = content if isinstance(content, str) else " ".join(str(block.get("text", LEFT_OUT)) for block in content)
+    return text(f"[From the application: the result of that call] {said}")
 
 
-def _assistant(content: Any) -> tuple[Message, list[str]]:
-    """Return an answer's message, and the ids of its calls."""
-    blocks: list[Block] = []
-    calls: list[str] = []
-    for block in _blocks(content, _SENDABLE):
-        if block["type"] == "tool_use":
-            if block.get("id") in calls:
-                continue
-            calls.append(str(block.get("id")))
-        blocks.append(block)
-    if not blocks or blocks[-1]["type"] in ("thinking", "redacted_thinking"):
-        blocks.append(_text(NO_ANSWER))
-    return {"role": "assistant", "content": blocks}, calls
+def _asked(entry: Entry) -> list[Said]:
+    blocks = content_blocks(entry.body.get("content")) or [text(NO_MESSAGE)]
+    return [(block, (entry.seq, n)) for n, block in enumerate(blocks)]
 
 
-def _blocks(content: Any, types: Collection[str]) -> list[Block]:
-    """Return the content's blocks of some types, without blank texts (the API refuses them)."""
-    if isinstance(content, str):
-        content = [_text(content)]
-    if not isinstance(content, list):
-        return []
-    items: list[Any] = content  # pyright: ignore[reportUnknownVariableType]
-    found: list[Block] = []
-    for block in items:
-        if not isinstance(block, dict):
+def _answered(entry: Entry, taken: Collection[str]) -> list[Said]:
+    """Return the blocks of an answer that can be sent back; of calls with one id the session's first."""
+    content = entry.body.get("content")
+    content = [text(content)] if isinstance(content, str) else content
+    items = cast("list[object]", content) if isinstance(content, list) else []
+    said: list[Said] = []
+    ids = set(taken)
+    for n, item in enumerate(items):
+        block = cast("Block", item) if isinstance(item, dict) else {}
+        kind = block.get("type")
+        if kind not in _SENDABLE or (kind == "text" and not str(block.get("text") or "").strip()):
             continue
-        made = cast("Block", block)
-        if made.get("type") in types and (made["type"] != "text" or str(made.get("text") or "").strip()):
-            found.append(made)
-    return found
+        if kind == "tool_use":
+            if str(block.get("id")) in ids:
+                continue
+            ids.add(str(block.get("id")))
+        said.append((block, (entry.seq, n)))
+    return said
 
 
 def _user(blocks: list[Block]) -> Message:
     return {"role": "user", "content": blocks}
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}

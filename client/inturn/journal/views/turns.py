@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from inturn.journal.values import Outcome
 from inturn.keys import SessionKey, redrive_of
 from inturn.turns.budget import total
+from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 
 if TYPE_CHECKING:
     from inturn.journal.reader import SessionJournal
 
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
-_PAUSES: Final = ("pause_turn", "compaction")
 
 
 def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | None:
@@ -111,18 +111,19 @@ def _answer(turn: Sequence[Entry]) -> str:
     texts: list[str] = []
     for entry in reversed(turn):
         if entry.type == "agent.message":
-            if texts and entry.body.get("stop") not in _PAUSES:
+            if texts and entry.body.get("stop") not in PAUSES:
                 break
             texts.append(entry.text or "")
     return "".join(reversed(texts))
 
 
 def _calls(turn: Sequence[Entry]) -> tuple[TurnToolCall, ...]:
+    """Return the calls with their results, by their place in the turn: two may have one id."""
     results: dict[Any, Entry] = {}
     for entry in turn:
         if entry.type == "agent.tool_result":
-            results.setdefault(entry.body.get("call_id"), entry)
-    return tuple(_call(e.body, results.get(e.body.get("call_id"))) for e in turn if e.type == "agent.tool_use")
+            results.setdefault(entry.step, entry)
+    return tuple(_call(e.body, results.get(e.step)) for e in turn if e.type == "agent.tool_use")
 
 
 def _call(use: dict[str, Any], result: Entry | None) -> TurnToolCall:

@@ -1,0 +1,40 @@
+"""Committed blocks that the API takes no more, and what stands in their place.
+
+Invariant: a block is replaced where it stands, by one of the same kind that says nothing: no call loses its result and
+no message its place. What was found is an entry of its own, so every worker leaves out the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final
+
+from inturn.turns.blocks import Block, text
+from inturn.values import Entry
+
+Place = tuple[int, int]
+"""The seq of the entry that holds a block, and which of its blocks it is."""
+
+LEFT_OUT: Final = "(left out)"
+
+
+def doubt(places: Collection[Place], why: str) -> dict[str, Any]:
+    """Return the body of a `transcript.doubted` entry."""
+    ordered = sorted(places)
+    return {"seqs": sorted({seq for seq, _ in ordered}), "blocks": [list(place) for place in ordered], "why": why}
+
+
+def doubted_places(entry: Entry) -> set[Place]:
+    """Return the blocks that an entry leaves out."""
+    given = entry.body.get("blocks")
+    pairs: list[Any] = given if isinstance(given, list) else []
+    return {(pair[0], pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2}
+
+
+def replaced(block: Block) -> Block:
+    """Return what stands in a block's place."""
+    if block["type"] == "tool_use":
+        return {**block, "input": {}}
+    if block["type"] == "tool_result":
+        return {"type": "tool_result", "tool_use_id": block["tool_use_id"], "content": LEFT_OUT}
+    return text(LEFT_OUT)
