@@ -26,6 +26,8 @@ class StepResult(Message):
     journal: str | None = None
     """The identity of the session's log, where the input had none or another: `head` may be lower than before then."""
     head: int = 0
+    seal: str | None = None
+    """The seal of the log at `head`, where this step wrote it."""
 
 
 class ModelInput(StepInput):
@@ -105,8 +107,6 @@ class ModelResult(StepResult):
 
     stop: str = "end_turn"
     """`tool_use` and `pause_turn` go on; `ended` and `closed` mean that no step may run; all others end the turn."""
-    seal: str | None = None
-    """The seal of the log at `head`, where this step wrote it."""
     calls: list[CallPlan] = []
     agent: str | None = None
     """The agent's name, where it differs from the input's."""

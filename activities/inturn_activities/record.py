@@ -24,10 +24,10 @@ MOVED: Final = 1024 * 1024
 
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
-    session, head = step.session, 0
+    session = step.session
     parts = _parts(input.decisions)
     for number, part in enumerate(parts):
-        head = await journal.record(
+        await journal.record(
             session,
             [recorded(session, decision) for decision in part],
             settle=[TurnKey(session, turn) for turn in input.settle] if number == 0 else (),
@@ -38,7 +38,8 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         )
     for decision in input.decisions:
         trace_decided(session, decision)
-    result = RecordResult(head=head, ended=await _recorded_before(journal, session, input))
+    end = await journal.position(session)
+    result = RecordResult(head=end.head, seal=end.seal or None, ended=await _recorded_before(journal, session, input))
     if numbers := _numbers(input):
         result.stood = dict(await journal.standing(session, numbers))
     for turn in (TurnKey(session, turn) for turn in input.settle if input.joined):

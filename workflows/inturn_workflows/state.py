@@ -181,8 +181,6 @@ class SessionState(Message):
             self.usage = add(self.usage, Usage.model_validate(result.usage))
         self.chain = None
         self.locate(result)
-        if result.seal is not None:
-            self.seal = (result.head, result.seal)
         self.agent = result.agent or self.agent or turn.agent or self.wanted
         if result.policy is not None:
             self.policy = result.policy
@@ -193,6 +191,8 @@ class SessionState(Message):
             self.journal, self.head = result.journal, result.head
         else:
             self.head = max(self.head, result.head)
+        if result.seal is not None:
+            self.seal = (result.head, result.seal)
 
     # What is remembered.
 

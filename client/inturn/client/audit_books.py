@@ -35,14 +35,19 @@ def unended(entries: Sequence[Entry], endings: Mapping[str, Ending], open_: Coll
 
 def contradictory(endings: Mapping[str, Ending]) -> list[str]:
     """Return the events of which the outcome says another end than the entries, or one of the two says none."""
-    return [_contradiction(e, ending) for e, ending in sorted(endings.items()) if ending.outcome != ending.by_entries]
+    found = ((event_id, _contradiction(ending)) for event_id, ending in sorted(endings.items()))
+    return [f"event {event_id} {what}" for event_id, what in found if what]
 
 
-def _contradiction(event_id: str, ending: Ending) -> str:
+def _contradiction(ending: Ending) -> str | None:
+    if ending.outcome == ending.by_entries:
+        if ending.outcome != "merged" or ending.into == ending.into_by_entries:
+            return None
+        return f"was merged into {ending.into_by_entries} by its entries, and its outcome says {ending.into}"
     if ending.by_entries is None:
-        return f"event {event_id} has the outcome {ending.outcome}, and no entry of its end"
+        return f"has the outcome {ending.outcome}, and no entry of its end"
     says = "has no outcome" if ending.outcome is None else f"its outcome says {ending.outcome}"
-    return f"event {event_id} ended {ending.by_entries} by its entries, and {says}"
+    return f"ended {ending.by_entries} by its entries, and {says}"
 
 
 def doubled(entries: Sequence[Entry]) -> list[str]:
@@ -98,8 +103,8 @@ def without_content(entries: Sequence[Entry], endings: Mapping[str, Ending], kep
         ending = endings.get(event_id)
         if "delivery" in parked.body or ending is None or ending.outcome != "parked":
             continue
-        if parked.body.get("type") == names.CONTENT_LOST:
-            found.append(f"event {event_id} is parked, and what it said was lost before its turn")
+        if lost := parked.body.get("lost") or [event_id] * (parked.body.get("type") == names.CONTENT_LOST):
+            found += [f"event {each} is parked, and what it said was lost before its turn" for each in lost]
         elif event_id not in said and event_id not in kept:
             found.append(f"event {event_id} is parked, and nothing says what it said")
     return list(dict.fromkeys(found))

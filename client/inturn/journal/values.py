@@ -83,6 +83,9 @@ class Ending:
 
     outcome: Disposition | None
     by_entries: Disposition | None
+    into: str | None = None
+    into_by_entries: str | None = None
+    """Whose turn answers it, where it was merged."""
 
 
 @dataclass(slots=True)

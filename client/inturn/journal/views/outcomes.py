@@ -91,12 +91,24 @@ def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:
 def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
     """Return how each event ended, by its outcome and by the entries."""
     where = (session.tenant, session.session_id)
-    recorded: dict[str, Disposition] = dict(
-        tx.execute("SELECT event_id, disposition FROM outcomes WHERE tenant = ? AND session = ?", where)
-    )
+    recorded: dict[str, tuple[Disposition, str | None]] = {
+        event_id: (disposition, host)
+        for event_id, disposition, host in tx.execute(
+            "SELECT event_id, disposition, host FROM outcomes WHERE tenant = ? AND session = ?", where
+        )
+    }
     by_entries = _by_entries(tx, session)
-    ended = recorded.keys() | by_entries.keys()
-    return {event_id: Ending(recorded.get(event_id), by_entries.get(event_id)) for event_id in ended}
+    unknown = (None, None)
+    return {
+        event_id: _ending(recorded.get(event_id, unknown), by_entries.get(event_id, unknown))
+        for event_id in recorded.keys() | by_entries.keys()
+    }
+
+
+def _ending(
+    recorded: tuple[Disposition | None, str | None], by_entries: tuple[Disposition | None, str | None]
+) -> Ending:
+    return Ending(recorded[0], by_entries[0], recorded[1], by_entries[1])
 
 
 def standing(tx: Transaction, session: SessionKey, numbers: Mapping[str, int]) -> dict[str, Disposition]:
@@ -122,21 +134,25 @@ def _first_number(tx: Transaction, session: SessionKey, event_id: str) -> int:
     return next((int(n) for (body,) in bodies if (n := codec.loads(body).get("n"))), 0)
 
 
-def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, Disposition]:
-    """Return each event's disposition by its entries, under the rule that outcomes keep to: one by one, in order."""
-    found: dict[str, tuple[int, Disposition]] = {}
-    for event_id, type_, key in tx.execute(
-        "SELECT event_id, type, key FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
+def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, tuple[Disposition, str | None]]:
+    """Return each event's disposition, and its host where it was merged, by its entries.
+
+    Under the rule that outcomes keep to: one by one, in order.
+    """
+    found: dict[str, tuple[int, Disposition, str | None]] = {}
+    for event_id, type_, key, body in tx.execute(
+        "SELECT event_id, type, key, body FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
         f"AND type IN ({', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
         (session.tenant, session.session_id, *_DISPOSITIONS),
     ):
         turn, _, kind = str(key).partition("/")
         if "/" in kind:
             continue  # a delivery that was set aside: the event itself has ended otherwise
+        into = codec.loads(body).get("into") if type_ == "event.merged" else None
         end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _DISPOSITIONS[type_])
-        if event_id not in found or _replaces(end, found[event_id]):
-            found[event_id] = end
-    return {event_id: disposition for event_id, (_, disposition) in found.items()}
+        if event_id not in found or _replaces(end, found[event_id][:2]):
+            found[event_id] = (*end, into)
+    return {event_id: (disposition, into) for event_id, (_, disposition, into) in found.items()}
 
 
 def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> bool:
