@@ -46,6 +46,8 @@ class ModelInput(StepInput):
     trace: str | None = None
     chain: str | None = None
     """Set until the journal knows it: names this chain of runs. Goes into `turn.started`; counts are per chain."""
+    resets: int = 0
+    """At step 0: how often the session was reset. Goes into `turn.started`; the order of acceptance begins anew."""
     joined: list[dict[str, Any]] = []
     """Events merged or steered into this turn, in order, as JSON objects."""
     backlogged: bool = False

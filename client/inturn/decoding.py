@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from pydantic_core import from_json
 from temporalio.common import RawValue
 
-from inturn import sizes
+from inturn import names, sizes
 from inturn.events import ClaimedEvent, Event, explain
 from inturn.keys import is_id
 
 _JSON: Final = b"json/plain"
-_HOW: Final = ("wait", "inline")
-"""Fields that say how to answer: no part of the event."""
+_OF_THE_MESSAGE: Final = frozenset({"wait", "inline", names.AFTER})
+"""What its object says of the message, and not of the event."""
 
 
 class Undecodable(ValueError):
@@ -61,7 +61,7 @@ def read_event(fields: dict[str, Any]) -> Event | ClaimedEvent:
         Undecodable: A field breaks its rule.
     """
     try:
-        said = {name: value for name, value in fields.items() if name not in _HOW}
+        said = {name: value for name, value in fields.items() if name not in _OF_THE_MESSAGE}
         return (ClaimedEvent if is_claimed(said) else Event).model_validate(said)
     except (ValidationError, ValueError) as error:
         raise Undecodable(f"invalid event: {explain(error)}", _id_in(fields)) from error

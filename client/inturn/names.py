@@ -14,6 +14,8 @@ SUBMIT: Final = "submit"
 """Signal and update: one JSON object, an event."""
 CONTROL: Final = "control"
 """Signal and update: one JSON object, an operator's or user's control."""
+AFTER: Final = "after"
+"""In a signal: the event or control that its sender handed over last as an update; it is taken behind that one."""
 STATUS: Final = "status"
 """Query: the session's status."""
 

@@ -2,47 +2,158 @@
 
 from __future__ import annotations
 
-import pytest
-from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from collections.abc import AsyncIterator
 
-from inturn import SessionClosed
-from tests.support.histories import events, settled
+import pytest
+import pytest_asyncio
+
+from inturn import Session, SessionClosed
+from tests.support.histories import replayed, reset, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
 
+@pytest_asyncio.fixture(autouse=True)
+async def every_history_replays(rig: Rig) -> AsyncIterator[None]:
+    """After each scenario, have its histories replayed: a worker that starts then must be able to go on."""
+    yield
+    assert await replayed(rig.temporal, str(rig.key("s")))
+
+
+async def _counted(rig: Rig, session: Session, accepted: int) -> None:
+    """Wait until a reset session has counted its events again and is quiet."""
+    handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+    async def again() -> bool:
+        return (await session.status()).counts.get("accepted") == accepted
+
+    await until(again)
+    await settled(handle)
+
+
+async def _started(session: Session) -> list[str | None]:
+    return [entry.event_id async for entry in session.entries() if entry.type == "turn.started"]
+
+
 @pytest.mark.promise("SUR-11", "EFF-3")
-async def test_a_reset_to_an_early_task_repeats_nothing_that_is_recorded(rig: Rig) -> None:
+@pytest.mark.parametrize("task", [0, 3, -1], ids=["first", "third", "last"])
+async def test_a_reset_repeats_nothing_that_is_recorded(rig: Rig, task: int) -> None:
     async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
         session = client.session("s", agent="support")
         for n in range(3):
             await session.ask(f'[[tool charge {{"cents": {n}}}]]', event_id=f"e{n}")
-        temporal, workflow_id = rig.temporal, str(rig.key("s"))
-        handle = temporal.get_workflow_handle(workflow_id)
-        before = await settled(handle)
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
         calls, effects = len(claude.requests), len(rig.attempts("charge"))
-        first = (await events(temporal, workflow_id)).index("WorkflowTaskCompleted") + 1
-        await temporal.workflow_service.reset_workflow_execution(
-            ResetWorkflowExecutionRequest(
-                namespace=temporal.namespace,
-                workflow_execution=WorkflowExecution(workflow_id=workflow_id),
-                reason="test",
-                workflow_task_finish_event_id=first,
-                request_id="reset-1",
-            )
-        )
-
-        async def counted_again() -> bool:
-            return bool((await handle.query("status"))["counts"] == before["counts"])
-
-        await until(counted_again)
-        await settled(handle)
+        await reset(rig.temporal, str(rig.key("s")), task)
+        await _counted(rig, session, 3)
         assert (await session.ask("hi", event_id="after")).disposition == "applied"
         assert len(rig.attempts("charge")) == effects == 3
         assert len(claude.requests) == calls + 1
-        audit = await session.audit()
+        audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
+
+
+# By `ask` and by signal, of one handle (lower case) and another (upper case), in the order of their calls.
+MIXTURES = ["asas", "saSA", "aSsA", "AsaSas"]
+
+
+@pytest.mark.promise("SUR-11", "ACC-8")
+@pytest.mark.parametrize("mixture", MIXTURES)
+async def test_a_reset_session_that_was_sent_to_both_ways_lives_through_restarts(rig: Rig, mixture: str) -> None:
+    async with rig.worker(), rig.client() as client:
+        handles = client.session("s", agent="support"), client.session("s", agent="support")
+        for n, kind in enumerate(mixture):
+            session = handles[kind.isupper()]
+            await (session.ask if kind in "aA" else session.send)("hi", event_id=f"e{n}")
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+        before = await _started(handles[0])
+        await reset(rig.temporal, str(rig.key("s")), 0)
+        await _counted(rig, handles[0], len(mixture))
+    async with rig.worker(), rig.client() as client:  # it knows nothing, and replays
+        session = client.session("s")
+        assert (await session.ask("and now?", event_id="after")).disposition == "applied"
+        assert await _started(session) == [*before, "after"]
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11", "ORD-11")
+async def test_what_one_handle_sent_keeps_its_order_through_a_reset(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, other = client.session("s", agent="support"), client.session("s")
+        await session.ask("hi", event_id="first")
+        await session.pause()
+        for n in range(6):
+            await (session.send if n % 2 else session.submit)("hi", event_id=f"e{n}")
+            await other.send("hi", event_id=f"o{n}")
+        await reset(rig.temporal, str(rig.key("s")), 0)
+        await _counted_paused(rig, session, 13)
+        await session.resume()
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+        started = await _started(session)
+        assert [e for e in started if str(e)[0] == "e"] == [f"e{n}" for n in range(6)]
+        assert [e for e in started if str(e)[0] == "o"] == [f"o{n}" for n in range(6)]
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+async def _counted_paused(rig: Rig, session: Session, accepted: int) -> None:
+    async def again() -> bool:
+        status = await session.status()
+        return status.counts.get("accepted") == accepted and status.state == "paused"
+
+    await until(again)
+
+
+@pytest.mark.promise("SUR-11", "ACC-3")
+async def test_events_without_ids_are_the_same_ones_after_a_reset(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        for _ in range(2):  # the same word twice is two events
+            await handle.execute_update("submit", {"content": "yes"})
+            await handle.signal("submit", {"content": "yes"})
+        await settled(handle)
+        before = await _started(session)
+        assert len(before) == 5
+        await reset(rig.temporal, str(rig.key("s")), 0)
+        await _counted(rig, session, 5)
+        assert await _started(session) == before
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11")
+async def test_a_reset_in_mid_turn_goes_on_with_that_turn(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e1")
+        await session.send('[[tool wait {"seconds": 1.5}]]', event_id="e2")
+        await session.send("next", event_id="e3")
+
+        async def in_a_tool() -> bool:
+            turn = (await session.status()).turn
+            return turn is not None and turn.doing.startswith("tools")
+
+        await until(in_a_tool)
+        await reset(rig.temporal, str(rig.key("s")), -1)
+        assert (await session.wait("e3", timeout=20)).disposition == "applied"
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+        assert await _started(session) == ["e1", "e2", "e3"]
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11")
+async def test_an_operators_cancel_closes_the_session_in_good_order(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e1")
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).cancel()
+        await session.close(timeout=20)
+        with pytest.raises(SessionClosed):
+            await session.send("again", event_id="e2")
 
 
 @pytest.mark.promise("SUR-11", "ACC-2")

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Replayer
 
+from inturn_worker.app import workflow_runner
+from inturn_workflows.session import Session
 from tests.support.waiting import until
 
 Handle = WorkflowHandle[Any, Any]
@@ -64,3 +70,30 @@ async def turn_starts(client: Client, workflow_id: str) -> list[float]:
                 done = events[scheduled.workflow_task_completed_event_id].workflow_task_completed_event_attributes
                 starts.append(events[done.started_event_id].event_time.ToNanoseconds() / 1e9)
     return sorted(starts)
+
+
+async def replayed(client: Client, workflow_id: str) -> int:
+    """Replay all runs of a session on the current code, as a worker does that takes it up; return how many.
+
+    Raises:
+        Exception: One does not replay: no worker could go on with it.
+    """
+    replayer = Replayer(workflows=[Session], data_converter=client.data_converter, workflow_runner=workflow_runner())
+    chain = await runs(client, workflow_id)
+    for run_id in chain:
+        await replayer.replay_workflow(await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history())
+    return len(chain)
+
+
+async def reset(client: Client, workflow_id: str, task: int) -> None:
+    """Reset a session to one of its completed workflow tasks (0: the first), as an operator does."""
+    completed = [n for n, name in enumerate(await events(client, workflow_id), 1) if name == "WorkflowTaskCompleted"]
+    await client.workflow_service.reset_workflow_execution(
+        ResetWorkflowExecutionRequest(
+            namespace=client.namespace,
+            workflow_execution=WorkflowExecution(workflow_id=workflow_id),
+            reason="test",
+            workflow_task_finish_event_id=completed[task],
+            request_id=uuid.uuid4().hex,
+        )
+    )

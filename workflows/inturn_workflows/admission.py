@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -16,11 +16,13 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, named_id, read_event
+from inturn.events import derived_id
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
 from inturn_workflows.gap_timer import GapTimer
 from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
+from inturn_workflows.mailbox import Mailbox
 from inturn_workflows.notices import notices_of
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import SessionState
@@ -49,15 +51,24 @@ class Request:
     inline: bool
     """With the text: the caller cannot read the journal."""
 
+    @property
+    def size(self) -> int:
+        """Bytes of its event."""
+        return 0 if self.arrival is None else self.arrival.size
+
 
 class AdmissionController:
     """Takes events into the session's inbox."""
 
-    def __init__(self, state: SessionState, limits: RunLimits, waiters: Waiters, gap_timer: GapTimer) -> None:
+    def __init__(
+        self, state: SessionState, limits: RunLimits, waiters: Waiters, gap_timer: GapTimer, mailbox: Mailbox
+    ) -> None:
         self._state = state
         self._limits = limits
         self._waiters = waiters
         self._gap_timer = gap_timer
+        self.mailbox = mailbox
+        """What has come and is not admitted yet: it is taken before anything is decided."""
         self._checked: tuple[RawValue, Request] | None = None
         """The update that was checked last: its handler comes next, with the same payload."""
 
@@ -70,10 +81,11 @@ class AdmissionController:
             self.park(args, sizes.clip(error, sizes.ERROR), named_id(args))
             return
         try:
-            arrival = self._arrival(decode(args, sizes.READ_EVENT))
+            event = read_event(decode(args, sizes.READ_EVENT))
         except Undecodable as invalid:
             self.park(args, str(invalid), invalid.event_id)
             return
+        arrival = Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
         refusal = self._refusal(arrival)
         if refusal is None:
             self._admit(arrival, inline=False)
@@ -100,21 +112,31 @@ class AdmissionController:
         if name != names.SUBMIT:
             message = f"unknown update {name[:_SHOWN]!r}: use {names.SUBMIT!r} or {names.CONTROL!r}"
             raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True)
-        request = self._request(args)
+        request = self._read(args)
         refusal = self._refusal_in_flood(request.arrival) if request.arrival is not None else None
         # One that is missed in its source's order is refused by the handler: that the gap's clock stops is kept.
         if refusal is not None and (not _numbered(request) or refusal.retry_after is None):
             raise _refused(refusal)
         self._checked = args[0], request
 
-    def updated(self, args: Sequence[RawValue]) -> Waiter:
+    def request(self, args: Sequence[RawValue]) -> Request:
+        """Return what an update asks; its check has just read it, but in a replay.
+
+        Raises:
+            ApplicationError: It cannot be read.
+        """
+        checked, self._checked = self._checked, None
+        if checked is not None and len(args) == 1 and args[0].payload is checked[0].payload:
+            return checked[1]
+        return self._read(args)
+
+    def updated(self, request: Request) -> Waiter:
         """Take a checked update.
 
         Raises:
             ApplicationError: The refusal of an event that has a sequence.
         """
-        request, inbox = self._request(args), self._state.inbox
-        arrival = request.arrival
+        arrival, inbox = request.arrival, self._state.inbox
         if arrival is None:
             receipt = inbox.duplicate(request.event_id)
         else:
@@ -148,24 +170,19 @@ class AdmissionController:
 
     # Inside.
 
-    def _request(self, args: Sequence[RawValue]) -> Request:
-        checked, self._checked = self._checked, None
-        if checked is not None and len(args) == 1 and args[0].payload is checked[0].payload:
-            return checked[1]
+    def _read(self, args: Sequence[RawValue]) -> Request:
         try:
             fields = decode(args, sizes.READ_EVENT)
             wait, inline = bool(fields.get("wait")), bool(fields.get("inline"))
             event_id, says = fields.get("event_id"), {"content", "claim"} & fields.keys()
             if wait and not says and isinstance(event_id, str) and is_id(event_id):
                 return Request(None, event_id, wait, inline)
-            arrival = self._arrival(fields)
+            event = read_event(fields)
         except Undecodable as error:
             raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
-        return Request(arrival, arrival.event_id, wait, inline)
-
-    def _arrival(self, fields: dict[str, Any]) -> Arrival:
-        event = read_event(fields)
-        return Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
+        if event.event_id is None:
+            event = event.model_copy(update={"event_id": derived_id(event, 0, _update_id())})
+        return Request(Arrival.of(event), str(event.event_id), wait, inline)
 
     def _refusal(self, arrival: Arrival) -> Refusal | None:
         state, event = self._state, arrival.event
@@ -173,7 +190,10 @@ class AdmissionController:
             return Refusal(names.SESSION_CLOSED, "the session is closed")
         if event.agent and state.agent and event.agent != state.agent:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
-        return state.inbox.check(arrival, workflow.time(), state.inbox_policy(), busy=state.turn is not None)
+        # In a check more may have come that is not admitted yet; where it is, there is nothing beside it.
+        return state.inbox.check(
+            arrival, workflow.time(), state.inbox_policy(), busy=state.turn is not None, beside=self.mailbox.events
+        )
 
     def _refusal_in_flood(self, arrival: Arrival) -> Refusal | None:
         refusal = self._refusal(arrival)
@@ -194,6 +214,12 @@ class AdmissionController:
             self._gap_timer.start()
         state.interrupt_for(admission.interrupts)
         return admission.receipt
+
+
+def _update_id() -> str:
+    """Return the update's id, which is its own: in this chain of runs, and through a reset."""
+    update = workflow.current_update_info()
+    return "" if update is None else update.id
 
 
 def _numbered(request: Request) -> bool:

@@ -98,26 +98,18 @@ class Controls:
             "deny": self._answer,
         }
 
-    def check(self, args: Sequence[RawValue]) -> None:
-        """Refuse what is no control.
-
-        Raises:
-            ApplicationError: It cannot be read.
-        """
-        _control(args)
-
-    def updated(self, args: Sequence[RawValue]) -> Result:
+    def updated(self, control: Control) -> Result:
         """Carry out a control that came as an update.
 
         Raises:
             ApplicationError: It does not fit the session as it stands.
         """
-        return self._act(_control(args))
+        return self._act(control)
 
     def signalled(self, args: Sequence[RawValue]) -> None:
         """Carry out a control that came as a signal: its result goes nowhere."""
         try:
-            self._act(_control(args))
+            self._act(read_control(args))
         except ApplicationError as error:
             if error.type == names.UNKNOWN_NAME:  # it could not be read
                 self._admission.park(args, error.message)
@@ -195,7 +187,12 @@ class Controls:
         return self._approvals.answer(control.approval_id or "", decided, now)
 
 
-def _control(args: Sequence[RawValue]) -> Control:
+def read_control(args: Sequence[RawValue]) -> Control:
+    """Return the control that a message is.
+
+    Raises:
+        ApplicationError: It is none.
+    """
     try:
         return Control.model_validate(decode(args, sizes.READ_CONTROL))
     except (Undecodable, ValidationError) as error:

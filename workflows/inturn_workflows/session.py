@@ -25,11 +25,12 @@ with workflow.unsafe.imports_passed_through():
     from inturn_workflows import turn as turns
     from inturn_workflows.admission import AdmissionController
     from inturn_workflows.approvals import Approvals
-    from inturn_workflows.controls import Controls
+    from inturn_workflows.controls import Controls, read_control
     from inturn_workflows.display import metrics
     from inturn_workflows.display.display import Display
     from inturn_workflows.display.status import status
     from inturn_workflows.gap_timer import GapTimer
+    from inturn_workflows.mailbox import Mailbox
     from inturn_workflows.notices import notice_name
     from inturn_workflows.restore import restored, session_key
     from inturn_workflows.run_limits import RunLimits
@@ -58,11 +59,13 @@ class Session:
         self._waiters = Waiters(state)
         self._approvals = Approvals(state, self._waiters, self._display)
         self._gap_timer = GapTimer(state, self._display)
-        self._admission = AdmissionController(state, self._limits, self._waiters, self._gap_timer)
+        self._mailbox = Mailbox()
+        self._admission = AdmissionController(state, self._limits, self._waiters, self._gap_timer, self._mailbox)
         self._steps = ActivitySteps(key, state, self._limits, self._display, self._approvals, self._admission)
         self._ends = TurnEnds(state, self._steps, self._waiters)
         self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission)
         self._display.show()
+        workflow.register_random_seed_callback(self._was_reset)
 
     # Handlers: admit and return.
 
@@ -71,19 +74,26 @@ class Session:
         """Take any signal: an event, a control, or something to park. Nothing is lost for a wrong name."""
         self._limits.count_signal()
         if name == names.CONTROL:
-            self._controls.signalled(args)
+            self._mailbox.signal(args, lambda: self._controls.signalled(args))
         else:
-            self._admission.signalled(name, args)
+            size = sum(len(raw.payload.data) for raw in args)
+            self._mailbox.signal(args, lambda: self._admission.signalled(name, args), size=size)
         self._display.refresh()
 
     @workflow.update(dynamic=True)
     async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
         """Take an event or a control and answer; with `wait` the answer is the turn."""
         self._limits.count_update()
-        self._display.refresh()
         if name == names.CONTROL:
-            return self._controls.updated(args)
-        waiter = self._admission.updated(args)
+            control = read_control(args)
+            result = await self._mailbox.update(control.control_id, lambda: self._controls.updated(control))
+            self._display.refresh()
+            return result
+        request = self._admission.request(args)
+        waiter = await self._mailbox.update(
+            request.event_id, lambda: self._admission.updated(request), size=request.size
+        )
+        self._display.refresh()
         if not waiter.released:
             await workflow.wait_condition(lambda: waiter.released)
         return waiter.answer
@@ -92,7 +102,7 @@ class Session:
     def check(self, name: str, args: Sequence[RawValue]) -> None:
         """Refuse what cannot be accepted: a refused update leaves no trace."""
         if name == names.CONTROL:
-            self._controls.check(args)
+            read_control(args)
         else:
             self._admission.check(name, args)
 
@@ -152,6 +162,7 @@ class Session:
                 await workflow.wait_condition(lambda: self._work_waits() or self._state.next_due != due)
 
     def _work_waits(self) -> bool:
+        self._mailbox.take()
         state = self._state
         if state.turn is not None or state.closing or state.inbox.books.pending:
             return True
@@ -165,6 +176,7 @@ class Session:
             await self._steps.learn_policy(self._state.inbox.sequencer.held[0].event.get("agent"))
 
     def _take(self) -> None:
+        self._mailbox.take()
         state = self._state
         if state.paused or state.closing:
             return
@@ -211,7 +223,12 @@ class Session:
 
     # Between runs.
 
+    def _was_reset(self, seed: int) -> None:
+        """Note that the run goes on from an earlier point, where an operator reset it to: it gets a new seed there."""
+        self._state.resets += 1
+
     async def _record(self) -> None:
+        self._mailbox.take()
         decisions = self._state.inbox.books.drain_decisions(_now())
         if decisions:
             self._admission.announce(decisions)
@@ -225,6 +242,7 @@ class Session:
         self._state.closed = True
         self._display.show()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        self._mailbox.take()
         inbox = self._state.inbox
         while inbox.queue or inbox.sequencer.held or inbox.books.decisions:
             self._admission.clear("the session was closed")
@@ -239,6 +257,7 @@ class Session:
         self._state.runs += 1
         metrics.continued()
         await workflow.wait_condition(workflow.all_handlers_finished)
+        self._mailbox.take()  # nothing that came is left behind
         self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
 

@@ -75,6 +75,8 @@ class SessionState(Message):
     records: int = 0
     deliveries: int = 0
     runs: int = 1
+    resets: int = 0
+    """How often an operator reset it: what came since was numbered anew each time."""
     journal: str | None = None
     """The identity of its log, as the steps told it."""
     head: int = 0
@@ -171,6 +173,7 @@ class SessionState(Message):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
+            resets=self.resets if turn.step == 0 else 0,
             joined=[queued.event for queued in turn.joined],
             backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
         )

@@ -146,6 +146,7 @@ class ActivitySteps:
 
     def join(self, turn: TurnState) -> None:
         """Take in the events that are to steer the turn; those beyond the bound get turns of their own."""
+        self._admission.mailbox.take()
         if len(turn.merged) < policies.MAX_JOINED:
             turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
 
@@ -155,6 +156,7 @@ class ActivitySteps:
 
     def boundary(self, turn: TurnState) -> None:
         """Between two steps: stop or continue as new where that is due."""
+        self._admission.mailbox.take()
         self._display.refresh()
         if turn.stop is not None:
             raise Interrupted(turn.stop)

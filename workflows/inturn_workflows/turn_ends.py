@@ -46,7 +46,8 @@ class TurnEnds:
 
     def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
         """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        if end.n and end.n != turn.n:
+        # The window would know one that was counted here not long ago: so after a reset it is only counted once more.
+        if end.n and not self._endings.dedup.reaches(end.n, turn.n):
             self._endings.repeat(turn.event_id, end.disposition)
         elif end.disposition == "parked":
             self._endings.park(_parked(turn, end.reason or "", effects=end.effects))

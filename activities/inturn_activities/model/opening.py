@@ -46,6 +46,8 @@ def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
     body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
     if input.chain:
         body["chain"] = input.chain
+    if input.resets:
+        body["resets"] = input.resets
     event = input.event or {}
     if event.get("when_busy") == "interrupt":
         body["when_busy"] = "interrupt"  # it came to the front: out of the order of acceptance on purpose

@@ -66,10 +66,11 @@ def out_of_order(entries: Sequence[Entry]) -> list[str]:
     """
     found: list[str] = []
     last: dict[str | None, tuple[int, str]] = {}
+    resets = 0
     for entry in of_type(entries, "turn.started"):
         body = entry.body
-        if body.get("chain"):
-            last = {}
+        if body.get("chain") or body.get("resets", 0) != resets:
+            last, resets = {}, body.get("resets", 0)
         turn = str(body.get("turn", ""))
         source = body["source"] if "sequence" in body else None
         overtakes = body.get("when_busy") == "interrupt" and source is None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 from uuid import uuid4
 
@@ -16,6 +16,7 @@ from temporalio.exceptions import TemporalError
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
+from inturn.client.call_order import CallOrder
 from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
 from inturn.client.rpc_errors import translate_error
 from inturn.client.status import StatusReader
@@ -33,6 +34,7 @@ class Controls:
     """The controls of one handle."""
 
     transport: SessionTransport
+    order: CallOrder = field(default_factory=CallOrder)
 
     async def act(
         self, op: Literal["cancel", "interrupt", "pause", "resume", "redrive", "discard"], **fields: Any
@@ -93,6 +95,7 @@ class Controls:
 
     async def _signalled(self, message: Message) -> Message:
         patience, session = self.transport.patience, str(self.transport.key)
+        message = self.order.signalled(message)
         await retry_rpc(lambda: self.transport.signal(names.CONTROL, message), patience=patience, session=session)
         try:
             return await retry_rpc(
@@ -117,6 +120,7 @@ class Controls:
 
     async def _update(self, message: Message) -> Message:
         handle = await self.transport.update(names.CONTROL, message, str(message["control_id"]))
+        self.order.updates(str(message["control_id"]))
         result = await handle.result()
         if not isinstance(result, dict):  # a session that speaks another version
             raise InturnError(f"session {self.transport.key} answered {type(result).__name__} to a control")

@@ -11,6 +11,7 @@ from typing import Any, Literal, Unpack
 
 from inturn.client.accepting import JournalAcceptance
 from inturn.client.audit import Auditor
+from inturn.client.call_order import CallOrder
 from inturn.client.controls import Controls
 from inturn.client.reader import SessionReader
 from inturn.client.status import StatusReader
@@ -34,8 +35,9 @@ class Session:
         """Make a handle; see `Client.session`."""
         connection, key = transport.connection, transport.key
         self._transport = transport
-        self._submitter = Submitter(transport)
-        self._controls = Controls(transport)
+        order = CallOrder()
+        self._submitter = Submitter(transport, order)
+        self._controls = Controls(transport, order)
         self._waiter = TurnWaiter(transport, self._submitter, self._controls)
         self._reader = SessionReader(connection, key)
         self._status = StatusReader(transport)

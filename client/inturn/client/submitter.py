@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
 
+from inturn.client.call_order import CallOrder
 from inturn.client.claim_check import ClaimCheck
 from inturn.client.retries import retry_rpc
 from inturn.client.transport import Message, SessionTransport
@@ -33,6 +34,7 @@ class Submitter:
     """The sends of one handle, in a chain."""
 
     transport: SessionTransport
+    order: CallOrder = field(default_factory=CallOrder)
     _chain: asyncio.Lock = field(default_factory=asyncio.Lock)  # its waiters are served in the order they came
 
     @property
@@ -62,7 +64,7 @@ class Submitter:
         """Signal an event: durable once this returns, with or without a worker."""
         event = self.event(content, **options)
         async with self._chain:
-            message = await self._claims.carried(event)
+            message = self.order.signalled(await self._claims.carried(event))
             await retry_rpc(
                 lambda: self.transport.signal_with_start(message),
                 patience=self.transport.patience,
@@ -76,6 +78,7 @@ class Submitter:
         update_id = _update_id(event)
 
         async with self._chain:
+            self.order.updates(str(event.event_id))
             message = await self._claims.carried(event)
 
             async def completed() -> Message:
@@ -94,6 +97,7 @@ class Submitter:
         """
         update_id = _update_id(event)
         async with self._chain:  # before anything is awaited: calls are accepted in call order
+            self.order.updates(str(event.event_id))
             message = await self._claims.carried(event) | {"wait": True}
             if await self.transport.connection.journal() is None:
                 message["inline"] = True

@@ -9,6 +9,7 @@ WIRE = {
     "SESSION_WORKFLOW": "Session",
     "SUBMIT": "submit",
     "CONTROL": "control",
+    "AFTER": "after",
     "STATUS": "status",
     "CALL_MODEL": "call_model",
     "RUN_TOOL": "run_tool",

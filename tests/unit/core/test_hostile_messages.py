@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import sizes
 from inturn.decoding import Undecodable, decode, named_id, read_event
-from inturn_workflows.controls import Control, _control
+from inturn_workflows.controls import Control, read_control
 
 pytestmark = pytest.mark.promise("ACC-7", "SEC-5", "SUR-15")
 MIB = 1024 * 1024
@@ -140,7 +140,7 @@ CONTROL: dict[str, Any] = {"control_id": "c1", "op": "approve", "approval_id": "
 
 
 def control(**fields: Any) -> Control:
-    return _control(message(to_json(CONTROL | fields)))
+    return read_control(message(to_json(CONTROL | fields)))
 
 
 @pytest.mark.promise("SUR-6")

@@ -26,6 +26,8 @@ class Books(Message):
     """Counts and decisions; carried whole by continue-as-new."""
 
     accepted: int = 0
+    unnamed: int = 0
+    """Signals that brought an event without an id: the next one's number among them."""
     counts: dict[str, int] = Field(default_factory=dict[str, int])
     """Events by final disposition."""
     decisions: list[Decision] = Field(default_factory=list[Decision])

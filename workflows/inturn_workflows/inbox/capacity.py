@@ -36,6 +36,8 @@ class Capacity:
     """Seconds that a turn takes, lately."""
     policy: InboxPolicy
     now: float
+    beside: tuple[int, int] = (0, 0)
+    """Events and bytes that have come and are not among these yet."""
 
     def refusal(self, arrival: Arrival, *, busy: bool) -> Refusal | None:
         """Return why a new event would be refused; `None` where it would not. Changes nothing."""
@@ -50,9 +52,9 @@ class Capacity:
     # Inside.
 
     def _in_use(self, event: Envelope, *, busy: bool) -> Refusal | None:
-        if not (busy or self.queue or self.sequencer.held):
+        if not (busy or self.queue or self.sequencer.held or self.beside[0]):
             return None
-        gap = not busy and not self.queue
+        gap = not (busy or self.queue or self.beside[0])
         if gap and self._fills(event):
             return None
         wait = self._until_gap_ends() if gap else self._after(len(self.queue) + 1)
@@ -62,7 +64,8 @@ class Capacity:
         policy, fills = self.policy, self._fills(event)
         if fills and not self.queue:
             return None
-        waiting, in_bytes = len(self.queue) + len(self.sequencer.held), self.queue.bytes + self.sequencer.bytes
+        waiting = len(self.queue) + len(self.sequencer.held) + self.beside[0]
+        in_bytes = self.queue.bytes + self.sequencer.bytes + self.beside[1]
         if waiting >= policy.capacity or in_bytes + size > policy.capacity_bytes:
             message = f"the inbox is full: {waiting} events, {in_bytes:,} bytes wait"
             return self._backpressure(message, len(self.queue) / 10)

@@ -46,6 +46,11 @@ class DedupWindow(Message):
         if len(self.recent) >= 2 * RECENT:
             self._compact()
 
+    @staticmethod
+    def reaches(then: int, now: int) -> bool:
+        """Return whether the window, at event number `now`, surely knows the one that was accepted as number `then`."""
+        return now - then <= SIZE
+
     def note(self, event_id: str, disposition: str) -> None:
         """Note where a remembered event stands now; ids that are no longer recent keep no disposition."""
         key = self._hash(event_id).hex()

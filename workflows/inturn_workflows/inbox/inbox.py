@@ -67,17 +67,31 @@ class Inbox(Message):
     # Accepting.
 
     def identify(self, event: E, chain: str) -> E:
-        """Return the event with an id, derived where it has none. `chain`: of runs; its number is its own."""
+        """Return a signalled event with an id, derived where it has none. `chain`: of runs; its number is its own.
+
+        Only these are numbered, whatever else comes: the order of signals among themselves outlasts a reset.
+        """
         if isinstance(event, ClaimedEvent) or event.event_id is not None:
             return event
-        return event.model_copy(update={"event_id": derived_id(event, self.books.accepted, chain)})
+        self.books.unnamed += 1
+        return event.model_copy(update={"event_id": derived_id(event, self.books.unnamed - 1, chain)})
 
-    def check(self, arrival: Arrival, now: float, policy: InboxPolicy, *, busy: bool) -> Refusal | None:
-        """Return why an event would be refused; a duplicate never is. Changes nothing."""
+    def check(
+        self, arrival: Arrival, now: float, policy: InboxPolicy, *, busy: bool, beside: tuple[int, int] = (0, 0)
+    ) -> Refusal | None:
+        """Return why an event would be refused; a duplicate never is. Changes nothing.
+
+        Args:
+            arrival: The event.
+            now: Seconds since 1970.
+            policy: The agent's.
+            busy: Whether a turn runs.
+            beside: Events and bytes that have come and are to be admitted before it.
+        """
         if self.knows(arrival.event_id):
             return None
         pace = 1.0 if self.pace is None else self.pace
-        return Capacity(self.queue, self.sequencer, self.rate, pace, policy, now).refusal(arrival, busy=busy)
+        return Capacity(self.queue, self.sequencer, self.rate, pace, policy, now, beside).refusal(arrival, busy=busy)
 
     def admit(
         self, arrival: Arrival, now: float, policy: InboxPolicy, *, inline: bool = False, turn: str | None = None
