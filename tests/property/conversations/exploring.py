@@ -89,17 +89,17 @@ def _smaller(turns: list[Turn]) -> Iterable[list[Turn]]:
     for at in range(len(turns)):
         yield turns[:at] + turns[at + 1 :]
     for at, turn in enumerate(turns):
-        for simpler in _simpler(turn):
+        for simpler in _simpler(turn, f"plain {at}"):
             yield [*turns[:at], simpler, *turns[at + 1 :]]
 
 
-def _simpler(turn: Turn) -> Iterable[Turn]:
-    plain = Turn("plain")
+def _simpler(turn: Turn, content: str) -> Iterable[Turn]:
+    plain = Turn(content)
     for name in ("merged", "steered", "says", "stops", "gone", "redriven", "cold"):
         if getattr(turn, name) != getattr(plain, name):
             yield dataclasses.replace(turn, **{name: getattr(plain, name)})
-    if not turn.bad and turn.content != "plain":
-        yield dataclasses.replace(turn, content="plain")
+    if not turn.bad and not str(turn.content).startswith("plain"):
+        yield dataclasses.replace(turn, content=content)
     for at, said in enumerate(turn.says):
         yield dataclasses.replace(turn, says=turn.says[:at] + turn.says[at + 1 :])
         for block in range(len(said.content)):
