@@ -31,6 +31,9 @@ class Bounds:
         hung_threads: So many threads whose calls were given up may hang beside those; then they take their places.
         check: A call's arguments are checked in so many seconds, with the approval's predicate and the names of locks.
         thread_wait: A call waits in place for a free thread, then comes back later.
+        lacking: A step waits so long for a worker that has what the session has frozen, or that another worker says it
+            has: a deploy's length.
+        lacking_named: The same for an agent that only an event names.
         sessions: Transcripts kept in memory.
         transcripts: Their size together.
     """
@@ -50,5 +53,7 @@ class Bounds:
     hung_threads: int = 64
     check: float = 10.0
     thread_wait: float = 20.0
+    lacking: float = 900.0
+    lacking_named: float = 30.0
     sessions: int = 1_000
     transcripts: int = 256 * 1024 * 1024

@@ -21,8 +21,8 @@ from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import MAX_MESSAGE, CallResult
 from inturn.values import Approval, Notice, Turn
 from inturn_activities.failures import OwnFailure
+from inturn_activities.lacks import Lacks
 from inturn_activities.messages import DeliverInput
-from inturn_activities.roster import Roster
 from inturn_activities.telemetry.spans import tool_span
 from inturn_activities.tools.bodies import Bodies, Reports
 from inturn_activities.tools.calls import find_arguments, find_event
@@ -32,9 +32,9 @@ from inturn_activities.tools.effects import Effects, Record
 class Deliveries:
     """Calls the `deliver` of agents."""
 
-    def __init__(self, roster: Roster, effects: Effects, bodies: Bodies) -> None:
-        """Deliver for the agents of a roster."""
-        self._roster = roster
+    def __init__(self, lacks: Lacks, effects: Effects, bodies: Bodies) -> None:
+        """Deliver for the worker's agents."""
+        self._lacks = lacks
         self._effects = effects
         self._bodies = bodies
 
@@ -44,8 +44,10 @@ class Deliveries:
         Raises:
             OwnFailure: It failed for good.
         """
-        deliver = self._roster.get(input.agent).deliver
+        agent = await self._lacks.agent(step, input.agent)
+        deliver = agent.deliver
         if deliver is None:
+            await self._lacks.deliver(step, agent)
             return  # the agent delivers no more: nobody to bring it to
         finished = await self._effects.once(Delivery(self._bodies, step, input, deliver))
         result = finished.result or {}

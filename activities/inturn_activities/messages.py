@@ -28,6 +28,8 @@ class StepResult(Message):
     head: int = 0
     seal: str | None = None
     """The seal of the log at `head`, where this step wrote it."""
+    elsewhere: str | None = None
+    """Nothing was done: a worker that can do it takes it from this task queue."""
 
 
 class ModelInput(StepInput):

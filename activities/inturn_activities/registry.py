@@ -22,15 +22,18 @@ from inturn.tools.threads import NoThread
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.deliver import Deliveries
+from inturn_activities.lacks import Elsewhere, Lacks
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import (
     DeliverInput,
     ModelInput,
     ModelResult,
+    Policy,
     RecordInput,
     RecordResult,
     StepInput,
+    StepResult,
     ToolInput,
     ToolResult,
 )
@@ -75,17 +78,18 @@ class Steps:
         """
         bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
+        self._lacks = lacks = Lacks(journal, roster, bounds)
         waits = Waits(journal, bounds, limits)
         self.pools = pools = ThreadPools.of(bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
         self._positions = Positions(journal)
         bodies = Bodies(journal, bounds, limits, pools.checks, resources)
-        self._models = ModelSteps(journal, model, roster, transcripts, waits, bodies, bounds, limits)
+        self._models = ModelSteps(journal, model, transcripts, waits, bodies, lacks, bounds, limits)
         calls = Effects(journal, waits, pools.tools, pools.checks, bounds)
-        self._tools = ToolSteps(journal, roster, calls, bodies, limits)
+        self._tools = ToolSteps(journal, lacks, calls, bodies, limits)
         deliveries = Effects(journal, waits, pools.deliveries, pools.checks, bounds)
-        self._deliveries = Deliveries(roster, deliveries, bodies)
+        self._deliveries = Deliveries(lacks, deliveries, bodies)
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
@@ -95,31 +99,51 @@ class Steps:
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, input: ModelInput) -> ModelResult:
         """One answer of the model."""
-        return await self._step(input, lambda step: self._models.run(step, input))
+        return await self._step(input, ModelResult, lambda step: self._models.run(step, input))
 
     @activity.defn(name=names.RUN_TOOL)
     async def run_tool(self, input: ToolInput) -> ToolResult:
         """One tool call."""
-        return await self._step(input, lambda step: self._tools.run(step, input))
+        return await self._step(input, ToolResult, lambda step: self._tools.run(step, input))
 
     @activity.defn(name=names.DELIVER)
-    async def deliver(self, input: DeliverInput) -> None:
+    async def deliver(self, input: DeliverInput) -> StepResult:
         """Bring out an answer, an approval or a notice."""
-        await self._step(input, lambda step: self._deliveries.run(step, input))
+
+        async def delivered(step: StepKey) -> StepResult:
+            await self._deliveries.run(step, input)
+            return StepResult()
+
+        return await self._step(input, StepResult, delivered)
 
     @activity.defn(name=names.RECORD)
     async def record(self, input: RecordInput) -> RecordResult:
         """Write what the workflow decided."""
-        result = await self._step(input, lambda step: record(self._journal, step, input))
-        agent = self._roster.find(input.agent) if input.policy else None
-        return result if agent is None else result.model_copy(update={"policy": policy_of(agent)})
 
-    async def _step(self, input: StepInput, run: Callable[[StepKey], Awaitable[R]]) -> R:
+        async def recorded(step: StepKey) -> RecordResult:
+            result = await record(self._journal, step, input)
+            return result if not input.policy else result.model_copy(update={"policy": await self._policy(step, input)})
+
+        return await self._step(input, RecordResult, recorded)
+
+    async def _policy(self, step: StepKey, input: RecordInput) -> Policy | None:
+        """Return the agent's policy; `None` where nobody has the agent, or it is not said which."""
+        if input.agent is None and self._roster.find(None) is None:
+            return None
+        try:
+            return policy_of(await self._lacks.agent(step, input.agent))
+        except failures.OwnFailure:
+            return None
+
+    async def _step(self, input: StepInput, made: Callable[..., R], run: Callable[[StepKey], Awaitable[R]]) -> R:
         """Run a step where the journal is its session's; tell a session that does not know which that is."""
 
         async def checked(step: StepKey) -> R:
             news = await self._positions.check(step, input)
-            result = await run(step)
+            try:
+                result = await run(step)
+            except Elsewhere as found:
+                return made(elsewhere=found.queue)
             return await self._positions.told(step, result) if news else result
 
         return await _step(checked)

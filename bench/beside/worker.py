@@ -11,6 +11,8 @@ import sys
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
+from temporalio.worker import Worker
+
 from bench.bare_worker import alike
 from bench.beside import stub
 from bench.beside.conversation import Conversation, ConversationTuned
@@ -35,6 +37,7 @@ async def main(address: str, task_queue: str, way: str, journal: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     async with AsyncExitStack() as stack:
+        made: Worker
         if way == "Session":
             opened = await stack.enter_async_context(app.opened_journal(settings))
             made = app.build_worker(client, stub.agents, journal=opened, model=stub.Stub(), settings=settings)

@@ -32,6 +32,7 @@ class Agent:
         max_tokens: The most tokens of one answer.
         budget: The most one turn may use.
         inbox: How its sessions take events.
+        task_queue: The task queue of its own on which its steps are taken; by default the worker's.
         deliver: A tool `(out, ctx)` that takes answers, approvals and notices out.
     """
 
@@ -44,6 +45,7 @@ class Agent:
     max_tokens: int = 8192
     budget: Budget = field(default_factory=Budget)
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
+    task_queue: str | None = None
     deliver: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:

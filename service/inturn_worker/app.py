@@ -25,8 +25,10 @@ from inturn.keys import SessionKey
 from inturn.loading import Lifespan
 from inturn.models import Model
 from inturn.models.scripted import ScriptedModel
+from inturn_activities.bounds import Bounds
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
+from inturn_worker.agent_worker import AgentWorker, Registration
 from inturn_worker.health import Check, serve_health
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
@@ -54,6 +56,8 @@ STICKY_TIMEOUT = timedelta(seconds=2)
 # Seconds that one task of a session may compute. After a flood it replays up to 10,000 signals, on a busy machine for
 # more than the SDK's 2 s; what the SDK takes for a deadlock it interrupts midway, and then cannot evict the session.
 DEADLOCK_TIMEOUT = 60
+# Of the task queues where only workers like this one take steps: nobody is sent there in most deployments.
+POLLERS_BESIDE = 2
 # Seconds for which one thread keeps the interpreter from the others. In a flood a turn waits for that dozens of times:
 # with Python's 5 ms twice as long as with this, which costs nothing to measure; 0.5 ms would cost 10% of the CPU.
 SWITCH_INTERVAL = 0.002
@@ -68,27 +72,41 @@ def build_worker(
     settings: Settings | None = None,
     task_queue: str | None = None,
     resources: Any = None,
-) -> Worker:
+    bounds: Bounds | None = None,
+) -> AgentWorker:
     """Return a worker, for `async with` or `run()`; the caller has opened the journal."""
     settings = settings or Settings()
-    steps = Steps(journal, model, agents, resources=resources, limits=settings.limits)
+    queue = task_queue or settings.task_queue
+    steps = Steps(journal, model, agents, resources=resources, bounds=bounds, limits=settings.limits)
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
-    worker = Worker(
+    taking_steps: dict[str, Any] = {
+        "activities": steps.activities,
+        "identity": identity(),
+        "max_concurrent_activities": settings.step_slots,
+        "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
+        "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
+        "graceful_shutdown_timeout": timedelta(seconds=settings.grace),
+    }
+    registration = Registration(journal, agents, queue, steps.pools.trouble)
+    few = PollerBehaviorSimpleMaximum(POLLERS_BESIDE)
+    worker = AgentWorker(
         client,
-        task_queue=task_queue or settings.task_queue,
+        registration=registration,
+        pools=steps.pools,
+        beside=[
+            Worker(client, task_queue=own, activity_task_poller_behavior=few, **taking_steps)
+            for own in registration.queues
+            if own != queue
+        ],
+        task_queue=queue,
         workflows=[Session],
-        activities=steps.activities,
         workflow_runner=workflow_runner(),
-        identity=identity(),
         max_cached_workflows=settings.cached_sessions,
         max_concurrent_workflow_tasks=settings.session_slots,
-        max_concurrent_activities=settings.step_slots,
         workflow_task_poller_behavior=pollers,
         activity_task_poller_behavior=pollers,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
-        graceful_shutdown_timeout=timedelta(seconds=settings.grace),
+        **taking_steps,
     )
     # The SDK has no setting for it.
     worker._workflow_worker._deadlock_timeout_seconds = DEADLOCK_TIMEOUT  # type: ignore[union-attr] # pyright: ignore
@@ -168,7 +186,7 @@ def choose_model(settings: Settings) -> tuple[Model, str]:
 
 
 async def _serve_health(
-    stack: AsyncExitStack, settings: Settings, worker: Worker, stop: Shutdown, client: Client, journal: Journal
+    stack: AsyncExitStack, settings: Settings, worker: AgentWorker, stop: Shutdown, client: Client, journal: Journal
 ) -> int | None:
     if settings.health_port is None:
         return None
@@ -184,7 +202,11 @@ async def _serve_health(
     async def readable() -> None:
         await journal.head(SessionKey("inturn", "readyz"))
 
-    checks: dict[str, Check] = {"worker": working, "server": server, "journal": readable}
+    async def threads() -> None:
+        if worker.pools.full:
+            raise RuntimeError(worker.pools.trouble())
+
+    checks: dict[str, Check] = {"worker": working, "threads": threads, "server": server, "journal": readable}
     shared = SUPERVISED in os.environ
     try:
         health = serve_health(settings.health_host, settings.health_port, checks, shared=shared)

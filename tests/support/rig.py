@@ -18,6 +18,7 @@ from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
 from inturn.models import Model
 from inturn.testing import ScriptedModel
+from inturn_activities.bounds import Bounds
 from inturn_activities.model.claude import Claude
 from inturn_worker import app
 from inturn_worker.server import connect
@@ -25,6 +26,9 @@ from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
 from tests.support.claude import ClaudeRig
 from tests.support.processes.server import DevServer, WorkerProcess
+
+BOUNDS = Bounds(lacking_named=0.5)
+"""An agent that nobody has is not waited for as long as in earnest."""
 
 
 @pytest.fixture(scope="session")
@@ -74,13 +78,25 @@ class Rig:
 
     @asynccontextmanager
     async def worker(
-        self, agents: Sequence[Agent] = tuple(test_agents.agents), *, model: Model | None = None, **options: Any
+        self,
+        agents: Sequence[Agent] = tuple(test_agents.agents),
+        *,
+        model: Model | None = None,
+        bounds: Bounds = BOUNDS,
+        queue: str | None = None,
+        beside: bool = False,
+        **options: Any,
     ) -> AsyncIterator[Journal]:
-        """A worker in this process; yields its journal."""
-        settings = Settings(address=self.address, task_queue=self.task_queue, grace=1, **options)
+        """A worker in this process, or one more on the same queue; yields its journal."""
+        settings = Settings(address=self.address, task_queue=queue or self.task_queue, grace=1, **options)
         async with self.opened_journal() as journal:
             built = app.build_worker(
-                self.temporal, agents, journal=journal, model=model or ScriptedModel(), settings=settings
+                await connect(settings) if beside else self.temporal,
+                agents,
+                journal=journal,
+                model=model or ScriptedModel(),
+                settings=settings,
+                bounds=bounds,
             )
             try:
                 async with built:

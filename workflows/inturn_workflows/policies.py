@@ -1,6 +1,7 @@
 """Timeouts and retries of every step, each with its reason; nothing else in the project sets one inline.
 
-Invariant: no step has a schedule-to-close timeout or a maximum of attempts. Attempts are counted per class of failure
+Invariant: no step has a schedule-to-close timeout or a maximum of attempts (one that was sent to another task queue
+comes back where nobody takes it). Attempts are counted per class of failure
 in the ledger, and an activity that has failed for good says so itself (non-retryable), so an outage costs time and no
 event.
 
@@ -44,6 +45,11 @@ CLAIM_MARGIN: Final = 30.0
 """Seconds a call's attempt may wait for locks or an older attempt's lease before its body starts."""
 RECORD_MARGIN: Final = 15.0
 """Seconds for its transactions around the body."""
+
+UNSERVED: Final = timedelta(seconds=15)
+"""A step waits so long on another task queue than the session's own; then that one is asked again who can do it."""
+MAX_QUEUES: Final = 5
+"""Task queues to which one step is sent, one after another."""
 
 # Continue as new: between turns or steps when a run's history has one of these.
 # Replayed, like everything a workflow decides: once released, a change needs a gate (`patches`).
@@ -97,6 +103,11 @@ def tool_call(timeout: float) -> dict[str, Any]:
 def delivery() -> dict[str, Any]:
     """Options of `deliver`."""
     return tool_call(DELIVERY_TIMEOUT)
+
+
+def queue(name: str | None) -> dict[str, Any]:
+    """Return the options that send a step to another task queue; none for the session's own."""
+    return {} if name is None else {"task_queue": name, "schedule_to_start_timeout": UNSERVED}
 
 
 def record() -> dict[str, Any]:

@@ -77,6 +77,8 @@ class SessionState(Message):
     runs: int = 1
     resets: int = 0
     """How often an operator reset it: what came since was numbered anew each time."""
+    queue: str | None = None
+    """The task queue on which its steps find a worker that has what they need, where the session's own was not it."""
     journal: str | None = None
     """The identity of its log, as the steps told it."""
     head: int = 0

@@ -11,7 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, RetryState, is_cancelled_exception
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    RetryState,
+    TimeoutType,
+    is_cancelled_exception,
+)
+from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from inturn import names
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -24,6 +31,7 @@ from inturn_activities.messages import (
     RecordInput,
     RecordResult,
     StepInput,
+    StepResult,
     ToolInput,
     ToolResult,
 )
@@ -38,9 +46,13 @@ from inturn_workflows.state import SessionState
 from inturn_workflows.turn import CLOSED, ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
 
-T = TypeVar("T")
+T = TypeVar("T", bound=StepResult)
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
+
+
+class NobodyThere(Exception):
+    """No worker took a step from where it was sent: whoever serves the session's own task queue knows more."""
 
 
 class ActivitySteps:
@@ -170,7 +182,11 @@ class ActivitySteps:
     async def learn_policy(self, agent: str | None) -> None:
         """Ask for the agent's policy before its first turn: it says what a sequence means."""
         self._state.policy_asked = True
-        result = await self._record(RecordInput(policy=True, agent=self._state.wanted or agent))
+        asked = RecordInput(policy=True, agent=self._state.wanted or agent)
+        result = await self._record(asked)
+        if result.elsewhere is not None:
+            self._state.queue = result.elsewhere
+            result = await self._record(asked)
         if result.policy is not None:
             self._state.policy = result.policy
 
@@ -210,7 +226,7 @@ class ActivitySteps:
         message.agent = self._state.agent
         key = self._turn_key(turn).step(step)
         try:
-            await self._run(names.DELIVER, message, key, None, policies.delivery())
+            await self._run(names.DELIVER, message, key, StepResult, policies.delivery())
         except StepFailed as failure:
             now, body = workflow.time(), message.model_dump(exclude={"journal", "head"})
             parked = ParkedEvent(turn=turn, error=str(failure), at=now, delivery=step, message=body)
@@ -223,8 +239,11 @@ class ActivitySteps:
         self._state.records += 1
         self._place(message)
         key = self._turn_key("~record").step(self._state.records)
+        options = policies.record()
+        if message.policy and self._state.queue is not None:
+            options["task_queue"] = self._state.queue
         handle = workflow.start_activity(
-            names.RECORD, message, result_type=RecordResult, activity_id=str(key), **policies.record()
+            names.RECORD, message, result_type=RecordResult, activity_id=str(key), **options
         )
         result: RecordResult = await handle
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
@@ -254,11 +273,34 @@ class ActivitySteps:
         activity: str,
         message: StepInput,
         key: StepKey,
-        result_type: type[T] | None,
+        result_type: type[T],
         options: dict[str, Any],
         *,
         turn: TurnState | None = None,
         cancel_if: Callable[[], bool] = bool,
+    ) -> T:
+        """Run an activity on the session's task queue, or on the one that an answer tells: who can do it is there."""
+        for _ in range(policies.MAX_QUEUES):
+            routed = options | policies.queue(self._state.queue)
+            try:
+                result = await self._once(activity, message, key, result_type, routed, turn, cancel_if)
+            except NobodyThere:
+                self._state.queue = None
+                continue
+            if result.elsewhere is None:
+                return result
+            self._state.queue = result.elsewhere
+        raise StepFailed("it was sent from task queue to task queue, and nobody could do it")
+
+    async def _once(
+        self,
+        activity: str,
+        message: StepInput,
+        key: StepKey,
+        result_type: type[T],
+        options: dict[str, Any],
+        turn: TurnState | None,
+        cancel_if: Callable[[], bool],
     ) -> T:
         """Run an activity, and cancel it where that is due, or where its turn is to stop."""
         self._place(message)
@@ -284,6 +326,8 @@ class ActivitySteps:
 
 def _failure(error: ActivityError, turn: TurnState | None) -> Exception:
     cause = error.cause
+    if isinstance(cause, ActivityTimeout) and cause.type is TimeoutType.SCHEDULE_TO_START:
+        return NobodyThere()
     if turn is not None and turn.stop is not None:
         return Interrupted(turn.stop)
     if is_cancelled_exception(error):

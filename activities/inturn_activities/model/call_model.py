@@ -32,6 +32,7 @@ from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
 from inturn_activities.failures import OwnFailure
 from inturn_activities.heartbeat import Heartbeat, beat_for
+from inturn_activities.lacks import Lacks
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.stuck import note_progress, watched
@@ -51,7 +52,7 @@ from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import added, spent
 from inturn_activities.recorded_ends import recorded_outcome
-from inturn_activities.roster import Roster, policy_of
+from inturn_activities.roster import policy_of
 from inturn_activities.telemetry.spans import model_span, tracing
 from inturn_activities.telemetry.turn_spans import trace_completed
 from inturn_activities.tools.bodies import Bodies
@@ -64,17 +65,17 @@ class ModelSteps:
         self,
         journal: Journal,
         model: Model,
-        roster: Roster,
         transcripts: Transcripts,
         waits: Waits,
         bodies: Bodies,
+        lacks: Lacks,
         bounds: Bounds,
         limits: Limits,
     ) -> None:
-        """Use a model for the agents of a roster."""
+        """Use a model for the worker's agents."""
         self._journal = journal
         self._model: Model = GuardedModel(model)
-        self._roster = roster
+        self._lacks = lacks
         self._transcripts = transcripts
         self._waits = waits
         self._bodies = bodies
@@ -119,10 +120,10 @@ class ModelSteps:
     async def _agent(self, step: StepKey, input: ModelInput) -> Agent:
         """Find the agent: the one asked for, else the session's own, else the only one."""
         name = input.agent
-        if name is None and self._roster.find(None) is None:
+        if name is None and not self._lacks.only_one:
             started = await self._journal.read(step.session, types=("session.started",), limit=1)
             name = started[0].body["agent"] if started else None
-        return self._roster.get(name)
+        return await self._lacks.agent(step, name)
 
     async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
         bounds = self._bounds

@@ -15,6 +15,7 @@ from inturn.agents import Agent
 from inturn.tools import Tool, arguments_hash
 from inturn.tools.checks import CheckedCall
 from inturn.tools.threads import NoThread
+from inturn.tools.tool import MAX_TIMEOUT
 from inturn.turns.answers import ToolUse
 from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan
@@ -28,14 +29,14 @@ Check = Callable[[Tool[..., Any], Any], Awaitable[CheckedCall | CallResult | Non
 async def plan(agent: Agent, call: ToolUse, check: Check) -> CallPlan:
     """Return the plan of a call. What cannot be judged in time is asked for where it might be needed."""
     tool = None if call.error else agent.tool(call.tool)
-    if tool is None:
-        return planned(agent, call)
+    if tool is None:  # another worker may have it, and knows for how long it may run
+        return planned(agent, call).model_copy(update={"timeout": 30.0 if call.error else MAX_TIMEOUT})
     try:
         checked = await check(tool, call.input)
     except NoThread:
         checked = None
     if isinstance(checked, CallResult):
-        return planned(agent, call)
+        return planned(agent, call).model_copy(update={"timeout": tool.timeout, "retries": tool.retries})
     return resolved(planned(agent, call), agent, tool, checked)
 
 

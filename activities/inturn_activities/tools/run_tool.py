@@ -26,10 +26,10 @@ from inturn.turns.call_results import CallResult, denied, describe, error_result
 from inturn.values import Entry
 from inturn_activities.approval_entries import answered, requested
 from inturn_activities.heartbeat import beating
+from inturn_activities.lacks import Lacks
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import CallPlan, ToolInput, ToolResult, ToolStatus
 from inturn_activities.model import call_plans
-from inturn_activities.roster import Roster
 from inturn_activities.telemetry.spans import tool_span
 from inturn_activities.tools.bodies import Bodies, Reports
 from inturn_activities.tools.calls import Call, find_call
@@ -42,10 +42,10 @@ SUMMARY: Final = 200
 class ToolSteps:
     """Runs tool calls of sessions."""
 
-    def __init__(self, journal: Journal, roster: Roster, effects: Effects, bodies: Bodies, limits: Limits) -> None:
-        """Run the tools of a roster's agents."""
+    def __init__(self, journal: Journal, lacks: Lacks, effects: Effects, bodies: Bodies, limits: Limits) -> None:
+        """Run the tools of the worker's agents."""
         self._journal = journal
-        self._roster = roster
+        self._lacks = lacks
         self._effects = effects
         self._bodies = bodies
         self._limits = limits
@@ -66,9 +66,10 @@ class ToolSteps:
             return ToolCall(self._bodies, step, call, decided=denied(input.denied))
         if call.use.error is not None:
             return ToolCall(self._bodies, step, call, decided=error_result(call.use.error))
-        agent = self._roster.get(input.agent)
+        agent = await self._lacks.agent(step, input.agent)
         tool = agent.tool(call.use.tool)
         if tool is None:
+            await self._lacks.tool(step, agent, call.use.tool)
             return ToolCall(self._bodies, step, call, decided=unknown_tool(call.use.tool))
         checked = await beating(self._bodies.check(step, tool, call.use.input), every=self._bodies.bounds.beat)
         if checked is None:

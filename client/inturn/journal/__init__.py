@@ -21,6 +21,7 @@ from inturn.journal.values import (
     Position,
     Recorded,
     Resolution,
+    Serving,
     Superseded,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "Recorded",
     "Resolution",
     "ResourceWait",
+    "Serving",
     "SessionJournal",
     "Superseded",
     "Victim",

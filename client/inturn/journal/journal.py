@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from inturn.journal.ledger import decisions, steps
+from inturn.journal.ledger import decisions, serving, steps
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
 from inturn.journal.reader import SessionJournal
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Position, Recorded
+from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Position, Recorded, Serving
 from inturn.keys import SessionKey, StepKey, TurnKey
 
 
@@ -211,3 +211,17 @@ class Journal(SessionJournal):
         if not await self._read(deadlocks.cycle, step.session.tenant, places.call_of(step)):
             return None
         return await self._write(deadlocks.break_cycle, step, victim)
+
+    # Workers, and what they serve.
+
+    async def register(self, rows: Sequence[Serving]) -> None:
+        """Write what a worker serves; it is taken for gone 20 s after the last time."""
+        await self._store.write(lambda tx: serving.register(tx, rows), durable=False)
+
+    async def retire(self, worker: str) -> None:
+        """Forget what a worker serves: it ends."""
+        await self._write(serving.retire, worker)
+
+    async def lacking(self, step: StepKey) -> float:
+        """Note that a step finds no worker that can do it; return for how many seconds that has been so."""
+        return await self._write(serving.lacking, step)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from inturn.journal.ledger import unknown_calls
+from inturn.journal.ledger import serving, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.log import blobs, codec, contents, cursors, log, position
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Store, Transaction
-from inturn.journal.values import Ending, Outcome, Position, Resolution, Superseded
+from inturn.journal.values import Ending, Outcome, Position, Resolution, Serving, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.values import Disposition, Entry, UnknownOutcome
@@ -200,6 +200,10 @@ class SessionJournal:
     async def recall(self, scope: Scope, operation: Operation, what: str) -> Done | None:
         """Return what came of an operation before, where it is not to be done anew. `what`: see `changes.describe`."""
         return await self._read(apply.recall, scope, operation, what)
+
+    async def serving(self, agent: str | None = None) -> list[Serving]:
+        """Return what live workers serve, or only one agent; the newest worker first."""
+        return await self._read(serving.serving, agent)
 
     async def places(self, tenant: str | None = None) -> list[Place]:
         """Return who holds what and who waits for it, of one tenant or of all."""

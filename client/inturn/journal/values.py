@@ -167,3 +167,30 @@ class Resolution:
     def same(self, other: Resolution) -> bool:
         """Return whether both found the same, whoever did."""
         return (self.done, self.result) == (other.done, other.result)
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a worker says of an agent that it serves.
+
+    Attributes:
+        worker: Who serves it.
+        agent: The agent's name.
+        queue: The task queue from which workers take its steps that have the same as this one.
+        manifest: Hash of what the model is told of it.
+        tools: Its tools' names.
+        deliver: It has a `deliver`.
+        trouble: What the worker suffers from, for people.
+        since: When the worker began, in seconds since 1970.
+        seen: When it said so last.
+    """
+
+    worker: str
+    agent: str
+    queue: str
+    manifest: str = ""
+    tools: tuple[str, ...] = ()
+    deliver: bool = False
+    trouble: str = ""
+    since: float = 0.0
+    seen: float = 0.0

@@ -361,9 +361,10 @@ async def test_the_policy_comes_back_until_the_workflow_has_it(tmp_path: Path) -
         assert (second.agent, second.policy) == (None, None)
 
 
-async def test_an_unknown_agent_fails_at_once_and_says_which_there_are(tmp_path: Path) -> None:
+async def test_an_agent_that_nobody_has_fails_at_last_and_says_which_there_are(tmp_path: Path) -> None:
     agents = [Agent(name, model="m", instructions="") for name in ("sales", "support")]
-    async with rig(tmp_path, ["hi", "hi"], agents=agents) as r:
+    bounds = Bounds(beat=0.01, lease=0.1, lacking_named=0)
+    async with rig(tmp_path, ["hi", "hi"], agents=agents, bounds=bounds) as r:
         for asked, reason in (("legal", "unknown agent 'legal'"), (None, "names no agent")):
             with pytest.raises(ApplicationError, match=f"{reason}; this worker has: sales, support") as failed:
                 await r.ask(agent=asked)

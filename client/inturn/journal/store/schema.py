@@ -87,7 +87,19 @@ _LIMITS: Final = (
     "CREATE TABLE counters (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
 )
 
-_TABLES: Final = (*_LOG, *_STATE, *_LIMITS)
+# Workers: which agents they serve, and since when a step has found none for it (serving.py).
+_WORKERS: Final = (
+    """CREATE TABLE agents (
+        worker TEXT NOT NULL, agent TEXT NOT NULL, queue TEXT NOT NULL, about TEXT NOT NULL,
+        since BIGINT NOT NULL, seen BIGINT NOT NULL,
+        PRIMARY KEY (worker, agent)) {clustered}""",
+    """CREATE TABLE lacks (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
+        since BIGINT NOT NULL, seen BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, step)) {clustered}""",
+)
+
+_TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
 
 
 def create(tx: Transaction) -> None:

@@ -1,0 +1,115 @@
+"""A worker that says in the journal which agents it serves.
+
+Invariant: it says so before it takes its first step and until it has ended its last one; a journal that is away keeps
+nobody from working.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final
+
+from pydantic_core import to_json
+from temporalio.worker import Worker
+
+from inturn.agents import Agent
+from inturn.errors import InturnError
+from inturn.journal import Journal, Serving
+from inturn_activities.tools.thread_pools import ThreadPools
+from inturn_worker.server import identity
+
+logger = logging.getLogger("inturn.worker")
+
+REFRESH: Final = 5.0
+"""Seconds; who said nothing for four times as long is taken for gone."""
+
+_numbers: Final = itertools.count(1)
+
+
+class Registration:
+    """What a worker says of itself."""
+
+    def __init__(self, journal: Journal, agents: Sequence[Agent], queue: str, trouble: Callable[[], str]) -> None:
+        """Say that agents are served on a task queue; with what the worker suffers from, if any."""
+        self._journal = journal
+        self._agents = agents
+        # Workers of other apps, or of another version, may serve the same queue. The server gives a step that one of
+        # them could not do to the same one again, as it polled last; on this queue there are only workers like this.
+        alike = to_json(sorted((agent.name, agent.manifest_hash, agent.policy_hash) for agent in agents))
+        self._queue = f"{queue[:900]}~{hashlib.sha256(alike).hexdigest()[:8]}"
+        self._trouble = trouble
+        self.worker = f"{identity()}/{next(_numbers)}"
+        """Its name in the journal: processes may have several."""
+
+    @property
+    def queues(self) -> list[str]:
+        """The task queues on which only workers that have the same take steps."""
+        return sorted({row.queue for row in self.rows()})
+
+    def rows(self) -> list[Serving]:
+        """Return what is written."""
+        return [
+            Serving(
+                worker=self.worker,
+                agent=agent.name,
+                queue=agent.task_queue or self._queue,
+                manifest=agent.manifest_hash,
+                tools=tuple(tool.name for tool in agent.tools),
+                deliver=agent.deliver is not None,
+                trouble=self._trouble(),
+            )
+            for agent in self._agents
+        ]
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncGenerator[None, None]:
+        """Keep it written while the block runs."""
+        await self._write()
+        refreshing = asyncio.create_task(self._refresh())
+        try:
+            yield
+        finally:
+            refreshing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await refreshing
+            with contextlib.suppress(InturnError):
+                await self._journal.retire(self.worker)
+
+    async def _refresh(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH)
+            await self._write()
+
+    async def _write(self) -> None:
+        try:
+            await self._journal.register(self.rows())
+        except InturnError as error:
+            logger.warning("the journal does not take which agents this worker serves: %s", error)
+
+
+class AgentWorker(Worker):
+    """A worker of sessions, with one more for each task queue on which only workers like it take steps."""
+
+    def __init__(
+        self, *args: Any, registration: Registration, pools: ThreadPools, beside: Sequence[Worker] = (), **options: Any
+    ) -> None:
+        """Make a worker of Temporal's that registers itself, and runs those beside it."""
+        super().__init__(*args, **options)
+        self._registration = registration
+        self._beside = tuple(beside)
+        self.pools = pools
+        """The threads of its steps."""
+
+    async def run(self) -> None:
+        """Run until it is shut down."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._registration.kept())
+            for worker in self._beside:
+                await stack.enter_async_context(worker)
+            await super().run()
