@@ -8,9 +8,12 @@ what is beyond ours is refused before it is acknowledged.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 from pydantic_core import to_json
+
+T = TypeVar("T")
 
 # The server's.
 PAYLOAD: Final = 2 * 1024 * 1024
@@ -52,13 +55,77 @@ ERROR: Final = 512
 """Why something was set aside or refused."""
 WHO: Final = 256
 """Who answered an approval."""
+FAILURE: Final = 4 * 1024
+"""Why a turn failed, in the journal."""
 REASON: Final = 512
 """Why they did, and why anything was stopped or given up."""
+
+# What a run carries into the next, by compartments. None takes another's room, so events never shut out a control, and
+# the sum fits whatever came: it is below `CARRIED`, which leaves a codec and the envelope 197 kB of `PAYLOAD`.
+CARRIED: Final = 1_900_000
+WAITING: Final = 512 * 1024
+"""Events that wait, queued and held, each with what is noted of it."""
+HELD: Final = WAITING - WHOLE - 1024
+"""Of these, held ones: the one that they wait for finds room beside them, however large it is."""
+RUNNING: Final = WHOLE + 1024
+"""Content of the running turn: its event's and those of events that joined it, until a step has recorded them."""
+CALLS: Final = 102 * 1024
+"""Its calls, with what people answered to them."""
+MERGED: Final = 80 * 1024
+"""What is noted of the events that joined it, until it ends."""
+PARKED: Final = 64 * 1024
+REDRIVEN: Final = 57 * 1024
+"""Events and deliveries that wait to be driven again."""
+DECISIONS: Final = 298 * 1024
+"""What the journal must learn yet; the largest event that came late finds room."""
+COUNTED: Final = 6 * 1024
+"""What of it is only counted."""
+CONTROLS: Final = 32 * 1024
+"""Results of controls, the latest."""
+EARLY: Final = 40 * 1024
+"""Answers to approvals that were not asked for yet, the latest."""
+SETTLED: Final = 24 * 1024
+"""How approvals ended, the latest."""
+SOURCES: Final = 188 * 1024
+"""Where 1,000 sources stand."""
+WINDOW: Final = 124 * 1024
+"""Which ids came lately."""
+NOTICES: Final = 24 * 1024
+"""What sources are to be told of."""
+REST: Final = 6 * 1024
+ANSWERS: Final = 128 * 1024
+"""Answers for callers without the journal: of what all others leave."""
+
+NOTE: Final = 2 * 1024
+"""One decision without an event's content, at most."""
+NOTED: Final = 96
+"""Of a text, where hundreds are kept."""
+QUEUED: Final = 416
+"""What is noted of an event that waits, at most."""
+PLACE: Final = 224
+"""The place that a cancelled event keeps."""
+RECORD: Final = 1024 * 1024
+"""Decisions that go into one `record`."""
+OTHERS: Final = 512 * 1024
+"""Of these, where a turn's end goes along, which takes as much at most."""
 
 
 def written(value: object) -> int:
     """Return the bytes that a value has as JSON."""
     return len(to_json(value))
+
+
+def portions(values: Sequence[T], most: int) -> list[list[T]]:
+    """Return values in order, cut into as few lists as have at most so many bytes each; one at least, and none cut."""
+    cut, room = [list[T]()], most
+    for value in values:
+        size = written(value) + 1
+        if size > room and cut[-1]:
+            cut.append([])
+            room = most
+        cut[-1].append(value)
+        room -= size
+    return cut
 
 
 def clip(text: str, most: int) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import accumulate
+from typing import Any
 
 import pytest
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowHandle
 
 from inturn import Backpressure, InvalidEvent, TurnFailed
 from inturn.client.session import Session
@@ -84,7 +88,7 @@ async def test_a_full_hold_buffer_ends_the_first_wait_early_where_the_policy_say
 
 @pytest.mark.promise("ACC-5")
 async def test_an_inbox_that_is_full_by_its_bytes_refuses_updates_and_rejects_signals_in_the_open(rig: Rig) -> None:
-    async with session_of(rig, capacity_bytes=2_000, gap_timeout=LONG) as session:
+    async with session_of(rig, capacity_bytes=2_400, gap_timeout=LONG) as session:
         await session.pause()
         held_one = await session.submit(BIG, event_id="held", source="a", sequence=1)
         assert held_one.status == "held", "and counts as well"
@@ -99,8 +103,8 @@ async def test_an_inbox_that_is_full_by_its_bytes_refuses_updates_and_rejects_si
         assert "bytes wait" in str(rejected["reason"])
         assert (rejected["source"], rejected["metadata"]) == ("web", {"to": "C1"})
         await until(lambda: _noticed(rig))
-        with pytest.raises(InvalidEvent, match="2,000 in all"):
-            await session.submit(3 * BIG, event_id="never")
+        with pytest.raises(InvalidEvent, match="2,400 in all"):
+            await session.submit(4 * BIG, event_id="never")
         assert (await session.submit("x", event_id="small")).status == "accepted", "it is not full by its events"
         await session.resume()
         await session.wait("small", timeout=30)
@@ -109,6 +113,61 @@ async def test_an_inbox_that_is_full_by_its_bytes_refuses_updates_and_rejects_si
         await session.submit("x", event_id="zero", source="a", sequence=0)
         await ended(session, applied=7, rejected=1)
         assert await turns(session) == ["first", "queued", "small", "update", "signal", "zero", "held"]
+
+
+@pytest.mark.promise("SUR-15", "SUR-6", "ACC-5", "ACC-7")
+async def test_a_session_fed_with_the_worst_goes_on_in_its_next_run_and_closes_with_all_of_it_recorded(
+    rig: Rig,
+) -> None:
+    bad = "\x01" * 60  # six bytes each as JSON
+    async with rig.worker(), rig.client() as client:
+        limits = {"agent": "support", "limits": {"signals": 1_300}}
+        handle = await rig.temporal.start_workflow("Session", limits, id=str(rig.key("s")), task_queue=rig.task_queue)
+        session = client.session("s")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="host")
+        asked = await until(lambda: _asked(session))
+        steers = [{"event_id": f"{n}".ljust(128, "i"), "content": bad, "when_busy": "steer"} for n in range(1_000)]
+        approves = [
+            {
+                "control_id": f"c{n}".ljust(128, "i"),
+                "op": "approve",
+                "approval_id": f"{n}:x",
+                "by": bad[:40],
+                "reason": bad,
+            }
+            for n in range(256)
+        ]
+        for lot in (steers, approves):
+            name = "submit" if lot is steers else "control"
+            await asyncio.gather(*(handle.signal(name, message) for message in lot))
+        await asyncio.gather(*(handle.signal("submit", bad + str(n)) for n in range(100)))
+        await until(lambda: _second_run(session))
+        status = await session.status()
+        assert [approval.approval_id for approval in status.approvals] == [asked]
+        assert status.counts["accepted"] == 1 + 1_000 + 100
+        await session.close(pending="park", timeout=60)
+        histories = [await run.fetch_history() async for run in _runs(rig)]
+        records = [event for history in histories for event in history.events if _is_record(event)]
+        assert len(records) >= 2
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+
+
+async def _asked(session: Session) -> str | None:
+    return next((approval.approval_id for approval in (await session.status()).approvals), None)
+
+
+async def _second_run(session: Session) -> bool:
+    return (await session.status()).runs >= 2
+
+
+async def _runs(rig: Rig) -> AsyncIterator[WorkflowHandle[Any, Any]]:
+    async for run in rig.temporal.list_workflows(f'WorkflowId = "{rig.key("s")}"'):
+        yield rig.temporal.get_workflow_handle(run.id, run_id=run.run_id)
+
+
+def _is_record(event: HistoryEvent) -> bool:
+    return event.activity_task_scheduled_event_attributes.activity_type.name == "record"
 
 
 async def _noticed(rig: Rig) -> bool:

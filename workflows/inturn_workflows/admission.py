@@ -99,7 +99,8 @@ class AdmissionController:
             digest.update(raw.payload.data)
         start = b"".join(raw.payload.data[:_SHOWN] for raw in args[:2])[:_SHOWN].decode("utf-8", "replace")
         preview = sizes.clip(start, sizes.PREVIEW)
-        self._state.inbox.park_invalid(event_id or f"invalid:{digest.hexdigest()}", error, workflow.time(), preview)
+        named = event_id or f"invalid:{digest.hexdigest()}"
+        self._state.inbox.park_invalid(named, error, workflow.time(), preview, self._state.answered)
 
     # Updates.
 
@@ -138,7 +139,7 @@ class AdmissionController:
         """
         arrival, inbox = request.arrival, self._state.inbox
         if arrival is None:
-            receipt = inbox.duplicate(request.event_id)
+            receipt = inbox.duplicate(request.event_id, self._state.answered)
         else:
             if _numbered(request) and (refusal := self._refusal(arrival)) is not None:
                 inbox.note_refusal(arrival.event, refusal, self._state.inbox_policy(), workflow.time())
@@ -166,7 +167,7 @@ class AdmissionController:
             if end in ("expired", "parked") and self._waiters.awaited(event_id, end):
                 self._waiters.event_ended(event_id, end, decision.body.get("reason", decision.body.get("error")))
         if self._state.policy.deliver:
-            self._state.notices += notices_of(decisions, overflow=self._state.inbox_policy().overflow)
+            self._state.keep_notices(notices_of(decisions, overflow=self._state.inbox_policy().overflow))
 
     # Inside.
 
@@ -186,21 +187,20 @@ class AdmissionController:
 
     def _refusal(self, arrival: Arrival) -> Refusal | None:
         state, event = self._state, arrival.event
-        if state.closing and not state.inbox.knows(arrival.event_id):
+        if state.closing and not state.inbox.knows(arrival.event_id, state.answered):
             return Refusal(names.SESSION_CLOSED, "the session is closed")
         if event.agent and state.agent and event.agent != state.agent:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
         # In a check more may have come that is not admitted yet; where it is, there is nothing beside it.
-        return state.inbox.check(
-            arrival, workflow.time(), state.inbox_policy(), busy=state.turn is not None, beside=self.mailbox.events
-        )
+        now, policy, busy, beside = workflow.time(), state.inbox_policy(), state.turn is not None, self.mailbox.events
+        return state.inbox.check(arrival, now, policy, busy=busy, beside=beside, running=state.answered)
 
     def _refusal_in_flood(self, arrival: Arrival) -> Refusal | None:
         refusal = self._refusal(arrival)
         if not self._limits.flooded:
             return refusal
         full = refusal is not None and refusal.type == names.BACKPRESSURE
-        known = self._state.inbox.knows(arrival.event_id)
+        known = self._state.inbox.knows(arrival.event_id, self._state.answered)
         # Only what is new, has no sequence, and could be kept out by nothing but room may come later.
         if self._limits.nearly_reached and not known and arrival.event.sequence is None and (full or refusal is None):
             return _ENDING
@@ -209,7 +209,8 @@ class AdmissionController:
     def _admit(self, arrival: Arrival, *, inline: bool) -> Receipt:
         state = self._state
         turn = state.turn.turn if state.turn else None
-        admission = state.inbox.admit(arrival, workflow.time(), state.inbox_policy(), inline=inline, turn=turn)
+        now, policy, running = workflow.time(), state.inbox_policy(), state.answered
+        admission = state.inbox.admit(arrival, now, policy, inline=inline, turn=turn, running=running)
         if admission.held:
             self._gap_timer.start()
         state.interrupt_for(admission.interrupts)

@@ -21,7 +21,7 @@ from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import Refusal
-from inturn_workflows.state import SessionState
+from inturn_workflows.state import MAX_REDELIVERED, SessionState
 from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
 
@@ -165,6 +165,9 @@ class Controls:
     def _redrive(self, control: Control) -> Result:
         if self._state.closing:
             raise ApplicationError("the session is closed", type=names.SESSION_CLOSED, non_retryable=True)
+        if len(self._state.redeliver) >= MAX_REDELIVERED:
+            message = f"{MAX_REDELIVERED} deliveries wait to be tried again already"
+            raise ApplicationError(message, type=names.BACKPRESSURE, non_retryable=True)
         redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
         if isinstance(redriven, Refusal):
             raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)

@@ -63,8 +63,8 @@ CUT_SIGNALS: Final = 8_000
 """From here a running model call is cut: the room left must last until the run ends."""
 CARRIED_DECISIONS: Final = 250
 """Not recorded yet when a run ends; with twice as many they would only be counted."""
-CARRIED_BYTES: Final = 64 * 1024
-"""Of events set aside and not recorded yet: the server ends a run whose next one's input is over 2 MiB."""
+CARRIED_BYTES: Final = 96 * 1024
+"""The same in bytes: events set aside may be large."""
 MAX_UPDATES: Final = 1_000
 """The server allows 2,000 in a run."""
 
@@ -81,10 +81,6 @@ NEARLY: Final = 0.6
 """Of what a flooded run may grow: from here on it takes no updates."""
 FLOOD_RETRY: Final = 30.0
 """Seconds after which an update may come again that a flooded session refused: few may come while a run ends."""
-
-# Replayed again:
-MAX_JOINED: Final = 500
-"""Events that join one turn: what is recorded of each when it ends goes into one record. One step more may join."""
 
 MAX_WAITERS: Final = 4
 """`ask`s that wait in a run. It has 10 update slots, and controls need some."""

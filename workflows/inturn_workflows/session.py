@@ -19,7 +19,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from inturn import names
+    from inturn import names, sizes
     from inturn_activities.messages import DeliverInput
     from inturn_workflows import policies
     from inturn_workflows import turn as turns
@@ -76,7 +76,7 @@ class Session:
         if name == names.CONTROL:
             self._mailbox.signal(args, lambda: self._controls.signalled(args))
         else:
-            size = sum(len(raw.payload.data) for raw in args)
+            size = sizes.QUEUED + sum(len(raw.payload.data) for raw in args)
             self._mailbox.signal(args, lambda: self._admission.signalled(name, args), size=size)
         self._display.refresh()
 
@@ -249,17 +249,25 @@ class Session:
             await self._steps.record(self._state.inbox.books.drain_decisions(_now()))
 
     async def _continue_as_new(self) -> NoReturn:
-        books = self._state.inbox.books
         # A little that is not recorded is carried: a flood would bring more while it is.
-        if len(books.decisions) > policies.CARRIED_DECISIONS or books.unwritten_bytes > policies.CARRIED_BYTES:
+        books = self._state.inbox.books
+        if len(books.decisions) > policies.CARRIED_DECISIONS or books.bytes > policies.CARRIED_BYTES:
             await self._record()
-        self._waiters.release()
+        await self._all_answered()
+        while not self._state.fit():
+            if not books.pending and not self._state.inbox.set_last_aside(_now()):
+                break
+            await self._record()
+            await self._all_answered()
         self._state.runs += 1
         metrics.continued()
-        await workflow.wait_condition(workflow.all_handlers_finished)
-        self._mailbox.take()  # nothing that came is left behind
-        self._state.fit()
         workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
+
+    async def _all_answered(self) -> None:
+        """Let every caller go, and leave nothing behind that came meanwhile."""
+        self._waiters.release()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        self._mailbox.take()
 
 
 def _now() -> float:

@@ -6,11 +6,12 @@ stopped. State of a newer version keeps the fields this one does not know.
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
-from pydantic_core import to_json
 
+from inturn import sizes
 from inturn.policy import InboxPolicy
 from inturn.turns.budget import add
 from inturn.values import Usage
@@ -24,19 +25,17 @@ from inturn_workflows.turn_state import CallState, Decided, TurnState
 MAX_CONTROLS: Final = 256
 MAX_DECIDED: Final = 100
 MAX_ANSWERS: Final = 64
-MAX_ANSWER_BYTES: Final = 128 * 1024
-MAX_CARRIED: Final = 1_900_000
-"""Bytes as JSON; only the longest ids, sources and metadata together come near it."""
+MAX_REDELIVERED: Final = 8
 
 
 class Limits(Message):
     """When to continue as new; a session started with lower ones is for tests."""
 
-    events: int = Field(default=policies.MAX_EVENTS, ge=30)
-    bytes: int = Field(default=policies.MAX_BYTES, ge=16 * 1024)
-    signals: int = Field(default=policies.MAX_SIGNALS, ge=2)
-    cut_signals: int = Field(default=policies.CUT_SIGNALS, ge=2)
-    updates: int = Field(default=policies.MAX_UPDATES, ge=2)
+    events: int = Field(default=policies.MAX_EVENTS, ge=30, lt=2**31)
+    bytes: int = Field(default=policies.MAX_BYTES, ge=16 * 1024, lt=2**31)
+    signals: int = Field(default=policies.MAX_SIGNALS, ge=2, lt=2**31)
+    cut_signals: int = Field(default=policies.CUT_SIGNALS, ge=2, lt=2**31)
+    updates: int = Field(default=policies.MAX_UPDATES, ge=2, lt=2**31)
 
 
 class SessionState(Message):
@@ -122,6 +121,11 @@ class SessionState(Message):
         return len(self.turn.event_ids) if self.turn else 0
 
     @property
+    def answered(self) -> Container[str]:
+        """The events that the running turn answers."""
+        return self.turn or ()
+
+    @property
     def waiting_calls(self) -> list[CallState]:
         """The calls that wait for a person."""
         return [call for call in self.turn.calls if call.waits] if self.turn else []
@@ -205,31 +209,46 @@ class SessionState(Message):
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
         self._drop_answer(turn)
         self.answers[turn] = answer
-        self.answer_bytes += len(to_json(answer))
-        while len(self.answers) > MAX_ANSWERS or self.answer_bytes > MAX_ANSWER_BYTES:
+        self.answer_bytes += _size_of(turn, answer)
+        while len(self.answers) > MAX_ANSWERS or self.answer_bytes > sizes.ANSWERS:
             self._drop_answer(next(iter(self.answers)))
 
     def _drop_answer(self, turn: str) -> None:
         if turn in self.answers:
-            self.answer_bytes -= len(to_json(self.answers.pop(turn)))
+            self.answer_bytes -= _size_of(turn, self.answers.pop(turn))
 
-    def fit(self) -> None:
-        """Drop what can be missed where all together would be too much to carry: the server takes 2 MiB."""
-        if len(self.model_dump_json().encode()) > MAX_CARRIED:
-            self.answers, self.answer_bytes = {}, 0  # the journal has them
-            self.inbox.sequencer.forget_idle()
+    def keep_notices(self, notices: Sequence[dict[str, Any]]) -> None:
+        """Keep what sources are to be told of, as far as there is room: the journal has all of it."""
+        room = sizes.NOTICES - sizes.written(self.notices)
+        for notice in notices:
+            room -= sizes.written(notice) + 1
+            if room >= 0:
+                self.notices.append(notice)
+
+    def fit(self) -> bool:
+        """Return whether all can be carried, without what can be missed; else decisions are to be recorded first."""
+        over = sizes.written(self) - sizes.CARRIED
+        while over > 0 and self.answers:  # the journal has them
+            oldest = next(iter(self.answers))
+            over -= _size_of(oldest, self.answers[oldest])
+            self._drop_answer(oldest)
+        if over > 0:
+            over -= sizes.written(self.notices)
+            self.notices = []
+        return over <= 0
 
     def remember_control(self, control_id: str, result: Any) -> None:
         """Remember a control, so that the same one sent again does nothing."""
-        _keep(self.controls, control_id, result, MAX_CONTROLS)
+        _keep(self.controls, control_id, result, MAX_CONTROLS, sizes.CONTROLS)
 
     def decide_early(self, approval_id: str, decided: Decided) -> None:
         """Keep an answer whose call is not known yet."""
-        _keep(self.early, approval_id, decided, MAX_DECIDED)
+        _keep(self.early, approval_id, decided, MAX_DECIDED, sizes.EARLY)
 
     def settle_approval(self, approval_id: str, decided: Decided) -> None:
-        """Remember how an approval ended, for those who come late."""
-        _keep(self.settled, approval_id, decided, MAX_DECIDED)
+        """Remember how an approval ended, for those who come late: the outcome, not why."""
+        outcome = decided.model_copy(update={"reason": None})
+        _keep(self.settled, approval_id, outcome, MAX_DECIDED, sizes.SETTLED)
 
 
 class SessionInput(Message):
@@ -247,7 +266,15 @@ def _inbox_policy(policy: Policy) -> InboxPolicy:
         return InboxPolicy()
 
 
-def _keep(kept: dict[str, Any], name: str, value: Any, limit: int) -> None:
+def _keep(kept: dict[str, Any], name: str, value: Any, limit: int, most: int) -> None:
+    """Keep a value, and of those before it the latest: so many, in so many bytes."""
     kept[name] = value
-    while len(kept) > limit:
-        kept.pop(next(iter(kept)))
+    over = sizes.written(kept) - most
+    while kept and (len(kept) > limit or over > 0):
+        oldest = next(iter(kept))
+        over -= _size_of(oldest, kept.pop(oldest))
+
+
+def _size_of(name: str, value: Any) -> int:
+    """Return what a value takes in an object under its name, at least."""
+    return sizes.written(name) + 1 + sizes.written(value)

@@ -20,7 +20,7 @@ from temporalio.exceptions import (
 )
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
-from inturn import names
+from inturn import names, sizes
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP
 from inturn_activities.messages import (
@@ -159,8 +159,7 @@ class ActivitySteps:
     def join(self, turn: TurnState) -> None:
         """Take in the events that are to steer the turn; those beyond the bound get turns of their own."""
         self._admission.mailbox.take()
-        if len(turn.merged) < policies.MAX_JOINED:
-            turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy()))
+        turn.join(self._state.inbox.steer(turn.turn, workflow.time(), self._state.inbox_policy(), turn.room))
 
     def set_apart(self, turn: TurnState, event_ids: Sequence[str]) -> None:
         """Put events that joined, and are no part of the turn, in front of the queue again."""
@@ -191,8 +190,11 @@ class ActivitySteps:
             self._state.policy = result.policy
 
     async def record(self, decisions: Sequence[Decision], *, close: bool = False) -> None:
-        """Write decisions into the journal; tried until it takes them."""
-        await self._record(RecordInput(decisions=list(decisions), close=close))
+        """Write decisions into the journal, in order; tried until it takes them."""
+        *firsts, last = sizes.portions(decisions, sizes.RECORD)
+        for portion in firsts:
+            await self._record(RecordInput(decisions=portion))
+        await self._record(RecordInput(decisions=last, close=close))
 
     async def record_end(self, turn: TurnState, type_: str, disposition: str, body: dict[str, Any]) -> Ended | None:
         """Write the end of a turn that the workflow alone decided, with what was decided before; settles its steps.
@@ -205,6 +207,11 @@ class ActivitySteps:
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
         others = self._state.inbox.books.drain_decisions(now)
         self._admission.announce(others)
+        if (
+            sizes.written(others) > sizes.OTHERS
+        ):  # the turn's own end is whole, and in one transaction with its settling
+            await self.record(others)
+            others = []
         decisions = [*others, *unrecorded_answers(self._turn_key(turn.turn), turn), end]
         if disposition == "parked":
             joined = {"joined": [queued.event for queued in turn.joined]} if turn.joined else {}
@@ -215,7 +222,7 @@ class ActivitySteps:
             RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged), cancelled=closed)
         )
         for event_id, ended in result.apart.items():
-            del turn.merged[event_id]
+            turn.merged.pop(event_id, None)
             self._state.inbox.endings.repeat(event_id, ended)
         if disposition != "parked" or result.ended is not None:
             self.set_apart(turn, result.unsaid)  # it joined, and the model was never told of it
@@ -336,5 +343,5 @@ def _failure(error: ActivityError, turn: TurnState | None) -> Exception:
     if error.retry_state == RetryState.CANCEL_REQUESTED:
         return ContinueDue()
     if isinstance(cause, ApplicationError):
-        return StepFailed(cause.message, type=cause.type)
-    return StepFailed(str(cause or error))
+        return StepFailed(sizes.clip(cause.message, sizes.FAILURE), type=cause.type)
+    return StepFailed(sizes.clip(str(cause or error), sizes.FAILURE))

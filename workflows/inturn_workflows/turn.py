@@ -93,7 +93,7 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
             return result
         turn.event, turn.joined = None, []  # the journal has them now
         turn.step += 1
-        turn.calls = [CallState.model_validate(plan.model_dump()) for plan in result.calls]
+        turn.calls = [CallState.of(plan) for plan in result.calls]
         if ends_turn(result.stop):
             return result
         steps.boundary(turn)

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field
 
+from inturn import sizes
 from inturn.wire import Message
 from inturn_activities.messages import Answered, CallPlan
 from inturn_workflows.inbox.events import Queued
+
+MAX_JOINED: Final = 500
+"""Events that join one turn; one step more may join."""
 
 
 class Decided(Message):
@@ -43,6 +47,12 @@ class CallState(CallPlan):
     delivered: bool = False
     """The question went out through `deliver`."""
 
+    @classmethod
+    def of(cls, plan: CallPlan) -> Self:
+        """Return a call about to run; what it locks is the step's affair."""
+        preview = sizes.clip(plan.preview, sizes.WHO)
+        return cls.model_validate(plan.model_dump(exclude={"locks"}) | {"preview": preview})
+
     @property
     def unanswered(self) -> bool:
         """Whether a person has yet to answer before it may run."""
@@ -61,7 +71,7 @@ class CallState(CallPlan):
     def ask(self, plan: CallPlan) -> None:
         """Wait for a person after all: the worker that is to run it found that the call needs that."""
         self.approval, self.approval_timeout, self.hash = True, plan.approval_timeout, plan.hash
-        self.timeout, self.retries, self.locks = plan.timeout, plan.retries, plan.locks
+        self.timeout, self.retries = plan.timeout, plan.retries
 
     def decide(self, decided: Decided) -> None:
         """Take an answer."""
@@ -147,14 +157,23 @@ class TurnState(Message):
     def join(self, events: Sequence[Queued]) -> None:
         """Take events in; the next model step brings them to the model."""
         self.joined += events
-        self.merged |= {q.event_id: {"source": q.source, "preview": q.preview, "n": str(q.n)} for q in events}
+        self.merged |= {queued.event_id: queued.noted for queued in events}
         self.inline = self.inline or any(queued.inline for queued in events)
+
+    @property
+    def room(self) -> int:
+        """Bytes that are left for what is noted of events that join it."""
+        return sizes.MERGED - sizes.written(self.merged) if len(self.merged) < MAX_JOINED else 0
+
+    def __contains__(self, event_id: object) -> bool:
+        """Return whether it answers an event."""
+        return event_id == self.event_id or event_id in self.merged
 
     def part(self, event_ids: Container[str]) -> list[Queued]:
         """Take out those of the joined events that are no part of this turn."""
         parted = [queued for queued in self.joined if queued.event_id in event_ids]
         self.joined = [queued for queued in self.joined if queued.event_id not in event_ids]
         for queued in parted:
-            del self.merged[queued.event_id]
+            self.merged.pop(queued.event_id, None)
             queued.steers = None
         return parted

@@ -9,6 +9,9 @@ from typing import Any, Literal, NamedTuple
 from tests.property.models.sequence_model import Item
 
 FINAL = ("applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded")
+LATE_BYTES = 290 * 1024
+"""An event that is set aside stays in the books until they are written: they hold one of the largest. The bytes of
+decisions are no part of this model, whose sizes are only numbers."""
 COUNTED = 20
 """So many sorts of what is only counted are counted by source."""
 ALWAYS_TOLD = ("event.parked", "event.merged")
@@ -67,22 +70,29 @@ class BooksModel:
         return {"accepted": len(self.came), **Counter(item.state for item in self.came)}
 
     def must_know(self, event_id: str) -> bool:
-        """Return whether an id has to be known: it waits, or is in the window."""
-        return self.still_waits(event_id) or event_id in self.remembered[-self.bounds.window :]
+        """Return whether an id has to be known: it waits, runs or is parked here, or is in the window."""
+        return self.still_stands(event_id) or event_id in self.remembered[-self.bounds.window :]
 
     def may_know(self, event_id: str) -> bool:
         """Return whether it may be known: a little longer than it has to."""
-        if self.still_waits(event_id):
+        if self.still_stands(event_id):
             return True
         known = [known for known in self.remembered if known]
         return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
 
     def standings(self, event_id: str) -> set[str | None]:
         """Return what a duplicate's receipt may say of the original."""
-        state = next((item.state for item in reversed(self.came) if item.id == event_id), None)
+        states = [item.state for item in reversed(self.came) if item.id == event_id and item.state != "rejected"]
+        state = states[0] if states else None
         state = "applied" if state == "repeated" else state  # as the journal said
         remembered = event_id in self.remembered[-self.bounds.recent :]
-        return {state} if self.still_waits(event_id) or remembered else {state, None}
+        return {state} if self.still_stands(event_id) or remembered else {state, None}
+
+    def still_stands(self, event_id: str) -> bool:
+        """Return whether an event waits, runs or is parked here under an id."""
+        runs = any(item.id == event_id and item.state == "running" for item in self.came)
+        parked = any(shelved.id == event_id and shelved.item is not None for shelved in self.shelf)
+        return self.still_waits(event_id) or runs or parked
 
     def still_waits(self, event_id: str) -> bool:
         """Return whether an event waits under an id."""
@@ -155,7 +165,8 @@ class BooksModel:
 
     def _set_aside(self, item: Item, room: int) -> None:
         """Park an event whose payload only the decision holds, where there is room for it; else reject it."""
-        if len(self.written) >= self.bounds.decisions or self.payloads + item.size > room:
+        too_large = item.size > LATE_BYTES or self.payloads + item.size > room
+        if len(self.written) >= self.bounds.decisions or too_large:
             self._end(item, "rejected", tally="Backpressure")
             return
         self.payloads += item.size

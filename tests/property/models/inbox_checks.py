@@ -74,6 +74,12 @@ class InboxUnderTest(RuleBasedStateMachine):
         return self.state.turn.turn if self.state.turn else None
 
     @property
+    def runs(self) -> list[str]:
+        """The ids that the running turn answers."""
+        turn = self.state.turn
+        return [turn.event_id, *(queued.event_id for queued in turn.joined)] if turn else []
+
+    @property
     def running(self) -> TurnState:
         """The running turn's state."""
         assert self.state.turn is not None
@@ -85,6 +91,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         """Send an event: as a signal it is accepted whatever happens, as an update it may be refused."""
         name = str(event.event_id)
         known = self.knows(name)
+        again = known and not self.model.still_waits(name) and self.model.comes_again(name)
         item = Item(
             name,
             at=self.now,
@@ -95,15 +102,19 @@ class InboxUnderTest(RuleBasedStateMachine):
             expires_after=event.expires_after,
             sent_at=event.sent_at,
         )
-        expected = None if known else self.model.refusal(item, self.policy)
-        sent = arrival(event, size)
-        refusal = self.inbox.check(sent, self.now, self.policy, busy=self.turn is not None)
+        expected = None if known and not again else self.model.refusal(item, self.policy)
+        sent, busy = arrival(event, size), self.turn is not None
+        refusal = self.inbox.check(sent, self.now, self.policy, busy=busy, running=self.runs)
         assert ((refusal.type, refusal.behind_a_gap) if refusal else None) == expected
         if refusal is not None:
             self._refuse(item, event, refusal, signal=signal)
             return
-        admission = self.inbox.admit(sent, self.now, self.policy, turn=self.turn)
+        admission = self.inbox.admit(sent, self.now, self.policy, turn=self.turn, running=self.runs)
         receipt = admission.receipt.wire()
+        if again:
+            self.model.correct(item)
+            assert receipt == {"event_id": name, "status": "accepted", "position": len(self.model.line) - 1}
+            return
         if known:
             assert admission.interrupts is None
             self.is_duplicate(receipt, name)
@@ -141,7 +152,7 @@ class InboxUnderTest(RuleBasedStateMachine):
 
     def knows(self, name: str) -> bool:
         """Return whether the window knows an id, and check that it may, or need not."""
-        known = self.inbox.knows(name)
+        known = self.inbox.knows(name, self.runs)
         assert known or not self.model.must_know(name), "an id was forgotten"
         assert not known or self.model.may_know(name), "an id is known that should not be"
         return known
@@ -257,7 +268,8 @@ class InboxUnderTest(RuleBasedStateMachine):
             if wait is not None and numbered and not refusal.behind_a_gap:
                 if self.model.order.is_missing(item, self.policy):
                     self.model.order.refuse(event.source, self.now + wait + self.policy.gap_timeout)
-        assert item.id not in self.inbox.dedup, "a refused id may come again"
+        may_come = item.id not in self.inbox.dedup or self.model.comes_again(item.id)
+        assert may_come, "a refused id may come again"
 
     def is_told_when(self, refusal: Refusal) -> None:
         """Check that a refused event is told to come when there may be room, and not before."""
@@ -291,7 +303,8 @@ class InboxUnderTest(RuleBasedStateMachine):
     def note_turn(self, queued: Queued) -> None:
         """Hold what is taken for a turn against what was: in order of acceptance, but for what is numbered."""
         self.note_taken(queued)
-        may_overtake = queued.turn in self.put_back or not queued.event or queued.mode == "interrupt"
+        redriven = "~" in queued.turn
+        may_overtake = queued.turn in self.put_back or redriven or queued.mode == "interrupt"
         if "sequence" not in queued.event and not may_overtake:
             assert queued.n > self.last_taken, "first come, first served"
             self.last_taken = queued.n

@@ -84,7 +84,7 @@ class InboxMachine(InboxUnderTest):
     def signal_nonsense(self, name: str) -> None:
         """Send something that cannot be read."""
         known = self.knows(name)
-        receipt = self.inbox.park_invalid(name, "not an event", self.now)
+        receipt = self.inbox.park_invalid(name, "not an event", self.now, running=self.runs)
         if known:
             self.is_duplicate(receipt.wire(), name)
         else:

@@ -13,6 +13,9 @@ from tests.property.models.pace_model import PaceModel
 from tests.property.models.sequence_model import Gap, Item, SequenceModel
 
 MERGED_BYTES = 256 * 1024
+HELD_BYTES = (512 - 292 - 1) * 1024
+PLACE_BYTES = 224
+"""What the place of a cancelled event takes that was held."""
 
 
 @dataclass(eq=False)
@@ -39,7 +42,11 @@ class InboxModel(BooksModel):
 
     def bytes_waiting(self) -> int:
         """Add up what waits."""
-        return sum(item.size for item in self.waiting() if item.state in ("pending", "held"))
+        return sum(item.size if item.state in ("pending", "held") else PLACE_BYTES for item in self.waiting())
+
+    def bytes_held(self) -> int:
+        """Add up what is held."""
+        return sum(item.size if item.state == "held" else PLACE_BYTES for item in self.order.held)
 
     def place(self, item: Item) -> int | None:
         """Count the events ahead of one that waits in the line."""
@@ -66,7 +73,8 @@ class InboxModel(BooksModel):
         if policy.source_quota is not None and of_source + 1 > policy.source_quota and (queued or not fills):
             return "Backpressure", not queued
         hold = item.sequence is not None and self.order.verdict(item, policy) == "held"
-        if hold and policy.hold_overflow == "reject" and len(self.order.held) + 1 > policy.hold_capacity:
+        too_many = len(self.order.held) + 1 > policy.hold_capacity or self.bytes_held() + item.size > HELD_BYTES
+        if hold and policy.hold_overflow == "reject" and too_many:
             return "Backpressure", True
         return None
 
@@ -88,7 +96,7 @@ class InboxModel(BooksModel):
         verdict = self.order.verdict(item, policy)
         if verdict == "held":
             self.order.hold(item)
-            while len(self.order.held) > policy.hold_capacity:
+            while len(self.order.held) > policy.hold_capacity or self.bytes_held() > HELD_BYTES:
                 first = self.order.waiting_sources(policy)[0]
                 self._apply(self.order.end_wait(first, policy), item.at, policy, turn)
             if item.state == "pending":
@@ -231,6 +239,23 @@ class InboxModel(BooksModel):
                 self._shelve(Shelved(item.id, item.turn, item))
             self._end(item, disposition)
         return [item.id for item in cleared]
+
+    def comes_again(self, event_id: str) -> bool:
+        """Return whether what came under an id was no event, and is parked: the next one with this id is meant."""
+        shelved = self.shelved(event_id)
+        return shelved is not None and not shelved.valid
+
+    def correct(self, came: Item) -> None:
+        """Drive what was no event again, with what came for it now."""
+        shelved = self.shelved(came.id)
+        assert shelved is not None
+        assert shelved.item is not None
+        self.shelf.remove(shelved)
+        item = shelved.item
+        again = Item(item.id, item.n, came.at, "pending", times=item.times + 1, group=-item.n)
+        again.size, again.source = came.size, came.source
+        self.came[item.n - 1] = again
+        self.line.append(again)
 
     def redrive(self, event_id: str, now: float, *, force: bool) -> bool:
         """Drive something parked again: it has no content then, so it is of no source and takes no room."""

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic_core import to_json
 
+from inturn import sizes
 from inturn.events import MAX_CONTENT_BYTES, Event
 from inturn.policy import InboxPolicy
 from inturn_activities.messages import Decision, Policy
@@ -141,7 +142,7 @@ def test_kept_answers_are_bounded_in_bytes() -> None:
     for number in range(50):
         state.keep_answer(f"t{number}", {"text": "é" * 5_000})
     kept = sum(len(answer["text"].encode()) for answer in state.answers.values())
-    assert 100_000 < kept <= state_module.MAX_ANSWER_BYTES
+    assert 100_000 < kept <= sizes.ANSWERS
     assert list(state.answers)[-1] == "t49"
     state.keep_answer("huge", {"text": "x" * 10**6})
     assert state.answers == {}, "what does not fit at all is in the journal"
@@ -305,6 +306,10 @@ def test_only_a_rare_state_has_a_search_attribute(fields: dict[str, Any], status
     assert (state.status, state.rare_state) == (status, rare)
 
 
-def test_an_arrivals_size_is_what_continue_as_new_writes() -> None:
-    came = Event(event_id="e1", content="hi", sent_at=1e10)
-    assert Arrival.of(came).size == len(b'{"event_id":"e1","content":"hi","sent_at":10000000000.0}')
+@pytest.mark.parametrize("mode", ["queue", "steer"])
+def test_an_arrivals_size_is_what_continue_as_new_writes_of_it_at_most(mode: Any) -> None:
+    came = Arrival.of(Event(event_id="e" * 128, content="hi", sent_at=1e10, when_busy=mode))
+    queued = Queued(turn="e" * 128, n=10**9, at=NOW, event=came.wire, size=292_000, inline=True, joins=True)
+    if mode == "steer":
+        queued.steers = f"{'t' * 128}~999"
+    assert came.size - 64 < sizes.written(queued) < came.size

@@ -1,7 +1,7 @@
 """An inbox's books: how many events were accepted, how they ended, and what the journal must still learn.
 
 Invariant: `accepted` is always the sum of what waits, runs and has ended; nothing grows without bound: decisions that
-are not written yet are kept one by one up to `MAX_DECISIONS`, and only counted beyond.
+are not written yet are kept one by one up to `MAX_DECISIONS` and `sizes.DECISIONS`, and only counted beyond.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from inturn import sizes
 from inturn.wire import Message
 from inturn_activities.messages import Decision
 
@@ -37,6 +38,8 @@ class Books(Message):
     """How many decisions were only counted, ever."""
     unwritten_bytes: int = 0
     """Content of late events that the journal does not have yet."""
+    bytes: int = 0
+    """What `decisions` have as written."""
 
     @property
     def pending(self) -> bool:
@@ -46,7 +49,11 @@ class Books(Message):
     @property
     def full(self) -> bool:
         """Whether further decisions would only be counted."""
-        return len(self.decisions) >= MAX_DECISIONS
+        return not self.has_room(0)
+
+    def has_room(self, content: int) -> bool:
+        """Return whether a decision with so many bytes of content would be kept one by one."""
+        return len(self.decisions) < MAX_DECISIONS and self.bytes + content + sizes.NOTE <= sizes.DECISIONS
 
     def count(self, disposition: str, change: int = 1) -> None:
         """Count an event's end, or take it back."""
@@ -62,7 +69,9 @@ class Books(Message):
             kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
             self._overflow(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
             return
-        self.decisions.append(Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now))
+        decision = Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now)
+        self.decisions.append(decision)
+        self.bytes += sizes.written(decision)
 
     def drain_decisions(self, now: float) -> list[Decision]:
         """Take what the journal must learn, in order."""
@@ -72,7 +81,7 @@ class Books(Message):
             body = {"reason": reason, "count": count} | ({"source": source[0]} if source else {})
             drained.append(Decision(type=type_, key=f"{kind}/{self.unwritten}@{now:.3f}", body=body, at=now))
         self.overflowed = {}
-        self.unwritten_bytes = 0
+        self.unwritten_bytes = self.bytes = 0
         return drained
 
     def _overflow(self, kind: str, source: str | None) -> None:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from inturn import names
+from inturn import names, sizes
 from inturn.events import Envelope
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.events import Arrival, Refusal
@@ -47,7 +47,7 @@ class Capacity:
         if arrival.size > limit:
             message = f"the event has {arrival.size:,} bytes, the inbox takes {limit:,} in all"
             return Refusal(names.INVALID_EVENT, message)
-        return self._full(event, arrival.size, arrival.referred) or self._held_full(event)
+        return self._full(event, arrival.size, arrival.referred) or self._held_full(event, arrival.size)
 
     # Inside.
 
@@ -80,9 +80,10 @@ class Capacity:
             return None
         return self._backpressure(f"source {event.source} has its quota of {policy.source_quota} events waiting", turns)
 
-    def _held_full(self, event: Envelope) -> Refusal | None:
+    def _held_full(self, event: Envelope, size: int) -> Refusal | None:
         sequencer, policy = self.sequencer, self.policy
-        if event.sequence is None or policy.hold_overflow == "release" or len(sequencer.held) < policy.hold_capacity:
+        room = len(sequencer.held) < policy.hold_capacity and sequencer.bytes + size <= sizes.HELD
+        if event.sequence is None or policy.hold_overflow == "release" or room:
             return None
         if sequencer.verdict(event.source, event.sequence, policy) != "held":
             return None

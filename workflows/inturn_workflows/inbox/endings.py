@@ -6,17 +6,14 @@ Invariant: an end is booked once and in all of them; what a flood of ends leaves
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
-from inturn import names
+from inturn import names, sizes
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.parked import DeadLetters
-
-MAX_ADDRESS: Final = 160
-"""Characters of an event's metadata that a notice about it takes along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Endings:
     def park_delivery(self, parked: ParkedEvent, now: float) -> None:
         """Set a delivery aside: the event itself has ended otherwise."""
         self.parked.add(parked)
-        body = {"error": parked.error, "delivery": parked.delivery, "turn": parked.turn}
+        body = {"error": sizes.clip(parked.error, sizes.ERROR), "delivery": parked.delivery, "turn": parked.turn}
         self.books.decide("event.parked", parked.turn, f"{parked.turn}/{parked.delivery}/parked", now, body)
 
     # Ends that the journal learns of from here.
@@ -92,7 +89,7 @@ class Endings:
     def set_aside_or_reject(self, queued: Queued, error: str, now: float, policy: InboxPolicy) -> str:
         """Park an event, or reject it where a flood of them could not be written down. Returns its disposition."""
         self.books.unwritten_bytes += queued.size
-        if self.books.full or self.books.unwritten_bytes > policy.capacity_bytes:
+        if not self.books.has_room(queued.size) or self.books.unwritten_bytes > policy.capacity_bytes:
             self.books.unwritten_bytes -= queued.size
             self.end(queued, "rejected", now, {"reason": error, "error": names.BACKPRESSURE})
             return "rejected"
@@ -126,4 +123,4 @@ class Endings:
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:
     """Return where a busy answer goes to, where that is small: decisions are carried by continue-as-new."""
-    return {"metadata": metadata} if metadata and len(str(metadata)) <= MAX_ADDRESS else {}
+    return {"metadata": metadata} if metadata and sizes.written(metadata) <= sizes.ADDRESS else {}

@@ -6,13 +6,18 @@ Invariant: these are plain values; what continue-as-new carries keeps the fields
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field
 from pydantic_core import to_json
 
+from inturn import sizes
 from inturn.events import ClaimedEvent, Event, preview
 from inturn.wire import Message
+
+_QUEUED: Final = 128
+_STEERING: Final = sizes.QUEUED - 128
+"""Bytes that `Queued` writes beside an event and its id, with every field set; one that steers names a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +27,14 @@ class Arrival:
     event: Event | ClaimedEvent
     wire: dict[str, Any]
     size: int
-    """Bytes as JSON, as continue-as-new writes it: what came may be shorter (1e15 becomes 1000000000000000.0)."""
+    """Bytes as JSON, as continue-as-new writes it with what is noted of it: what came may be shorter."""
 
     @classmethod
     def of(cls, event: Event | ClaimedEvent) -> Self:
         """Return the arrival of a valid event."""
         wire = event.wire()
-        return cls(event, wire, len(to_json(wire)))
+        noted = len(event.event_id or "") + (_STEERING if event.when_busy == "steer" else _QUEUED)
+        return cls(event, wire, len(to_json(wire)) + noted)
 
     @property
     def event_id(self) -> str:
@@ -109,7 +115,13 @@ class Queued(Message):
     @property
     def preview(self) -> str:
         """The start of its text, for people."""
-        return preview(self.event["content"]) if "content" in self.event else str(self.event.get("preview", ""))
+        text = preview(self.event["content"]) if "content" in self.event else str(self.event.get("preview", ""))
+        return sizes.clip(text, sizes.PREVIEW)
+
+    @property
+    def noted(self) -> dict[str, str]:
+        """What is noted of it in a turn that it joins."""
+        return {"source": self.source, "preview": sizes.clip(self.preview, sizes.NOTED), "n": str(self.n)}
 
     @property
     def referred(self) -> int:
@@ -138,6 +150,8 @@ class Queued(Message):
 
     def expired(self, now: float, default: float | None) -> bool:
         """Return whether it waited longer than its own limit, else the policy's; a redriven one never did."""
+        if "~" in self.turn:
+            return False
         limit = self.event.get("expires_after", default if self.event else None)
         return limit is not None and now > self.event.get("sent_at", self.at) + limit
 
@@ -149,6 +163,11 @@ class Queued(Message):
 def bytes_of(*events: Queued) -> int:
     """Return the bytes that events bring to a turn: what they carry, and what they refer to."""
     return sum(queued.size + queued.referred for queued in events)
+
+
+def note_size(queued: Queued) -> int:
+    """Return the bytes of what is noted of an event in a turn that it joins, under its id."""
+    return len(queued.event_id) + 4 + sizes.written(queued.noted)
 
 
 def _referred(event: dict[str, Any]) -> int:

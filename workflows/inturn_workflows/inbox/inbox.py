@@ -6,8 +6,9 @@ Rules:
   2. `take` gives events in the order of acceptance; those with a `sequence` in the order of their source
      (`sequencing`). Only `when_busy="interrupt"` goes to the front and only `"steer"` joins a running turn,
      and those with a `sequence` not before what waits of their source.
-  3. An id is accepted once while it waits or the window remembers it; a refused or rejected id is not remembered.
-  4. Nothing grows without bound: what waits by events and bytes, parked events and unwritten decisions by number.
+  3. An id is accepted once while it waits, runs or is parked here, or the window remembers it; a refused or rejected id
+     is not remembered.
+  4. Nothing grows without bound: what waits, is parked or has still to be recorded, by number and by bytes (`sizes`).
   5. Whatever waits for time alone is named by `next_due`, so one timer is enough.
 
 Time is an argument (seconds since 1970). What the session must do is returned; what the journal must learn is noted in
@@ -16,20 +17,21 @@ the books.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from itertools import chain
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field
 
+from inturn import names, sizes
 from inturn.events import MAX_CONTENT_BYTES, ClaimedEvent, Event, derived_id
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
 from inturn_workflows.inbox.books import Books
-from inturn_workflows.inbox.capacity import Capacity
+from inturn_workflows.inbox.capacity import SOONEST, Capacity
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.endings import Endings
-from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queued, Receipt, Refusal, bytes_of
+from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queued, Receipt, Refusal, bytes_of, note_size
 from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.queue import EventQueue
 from inturn_workflows.inbox.rate import TokenBucket
@@ -42,8 +44,11 @@ UNANSWERED: Final = "unanswered"
 """How it remembers a merged event whose host was set aside: there is none."""
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
-_SAID: Final = ("event_id", "content", "source", "sender", "metadata")
-"""What one that was lost and came again needs for its turn; its place in the order has passed."""
+_SAID: Final = ("event_id", "content", "claim", "preview", "source", "sender", "sent_at", "metadata", "agent", "trace")
+"""What one that was lost or malformed and came again needs for its turn; its place in the order has passed."""
+MAX_REDRIVEN: Final = 100
+"""Events that wait to be driven again: they count for no capacity."""
+OVERFULL: Final = "more came at once than the session can carry"
 EXPIRED: Final = "it waited longer than its expires_after"
 
 
@@ -77,7 +82,14 @@ class Inbox(Message):
         return event.model_copy(update={"event_id": derived_id(event, self.books.unnamed - 1, chain)})
 
     def check(
-        self, arrival: Arrival, now: float, policy: InboxPolicy, *, busy: bool, beside: tuple[int, int] = (0, 0)
+        self,
+        arrival: Arrival,
+        now: float,
+        policy: InboxPolicy,
+        *,
+        busy: bool,
+        beside: tuple[int, int] = (0, 0),
+        running: Container[str] = (),
     ) -> Refusal | None:
         """Return why an event would be refused; a duplicate never is. Changes nothing.
 
@@ -87,19 +99,27 @@ class Inbox(Message):
             policy: The agent's.
             busy: Whether a turn runs.
             beside: Events and bytes that have come and are to be admitted before it.
+            running: The ids that the running turn answers.
         """
-        if self.knows(arrival.event_id):
+        if self.knows(arrival.event_id, running) and self._comes_again(arrival) is None:
             return None
         pace = 1.0 if self.pace is None else self.pace
         return Capacity(self.queue, self.sequencer, self.rate, pace, policy, now, beside).refusal(arrival, busy=busy)
 
     def admit(
-        self, arrival: Arrival, now: float, policy: InboxPolicy, *, inline: bool = False, turn: str | None = None
+        self,
+        arrival: Arrival,
+        now: float,
+        policy: InboxPolicy,
+        *,
+        inline: bool = False,
+        turn: str | None = None,
+        running: Container[str] = (),
     ) -> Admission:
-        """Accept a checked event. `turn`: the one that runs."""
+        """Accept a checked event. `turn`: the one that runs, for these ids (`running`)."""
         event_id = arrival.event_id
-        if self.knows(event_id):
-            return Admission(self._found_again(arrival, now) or self.duplicate(event_id))
+        if self.knows(event_id, running):
+            return Admission(self._found_again(arrival, now) or self.duplicate(event_id, running))
         self.books.accepted += 1
         self.dedup.add(event_id, "pending")
         n = self.books.accepted
@@ -126,23 +146,30 @@ class Inbox(Message):
             body["claim"] = event.claim.model_dump(mode="json")
         self.endings.reject(str(event.event_id), refusal, now, body, event.metadata)
 
-    def park_invalid(self, event_id: str, error: str, now: float, preview: str = "") -> Receipt:
-        """Book something that is no event: it waits as parked, with its error."""
-        if self.knows(event_id):
-            return self.duplicate(event_id)
+    def park_invalid(
+        self, event_id: str, error: str, now: float, preview: str = "", running: Container[str] = ()
+    ) -> Receipt:
+        """Book something that is no event: it waits as parked, with its error, until what was meant comes."""
+        if self.knows(event_id, running):
+            return self.duplicate(event_id, running)
         return Receipt(event_id, "accepted", disposition=self.endings.park_invalid(event_id, error, now, preview))
 
-    def knows(self, event_id: str) -> bool:
-        """Return whether an id was accepted: what waits for long may outlast the window."""
-        return event_id in self.dedup or self.waits(event_id)
+    def knows(self, event_id: str, running: Container[str] = ()) -> bool:
+        """Return whether an id was accepted: what waits, runs or is parked for long may outlast the window."""
+        stands = event_id in running or self.waits(event_id) or self.parked.holds(event_id)
+        return stands or event_id in self.dedup
 
-    def duplicate(self, event_id: str) -> Receipt:
+    def duplicate(self, event_id: str, running: Container[str] = ()) -> Receipt:
         """Return the receipt of an id that is known."""
         if queued := self.queue.find(event_id):
             position = min(map(self.queue.index, queued))
             return Receipt(event_id, "duplicate", position=position, disposition="pending")
         if self.sequencer.holds(event_id):
             return Receipt(event_id, "duplicate", disposition="held")
+        if event_id in running:
+            return Receipt(event_id, "duplicate", disposition="running")
+        if self.parked.holds(event_id):
+            return Receipt(event_id, "duplicate", disposition="parked")
         disposition = self.dedup.disposition_of(event_id)
         known = {INTERRUPTED: "cancelled", UNANSWERED: "merged"}.get(disposition or "", disposition)
         return Receipt(event_id, "duplicate", disposition=known)
@@ -188,8 +215,8 @@ class Inbox(Message):
                 return wanted
         return []
 
-    def steer(self, turn: str, now: float, policy: InboxPolicy) -> list[Queued]:
-        """Take out what is to join the running turn, as much as one turn takes at once."""
+    def steer(self, turn: str, now: float, policy: InboxPolicy, room: int = sizes.MERGED) -> list[Queued]:
+        """Take out what is to join the running turn, as much as one turn takes at once, and has room to note."""
         joining: list[Queued] = []
         waiting = set[str]()
         for queued in list(self.queue.events):
@@ -197,7 +224,9 @@ class Inbox(Message):
                 if queued.numbered:
                     waiting.add(queued.source)
                 continue
-            if len(joining) == policy.merge_limit or bytes_of(*joining, queued) > MAX_CONTENT_BYTES:
+            room -= note_size(queued)
+            too_many = len(joining) == policy.merge_limit or room < 0
+            if too_many or bytes_of(*joining, queued) > MAX_CONTENT_BYTES:
                 break
             self.queue.pop(self.queue.index(queued))
             if not self._expires(queued, now, policy):
@@ -211,6 +240,13 @@ class Inbox(Message):
             queued.joins = queued.joins and index > 0
             self.queue.insert(index, queued)
             self.dedup.note(queued.event_id, "pending")
+
+    def set_last_aside(self, now: float) -> bool:
+        """Park the event that waits last: more was accepted at once than is carried. Returns whether one waits."""
+        if not self.queue:
+            return False
+        self.endings.set_aside(self.queue.pop(len(self.queue) - 1), OVERFULL, now)
+        return True
 
     def record_turn_duration(self, seconds: float) -> None:
         """Note how long a turn took: what is refused is told when to come again."""
@@ -242,11 +278,13 @@ class Inbox(Message):
         parked = self.parked.find_redrivable(event_id, force=force)
         if isinstance(parked, Refusal):
             return parked
-        self.parked.remove(parked)
-        if parked.delivery is None:
-            self.books.count("parked", -1)
-            self.queue.append(Queued(turn=parked.next_turn, n=parked.n, at=now))
-            self.dedup.note(event_id, "pending")
+        if parked.delivery is not None:
+            self.parked.remove(parked)
+        elif self.queue.redriven >= MAX_REDRIVEN:
+            message = f"{MAX_REDRIVEN} events wait to be driven again already"
+            return Refusal(names.BACKPRESSURE, message, SOONEST)
+        else:
+            self._drive_again(parked, Queued(at=now))
         return parked
 
     def discard(self, event_id: str, now: float, reason: str | None = None) -> Refusal | None:
@@ -273,20 +311,33 @@ class Inbox(Message):
 
     # Inside.
 
-    def _found_again(self, arrival: Arrival, now: float) -> Receipt | None:
-        """Drive an event again whose content was lost, and came again with this arrival; `None` where it was not."""
-        parked = self.parked.find(arrival.event_id)
-        kept_anew = not arrival.referred or arrival.wire["claim"].get("gen")
-        if isinstance(parked, Refusal) or not (parked.lost and kept_anew):
+    def _comes_again(self, arrival: Arrival) -> ParkedEvent | None:
+        """Return the parked one that an arrival makes whole: it was no event, or its content was lost."""
+        parked = self.parked.find(arrival.event_id) if self.parked.holds(arrival.event_id) else None
+        if not isinstance(parked, ParkedEvent) or parked.delivery is not None:
             return None
-        self.redrive(arrival.event_id, now)
-        queued = self.queue.events[-1]
-        if not arrival.referred:  # where it came with its content, the journal does not have it
-            said = {name: value for name, value in arrival.wire.items() if name in _SAID}
-            self.queue.pop(len(self.queue) - 1)
-            queued.event, queued.size = said, arrival.size
-            self.queue.append(queued)
+        kept_anew = not arrival.referred or arrival.wire["claim"].get("gen")
+        return parked if not parked.valid or (parked.lost and kept_anew) else None
+
+    def _found_again(self, arrival: Arrival, now: float) -> Receipt | None:
+        """Drive again what this arrival makes whole; `None` where there is nothing."""
+        parked = self._comes_again(arrival)
+        if parked is None:
+            return None
+        queued = Queued(at=now)
+        if not (parked.lost and arrival.referred):  # else the journal has its content again
+            queued.event = {name: value for name, value in arrival.wire.items() if name in _SAID}
+            queued.size = arrival.size
+        self._drive_again(parked, queued)
         return Receipt(arrival.event_id, "accepted", position=len(self.queue) - 1)
+
+    def _drive_again(self, parked: ParkedEvent, queued: Queued) -> None:
+        """Put a parked event into the queue, for a turn of its own."""
+        self.parked.remove(parked)
+        self.books.count("parked", -1)
+        queued.turn, queued.n = parked.next_turn, parked.n
+        self.queue.append(queued)
+        self.dedup.note(parked.event_id, "pending")
 
     def _admit_numbered(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Admission:
         verdict = self.sequencer.verdict(queued.source, queued.sequence, policy)
@@ -304,7 +355,7 @@ class Inbox(Message):
     def _make_room(self, now: float, policy: InboxPolicy, turn: str | None) -> str | None:
         """End waits early where too much is held. What has just come counts: it may be what others waited for."""
         interrupts: str | None = None
-        while len(self.sequencer.held) > policy.hold_capacity:
+        while len(self.sequencer.held) > policy.hold_capacity or self.sequencer.bytes > sizes.HELD:
             interrupts = self._released(self.sequencer.release_early(policy), now, policy, turn) or interrupts
         return interrupts
 

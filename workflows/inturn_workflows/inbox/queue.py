@@ -52,6 +52,11 @@ class EventQueue(Message):
         """Return what waits under an event's id."""
         return self._by_id.get(event_id, [])
 
+    @property
+    def redriven(self) -> int:
+        """How many wait to be driven again: their content is in the journal."""
+        return sum(not queued.event for queued in self.events)
+
     def count_of(self, source: str) -> int:
         """Return how many events of a source wait."""
         return self._counts[source]

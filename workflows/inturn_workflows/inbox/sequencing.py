@@ -23,6 +23,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from inturn import sizes
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
 from inturn_workflows.inbox.events import Queued
@@ -85,7 +86,7 @@ class Sequencer(Message):
 
     @property
     def bytes(self) -> int:
-        """What the held events have as JSON."""
+        """What the held events have as JSON, and the places that cancelled ones keep."""
         return sum(queued.size for queued in self.held)
 
     @property
@@ -164,7 +165,8 @@ class Sequencer(Message):
             if queued.event_id == event_id and queued.event:
                 self._take(queued.source, [queued])
                 if policy.sequencing == "dense":
-                    kept = Queued(n=queued.n, at=queued.at, place=(queued.source, queued.sequence))
+                    place = queued.source, queued.sequence
+                    kept = Queued(n=queued.n, at=queued.at, place=place, size=sizes.PLACE)
                     self.held.insert(index, kept)
                     insort(self._groups.setdefault(queued.source, []), kept, key=_place)
                 return queued
@@ -179,10 +181,6 @@ class Sequencer(Message):
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
         return [queued for queued in cleared if queued.event]
-
-    def forget_idle(self) -> None:
-        """Forget the sources that hold nothing; they begin anew."""
-        self.sources = {name: source for name, source in self.sources.items() if name in self._groups}
 
     def missing(self, queued: Queued, policy: InboxPolicy) -> Gap | None:
         """Return the numbers that a held event waits for first; `None` where it waits for time alone."""
