@@ -45,7 +45,7 @@ from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
-from inturn_activities.model.manifest_changes import change_notice
+from inturn_activities.model.manifest_changes import added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opening import opening, said_again
 from inturn_activities.model.paid import metered, unanswered
@@ -201,7 +201,9 @@ class ModelSteps:
         frozen = transcript.manifest or {}
         if frozen.get("agent") != agent.name:
             raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
-        if transcript.manifest_hash != agent.manifest_hash:
+        # New tools wait for the next turn where calls want their results: the thinking before those is to stay.
+        waits = bool(added_tools(frozen, agent)) and (attempt.step.step != "0" or transcript.owes_results)
+        if transcript.manifest_hash != agent.manifest_hash and not waits:
             note = attempt.entry(
                 "system.message", change_notice(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash}"
             )

@@ -1,6 +1,9 @@
 """How a changed agent reaches a session that has begun.
 
-Invariant: what a session froze never changes; the change is said in an entry of its own, once.
+Invariant: what a session froze never changes; the change is said in an entry of its own, once. Tools that are new are
+declared with it, behind those that were: from then on requests have them, and answers from before it lose their
+thinking where the model takes that for bound to the tools. The provider's cache of the conversation is written anew
+then, once.
 """
 
 from __future__ import annotations
@@ -11,6 +14,13 @@ from typing import Any
 from pydantic_core import to_json
 
 from inturn.agents import Agent
+from inturn.models.facts import facts
+
+
+def added_tools(frozen: Mapping[str, Any], agent: Agent) -> list[dict[str, Any]]:
+    """Return the declarations of the agent's tools that the session's manifest does not have."""
+    known = {tool["name"] for tool in frozen.get("tools") or []}
+    return [tool for tool in agent.manifest()["tools"] if tool["name"] not in known]
 
 
 def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
@@ -18,8 +28,8 @@ def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
 
     It says all that holds, not what is different: whoever reads it need not know the changes before it.
     """
-    now = agent.manifest()
-    declared = {tool["name"]: tool for tool in frozen.get("tools") or []}
+    now, added = agent.manifest(), added_tools(frozen, agent)
+    declared = {tool["name"]: tool for tool in [*(frozen.get("tools") or []), *added]}
     offered = {tool["name"]: tool for tool in now["tools"]}
     lines = ["Your configuration was changed. From here on these instructions hold:", now["system"] or "(none)"]
     if declared:
@@ -28,4 +38,5 @@ def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
     for name in sorted(n for n in declared.keys() & offered.keys() if declared[n] != offered[n]):
         schema = to_json(offered[name]["input_schema"]).decode()
         lines.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
-    return {"text": "\n\n".join(lines), "manifest": agent.manifest_hash}
+    body: dict[str, Any] = {"text": "\n\n".join(lines), "manifest": agent.manifest_hash}
+    return body | ({"tools": added, "unbinds": facts(agent.model).binds_thinking} if added else {})

@@ -59,7 +59,8 @@ class Transcript:
     """A session's transcript so far. Apply entries in order of seq; keep it, and apply only what is new.
 
     Attributes:
-        manifest: What the session froze (`agent`, `model`, `system`, `tools`), `None` before `session.started`.
+        manifest: What the session froze (`agent`, `model`, `system`, `tools`), with the tools that changes declared;
+            `None` before `session.started`.
         manifest_hash: The hash of the manifest that the model was last given.
         seq: The last applied entry.
         call_ids: The ids of all calls that its answers made.
@@ -97,6 +98,8 @@ class Transcript:
             self._pending.append(entry)
         if entry.type == "session.started" and self.manifest is None:
             self.manifest = {name: entry.body.get(name) for name in ("agent", "model", "system", "tools")}
+        if entry.type == "system.message" and "tools" in entry.body:
+            self._declare(entry.body)
         if entry.type in ("session.started", "system.message"):
             self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
 
@@ -189,6 +192,13 @@ class Transcript:
             self._places[at] = [p for p, gone in zip(self._places[at], thought, strict=True) if not gone] or [None]
             self._committed[at] = Committed(without_thinking({**message, "content": content}))
         self._view = View(self._view.form)
+
+    def _declare(self, change: Mapping[str, Any]) -> None:
+        """Declare the tools that a changed agent has more; thinking that was bound to those before goes."""
+        manifest = self.manifest or {}
+        self.manifest = {**manifest, "tools": [*(manifest.get("tools") or []), *change["tools"]]}
+        if change.get("unbinds"):
+            self._doubt(())
 
     def _tail(self, pending: list[Entry]) -> tuple[list[Message], list[list[Place | None]], list[Entry]]:
         """Return what is pending as messages with their places, and the entries that cannot be sent yet.
