@@ -33,6 +33,8 @@ async def list_sessions(
     connection: Connection, tenant: str, *, agent: str | None, state: str | None, parked: bool | None, limit: int | None
 ) -> AsyncIterator[SessionInfo]:
     """Yield a tenant's sessions; see `Client.sessions`."""
+    if limit is not None and limit < 1:
+        raise InvalidEvent(f"limit is {limit!r:.100}, it must be above 0")
     query = query_for(tenant, agent=agent, state=state, parked=parked)
     temporal = await connection.temporal()
     listed: set[SessionKey] = set()  # the latest run of each: one that was terminated and began anew has several

@@ -16,6 +16,8 @@ from inturn.journal.views.transcript import Transcript
 from inturn.keys import SessionKey
 from inturn.values import Entry, Parked
 
+MAX_SEQ: Final = 2**63
+"""What no seq reaches: the journal keeps them in 64 bits."""
 _ENDS: Final = frozenset({"turn.completed", "turn.interrupted", "turn.failed"})
 _WITHOUT_TURN: Final = frozenset({"event.parked", "event.cancelled", "event.expired", "event.rejected"})
 _LAST: Final = (*_ENDS, *_WITHOUT_TURN, "event.merged")
@@ -32,14 +34,22 @@ class SessionReader:
         self, after: int = 0, *, event_id: str | None = None, follow: bool = False
     ) -> AsyncIterator[Entry]:
         """Yield entries in order; see `Session.entries`."""
+        if not 0 <= after < MAX_SEQ:
+            raise InvalidEvent(f"after is {after!r:.100}, it must be the seq of an entry, or 0")
         journal = await self.connection.any_journal()
-        if follow and after and await self._closed(after):
+        if not follow:
+            async for entry in journal.entries(self.key, after=after, event_id=event_id):
+                yield entry
             return
-        source = (await self.connection.hub()).entries if follow else journal.entries
-        async for entry in source(self.key, after=after, event_id=event_id):
-            yield entry
-            if follow and entry.type == "session.closed":
-                return
+        hub, closed = await self.connection.hub(), await self._closed(after)
+        while not closed:
+            head = await hub.wait(self.key, after=after)
+            async for entry in journal.entries(self.key, after=after, event_id=event_id):
+                after, closed = entry.seq, closed or entry.type == "session.closed"
+                yield entry
+            after = max(after, head)
+            # The close is no entry of the event: what is asked for may never come.
+            closed = closed or (event_id is not None and await self._closed(after))
 
     async def _closed(self, after: int) -> bool:
         """Return whether the session's close is among the entries up to `after`."""
@@ -135,6 +145,8 @@ class Cursor:
 
     async def move(self, session_id: str, seq: int) -> int:
         """Move it to `seq`, never back; return where it is."""
+        if not 0 <= seq < MAX_SEQ:
+            raise InvalidEvent(f"a cursor moves to the seq of an entry, not to {seq!r:.100}")
         journal = await self.connection.any_journal()
         return await journal.move_cursor(self.tenant, self.name, session_id, seq)
 

@@ -8,10 +8,10 @@ one, which costs the session no history, and otherwise asks the session, with gr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from uuid import uuid4
 
 from temporalio.client import WorkflowUpdateHandle
@@ -42,6 +42,8 @@ from inturn.values import Turn
 if TYPE_CHECKING:
     from inturn.journal import SessionJournal
 
+P = ParamSpec("P")
+T = TypeVar("T")
 PATIENCE: Final = 300.0
 """Seconds a wait without a timeout of its own goes on without any answer."""
 _FIRST_PAUSE: Final = 5.0
@@ -84,7 +86,7 @@ class TurnWaiter:
         """Return the turn of an event that was sent before."""
         async with _within(timeout, event_id):
             journal = await self.transport.connection.journal()
-            known = journal is not None and await self._will_be_read(event_id, journal)
+            known = journal is not None and await self._patiently(self._will_be_read, event_id, journal)
             return await self._follow(event_id, _PENDING if known else await self._asked(event_id, journal), journal)
 
     async def _follow(
@@ -95,14 +97,30 @@ class TurnWaiter:
         while True:
             if reply.get("unknown"):
                 return await self._turn_of_unknown_event(event_id, taken=taken)
-            if turn := await self._turn_from_reply(event_id, reply, journal):
+            if turn := await self._patiently(self._turn_from_reply, event_id, reply, journal):
                 return turn
             if journal is None:
                 await self._poll_until_begun(event_id, jittered(pause))
-            elif turn := await self._turn_from_journal(event_id, journal, jittered(pause)):
+            elif turn := await self._patiently(self._turn_from_journal, event_id, journal, jittered(pause)):
                 return turn
             reply = await self._asked(event_id, journal)
             pause = min(pause * 2, _LONGEST_PAUSE)
+
+    async def _patiently(self, look: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Look into the journal, again where it is away for a moment."""
+        clock = asyncio.get_running_loop().time
+        until, delay = clock() + self.transport.patience, _FIRST_LOOK
+        while True:
+            began = clock()
+            try:
+                return await look(*args, **kwargs)
+            except JournalUnavailable:
+                if clock() - began > _LONGEST_LOOK:  # it was there meanwhile
+                    until, delay = clock() + self.transport.patience, _FIRST_LOOK
+                if clock() + delay > until:
+                    raise
+            await asyncio.sleep(jittered(delay))
+            delay = min(delay * 2, _LONGEST_LOOK)
 
     async def _turn_from_reply(self, event_id: str, reply: Message, journal: SessionJournal | None) -> Turn | None:
         """Return the turn that a reply holds or names; `None` while it is to come."""
@@ -136,7 +154,8 @@ class TurnWaiter:
             if outcome is not None and outcome.disposition not in _SET_ASIDE:
                 return await self._outcome(event_id, outcome)
             if outcome is not None:
-                gone = await self._open(event_id, outcome.event_id) is False
+                # Where the session does not answer, only a closed one surely drives nothing again.
+                gone = await self._open(event_id, outcome.event_id) is False or await self._closed(journal)
                 if gone and outcome == await self._ended(journal, event_id):  # it may have ended anew meanwhile
                     return await self._outcome(event_id, outcome)
                 pause, look = jittered(look), min(look * 2, _LONGEST_LOOK)
@@ -188,6 +207,10 @@ class TurnWaiter:
         if await self._ended(journal, event_id) or await self._open(event_id):
             return True
         return await self._ended(journal, event_id) is not None  # it may have ended between the two looks
+
+    async def _closed(self, journal: SessionJournal) -> bool:
+        """Return whether the session was closed: nothing is driven again then."""
+        return bool(await journal.read(self.transport.key, limit=1, types=("session.closed",)))
 
     async def _open(self, *event_ids: str) -> bool | None:
         """Return whether one of the events waits or runs in the session; `None` where the session does not answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -145,3 +145,37 @@ async def test_a_large_result_is_read_by_its_own_session_alone(journal: Journal)
     for other in (SessionKey("default", "t"), SessionKey("other", "s")):
         with pytest.raises(InvalidEvent, match=r"has nothing under 'sha256:"):
             await SessionReader(connection, other).blob(ref)
+
+
+@pytest.mark.promise("ORD-9")
+@pytest.mark.parametrize("event_id", ["e1", "never"])
+async def test_who_follows_one_event_is_done_when_the_session_is_closed(journal: Journal, event_id: str) -> None:
+    session = Client(journal=journal).session("s")
+    await _append(journal, ("user.message", "e1", {"content": "hi"}))
+    following = asyncio.create_task(_types(session.entries(event_id=event_id, follow=True)))
+    streaming = asyncio.create_task(_types(session.stream(event_id)))
+    await asyncio.sleep(0)
+    await _append(journal, ("tool.progress", "e1", {}), ("session.closed", "", {}))
+    expected = ["user.message", "tool.progress"] if event_id == "e1" else []
+    assert [await following, await streaming] == [expected, expected]
+    assert await _types(session.entries(event_id=event_id, follow=True)) == expected
+    assert await _types(session.stream(event_id, after=3)) == []
+
+
+@pytest.mark.parametrize("after", [-1, 2**63, 10**30])
+async def test_a_seq_that_no_entry_has_is_refused_where_it_is_given(journal: Journal, after: int) -> None:
+    client = Client(journal=journal)
+    session = client.session("s")
+    for reading in (session.entries(after), session.entries(after, follow=True), session.stream("e1", after=after)):
+        with pytest.raises(InvalidEvent, match="the seq of an entry"):
+            await _types(reading)
+    with pytest.raises(InvalidEvent, match="the seq of an entry"):
+        await client.cursor("c").move("s", after)
+    assert await _types(session.entries(2**63 - 1)) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_a_listing_of_less_than_one_is_refused(limit: int) -> None:
+    client = Client(temporal=cast(Any, object()))
+    with pytest.raises(InvalidEvent, match="above 0"):
+        _ = [info async for info in client.sessions(limit=limit)]

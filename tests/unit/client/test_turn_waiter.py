@@ -299,3 +299,52 @@ async def test_a_turn_that_ends_while_a_wait_asks_for_the_status_is_read_and_not
     waiter, transport = _following(journal, state=ended_meanwhile)
     assert (await waiter.wait("e1", timeout=5)).text == "hello"
     assert transport.calls == []
+
+
+class _AwayFor:
+    """Has a journal's reads fail so many times."""
+
+    def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+        self.left = times
+        outcome = journal.outcome
+
+        async def away(*args: Any) -> Any:
+            self.left -= 1
+            if self.left >= 0:
+                raise JournalUnavailable("the disk is full")
+            return await outcome(*args)
+
+        monkeypatch.setattr(journal, "outcome", away)
+
+
+async def test_a_journal_that_is_away_for_a_moment_ends_no_wait(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiter, transport = _following(journal)
+    asking = asyncio.create_task(waiter.wait("e1", timeout=8))
+    await transport.follows.wait()
+    away = _AwayFor(journal, monkeypatch, 3)
+    await plain_turn(journal, KEY, "e1", "hello")
+    assert (await asking).text == "hello"
+    assert away.left < 0
+    assert transport.calls == [], "nothing was asked of the session for it"
+    _AwayFor(journal, monkeypatch, 2)
+    assert (await waiter.wait("e1", timeout=8)).text == "hello"
+
+
+async def test_a_journal_that_stays_away_ends_the_wait_with_the_callers_patience(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiter, transport = _following(journal)
+    transport.patience = 0.2
+    _AwayFor(journal, monkeypatch, 1000)
+    with pytest.raises(JournalUnavailable, match="the disk is full"):
+        await waiter.wait("e1", timeout=5)
+
+
+async def test_a_wait_for_a_parked_event_ends_in_a_closed_session_without_a_worker(journal: Journal) -> None:
+    await _park(journal, "e1")
+    await journal.record(KEY, [], close=True)
+    waiter, _ = _following(journal, state=rpc_error(Status.UNAVAILABLE))
+    with pytest.raises(TurnFailed, match="400"):
+        await waiter.wait("e1", timeout=8)
