@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+from inturn import sizes
+from inturn.policy import InboxPolicy
 from tests.chaos.campaign.planted import PLANTED
 from tests.chaos.checker.checks import CHECKS
 from tests.marks import Mark, marks
@@ -74,6 +76,7 @@ def guarantees() -> str:
         for promise, text in PROMISES.items():
             if promise.startswith(f"{prefix}-"):
                 lines += _promise(promise, text, [mark for mark in found if mark.promise == promise])
+    lines += ["## What fits", "", *_bounds(), ""]
     lines += ["## What the checker looks for", "", *_checks(), ""]
     lines += ["## Planted bugs", "", *_planted(), ""]
     lines += ["## What is not promised", "", *(f"- {text}" for text in NOT_PROMISED)]
@@ -135,6 +138,37 @@ def _promise(promise: str, text: str, proofs: list[Mark]) -> Iterator[str]:
         yield f"- campaign: {', '.join(names)}"
     if proofs or names:
         yield ""
+
+
+def _bounds() -> Iterator[str]:
+    """Yield every bound on what is sent, and what a sender gets beyond it."""
+    inbox = InboxPolicy()
+    yield "Bytes are those of the JSON that is written, in UTF-8. Whatever is beyond a bound is refused before it is"
+    yield "acknowledged, but for signals of other SDKs: the server acknowledges those before anybody looks at them."
+    yield ""
+    yield "| what | takes | beyond it |"
+    yield "|---|---|---|"
+    rows = (
+        ("an event's content", _size(sizes.CONTENT), "`InvalidEvent`; a raw signal is parked"),
+        ("its metadata; its unknown fields", _size(sizes.METADATA), "the same"),
+        ("an event that travels whole", _size(sizes.INLINE), "the journal has what it says, a reference travels"),
+        (
+            "a run's history, for larger events without a journal",
+            _size(sizes.INLINE_RUN),
+            "`Backpressure`; `JournalUnavailable` where one is named and away. The server ends a run at "
+            f"{_size(sizes.RUN)}",
+        ),
+        ("a control", _size(sizes.CONTROL), "`InvalidEvent`"),
+        ("an inbox, by number", f"{inbox.capacity:,} events", "`Backpressure`; a signal is `rejected`, with a notice"),
+        ("an inbox, by what is carried", _size(inbox.capacity_bytes), "the same"),
+        ("an inbox, by what the journal keeps for it", _size(inbox.content_bytes), "the same"),
+        ("events that join one turn", _size(sizes.CONTENT), "a turn of their own"),
+    )
+    yield from (f"| {what} | {takes} | {beyond} |" for what, takes, beyond in rows)
+
+
+def _size(size: int) -> str:
+    return f"{size // 1024**2} MiB" if size >= 1024**2 else f"{size // 1024} KiB"
 
 
 def _checks() -> Iterator[str]:

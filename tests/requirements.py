@@ -45,7 +45,8 @@ PROMISES: dict[str, str] = {
         "First event and session start are one atomic step; 100 producers racing start one session and lose nothing"
     ),
     "ACC-5": (
-        "The inbox is bounded in events (default 1,000) and bytes (512 KiB). Full: `submit` gets "
+        "The inbox is bounded in events (default 1,000), in bytes (512 KiB) and in what the journal keeps for it "
+        "(64 MiB). Full: `submit` gets "
         "`Backpressure(retry_after)`; a signal gets disposition `rejected` and a busy entry in the journal"
     ),
     "ACC-6": "An event older than `expires_after` is expired with a busy answer that is delivered, not processed late",

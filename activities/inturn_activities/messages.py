@@ -234,5 +234,7 @@ class RecordResult(StepResult):
     """Events that it took up and that had ended before, otherwise than by it: how."""
     unsaid: list[str] = []
     """Events that it took up and that none of its steps had come to say."""
+    lost: list[str] = []
+    """Parked events whose content the journal does not have."""
     policy: Policy | None = None
     """The agent's policy, where it was asked for and there is such an agent."""

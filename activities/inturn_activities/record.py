@@ -6,9 +6,10 @@ with the settling of the steps that they leave open; so are the others, but for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
 
+from inturn import names
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.journal.log import contents
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -46,6 +47,7 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         result.apart |= await joined_events.elsewhere(journal, turn, input.joined)
         here = [event_id for event_id in input.joined if event_id not in result.apart]
         result.unsaid += await joined_events.unsaid(journal, turn, here)
+    result.lost += [event_id for decision in input.decisions async for event_id in _lost(journal, session, decision)]
     return result
 
 
@@ -53,6 +55,14 @@ def _numbers(input: RecordInput) -> dict[str, int]:
     """Return the numbers of the events that ended by these decisions and without a turn of theirs."""
     ended = [d for d in input.decisions if d.disposition and d.turn and d.turn not in input.settle]
     return {str(d.turn).partition("~")[0]: int(n) for d in ended if (n := d.body.get("n"))}
+
+
+async def _lost(journal: Journal, session: SessionKey, decision: Decision) -> AsyncIterator[str]:
+    """Yield the event that a decision parked, where the entry says that its content is nowhere."""
+    if decision.turn is not None and contents.refers(decision.body.get("event")):
+        entry = await journal.entry(session, decision.key)
+        if entry is not None and entry.body.get("type") == names.CONTENT_LOST:
+            yield TurnKey(session, decision.turn).event_id
 
 
 def _parts(decisions: Sequence[Decision]) -> list[list[Decision]]:

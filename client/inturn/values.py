@@ -16,7 +16,7 @@ Disposition = Literal[
 StopReason = Literal["end_turn", "max_tokens", "refusal", "budget_reached", "interrupted", "unknown"]
 ReceiptStatus = Literal["sent", "accepted", "held", "duplicate"]
 SessionState = Literal["idle", "running", "requires_action", "paused", "closed"]
-Health = Literal["ok", "no_worker", "task_failing", "account", "journal_behind", "ended"]
+Health = Literal["ok", "no_worker", "task_failing", "account", "journal_behind", "content_lost", "ended"]
 
 
 class Value(BaseModel):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any
 
 import pytest
 
 from inturn import Agent, Backpressure, Session, tool
+from inturn.journal import Claim
+from inturn.keys import StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.values import Usage
 from inturn_activities.failures import OwnFailure
@@ -145,3 +148,69 @@ async def test_large_events_that_merge_are_one_turn_and_keep_to_its_bound(rig: R
             turns = [await session.wait(f"e{number}", timeout=20) for number in range(4)]
             assert [turn.event_id for turn in turns] == ["e0", "e0", "e2", "e2"]
     assert await _said(rig, "s") == ["0", "1", "2", "3"]
+
+
+@pytest.mark.promise("ORD-10", "ACC-8")
+async def test_what_joined_a_turn_that_is_stopped_before_it_was_said_gets_a_turn_of_its_own(rig: Rig) -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    joining, never = asyncio.Event(), asyncio.Event()
+
+    @tool
+    async def work() -> str:
+        """Work until told."""
+        begun.set()
+        await go.wait()
+        return "done"
+
+    agent = Agent("support", model="m", instructions="Be brief.", tools=[work])
+    async with rig.worker([agent]) as journal, rig.client() as client:
+        claim = journal.claim_model
+
+        async def held(step: StepKey, *args: Any, **options: Any) -> Claim:
+            if step.step == "1":
+                joining.set()
+                await never.wait()
+            return await claim(step, *args, **options)
+
+        journal.claim_model = held  # type: ignore[method-assign]
+        session = client.session("s", agent="support")
+        await session.send("[[tool work {}]]", event_id="host")
+        await begun.wait()
+        await session.submit(large("steers"), event_id="steers", when_busy="steer")
+        go.set()
+        await joining.wait()
+        await session.interrupt(reason="enough")
+        turn = await session.wait("steers", timeout=20)
+        assert (turn.event_id, turn.disposition, turn.text) == ("steers", "applied", "ok")
+        audit = await session.audit(deep=True)
+        assert (audit.ok, audit.differences) == (True, ())
+        assert audit.counts == {"applied": 1, "cancelled": 1}
+    assert await _said(rig, "s") == ["[[tool", "steers"]
+
+
+@pytest.mark.promise("ACC-1", "SUR-12")
+@pytest.mark.parametrize("way", ["taken", "late"])
+async def test_a_content_that_was_lost_is_named_and_the_same_event_again_mends_it(rig: Rig, way: str) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        late: dict[str, Any] = {"source": "hook", "sequence": 0} if way == "late" else {}
+        if way == "late":
+            for sequence in (0, 1):
+                await session.send(f"{sequence}", source="hook", sequence=sequence)
+        await session.send(large("lost"), event_id="e", **late)
+        async with rig.opened_journal() as journal:
+            await journal._store.write(lambda tx: tx.execute("DELETE FROM contents"))
+        async with rig.worker():
+
+            async def named() -> bool:
+                return (await session.status()).health == "content_lost"
+
+            assert await until(named, within=20)
+            audit = await session.audit()
+            assert audit.differences == ("event e is parked, and what it said was lost before its turn",)
+            await session.send(large("lost"), event_id="e")
+            assert (await session.wait("e", timeout=20)).disposition == "applied"
+            status = await session.status()
+            assert status.health == "ok"
+            audit = await session.audit(deep=True)
+            assert (audit.ok, audit.differences) == (True, ())

@@ -254,6 +254,7 @@ class ActivitySteps:
         )
         result: RecordResult = await handle
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
+        self._state.inbox.parked.note_lost(result.lost)
         self._state.locate(result)
         for decision in message.decisions:
             event_id = (decision.turn or "").partition("~")[0]

@@ -27,6 +27,7 @@ class Signs:
         failing: Its workflow tasks fail.
         polled: Workers poll its task queue.
         failures: Types of its pending steps' last failures.
+        lost: Parked events whose content its journal does not have.
     """
 
     left: Collection[str] | None = None
@@ -34,6 +35,7 @@ class Signs:
     failing: bool = False
     polled: bool = True
     failures: Collection[str] = ()
+    lost: Collection[str] = ()
 
 
 def judge(signs: Signs) -> Health:
@@ -45,7 +47,7 @@ def judge(signs: Signs) -> Health:
     if signs.failing:
         return "task_failing"
     waits = next((health for kind, health in _BY_FAILURE.items() if kind in signs.failures), None)
-    return waits or ("ok" if signs.answers else "no_worker")
+    return waits or ("no_worker" if not signs.answers else "content_lost" if signs.lost else "ok")
 
 
 _TEXTS: Final[dict[Health, tuple[str, str, str]]] = {
@@ -68,6 +70,11 @@ _TEXTS: Final[dict[Health, tuple[str, str, str]]] = {
         "the session waits for its journal",
         "the worker's journal is another than the session's, or ends before what it has seen",
         "point the workers to the right journal (INTURN_JOURNAL); where that is gone, `inturn journal accept SESSION`",
+    ),
+    "content_lost": (
+        "events are parked whose content the journal does not have",
+        "the journal lost what it had taken, or their senders name another one",
+        "send them again, each with its event id and content: that drives them again; or discard them",
     ),
     "account": (
         "the session waits for the model provider's account",

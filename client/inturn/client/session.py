@@ -77,10 +77,9 @@ class Session:
 
         Raises:
             InvalidEvent: The event breaks a rule.
-            Backpressure: It is over 4 KiB, this client names no journal, and the session's run has no room for more.
+            Backpressure: It is over 4 KiB, no journal is named, and the session's run has no room left for it.
             SessionClosed: The session was closed.
-            Unavailable: The server could not take it; the same `event_id` again is safe. `JournalUnavailable`: it is
-                over 4 KiB, the journal does not answer, and the session's run has no room.
+            Unavailable: Server (or, for over 4 KiB, journal) did not take it; the same `event_id` again is safe.
         """
         return await self._submitter.send(content, **options)
 

@@ -61,7 +61,9 @@ class StatusReader:
         status = await ApprovalReader(self.transport).detailed(SessionStatus.model_validate(live))
         if seen is None:
             return status
-        detailed = {"health": judge(Signs(failures=_failures(seen))), "turn": _detailed(status.turn, seen)}
+        lost = [parked["event_id"] for parked in live.get("parked", ()) if parked.get("lost")]
+        health = judge(Signs(failures=_failures(seen), lost=lost))
+        detailed = {"health": health, "turn": _detailed(status.turn, seen)}
         return status.model_copy(update=detailed)
 
     async def seen(self) -> WorkflowExecutionDescription | None:

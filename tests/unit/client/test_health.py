@@ -23,6 +23,8 @@ BEHIND = (names.JOURNAL_BEHIND,)
         (Signs(failures=(names.ACCOUNT, *BEHIND)), "journal_behind"),
         (Signs(answers=False), "no_worker"),
         (Signs(answers=False, failures=BEHIND), "journal_behind"),
+        (Signs(lost=["e1"], failures=BEHIND), "journal_behind"),
+        (Signs(lost=["e1"]), "content_lost"),
         (Signs(answers=False, failures=BEHIND, polled=False), "no_worker"),
         (Signs(answers=False, failing=True, failures=BEHIND), "task_failing"),
         (Signs(answers=False, failing=True, polled=False), "no_worker"),

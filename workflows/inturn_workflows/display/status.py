@@ -86,7 +86,8 @@ def _turn(turn: TurnState) -> dict[str, Any]:
 
 
 def _parked(parked: ParkedEvent) -> dict[str, Any]:
-    return {
+    lost = {"lost": True} if parked.lost else {}
+    return lost | {
         "event_id": parked.event_id,
         "error": parked.error,
         "attempts": parked.attempts,

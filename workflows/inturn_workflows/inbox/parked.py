@@ -6,6 +6,7 @@ Invariant: bounded by number and bytes, the oldest go first. An event's content 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Container
 from functools import cached_property
 from typing import Final
 
@@ -52,6 +53,14 @@ class DeadLetters(Message):
         if parked.delivery is None:
             self._ids -= Counter((parked.event_id,))
         self.bytes -= sizes.written(parked)
+
+    def note_lost(self, event_ids: Container[str]) -> None:
+        """Note of which the journal does not have what they say: the same sent again drives them again."""
+        for parked in self.events:
+            if parked.delivery is None and parked.event_id in event_ids:
+                self.bytes -= sizes.written(parked)
+                parked.lost = True
+                self.bytes += sizes.written(parked)
 
     def find(self, event_id: str) -> ParkedEvent | Refusal:
         """Return an event, or its delivery: what was parked last."""
