@@ -342,13 +342,10 @@ class Session:
         return await self._status.status()
 
     async def audit(self, *, deep: bool = False) -> Audit:
-        """Check that nothing was lost: the counts that the session carries against the journal's.
-
-        Each event whose outcome in the journal is another than its entries have is named.
+        """Check that nothing was lost: what the session carries against the journal's outcomes and entries.
 
         Args:
-            deep: Also read the histories that the server retains, and say which runs are gone. Those from before an
-                operator terminated the session are not looked at.
+            deep: Also read the histories that the server retains, of all runs, and say which are gone.
 
         Raises:
             SessionNotFound: No such session.
