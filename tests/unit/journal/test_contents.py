@@ -271,6 +271,27 @@ def test_what_was_lost_is_parked_as_lost_and_the_same_content_put_again_makes_it
         assert said(tx) == [TEXT]
 
 
+@pytest.mark.promise("ACC-7")
+def test_an_event_whose_id_was_parked_as_no_event_is_kept_and_driven() -> None:
+    with memory() as tx:
+        decide(tx, "event.parked", "e1", "parked", error="no event", attempts=0)
+        reference = put(tx, "e1")
+        assert reference["gen"] > 0
+        assert claim(tx, "e1~1", reference).status == "claimed"
+        assert said(tx) == [TEXT]
+
+
+@pytest.mark.promise("SUR-3")
+def test_what_a_turn_said_before_it_was_parked_is_not_kept_again() -> None:
+    with memory() as tx:
+        decide(tx, "event.parked", "e1", "parked", error="no event", attempts=0)
+        claim(tx, "e1~1", put(tx, "e1"))
+        body = {"turn": "e1~1", "error": "400"}
+        entry = NewEntry("event.parked", body, event_id="e1", key="e1~1/parked")
+        decisions.record(tx, SESSION, [Recorded(entry, Outcome("e1", "e1~1", "parked"))], [], close=False)
+        assert put(tx, "e1")["gen"] == 0
+
+
 @pytest.mark.promise("ACC-2")
 def test_what_is_parked_with_its_content_is_not_kept_again() -> None:
     with memory() as tx:

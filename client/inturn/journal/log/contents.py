@@ -52,7 +52,8 @@ def put(log: Log, event_id: str, data: bytes) -> dict[str, Any]:
     """Keep what an event says; return the reference that travels instead.
 
     Its `gen` is above every one before, so that who ends an older arrival takes nothing from this one. Nothing is
-    written, and `gen` is 0, where the journal has said the event or its end; a content that was lost may come again.
+    written, and `gen` is 0, where the journal has said the event or its end. What was lost may come again, and so may
+    an event whose id something had that was none.
     """
     reference = {"hash": hash_of(data), "size": len(data), "gen": 0, "journal": schema.database(log.tx)}
     if not _wanted(log, event_id, str(reference["hash"])):
@@ -161,8 +162,10 @@ def _wanted(log: Log, event_id: str, hash_: str) -> bool:
     [(disposition, turn)] = ended
     if disposition != "parked":
         return False
-    parked = _body(log.tx, log.session, f"{turn}/parked")
-    return parked.get("type") == names.CONTENT_LOST and _hash(parked.get("event")) == hash_
+    event = _body(log.tx, log.session, f"{turn}/parked").get("event")
+    if event is None:  # what came under this id was no event, unless a turn had said it
+        return not log.knows(f"{turn}/user")
+    return refers(event) and _hash(event) == hash_  # it was lost
 
 
 def _whole(log: Log, event: dict[str, Any], lost: list[str]) -> dict[str, Any]:
