@@ -14,8 +14,8 @@ from pydantic_core import to_json
 from inturn.agents import Agent
 from inturn.tools import Tool, arguments_hash
 from inturn.tools.checks import CheckedCall
+from inturn.tools.declared import MAX_TIMEOUT
 from inturn.tools.threads import NoThread
-from inturn.tools.tool import MAX_TIMEOUT
 from inturn.turns.answers import ToolUse
 from inturn.turns.call_results import CallResult
 from inturn_activities.messages import CallPlan

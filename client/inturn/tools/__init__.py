@@ -10,10 +10,10 @@ Invariant: declaring a tool imports nothing but what declares it; what ready too
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from inturn.tools.declared import MAX_TIMEOUT
 from inturn.tools.secrets import Secret
 from inturn.tools.tool import (
     MAX_LOCK_NAME,
-    MAX_TIMEOUT,
     Approve,
     Lookup,
     Tool,

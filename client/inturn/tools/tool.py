@@ -9,15 +9,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
-import string
-import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic_core import to_json
 
-from inturn.tools.context import ToolContext
+from inturn.tools.arguments import arguments_of, definition, where
+from inturn.tools.declared import check_options, check_templates
 from inturn.tools.plain_schemas import is_plain
 
 P = ParamSpec("P")
@@ -25,9 +23,7 @@ R = TypeVar("R")
 
 Approve = bool | Callable[[Mapping[str, Any]], bool]
 Lookup = Callable[..., Any] | None
-MAX_TIMEOUT: Final = 24 * 3600.0
 MAX_LOCK_NAME: Final = 200
-_NAME: Final = frozenset(string.ascii_letters + string.digits + "_-")
 
 
 class ToolOptions(TypedDict, total=False):
@@ -78,7 +74,6 @@ class Tool(Generic[P, R]):
         """Declare a tool; see `tool`."""
         self.fn = fn
         self.name: str = name or str(getattr(fn, "__name__", type(fn).__name__))
-        self.timeout = float(timeout)
         self.retries = retries
         self.idempotent = idempotent
         self.lookup = lookup
@@ -86,10 +81,17 @@ class Tool(Generic[P, R]):
         self.locks = tuple(locks)
         self.reads = tuple(reads)
         functools.update_wrapper(self, fn)
-        self.parameters, self._arguments, self.context_parameter = _arguments_model(fn, self.name)
+        try:
+            check_options(self.name, timeout, retries, lookup, approval)
+            self.parameters, self._arguments, self.context_parameter = arguments_of(fn, self.name)
+            self._definition = definition(self.name, inspect.getdoc(fn) or self.name, self._arguments)
+            for templates in (locks, reads):
+                check_templates(templates, self.parameters)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"tool {self.name}: {error}{where(fn)}") from error
+        self.timeout = float(timeout)
         self.is_async = is_async(fn)
         self.plain = not callable(approval) and is_plain(self._arguments, templates=bool(self.locks or self.reads))
-        self._check()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""
@@ -101,8 +103,7 @@ class Tool(Generic[P, R]):
 
     def definition(self) -> dict[str, Any]:
         """Return the tool as the Messages API takes it."""
-        schema = {"properties": {}, **_untitled(self._arguments.model_json_schema())}
-        return {"name": self.name, "description": inspect.getdoc(self.fn) or self.name, "input_schema": schema}
+        return {**self._definition}
 
     def validate_arguments(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """Return the model's arguments, checked against the signature.
@@ -129,20 +130,6 @@ class Tool(Generic[P, R]):
     def read_names(self, arguments: Mapping[str, Any]) -> list[str]:
         """Return the names of the resources that these arguments only read, as `lock_names` does."""
         return _resources(self.reads, arguments)
-
-    def _check(self) -> None:
-        if not (1 <= len(self.name) <= 128 and set(self.name) <= _NAME):
-            raise ValueError(f"tool name {self.name!r} may hold letters, digits, _ and - only, 1 to 128 of them")
-        if not 0 < self.timeout <= MAX_TIMEOUT:
-            raise ValueError(f"tool {self.name}: timeout is {self.timeout} s, it must be above 0 and at most a day")
-        if self.retries < 0:
-            raise ValueError(f"tool {self.name}: retries must not be negative")
-        fields = set(self.parameters)
-        for template in (*self.locks, *self.reads):
-            used = {name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(template) if name}
-            if not used <= fields:
-                missing = ", ".join(sorted(used - fields))
-                raise ValueError(f"tool {self.name}: {template!r} names {missing}, which is no argument of it")
 
 
 @overload
@@ -207,52 +194,3 @@ def lock_name(name: str) -> str:
     if len(name) <= MAX_LOCK_NAME:
         return name
     return f"{name[: MAX_LOCK_NAME - 17]}~{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:16]}"
-
-
-def _arguments_model(fn: Callable[..., Any], name: str) -> tuple[tuple[str, ...], type[BaseModel], str | None]:
-    """Return the names of the model's arguments, a model that checks them, and the parameter for the context."""
-    try:
-        hints = typing.get_type_hints(_annotated(fn), include_extras=True)
-    except NameError as error:
-        raise TypeError(f"tool {name}: cannot read the annotations: {error}") from error
-    fields: dict[str, Any] = {}
-    context: str | None = None
-    for parameter in inspect.signature(fn).parameters.values():
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-            raise TypeError(f"tool {name}: parameter {parameter.name!r} cannot be passed by name")
-        hint = hints.get(parameter.name, parameter.annotation)
-        if hint is ToolContext or ToolContext in typing.get_args(hint):
-            context = parameter.name
-            continue
-        if hint is parameter.empty:
-            raise TypeError(f"tool {name}: parameter {parameter.name!r} needs an annotation")
-        fields[parameter.name] = (hint, ... if parameter.default is parameter.empty else parameter.default)
-    # Under names of our own: a parameter may be called `schema` or `_x`, which pydantic keeps for itself.
-    made: dict[str, Any] = {
-        f"argument_{i}": (h, Field(d, alias=alias)) for i, (alias, (h, d)) in enumerate(fields.items())
-    }
-    model: type[BaseModel] = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **made)
-    return tuple(fields), model, context
-
-
-def _annotated(fn: Any) -> Any:
-    """Return what holds the annotations: the function itself, behind decorators, partials and `__call__`."""
-    fn = inspect.unwrap(fn)
-    while isinstance(fn, functools.partial):
-        fn = inspect.unwrap(fn.func)
-    return fn if inspect.isroutine(fn) else type(fn).__call__
-
-
-def _untitled(schema: Any) -> Any:
-    """Leave out the titles that pydantic makes of names: they tell the model nothing and cost tokens."""
-    if isinstance(schema, list):
-        return [_untitled(item) for item in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {key: _inside(key, value) for key, value in schema.items() if key != "title"}
-
-
-def _inside(key: str, value: Any) -> Any:
-    if key in ("properties", "$defs"):  # their keys are names, and one may be "title"
-        return {name: _untitled(item) for name, item in value.items()}
-    return value if key in ("default", "const", "enum", "examples") else _untitled(value)
