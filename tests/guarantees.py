@@ -16,6 +16,12 @@ from typing import Any, Final
 
 from inturn import sizes
 from inturn.policy import InboxPolicy
+from inturn_workflows.inbox.books import MAX_DECISIONS
+from inturn_workflows.inbox.inbox import MAX_REDRIVEN
+from inturn_workflows.inbox.parked import MAX_PARKED
+from inturn_workflows.inbox.sequencing import MAX_SOURCES
+from inturn_workflows.state import MAX_CONTROLS, MAX_DECIDED, MAX_REDELIVERED
+from inturn_workflows.turn_state import MAX_JOINED
 from tests.chaos.campaign.planted import PLANTED
 from tests.chaos.checker.checks import CHECKS
 from tests.marks import Mark, marks
@@ -162,7 +168,40 @@ def _bounds() -> Iterator[str]:
         ("an inbox, by number", f"{inbox.capacity:,} events", "`Backpressure`; a signal is `rejected`, with a notice"),
         ("an inbox, by what is carried", _size(inbox.capacity_bytes), "the same"),
         ("an inbox, by what the journal keeps for it", _size(inbox.content_bytes), "the same"),
-        ("events that join one turn", _size(sizes.CONTENT), "a turn of their own"),
+        (
+            "of these, held for their sequence",
+            f"{inbox.hold_capacity} events, {_size(sizes.HELD)}",
+            "the same, or an earlier end of the oldest wait, by policy; the one that they wait for always finds room",
+        ),
+        ("events that join one turn", f"{MAX_JOINED} events, {_size(sizes.CONTENT)} at a step", "a turn of their own"),
+        ("a message that is read at all", _size(sizes.READ_EVENT), "refused, or parked as a signal; it names no event"),
+        ("blocks in an event's content", f"{sizes.BLOCKS:,}", "`InvalidEvent`; a raw signal is parked"),
+        ("who answered an approval; why", f"{sizes.WHO} bytes; {sizes.REASON} bytes", "`InvalidEvent`"),
+        (
+            "what is parked, in the session",
+            f"{MAX_PARKED} events, {_size(sizes.PARKED)}",
+            "the journal alone has the "
+            f"oldest; of {MAX_REDRIVEN} events or {MAX_REDELIVERED} deliveries that wait to be driven again on: "
+            "`Backpressure`",
+        ),
+        (
+            "what the journal has yet to learn",
+            f"{MAX_DECISIONS} decisions, {_size(sizes.DECISIONS)}",
+            "rejected and expired events are only counted, and late ones are rejected",
+        ),
+        (
+            "controls that are remembered",
+            f"{MAX_CONTROLS}, {_size(sizes.CONTROLS)}",
+            "the oldest are forgotten; none fails for room",
+        ),
+        ("answers to approvals that were not asked for yet", f"{MAX_DECIDED}, {_size(sizes.EARLY)}", "the same"),
+        ("sources whose place is known", f"{MAX_SOURCES:,}", "the one used least recently begins anew"),
+        (
+            "what a run carries into the next",
+            f"{sizes.CARRIED:,} bytes",
+            "nothing is: the bounds above keep the sum below it",
+        ),
+        ("one `record` of decisions", _size(sizes.RECORD), "several, in order"),
     )
     yield from (f"| {what} | {takes} | {beyond} |" for what, takes, beyond in rows)
 

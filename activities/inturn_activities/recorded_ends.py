@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from inturn import sizes
 from inturn.journal import Outcome, SessionJournal
 from inturn.journal.views.turns import entries_of
 from inturn.keys import SessionKey
@@ -24,7 +25,7 @@ async def recorded_outcome(journal: SessionJournal, session: SessionKey, outcome
     return Ended(
         disposition=outcome.disposition,
         stop=outcome.stop,
-        reason=outcome.reason,
+        reason=None if outcome.reason is None else sizes.clip(outcome.reason, sizes.FAILURE),
         into=outcome.into,
         turn=outcome.turn,
         n=next((int(e.body["n"]) for e in entries if e.body.get("n")), 0),

@@ -41,8 +41,11 @@ class RunLimits:
 
     @property
     def reached(self) -> bool:
-        """Whether the run's history is long enough; in a flood it is sooner: what is replayed must be short."""
-        if self._uses(1.0) or workflow.info().is_continue_as_new_suggested():
+        """Whether the run's history is long enough; in a flood it is sooner: what is replayed must be short.
+
+        What it began with does not count: a session that carries much could do nothing else than go on.
+        """
+        if self._uses(1.0, but_bytes=self._began[1]) or workflow.info().is_continue_as_new_suggested():
             return True
         return self.flooded and self._grown(1.0)
 
