@@ -167,6 +167,8 @@ class SessionStatus(Value):
     runs: int = 1
     head: int = 0
     history_events: int = 0
+    fault: str | None = None
+    """The latest exception of inturn's own code in the session: what it struck is parked, and the session went on."""
 
 
 class Entry(Value):

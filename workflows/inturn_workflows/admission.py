@@ -20,7 +20,9 @@ from inturn.events import derived_id
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
+from inturn_workflows.faults import Faults
 from inturn_workflows.gap_timer import GapTimer
+from inturn_workflows.inbox import repair
 from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
 from inturn_workflows.mailbox import Mailbox
 from inturn_workflows.notices import notices_of
@@ -61,12 +63,19 @@ class AdmissionController:
     """Takes events into the session's inbox."""
 
     def __init__(
-        self, state: SessionState, limits: RunLimits, waiters: Waiters, gap_timer: GapTimer, mailbox: Mailbox
+        self,
+        state: SessionState,
+        limits: RunLimits,
+        waiters: Waiters,
+        gap_timer: GapTimer,
+        mailbox: Mailbox,
+        faults: Faults,
     ) -> None:
         self._state = state
         self._limits = limits
         self._waiters = waiters
         self._gap_timer = gap_timer
+        self._faults = faults
         self.mailbox = mailbox
         """What has come and is not admitted yet: it is taken before anything is decided."""
         self._checked: tuple[RawValue, Request] | None = None
@@ -75,7 +84,13 @@ class AdmissionController:
     # Signals.
 
     def signalled(self, name: str, args: Sequence[RawValue]) -> None:
-        """Take a signal: accepted whatever it holds."""
+        """Take a signal: accepted whatever it holds, and whatever goes wrong."""
+        try:
+            self._signalled(name, args)
+        except Exception as error:
+            self._set_aside(args, self._faults.note("admitting a signal", error))
+
+    def _signalled(self, name: str, args: Sequence[RawValue]) -> None:
         if name != names.SUBMIT:
             error = f"unknown signal {name[:_SHOWN]!r}: events are signalled as {names.SUBMIT!r}"
             self.park(args, sizes.clip(error, sizes.ERROR), named_id(args))
@@ -94,12 +109,9 @@ class AdmissionController:
 
     def park(self, args: Sequence[RawValue], error: str, event_id: str | None = None) -> None:
         """Set aside what is no event, under the id that it names, if any; its start is kept for people."""
-        digest = hashlib.blake2b(digest_size=12)
-        for raw in args:
-            digest.update(raw.payload.data)
         start = b"".join(raw.payload.data[:_SHOWN] for raw in args[:2])[:_SHOWN].decode("utf-8", "replace")
         preview = sizes.clip(start, sizes.PREVIEW)
-        named = event_id or f"invalid:{digest.hexdigest()}"
+        named = event_id or invalid_id(args)
         self._state.inbox.park_invalid(named, error, workflow.time(), preview, self._state.answered)
 
     # Updates.
@@ -137,6 +149,18 @@ class AdmissionController:
         Raises:
             ApplicationError: The refusal of an event that has a sequence.
         """
+        try:
+            return self._updated(request)
+        except ApplicationError:
+            raise
+        except Exception as error:
+            fault = self._faults.note("admitting an update", error)
+            if request.arrival is None:
+                raise ApplicationError(fault, type=names.UNKNOWN_FAILURE, non_retryable=True) from error
+            self._set_arrival_aside(request.arrival, fault)
+            return self._taken_all_the_same(request.event_id, fault)
+
+    def _updated(self, request: Request) -> Waiter:
         arrival, inbox = request.arrival, self._state.inbox
         if arrival is None:
             receipt = inbox.duplicate(request.event_id, self._state.answered)
@@ -170,6 +194,39 @@ class AdmissionController:
             self._state.keep_notices(notices_of(decisions, overflow=self._state.inbox_policy().overflow))
 
     # Inside.
+
+    def _set_aside(self, args: Sequence[RawValue], fault: str) -> None:
+        """Park what a signal brought, as an event where it is one."""
+        try:
+            event = read_event(decode(args, sizes.READ_EVENT))
+            named = event if event.event_id is not None else event.model_copy(update={"event_id": invalid_id(args)})
+        except Exception:  # also what went wrong before may do so again
+            self._park(args, fault, named_id(args))
+        else:
+            self._set_arrival_aside(Arrival.of(named), fault)
+
+    def _taken_all_the_same(self, event_id: str, fault: str) -> Waiter:
+        """Return what to answer for an update that something went wrong with after it was accepted."""
+        if self._state.inbox.waits(event_id):
+            waiter = Waiter(Receipt(event_id, "accepted"))
+            waiter.release(pending=True)
+        else:
+            waiter = Waiter(Receipt(event_id, "accepted", disposition="parked"))
+            waiter.release(ended={"disposition": "parked", "reason": fault})
+        return waiter
+
+    def _set_arrival_aside(self, arrival: Arrival, fault: str) -> None:
+        state = self._state
+        try:
+            repair.set_arrival_aside(state.inbox, arrival, fault, workflow.time(), running=state.running)
+        except Exception as error:
+            self._faults.note(f"parking event {arrival.event_id} ({fault})", error)
+
+    def _park(self, args: Sequence[RawValue], error: str, event_id: str | None) -> None:
+        try:
+            self.park(args, error, event_id)
+        except Exception as again:
+            self._faults.note(f"parking a message ({error})", again)
 
     def _read(self, args: Sequence[RawValue]) -> Request:
         try:
@@ -215,6 +272,14 @@ class AdmissionController:
             self._gap_timer.start()
         state.interrupt_for(admission.interrupts)
         return admission.receipt
+
+
+def invalid_id(args: Sequence[RawValue]) -> str:
+    """Return the id of what brings none of its own."""
+    digest = hashlib.blake2b(digest_size=12)
+    for raw in args:
+        digest.update(raw.payload.data)
+    return f"invalid:{digest.hexdigest()}"
 
 
 def _update_id() -> str:

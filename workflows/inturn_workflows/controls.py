@@ -20,6 +20,7 @@ from inturn.events import explain
 from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
 from inturn_workflows.display.display import Display
+from inturn_workflows.faults import Faults
 from inturn_workflows.inbox.events import Refusal
 from inturn_workflows.state import MAX_REDELIVERED, SessionState
 from inturn_workflows.turn_state import Decided
@@ -80,12 +81,14 @@ class Controls:
         display: Display,
         approvals: Approvals,
         admission: AdmissionController,
+        faults: Faults,
     ) -> None:
         self._state = state
         self._waiters = waiters
         self._display = display
         self._approvals = approvals
         self._admission = admission
+        self._faults = faults
         self._ops: dict[str, Callable[[Control], Result]] = {
             "interrupt": self._interrupt,
             "cancel": self._cancel,
@@ -102,9 +105,15 @@ class Controls:
         """Carry out a control that came as an update.
 
         Raises:
-            ApplicationError: It does not fit the session as it stands.
+            ApplicationError: It does not fit the session as it stands, or something went wrong.
         """
-        return self._act(control)
+        try:
+            return self._act(control)
+        except ApplicationError:
+            raise
+        except Exception as error:
+            fault = self._faults.note("acting on a control", error)
+            raise ApplicationError(fault, type=names.UNKNOWN_FAILURE, non_retryable=True) from error
 
     def signalled(self, args: Sequence[RawValue]) -> None:
         """Carry out a control that came as a signal: its result goes nowhere."""
@@ -113,6 +122,8 @@ class Controls:
         except ApplicationError as error:
             if error.type == names.UNKNOWN_NAME:  # it could not be read
                 self._admission.park(args, error.message)
+        except Exception as error:
+            self._admission.park(args, self._faults.note("acting on a control", error))
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events and begin no more steps; the session ends once the running ones have."""

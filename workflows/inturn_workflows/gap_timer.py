@@ -12,15 +12,17 @@ import contextlib
 from temporalio import workflow
 
 from inturn_workflows.display.display import Display
+from inturn_workflows.faults import Faults
 from inturn_workflows.state import SessionState
 
 
 class GapTimer:
     """Waits for the ends of gaps beside the running turn."""
 
-    def __init__(self, state: SessionState, display: Display) -> None:
+    def __init__(self, state: SessionState, display: Display, faults: Faults) -> None:
         self._state = state
         self._display = display
+        self._faults = faults
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -30,6 +32,12 @@ class GapTimer:
             self._task = asyncio.create_task(self._run())
 
     async def _run(self) -> None:
+        try:
+            await self._release()
+        except Exception as error:  # the main loop meets it again, and sets aside what it struck
+            self._faults.note("ending a gap", error)
+
+    async def _release(self) -> None:
         while self._holds():
             due = self._due()
             if due is not None and due <= workflow.time():

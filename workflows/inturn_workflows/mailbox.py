@@ -26,10 +26,11 @@ T = TypeVar("T")
 
 @dataclass(slots=True)
 class Signalled:
-    """A signal, and what takes it; that never raises."""
+    """A signal, and what takes it."""
 
     args: Sequence[RawValue]
     take: Callable[[], None]
+    """Never raises."""
     size: int
 
     @property

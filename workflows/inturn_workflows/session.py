@@ -17,10 +17,11 @@ from typing import Any, Final, NoReturn
 from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
     from inturn import names, sizes
-    from inturn_activities.messages import DeliverInput
+    from inturn_activities.messages import Decision, DeliverInput
     from inturn_workflows import policies
     from inturn_workflows import turn as turns
     from inturn_workflows.admission import AdmissionController
@@ -29,7 +30,10 @@ with workflow.unsafe.imports_passed_through():
     from inturn_workflows.display import metrics
     from inturn_workflows.display.display import Display
     from inturn_workflows.display.status import status
+    from inturn_workflows.faults import Faults
     from inturn_workflows.gap_timer import GapTimer
+    from inturn_workflows.inbox.events import Queued
+    from inturn_workflows.inbox.repair import set_next_aside
     from inturn_workflows.mailbox import Mailbox
     from inturn_workflows.notices import notice_name
     from inturn_workflows.restore import restored, session_key
@@ -58,12 +62,15 @@ class Session:
         self._display = Display(state)
         self._waiters = Waiters(state)
         self._approvals = Approvals(state, self._waiters, self._display)
-        self._gap_timer = GapTimer(state, self._display)
+        self._faults = Faults(state)
+        self._gap_timer = GapTimer(state, self._display, self._faults)
         self._mailbox = Mailbox()
-        self._admission = AdmissionController(state, self._limits, self._waiters, self._gap_timer, self._mailbox)
+        self._admission = AdmissionController(
+            state, self._limits, self._waiters, self._gap_timer, self._mailbox, self._faults
+        )
         self._steps = ActivitySteps(key, state, self._limits, self._display, self._approvals, self._admission)
-        self._ends = TurnEnds(state, self._steps, self._waiters)
-        self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission)
+        self._ends = TurnEnds(state, self._steps, self._waiters, self._faults)
+        self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission, self._faults)
         self._display.show()
         workflow.register_random_seed_callback(self._was_reset)
 
@@ -130,20 +137,31 @@ class Session:
 
     async def _work(self) -> None:
         while True:
-            await self._wait_for_work()
-            if self._limits.reached:
-                await self._continue_as_new()
-            await self._record()
-            await self._deliver_again()
-            if self._state.closing and self._state.turn is None:
-                return await self._close()
-            if self._state.turn is None:
-                await self._learn_policy()
-                self._take()
-                await self._record()  # what expired, was merged or came too late on the way
-                self._waiters.release_orphaned()
-            if self._state.turn is not None:
-                await self._run_turn(self._state.turn)
+            try:
+                if await self._next():
+                    return
+            except Exception as error:  # none of ours may fail the task for ever
+                self._faults.note("looking for what is next", error)
+                await self._faults.wait()
+
+    async def _next(self) -> bool:
+        """Wait for something to do, and do it; return whether the session is closed then."""
+        await self._wait_for_work()
+        if self._limits.reached:
+            await self._continue_as_new()
+        await self._record()
+        await self._deliver_again()
+        if self._state.closing and self._state.turn is None:
+            await self._close()
+            return True
+        if self._state.turn is None:
+            await self._learn_policy()
+            self._take()
+            await self._record()  # what expired, was merged or came too late on the way
+            self._waiters.release_orphaned()
+        if self._state.turn is not None:
+            await self._run_turn(self._state.turn)
+        return False
 
     async def _wait_for_work(self) -> None:
         """Wait until there is something to do; with a timer only where time alone brings it."""
@@ -176,35 +194,58 @@ class Session:
             await self._steps.learn_policy(self._state.inbox.sequencer.held[0].event.get("agent"))
 
     def _take(self) -> None:
+        """Take the next events out; where that goes wrong, set aside what it struck: the next round takes others."""
         self._mailbox.take()
-        state = self._state
+        state, now = self._state, _now()
         if state.paused or state.closing:
             return
-        queued = state.inbox.take(_now(), state.inbox_policy())
+        inbox, policy = state.inbox, state.inbox_policy()
+        before = list(inbox.sequencer.held)
+        try:
+            inbox.release(now, policy)
+            before = list(inbox.queue.events)
+            self._begin(inbox.take(now, policy), now)
+        except Exception as error:
+            fault = self._faults.note("taking the next event", error)
+            state.turn = None
+            set_next_aside(inbox, before, fault, now)
+
+    def _begin(self, queued: Sequence[Queued], now: float) -> None:
         if queued:
-            state.turn = TurnState.of(queued[0], _now())
-            state.turn.join(queued[1:])
-            metrics.turn_started(waiting=len(state.inbox.queue), waited=_now() - queued[0].at)
+            turn = TurnState.of(queued[0], now)
+            turn.join(queued[1:])
+            self._state.turn = turn
+            metrics.turn_started(waiting=len(self._state.inbox.queue), waited=now - queued[0].at)
             self._display.show()
 
     async def _run_turn(self, turn: TurnState) -> None:
         self._gap_timer.start()
         try:
-            result = await turns.run(turn, self._steps)
+            deliver = await self._end_of(turn)
         except ContinueDue:
             return
-        except Interrupted as stopped:
-            deliver = await self._ends.interrupted(turn, str(stopped))
-        except StepFailed as failure:
-            deliver = await self._ends.failed(turn, failure)
-        else:
-            deliver = self._ends.ended(turn, result)
+        except Exception as error:
+            fault = self._faults.note(f"running turn {turn.turn}", error)
+            deliver = await self._ends.broken(turn, fault, self._state.running)
         # Before the delivery: from here on it can be neither stopped nor waited for, and has its place in the books.
-        self._ends.book_merged(turn)
+        try:
+            self._ends.book_merged(turn)
+        except Exception as error:
+            self._faults.note(f"booking what joined turn {turn.turn}", error)
         self._state.turn = None
         self._display.show()
         if deliver and self._state.policy.deliver:
             await self._steps.deliver(deliver, "deliver", DeliverInput(kind="turn", trace=turn.trace))
+
+    async def _end_of(self, turn: TurnState) -> str | None:
+        """Run a turn and end it; return the turn that is to be delivered, if any."""
+        try:
+            result = await turns.run(turn, self._steps)
+        except Interrupted as stopped:
+            return await self._ends.interrupted(turn, str(stopped))
+        except StepFailed as failure:
+            return await self._ends.failed(turn, failure)
+        return self._ends.ended(turn, result)
 
     # What goes out.
 
@@ -232,8 +273,24 @@ class Session:
         decisions = self._state.inbox.books.drain_decisions(_now())
         if decisions:
             self._admission.announce(decisions)
-            await self._steps.record(decisions)
+            await self._recorded(decisions)
             self._display.show()
+
+    async def _recorded(self, decisions: Sequence[Decision], *, bare: bool = False) -> None:
+        """Have decisions recorded; where one makes that go wrong, each by itself, and that one with its error alone."""
+        try:
+            return await self._steps.record(decisions)
+        except ActivityError:  # the journal does not take them: they wait
+            self._state.inbox.books.decisions[:0] = decisions
+            raise
+        except Exception as error:
+            fault = self._faults.note(f"recording {len(decisions)} decisions", error)
+        if len(decisions) > 1:
+            for decision in decisions:
+                await self._recorded([decision])
+        elif not bare:
+            kept = {"error": fault, "turn": decisions[0].turn}
+            await self._recorded([decisions[0].model_copy(update={"body": kept, "trace": None})], bare=True)
 
     async def _close(self) -> None:
         self._admission.clear("the session was closed")

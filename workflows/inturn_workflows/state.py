@@ -74,6 +74,8 @@ class SessionState(Message):
     records: int = 0
     deliveries: int = 0
     runs: int = 1
+    fault: str | None = None
+    """The latest exception of our own code, for people."""
     resets: int = 0
     """How often an operator reset it: what came since was numbered anew each time."""
     queue: str | None = None

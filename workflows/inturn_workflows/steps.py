@@ -228,13 +228,26 @@ class ActivitySteps:
             self.set_apart(turn, result.unsaid)  # it joined, and the model was never told of it
         return result.ended
 
-    async def deliver(self, turn: str, step: str, message: DeliverInput) -> None:
-        """Bring something out; where that fails for good it is set aside, and `redrive` repeats only it."""
+    async def deliver(self, turn: str, step: str, message: DeliverInput, *, asks: TurnState | None = None) -> None:
+        """Bring something out; where that fails for good it is set aside, and `redrive` repeats only it.
+
+        `asks`: the running turn whose question it is; nobody waits for that longer than for the turn itself.
+        """
         message.agent = self._state.agent
         key = self._turn_key(turn).step(step)
         try:
-            await self._run(names.DELIVER, message, key, StepResult, policies.delivery())
-        except StepFailed as failure:
+            await self._run(
+                names.DELIVER,
+                message,
+                key,
+                StepResult,
+                policies.delivery(),
+                turn=asks,
+                cancel_if=lambda: asks is not None and bool(self._state.closing),
+            )
+        except (Interrupted, ContinueDue):
+            raise
+        except Exception as failure:
             now, body = workflow.time(), message.model_dump(exclude={"journal", "head"})
             parked = ParkedEvent(turn=turn, error=str(failure), at=now, delivery=step, message=body)
             self._state.inbox.endings.park_delivery(parked, now)
@@ -274,7 +287,7 @@ class ActivitySteps:
             "expires_at": call.expires_at,
         }
         message = DeliverInput(kind="approval", approval=approval)
-        await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message)
+        await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message, asks=turn)
 
     async def _run(
         self,

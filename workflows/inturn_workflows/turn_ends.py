@@ -12,8 +12,10 @@ from temporalio import workflow
 from inturn import names
 from inturn_activities.messages import Ended, ModelResult
 from inturn_workflows.display import metrics
+from inturn_workflows.faults import Faults
 from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.inbox.repair import lost
 from inturn_workflows.state import SessionState
 from inturn_workflows.steps import ActivitySteps
 from inturn_workflows.turn import CLOSED, StepFailed
@@ -24,11 +26,12 @@ from inturn_workflows.waiters import Waiters
 class TurnEnds:
     """Ends a session's turns. Each way returns the turn that is to be delivered, if any."""
 
-    def __init__(self, state: SessionState, steps: ActivitySteps, waiters: Waiters) -> None:
+    def __init__(self, state: SessionState, steps: ActivitySteps, waiters: Waiters, faults: Faults) -> None:
         self._state = state
         self._endings = state.inbox.endings
         self._steps = steps
         self._waiters = waiters
+        self._faults = faults
 
     def ended(self, turn: TurnState, result: ModelResult) -> str | None:
         """End a turn as its last model step says."""
@@ -81,6 +84,24 @@ class TurnEnds:
             return self._ended_before(turn, recorded, None)  # another attempt had recorded an answer
         self._endings.park(_parked(turn, error, effects=turn.effects, lost=failure.type == names.CONTENT_LOST))
         self._announce(turn, "parked", reason=error)
+        return None
+
+    async def broken(self, turn: TurnState, fault: str, running: int) -> str | None:
+        """Set aside the event of a turn in which our own code failed; if need be, with no help from what failed."""
+        books = self._endings.books
+        unwritten = list(books.decisions)
+        try:
+            return await self.failed(turn, StepFailed(fault, type=names.UNKNOWN_FAILURE))
+        except Exception as error:
+            self._faults.note(f"setting event {turn.event_id} aside", error)
+        books.decisions[:0] = [decision for decision in unwritten if decision not in books.decisions]
+        if lost(self._state.inbox, running=running - 1) > 0:  # it was not booked yet
+            self._endings.park(_parked(turn, fault, effects=turn.effects))
+            body = {"error": fault, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
+            known = {name: value for name, value in body.items() if value is not None}
+            key, now = f"{turn.turn}/parked", workflow.time()
+            books.decide("event.parked", turn.turn, key, now, known, "parked")
+        self._waiters.turn_ended(turn, "parked", stop=None, reason=fault, answer=None)
         return None
 
     def book_merged(self, turn: TurnState) -> None:

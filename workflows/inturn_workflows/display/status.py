@@ -38,6 +38,7 @@ def status(state: SessionState) -> dict[str, Any]:
         "history_events": info.get_current_history_length(),
         "parked": [_parked(parked) for parked in state.inbox.parked.events],
         "unrecorded": len(state.inbox.books.decisions),
+        "fault": state.fault,
         "chain": info.first_execution_run_id[-8:],
     }
 
