@@ -13,6 +13,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Self, cast
 
+from pydantic_core import to_json
+
 from inturn.journal.log import codec
 from inturn.keys import StepKey
 from inturn.turns import arguments
@@ -147,6 +149,7 @@ class _Keeper:
 
     def take(self, item: object) -> None:
         block = cast("Block", codec.copied(item)) if isinstance(item, dict) else {}
+        self.kept.changed = self.kept.changed or block != item or not _is_whole(block)
         kind = block.get("type")
         if not isinstance(kind, str) or kind not in _FIELDS:
             self.kept.changed = True
@@ -201,6 +204,15 @@ class _Keeper:
             made, key = f"call_{turn}{_digest(key)[:16]}", f"{key}/"
         self._ids.add(made)
         return made
+
+
+def _is_whole(block: Block) -> bool:
+    """Return whether a block can be sent as it is: half a character is replaced when it is written."""
+    try:
+        to_json(block)
+    except ValueError:
+        return False
+    return True
 
 
 def _error(name: object, given: object) -> str | None:

@@ -32,7 +32,7 @@ from tests.support.steps import environment
 BOUNDS: Final = Bounds(beat=0.05, lease=5)
 MAX_STEPS: Final = 14
 MAX_ATTEMPTS: Final = 6
-UNSEEN: Final = ("Unable to download the file", "messages: image dimensions exceed")
+UNSEEN: Final = ("Unable to download the file", "messages: image dimensions exceed", "messages: too many images")
 FOREIGN: Final = ("Invalid `signature`", "Invalid `data`")
 """With those, why the API may refuse what was committed: what nobody can know without asking it."""
 

@@ -78,7 +78,7 @@ class Strict:
         self.answers += 1
         if message["stop_reason"] == "refusal" and (planned is None or planned.stop != "refusal"):
             self.withheld += 1
-        if planned is not None and planned.stop is None and not message["content"]:
+        if planned is not None and planned.stop is None and message["stop_reason"] == "end_turn":
             message["stop_reason"] = None
         answer = Answer(request_id="req_1")
         for event in streaming.events(message):

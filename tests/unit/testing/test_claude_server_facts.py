@@ -337,7 +337,7 @@ def test_what_was_refused_is_refused_until_it_is_gone() -> None:
     still = answered(api, body(*refused, assistant(text("ok")), user(text("hi"))))
     assert (still["stop_reason"], still["content"]) == ("refusal", [])
     assert answered(api, body(user(text("hi"))))["stop_reason"] == "end_turn"
-    assert answered(api, body(*refused, user(text("hi")), metadata={"user_id": "b"}))["stop_reason"] == "end_turn"
+    assert answered(api, body(*refused, user(text("hi"))))["stop_reason"] == "refusal"
 
 
 def test_what_was_said_before_it_was_refused_is_not_refused_for_it() -> None:

@@ -6,7 +6,6 @@ Invariant: what is answered passed every rule; and what the server says itself i
 from __future__ import annotations
 
 import secrets
-from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,7 +14,7 @@ from inturn.models.scripted_answers import Answer, by_rule, last_text
 from inturn.testing.claude import diagnosing, rules, signing
 from inturn.testing.claude.caching import Cache
 from inturn.testing.claude.memory import Memory
-from inturn.testing.claude.prefix import Block, Position, block_digest, extend, positions
+from inturn.testing.claude.prefix import Block, Position, extend, positions
 from inturn.testing.claude.script import Queue, Reply
 from inturn.testing.claude.shapes import check_shape
 from inturn.testing.claude.summaries import Summary
@@ -23,6 +22,8 @@ from inturn.testing.claude.summaries import Summary
 CONTEXT_WINDOW: Final = 1_000_000
 """Tokens, as the server estimates them."""
 _REFUSED: Final = Answer(stop="refusal")
+_PAUSES: Final = ("pause_turn", "compaction")
+"""Behind these the conversation goes on with the answer at its end."""
 _WARMED: Final = Answer(stop="max_tokens")
 
 
@@ -134,24 +135,14 @@ class Api:
         declared = {tool.get("name") for tool in asked.body.get("tools") or ()}
         calls = (block for block in content if block["type"] == "tool_use")
         self.memory.invented.update(str(call.get("id")) for call in calls if call.get("name") not in declared)
-        if stop == "pause_turn" and content:
+        if stop in _PAUSES and content:
             self.memory.paused.add(_extended(asked.line, len(asked.body["messages"]), content)[-1].digest)
-        if stop == "refusal" and not self._refuses_still(asked) and (said := _last_said(asked.line)) is not None:
-            digest = block_digest(said)
-            self.memory.refused[asked.session, digest] = _said_blocks(asked.line)[digest]
+        if stop == "refusal":
+            self.memory.refused.add(asked.line[-1].digest)
 
     def _refuses_still(self, asked: Judged) -> bool:
         """Return whether a request still holds what was refused."""
-        refused = {digest: times for (of, digest), times in self.memory.refused.items() if of == asked.session}
-        if not refused:
-            return False
-        said = _said_blocks(asked.line)
-        return any(said[digest] >= times for digest, times in refused.items())
-
-
-def _said_blocks(line: Sequence[Position]) -> Counter[bytes]:
-    """Count what users said, by its digest."""
-    return Counter(block_digest(position) for position in line if position.role == "user")
+        return bool(self.memory.refused) and any(p.digest in self.memory.refused for p in asked.line)
 
 
 def _extended(line: Sequence[Position], message: int, content: Sequence[Block]) -> list[Position]:
@@ -201,14 +192,6 @@ def _summary(body: dict[str, Any], line: Sequence[Position]) -> Block:
     head = next((p.digest for p in reversed(line) if p.message < 0), b"")
     signed = Summary.of(content, head=head, end=line[-1].digest, role=line[-1].role)
     return {"type": "compaction", "content": content, "signature": signed.signature()}
-
-
-def _last_said(line: Sequence[Position]) -> Position | None:
-    """Return what the user said last: a text if there is one in the last user message, else its last block."""
-    users = [position for position in line if position.role == "user"]
-    last = [position for position in users if position.message == users[-1].message] if users else []
-    texts = [position for position in last if position.block["type"] == "text"]
-    return next(reversed(texts or last), None)
 
 
 def _server_usage(content: Sequence[Block]) -> dict[str, int] | None:

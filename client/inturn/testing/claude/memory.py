@@ -16,14 +16,13 @@ class Memory:
     Attributes:
         invented: Ids of calls that it made of tools that were not declared.
         paused: Digests of conversations that it paused: they may end with the assistant, and with open calls.
-        refused: Session and digest of what users said and it refused → how often it had been said by then: every
-            request is refused that holds it as often.
+        refused: Digests of conversations that it refused: it refuses every one that still begins so.
         gone: Addresses behind which there is nothing any more.
         messages: Message id → what its request looked like, for diagnostics of the cache.
     """
 
     invented: set[str] = field(default_factory=set)
     paused: set[bytes] = field(default_factory=set)
-    refused: dict[tuple[str | None, bytes], int] = field(default_factory=dict)
+    refused: set[bytes] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)

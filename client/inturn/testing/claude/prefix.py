@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pydantic_core import to_json
 
+from inturn.models.encoding import joined_surrogates
 from inturn.testing.claude.summaries import summary_of
 
 Block = dict[str, Any]
@@ -75,11 +77,6 @@ def extend(digest: bytes, tokens: int, line: Iterable[tuple[str, int, int, Block
         yield Position(role, message, index, block, digest, tokens)
 
 
-def block_digest(position: Position) -> bytes:
-    """Return the digest of one block alone."""
-    return hashlib.sha256(_canonical(position.role, position.block)).digest()
-
-
 def _line(body: dict[str, Any]) -> Iterator[tuple[str, int, int, Block]]:
     for index, tool in enumerate(body.get("tools") or ()):
         yield "tools", -1, index, tool
@@ -98,11 +95,13 @@ def _shown(block: Block) -> int:
     return max(0, len(data or "") - _IMAGE) + sum(_shown(each) for each in inner)
 
 
+_HALF: Final = re.compile(r"\\ud[89ab][0-9a-f]{2}(?!\\ud[c-f])|(?<!\\ud[89ab][0-9a-f]{2})\\ud[c-f][0-9a-f]{2}")
+"""Half a character, as JSON escapes it; it says what its replacement says."""
 _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def _canonical(role: str, block: Block) -> bytes:
     items = sorted((key, value) for key, value in block.items() if key != "cache_control" and value is not None)
     if all(isinstance(value, str) for _, value in items):  # most blocks; a long session has thousands
-        return to_json([role, items])
-    return _sorted([role, items]).encode()
+        return to_json([role, [(key, joined_surrogates(value)) for key, value in items]])
+    return _HALF.sub(r"\\ufffd", _sorted([role, items])).encode()
