@@ -166,7 +166,6 @@ class ContentClaim(BaseModel):
 class ClaimedEvent(Envelope):
     """An event that travels without what it says: the journal has that (claim check)."""
 
-    event_id: str = Field(pattern=_Id)
     claim: ContentClaim
     preview: str = Field(default="", max_length=PREVIEW_CHARACTERS)
     """The start of its text, for people."""
@@ -175,6 +174,8 @@ class ClaimedEvent(Envelope):
 
     @model_validator(mode="after")
     def _sizes(self) -> ClaimedEvent:
+        if self.event_id is None:
+            raise ValueError("an event without its content needs an event_id")
         _bounded("the event without its content", self.wire(), sizes.INLINE)
         _shallow(self.metadata, self.model_extra)
         return self

@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, named_id, read_event
-from inturn.events import derived_id
+from inturn.events import Event, derived_id
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
@@ -238,7 +238,7 @@ class AdmissionController:
             event = read_event(fields)
         except Undecodable as error:
             raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
-        if event.event_id is None:
+        if isinstance(event, Event) and event.event_id is None:
             event = event.model_copy(update={"event_id": derived_id(event, 0, _update_id())})
         return Request(Arrival.of(event), str(event.event_id), wait, inline)
 

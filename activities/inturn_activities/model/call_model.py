@@ -97,7 +97,9 @@ class ModelSteps:
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         claim = await self._claim(step, agent, begin, known)
         if claim.missing is not None:
-            raise missing_content(claim.missing, step.turn.event_id)
+            # Where the session knows this journal for its own, the sender was wrong; else it may be this worker.
+            patience = self._bounds.lacking_named if input.journal else self._bounds.lacking
+            raise await missing_content(self._journal, step, claim.missing, patience=patience)
         apart += claim.apart
         attempt = ModelAttempt(step, input, agent, claim, known, begin)
         if claim.status == "claimed":

@@ -1,24 +1,33 @@
 """What becomes of a turn whose event's content is not to be had.
 
-Invariant: only what one transaction found neither as a row nor as an entry is lost; a worker that reads another journal
-than the sender wrote costs no event its turn.
+Invariant: only what one transaction found neither as a row nor as an entry is lost. What a sender put into another
+journal than the worker's is waited for, but not for ever: anybody may name a journal that does not exist.
 """
 
 from __future__ import annotations
 
 from inturn import names
-from inturn.journal import JournalBehind
+from inturn.journal import Journal, JournalBehind
 from inturn.journal.values import Missing
+from inturn.keys import StepKey
 from inturn_activities import failures
 
 
-def missing_content(missing: Missing, event_id: str) -> Exception:
-    """Return the error that sets the event aside, or that waits for a worker with the journal that has it."""
-    match missing:
-        case "elsewhere":
-            return JournalBehind(f"what event {event_id} says was put into another journal than the one here")
-        case "false":
-            return failures.final(names.INVALID_EVENT, f"event {event_id} has another size than it said")
-        case "lost":
-            message = f"content_lost: the journal does not have what event {event_id} says; send the same event again"
-            return failures.final(names.CONTENT_LOST, message)
+async def missing_content(journal: Journal, step: StepKey, missing: Missing, *, patience: float) -> Exception:
+    """Return the error that sets the event aside, or that has another attempt, or another worker, look for it.
+
+    Args:
+        journal: The one here.
+        step: The turn's step.
+        missing: Why it is not to be had.
+        patience: Seconds for which it is waited for, where another journal has it.
+    """
+    event_id = step.turn.event_id
+    if missing == "false":
+        return failures.final(names.INVALID_EVENT, f"event {event_id} has another size than it said")
+    what = "the journal does not have what event {} says"
+    if missing == "elsewhere":
+        what = "what event {} says was put into another journal than the one here"
+        if await journal.lacking(step) < patience:
+            return JournalBehind(what.format(event_id))
+    return failures.final(names.CONTENT_LOST, f"content_lost: {what.format(event_id)}; send the same event again")

@@ -46,8 +46,12 @@ def judge(signs: Signs) -> Health:
         return "no_worker"
     if signs.failing:
         return "task_failing"
-    waits = next((health for kind, health in _BY_FAILURE.items() if kind in signs.failures), None)
-    return waits or ("no_worker" if not signs.answers else "content_lost" if signs.lost else "ok")
+    waits: Health | None = next((health for kind, health in _BY_FAILURE.items() if kind in signs.failures), None)
+    if waits is not None:
+        return waits
+    if not signs.answers:
+        return "no_worker"
+    return "content_lost" if signs.lost else "ok"
 
 
 _TEXTS: Final[dict[Health, tuple[str, str, str]]] = {

@@ -13,6 +13,7 @@ from inturn.journal import Outcome, open_journal
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
 from inturn.testing import ScriptedModel
+from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision, RecordInput
 from inturn_activities.model.opening import session_started, user_message
 from tests.support.claims import claimed
@@ -119,6 +120,23 @@ async def test_a_content_in_another_journal_is_waited_for(tmp_path: Path) -> Non
             assert (await run.ask("e1", event=event, attempt=2)).stop == "end_turn"
     finally:
         await other.close()
+
+
+@pytest.mark.promise("SUR-15", "SEC-5")
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_journal_that_does_not_exist_holds_a_session_up_for_a_time_only(tmp_path: Path, known: bool) -> None:
+    bounds = Bounds(beat=0.01, lease=0.1, lacking=3_600 if known else 0.0, lacking_named=0.0 if known else 3_600)
+    async with rig(tmp_path, ["ok"], bounds=bounds) as run:
+        own: dict[str, Any] = {}
+        if known:
+            await run.ask("e0", "small")
+            here = await run.journal.position(SESSION)
+            own = {"journal": here.identity, "head": here.head}
+        event = await large(run, "e1")
+        event["claim"] |= {"journal": "nowhere", "hash": "0" * 64}
+        with pytest.raises(ApplicationError, match=r"content_lost: .* another journal") as failed:
+            await run.ask("e1", event=event, **own)
+        assert (failed.value.type, failed.value.non_retryable) == (names.CONTENT_LOST, True)
 
 
 @pytest.mark.promise("SUR-15")
