@@ -303,6 +303,13 @@ async def test_a_listing_goes_by_the_workflow_id_whoever_began_the_session_and_w
         assert len(await listed(ours, limit=2)) == 2
         assert await listed(ours, agent="support") == [f"{ours}/usual"]  # the others did not name it to the server
 
+        async def all_of_the_agent() -> bool:
+            return await listed(ours, agent="support") == await listed(ours)
+
+        async with rig.worker():  # with their first turns the sessions name it themselves
+            await until(all_of_the_agent, within=20)
+        assert await listed(theirs, agent="support") == [f"{theirs}/claims-ours"]
+
 
 @pytest.mark.promise("ISO-1")
 async def test_an_underscore_in_a_tenant_stands_for_itself(rig: Rig) -> None:

@@ -88,10 +88,15 @@ _TEXTS: Final[dict[Health, tuple[str, str, str]]] = {
 }
 
 
+def texts(health: Health) -> tuple[str, str, str]:
+    """Return what is wrong, why, and what to do; `health` is not `ok`."""
+    return _TEXTS[health]
+
+
 def explain(status: SessionStatus) -> str | None:
     """Return in words what is wrong with a session, why, and what to do; `None` where nothing is."""
-    if (texts := _TEXTS.get(status.health)) is None:
+    if status.health not in _TEXTS:
         return None
-    what, why, to_do = texts
+    what, why, to_do = texts(status.health)
     said = status.turn.last_error or status.turn.waiting_for if status.turn else None
     return f"{what}: {said or why}. To do: {to_do}"

@@ -74,6 +74,18 @@ class StatusReader:
         except (TemporalError, TimeoutError):
             return None
 
+    async def health(self) -> Health:
+        """Return what the server alone shows to be wrong with the session: not whether anybody is there to answer.
+
+        Raises:
+            SessionNotFound: It has no such session.
+            Unavailable: It did not answer.
+        """
+        seen = await self.described()
+        if seen.status is not WorkflowExecutionStatus.RUNNING:
+            return await self._health(seen)
+        return judge(Signs(failing=_fails(seen), failures=_failures(seen)))
+
     async def live(self) -> Message | None:
         """Return the session's own status; `None` when it does not answer in time."""
         try:
@@ -145,10 +157,8 @@ class StatusReader:
             return judge(Signs(left=("?",) if left is None else left))
         if seen.status is not WorkflowExecutionStatus.RUNNING:
             return "ok"
-        raw = seen.raw_description
-        failing = raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt >= _FAILING_ATTEMPT
-        signs = Signs(answers=False, failing=failing, failures=_failures(seen))
-        asked = failing or signs.failures
+        signs = Signs(answers=False, failing=_fails(seen), failures=_failures(seen))
+        asked = signs.failing or signs.failures
         return judge(replace(signs, polled=bool(asked) and await self._polled(seen.task_queue)))
 
     async def _polled(self, task_queue: str) -> bool:
@@ -166,6 +176,12 @@ def _detailed(turn: TurnProgress | None, seen: WorkflowExecutionDescription) -> 
     if turn is None or turn.waiting_for is not None or progress is None or progress.event_id != turn.event_id:
         return turn
     return turn.model_copy(update={name: getattr(progress, name) for name in ("attempt", "waiting_for", "last_error")})
+
+
+def _fails(seen: WorkflowExecutionDescription) -> bool:
+    """Return whether the session's workflow tasks fail."""
+    raw = seen.raw_description
+    return raw.HasField("pending_workflow_task") and raw.pending_workflow_task.attempt >= _FAILING_ATTEMPT
 
 
 def _failures(seen: WorkflowExecutionDescription) -> set[str]:

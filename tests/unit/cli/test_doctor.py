@@ -13,9 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from inturn.cli.app import app
-from inturn.cli.doctor import machine, server
+from inturn.cli.doctor import machine, server, sessions
 from inturn.cli.options import hoisted
 from inturn.journal import open_journal
+from inturn.values import Health
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -133,3 +134,15 @@ def test_a_wrong_setting_is_a_finding_and_no_traceback(monkeypatch: pytest.Monke
     ended = CliRunner().invoke(app, hoisted(["doctor", "--json"]))
     assert ended.exit_code == 1
     assert "INTURN_CONNECT_TIMEOUT" in ended.stdout
+
+
+@pytest.mark.promise("SUR-12")
+def test_sessions_in_trouble_are_named_by_their_trouble_with_what_to_do() -> None:
+    many: dict[str, Health | BaseException] = dict.fromkeys((f"s{n}" for n in range(7)), "journal_behind")
+    behind, ended = sessions.judge_sessions("acme", {**many, "fine": "ok", "x": "ended", "away": RuntimeError()})
+    assert (behind.state, ended.state) == ("warn", "warn")
+    assert "journal_behind: s0, s1, s2, s3, s4 and 2 more" in behind.found
+    assert "inturn journal accept" in (behind.to_do or "")
+    assert ended.found.startswith("ended: x:")
+    [well] = sessions.judge_sessions("acme", {"fine": "ok"})
+    assert well.state == "ok"

@@ -59,6 +59,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.doctor.findings import failed
     from inturn.cli.doctor.machine import examine_journal, examine_machine
     from inturn.cli.doctor.server import examine_server
+    from inturn.cli.doctor.sessions import examine_sessions
     from inturn.client.connection import Connection
     from inturn.errors import InturnError
 
@@ -67,6 +68,8 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     try:
         task_queue = options.task_queue or connection.settings.task_queue
         findings += await examine_server(connection, task_queue)
+        if all(finding.state != "fail" or finding.name == "workers" for finding in findings):
+            findings += await examine_sessions(connection, options.tenant)
         findings.append(await examine_journal(options.journal or connection.settings.journal, options.tenant))
     except InturnError as error:  # settings that cannot be read
         findings.append(failed("settings", str(error), "correct it in the environment, .env or the option"))
