@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 import inturn.client.audit
-from inturn import InvalidEvent, Session
+from inturn import InvalidEvent, Session, TurnFailed
 from inturn.journal import NewEntry, Recorded
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -192,3 +193,59 @@ async def test_signals_that_only_wait_are_no_difference(rig: Rig) -> None:
         assert [parked.event_id for parked in await session.parked()] == ["waits"]
         audit = await session.audit(deep=True)
         assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("ACC-8", "SUR-11")
+async def test_a_session_whose_events_ended_in_every_way_is_well_through_all_its_runs(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        start = {"agent": "support", "limits": {"events": 60}}
+        await rig.temporal.start_workflow("Session", start, id=str(rig.key("s")), task_queue=rig.task_queue)
+        session = client.session("s", agent="support")
+        await session.ask('[[tool charge {"cents": 1}]]', event_id="plain")
+        await session.submit("slow [[delay 20]]", event_id="stopped")
+        await until(lambda: _runs(session, "stopped"))
+        await session.submit("waits", event_id="taken-out")
+        await session.cancel("taken-out")
+        for event_id in ("merged-1", "merged-2"):
+            await session.send("one of two", event_id=event_id, when_busy="merge", source="a")
+        await session.submit("rather this", event_id="interrupting", when_busy="interrupt")
+        assert (await session.wait("merged-2")).disposition == "merged"
+        await session.send('[[tool wait {"seconds": 0.5}]]', event_id="steered")
+        await until(lambda: _runs(session, "steered"))
+        await session.send("rather this", event_id="steering", when_busy="steer")
+        await session.wait("steering")
+        for event_id in ("driven", "given-up"):
+            with pytest.raises(TurnFailed):
+                await session.ask(f"[[fault 400]] {event_id}", event_id=event_id)
+        await session.redrive("driven")
+        await session.discard("given-up")
+        await session.wait("driven")
+        assert (await session.submit("again", event_id="plain")).status == "duplicate"
+        await _workflow(rig).signal("submit", "no object")
+        with pytest.raises(TurnFailed):
+            await _expired(session)
+        for n in range(6):
+            await session.ask("on", event_id=f"on-{n}")
+        status = await session.status()
+        assert (status.health, status.runs > 1) == ("ok", True)
+        for deep in (False, True):
+            audit = await session.audit(deep=deep)
+            assert audit.ok, audit.differences
+        await session.send("never read", event_id="closed-over")
+        await session.close()
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+        assert audit.counts.keys() >= {"applied", "cancelled", "merged", "parked", "discarded", "expired"}
+
+
+async def _runs(session: Session, event_id: str) -> bool:
+    turn = (await session.status()).turn
+    return turn is not None and turn.event_id == event_id
+
+
+async def _expired(session: Session) -> None:
+    await session.pause()
+    asking = asyncio.create_task(session.ask("too late", event_id="expired", expires_after=0.01))
+    await until(lambda: _queued(session))
+    await session.resume()
+    await asking

@@ -303,12 +303,20 @@ async def test_a_listing_goes_by_the_workflow_id_whoever_began_the_session_and_w
         assert len(await listed(ours, limit=2)) == 2
         assert await listed(ours, agent="support") == [f"{ours}/usual"]  # the others did not name it to the server
 
-        async def all_of_the_agent() -> bool:
-            return await listed(ours, agent="support") == await listed(ours)
 
-        async with rig.worker():  # with their first turns the sessions name it themselves
-            await until(all_of_the_agent, within=20)
-        assert await listed(theirs, agent="support") == [f"{theirs}/claims-ours"]
+@pytest.mark.promise("ISO-1")
+async def test_a_session_that_was_begun_without_naming_its_agent_names_it_with_its_first_turn(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        await _begun_elsewhere(rig, f"{rig.tenant}/bare")
+        await client.session("usual", agent="support").ask("hi")
+
+        async def both() -> bool:
+            return {info.session_id async for info in client.sessions(agent="support")} == {"bare", "usual"}
+
+        await until(both, within=20)
+        kinds = await events(rig.temporal, f"{rig.tenant}/bare")
+        assert kinds.count("UpsertWorkflowSearchAttributes") == 1
+        assert "UpsertWorkflowSearchAttributes" not in await events(rig.temporal, f"{rig.tenant}/usual")
 
 
 @pytest.mark.promise("ISO-1")
