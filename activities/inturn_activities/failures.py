@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import random
 import time
+import traceback
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, get_args
@@ -34,11 +35,15 @@ BROKEN_ATTEMPTS: Final = 5
 """So many answers in a row that break off at one place: it is that place, and not the way there."""
 REFUSALS: Final = 5
 """So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
+LONGEST_FAILURE: Final = 3_000
+"""Bytes of a failure with its causes: of one over 4 KB the server keeps only that it was too large."""
 LONGEST_MESSAGE: Final = 2_000
-"""Characters of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
+"""Bytes of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
 
-MOST_CAUSES: Final = 10
-"""Causes that an error is sent with."""
+_KINDS: Final[tuple[Fault, ...]] = get_args(Fault)
+"""What a model may say; one that is users' code may say anything."""
+MOST_CAUSES: Final = 100
+"""Lines of an error's causes that are looked at."""
 
 
 class OwnFailure(Exception):
@@ -63,8 +68,9 @@ class Failure:
 def classify(error: BaseException) -> Failure:
     """Judge a failure."""
     if isinstance(error, ModelError):
-        kind = error.kind if error.kind in get_args(Fault) else "unknown"
-        return Failure(kind, describe(error), error.retry_after, error.place)
+        return Failure(
+            error.kind if error.kind in _KINDS else "unknown", describe(error), error.retry_after, error.place
+        )
     if isinstance(error, OwnFailure):
         return Failure("own", str(error)[:MAX_MESSAGE])
     return Failure("outage" if isinstance(error, JournalUnavailable) else "unknown", describe(error))
@@ -116,20 +122,26 @@ def again(kind: str, message: str, *, after: float, benign: bool = False) -> App
     return ApplicationError(_bounded(message), type=kind, next_retry_delay=delay, category=category)
 
 
-def drop_unsendable_causes(error: ApplicationError) -> None:
-    """Take an error's causes away where one of them could not be sent with it: they travel as they are."""
-    causes: list[BaseException] = []
-    cause = error.__cause__ or error.__context__
-    while cause is not None and cause not in causes and len(causes) < MOST_CAUSES:
-        causes.append(cause)
-        cause = cause.__cause__ or cause.__context__
-    texts = [text_of(each) for each in causes]
-    if cause is not None or any(len(text) > LONGEST_MESSAGE or joined_surrogates(text) != text for text in texts):
-        error.__cause__ = None  # which says, too, that its context is none of its causes
+def drop_unsendable_causes(error: ApplicationError) -> bool:
+    """Take an error's causes away where it could not be sent with them, or not be kept; return whether that was so.
+
+    They travel as they are, with their tracebacks. What the server keeps of a step that is tried again is small: of a
+    larger failure it keeps no type, so nobody could say what the step waits for.
+    """
+    texts = [error.message]
+    cause = error.__cause__
+    while cause is not None and len(texts) <= MOST_CAUSES:
+        texts += [text_of(cause), *traceback.format_tb(cause.__traceback__)]
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    fits = cause is None and all(joined_surrogates(text) == text for text in texts)
+    if error.__cause__ is None or (fits and sum(len(text.encode()) for text in texts) <= LONGEST_FAILURE):
+        return False
+    error.__cause__ = None
+    return True
 
 
 def _bounded(message: str) -> str:
-    return joined_surrogates(message[:LONGEST_MESSAGE])
+    return joined_surrogates(message).encode()[:LONGEST_MESSAGE].decode(errors="ignore")
 
 
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:

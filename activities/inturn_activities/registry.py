@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import names
 from inturn.agents import Agent
@@ -153,8 +153,11 @@ async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
     try:
         return await _judged(run)
     except ApplicationError as error:
-        failures.drop_unsendable_causes(error)  # one that is not sent is tried for ever, and nobody hears why
-        raise
+        # One that is not sent is tried for ever, and nobody hears why.
+        cause, benign = error.__cause__, error.category is ApplicationErrorCategory.BENIGN
+        if failures.drop_unsendable_causes(error) and not benign:
+            activity.logger.warning("%s", error.message, exc_info=cause)
+        raise error.with_traceback(None) from error.__cause__
 
 
 async def _judged(run: Callable[[StepKey], Awaitable[R]]) -> R:

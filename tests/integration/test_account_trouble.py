@@ -71,8 +71,8 @@ async def test_what_the_account_stands_in_the_way_of_is_waited_out_and_costs_no_
 async def test_an_account_that_flaps_beside_outages_costs_no_event_either(
     server: StrictClaude, claude: Claude, tmp_path: Path
 ) -> None:
-    for _ in range(10):
-        server.faults("401", "529", "cut", "402")
+    for n in range(10):
+        server.faults("401", "529", f"cut at={600 + 150 * (n % 5)}", "402")
     async with worker(tmp_path, claude) as r:
         for attempt in range(1, 41):
             with pytest.raises(ApplicationError) as failed:
@@ -123,8 +123,8 @@ async def test_sessions_wait_for_the_account_say_so_and_go_on_by_themselves(
 
         async def shown() -> bool:
             status = await sessions[0].status()
-            waits = status.turn.waiting_for if status.turn else None
-            return status.health == "account" and "401" in (waits or "")
+            said = (status.turn.waiting_for or status.turn.last_error) if status.turn else None
+            return status.health == "account" and "401" in (said or "")
 
         await until(shown)
         claude.reset()

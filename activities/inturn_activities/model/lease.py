@@ -114,8 +114,9 @@ async def within(left: float | None) -> AsyncGenerator[None]:
     Raises:
         Overtime: It took longer.
     """
+    bound = asyncio.timeout(left)
     try:
-        async with asyncio.timeout(left) as bound:
+        async with bound:
             yield
     except TimeoutError as error:
         if bound.expired():
