@@ -18,6 +18,7 @@ from inturn_activities.messages import Decision, RecordInput
 from inturn_activities.model.opening import session_started, user_message
 from tests.support.claims import claimed
 from tests.support.steps import SESSION, StepRunner, environment, rig
+from tests.support.waiting import until
 
 TEXT = "a long text " * 500
 
@@ -239,3 +240,25 @@ async def test_what_joined_a_turn_that_was_stopped_before_it_was_said_is_told_ap
         assert result.unsaid == ["e3"]
         assert list(await run.journal.contents(SESSION)) == ["e3"]
         assert unsaid
+
+
+@pytest.mark.promise("SUR-15", "SEC-5")
+async def test_many_events_that_name_other_journals_hold_a_session_up_no_longer_than_one(tmp_path: Path) -> None:
+    bounds = Bounds(beat=0.01, lease=0.1, lacking=0.2)
+    async with rig(tmp_path, ["ok"], bounds=bounds) as run:
+
+        async def outcome(number: int) -> str:
+            event = await large(run, f"e{number}")
+            event["claim"] |= {"journal": f"j{number}", "hash": "0" * 64}
+            try:
+                await run.ask(f"e{number}", event=event)
+            except ApplicationError as error:
+                return str(error.type)
+            return "said"
+
+        async def lost() -> bool:
+            return await outcome(0) == names.CONTENT_LOST
+
+        assert await outcome(0) == names.JOURNAL_BEHIND
+        assert await until(lost, within=5)
+        assert {await outcome(number) for number in range(1, 20)} == {names.CONTENT_LOST}
