@@ -37,6 +37,8 @@ REFUSALS: Final = 5
 """So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
 LONGEST_FAILURE: Final = 3_000
 """Bytes of a failure with its causes: of one over 4 KB the server keeps only that it was too large."""
+LONGEST_ASKED: Final = 3600.0
+"""Seconds between two attempts, whoever asks: who means longer than an hour may well mean another unit."""
 LONGEST_MESSAGE: Final = 2_000
 """Bytes of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
 
@@ -118,7 +120,7 @@ def final(kind: str, message: str) -> ApplicationError:
 def again(kind: str, message: str, *, after: float, benign: bool = False) -> ApplicationError:
     """Return the error that brings another attempt after some seconds (the server rounds up to about one)."""
     category = ApplicationErrorCategory.BENIGN if benign else ApplicationErrorCategory.UNSPECIFIED
-    delay = timedelta(seconds=max(after, 0.0))
+    delay = timedelta(seconds=asked_wait(after))
     return ApplicationError(_bounded(message), type=kind, next_retry_delay=delay, category=category)
 
 
@@ -142,6 +144,13 @@ def drop_unsendable_causes(error: ApplicationError) -> bool:
 
 def _bounded(message: str) -> str:
     return joined_surrogates(message).encode()[:LONGEST_MESSAGE].decode(errors="ignore")
+
+
+def asked_wait(after: object) -> float:
+    """Return seconds to wait as anybody may have asked for them: a number that is none means soon."""
+    if isinstance(after, bool) or not isinstance(after, int | float) or after != after:  # NaN is no number
+        return 1.0
+    return float(min(max(after, 0), LONGEST_ASKED))
 
 
 def journal_away(error: JournalUnavailable, attempt: int) -> ApplicationError:

@@ -5,6 +5,7 @@ Invariant: it says `inturn worker ready …` on standard output only when the se
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import os
@@ -28,8 +29,10 @@ from inturn.models.scripted import ScriptedModel
 from inturn_activities.bounds import Bounds
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
+from inturn_activities.tools.thread_pools import ThreadPools
 from inturn_worker.agent_worker import AgentWorker, Registration
 from inturn_worker.health import Check, serve_health
+from inturn_worker.loop import watched_loop
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 from inturn_worker.shutdown import SUPERVISED, Shutdown
@@ -56,6 +59,8 @@ STICKY_TIMEOUT = timedelta(seconds=2)
 # Seconds that one task of a session may compute. After a flood it replays up to 10,000 signals, on a busy machine for
 # more than the SDK's 2 s; what the SDK takes for a deadlock it interrupts midway, and then cannot evict the session.
 DEADLOCK_TIMEOUT = 60
+# Seconds for which threads that hang must fill a worker before its process ends: those that are merely slow end first.
+FULL_FOR = 60
 # Of the task queues where only workers like this one take steps: nobody is sent there in most deployments.
 POLLERS_BESIDE = 2
 # Seconds for which one thread keeps the interpreter from the others. In a flood a turn waits for that dozens of times:
@@ -144,8 +149,28 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
             stop.started()
             await until_polling(client, settings.task_queue, identity())
             _print_ready(client, settings, agents, model_name, port)
-            await stop.wait()
+            with watched_loop():
+                watching = asyncio.create_task(_until_full(worker.pools, stop))
+                await stop.wait()
+                watching.cancel()
         logger.info("drained")
+    if worker.pools.full:
+        raise InturnError(f"this worker needed a restart: {worker.pools.trouble()}")
+
+
+async def _until_full(pools: ThreadPools, stop: Shutdown) -> None:
+    """End the worker, drained, where threads that hang fill it for good and somebody starts another one.
+
+    Elsewhere a worker that can do little is better than none: `/livez`, `/readyz`, the log and `doctor` say so.
+    """
+    if "/" not in os.environ.get(SUPERVISED, ""):
+        return
+    since = 0
+    while since < FULL_FOR:
+        await asyncio.sleep(1)
+        since = since + 1 if pools.full else 0
+    logger.error("%s: this process ends and is started again, as nothing else helps", pools.trouble())
+    stop.request("threads that hang fill this worker")
 
 
 def warn_of_unserved(agents: Sequence[Agent]) -> None:
@@ -191,9 +216,13 @@ async def _serve_health(
     if settings.health_port is None:
         return None
 
+    stuck = worker.pools.stuck
+
     async def working() -> None:
         if stop.requested or not worker.is_running:
             raise RuntimeError("draining" if stop.requested else "not running")
+        if trouble := stuck():
+            raise RuntimeError(trouble)
 
     async def server() -> None:
         if not await client.service_client.check_health():
@@ -202,14 +231,10 @@ async def _serve_health(
     async def readable() -> None:
         await journal.head(SessionKey("inturn", "readyz"))
 
-    async def threads() -> None:
-        if worker.pools.full:
-            raise RuntimeError(worker.pools.trouble())
-
-    checks: dict[str, Check] = {"worker": working, "threads": threads, "server": server, "journal": readable}
+    checks: dict[str, Check] = {"worker": working, "server": server, "journal": readable}
     shared = SUPERVISED in os.environ
     try:
-        health = serve_health(settings.health_host, settings.health_port, checks, shared=shared)
+        health = serve_health(settings.health_host, settings.health_port, checks, alive=stuck, shared=shared)
         return await stack.enter_async_context(health)
     except OSError as error:
         raise Misconfigured(

@@ -81,11 +81,13 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     if settings.processes > 1 and SUPERVISED not in os.environ:
         asyncio.run(connect(settings))  # what every process would find wrong is said once
         return asyncio.run(Supervisor([sys.executable, *sys.orig_argv[1:]], settings.processes).run())
-    from inturn_worker.app import serve  # half a second: not for --help, nor for a mistake
+    from inturn_worker.app import serve
+    from inturn_worker.loop import WorkerLoop  # half a second: not for --help, nor for a mistake
 
     end_telemetry = configure_telemetry()
     try:
-        asyncio.run(serve(settings, agents, lifespan))
+        with asyncio.Runner(loop_factory=WorkerLoop) as runner:
+            runner.run(serve(settings, agents, lifespan))
     finally:
         end_telemetry()
     return 0

@@ -48,6 +48,11 @@ class Shutdown:
         """Drain instead of cancelling the start, from now on."""
         self._starting = None
 
+    def request(self, reason: str) -> None:
+        """Ask for the stop as a signal does."""
+        if not self.requested:
+            self._begin(reason)
+
     async def wait(self) -> None:
         """Wait until a stop is requested."""
         await self._requested.wait()

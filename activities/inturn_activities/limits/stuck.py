@@ -5,11 +5,14 @@ Invariant: they are reported, with what they do or wait for, and never ended for
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from inturn.journal import ResourceWait
 from inturn.keys import StepKey
@@ -31,6 +34,10 @@ class Watch:
         self.waiting = ""
         """What its body waits for; readers of the session's status see it."""
 
+    def __str__(self) -> str:
+        """Return what runs, for people."""
+        return f"{self._doing} ({self._step})"
+
     def note_progress(self, waiting: str = "") -> None:
         """Note progress, or what it waits for, which it reports itself."""
         self._since, self._reports, self.waiting = time.monotonic(), 0, waiting
@@ -43,6 +50,7 @@ class Watch:
             _report(self._step, idle, self._doing, "body")
 
 
+_running: Final[WeakKeyDictionary[asyncio.Task[Any], Watch]] = WeakKeyDictionary()
 _watch: ContextVar[Watch | None] = ContextVar("inturn_watch", default=None)
 
 
@@ -50,11 +58,22 @@ _watch: ContextVar[Watch | None] = ContextVar("inturn_watch", default=None)
 def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
     """Watch what runs in the block."""
     watch = Watch(step, doing, every=every)
-    token = _watch.set(watch)
+    token, task = _watch.set(watch), asyncio.current_task()
+    if task is not None:
+        _running[task] = watch
     try:
         yield watch
     finally:
         _watch.reset(token)
+        if task is not None:
+            _running.pop(task, None)
+
+
+def doing_in(task: asyncio.Task[Any]) -> str:
+    """Return what step a task is part of, for people; "" where it is none's. May be asked from any thread."""
+    context = getattr(task, "get_context", None)  # from Python 3.12 on; before, only the step's own task is known
+    watch = _running.get(task) or (context().get(_watch) if context is not None else None)
+    return "" if watch is None else str(watch)
 
 
 def note_progress(waiting: str = "") -> None:

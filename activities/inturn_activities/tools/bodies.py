@@ -36,6 +36,17 @@ MAX_PROGRESS: Final = 1_000
 """Characters of a progress text."""
 
 
+MAX_REPORTS: Final = 1_000
+"""Progress entries of one attempt: the journal keeps them all."""
+MAX_NUMBER: Final = 1e15
+"""How far a progress counts."""
+
+
+def _is_shown(value: object) -> bool:
+    """Whether a number of a progress is one that readers can show."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= MAX_NUMBER
+
+
 class Reports:
     """What a running body reports, written under its claim."""
 
@@ -48,15 +59,19 @@ class Reports:
         self._call_id = call_id
         self.secrets = CallSecrets()
         """The secrets that the body was given."""
+        self._told = 0
         self.has_checkpoint = False
         """It kept one: another attempt can go on from there."""
 
     async def progress(self, text: str, done: float | None, total: float | None) -> None:
         """Append how far it is, for readers."""
         note_progress()
+        self._told += 1
+        if self._told > MAX_REPORTS:  # alive it is, and more than so many nobody reads
+            return
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": self.secrets.redact_text(text)[:MAX_PROGRESS]}
-        body |= {name: value for name, value in (("done", done), ("total", total)) if value is not None}
+        body |= {name: value for name, value in (("done", done), ("total", total)) if _is_shown(value)}
         entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=step.within_turn)
         with contextlib.suppress(JournalUnavailable):  # news only: no reason to end the call
             await self._journal.append(step, self._token, [entry])

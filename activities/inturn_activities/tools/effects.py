@@ -216,8 +216,10 @@ class Effects:
             return failed.result(attempts)
         await self._journal.fail(effect.step, claim.token, "unknown", clean=failed.clean)
         count_retry("tool", "unknown")
-        after = failures.backoff(attempts) if failed.after is None else failed.after
-        raise failures.again(names.NOT_YET, failed.reason, after=after)
+        if failed.after is None:
+            raise failures.again(names.NOT_YET, failed.reason, after=failures.backoff(attempts))
+        after = failures.asked_wait(failed.after)
+        raise failures.again(names.NOT_YET, f"{failed.reason} (again in {after:.0f} s, as it asked)", after=after)
 
     async def _look_up(self, effect: Effect, claim: Claim) -> CallResult | None:
         """Find out what an earlier attempt did; `None`: nothing, so the body may run."""

@@ -35,6 +35,10 @@ class ThreadPools:
         """Whether what hangs is in the way of what does not."""
         return self.tools.full or self.deliveries.full or self.checks.full
 
+    def stuck(self) -> str:
+        """Return what hangs where only a restart helps; "" elsewhere."""
+        return self.trouble() if self.full else ""
+
     def trouble(self) -> str:
         """Return what hangs, for people; "" where nothing does."""
         hung = self.tools.hung + self.deliveries.hung + self.checks.hung

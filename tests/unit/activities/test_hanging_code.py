@@ -16,8 +16,10 @@ import pytest
 from pydantic import AfterValidator, BaseModel, field_validator
 from temporalio.exceptions import ApplicationError
 
+from inturn.errors import Retry
 from inturn.testing import ToolCall
 from inturn.tools import tool
+from inturn.tools.context import ToolContext
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn_activities.bounds import Bounds
 from tests.support.steps import SESSION, WAIT, rig
@@ -522,3 +524,45 @@ async def test_other_odd_ends_are_the_calls_own(tmp_path: Path, raised: type[Bas
     async with rig(tmp_path, [ToolCall("odd")], tools=[odd_thread if threaded else odd], bounds=BOUNDS) as r:
         [result] = await r.tools(await r.ask())
         assert result.status == "error"
+
+
+# F5: numbers from outside.
+
+
+@pytest.mark.promise("SUR-17", "SUR-12")
+@pytest.mark.parametrize(
+    ("after", "seconds"),
+    [(1.8e9, 3600), (float("inf"), 3600), (2**80, 3600), (float("nan"), 1), (-5, 0), ("soon", 1), (True, 1), (30, 30)],
+)
+async def test_a_wait_that_a_tool_asks_for_is_bounded_and_shown(tmp_path: Path, after: Any, seconds: float) -> None:
+    @tool
+    async def later() -> str:
+        """Ask for another time."""
+        raise Retry("not now", after=after)
+
+    async with rig(tmp_path, [ToolCall("later")], tools=[later], bounds=BOUNDS) as r:
+        [call] = (await r.ask()).calls
+        with pytest.raises(ApplicationError, match=rf"not now \(again in {seconds} s, as it asked\)") as failed:
+            await r.tool(call=call.id)
+        assert failed.value.next_retry_delay is not None
+        assert failed.value.next_retry_delay.total_seconds() == seconds
+
+
+@pytest.mark.promise("EFF-5")
+async def test_numbers_and_the_number_of_reports_of_progress_are_bounded(tmp_path: Path) -> None:
+    @tool(idempotent=True)
+    async def report(ctx: ToolContext) -> str:
+        """Report."""
+        odd: Any = "many"
+        for done in (1, 0.5, float("nan"), float("inf"), 10**5000, odd):
+            await ctx.progress("text", done, total=-(2**2000))
+        for n in range(1_100):
+            await ctx.progress(str(n))
+        return "ok"
+
+    async with rig(tmp_path, [ToolCall("report")], tools=[report], bounds=BOUNDS) as r:
+        await r.tools(await r.ask())
+        bodies = await r.bodies("tool.progress")
+        assert [body.get("done") for body in bodies[:6]] == [1, 0.5, None, None, None, None]
+        assert not any("total" in body for body in bodies)
+        assert len([None async for _ in r.journal.entries(SESSION, types=("tool.progress",))]) == 1_000

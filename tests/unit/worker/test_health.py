@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from inturn_worker import health
 from inturn_worker.health import respond, serve_health
 
@@ -53,6 +55,33 @@ async def test_a_check_that_hangs_counts_as_failed_in_time(monkeypatch: Any) -> 
     monkeypatch.setattr(health, "CHECK_TIMEOUT", 0.05)
     status, body = await respond("GET", "/readyz", {"journal": hanging})
     assert (status, body) == (503, {"journal": "no answer within 0.05 s"})
+
+
+@pytest.mark.promise("SUR-17")
+async def test_probes_in_any_number_cost_one_look_a_second(monkeypatch: Any) -> None:
+    looks = 0
+
+    async def look() -> None:
+        nonlocal looks
+        looks += 1
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(health, "FRESH", 30)
+    async with serve_health("127.0.0.1", 0, {"server": look, "journal": broken}) as port:
+        asked = [_get(port, b"GET /readyz HTTP/1.1\r\n\r\n") for _ in range(50)]
+        answers = await asyncio.gather(*asked)
+        assert looks == 1
+        assert {status for status, _ in answers} == {503}
+        monkeypatch.setattr(health, "FRESH", 0)
+        await _get(port, b"GET /readyz HTTP/1.1\r\n\r\n")
+        assert looks == 2
+
+
+@pytest.mark.promise("SUR-17")
+async def test_what_only_a_restart_mends_is_said_to_whoever_restarts() -> None:
+    trouble = "64 threads hang: 64 of hang (acme/s1)"
+    async with serve_health("127.0.0.1", 0, {}, alive=lambda: trouble) as port:
+        assert await _get(port, b"GET /livez HTTP/1.1\r\n\r\n") == (503, {"status": trouble})
 
 
 async def test_other_paths_methods_and_noise_are_refused_and_the_endpoint_goes_on() -> None:
