@@ -14,6 +14,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from inturn.keys import is_id
+from inturn.models.facts import facts
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
 from inturn.turns.budget import Budget
@@ -29,7 +30,7 @@ class Agent:
         instructions: The system prompt; frozen in a session when it starts.
         tools: Functions decorated with `@tool`, or plain ones.
         subagents: Agents it may delegate to.
-        max_tokens: The most tokens of one answer.
+        max_tokens: The most tokens of one answer; what the model thinks counts.
         budget: The most one turn may use.
         inbox: How its sessions take events.
         task_queue: The task queue of its own on which its steps are taken; by default the worker's.
@@ -42,17 +43,17 @@ class Agent:
     instructions: str
     tools: Sequence[Any] = ()
     subagents: Sequence[Agent] = ()
-    max_tokens: int = 8192
+    max_tokens: int = 32_000
     budget: Budget = field(default_factory=Budget)
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
     task_queue: str | None = None
     deliver: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check the names.
+        """Check what can be known before the first event.
 
         Raises:
-            ValueError: The name is no id, or two tools share a name.
+            ValueError: The name is no id, two tools share a name, or the model would refuse every request.
         """
         if not is_id(self.name):
             raise ValueError(f"agent name {self.name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
@@ -62,6 +63,25 @@ class Agent:
         if twice:
             raise ValueError(f"agent {self.name!r} has more than one tool named {', '.join(twice)}")
         object.__setattr__(self, "tools", tools)
+        self._check_request()
+
+    def _check_request(self) -> None:
+        """Refuse what no request could be made of."""
+        for name, text in (("model", self.model), ("instructions", self.instructions)):
+            if not isinstance(text, str) or not _is_text(text):
+                raise ValueError(f"agent {self.name!r}: {name}= is {text!r:.60}, and no text that can be sent")
+        if not self.model.strip():
+            raise ValueError(f"agent {self.name!r}: model= is blank; name one, such as claude-sonnet-5-5")
+        if self.instructions and not self.instructions.strip():
+            raise ValueError(f"agent {self.name!r}: instructions= is blank; say something, or pass an empty text")
+        most: object = self.max_tokens
+        if not isinstance(most, int) or isinstance(most, bool) or most < 1:
+            raise ValueError(f"agent {self.name!r}: max_tokens={most!r:.60} is no number of tokens, 1 or more")
+        known = facts(self.model)
+        if known.known and most > known.max_output:
+            raise ValueError(
+                f"agent {self.name!r}: max_tokens={most}, but {self.model} gives {known.max_output:,} at most"
+            )
 
     def tool(self, name: str) -> Tool[..., Any] | None:
         """Return one of its tools."""
@@ -87,3 +107,11 @@ class Agent:
     def policy_hash(self) -> str:
         """8 hex digits that change with what the workflow has to know of it."""
         return hashlib.sha256(to_json([self.inbox, self.deliver is not None])).hexdigest()[:8]
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a character
+        return False
+    return True

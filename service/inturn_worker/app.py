@@ -25,7 +25,6 @@ from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
 from inturn.loading import Lifespan
 from inturn.models import Model
-from inturn.models.scripted import ScriptedModel
 from inturn_activities.bounds import Bounds
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
@@ -33,6 +32,7 @@ from inturn_activities.tools.thread_pools import ThreadPools
 from inturn_worker.agent_worker import AgentWorker, Registration
 from inturn_worker.health import Check, serve_health
 from inturn_worker.loop import watched_loop
+from inturn_worker.models import choose_model, looked_up
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 from inturn_worker.shutdown import SUPERVISED, Shutdown
@@ -149,10 +149,11 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
             stop.started()
             await until_polling(client, settings.task_queue, identity())
             _print_ready(client, settings, agents, model_name, port)
-            with watched_loop():
-                watching = asyncio.create_task(_until_full(worker.pools, stop))
-                await stop.wait()
-                watching.cancel()
+            async with looked_up(model, agents):
+                with watched_loop():
+                    watching = asyncio.create_task(_until_full(worker.pools, stop))
+                    await stop.wait()
+                    watching.cancel()
         logger.info("drained")
     if worker.pools.full:
         raise InturnError(f"this worker needed a restart: {worker.pools.trouble()}")
@@ -200,14 +201,6 @@ async def opened_journal(settings: Settings) -> AsyncGenerator[Journal, None]:
         yield journal
     finally:
         await journal.close()
-
-
-def choose_model(settings: Settings) -> tuple[Model, str]:
-    """Return Claude where there is a key, else the scripted model; and what to call it."""
-    if settings.has_key:
-        return Claude(), "anthropic"
-    logger.warning("no ANTHROPIC_API_KEY: answers come from the scripted model, and nothing is sent to Claude")
-    return ScriptedModel(), "scripted"
 
 
 async def _serve_health(

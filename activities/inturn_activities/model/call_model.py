@@ -43,10 +43,11 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import answer, closing
-from inturn_activities.model.guard import GuardedModel
+from inturn_activities.model.guard import GuardedModel, facts_of
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
+from inturn_activities.model.opaque import OpaqueNames
 from inturn_activities.model.opening import opening, said_again
 from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
@@ -82,6 +83,7 @@ class ModelSteps:
         self._bounds = bounds
         self._limits = limits
         self._account = AccountWatch()
+        self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
@@ -160,8 +162,8 @@ class ModelSteps:
             system=frozen.get("system") or "",
             messages=transcript.request_messages(_form(agent)),
             tools=frozen.get("tools") or [],
-            max_tokens=agent.max_tokens,
-            user_id=str(step.session),
+            max_tokens=self._max_tokens(agent),
+            user_id=await self._names.of(step.session),
         )
         seen = transcript.seq
         number = activity.info().attempt
@@ -177,6 +179,10 @@ class ModelSteps:
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
         entry = answer(attempt, message, kept, seen=seen, without=without, failed=failed)
         return await self._record(attempt, kept.stop, used, entry, kept.calls)
+
+    def _max_tokens(self, agent: Agent) -> int:
+        known = facts_of(self._model, agent.model)
+        return min(agent.max_tokens, known.max_output) if known.known else agent.max_tokens
 
     async def _respond(
         self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest

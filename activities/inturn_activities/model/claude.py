@@ -54,6 +54,32 @@ class Claude:
         """Return what holds for a model."""
         return facts(model)
 
+    @property
+    def has_credentials(self) -> bool:
+        """Whether the SDK found any: a key, a token, a profile, or an identity of the machine's."""
+        client = self._client
+        return bool(client.api_key or client.auth_token or client.credentials)
+
+    async def look_up(self, model: str) -> None:
+        """Look a model up.
+
+        Raises:
+            ModelError: The API does not have it, or cannot say so.
+        """
+        try:
+            await self._client.models.retrieve(model)
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"Anthropic cannot be asked: {error}", kind="account") from error
+        except anthropic.NotFoundError as error:
+            # A gateway that lists no models answers so, too, but does not name this one.
+            if model in (error.api_message or ""):
+                raise ModelError(f"404: the API has no model {model!r}", kind="account") from error
+        except Exception as error:
+            judged = translated(error)
+            if judged is None:
+                raise
+            raise judged from error
+
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
         """Answer a request.
 

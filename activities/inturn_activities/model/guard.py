@@ -30,6 +30,13 @@ MOST: Final = 10**12
 """The largest number that counts: of tokens, of dollars."""
 
 
+def facts_of(provider: Model, model: str) -> ModelFacts:
+    """Return what holds for a model: by its provider, where that knows, else by the table."""
+    told: Any = getattr(provider, "facts", None)
+    known = told(model) if callable(told) else None
+    return known if isinstance(known, ModelFacts) else facts(model)
+
+
 class GuardedModel:
     """Asks a model, and takes nothing of it on trust."""
 
@@ -38,10 +45,8 @@ class GuardedModel:
         self._model = model
 
     def facts(self, model: str) -> ModelFacts:
-        """Return what holds for a model: by its provider, else by the table."""
-        told: Any = getattr(self._model, "facts", None)
-        known = told(model) if callable(told) else None
-        return known if isinstance(known, ModelFacts) else facts(model)
+        """Return what holds for a model."""
+        return facts_of(self._model, model)
 
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
         """Answer a request.

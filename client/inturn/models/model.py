@@ -32,7 +32,7 @@ class ModelRequest:
     system: str
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
-    max_tokens: int = 8192
+    max_tokens: int = 32_000
     user_id: str | None = None
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
 

@@ -18,6 +18,7 @@ from pydantic_core import to_json
 from temporalio import activity
 
 from inturn import Agent, InboxPolicy, ToolContext, tool
+from inturn.keys import StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel
 from inturn_activities.failures import OwnFailure
@@ -45,7 +46,14 @@ def _seen(model: type[Any]) -> None:
         event_id = key.split("/")[2].partition("~")[0]
         text = _latest(request.messages)
         said = SAID.findall(text)
-        _tell(kind="model", key=key, session=request.user_id, event_id=event_id, canaries=canaries, said=said)
+        _tell(
+            kind="model",
+            key=key,
+            session=str(StepKey.parse(key).session),
+            event_id=event_id,
+            canaries=canaries,
+            said=said,
+        )
         if POISON in text:
             raise OwnFailure("poison")
         answer: ModelMessage = await respond(self, request, on_text)

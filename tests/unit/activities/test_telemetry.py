@@ -186,7 +186,7 @@ def test_a_model_call_has_the_genai_attributes_and_no_content(become: Any) -> No
         "gen_ai.agent.name": "support",
         "gen_ai.conversation.id": "s1",
         "gen_ai.request.model": "claude-x",
-        "gen_ai.request.max_tokens": 8192,
+        "gen_ai.request.max_tokens": 32_000,
         "gen_ai.request.stream": True,
         "gen_ai.response.model": "claude-x-1",
         "gen_ai.response.id": "req_1",

@@ -94,3 +94,33 @@ def test_usage_is_summed_with_the_numbers_of_a_newer_peer() -> None:
         "steps": 2,
         "thoughts": 6,
     }
+
+
+WRONG: dict[str, tuple[dict[str, Any], str]] = {
+    "no tokens": ({"max_tokens": 0}, "no number of tokens"),
+    "less than none": ({"max_tokens": -1}, "no number of tokens"),
+    "a truth": ({"max_tokens": True}, "no number of tokens"),
+    "a float": ({"max_tokens": 1e3}, "no number of tokens"),
+    "a text": ({"max_tokens": "8k"}, "no number of tokens"),
+    "more than the model gives": ({"model": "claude-haiku-4-5", "max_tokens": 64_001}, "gives 64,000 at most"),
+    "more than a dated model gives": ({"model": "claude-opus-4-5-20251101", "max_tokens": 10**7}, "64,000 at most"),
+    "blank instructions": ({"instructions": " \n"}, "blank"),
+    "half a character": ({"instructions": "Be \ud83d"}, "no text that can be sent"),
+    "no instructions": ({"instructions": None}, "no text that can be sent"),
+    "a blank model": ({"model": " "}, "blank"),
+    "half a character of a model": ({"model": "claude-\ud83d"}, "no text that can be sent"),
+    "no model": ({"model": None}, "no text that can be sent"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG, ids=str)
+def test_what_no_request_could_be_made_of_is_refused_where_it_is_declared(wrong: str) -> None:
+    fields, reason = WRONG[wrong]
+    with pytest.raises(ValueError, match=reason):
+        agent(**fields)
+
+
+def test_what_the_model_gives_and_what_nobody_knows_of_a_model_is_taken() -> None:
+    assert agent(model="claude-sonnet-5-5", max_tokens=128_000).max_tokens == 128_000
+    assert agent(model="my-gateway/llm", max_tokens=500_000).max_tokens == 500_000
+    assert agent(instructions="").max_tokens == 32_000, "models that think by default need room to answer, too"

@@ -112,7 +112,7 @@ def _request(request: ModelRequest) -> dict[str, Any]:
         "messages": [dict(message) for message in request.messages],
         "tools": request.tools,
         "max_tokens": request.max_tokens,
-        "user_id": request.user_id,
+        "user_id": request.user_id is not None,
     }
 
 
