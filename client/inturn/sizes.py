@@ -25,6 +25,8 @@ RUN: Final = 50 * 1024 * 1024
 INLINE_RUN: Final = RUN // 2
 """A run's history up to which events over `INLINE` may travel as they are: senders who look at the same time find the
 same room, and all of them fit into the other half."""
+SIGNALLED_RUN: Final = RUN * 4 // 5
+"""A run's history up to which anything may be sent: with 10,000 signals of `INLINE` alone it has hardly more."""
 
 # An event's.
 CONTENT: Final = 256 * 1024

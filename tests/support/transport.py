@@ -65,6 +65,7 @@ class FakeTransport:
             journal=self._journal,
             any_journal=self._any_journal,
             hub=self._hub,
+            unlooked={},
         )
         self.patience = made.patience
         self._its_journal = journal

@@ -52,6 +52,8 @@ class Connection:
         self._default: SessionJournal | None = None
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
         self._lock = asyncio.Lock()
+        self.unlooked: dict[str, int] = {}
+        """Bytes that were sent to sessions since somebody here looked at what their runs have."""
         self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     @cached_property

@@ -176,6 +176,31 @@ async def test_many_clients_without_a_journal_that_look_at_once_cannot_fill_a_ru
 
 
 @pytest.mark.promise("SUR-15")
+async def test_small_events_are_refused_too_where_they_would_end_the_run(journal: Journal) -> None:
+    server = Server(used=41 * MIB, journal=journal)
+
+    async def flood() -> None:
+        for number in range(100):
+            await submitter(server).send("x" * 3_000, event_id=f"e{number}")
+
+    with pytest.raises(Backpressure, match="no room"):
+        await flood()
+    assert 0 < len(server.calls) < 20, "whoever sends little looks seldom"
+    with pytest.raises(Backpressure):
+        await submitter(server).send("hi", event_id="tiny")
+    server.used = 10_000
+    await submitter(server).send("hi", event_id="tiny")
+
+
+@pytest.mark.promise("SUR-15")
+async def test_small_events_cost_a_look_at_the_server_once_for_many() -> None:
+    server = Server()
+    for number in range(1_000):
+        await submitter(server).send("hi", event_id=f"e{number}")
+    assert 1 <= server.looks < 10
+
+
+@pytest.mark.promise("SUR-15")
 async def test_a_run_that_has_ended_is_no_obstacle() -> None:
     transport = Server(used=49 * MIB, runs=False)
     await submitter(transport).send(TEXT, event_id="e1")
