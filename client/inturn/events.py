@@ -18,9 +18,9 @@ from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN
 
-MAX_CONTENT_BYTES: Final = 256 * 1024
+MAX_CONTENT_BYTES: Final = sizes.CONTENT
 """Content of one event as JSON, in bytes."""
-MAX_METADATA_BYTES: Final = 16 * 1024
+MAX_METADATA_BYTES: Final = sizes.METADATA
 MAX_NESTING: Final = 100
 """Lists and objects within each other. JSON readers stop at 200, and a session carries its events inside others."""
 PREVIEW_CHARACTERS: Final = 80

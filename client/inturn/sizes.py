@@ -61,6 +61,8 @@ FAILURE: Final = 4 * 1024
 """Why a turn failed, in the journal."""
 REASON: Final = 512
 """Why they did, and why anything was stopped or given up."""
+IN_CONTROL: Final = {"control_id": 128, "event_id": 160, "approval_id": 256, "by": WHO, "reason": REASON}
+"""Texts of a control: all of them together are below `CONTROL`."""
 
 # What a run carries into the next, by compartments. None takes another's room, so events never shut out a control, and
 # the sum fits whatever came: it is below `CARRIED`, which leaves a codec and the envelope 197 kB of `PAYLOAD`.

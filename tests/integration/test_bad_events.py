@@ -7,7 +7,7 @@ import json
 import time
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
 
 from inturn import Agent, Client, InvalidEvent, Session, TurnFailed
 from inturn.values import Parked
@@ -94,6 +94,45 @@ async def test_an_id_that_is_none_is_refused_wherever_it_enters_and_echoed_nowhe
             assert len(str(refused.value.cause)) < 700
         await _still_answers(session)
         assert (await session.status()).counts == {"accepted": 2, "applied": 2}
+
+
+@pytest.mark.promise("ACC-7", "ACC-8")
+@pytest.mark.parametrize("length", [20, 20_000])
+async def test_an_event_that_came_malformed_runs_once_it_comes_as_it_was_meant(rig: Rig, length: int) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, handle = await _begin(client, rig)
+        for event_id in ("signalled", "asked"):
+            await handle.signal("submit", {"event_id": event_id, "content": ""})
+            await handle.signal("submit", {"event_id": event_id, "content": ["still", "none"]})
+        await until(lambda: _parked(session, 2))
+        text = "x" * length
+        await session.send(f"{text} meant", event_id="signalled")
+        assert (await session.wait("signalled", timeout=30)).disposition == "applied"
+        assert (await session.ask(f"{text} this", event_id="asked")).disposition == "applied"
+        assert (await session.submit("again", event_id="signalled")).status == "duplicate"
+        users = [entry.text or "" async for entry in session.entries() if entry.type == "user.message"]
+        assert [said.split()[-1] for said in users][1:] == ["meant", "this"]
+        assert await session.parked() == []
+        assert (await session.status()).counts == {"accepted": 3, "applied": 3}
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SEC-5", "SUR-15")
+async def test_a_session_that_was_started_and_is_asked_with_nonsense_is_one_as_any(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        limits = {name: 10**400 for name in ("events", "bytes", "signals")}
+        full = "a" * 1_900_000
+        starts = [full, {"agent": full}, {"agent": "a b"}, {"limits": limits}, {"limits": {"x": full}}, [[[1]]], None]
+        for number, start in enumerate(starts):
+            handle = await rig.temporal.start_workflow(
+                "Session", start, id=str(rig.key(f"s{number}")), task_queue=rig.task_queue
+            )
+            await _still_answers(client.session(f"s{number}"))
+        assert (await handle.query("status", full))["state"] == "idle"
+        with pytest.raises(WorkflowQueryFailedError):
+            await handle.query("q" * 900, full)
+        await _still_answers(client.session(f"s{number}"), "later")
 
 
 async def _parked(session: Session, count: int) -> list[Parked]:

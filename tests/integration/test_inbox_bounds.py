@@ -119,21 +119,22 @@ async def test_an_inbox_that_is_full_by_its_bytes_refuses_updates_and_rejects_si
 async def test_a_session_fed_with_the_worst_goes_on_in_its_next_run_and_closes_with_all_of_it_recorded(
     rig: Rig,
 ) -> None:
-    bad = "\x01" * 60  # six bytes each as JSON
+    bad = "\x01" * 50  # six bytes each as JSON
     async with rig.worker(), rig.client() as client:
-        limits = {"agent": "support", "limits": {"signals": 1_300}}
+        limits = {"agent": "support", "limits": {"signals": 1_550}}
         handle = await rig.temporal.start_workflow("Session", limits, id=str(rig.key("s")), task_queue=rig.task_queue)
         session = client.session("s")
-        await session.send('[[tool refund {"cents": 9000}]]', event_id="host")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="host".ljust(128, "i"))
         asked = await until(lambda: _asked(session))
-        steers = [{"event_id": f"{n}".ljust(128, "i"), "content": bad, "when_busy": "steer"} for n in range(1_000)]
+        steer = {"content": bad, "when_busy": "steer", "metadata": {"to": bad[:20]}}
+        steers = [steer | {"event_id": f"{n}".ljust(128, "i")} for n in range(1_240)]
         approves = [
             {
                 "control_id": f"c{n}".ljust(128, "i"),
                 "op": "approve",
-                "approval_id": f"{n}:x",
-                "by": bad[:40],
-                "reason": bad,
+                "approval_id": f"{n}:x".ljust(256, "i"),
+                "by": "\x01" * 256,
+                "reason": "\x01" * 500,
             }
             for n in range(256)
         ]
@@ -144,7 +145,7 @@ async def test_a_session_fed_with_the_worst_goes_on_in_its_next_run_and_closes_w
         await until(lambda: _second_run(session))
         status = await session.status()
         assert [approval.approval_id for approval in status.approvals] == [asked]
-        assert status.counts["accepted"] == 1 + 1_000 + 100
+        assert status.counts["accepted"] == 1 + 1_240 + 256 + 100, "an approve as long as that is parked"
         await session.close(pending="park", timeout=60)
         histories = [await run.fetch_history() async for run in _runs(rig)]
         records = [event for history in histories for event in history.events if _is_record(event)]

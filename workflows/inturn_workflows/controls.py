@@ -27,9 +27,9 @@ from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
 
 
-def _printed(most: int) -> str:
+def _printed(name: str) -> str:
     """Return the pattern of an id: visible ASCII, without what JSON would write as two characters."""
-    return rf"^[!#-\[\]-~]{{1,{most}}}$"
+    return rf"^[!#-\[\]-~]{{1,{sizes.IN_CONTROL[name]}}}$"
 
 
 Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
@@ -52,13 +52,13 @@ class Control(BaseModel):
     """The JSON object of `control`; fields that this version does not know say nothing to it."""
 
     # What is remembered of a control travels with the session: nothing in it may be long.
-    control_id: str = Field(pattern=_printed(128))
+    control_id: str = Field(pattern=_printed("control_id"))
     op: Op
-    event_id: str | None = Field(default=None, pattern=_printed(160))
+    event_id: str | None = Field(default=None, pattern=_printed("event_id"))
     """Also the name of a parked notice, which is no event's id."""
     reason: _Reason | None = None
     clear_queue: bool = False
-    approval_id: str | None = Field(default=None, pattern=_printed(256))
+    approval_id: str | None = Field(default=None, pattern=_printed("approval_id"))
     by: _Who | None = None
     at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """When it was sent, by the sender's clock, in seconds since 1970: no worker may have run then."""

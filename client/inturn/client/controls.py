@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from temporalio.exceptions import TemporalError
 
-from inturn import names
+from inturn import names, sizes
 from inturn.client.approvals import ApprovalReader
 from inturn.client.call_order import CallOrder
 from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
@@ -22,7 +22,6 @@ from inturn.client.rpc_errors import translate_error
 from inturn.client.status import StatusReader
 from inturn.client.transport import Message, SessionTransport
 from inturn.errors import ApprovalConflict, InturnError, InvalidEvent, SessionClosed, TurnTimeout, Unavailable
-from inturn.sizes import CONTROL, written
 
 _ROOM_WITHIN: Final = 3.0
 """Seconds until an update that was not taken counts as finding no room: the server holds it back, with all slots full.
@@ -80,8 +79,8 @@ class Controls:
     async def _control(self, op: str, **fields: Any) -> Message:
         message: Message = {"control_id": uuid4().hex, "op": op}
         message |= {name: value for name, value in fields.items() if value not in (None, False)}
-        if (size := written(message)) > CONTROL:
-            raise InvalidEvent(f"the {op} has {size:,} bytes as JSON, the limit is {CONTROL:,}: shorten its reason")
+        for name, most in sizes.IN_CONTROL.items():
+            _bounded(name, message.get(name, ""), most)
         try:
             async with asyncio.timeout(_ROOM_WITHIN), reraise_cancellation():
                 return await self._update(message)
@@ -125,3 +124,12 @@ class Controls:
         if not isinstance(result, dict):  # a session that speaks another version
             raise InturnError(f"session {self.transport.key} answered {type(result).__name__} to a control")
         return result
+
+
+def _bounded(name: str, text: str, most: int) -> None:
+    try:
+        size = sizes.written(text) - 2
+    except ValueError:  # half a surrogate pair
+        raise InvalidEvent(f"{name} is not valid Unicode") from None
+    if size > most:
+        raise InvalidEvent(f"{name} has {size:,} bytes as JSON, the limit is {most:,}")

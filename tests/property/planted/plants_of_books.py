@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from inturn import sizes
 from inturn.events import Event
 from inturn_workflows.inbox import dedup as dedup_module
 from inturn_workflows.inbox.books import Books
@@ -15,12 +16,12 @@ from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queue
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.sequencing import Sequencer
-from tests.property.planted.planting import Plant, at_restore, instead, with_policy, wrap
+from tests.property.planted.planting import Plant, all_of, at_restore, instead, with_policy, wrap
 
 
 def _no_byte_capacity(check: Any) -> Any:
-    def bug(inbox: Inbox, arrival: Arrival, *given: Any, busy: bool) -> Refusal | None:
-        return check(inbox, replace(arrival, size=0), *given, busy=busy)  # type: ignore[no-any-return]
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Refusal | None:
+        return check(inbox, replace(arrival, size=0), *given, **named)  # type: ignore[no-any-return]
 
     return bug
 
@@ -84,8 +85,8 @@ def _rejected_id_remembered(reject: Any) -> Any:
 
 
 def _refused_id_remembered(check: Any) -> Any:
-    def bug(inbox: Inbox, arrival: Arrival, *given: Any, busy: bool) -> Refusal | None:
-        refusal: Refusal | None = check(inbox, arrival, *given, busy=busy)
+    def bug(inbox: Inbox, arrival: Arrival, *given: Any, **named: Any) -> Refusal | None:
+        refusal: Refusal | None = check(inbox, arrival, *given, **named)
         if refusal is not None:
             inbox.dedup.add(arrival.event_id, "rejected")
         return refusal
@@ -140,6 +141,13 @@ def _duplicate_runs_again(admit: Any) -> Any:
     return bug
 
 
+def _running_forgotten(method: Any) -> Any:
+    def bug(inbox: Inbox, *given: Any, running: Any, **named: Any) -> Any:
+        return method(inbox, *given, **named)
+
+    return bug
+
+
 def _discard_uncounted(count: Any) -> Any:
     return lambda books, disposition, *change: (
         None if disposition == "discarded" else count(books, disposition, *change)
@@ -147,8 +155,8 @@ def _discard_uncounted(count: Any) -> Any:
 
 
 def _held_told_as_pending(duplicate: Any) -> Any:
-    def bug(inbox: Inbox, event_id: str) -> Receipt:
-        receipt: Receipt = duplicate(inbox, event_id)
+    def bug(inbox: Inbox, event_id: str, *running: Any) -> Receipt:
+        receipt: Receipt = duplicate(inbox, event_id, *running)
         return replace(receipt, disposition="pending") if receipt.disposition == "held" else receipt
 
     return bug
@@ -159,6 +167,8 @@ PLANTS: dict[str, Plant] = {
     "the capacity in events is ignored": with_policy("check", capacity=10**6),
     "the capacity in bytes is ignored": wrap("check", _no_byte_capacity),
     "the bytes of what is held are ignored": instead("bytes", property(lambda sequencer: 0), Sequencer),
+    "held events leave no room for what they wait for": instead("HELD", 2**40, sizes),
+    "the places of cancelled events take no room": instead("PLACE", 0, sizes),
     "a source's quota is ignored": with_policy("check", source_quota=None),
     "the advice behind a gap is to come at once": instead("_until_gap_ends", lambda capacity: 0.1, Capacity),
     "a source's quota shuts out what its held events wait for": instead("_ahead", lambda capacity, source: 1, Capacity),
@@ -183,6 +193,11 @@ PLANTS: dict[str, Plant] = {
     "the window never rolls": instead("_compact", lambda window: None, DedupWindow),
     "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, DedupWindow),
     "a duplicate of a held event is told that it is queued": wrap("duplicate", _held_told_as_pending),
+    "what runs is a duplicate by the window alone": all_of(
+        wrap("check", _running_forgotten), wrap("admit", _running_forgotten)
+    ),
+    "what is parked is a duplicate by the window alone": instead("holds", lambda letters, event_id: False, DeadLetters),
+    "what was no event keeps its id": instead("_comes_again", lambda inbox, arrival: None),
     # Time.
     "an expired event runs": instead("expired", lambda queued, now, default: False, Queued),
     "the policy's expiry is ignored": wrap(

@@ -13,7 +13,7 @@ from temporalio.service import RPCStatusCode as Status
 
 import inturn.client.controls
 from inturn.client.controls import Controls
-from inturn.errors import ApprovalConflict, SessionClosed, SessionNotFound, TurnTimeout, Unavailable
+from inturn.errors import ApprovalConflict, InvalidEvent, SessionClosed, SessionNotFound, TurnTimeout, Unavailable
 from inturn.journal import NewEntry, Recorded, open_journal
 from tests.support.transport import FakeTransport, accepted, never, refused, rpc_error
 
@@ -124,3 +124,19 @@ async def test_a_timeout_gives_up_waiting_for_a_close_and_not_the_close() -> Non
 async def test_a_session_that_is_terminated_while_it_closes_has_ended() -> None:
     transport = FakeTransport(accepted({"ok": True}), WorkflowFailureError(cause=TerminatedError("by an operator")))
     await _controls(transport).close("park", timeout=None)
+
+
+@pytest.mark.promise("ACC-7", "SUR-15")
+@pytest.mark.parametrize(
+    "text",
+    ["r" * 513, "\x01" * 90, "\N{CJK UNIFIED IDEOGRAPH-754C}" * 180, "\ud800", "r" * 3_000_000],
+    ids=["long", "controls", "wide", "half a pair", "huge"],
+)
+async def test_what_is_too_long_for_a_control_is_refused_before_it_is_sent(text: str) -> None:
+    controls = _controls(FakeTransport())
+    with pytest.raises(InvalidEvent, match="reason"):
+        await controls.act("cancel", event_id="e1", reason=text)
+    with pytest.raises(InvalidEvent, match="by"):
+        await controls.answer("approve", "c:0", by=text, reason=None)
+    with pytest.raises(InvalidEvent, match="event_id"):
+        await controls.act("redrive", event_id=text)

@@ -50,7 +50,8 @@ def session() -> SessionState:
 
 def come(state: SessionState, name: object, *, signal: bool = True, **fields: Any) -> None:
     """Send an event the way the session takes it."""
-    event = Event(event_id=long(name), **({"content": BAD * 40, "source": long("s")} | fields))
+    said: dict[str, Any] = {"content": BAD * 40, "source": long("s"), **fields}
+    event = Event(event_id=long(name), **said)
     arrival, running = Arrival.of(event), state.answered
     refusal = state.inbox.check(arrival, NOW, POLICY, busy=state.turn is not None, running=running)
     if refusal is not None:

@@ -24,7 +24,8 @@ def session() -> SessionState:
 
 
 def send(state: SessionState, event_id: str, **fields: Any) -> Receipt | Refusal:
-    arrival = Arrival.of(Event(event_id=event_id, **({"content": "hi"} | fields)))
+    said: dict[str, Any] = {"content": "hi", **fields}
+    arrival = Arrival.of(Event(event_id=event_id, **said))
     refusal = state.inbox.check(arrival, NOW, POLICY, busy=state.turn is not None, running=state.answered)
     if refusal is not None:
         return refusal

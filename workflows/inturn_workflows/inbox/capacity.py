@@ -82,8 +82,9 @@ class Capacity:
 
     def _held_full(self, event: Envelope, size: int) -> Refusal | None:
         sequencer, policy = self.sequencer, self.policy
-        room = len(sequencer.held) < policy.hold_capacity and sequencer.bytes + size <= sizes.HELD
-        if event.sequence is None or policy.hold_overflow == "release" or room:
+        if event.sequence is None or policy.hold_overflow == "release":
+            return None
+        if len(sequencer.held) < policy.hold_capacity and sequencer.bytes + size <= sizes.HELD:
             return None
         if sequencer.verdict(event.source, event.sequence, policy) != "held":
             return None
