@@ -144,7 +144,8 @@ def test_every_request_is_valid_and_none_changes_what_an_answered_one_held(steps
         transcript.apply(entry(seq, type_, made, event_id))
         messages = transcript.request_messages()
         if type_ == "agent.message" and made["stop"] == "refusal":
-            asked = None  # nothing of it is kept
+            # Nothing of it is kept, nor of what paused before it.
+            asked, paused, answered = None, False, copy.deepcopy(messages[: min(committed(messages), len(answered))])
         elif type_ == "agent.message":
             paused = made["stop"] == "pause_turn"
             if asked and asked[2]:

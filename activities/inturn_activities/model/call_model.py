@@ -16,13 +16,13 @@ from typing import Any
 from temporalio import activity
 
 from inturn.agents import Agent
-from inturn.errors import JournalUnavailable
+from inturn.errors import JournalUnavailable, ModelError
 from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
+from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
-from inturn.models import Model, ModelMessage, ModelRequest
-from inturn.models.facts import facts
+from inturn.models import Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.budget import add, exceeded
 from inturn.turns.stop_reasons import Stop, ends_turn
@@ -42,7 +42,8 @@ from inturn_activities.model import inline_answers, joined_events
 from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
-from inturn_activities.model.closing import answer, closing
+from inturn_activities.model.closing import Answered, answer, closing
+from inturn_activities.model.doubts import Doubts
 from inturn_activities.model.guard import GuardedModel, facts_of
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
@@ -75,7 +76,7 @@ class ModelSteps:
     ) -> None:
         """Use a model for the worker's agents."""
         self._journal = journal
-        self._model: Model = GuardedModel(model)
+        self._model = GuardedModel(model)
         self._lacks = lacks
         self._transcripts = transcripts
         self._waits = waits
@@ -160,16 +161,16 @@ class ModelSteps:
         request = ModelRequest(
             model=agent.model,
             system=frozen.get("system") or "",
-            messages=transcript.request_messages(_form(agent)),
+            messages=transcript.request_messages(self._form(agent)),
             tools=frozen.get("tools") or [],
             max_tokens=self._max_tokens(agent),
             user_id=await self._names.of(step.session),
         )
-        seen = transcript.seq
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            message, without = await self._respond(attempt, transcript, request)
-            span.answered(message)
+            answered = await self._respond(attempt, transcript, request)
+            span.answered(answered.message)
+        message, transcript = answered.message, answered.transcript
         self._account.answered(agent.model)
         declared = [tool["name"] for tool in request.tools]
         kept = keep(message.content, message.stop_reason, step=step, taken=transcript.call_ids, declared=declared)
@@ -177,29 +178,50 @@ class ModelSteps:
         kept.bound(pauses=pauses, nudged=transcript.nudged, after_tools=transcript.owes_results)
         used = add(used, added(message.usage, unanswered()))
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
-        entry = answer(attempt, message, kept, seen=seen, without=without, failed=failed)
+        entry = answer(attempt, answered, kept, failed=failed)
         return await self._record(attempt, kept.stop, used, entry, kept.calls)
 
     def _max_tokens(self, agent: Agent) -> int:
         known = facts_of(self._model, agent.model)
         return min(agent.max_tokens, known.max_output) if known.known else agent.max_tokens
 
-    async def _respond(
-        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest
-    ) -> tuple[ModelMessage, list[str]]:
-        """Ask the model; where it fails, once more without what stopped turns had said: that may be why.
+    async def _respond(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
+        """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
+        try:
+            return await self._ask(attempt, transcript, request)
+        except ModelError as refusal:
+            if refusal.kind != "own":
+                raise
+            refused = refusal
+        form = self._form(attempt.agent)
+        ask = partial(self._model.respond, on_text=_on_text)
+        finding = await Doubts(ask, request, transcript, form).find(refused)
+        doubted = attempt.entry(
+            "transcript.doubted", doubt(finding.places, finding.why), key=f"{attempt.key}/doubted/{transcript.seq}"
+        )
+        head = await self._journal.append(attempt.step, attempt.claim.token, [doubted])
+        if not finding.all:
+            raise ModelError(f"more of the conversation is refused: {refused}")
+        transcript = await self._transcripts.load(attempt.step.session, head)
+        request = dataclasses.replace(request, messages=transcript.request_messages(form))
+        answered = await self._ask(attempt, transcript, request)
+        return dataclasses.replace(answered, left_out=doubted.body["seqs"])
 
-        Returns:
-            The answer, and the events that its request left out.
-        """
+    async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
+        """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""
         seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
         try:
-            return await self._model.respond(request, _on_text), []
+            return Answered(await self._model.respond(request, _on_text), transcript, seen)
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
-        messages = transcript.request_messages(_form(attempt.agent), without=without)
-        return await self._model.respond(dataclasses.replace(request, messages=messages), _on_text), without
+        messages = transcript.request_messages(self._form(attempt.agent), without=without)
+        message = await self._model.respond(dataclasses.replace(request, messages=messages), _on_text)
+        return Answered(message, transcript, seen, without)
+
+    def _form(self, agent: Agent) -> Form:
+        facts = facts_of(self._model, agent.model)
+        return Form(agent.model, system=not facts.says_system_as_text, images=facts.max_images)
 
     async def _transcript(self, attempt: ModelAttempt) -> Transcript:
         """Load the transcript; where the agent is not what the session froze, the model is told first."""
@@ -277,10 +299,6 @@ class ModelSteps:
             turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)
             more["turn"] = inline_answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
-
-
-def _form(agent: Agent) -> Form:
-    return Form(agent.model, system=not facts(agent.model).says_system_as_text)
 
 
 def _on_text(text: str) -> None:

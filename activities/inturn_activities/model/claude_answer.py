@@ -11,7 +11,6 @@ from typing import Any, Final
 
 from inturn.errors import ModelError
 from inturn.models import ModelMessage
-from inturn.models.encoding import joined_surrogates
 from inturn.turns import arguments
 from inturn.values import Usage
 from inturn_activities.model.claude_errors import event_error
@@ -145,5 +144,9 @@ class Answer:
 
 
 def _joined(block: Event) -> Event:
-    """Join characters whose halves came in two pieces."""
-    return {name: joined_surrogates(value) if isinstance(value, str) else value for name, value in block.items()}
+    """Join characters whose halves came in two pieces; a half without the other is the answer's own."""
+    return {name: _whole(value) if isinstance(value, str) else value for name, value in block.items()}
+
+
+def _whole(text: str) -> str:
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

@@ -6,9 +6,11 @@ Invariant: an answer, the calls it asks for, the approvals they need and the end
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from inturn.journal import NewEntry
+from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage
 from inturn.turns.answers import KeptAnswer, ToolUse
 from inturn.turns.budget import total
@@ -19,27 +21,37 @@ from inturn_activities.messages import CallPlan
 from inturn_activities.model.attempt import ModelAttempt
 
 
-def answer(
-    attempt: ModelAttempt,
-    message: ModelMessage,
-    kept: KeptAnswer,
-    *,
-    seen: int,
-    without: Sequence[str],
-    failed: Usage,
-) -> NewEntry:
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer, and what it answered.
+
+    Attributes:
+        message: The answer.
+        transcript: What the request was made of.
+        seen: The seq up to which the request had read: what was written since is no part of what was answered.
+        without: The events that the request left out.
+        left_out: The entries of which the request left blocks out, as the model took them no more.
+    """
+
+    message: ModelMessage
+    transcript: Transcript
+    seen: int
+    without: Sequence[str] = ()
+    left_out: Sequence[int] = ()
+
+
+def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, failed: Usage) -> NewEntry:
     """Return the entry of an answer.
 
     Args:
         attempt: Whose it is.
-        message: The answer.
+        answered: The answer.
         kept: What is kept of it.
-        seen: The seq up to which its request had read: what was written since is no part of what was answered.
-        without: The events that its request left out.
         failed: What attempts used that gave no answer; it is paid, so the entry's usage holds it, too.
     """
+    message = answered.message
     body: dict[str, Any] = {
-        "seen": seen,
+        "seen": answered.seen,
         **kept.body(),
         "stop": message.stop_reason if isinstance(message.stop_reason, str) else None,
         "usage": _usage(total((message.usage, failed)).model_copy(update={"steps": 1})),
@@ -47,7 +59,8 @@ def answer(
     }
     told = {
         "asked": attempt.agent.model if attempt.agent.model != message.model else None,
-        "without": list(without),
+        "without": list(answered.without),
+        "left_out": list(answered.left_out),
         "request_id": message.request_id,
         "id": message.id,
         "stop_details": message.stop_details,

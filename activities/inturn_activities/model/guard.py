@@ -81,7 +81,7 @@ class GuardedModel:
         if (size := len(encode(blocks))) > MAX_ANSWER:
             raise ModelError(f"{self._name} gave an answer of {size:,} bytes: {MAX_ANSWER:,} are the most")
         return ModelMessage(
-            content=_plain(blocks),
+            content=blocks,
             stop_reason=_text(answer.stop_reason),
             usage=_counted(answer.usage),
             model=_text(answer.model) or "unknown",

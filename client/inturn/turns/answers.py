@@ -134,7 +134,8 @@ def keep(
     for block in blocks:
         keeper.take(block)
     kept = keeper.kept
-    kept.changed = kept.changed or not isinstance(content, list)
+    # Only a pause goes back as it came, and only where nothing of it was changed.
+    kept.changed = kept.changed or not isinstance(content, list) or stop_reason == "compaction"
     kept.stop = interpret(stop_reason, kept.count > 0)
     return kept
 
@@ -156,9 +157,9 @@ class _Keeper:
         elif kind == "tool_use":
             self._call(block, cast("Block", item).get("input"))
         else:
-            self._said(kind, block)
+            self._said(kind, block, same=block == item)
 
-    def _said(self, kind: str, block: Block) -> None:
+    def _said(self, kind: str, block: Block, *, same: bool) -> None:
         value = block.get(_SAID[kind])
         sendable = isinstance(value, str) and bool(value.strip())
         if kind == "thinking":
@@ -166,6 +167,7 @@ class _Keeper:
         # What later thinking was bound to has changed: it would be refused.
         if sendable and not (kind in THINKING and self.kept.changed):
             self._append(block)
+            self.kept.changed = self.kept.changed or not same
         else:
             self.kept.changed = True
 

@@ -36,6 +36,9 @@ UNSEEN: Final = ("Unable to download the file", "messages: image dimensions exce
 FOREIGN: Final = ("Invalid `signature`", "Invalid `data`")
 """With those, why the API may refuse what was committed: what nobody can know without asking it."""
 
+TOO_LARGE: Final = "too large for what the model still takes"
+"""What becomes of an event that is one too many in this conversation: nothing older pays for it."""
+
 
 class Broken(AssertionError):
     """The session did what it must not."""
@@ -181,7 +184,7 @@ class Player:
         if model.withheld and not bad:
             raise Broken(f"{event_id}: what was refused is still said")
         fatal = any(said.failures.count("unknown") >= 3 for said in turn.says)
-        if parked and not bad and not fatal:
+        if parked and not bad and not fatal and TOO_LARGE not in parked:
             raise Broken(f"{event_id}: a good event was set aside: {parked}")
 
     def _unknowable(self, why: str) -> bool:

@@ -14,7 +14,7 @@ from pydantic_core import from_json
 from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing.claude import streaming
-from inturn.testing.claude.answering import Api
+from inturn.testing.claude.answering import Api, Judged
 from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.script import Reply
 from inturn_activities.model.claude_answer import Answer, BrokenStream
@@ -61,20 +61,20 @@ class Strict:
         except Rejection as rejection:
             self._refused(raw, rejection.message)
             raise ModelError(rejection.message, kind="own") from None
-        planned = self.said[0] if self.said else None
+        planned = self.said[0] if self.said and request.max_tokens > 1 else None
         if planned is not None and self._failed < len(planned.failures):
             self._failed += 1
             raise _failure(planned.failures[self._failed - 1])
-        return self._answered(asked, planned)
+        return self._answered(asked, planned, probes=request.max_tokens <= 1)
 
-    def _answered(self, asked: object, planned: Said | None) -> ModelMessage:
+    def _answered(self, asked: Judged, planned: Said | None, *, probes: bool) -> ModelMessage:
         if planned is not None:
             self.said.popleft()
             self._failed = 0
             self.api.replies.extend([Reply(content=planned.content, stop=planned.stop)])
-        else:
+        elif not probes:
             self.api.replies.extend([Reply(text="Well.")])
-        message, _ = self.api.answer(asked)  # type: ignore[arg-type]
+        message, _ = self.api.answer(asked)
         self.answers += 1
         if message["stop_reason"] == "refusal" and (planned is None or planned.stop != "refusal"):
             self.withheld += 1

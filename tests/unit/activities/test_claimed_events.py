@@ -15,6 +15,7 @@ from inturn.keys import StepKey
 from inturn.testing import ScriptedModel
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision, RecordInput
+from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.opening import session_started, user_message
 from tests.support.claims import claimed
 from tests.support.steps import SESSION, StepRunner, environment, rig
@@ -180,12 +181,13 @@ async def test_an_event_that_failed_after_its_claim_is_driven_again_from_its_mes
             with pytest.raises(ApplicationError):
                 await run.ask("e1", event=event, attempt=attempt)
             run.model = ScriptedModel([ValueError("bad")])
-            run.steps._models._model = run.model
+            run.steps._models._model = GuardedModel(run.model)
         end = Decision(type="turn.failed", turn="e1", key="e1/end", disposition="parked", body={"error": "bad"})
         await run.record(end, parked("e1", event=event), settle=["e1"])
         [body] = await run.bodies("event.parked")
         assert "event" not in body
-        run.model = run.steps._models._model = ScriptedModel(["ok"])
+        run.model = ScriptedModel(["ok"])
+        run.steps._models._model = GuardedModel(run.model)
         assert (await run.ask("e1~1", event=None)).stop == "end_turn"
         assert heard(run)[-1] == TEXT
 

@@ -31,6 +31,12 @@ def doubted_places(entry: Entry) -> set[Place]:
     return {(pair[0], pair[1]) for pair in pairs if isinstance(pair, list) and len(pair) == 2}
 
 
+def has_address(block: Block) -> bool:
+    """Return whether what a block shows lies outside, where it may be gone."""
+    source = block.get("source")
+    return isinstance(source, dict) and source.get("type") in ("url", "file")
+
+
 def replaced(block: Block) -> Block:
     """Return what stands in a block's place."""
     if block["type"] == "tool_use":

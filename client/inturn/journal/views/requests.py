@@ -8,8 +8,8 @@ text where it takes no system messages.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, cast
 
 from inturn.models.encoding import Committed
 from inturn.turns.answers import THINKING
@@ -19,6 +19,7 @@ Message = dict[str, Any]
 
 NO_ANSWER: Final = "(no answer)"
 """Ends an answer without text: the API refuses assistant messages that are empty or end in thinking."""
+NO_IMAGE: Final = "[image: more than this model takes in one conversation]"
 APPLICATION: Final = "[From the application, not from the user]"
 
 
@@ -29,10 +30,12 @@ class Form:
     Attributes:
         model: Its name; `None`: no matter whose thinking it is.
         system: It takes messages of role `system`.
+        images: How many it takes in one request; `None`: no matter.
     """
 
     model: str | None = None
     system: bool = True
+    images: int | None = None
 
 
 @dataclass(slots=True)
@@ -41,12 +44,16 @@ class View:
 
     form: Form = field(default_factory=Form)
     messages: list[Message] = field(default_factory=list[Message])
+    positions: list[int] = field(default_factory=list[int])
+    """Of each message: which one of the conversation it is."""
     _upto: int = 0
+    _images: int = 0
 
     def extend(self, said: Sequence[Message], owners: Sequence[str | None]) -> None:
         """Take what is new of the conversation; `owners`: the models that made its answers."""
         for at in range(self._upto, len(said)):
             self._add(said[at], owners[at])
+            self.positions += [at] * (len(self.messages) - len(self.positions))
         self._upto = len(said)
 
     def _add(self, message: Message, owner: str | None) -> None:
@@ -55,19 +62,31 @@ class View:
         elif message["role"] == "assistant" and self.form.model and owner and owner != self.form.model:
             self.messages.append(without_thinking(message))
         else:
-            self.messages.append(message)
+            self.messages.append(self._fitting(message))
+
+    def _fitting(self, message: Message) -> Message:
+        """Return what was said to another model without the images that are more than this one takes."""
+        shown = sum(map(_images, message["content"])) if self.form.images is not None else 0
+        if not shown or self.form.images is None:
+            return message
+        if self._images + shown <= self.form.images:
+            self._images += shown
+            return message
+        return Committed({**message, "content": [_without_images(block) for block in message["content"]]})
 
     def rendered(self, tail: Sequence[Message]) -> list[Message]:
         """Return the messages of a request: those so far, and what is asked now."""
-        last = View(self.form)
+        last = View(replace(self.form, images=None))  # what is too much of it, its event is told
         last.extend(tail, [None] * len(tail))
         return [*self.messages, *last.messages]
 
 
 def with_application(message: Message, words: Sequence[Block]) -> Message:
-    """Return a user's message with the application's words behind it."""
+    """Return a user's message with the application's words in it: behind the results, before the user's own."""
+    content: list[Block] = message["content"]
     said = [text(f"{APPLICATION}\n{block['text']}") for block in words]
-    return {**message, "content": [*message["content"], *said]}
+    at = next((n for n, block in enumerate(content) if block["type"] != "tool_result"), len(content))
+    return {**message, "content": [*content[:at], *said, *content[at:]]}
 
 
 def without_thinking(message: Message) -> Message:
@@ -75,3 +94,19 @@ def without_thinking(message: Message) -> Message:
     content: list[Block] = message["content"]
     kept = [block for block in content if block["type"] not in THINKING]
     return message if len(kept) == len(content) else Committed({**message, "content": kept or [text(NO_ANSWER)]})
+
+
+def _images(block: Block) -> int:
+    inside = block.get("content")
+    if isinstance(inside, list):  # a tool's result
+        return sum(map(_images, cast("list[Block]", inside)))
+    return int(block["type"] == "image")
+
+
+def _without_images(block: Block) -> Block:
+    if block["type"] == "image":
+        return text(NO_IMAGE)
+    inside = block.get("content")
+    if not isinstance(inside, list):
+        return block
+    return {**block, "content": [_without_images(item) for item in cast("list[Block]", inside)]}

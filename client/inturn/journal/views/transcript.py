@@ -18,10 +18,11 @@ did not; so nothing holds it again.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
-from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, replaced
+from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, has_address, replaced
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, View, without_thinking
 from inturn.models.encoding import Committed
 from inturn.turns.answers import THINKING
@@ -78,10 +79,12 @@ class Transcript:
         self._view = View()
         self._last: Mapping[str, Any] = {}  # the last answer's entry
         self._goes_on = False  # it paused, and is sent back as it came
+        self._before_pause: tuple[int, list[str], set[str], Mapping[str, Any]] = (0, [], set(), {})
         self._calls: list[str] = []  # the tool_use ids that have no result yet, in order
         self._late: set[str] = set()  # those of them that did not get to run
         self._paused: tuple[str | None, int] = (None, 0)  # how often an event's turn paused
         self._pending: list[Entry] = []
+        self._silent = False  # somebody says that nobody says anything
         for entry in entries:
             self.apply(entry)
 
@@ -138,30 +141,63 @@ class Transcript:
         """Return how often the model paused in an event's turn, if that is the last one."""
         return self._paused[1] if self._paused[0] == event_id else 0
 
-    def committed_places(self) -> list[Place]:
-        """Return where the journal has what is committed, in order."""
-        return [place for places in self._places for place in places if place is not None]
+    def committed_places(self, *, addresses: bool = False) -> list[Place]:
+        """Return where the journal has what is committed, in order; of `addresses` what lies behind one only."""
+        return [
+            place
+            for message, places in zip(self._committed, self._places, strict=True)
+            for block, place in zip(message["content"], places, strict=True)
+            if place is not None and (not addresses or has_address(block))
+        ]
+
+    def places_of(self, message: int, block: int | None = None) -> list[Place]:
+        """Return where the journal has a committed message of the last request's form, or one block of it."""
+        at = self._view.positions[message] if message < len(self._view.positions) else len(self._committed)
+        places = self._places[at] if at < len(self._committed) else []
+        shown = self._view.messages[message]["content"] if places else []
+        block = block if len(shown) == len(places) else None  # the application's words stand between
+        return [p for n, p in enumerate(places) if p is not None and block in (None, n)]
+
+    def probe(self, form: Form, *, without: Collection[Place] | None = None) -> list[Message]:
+        """Return a request of what is committed alone, in which nobody says anything new.
+
+        Args:
+            form: What the model takes.
+            without: Committed blocks to leave out, and all that answers thought.
+        """
+        probe = copy.copy(self)
+        probe._committed, probe._owners, probe._places = [*self._committed], [*self._owners], [*self._places]
+        if without is not None:
+            probe._doubt(without)
+        probe._pending = [e for e in self._pending if e.type == "system.message"]
+        probe._silent = True
+        probe._view = View(form)
+        return probe.request_messages(form)
 
     def _answer(self, answer: Entry) -> None:
         seen = answer.body.get("seen")
         upto = seen if isinstance(seen, int) else answer.seq
         content = _answered(answer, self.call_ids)
         self.call_ids |= {str(block.get("id")) for block, _ in content if block["type"] == "tool_use"}
-        if answer.body.get("stop") == "refusal":  # the model would go on refusing whatever holds it
-            self._pending = [e for e in self._pending if e.seq > upto or not _is_of(e, {answer.event_id})]
+        if answer.body.get("stop") == "refusal":
+            self._take_back(answer, upto)
             return
         asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
         messages, places, left = self._tail(asked)
         if not self._committed and not messages:
             messages, places = [_user([text(NO_MESSAGE)])], [[None]]
+        before = (len(self._committed), self._calls, self._late, self._last)
         for message, of in zip(messages, places, strict=True):
             self._commit(message, of)
         goes_on = _pauses(answer.body) and bool(content)
+        if goes_on and not self._goes_on:
+            self._before_pause = before
         if not goes_on and (not content or content[-1][0]["type"] in THINKING):
             content.append((text(NO_ANSWER), None))
         said = set(answer.body.get("said") or ())
         calls = [str(block.get("id")) for block, _ in content if block["type"] == "tool_use"]
-        self._late = set(calls[answer.body.get("ran", len(calls)) :])
+        ran = answer.body.get("ran")
+        self._late = set(calls[ran:]) if isinstance(ran, int) else set()
         counts = _is_pause(answer.body) or bool(answer.body.get("nudge"))
         self._paused = (answer.event_id, self.pauses(answer.event_id) + counts)
         self._calls = [*(self._calls if self._goes_on and not messages else []), *calls, *said]
@@ -169,6 +205,15 @@ class Transcript:
         owner = answer.body.get("asked", answer.body.get("model"))
         self._commit({"role": "assistant", "content": [b for b, _ in content]}, [p for _, p in content], owner)
         self._pending = left + [e for e in self._pending if e.seq > upto]
+
+    def _take_back(self, refusal: Entry, upto: int) -> None:
+        """Commit nothing of a refused event since its last answer: the model would refuse whatever holds it."""
+        self._pending = [e for e in self._pending if e.seq > upto or not _is_of(e, {refusal.event_id})]
+        if self._goes_on:  # what paused before was a part of the answer that is refused
+            count, self._calls, self._late, self._last = self._before_pause
+            del self._committed[count:], self._owners[count:], self._places[count:]
+            self._view, self._goes_on = View(self._view.form), False
+        self._last = {name: value for name, value in self._last.items() if name != "nudge"}
 
     def _commit(self, message: Message, places: list[Place | None], owner: str | None = None) -> None:
         self._committed.append(Committed(message))
@@ -192,6 +237,8 @@ class Transcript:
             self._places[at] = [p for p, gone in zip(self._places[at], thought, strict=True) if not gone] or [None]
             self._committed[at] = Committed(without_thinking({**message, "content": content}))
         self._view = View(self._view.form)
+        if self._goes_on:  # what paused is not what it was
+            self._goes_on, self._last = False, {**self._last, "nudge": True}
 
     def _declare(self, change: Mapping[str, Any]) -> None:
         """Declare the tools that a changed agent has more; thinking that was bound to those before goes."""
@@ -208,8 +255,8 @@ class Transcript:
         kept = _without_failed(pending)
         system = [e for e in kept if e.type == "system.message"]
         asked = [said for e in kept if e.type == "user.message" for said in _asked(e)]
-        if not asked and self._last.get("nudge"):
-            asked = [(text(GO_ON), None)]
+        if not asked and (self._silent or self._last.get("nudge")):
+            asked = [(text(NO_MESSAGE if self._silent else GO_ON), None)]
         if not asked and self._goes_on:
             return [], [], system
         results = self._results(kept)

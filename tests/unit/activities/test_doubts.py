@@ -1,0 +1,276 @@
+"""A committed part that the API takes no more is found, named and left out; nothing else ever is."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from inturn import Agent, names
+from inturn.errors import ModelError
+from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.testing import Fault, ToolCall
+from inturn.testing.claude.script import Reply
+from inturn.tools import tool
+from inturn_activities.model.doubts import MAX_REFUSALS, is_about_size
+from tests.support.steps import SESSION, StepRunner, rig
+from tests.support.strict import MODEL, StrictRig, answer, strict
+
+pytestmark = pytest.mark.promise("MOD-8")
+
+URL = "https://pictures.example/{}.png"
+
+
+def picture(n: int = 0) -> list[dict[str, Any]]:
+    return [
+        {"type": "text", "text": f"look at {n}"},
+        {"type": "image", "source": {"type": "url", "url": URL.format(n)}},
+    ]
+
+
+def refusals(r: StrictRig) -> int:
+    return sum(request.outcome == "rejected" for request in r.server.requests)
+
+
+async def asked_again(r: StepRunner, event_id: str) -> int:
+    """Ask until there is an answer, as Temporal does; gives the attempts."""
+    for attempt in range(1, 4):
+        with contextlib.suppress(ApplicationError):
+            await r.ask(event_id, attempt=attempt)
+            return attempt
+    raise AssertionError("there is no answer")
+
+
+def cold(r: StrictRig) -> StrictRig:
+    """Return a worker that has read nothing."""
+    return StrictRig(r.server, StepRunner(r.steps.journal, r.steps.model, r.steps.agents))
+
+
+async def test_a_picture_that_is_gone_is_left_out_and_the_session_goes_on(tmp_path: Path) -> None:
+    async with strict(tmp_path) as r:
+        assert await r.turn("e0", "remember 7") == "end_turn"
+        assert await r.turn("e1", picture()) == "end_turn"
+        assert await r.turn("e2", "and?") == "end_turn"
+        r.server.gone(URL.format(0))
+        assert await r.turn("e3", "what was it?") == "end_turn"
+        assert 2 <= refusals(r) <= 4
+        [doubted] = await r.steps.entries("transcript.doubted")
+        [said] = [e for e in await r.steps.entries("user.message") if e.event_id == "e1"]
+        assert doubted.body["seqs"] == [said.seq]
+        assert "download" in doubted.body["why"]
+        answered = (await r.steps.bodies("agent.message"))[-1]
+        assert answered["left_out"] == [said.seq]
+        before = refusals(r)
+        assert await r.turn("e4") == "end_turn"
+        warm = r.sent
+        assert await cold(r).turn("e5") == "end_turn"
+        assert refusals(r) == before, "what was found is left out by every worker"
+        assert r.sent[: len(warm)] == warm
+        text = json.dumps(warm)
+        assert "remember 7" in text
+        assert "look at 0" in text
+        assert URL.format(0) not in text
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "thinking", "thinking": "hm", "signature": "bm90aGluZw=="},
+        {"type": "redacted_thinking", "data": "of another"},
+    ],
+)
+async def test_thinking_that_is_not_taken_back_is_left_out_alone(tmp_path: Path, block: dict[str, Any]) -> None:
+    async with strict(tmp_path) as r:
+        r.server.script(Reply(content=[block, {"type": "text", "text": "seven"}]))
+        assert await r.turn("e1", "which?") == "end_turn"
+        assert await r.turn("e2") == "end_turn"
+        [doubted] = await r.steps.bodies("transcript.doubted")
+        assert doubted["blocks"] == []
+        before = refusals(r)
+        assert await r.turn("e3") == "end_turn"
+        assert refusals(r) == before
+        assert "seven" in json.dumps(r.sent)
+
+
+async def test_a_tools_picture_that_is_gone_leaves_its_call_with_a_result(tmp_path: Path) -> None:
+    @tool
+    async def show() -> list[dict[str, Any]]:
+        """Show."""
+        return picture(1)[1:]
+
+    async with strict(tmp_path, tools=[show]) as r:
+        r.server.script([ToolCall("show")])
+        assert await r.turn("e1") == "end_turn"
+        r.server.gone(URL.format(1))
+        assert await r.turn("e2") == "end_turn"
+        [result] = [b for m in r.sent for b in m["content"] if b["type"] == "tool_result"]
+        assert result["content"] == "(left out)"
+        before = refusals(r)
+        assert await r.turn("e3") == "end_turn"
+        assert refusals(r) == before
+
+
+@pytest.mark.parametrize("count", [2, 5])
+async def test_many_that_are_gone_at_once_are_found_in_bounded_steps(tmp_path: Path, count: int) -> None:
+    async with strict(tmp_path) as r:
+        for n in range(count):
+            assert await r.turn(f"e{n}", picture(n)) == "end_turn"
+        r.server.gone(*[URL.format(n) for n in range(count)])
+        before = refusals(r)
+        attempts = await asked_again(r.steps, "next")
+        assert refusals(r) - before <= (MAX_REFUSALS + 2) * attempts
+        after = refusals(r)
+        assert await r.turn("last") == "end_turn"
+        assert refusals(r) == after
+
+
+async def test_an_event_that_is_refused_by_itself_costs_nothing_of_the_conversation(tmp_path: Path) -> None:
+    async with strict(tmp_path) as r:
+        r.server.gone(URL.format(9))
+        assert await r.turn("e1", "remember 7") == "end_turn"
+        assert "download" in await r.turn("bad", picture(9))
+        assert refusals(r) == 1
+        assert await r.steps.entries("transcript.doubted") == []
+        assert await r.turn("e2") == "end_turn"
+        assert "remember 7" in json.dumps(r.sent)
+        assert refusals(r) == 1
+
+
+async def test_the_first_event_of_a_session_is_never_a_reason_to_doubt(tmp_path: Path) -> None:
+    async with strict(tmp_path) as r:
+        r.server.gone(URL.format(9))
+        assert "download" in await r.turn("bad", picture(9))
+        assert await r.turn("e1") == "end_turn"
+        assert await r.steps.entries("transcript.doubted") == []
+
+
+class Fussy:
+    """A model that refuses what it is told to: by a function of the request."""
+
+    def __init__(self, refuses: Any) -> None:
+        self.refuses = refuses
+        self.requests: list[ModelRequest] = []
+
+    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        self.requests.append(request)
+        if why := self.refuses(request):
+            raise ModelError(why, kind="own")
+        return answer([{"type": "text", "text": "fine"}], "end_turn")
+
+
+async def test_an_agent_that_is_refused_altogether_is_the_accounts_trouble(tmp_path: Path) -> None:
+    wrong: list[str] = []
+    model = Fussy(lambda request: "400 tools.0.custom.input_schema: bad" if wrong else None)
+    async with rig(tmp_path, model=model, agents=[Agent("support", model=MODEL, instructions="")]) as r:
+        await r.ask("e1")
+        wrong.append("now")
+        for attempt in range(1, 5):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask("e2", attempt=attempt)
+            assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
+        assert await r.entries("transcript.doubted") == []
+        wrong.clear()
+        assert (await r.ask("e2", attempt=5)).stop == "end_turn"
+
+
+SIZES = [
+    "400 invalid_request_error: prompt is too long: 213423 tokens > 200000 maximum",
+    "413 request_too_large: Request exceeds the maximum size",
+    "400 invalid_request_error: messages: too many images: 101 > 100 maximum",
+    "400 messages: image dimensions exceed max allowed size: 2000 pixels",
+    "400 messages: at most 100000 messages are allowed",
+    "400 input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
+]
+
+
+@pytest.mark.parametrize("why", SIZES)
+async def test_what_is_too_much_leads_to_a_clear_error_and_never_to_doubt(tmp_path: Path, why: str) -> None:
+    assert is_about_size(why)
+    full: list[str] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        return why if len(request.messages) > 2 and full else None
+
+    async with rig(tmp_path, model=Fussy(refuses)) as r:
+        await r.ask("e1")
+        await r.ask("e2")
+        full.append("now")
+        with pytest.raises(ApplicationError, match="outgrown the model") as failed:
+            await r.ask("e3")
+        assert failed.value.non_retryable
+        assert await r.entries("transcript.doubted") == []
+
+
+async def test_an_event_that_is_too_much_says_that_it_is(tmp_path: Path) -> None:
+    model = Fussy(lambda request: SIZES[0] if "huge" in str(request.messages) else None)
+    async with rig(tmp_path, model=model) as r:
+        await r.ask("e1")
+        with pytest.raises(ApplicationError, match="the event is too large"):
+            await r.ask("e2", "huge")
+        assert len(model.requests) == 3
+
+
+async def test_a_named_block_is_found_at_once_however_long_the_conversation_is(tmp_path: Path) -> None:
+    def refuses(request: ModelRequest) -> str | None:
+        for at, message in enumerate(request.messages):
+            for n, block in enumerate(message["content"]):
+                if "odd" in str(block) and armed:
+                    return f"400 messages.{at}.content.{n}: nobody knows"
+        return None
+
+    armed: list[str] = []
+    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+        for n in range(40):
+            await r.ask(f"e{n}", "odd" if n == 17 else f"plain {n}")
+        armed.append("now")
+        before = len(model.requests)
+        assert (await r.ask("next")).stop == "end_turn"
+        assert len(model.requests) - before <= 5
+        sent = str(model.requests[-1].messages)
+        assert all(f"plain {n}'" in sent for n in range(40) if n != 17)
+        assert "odd" not in sent
+
+
+@pytest.mark.parametrize("guilty", [{3}, {0, 39}, {11, 12}])
+async def test_blocks_that_nothing_names_are_found_by_halves(tmp_path: Path, guilty: set[int]) -> None:
+    armed: list[str] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        return "400 nobody knows" if armed and "odd" in str(request.messages) else None
+
+    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+        for n in range(40):
+            await r.ask(f"e{n}", "odd" if n in guilty else f"plain {n}")
+        armed.append("now")
+        await asked_again(r, "next")
+        sent = str(model.requests[-1].messages)
+        assert "odd" not in sent
+        assert all(f"plain {n}'" in sent for n in range(40) if n not in guilty)
+
+
+@pytest.mark.promise("EFF-3")
+async def test_what_was_found_before_an_outage_is_not_looked_for_again(tmp_path: Path) -> None:
+    async with strict(tmp_path) as r:
+        assert await r.turn("e1", picture()) == "end_turn"
+        r.server.gone(URL.format(0))
+        finish, down = r.steps.journal.append, list[int]()
+
+        async def found(*args: Any, **options: Any) -> Any:
+            down.append(1)
+            r.server.faults(Fault(status=529))
+            return await finish(*args, **options)
+
+        r.steps.journal.append = found  # type: ignore[method-assign]
+        with pytest.raises(ApplicationError) as failed:
+            await r.steps.ask("e2")
+        assert failed.value.type == names.OUTAGE
+        before = refusals(r)
+        assert (await StepRunner(r.steps.journal, r.steps.model, r.steps.agents).ask("e2", attempt=2)).stop
+        assert refusals(r) == before
+        assert down == [1]
+        assert len(await r.steps.entries("transcript.doubted")) == 1
+        assert await r.steps.journal.verify(SESSION) == []
