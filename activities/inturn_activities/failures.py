@@ -21,6 +21,7 @@ from inturn import names
 from inturn.errors import Fault, JournalUnavailable, ModelError
 from inturn.journal import Attempts, FailureClass, JournalBehind
 from inturn.models.encoding import joined_surrogates
+from inturn.tools.secrets import redact
 from inturn.turns import call_results
 from inturn.turns.call_results import MAX_MESSAGE, text_of
 
@@ -135,7 +136,7 @@ def drop_unsendable_causes(error: ApplicationError) -> bool:
     while cause is not None and len(texts) <= MOST_CAUSES:
         texts += [text_of(cause), *traceback.format_tb(cause.__traceback__)]
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    fits = cause is None and all(joined_surrogates(text) == text for text in texts)
+    fits = cause is None and all(redact(joined_surrogates(text)) == text for text in texts)
     if error.__cause__ is None or (fits and sum(len(text.encode()) for text in texts) <= LONGEST_FAILURE):
         return False
     error.__cause__ = None
@@ -143,7 +144,7 @@ def drop_unsendable_causes(error: ApplicationError) -> bool:
 
 
 def _bounded(message: str) -> str:
-    return joined_surrogates(message).encode()[:LONGEST_MESSAGE].decode(errors="ignore")
+    return redact(joined_surrogates(message)).encode()[:LONGEST_MESSAGE].decode(errors="ignore")
 
 
 def asked_wait(after: object) -> float:

@@ -102,8 +102,8 @@ class Waits:
 
     async def _leave(self, step: StepKey) -> None:
         details = activity.cancellation_details()
-        if details is not None and details.worker_shutdown:
-            return  # the next attempt follows, under the same number
+        if details is None or not details.cancel_requested:
+            return  # another attempt follows, or waits already, under the same number: the ticket is that one's
         with contextlib.suppress(Exception):  # else the ticket counts for some seconds more
             await uncancelled(self._journal.leave(step))
 

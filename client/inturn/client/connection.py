@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import time
 from functools import cache, cached_property
 from pathlib import Path
@@ -19,8 +20,9 @@ from temporalio.service import RetryConfig
 from inturn.client.hub import Hub
 from inturn.client.server_checks import connect
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
-from inturn.errors import JournalUnavailable
+from inturn.errors import JournalUnavailable, Misconfigured
 from inturn.journal import open_journal
+from inturn.per_loop import PerLoop
 
 if TYPE_CHECKING:
     from inturn.journal import SessionJournal
@@ -51,10 +53,11 @@ class Connection:
         self._journal: SessionJournal | None = None
         self._default: SessionJournal | None = None
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
-        self._lock = asyncio.Lock()
         self.unlooked: dict[str, int] = {}
         """Bytes that were sent to sessions since somebody here looked at what their runs have."""
-        self._slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._locks = PerLoop(asyncio.Lock)
+        self._slots = PerLoop(WeakValueDictionary[str, asyncio.Semaphore])
+        self._process = os.getpid()
 
     @cached_property
     def settings(self) -> ClientSettings:
@@ -67,9 +70,10 @@ class Connection:
         A run has 10 slots. Measured on server 1.29: an update beyond them is not only refused, its refusal loses the
         workflow task that runs for the others, the run is replayed from its start, and a busy session all but stops.
         """
-        slots = self._slots.get(workflow_id)
+        here = self._slots.get()
+        slots = here.get(workflow_id)
         if slots is None:
-            slots = self._slots[workflow_id] = asyncio.Semaphore(UPDATES_AT_ONCE)
+            slots = here[workflow_id] = asyncio.Semaphore(UPDATES_AT_ONCE)
         return slots
 
     async def temporal(self) -> Temporal:
@@ -77,9 +81,12 @@ class Connection:
 
         Raises:
             Unavailable: No server answered in time.
+            Misconfigured: It was connected by a process that this one was forked from.
         """
+        if self._process != os.getpid() and self._temporal is not None:
+            raise Misconfigured("this client was connected before a fork, and its threads stayed behind: make one anew")
         if self._temporal is None:
-            async with self._lock:
+            async with self._locks.get():
                 if self._temporal is None:
                     self._temporal = await connect(
                         temporal_config(self._address, self._namespace),
@@ -100,7 +107,7 @@ class Connection:
             named = self._given or self.settings.journal
             if named is None:
                 return None
-            async with self._lock:
+            async with self._locks.get():
                 if self._journal is None:
                     self._journal = await self._open(named)
         return self._journal
@@ -117,7 +124,7 @@ class Connection:
             raise JournalUnavailable(
                 "this client does not know where the journal is: Client(journal=…) or INTURN_JOURNAL, as for the worker"
             )
-        async with self._lock:
+        async with self._locks.get():
             if self._default is None:
                 self._default = await self._open(DEFAULT_JOURNAL)
         return self._default

@@ -22,6 +22,7 @@ from inturn.client.transport import Message, SessionTransport
 from inturn.errors import InturnError
 from inturn.events import Content, Event, EventOptions, derived_id, make_event
 from inturn.journal.views.turns import disposition_of
+from inturn.per_loop import PerLoop
 from inturn.values import Receipt
 
 T = TypeVar("T")
@@ -35,7 +36,8 @@ class Submitter:
 
     transport: SessionTransport
     order: CallOrder = field(default_factory=CallOrder)
-    _chain: asyncio.Lock = field(default_factory=asyncio.Lock)  # its waiters are served in the order they came
+    # Its waiters are served in the order they came. A handle in two loops has two orders.
+    _chains: PerLoop[asyncio.Lock] = field(default_factory=lambda: PerLoop(asyncio.Lock))
 
     @property
     def _claims(self) -> ClaimCheck:
@@ -63,7 +65,7 @@ class Submitter:
     async def send(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Signal an event: durable once this returns, with or without a worker."""
         event = self.event(content, **options)
-        async with self._chain:
+        async with self._chains.get():
             message = self.order.signalled(await self._claims.carried(event))
             await retry_rpc(
                 lambda: self.transport.signal_with_start(message),
@@ -77,7 +79,7 @@ class Submitter:
         event = self.event(content, **options)
         update_id = _update_id(event)
 
-        async with self._chain:
+        async with self._chains.get():
             self.order.updates(str(event.event_id))
             message = await self._claims.carried(event)
 
@@ -96,7 +98,7 @@ class Submitter:
         The answer's text comes with it where this client has no journal to read it from.
         """
         update_id = _update_id(event)
-        async with self._chain:  # before anything is awaited: calls are accepted in call order
+        async with self._chains.get():  # before anything is awaited: calls are accepted in call order
             self.order.updates(str(event.event_id))
             message = await self._claims.carried(event) | {"wait": True}
             if await self.transport.connection.journal() is None:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from inturn.events import explain
 from inturn.journal.log import codec
+from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.tools.tool import Tool, is_async
 from inturn.turns.call_results import CallResult, describe, invalid_arguments
@@ -50,9 +51,9 @@ def check_call(tool: Tool[..., Any], raw: Any) -> CheckedCall | CallResult:
         arguments = tool.validate_arguments(codec.copied(raw))  # a validator may change what it is given
         locks, reads = tool.lock_names(arguments), tool.read_names(arguments)
     except ValidationError as error:
-        return invalid_arguments(explain(error))
+        return invalid_arguments(redact(explain(error)))
     except Exception as error:  # a validator of the tool's may raise anything
-        return invalid_arguments(describe(error))
+        return invalid_arguments(redact(describe(error)))
     return CheckedCall(arguments, locks, reads, tool.needs_approval(arguments))
 
 
@@ -73,7 +74,7 @@ async def checked_call(
     except NoThread:
         raise
     except Exception as error:  # SystemExit and its like: the check's own end
-        return invalid_arguments(describe(error))
+        return invalid_arguments(redact(describe(error)))
 
 
 async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, *, timeout: float) -> Any:

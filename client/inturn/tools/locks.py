@@ -53,17 +53,18 @@ class Lock:
         """Name a lock; nothing is taken yet."""
         self._locks = locks
         self._read = read
-        self._part = ""
+        self._parts: list[str] = []
         self.name = name
         self.fence = 0
 
     async def __aenter__(self) -> Self:
         """Wait for it, in place."""
-        self._part, self.fence = await self._locks.acquire(self.name, read=self._read)
+        part, self.fence = await self._locks.acquire(self.name, read=self._read)
+        self._parts.append(part)  # it may be entered again before it is left
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Release it."""
-        await self._locks.release(self._part)
+        await self._locks.release(self._parts.pop())

@@ -16,7 +16,7 @@ import threading
 import traceback
 import urllib.parse
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final, NoReturn
 
 from pydantic import SecretStr
@@ -28,6 +28,11 @@ from inturn.turns.call_results import text_of
 MASK: Final = "[secret]"
 MIN_LINE: Final = 16
 """Characters from which one line of a secret of many lines (a key) is masked alone."""
+
+
+MIN_ENCODED: Final = 6
+"""Characters of a secret within base64: fewer stand in other texts, too."""
+_ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
 
 
 class Secret(SecretStr):
@@ -172,12 +177,30 @@ def redact(text: str) -> str:
 
 
 def _forms(value: str) -> Iterable[str]:
-    """Return how a text may stand in results and errors: as it is, in a URL, in JSON, in a repr, in base64."""
+    """Return how a text may stand in results and errors: as it is, in a URL, in JSON, in a repr, in base64, in hex."""
     data = value.encode(errors="replace")
-    yield from (value, urllib.parse.quote(data), urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data))
-    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1], repr(value)[1:-1])
-    yield from (encode(data).decode().rstrip("=") for encode in (base64.b64encode, base64.urlsafe_b64encode))
+    quoted = (urllib.parse.quote(data), urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data))
+    yield from (value, *quoted, *(_ESCAPED.sub(lambda escaped: escaped.group().lower(), text) for text in quoted))
+    written = (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
+    yield from (*written, *(text.replace("/", "\\/") for text in written), repr(value)[1:-1])
+    yield from (data.hex(), data.hex().upper())
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        yield encode(data).decode().rstrip("=")
+        yield from _within_base64(data, encode)
     yield from (line for line in value.splitlines() if len(line) >= MIN_LINE)
+
+
+def _within_base64(data: bytes, encode: Callable[[bytes], bytes]) -> Iterable[str]:
+    """Return what base64 of any text that holds the secret has in it (HTTP Basic: `user:secret`).
+
+    Three bytes make four characters, so there are three ways, by where the secret begins. The characters at its ends
+    are made of its neighbours, too, and are left: they hold less than a byte of it.
+    """
+    for before in range(3):
+        encoded = encode(bytes(before) + data).decode()
+        inner = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        if len(inner) >= MIN_ENCODED:
+            yield inner
 
 
 def _plain(value: Any) -> Any:

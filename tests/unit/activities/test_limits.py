@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.activity import ActivityCancellationDetails
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn import ToolContext, tool
@@ -128,6 +129,21 @@ async def test_a_cancelled_waiter_leaves_no_ticket_unless_it_comes_back(tmp_path
         with pytest.raises(asyncio.CancelledError):
             await waiting
         assert await queued(made, 1 if shutdown else 0)
+
+
+@pytest.mark.promise("SHR-4")
+@pytest.mark.parametrize("told", ["not_found", "timed_out", "reset"])
+async def test_a_zombies_cancel_leaves_its_successors_ticket(tmp_path: Path, told: str) -> None:
+    async with rig(tmp_path, [ToolCall("change", name="a")], tools=[change], bounds=FAST) as made:
+        await held(made.journal, write("a"))
+        identity = await asked(made)
+        env = environment(SESSION.turn("e1").step(0, 0))
+        zombie = asyncio.create_task(env.run(made.steps.run_tool, ToolInput(call=identity)))
+        await until(lambda: queued(made, 1))
+        env.cancel(ActivityCancellationDetails(**{told: True}))
+        with pytest.raises(asyncio.CancelledError):
+            await zombie
+        assert await queued(made, 1)
 
 
 @pytest.mark.promise("SHR-5")
@@ -341,3 +357,23 @@ async def test_a_cancel_that_comes_while_a_lock_is_given_back_stops_the_tool_beh
         task = asyncio.create_task(running.run(made.steps.run_tool, ToolInput(call=identity)))
         await asyncio.wait([task], timeout=WAIT)
         assert task.cancelled()
+
+
+@pytest.mark.promise("SHR-4")
+async def test_one_lock_object_that_is_entered_twice_is_given_back_twice(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    @tool
+    async def twice(ctx: ToolContext) -> str:
+        """Enter it again."""
+        lock = ctx.lock("order:17")
+        async with lock, lock:
+            pass
+        seen.append(len(await made.journal.places(TENANT)))
+        async with lock:
+            pass
+        return "done"
+
+    async with rig(tmp_path, [ToolCall("twice")], tools=[twice], limits=Limits(max_steps=None)) as made:
+        await made.tool(call=await asked(made))
+        assert seen == [0]

@@ -14,18 +14,21 @@ import pprint
 import traceback
 import urllib.parse
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel
 from pydantic_core import to_json
 
 from inturn.errors import Retry, ToolError
 from inturn.testing import context
-from inturn.tools import Credentials, Granted
+from inturn.tools import Credentials, Granted, Tool
+from inturn.tools.checks import check_call
 from inturn.tools.secrets import MASK, CallSecrets, Redacted, Secret, redact
+from inturn.turns.call_results import CallResult
+from inturn_activities import failures
 from inturn_worker.logs import configure_logs
 
 CANARY = "canary/" + "tok+en ä1234"
@@ -96,6 +99,12 @@ FORMS = [
     repr({"token": CANARY}),
     base64.b64encode(CANARY.encode()).decode(),
     base64.urlsafe_b64encode(CANARY.encode()).decode(),
+    *(base64.b64encode(f"{user}:{CANARY}".encode()).decode() for user in ("u", "us", "use", "user")),
+    base64.urlsafe_b64encode(f"x{CANARY}and more".encode()).decode(),
+    CANARY.encode().hex(),
+    CANARY.encode().hex().upper(),
+    "canary%2ftok%2ben%20%c3%a41234",
+    json.dumps({"token": CANARY}).replace("/", "\\/"),
 ]
 
 
@@ -106,7 +115,8 @@ def test_a_secret_is_masked_in_every_form_that_it_takes_on_the_way(text: str) ->
     assert MASK in redacted
     assert redacted.startswith("before ")
     assert redacted.endswith(" after")
-    for part in ("canary", "1234", urllib.parse.quote(CANARY)[:10], base64.b64encode(CANARY.encode()).decode()[:12]):
+    encoded = (urllib.parse.quote(CANARY)[:10], base64.b64encode(CANARY.encode()).decode()[:12])
+    for part in ("canary", "1234", CANARY.encode().hex()[:12], *encoded):
         assert part not in redacted
 
 
@@ -241,3 +251,32 @@ async def test_a_tool_without_async_gets_a_credential_too() -> None:
     secret = await asyncio.to_thread(lambda: asyncio.run(ctx.credentials("a")))
     assert secret.get_secret_value() == CANARY
     assert ctx._secrets.redact_text(CANARY) == MASK
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize("before", range(7))
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_less_than_a_byte_of_a_secret_is_left_in_base64_of_a_text_around_it(before: int, encode: Any) -> None:
+    text = encode(b"a" * before + CANARY.encode() + b"z" * before).decode()
+    shown = secrets_of(CANARY).redact_text(text)
+    assert MASK in shown
+    left, right = shown.split(MASK)
+    assert len(left) + len(right) <= len(encode(b"a" * before + b"z" * before)) + 4
+
+
+@pytest.mark.promise("SEC-3")
+def test_what_checks_raise_and_what_leaves_a_step_shows_no_secret_of_the_process() -> None:
+    held = Secret(CANARY)
+
+    def check(value: int) -> int:
+        raise KeyError(f"Basic {base64.b64encode(f'user:{CANARY}'.encode()).decode()}")
+
+    def work(n: Any) -> None: ...
+
+    work.__annotations__["n"] = Annotated[int, AfterValidator(check)]
+    ended = check_call(Tool(work), {"n": 1})
+    assert isinstance(ended, CallResult)
+    assert MASK in ended.value
+    error = failures.again("NotYet", f"cannot reach {urllib.parse.quote(CANARY, safe='')}", after=1)
+    assert MASK in error.message
+    assert held.get_secret_value() == CANARY

@@ -6,6 +6,7 @@ Invariant: readers never wait for the writer nor the writer for them (WAL), and 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -56,6 +57,7 @@ class SqliteStore:
         self._local = threading.local()
         self._connections: list[sqlite3.Connection] = []
         self._closed = False
+        self._process = os.getpid()
 
     async def open(self) -> None:
         """Open the file, and make it where it is missing.
@@ -91,11 +93,19 @@ class SqliteStore:
         return await self._run(opened.watcher, data_version)
 
     async def _ready(self) -> _Opened:
+        if self._process != os.getpid():
+            self._begin_anew()
         if self._opened is not None:
             return self._opened
         if self._closed:
             raise self._is_closed()
         return await asyncio.to_thread(self._open)
+
+    def _begin_anew(self) -> None:
+        """Open the file for this process: it was forked, and threads and connections are those of its parent."""
+        self._inherited = (self._opened, self._connections)  # never closed here: that would end the parent's locks
+        self._opened, self._connections, self._local = None, [], threading.local()
+        self._lock, self._process = threading.Lock(), os.getpid()
 
     def _is_closed(self) -> JournalUnavailable:
         return JournalUnavailable(f"journal {self.path}: it was closed. To do: open it again")
