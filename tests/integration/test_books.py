@@ -12,6 +12,7 @@ import pytest
 import inturn.client.audit
 from inturn import InvalidEvent, Session, TurnFailed
 from inturn.journal import NewEntry, Recorded
+from inturn.values import Audit
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -249,3 +250,38 @@ async def _expired(session: Session) -> None:
     await until(lambda: _queued(session))
     await session.resume()
     await asking
+
+
+@pytest.mark.promise("ACC-8", "SUR-11")
+async def test_a_session_that_was_terminated_in_the_middle_of_a_turn_is_well_when_it_has_gone_on(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        for n in range(3):
+            await session.ask("hi", event_id=f"e{n}")
+        await session.submit("slow [[delay 1]]", event_id="cut")
+        await until(lambda: _begun(session, "cut"))
+        await _workflow(rig).terminate("test")
+        await session.ask("slow [[delay 1]]", event_id="cut")
+        for n in range(3, 6):
+            await session.ask("hi", event_id=f"e{n}")
+        for deep in (False, True):
+            audit = await session.audit(deep=deep)
+            assert audit.ok, audit.differences
+
+
+async def _begun(session: Session, event_id: str) -> bool:
+    return bool([entry async for entry in session.entries(event_id=event_id)])
+
+
+@pytest.mark.promise("ACC-8")
+async def test_an_audit_of_a_busy_session_raises_no_false_alarm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", 3.0)
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="first")
+        sending = asyncio.gather(*(session.send("hi", event_id=f"e{n}") for n in range(150)))
+        audits: list[Audit] = []
+        while not audits or (await session.status()).queue:
+            audits.append(await session.audit(deep=len(audits) % 2 == 0))
+        await sending
+        assert [audit.differences for audit in audits if not audit.ok] == []

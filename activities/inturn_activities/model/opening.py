@@ -53,7 +53,9 @@ def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
         body["when_busy"] = "interrupt"  # it came to the front: out of the order of acceptance on purpose
     if "sequence" in event:
         body |= {"source": event.get("source", "client"), "sequence": event["sequence"]}  # the order of its source
-    return NewEntry("turn.started", body, event_id=turn.event_id, key=f"{turn.turn}/started")
+    # A chain's first turn may have begun in the one before, which was terminated: the chain is named all the same.
+    key = f"{turn.turn}/started" + (f"/{input.chain}" if input.chain else "")
+    return NewEntry("turn.started", body, event_id=turn.event_id, key=key)
 
 
 def user_message(

@@ -28,6 +28,8 @@ _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
 _SETTLE_WITHIN: Final = 3.0
 """Seconds for what is on its way between the books to arrive: they are not read at one moment."""
+_LONGEST_PAUSE: Final = 0.2
+"""Seconds between two looks: in a busy session the books agree for a moment only."""
 _MADE: Final = ("auto:", "invalid:", "~")
 
 
@@ -52,6 +54,8 @@ class _Books:
     accepted: Accepted | None
     journal: Sequence[str] = field(default=())
     """How the journal differs from the one that the session knows."""
+    head: int = 0
+    """Where the journal ended before the histories were read: what is behind it they need not know."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -80,7 +84,7 @@ class Auditor:
         until = clock() + _SETTLE_WITHIN
         while differences and clock() <= until:
             await asyncio.sleep(pause)
-            pause *= 2
+            pause = min(pause * 2, _LONGEST_PAUSE)
             read = await self._read(journal, deep=deep)
             differences = _differences(read)
         differences += [f"the journal's hash chain: {fault}" for fault in await journal.verify(self.transport.key)]
@@ -96,38 +100,46 @@ class Auditor:
         )
 
     async def _read(self, journal: SessionJournal, *, deep: bool) -> _Books:
-        """Read the books: the session's first, for the journal is ahead of it."""
+        """Read the books, while events go on: what was accepted, then what the session says of it, then its ends."""
         key = self.transport.key
-        carried, left, known = await self._session(journal)
-        accepted = await HistoryReader(self.transport).accepted() if deep and known else None
-        entries = [entry async for entry in journal.entries(key, types=books.READ)]
+        head = await journal.head(key)
+        accepted = await self._accepted() if deep else None
+        carried, left = await self._session(head)
+        entries = [books.slim(entry) async for entry in journal.entries(key, types=books.READ)]
         recorded: Counter[str] = Counter(dict(await journal.outcomes(key)))
         for entry in books.of_type(entries, *books.DECIDED):
             if entry.type == "event.rejected" or "count" in entry.body:
                 recorded[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         differs = [] if carried is None else await self._located(journal, carried)
         endings, kept = await journal.endings(key), await journal.contents(key)
-        return _Books(carried, left, entries, endings, recorded, kept, accepted, differs)
+        return _Books(carried, left, entries, endings, recorded, kept, accepted, differs, head)
 
-    async def _session(self, journal: SessionJournal) -> tuple[Message | None, list[str], bool]:
-        """Return what the session says of itself, what its end from outside left open, and whether it has runs."""
+    async def _accepted(self) -> Accepted | None:
+        """Return what the histories say; `None` where the server has none of the session."""
+        try:
+            return await HistoryReader(self.transport).accepted()
+        except SessionNotFound:
+            return None
+
+    async def _session(self, head: int) -> tuple[Message | None, list[str]]:
+        """Return what the session says of itself, and what its end from outside left open."""
         status = StatusReader(self.transport)
         live, seen = await asyncio.gather(status.live(), status.seen())
         if seen is None and live is None:
             try:
                 seen = await status.described()
             except SessionNotFound:
-                if await journal.head(self.transport.key) == 0:
+                if head == 0:
                     raise
-                return None, [], False
+                return None, []
         if seen is not None and (how := ended_how(seen)):
             left = await EndedRuns(self.transport).open_events(seen.run_id)
             if left is None:
-                return None, [f"run {seen.run_id} was {how}, and what it left open is not known"], True
-            return None, [f"event {event_id} was open when run {seen.run_id} was {how}" for event_id in left], True
+                return None, [f"run {seen.run_id} was {how}, and what it left open is not known"]
+            return None, [f"event {event_id} was open when run {seen.run_id} was {how}" for event_id in left]
         if live is None:
             raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
-        return live, [], True
+        return live, []
 
     async def _located(self, journal: SessionJournal, carried: Message) -> list[str]:
         """Compare the journal with what the session has seen of it."""
@@ -202,7 +214,7 @@ def _unaccepted(read: _Books, accepted: Accepted) -> list[str]:
     if accepted.gone or books.older_chains(read.entries, "") - accepted.chains:
         return []
     entries = books.of_type(read.entries, "turn.started", "event.parked", *books.DECIDED)
-    ids = {str(entry.event_id).partition("~")[0] for entry in entries if entry.event_id}
+    ids = {str(e.event_id).partition("~")[0] for e in entries if e.event_id and e.seq <= read.head}
     made = {event_id for event_id in ids if event_id.startswith(_MADE)}  # by the session, for what had no id
     return [
         f"event {event_id} is in the journal, and no run accepted it"

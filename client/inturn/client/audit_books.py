@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from inturn import names
 from inturn.values import Entry
@@ -20,6 +20,17 @@ TURN_ENDS: Final = ("turn.completed", "turn.interrupted", "turn.failed")
 DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
 READ: Final = ("turn.started", "session.gap", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
 """The types of entries that an audit reads."""
+
+
+def slim(entry: Entry) -> Entry:
+    """Return an entry without what it says, of which only that it is there matters here: there may be very many."""
+    if entry.type == "user.message":
+        return entry.model_copy(update={"body": {"joined": entry.body.get("joined")}})
+    if entry.type == "event.parked":
+        said: list[dict[str, Any]] = entry.body.get("joined") or []
+        short = {"event": bool(entry.body.get("event")), "joined": [{"event_id": e.get("event_id")} for e in said]}
+        return entry.model_copy(update={"body": entry.body | short})
+    return entry
 
 
 def of_type(entries: Iterable[Entry], *types: str) -> list[Entry]:
@@ -54,8 +65,10 @@ def doubled(entries: Sequence[Entry]) -> list[str]:
     """Return the turns that began, or ended, more than once."""
     found: list[str] = []
     for what, types in (("began", ("turn.started",)), ("ended", TURN_ENDS)):
-        turns = Counter(str(e.body["turn"]) for e in of_type(entries, *types) if "turn" in e.body)
-        found += [f"turn {turn} {what} {count} times" for turn, count in turns.items() if count > 1]
+        made = of_type(entries, *types)
+        # In each chain of runs once: one that was terminated in the middle is begun anew.
+        turns = Counter((str(e.body["turn"]), e.body.get("chain")) for e in made if "turn" in e.body)
+        found += [f"turn {turn} {what} {count} times" for (turn, _), count in turns.items() if count > 1]
     return found
 
 

@@ -119,19 +119,26 @@ def standing(tx: Transaction, session: SessionKey, numbers: Mapping[str, int]) -
     found: dict[str, Disposition] = {}
     for event_id, number in numbers.items():
         outcome = get(tx, session, event_id)
-        if outcome is not None and _first_number(tx, session, event_id) not in (0, number):
+        if outcome is not None and _first_number(tx, session, outcome) not in (0, number):
             found[event_id] = outcome.disposition
     return found
 
 
-def _first_number(tx: Transaction, session: SessionKey, event_id: str) -> int:
-    """Return the number that an event's first entry with one has, else 0."""
-    bodies = tx.execute(
-        "SELECT body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
-        f"AND type IN ('turn.started', {', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
-        (session.tenant, session.session_id, event_id, *_DISPOSITIONS),
-    )
-    return next((int(n) for (body,) in bodies if (n := codec.loads(body).get("n"))), 0)
+def _first_number(tx: Transaction, session: SessionKey, outcome: Outcome) -> int:
+    """Return the number under which an event ended first: of the entry of that end, else of its turn; 0: unknown."""
+    ended = "parked" if outcome.disposition == _DISCARDED else outcome.disposition
+    ends = [type_ for type_, disposition in _DISPOSITIONS.items() if disposition == ended]
+    begun = 0
+    for type_, body in tx.execute(
+        "SELECT type, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
+        f"AND type IN ('turn.started', {', '.join('?' * len(ends))}) ORDER BY seq",
+        (session.tenant, session.session_id, outcome.event_id, *ends),
+    ):
+        number = int(codec.loads(body).get("n") or 0)
+        if type_ != "turn.started":
+            return number or begun
+        begun = number or begun
+    return begun
 
 
 def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, tuple[Disposition, str | None]]:
