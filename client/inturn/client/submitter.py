@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Final, TypeVar, Unpack
 from uuid import uuid4
 
@@ -66,9 +67,15 @@ class Submitter:
         """Signal an event: durable once this returns, with or without a worker."""
         event = self.event(content, **options)
         async with self._chains.get():
-            message = self.order.signalled(await self._claims.carried(event))
+            message, tries = self.order.signalled(await self._claims.carried(event)), count()
+
+            async def signalled() -> None:
+                if next(tries) and "claim" in message:  # a put of its own: the try before may be rejected, and take its
+                    message["claim"] = (await self._claims.carried(event)).get("claim", message["claim"])
+                await self.transport.signal_with_start(message)
+
             await retry_rpc(
-                lambda: self.transport.signal_with_start(message),
+                signalled,
                 patience=self.transport.patience,
                 session=str(self.transport.key),
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from typing import Any
 
 import pytest
@@ -298,6 +299,84 @@ def test_what_is_parked_with_its_content_is_not_kept_again() -> None:
         reference = put(tx, "e1")
         decide(tx, "event.parked", "e1", "parked", error="late", event=event("e1", reference))
         assert put(tx, "e1")["gen"] == 0
+
+
+@pytest.mark.promise("SUR-8")
+def test_a_closed_session_keeps_nothing_more() -> None:
+    with memory() as tx:
+        decisions.record(tx, SESSION, [], [], close=True)
+        assert put(tx, "e1")["gen"] == 0
+        assert contents.kept(tx, SESSION) == {}
+
+
+class _Senders:
+    """Senders, a session and its records in any order: what was accepted can be said until it was, or has ended."""
+
+    def __init__(self, tx: SqliteTransaction, seed: int) -> None:
+        self.tx, self.chance = tx, random.Random(seed)
+        self.sent: list[tuple[str, str, dict[str, Any]]] = []
+        self.accepted: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.rejected: list[tuple[str, dict[str, Any]]] = []
+        self.ended: set[str] = set()
+        self.number = 0
+
+    def step(self) -> None:
+        self.tx.now += self.chance.choice((0.0, 0.000001, 1.0))
+        self.chance.choice((self.put, self.put, self.arrive, self.arrive, self.record, self.run, self.expire))()
+
+    def put(self) -> None:
+        event_id, text = f"e{self.chance.randrange(4)}", self.chance.choice("ab") * 5_000
+        self.sent.append((event_id, text, put(self.tx, event_id, {"content": text})))
+
+    def arrive(self) -> None:
+        """One of the signals, in any order, is accepted or finds no room; each is delivered once."""
+        if self.sent:
+            event_id, text, reference = self.sent.pop(self.chance.randrange(len(self.sent)))
+            if event_id in self.accepted or event_id in self.ended:
+                return
+            if self.chance.random() < 0.5:
+                self.rejected.append((event_id, reference))
+            else:
+                self.accepted[event_id] = (text, reference)
+
+    def record(self) -> None:
+        """A rejection is recorded, late, some of them twice."""
+        if self.rejected:
+            event_id, reference = self.chance.choice(self.rejected)
+            self.number += 1
+            decide(self.tx, "event.rejected", event_id, None, claim=reference, n=self.number)
+
+    def run(self) -> None:
+        if self.accepted:
+            event_id = self.chance.choice(sorted(self.accepted))
+            text, reference = self.accepted.pop(event_id)
+            for _ in range(self.chance.choice((1, 2))):  # its first attempt dies
+                claimed = claim(self.tx, event_id, reference)
+                assert claimed.status == "claimed", (event_id, claimed)
+            assert last(self.tx, "user.message").body["content"] == text
+            step = SESSION.turn(event_id).step(0)
+            steps.finish(self.tx, step, claimed.token, {"stop": "end_turn"}, answer(event_id), applied(event_id))
+            self.ended.add(event_id)
+
+    def expire(self) -> None:
+        if self.accepted and self.chance.random() < 0.2:
+            event_id = self.chance.choice(sorted(self.accepted))
+            del self.accepted[event_id]
+            decide(self.tx, "event.expired", event_id, "expired")
+            self.ended.add(event_id)
+
+
+@pytest.mark.promise("ACC-1", "SUR-15")
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_to_others_what_was_accepted_can_be_said(seed: int) -> None:
+    with memory() as tx:
+        senders = _Senders(tx, seed)
+        for _ in range(60):
+            senders.step()
+        while senders.accepted:
+            senders.run()
+        assert log.verify(tx, SESSION) == []
+        assert not set(contents.kept(tx, SESSION)) & senders.ended
 
 
 @pytest.mark.promise("ACC-1", "ORD-8")

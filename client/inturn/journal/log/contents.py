@@ -51,21 +51,21 @@ def hash_of(data: bytes) -> str:
 def put(log: Log, event_id: str, data: bytes) -> dict[str, Any]:
     """Keep what an event says; return the reference that travels instead.
 
-    Its `gen` is above every one before, so that who ends an older arrival takes nothing from this one. Nothing is
+    Each time has a row and a `gen` of its own: one arrival's rejection takes nothing from any other. Nothing is
     written, and `gen` is 0, where the journal has said the event or its end. What was lost may come again, and so may
     an event whose id something had that was none.
     """
     reference = {"hash": hash_of(data), "size": len(data), "gen": 0, "journal": schema.database(log.tx)}
     if not _wanted(log, event_id, str(reference["hash"])):
         return reference
-    now = micros(log.tx.now)
-    [(gen,)] = log.tx.execute(
-        "INSERT INTO contents (tenant, session, event_id, hash, gen, data, at) VALUES (?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (tenant, session, event_id, hash) DO UPDATE SET "
-        "gen = CASE WHEN excluded.gen > contents.gen THEN excluded.gen ELSE contents.gen + 1 END RETURNING gen",
-        (*_where(log.session, event_id), reference["hash"], now, data, now),
+    where, now = (*_where(log.session, event_id), reference["hash"]), micros(log.tx.now)
+    [(newest,)] = log.tx.execute(f"SELECT MAX(gen) FROM contents WHERE {_OF_EVENT} AND hash = ?", where)
+    gen = now if newest is None else max(now, int(newest) + 1)
+    log.tx.execute(
+        "INSERT INTO contents (tenant, session, event_id, hash, gen, data, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (*where, gen, data, now),
     )
-    return reference | {"gen": int(gen)}
+    return reference | {"gen": gen}
 
 
 def refers(event: object) -> bool:
@@ -127,7 +127,7 @@ def set_aside(log: Log, entry: NewEntry) -> NewEntry:
 
 
 def rejected(log: Log, event_id: str, claim: Mapping[str, Any]) -> None:
-    """Delete a content whose event was rejected, unless it was put anew since."""
+    """Delete what was put for an arrival that was rejected; other arrivals have their own."""
     log.tx.execute(
         f"DELETE FROM contents WHERE {_OF_EVENT} AND hash = ? AND gen = ?",
         (*_where(log.session, event_id), str(claim.get("hash")), int(claim.get("gen", -1))),
@@ -154,7 +154,7 @@ def kept(tx: Transaction, session: SessionKey) -> dict[str, int]:
 
 def _wanted(log: Log, event_id: str, hash_: str) -> bool:
     """Return whether the journal may need what an event says."""
-    if log.knows(f"{event_id}/user"):
+    if log.closed or log.knows(f"{event_id}/user"):
         return False
     ended = log.tx.execute(f"SELECT disposition, turn FROM outcomes WHERE {_OF_EVENT}", _where(log.session, event_id))
     if not ended:
@@ -184,7 +184,7 @@ def _whole(log: Log, event: dict[str, Any], lost: list[str]) -> dict[str, Any]:
 def _content(log: Log, event_id: str, claim: Mapping[str, Any], *, exactly: bool = True) -> dict[str, Any] | Missing:
     """Return what an event says: of its row, else of an entry that said it before (its run was terminated)."""
     rows = log.tx.execute(
-        f"SELECT data FROM contents WHERE {_OF_EVENT} AND hash = ?",
+        f"SELECT data FROM contents WHERE {_OF_EVENT} AND hash = ? LIMIT 1",
         (*_where(log.session, event_id), str(claim.get("hash"))),
     )
     if rows:

@@ -45,7 +45,7 @@ _LOG: Final = (
     """CREATE TABLE contents (
         tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL, hash TEXT NOT NULL,
         gen BIGINT NOT NULL, data {bytes} NOT NULL, at BIGINT NOT NULL,
-        PRIMARY KEY (tenant, session, event_id, hash))""",
+        PRIMARY KEY (tenant, session, event_id, hash, gen))""",
     """CREATE TABLE cursors (
         tenant TEXT NOT NULL, name TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
         PRIMARY KEY (tenant, name, session)) {clustered}""",
