@@ -48,6 +48,8 @@ class ModelInput(StepInput):
     trace: str | None = None
     chain: str | None = None
     """Set until the journal knows it: names this chain of runs. Goes into `turn.started`; counts are per chain."""
+    recover: bool = False
+    """The session began anew: what earlier runs of it left open is to be sent again first."""
     resets: int = 0
     """At step 0: how often the session was reset. Goes into `turn.started`; the order of acceptance begins anew."""
     joined: list[dict[str, Any]] = []
@@ -110,7 +112,8 @@ class ModelResult(StepResult):
     """Result of `call_model`."""
 
     stop: str = "end_turn"
-    """`tool_use` and `pause_turn` go on; `ended` and `closed` mean that no step may run; all others end the turn."""
+    """`tool_use` and `pause_turn` go on; `ended`, `closed` and `recovered` mean that no step may run; all others end
+    the turn."""
     calls: list[CallPlan] = []
     agent: str | None = None
     """The agent's name, where it differs from the input's."""

@@ -18,7 +18,7 @@ from inturn.events import ClaimedEvent, Event, explain
 from inturn.keys import is_id
 
 _JSON: Final = b"json/plain"
-_OF_THE_MESSAGE: Final = frozenset({"wait", "inline", names.AFTER})
+_OF_THE_MESSAGE: Final = frozenset({"wait", "inline", names.AFTER, names.AGAIN})
 """What its object says of the message, and not of the event."""
 
 

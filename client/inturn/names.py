@@ -16,6 +16,8 @@ CONTROL: Final = "control"
 """Signal and update: one JSON object, an operator's or user's control."""
 AFTER: Final = "after"
 """In a signal: the event or control that its sender handed over last as an update; it is taken behind that one."""
+AGAIN: Final = "again"
+"""In a signal that the session's own step sends: an event that an earlier run, ended from outside, had accepted."""
 STATUS: Final = "status"
 """Query: the session's status."""
 

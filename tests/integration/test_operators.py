@@ -194,3 +194,73 @@ async def test_a_closed_session_stays_closed_also_for_raw_starts(rig: Rig) -> No
         assert audit.ok, audit.differences
         with pytest.raises(SessionClosed):
             await session.send("again", event_id="e3")
+
+
+@pytest.mark.promise("SUR-11", "SUR-15", "ACC-1", "ACC-8")
+@pytest.mark.parametrize("tool", [False], ids=["waiting"])
+async def test_what_a_terminated_run_had_accepted_comes_before_what_came_since(rig: Rig, tool: bool) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        await session.ask("hi", event_id="done")
+        if tool:
+            await session.send('[[tool wait {"seconds": 2}]]', event_id="e0")
+
+            async def in_a_tool() -> bool:
+                turn = (await session.status()).turn
+                return turn is not None and turn.doing.startswith("tools")
+
+            await until(in_a_tool)
+        await session.pause()
+        await session.submit("by update", event_id="e1")
+        await session.send("by signal", event_id="e2", when_busy="steer")
+        await handle.signal("submit", {"content": "without an id"})
+        await session.submit("x" * 40_000, event_id="large")
+        await session.send("no more", event_id="gone")
+        assert await session.cancel("gone")
+        await handle.terminate("an operator")
+        await session.send("came since", event_id="new")
+        await session.send("and this", event_id="newer")
+        assert (await session.wait("newer", timeout=20)).disposition == "applied"
+        started = [event_id for event_id in await _started(session) if not str(event_id).startswith("auto:")]
+        assert started == ["done", *(["e0"] if tool else []), "e1", "e2", "large", "new", "newer"]
+        assert len(await _started(session)) == len(started) + 1
+        await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+        audit = await session.audit(deep=True)
+        assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11", "SUR-15", "ACC-1")
+async def test_what_no_worker_ever_saw_is_not_lost_with_its_run(rig: Rig) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        for n in range(5):
+            await session.send("hi", event_id=f"e{n}")
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate("an operator")
+        await session.send("came since", event_id="new")
+        await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate("another operator")
+        await session.send("and this", event_id="newer")
+        async with rig.worker():
+            assert (await session.wait("newer", timeout=20)).disposition == "applied"
+            assert await _started(session) == [*(f"e{n}" for n in range(5)), "new", "newer"]
+            await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+            audit = await session.audit(deep=True)
+            assert audit.ok, audit.differences
+
+
+@pytest.mark.promise("SUR-11")
+async def test_a_closed_session_recovers_nothing(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="e1")
+        await session.close()
+        for start in range(2):
+            handle = await rig.temporal.start_workflow(
+                "Session",
+                id=str(rig.key("s")),
+                task_queue=rig.task_queue if start else "nobody",
+                start_signal="submit",
+                start_signal_args=[{"event_id": f"late{start}", "content": "hi"}],
+            )
+            await (handle.result() if start else handle.terminate("an operator"))
+        assert await _started(session) == ["e1"]

@@ -22,7 +22,7 @@ from inturn_activities.messages import Decision
 from inturn_workflows import policies
 from inturn_workflows.faults import Faults
 from inturn_workflows.gap_timer import GapTimer
-from inturn_workflows.inbox import repair
+from inturn_workflows.inbox import recovered, repair
 from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
 from inturn_workflows.mailbox import Mailbox
 from inturn_workflows.notices import notices_of
@@ -96,14 +96,17 @@ class AdmissionController:
             self.park(args, sizes.clip(error, sizes.ERROR), named_id(args))
             return
         try:
-            event = read_event(decode(args, sizes.READ_EVENT))
+            fields = decode(args, sizes.READ_EVENT)
+            event = read_event(fields)
         except Undecodable as invalid:
             self.park(args, str(invalid), invalid.event_id)
             return
         arrival = Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
         refusal = self._refusal(arrival)
         if refusal is None:
-            self._admit(arrival, inline=False)
+            receipt = self._admit(arrival, inline=False)
+            if fields.get(names.AGAIN) is True and self._state.recovering and receipt.status == "accepted":
+                recovered.mark(self._state.inbox, arrival.event_id)
         else:
             self._state.inbox.reject(arrival.event, refusal, workflow.time())
 

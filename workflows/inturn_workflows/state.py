@@ -74,6 +74,8 @@ class SessionState(Message):
     records: int = 0
     deliveries: int = 0
     runs: int = 1
+    recovered: bool = False
+    """What earlier runs had left open was sent again, before the first turn."""
     fault: str | None = None
     """The latest exception of our own code, for people."""
     resets: int = 0
@@ -171,6 +173,11 @@ class SessionState(Message):
         turn = self.turn.turn if self.turn else None
         self.interrupt_for(self.inbox.release(now, self.inbox_policy(), turn))
 
+    @property
+    def recovering(self) -> bool:
+        """Whether the session began anew, and what earlier runs left open may come again."""
+        return self.chain is not None and not self.recovered
+
     def model_input(self, turn: TurnState) -> ModelInput:
         """Return the input of the turn's next model step."""
         return ModelInput(
@@ -181,6 +188,7 @@ class SessionState(Message):
             inline=turn.inline,
             trace=turn.trace,
             chain=self.chain,
+            recover=self.recovering and turn.step == 0,
             resets=self.resets if turn.step == 0 else 0,
             joined=[queued.event for queued in turn.joined],
             backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),

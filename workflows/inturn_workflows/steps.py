@@ -43,7 +43,7 @@ from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import SessionState
-from inturn_workflows.turn import CLOSED, ContinueDue, Interrupted, StepFailed
+from inturn_workflows.turn import CLOSED, RECOVERED, ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
 
 T = TypeVar("T", bound=StepResult)
@@ -89,7 +89,11 @@ class ActivitySteps:
         result = await self._run(
             names.CALL_MODEL, asked, key, ModelResult, options, turn=turn, cancel_if=lambda: self._limits.cut_due
         )
-        state.learn(turn, result)
+        if result.stop == RECOVERED:
+            state.recovered = True
+            state.locate(result)
+        else:
+            state.learn(turn, result)
         return result
 
     async def run_tool(self, turn: TurnState, call: CallState, index: int) -> bool:

@@ -15,8 +15,10 @@ from inturn.turns.stop_reasons import ends_turn
 from inturn_activities.messages import ModelResult
 from inturn_workflows.turn_state import CallState, TurnState
 
-OVER: Final = frozenset({"ended", "closed"})
-"""The journal knew better: the turn had ended before, or the session is closed."""
+RECOVERED: Final = "recovered"
+"""What an earlier run had accepted was sent again, and comes first: the turn has not begun."""
+OVER: Final = frozenset({"ended", "closed", RECOVERED})
+"""The journal knew better: the turn had ended before, others come first, or the session is closed."""
 CLOSED: Final = "the session was closed"
 
 

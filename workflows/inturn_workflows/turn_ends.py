@@ -9,16 +9,17 @@ from typing import Any
 
 from temporalio import workflow
 
-from inturn import names
+from inturn import names, sizes
 from inturn_activities.messages import Ended, ModelResult
 from inturn_workflows.display import metrics
 from inturn_workflows.faults import Faults
 from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.inbox.recovered import put_back
 from inturn_workflows.inbox.repair import lost
 from inturn_workflows.state import SessionState
 from inturn_workflows.steps import ActivitySteps
-from inturn_workflows.turn import CLOSED, StepFailed
+from inturn_workflows.turn import CLOSED, RECOVERED, StepFailed
 from inturn_workflows.turn_state import TurnState
 from inturn_workflows.waiters import Waiters
 
@@ -40,6 +41,9 @@ class TurnEnds:
             running = Queued(turn=turn.turn, n=turn.n, event=turn.event or {})
             self._endings.reject_running(running, workflow.time())
             self._announce(turn, "rejected", reason=CLOSED)
+            return None
+        if result.stop == RECOVERED:
+            put_back(self._state.inbox, _queued(turn))
             return None
         if result.stop == "ended" and result.ended is not None:
             return self._ended_before(turn, result.ended, result.turn)
@@ -125,6 +129,14 @@ class TurnEnds:
         self._state.inbox.record_turn_duration(lasted)
         metrics.turn_ended(disposition, lasted=lasted)
         self._waiters.turn_ended(turn, disposition, stop=stop, reason=reason, answer=answer)
+
+
+def _queued(turn: TurnState) -> Queued:
+    """Return the event of a turn that has not begun, as it waited."""
+    event = turn.event or {}
+    return Queued(
+        turn=turn.turn, n=turn.n, at=turn.accepted_at, event=event, size=sizes.written(event), inline=turn.inline
+    )
 
 
 def _parked(turn: TurnState, error: str, *, effects: bool, lost: bool = False) -> ParkedEvent:

@@ -54,6 +54,7 @@ from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import added, spent
 from inturn_activities.recorded_ends import recorded_outcome
+from inturn_activities.recovery import recovered
 from inturn_activities.roster import policy_of
 from inturn_activities.telemetry.spans import model_span, tracing
 from inturn_activities.telemetry.turn_spans import trace_completed
@@ -89,6 +90,8 @@ class ModelSteps:
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Return an answer, or the one that is recorded."""
+        if input.recover and await recovered(self._journal, step, input.chain or "", every=self._bounds.beat):
+            return ModelResult(stop="recovered")
         if step.step == "0":
             await self._pacing.begin(step.session, backlogged=input.backlogged)
         agent = await self._agent(step, input)

@@ -10,6 +10,7 @@ WIRE = {
     "SUBMIT": "submit",
     "CONTROL": "control",
     "AFTER": "after",
+    "AGAIN": "again",
     "STATUS": "status",
     "CALL_MODEL": "call_model",
     "RUN_TOOL": "run_tool",

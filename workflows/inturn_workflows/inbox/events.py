@@ -102,6 +102,8 @@ class Queued(Message):
     inline: bool = False
     place: tuple[str, int] | None = None
     """The source and sequence whose place an empty one keeps."""
+    again: bool = False
+    """An earlier run, ended from outside, had accepted it."""
     joins: bool = False
     """It is part of the turn of the event before it."""
     steers: str | None = None

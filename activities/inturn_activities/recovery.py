@@ -1,0 +1,208 @@
+"""What a session had accepted when a run of it was ended from outside (terminated, timed out, failed), sent again.
+
+Invariant: it goes in the order in which it was accepted, under its ids and by the ordinary way, a signal, so the
+session takes what it knows for a duplicate: to do this twice does nothing. What has an end in the journal is not sent.
+A history is read page by page, and only ids are kept of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from temporalio import activity
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.update.v1 import Request
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.common import RawValue
+from temporalio.service import RPCError
+
+from inturn import names, sizes
+from inturn.decoding import Undecodable, decode, read_event
+from inturn.events import ClaimedEvent, Event, derived_id
+from inturn.journal import Journal
+from inturn.keys import SessionKey, StepKey
+from inturn_activities.heartbeat import beating
+
+logger = logging.getLogger("inturn.worker")
+Fields = dict[str, Any]
+_FROM_OUTSIDE: Final = (
+    WorkflowExecutionStatus.TERMINATED,
+    WorkflowExecutionStatus.TIMED_OUT,
+    WorkflowExecutionStatus.FAILED,
+)
+_SIGNALLED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
+_ACCEPTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
+_ADMITTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
+
+
+async def recovered(journal: Journal, step: StepKey, chain: str, *, every: float) -> bool:
+    """Send what earlier runs of the session left open to its present one; return whether there was any.
+
+    Args:
+        journal: The session's.
+        step: Its first one: its event is there already.
+        chain: Of the present run: how its first run's id ends. A run of this chain was reset, and lost nothing.
+        every: Seconds between heartbeats.
+    """
+    try:
+        return await beating(_send(journal, step.session, chain, step.turn.event_id), every=every) > 0
+    except (RPCError, RuntimeError) as error:  # no server, no right to list, or no client in this process
+        # The audit names what is missing; the session does not wait for it.
+        logger.warning("the earlier runs of session %s cannot be read: %s", step.session, error)
+        return False
+
+
+async def _send(journal: Journal, session: SessionKey, chain: str, running: str) -> int:
+    ended = [run async for run in _ended(session)]
+    if not ended or await journal.read(session, types=("session.closed",), limit=1):
+        return 0
+    done = {e for e, ending in (await journal.endings(session)).items() if ending.outcome is not None} | {running}
+    async for entry in journal.entries(session, types=("event.rejected",)):
+        done.add(str(entry.event_id))
+    sent = 0
+    handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
+    for run in sorted(ended, key=lambda run: run.start_time):
+        async for event_id, message in _EndedRun(activity.client(), run).events(chain):
+            if event_id not in done:
+                done.add(event_id)
+                await handle.signal(names.SUBMIT, message | {"event_id": event_id, names.AGAIN: True})
+                sent += 1
+    return sent
+
+
+async def _ended(session: SessionKey) -> AsyncIterator[WorkflowExecution]:
+    """Yield the session's runs that were ended from outside, of those that the server still lists."""
+    temporal, own = activity.client(), activity.info().workflow_run_id
+    async for run in temporal.list_workflows(f"WorkflowId = '{session}'"):
+        status = run.status
+        if status is WorkflowExecutionStatus.RUNNING and run.run_id != own:  # the list is some seconds behind
+            status = (await temporal.get_workflow_handle(run.id, run_id=run.run_id).describe()).status
+        if status in _FROM_OUTSIDE:
+            yield run
+
+
+@dataclass
+class _EndedRun:
+    """The history of one run."""
+
+    temporal: Client
+    run: WorkflowExecution
+    _refused: set[str] = field(default_factory=set[str])
+    """Updates that their handler refused: the server took them, the session did not."""
+    _cancelled: set[str] = field(default_factory=set[str])
+    """Events that people took out: the journal may not know yet."""
+    _cleared: int = 0
+    """Where in the history people took out all that waited."""
+    _unnamed: int = 0
+
+    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields]]:
+        """Yield the events that it began with and accepted, by id, unless it is of that chain."""
+        first = ""
+        async for event in self._history():
+            if event.event_id == 1:
+                started = event.workflow_execution_started_event_attributes
+                first = started.first_execution_run_id
+                if first[-8:] == chain:
+                    return
+                async for other in self._history():
+                    await self._look(other)
+                found = await self._carried(started.input)
+            else:
+                found = await self._brought(event, first)
+            for event_id, message in found if event.event_id > self._cleared else ():
+                if event_id not in self._cancelled:
+                    yield event_id, message
+
+    async def _history(self) -> AsyncIterator[HistoryEvent]:
+        async for event in self.temporal.get_workflow_handle(
+            self.run.id, run_id=self.run.run_id
+        ).fetch_history_events():
+            yield event
+
+    async def _carried(self, start: Payloads) -> list[tuple[str, Fields]]:
+        try:
+            state = decode(await self._decoded(start), sizes.PAYLOAD, ours=True).get("state") or {}
+        except Undecodable:  # what a session is started with by hand is anything
+            return []
+        inbox = state.get("inbox") or {}
+        self._unnamed = int((inbox.get("books") or {}).get("unnamed") or 0)
+        return list(_waiting(state.get("turn") or {}, inbox))
+
+    async def _look(self, event: HistoryEvent) -> None:
+        """Note what an event says of others."""
+        ended = event.workflow_execution_update_completed_event_attributes
+        if ended.outcome.HasField("failure"):
+            self._refused.add(ended.meta.update_id)
+        payloads, name, _ = _message_of(event)
+        if payloads is None or name != names.CONTROL:
+            return
+        with contextlib.suppress(Undecodable):
+            control = decode(await self._decoded(payloads), sizes.READ_CONTROL)
+            if control.get("op") == "cancel":
+                self._cancelled.add(str(control.get("event_id")))
+            if control.get("op") == "interrupt" and control.get("clear_queue"):
+                self._cleared = event.event_id
+
+    async def _brought(self, event: HistoryEvent, first: str) -> list[tuple[str, Fields]]:
+        payloads, name, update_id = _message_of(event)
+        if payloads is None or name != names.SUBMIT or update_id in self._refused:
+            return []
+        try:
+            fields = decode(await self._decoded(payloads), sizes.READ_EVENT)
+            if fields.get("wait") and not fields.keys() & {"content", "claim"}:
+                return []  # who waits for an event sends none
+            brought = read_event(fields)
+        except Undecodable:  # it was parked as what it was, or is seen by the audit
+            return []
+        return [(brought.event_id or self._derived(brought, update_id, first), _message(fields))]
+
+    def _derived(self, event: Event | ClaimedEvent, update_id: str | None, first: str) -> str:
+        """Return the id that the run gave an event without one; `first`: of its chain."""
+        assert isinstance(event, Event), "what refers to its content has an id"
+        if update_id is not None:
+            return derived_id(event, 0, update_id)
+        self._unnamed += 1
+        return derived_id(event, self._unnamed - 1, first)
+
+    async def _decoded(self, payloads: Payloads) -> list[RawValue]:
+        codec, found = self.temporal.data_converter.payload_codec, list(payloads.payloads)
+        with contextlib.suppress(Exception):  # anything may have been sent
+            found = await codec.decode(found) if codec else found
+        return [RawValue(payload) for payload in found]
+
+
+def _message_of(event: HistoryEvent) -> tuple[Payloads | None, str, str | None]:
+    """Return what a message brought, its name, and the update's id where it was one; nothing for other events."""
+    if event.event_type == _SIGNALLED:
+        signal = event.workflow_execution_signaled_event_attributes
+        return signal.input, signal.signal_name, None
+    request: Request | None = None
+    if event.event_type == _ACCEPTED:
+        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+    elif event.event_type == _ADMITTED:  # again, after a reset
+        request = event.workflow_execution_update_admitted_event_attributes.request
+    if request is None or not request.HasField("input"):
+        return None, "", None
+    return request.input.args, request.input.name, request.meta.update_id
+
+
+def _waiting(turn: Fields, inbox: Fields) -> Iterator[tuple[str, Fields]]:
+    """Yield what a run began with: what ran and what waited when the one before it ended."""
+    queue, held = (inbox.get("queue") or {}).get("events"), (inbox.get("sequencer") or {}).get("held")
+    for item in [turn, *(turn.get("joined") or ()), *(queue or ()), *(held or ())]:
+        if item.get("event") and "~" not in item["turn"]:
+            yield item["turn"], _message(item["event"])
+
+
+def _message(fields: Fields) -> Fields:
+    """Return an event's object as it is sent again: it waits its turn, whatever it was to do to another."""
+    kept = {name: value for name, value in fields.items() if name not in ("wait", "inline", names.AFTER)}
+    if kept.get("when_busy") != "merge":
+        kept.pop("when_busy", None)
+    return kept
