@@ -159,8 +159,8 @@ PROMISES: dict[str, str] = {
         "session stays closed"
     ),
     "SUR-12": (
-        "`status` answers without a worker, and says what is wrong (`no_worker`, `task_failing`) and what the turn"
-        " waits for"
+        "`status` answers without a worker, and says what is wrong (`no_worker`, `task_failing`, `account`, "
+        "`journal_behind`, `ended`), what to do, and what the turn waits for"
     ),
     "SUR-14": "A database failover keeps what its stated replication keeps, and the audit says what it did not",
     "SUR-15": (
