@@ -70,7 +70,8 @@ class Transcripts:
         self._bytes += kept.size - kept.counted - (before.counted if before and before is not kept else 0)
         kept.counted = kept.size
         self._kept[session] = kept
-        while len(self._kept) > 1 and (len(self._kept) > self._sessions or self._bytes > self._size):
+        # Also the only one: who is larger than all may be is read anew, step by step.
+        while self._kept and (len(self._kept) > self._sessions or self._bytes > self._size):
             _, dropped = self._kept.popitem(last=False)
             self._bytes -= dropped.counted
 
@@ -79,7 +80,7 @@ class Transcripts:
         for entry in entries:
             if entry.seq > kept.upto:
                 kept.transcript.apply(entry)
-                kept.size += _weight(entry.body)
+                kept.size += 2 * _weight(entry.body)  # as it is, and as the bytes that are sent
                 kept.upto = entry.seq
                 if entry.type == "session.started":
                     kept.transcript.manifest = self._shared(kept.transcript)

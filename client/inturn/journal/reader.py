@@ -19,14 +19,19 @@ from inturn.journal.store.store import Store, Transaction
 from inturn.journal.values import Ending, Outcome, Position, Resolution, Serving, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
+from inturn.sizes import written
 from inturn.values import Disposition, Entry, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Rule = Callable[Concatenate[Transaction, P], T]
 
+FIRST_PAGE: Final = 32
+"""Entries that are read at first: how large they are is not known yet."""
 PAGE: Final = 500
-"""Entries that are read at once."""
+"""Entries that are read at once, at most."""
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of entries that are read at once, about."""
 
 
 class SessionJournal:
@@ -65,10 +70,13 @@ class SessionJournal:
         self, session: SessionKey, *, after: int = 0, event_id: str | None = None, types: Sequence[str] = ()
     ) -> AsyncIterator[Entry]:
         """Yield all entries behind `after`, in order of seq; only of one event and of some types where given."""
-        full = True
+        limit, full = FIRST_PAGE, True
         while full:
-            page = await self.read(session, after=after, limit=PAGE, event_id=event_id, types=types)
-            full = len(page) == PAGE
+            page = await self.read(session, after=after, limit=limit, event_id=event_id, types=types)
+            full = len(page) == limit
+            if full:  # what comes next is read in pieces of about so many bytes, whatever its entries hold
+                each = 1 + sum(written(entry.body) for entry in page) // limit
+                limit = max(1, min(PAGE, PAGE_BYTES // each))
             for entry in page:
                 after = entry.seq
                 yield entry

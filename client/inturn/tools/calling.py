@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from inturn.errors import ToolError
+from inturn.errors import Retry, ToolError
 from inturn.journal.values import Superseded
 from inturn.tools.context import ToolContext, running
 from inturn.tools.returned import finite, finite_async
@@ -26,6 +26,8 @@ from inturn.turns.call_results import (
     CallResult,
     FailedAttempt,
     interpret_error,
+    leaves,
+    text_of,
     timed_out,
 )
 
@@ -122,7 +124,7 @@ async def run_body(
                 raise  # it is the call's own end, not the body's
             failed = error
     # Out of the `except`, so that the new error does not bring the old one along.
-    raise secrets.redact_error(_survivable(failed))
+    raise secrets.redact_error(_survivable(ungrouped(failed)))
 
 
 async def _in_thread(fn: Callable[[], Any], slot: ThreadSlot, on_late: OnLate | None) -> Any:
@@ -154,6 +156,24 @@ def _cancelled() -> bool:
     """Whether the caller itself was cancelled, rather than something that the body awaited."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def ungrouped(error: BaseException) -> BaseException:
+    """Return what a group of errors means (a `TaskGroup` raises one): what a tool said in it."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    found = list(leaves(error))
+    if lost := next((leaf for leaf in found if isinstance(leaf, Superseded)), None):
+        return lost
+    made: BaseException = error
+    if told := [leaf for leaf in found if isinstance(leaf, ToolError)]:
+        made = ToolError("; ".join(dict.fromkeys(text_of(leaf) for leaf in told)))
+    elif retries := [leaf for leaf in found if isinstance(leaf, Retry)]:
+        if len(retries) == len(found):  # else something may have happened
+            made = Retry("; ".join(dict.fromkeys(map(text_of, retries))), after=max((r.after or 0) for r in retries))
+    if made is not error:
+        made.__cause__ = error
+    return made
 
 
 def _survivable(error: BaseException) -> BaseException:

@@ -6,6 +6,8 @@ where an effect may have happened.
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -21,6 +23,8 @@ DELIVERY_TIMEOUT: Final = 30.0
 """Seconds that an attempt to deliver may take at most, and does by default."""
 GIVEN_UP: Final = "another call of the same step failed"
 CANCELLED: Final = f"cancelled: {GIVEN_UP}. If this call had begun, part of its effect may have happened."
+MAX_LEAVES: Final = 5
+"""Errors of a group that its line names."""
 MAX_MESSAGE: Final = 500
 """Characters of an error's text."""
 
@@ -104,9 +108,21 @@ def interpret_error(error: BaseException, *, idempotent: bool) -> CallResult | F
 def describe(error: BaseException) -> str:
     """Return what happened in one bounded line."""
     text = " ".join(text_of(error).split())
+    if isinstance(error, BaseExceptionGroup):
+        text = "; ".join(describe(leaf) for leaf in itertools.islice(leaves(error), MAX_LEAVES)) or text
     if isinstance(error, TimeoutError):
         text = text or "timed out"
     return f"{type(error).__name__}: {text or 'no message'}"[:MAX_MESSAGE]
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the errors of a group, however deep they lie in it; of any other error itself."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    group: BaseExceptionGroup[BaseException] = error
+    for inner in group.exceptions:
+        yield from leaves(inner)
 
 
 def text_of(error: BaseException) -> str:

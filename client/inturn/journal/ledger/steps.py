@@ -29,6 +29,8 @@ SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
 
 MAX_CLAIM_ENTRIES: Final = 50
 """Entries that a claim returns at most: reading them holds the writer up."""
+MAX_CLAIM_BYTES: Final = 1024 * 1024
+"""Characters of them, all together; one event's content has a quarter of it at most."""
 
 
 def claim_model(
@@ -251,8 +253,10 @@ def _entries_behind(
 ) -> tuple[Entry, ...] | None:
     if after is None:
         return None
-    found = log.read(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
-    return tuple(found) if len(found) <= MAX_CLAIM_ENTRIES else None
+    count, size = log.weighed(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
+    if count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES:
+        return None
+    return tuple(log.read(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES, types=types))
 
 
 def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 
+from inturn.journal.log import codec
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
 
@@ -24,6 +25,7 @@ def put(tx: Transaction, session: SessionKey, data: bytes) -> str:
 def get(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
     """Return the bytes of a reference of this session."""
     rows = tx.execute(
-        "SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?", (session.tenant, session.session_id, ref)
+        "SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?",
+        (session.tenant, session.session_id, codec.column(ref)),
     )
     return bytes(rows[0][0]) if rows else None

@@ -141,6 +141,19 @@ def read(
     return [_entry(row) for row in rows]
 
 
+def weighed(
+    tx: Transaction, session: SessionKey, *, after: int, limit: int, types: Sequence[str] = ()
+) -> tuple[int, int]:
+    """Count the entries that `read` would return, and their characters."""
+    where, parameters = "tenant = ? AND session = ? AND seq > ?", [session.tenant, session.session_id, after]
+    if types:
+        where += f" AND type IN ({', '.join('?' * len(types))})"
+        parameters.extend(types)
+    inner = f"SELECT LENGTH(body) AS size FROM entries WHERE {where} ORDER BY seq LIMIT ?"
+    rows = tx.execute(f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM ({inner}) AS found", (*parameters, limit))
+    return int(rows[0][0]), int(rows[0][1])
+
+
 def keyed(tx: Transaction, session: SessionKey, key: str) -> Entry | None:
     """Return the entry under a key, where there is one."""
     rows = tx.execute(
