@@ -14,7 +14,7 @@ from inturn.journal import Journal, JournalBehind
 from inturn.journal.views.turns import entries_of
 from inturn.keys import SessionKey, StepKey
 from inturn_activities.failures import OwnFailure
-from inturn_activities.messages import StepInput, StepResult
+from inturn_activities.messages import ModelInput, StepInput, StepResult
 from inturn_activities.telemetry.meters import count_journal_behind
 
 logger = logging.getLogger("inturn.worker")
@@ -47,7 +47,7 @@ class Positions:
             self._report(session, error)
             raise
         self._reported.discard(session)
-        if accepted and step.index is None and step.step.isdigit() and step.step != "0":
+        if accepted and isinstance(input, ModelInput) and step.step != "0":
             await self._begun(step)
         return accepted
 

@@ -180,3 +180,15 @@ async def test_the_seal_covers_the_log_up_to_the_turns_end(tmp_path: Path) -> No
     copied = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
     assert result.seal == await copied.seal(SESSION, result.head)
     await copied.close()
+
+
+@pytest.mark.promise("SUR-14", "SUR-3")
+async def test_what_a_session_decides_is_recorded_in_the_journal_that_was_accepted(tmp_path: Path) -> None:
+    lost = Decision(type="event.parked", turn="e9", key="e9/parked", disposition="parked", body={"error": "400"})
+    async with rig(tmp_path / "own") as own, rig(tmp_path / "new") as new:
+        journal, head = await _known(own)
+        await new.journal.accept(SESSION, journal, head)
+        message = RecordInput(decisions=[lost], settle=["e9"], journal=journal, head=head)
+        result = await environment(SESSION.turn("~record").step(7)).run(new.steps.record, message)
+        assert (result.journal, result.head) == ((await new.journal.position(SESSION)).identity, 2)
+        assert [entry.event_id for entry in await new.entries("event.parked")] == ["e9"]
