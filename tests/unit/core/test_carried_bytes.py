@@ -270,6 +270,23 @@ def test_what_does_not_fit_for_decisions_fits_once_they_are_recorded() -> None:
     assert state.fit()
 
 
+def test_of_more_than_is_carried_the_last_are_set_aside_until_the_rest_fits() -> None:
+    state = session()
+    for number in range(10):  # accepted at once, before any could be refused for the others
+        arrival = Arrival.of(Event(event_id=long(number), **LARGEST))
+        state.inbox.admit(arrival, NOW, POLICY)
+    recorded: list[Decision] = []
+    while not state.fit():
+        assert state.inbox.books.pending or state.inbox.set_last_aside(NOW)
+        recorded += state.inbox.books.drain_decisions(NOW)
+    kept = [queued.event_id for queued in state.inbox.queue.events]
+    assert kept == [long(number) for number in range(6)]
+    assert [decision.turn for decision in recorded] == [long(number) for number in (9, 8, 7, 6)]
+    assert all(decision.body["event"]["content"] == LARGEST["content"] for decision in recorded)
+    assert state.inbox.balance(running=0) == {"accepted": 10, "parked": 4, "pending": 6}
+    assert not session().inbox.set_last_aside(NOW)
+
+
 def test_a_control_finds_room_whatever_events_took() -> None:
     state = session()
     for number in range(3_000):
@@ -381,7 +398,7 @@ ACTS: Final[list[Callable[[SessionState, int], None]]] = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(acts=st.lists(st.sampled_from(ACTS), min_size=10, max_size=80))
 def test_over_any_sequence_of_what_comes_and_ends_the_next_run_takes_what_is_carried(
     acts: list[Callable[[SessionState, int], None]],
