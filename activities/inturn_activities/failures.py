@@ -36,8 +36,9 @@ BROKEN_ATTEMPTS: Final = 5
 """So many answers in a row that break off at one place: it is that place, and not the way there."""
 REFUSALS: Final = 5
 """So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
-LONGEST_FAILURE: Final = 3_000
-"""Bytes of a failure with its causes: of one over 4 KB the server keeps only that it was too large."""
+LONGEST_FAILURE: Final = 2_000
+"""Bytes of a failure's texts and its causes' tracebacks: of one over 4 KB, with its own traceback of about 1 KB, the
+server keeps only that it was too large."""
 LONGEST_ASKED: Final = 3600.0
 """Seconds between two attempts, whoever asks: who means longer than an hour may well mean another unit."""
 LONGEST_MESSAGE: Final = 2_000

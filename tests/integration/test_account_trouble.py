@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from temporalio.api.failure.v1 import Failure as Failed
+from temporalio.converter import DefaultFailureConverter, DefaultPayloadConverter
 from temporalio.exceptions import ApplicationError
 
 from inturn import names
@@ -52,6 +54,13 @@ def worker(tmp_path: Path, claude: Claude):  # type: ignore[no-untyped-def]
     return steps_rig(tmp_path, model=claude, agents=[Agent("support", model=MODEL, instructions="Be brief.")])
 
 
+def size(error: ApplicationError) -> int:
+    """Return the bytes of an error as it is sent."""
+    failure = Failed()
+    DefaultFailureConverter().to_failure(error, DefaultPayloadConverter(), failure)
+    return len(failure.SerializeToString())
+
+
 @pytest.mark.promise("SUR-4", "MOD-9")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.message or f"{f.kind} {f.status}")
 async def test_what_the_account_stands_in_the_way_of_is_waited_out_and_costs_no_event(
@@ -63,6 +72,7 @@ async def test_what_the_account_stands_in_the_way_of_is_waited_out_and_costs_no_
             with pytest.raises(ApplicationError) as failed:
                 await r.ask(attempt=attempt)
             assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
+            assert size(failed.value) < 3_600, "of a failure over 4 KB the server keeps no type"
         assert (await r.ask(attempt=31)).stop == "end_turn"
         assert await r.entries("event.parked", "turn.failed") == []
 

@@ -99,7 +99,7 @@ class Transcripts:
 def _weight(value: Any) -> int:
     """Estimate the bytes of a JSON value in memory."""
     if isinstance(value, str):
-        return 60 + len(value)
+        return 60 + 2 * len(value)  # and once more in the bytes that are sent
     if isinstance(value, dict):
         return 100 + sum(_weight(item) for item in value.values())
     if isinstance(value, list):
