@@ -22,6 +22,7 @@ from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
 from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
+from inturn.tools.returned import finite, is_small
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.shared_state import State
 from inturn.tools.threads import Caller, Threads
@@ -134,6 +135,13 @@ class Bodies:
         """Return what the tool's declaration says of a call; see `inturn.tools.checks.checked_call`."""
         caller = Caller(step.session.tenant, tool.name, step.session.session_id)
         return await checked_call(tool, raw, self.checks, caller, timeout=self.bounds.check)
+
+    async def shown(self, step: StepKey, tool: Tool[..., Any], result: Any) -> Any:
+        """Return a result of an async tool's, as text where it is no small plain value: its own code may write it."""
+        if is_small(result):
+            return result
+        caller = Caller(step.session.tenant, tool.name, step.session.session_id)
+        return await self.checks.call(partial(finite, result, bool), timeout=tool.timeout, caller=caller)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the steps, to its end: the loop itself holds tasks weakly."""

@@ -18,8 +18,12 @@ from inturn.tools.results import as_text
 MAX_ITEMS: Final = 10_000
 MAX_YIELDED: Final = 4 * 1024 * 1024
 """Bytes, of all that it yields."""
+MAX_LOOKED_AT: Final = 100_000
+"""Values in a result; the iterators of a larger one are not run."""
 SMALL: Final = 1_000
 """Values in a result that is written down where it is; so few cost less than the way to a thread."""
+MAX_SMALL_DEPTH: Final = 20
+"""Levels of such a result."""
 
 
 def finite(value: Any, given_up: Callable[[], bool]) -> Any:
@@ -32,9 +36,19 @@ def finite(value: Any, given_up: Callable[[], bool]) -> Any:
     """
     if isinstance(value, Iterator):
         value = _drained(value, given_up)
-    if is_small(value) or _is_list_of_blocks(value):
+    if is_small(value):
         return value
-    return as_text(_without_iterators(value, given_up, 0))
+    walk, walked = _Walk(given_up), value
+    try:
+        walked = walk.without_iterators(value)
+    except RecursionError:
+        walk.left = -1
+    if walk.left >= 0:
+        return as_text(walked)
+    try:  # it is large, or holds itself: only this encoder notices
+        return to_json(value, fallback=str).decode(errors="replace")
+    except Exception:
+        return f"(a result of type {type(value).__name__} that cannot be shown)"
 
 
 async def finite_async(value: AsyncIterator[Any]) -> list[Any]:
@@ -52,8 +66,10 @@ async def finite_async(value: AsyncIterator[Any]) -> list[Any]:
 
 
 def is_small(value: Any) -> bool:
-    """Whether a result is a text, or holds few values, and none but plain ones."""
-    return isinstance(value, str) or _count(value, SMALL) >= 0
+    """Whether a result is a text, content blocks, or holds few values, and none but plain ones."""
+    if isinstance(value, list) and value and all(isinstance(block, dict) and "type" in block for block in value):
+        return True
+    return type(value) is str or _count(value, SMALL) >= 0
 
 
 def _drained(values: Iterator[Any], given_up: Callable[[], bool]) -> list[Any]:
@@ -66,25 +82,29 @@ def _drained(values: Iterator[Any], given_up: Callable[[], bool]) -> list[Any]:
     return items
 
 
-def _without_iterators(value: Any, given_up: Callable[[], bool], depth: int) -> Any:
-    if depth > 100:
+class _Walk:
+    """Goes through a result once; one that is larger than may be looked at, or holds itself, is left as it is."""
+
+    def __init__(self, given_up: Callable[[], bool]) -> None:
+        self._given_up = given_up
+        self.left = MAX_LOOKED_AT
+
+    def without_iterators(self, value: Any) -> Any:
+        self.left -= 1
+        if self.left < 0:
+            return value
+        if isinstance(value, Iterator):
+            return _drained(value, self._given_up)
+        if type(value) is dict:
+            return {key: self.without_iterators(inner) for key, inner in value.items()}
+        if type(value) in (list, tuple):
+            return [self.without_iterators(inner) for inner in value]
         return value
-    if isinstance(value, Iterator):
-        return _drained(value, given_up)
-    if type(value) is dict:
-        return {key: _without_iterators(inner, given_up, depth + 1) for key, inner in value.items()}
-    if type(value) in (list, tuple):
-        return [_without_iterators(inner, given_up, depth + 1) for inner in value]
-    return value
 
 
-def _is_list_of_blocks(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(b, dict) and "type" in b for b in value)
-
-
-def _count(value: Any, left: int) -> int:
+def _count(value: Any, left: int, depth: int = 0) -> int:
     """Return how many values may be looked at after this one; below 0 where there are too many, or other ones."""
-    if left <= 0:
+    if left <= 0 or depth > MAX_SMALL_DEPTH:
         return -1
     if value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < 2**64):
         return left - 1
@@ -98,7 +118,7 @@ def _count(value: Any, left: int) -> int:
         return -1
     left -= 1
     for part in inner:
-        left = _count(part, left)
+        left = _count(part, left, depth + 1)
         if left < 0:
             return -1
     return left

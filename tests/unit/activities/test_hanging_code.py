@@ -566,3 +566,47 @@ async def test_numbers_and_the_number_of_reports_of_progress_are_bounded(tmp_pat
         assert [body.get("done") for body in bodies[:6]] == [1, 0.5, None, None, None, None]
         assert not any("total" in body for body in bodies)
         assert len([None async for _ in r.journal.entries(SESSION, types=("tool.progress",))]) == 1_000
+
+
+# What a result costs.
+
+
+class Slow:
+    """Takes its time to say what it is."""
+
+    def __str__(self) -> str:
+        time.sleep(0.6)
+        return "slow"
+
+
+def _branching() -> list[Any]:
+    made: list[Any] = []
+    made += [made, made]
+    return made
+
+
+@pytest.mark.promise("SUR-17", "EFF-5")
+@pytest.mark.parametrize("threaded", [False, True])
+@pytest.mark.parametrize("kind", ["slow", "endless", "large", "cyclic"])
+async def test_writing_a_result_down_holds_up_nobody(tmp_path: Path, kind: str, threaded: bool) -> None:
+    def made() -> Any:
+        if kind == "slow":
+            return {"value": Slow()}
+        if kind == "endless":
+            return {"value": (n for n in itertools.count())}
+        return _branching() if kind == "cyclic" else [{"n": n, "text": "x" * 50} for n in range(200_000)]
+
+    @tool(name="give")
+    async def give() -> Any:
+        """Give."""
+        return made() if kind != "large" else await asyncio.to_thread(made)
+
+    @tool(name="give")
+    def give_in_thread() -> Any:
+        """Give."""
+        return made()
+
+    async with rig(tmp_path, [ToolCall("give")], tools=[give_in_thread if threaded else give], bounds=BOUNDS) as r:
+        results, lag = await _lag(r.tools(await r.ask()))
+        assert lag < 0.5
+        assert results[0].status == ("error" if kind == "endless" else "ok")

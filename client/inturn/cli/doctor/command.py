@@ -80,7 +80,8 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
 
 
 async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
-    """Return who holds and waits, where there is a journal."""
+    """Return who serves what, and who holds and waits, where there is a journal."""
+    from inturn.cli.doctor.agents import examine_agents
     from inturn.cli.doctor.graph import examine_limits
     from inturn.cli.doctor.machine import is_missing
     from inturn.client.settings import DEFAULT_JOURNAL, read_settings
@@ -93,12 +94,13 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
             return [], []
         journal = open_journal(url)
         try:
+            served = await examine_agents(journal)
             finding, places = await examine_limits(journal, options.tenant)
         finally:
             await journal.close()
     except InturnError:  # the journal's own check says why
         return [], []
-    return [finding], places
+    return [*served, finding], places
 
 
 def _modules(specs: Sequence[str]) -> list[Finding]:

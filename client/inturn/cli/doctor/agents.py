@@ -1,0 +1,42 @@
+"""The doctor's view of workers: which agents they serve, which differ, and what they suffer from.
+
+Invariant: it shows what workers say of themselves, and judges no more than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from inturn.cli.doctor.findings import Finding, fine, warned
+from inturn.journal import Serving, SessionJournal
+
+
+async def examine_agents(journal: SessionJournal) -> list[Finding]:
+    """Return the findings on what live workers serve; none where none says so."""
+    return judge_agents(await journal.serving())
+
+
+def judge_agents(rows: Sequence[Serving]) -> list[Finding]:
+    """Return who serves which agent, and what workers suffer from."""
+    by_agent = groupby(sorted(rows, key=lambda row: row.agent), key=lambda row: row.agent)
+    findings = [_agent(agent, list(its)) for agent, its in by_agent]
+    troubles = {row.worker: row.trouble for row in rows if row.trouble}
+    advice = "give the tool's own calls (HTTP, databases) timeouts; restart the worker to be rid of its threads"
+    return [*findings, *(warned("threads", f"{who}: {what}", advice) for who, what in sorted(troubles.items()))]
+
+
+def _agent(agent: str, rows: Sequence[Serving]) -> Finding:
+    newest, *older = sorted(rows, key=lambda row: row.since, reverse=True)
+    queues = ", ".join(sorted({row.queue for row in rows}))
+    found = f"{agent}: {_workers({row.worker for row in rows})} (task queue {queues})"
+    behind = {row.worker for row in older if row.manifest != newest.manifest}
+    if not behind:
+        return fine("agents", found)
+    advice = "finish the deploy, or give apps that differ names of their own for their agents"
+    return warned("agents", f"{found}; not as the newest has it: {_workers(behind)}", advice)
+
+
+def _workers(names: set[str]) -> str:
+    shown = sorted(names)
+    return ", ".join(shown[:3]) + (f" and {len(shown) - 3} more" if len(shown) > 3 else "")
