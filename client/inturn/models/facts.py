@@ -73,8 +73,8 @@ _BOTH: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "enabled", "disab
 _ADAPTIVE: Final[frozenset[ThinkingType]] = frozenset({"adaptive", "disabled"})
 _ALWAYS: Final[frozenset[ThinkingType]] = frozenset({"adaptive"})
 _TO_HIGH: Final[frozenset[Effort]] = frozenset({"low", "medium", "high"})
-_TO_MAX: Final[frozenset[Effort]] = _TO_HIGH | {"max"}
-_ALL: Final[frozenset[Effort]] = _TO_MAX | {"xhigh"}
+_TO_MAX: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "max"})
+_ALL: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "xhigh", "max"})
 
 _4_0: Final = ModelFacts(known=True, thinking=_MANUAL, forced_tools=True, prefill=True, binds_thinking=False)
 _4_5: Final = replace(_4_0, max_output=64_000)
