@@ -95,7 +95,7 @@ def _smaller(turns: list[Turn]) -> Iterable[list[Turn]]:
 
 def _simpler(turn: Turn, content: str) -> Iterable[Turn]:
     plain = Turn(content)
-    for name in ("merged", "steered", "says", "stops", "gone", "redriven", "cold"):
+    for name in ("merged", "steered", "says", "stops", "denies", "gone", "redriven", "cold"):
         if getattr(turn, name) != getattr(plain, name):
             yield dataclasses.replace(turn, **{name: getattr(plain, name)})
     if not turn.bad and not str(turn.content).startswith("plain"):

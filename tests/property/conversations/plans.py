@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from inturn.errors import ToolError
 
 Block = dict[str, Any]
-Failure = Literal["outage", "unknown", "cut"]
+Failure = Literal["outage", "unknown", "cut", "stopped"]
 
 AGENTS: Final = 8
 """Versions of the agent; see `tests.property.conversations.stage`."""
@@ -42,6 +42,7 @@ class Turn:
         says: What the model answers, step by step; a plain text behind them.
         stops: The step after whose answer a person stops it.
         ran: How many of the calls of that step have run by then.
+        denies: Whether a person says no to its calls.
         gone: Whether all addresses that were used are gone from here on.
         redriven: Whether it is driven once more where it was set aside.
     """
@@ -55,6 +56,7 @@ class Turn:
     says: list[Said] = field(default_factory=list)
     stops: int | None = None
     ran: int = 0
+    denies: bool = False
     gone: bool = False
     redriven: bool = False
 
@@ -82,6 +84,7 @@ def _turn(rng: random.Random, number: int, agent: int) -> Turn:
         says=says,
         stops=rng.randrange(3) if rng.random() < 0.15 else None,
         ran=rng.randrange(3),
+        denies=rng.random() < 0.05,
         gone=rng.random() < 0.05,
         redriven=rng.random() < 0.3,
     )
@@ -198,7 +201,7 @@ _INPUTS: Final[tuple[Any, ...]] = (
 def _said(rng: random.Random) -> Said:
     failures: tuple[Failure, ...] = ()
     if rng.random() < 0.1:
-        failures = tuple(rng.choice(("outage", "unknown", "cut")) for _ in range(rng.choice((1, 1, 2))))
+        failures = tuple(rng.choice(("outage", "unknown", "cut", "stopped")) for _ in range(rng.choice((1, 1, 2))))
     if rng.random() < 0.3:
         return Said([{"type": "tool_use", "name": "look", "input": {"n": rng.randrange(9)}}], None, failures)
     stop = rng.choice(_STOPS)

@@ -6,6 +6,7 @@ comes next.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -207,7 +208,7 @@ class Player:
             if ends_turn(result.stop):
                 return None
             stopped = turn.stops == step
-            await self._calls(worker, key, step, result, turn.ran if stopped else None)
+            await self._calls(worker, key, step, result, turn, turn.ran if stopped else None)
             if stopped:
                 await self._end(worker, key, "turn.interrupted", "cancelled", "stopped", turn)
                 return None
@@ -221,6 +222,8 @@ class Player:
             self.steps += 1
             try:
                 return await environment(key, attempt).run(worker.call_model, input)
+            except asyncio.CancelledError:
+                continue  # its worker was stopped: another attempt follows
             except ApplicationError as error:
                 if error.non_retryable or attempt == MAX_ATTEMPTS:
                     raise
@@ -228,13 +231,17 @@ class Player:
                 raise Broken(f"{key}: {type(error).__name__}: {error}") from error
         raise AssertionError("unreachable")
 
-    async def _calls(self, worker: Steps, key: TurnKey, step: int, result: ModelResult, ran: int | None) -> None:
+    async def _calls(
+        self, worker: Steps, key: TurnKey, step: int, result: ModelResult, turn: Turn, ran: int | None
+    ) -> None:
         for index, call in enumerate(result.calls):
             if ran is not None and index >= ran:
                 return
             self.steps += 1
             try:
-                await environment(key.step(step, index)).run(worker.run_tool, ToolInput(call=call.id))
+                await environment(key.step(step, index)).run(
+                    worker.run_tool, ToolInput(call=call.id, denied="no" if turn.denies else None)
+                )
             except ApplicationError:
                 pass  # it fails for good: the transcript gives the call an error result
 

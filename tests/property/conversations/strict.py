@@ -6,6 +6,7 @@ that would stream.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter, deque
 
@@ -100,7 +101,9 @@ def _read(raw: bytes) -> object:
         raise Rejection(f"The request body is not valid JSON: {error}") from None
 
 
-def _failure(kind: str) -> Exception:
+def _failure(kind: str) -> BaseException:
+    if kind == "stopped":
+        return asyncio.CancelledError()
     if kind == "outage":
         return ModelError("overloaded", kind="outage")
     if kind == "cut":

@@ -138,7 +138,7 @@ class Api:
         self.memory.invented.update(str(call.get("id")) for call in calls if call.get("name") not in declared)
         if stop in _PAUSES and content:
             self.memory.paused.add(_extended(asked.line, len(asked.body["messages"]), content)[-1].digest)
-        if stop == "refusal":
+        if stop == "refusal" and asked.line[-1].role != "assistant":  # not of an answer that it paused itself
             self.memory.refused.add(asked.line[-1].digest)
 
     def _refuses_still(self, asked: Judged) -> bool:
