@@ -37,8 +37,8 @@ UNSEEN: Final = ("Unable to download the file", "messages: image dimensions exce
 FOREIGN: Final = ("Invalid `signature`", "Invalid `data`")
 """With those, why the API may refuse what was committed: what nobody can know without asking it."""
 
-TOO_LARGE: Final = "too large for what the model still takes"
-"""What becomes of an event that is one too many in this conversation: nothing older pays for it."""
+TOO_LARGE: Final = ("too large for what the model still takes", "outgrown the model")
+"""What becomes of an event whose images are too many in this conversation: nothing older pays for it."""
 
 
 class Broken(AssertionError):
@@ -138,6 +138,7 @@ class Player:
     steps: int = 0
     _urls: set[str] = field(default_factory=set)
     _foreign: bool = False
+    _called: bool = False
 
     async def play(self, plan: list[Turn]) -> int:
         """Play a plan, and two plain events behind it; return the steps done.
@@ -160,6 +161,7 @@ class Player:
         model.refusals.clear()
         model.withheld = 0
         self._urls |= {url for content in (turn.content, *turn.merged, *turn.steered) for url in _urls(content)}
+        self._called = False
         self._foreign |= "another's" in repr(turn.says)
         if turn.gone:
             model.api.memory.gone |= self._urls
@@ -185,8 +187,14 @@ class Player:
         if model.withheld and not bad:
             raise Broken(f"{event_id}: what was refused is still said")
         fatal = any(said.failures.count("unknown") >= 3 for said in turn.says)
-        if parked and not bad and not fatal and TOO_LARGE not in parked:
+        if parked and not bad and not fatal and not self._one_too_many(turn, parked):
             raise Broken(f"{event_id}: a good event was set aside: {parked}")
+
+    def _one_too_many(self, turn: Turn, parked: str) -> bool:
+        """Return whether a turn was set aside for images of its own: its event's, or what its tools returned."""
+        contents = (turn.content, *turn.merged, *turn.steered)
+        images = self._called or any(isinstance(content, list) for content in contents)
+        return images and any(reason in parked for reason in TOO_LARGE)
 
     def _unknowable(self, why: str) -> bool:
         """Return whether nobody could know that this would be refused, without asking."""
@@ -238,6 +246,7 @@ class Player:
             if ran is not None and index >= ran:
                 return
             self.steps += 1
+            self._called = True
             try:
                 await environment(key.step(step, index)).run(
                     worker.run_tool, ToolInput(call=call.id, denied="no" if turn.denies else None)

@@ -1,0 +1,17 @@
+"""Whatever a model answers and an event brings: no request is refused twice, and the next good event is answered."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from tests.property.conversations.exploring import explore_now
+
+STEPS = 5_000
+
+
+@pytest.mark.promise("MOD-2", "MOD-8")
+@pytest.mark.parametrize("start", [0, 1_000_000, 2_000_000, 3_000_000])
+def test_nothing_that_was_committed_can_break_a_session(start: int) -> None:
+    assert explore_now(itertools.count(start), steps=STEPS) >= STEPS
