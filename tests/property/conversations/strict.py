@@ -30,7 +30,7 @@ class Strict:
         api: What judges and answers.
         said: What it is to say next; nothing: plain texts.
         refusals: Why it refused requests, since the last look.
-        repeated: Requests that it refused more than once.
+        repeated: Requests for an answer that it refused more than once.
         withheld: How often it refused to answer although nobody planned that: what it refused before is still there.
         answers: How many it gave.
     """
@@ -60,7 +60,7 @@ class Strict:
         try:
             asked = self.api.judge(_read(raw))
         except Rejection as rejection:
-            self._refused(raw, rejection.message)
+            self._refused(raw, rejection.message, probes=request.max_tokens <= 1)
             raise ModelError(rejection.message, kind="own") from None
         planned = self.said[0] if self.said and request.max_tokens > 1 else None
         if planned is not None and self._failed < len(planned.failures):
@@ -86,11 +86,11 @@ class Strict:
             answer.take(streaming.encode(event).decode().partition("data: ")[2])
         return answer.complete()
 
-    def _refused(self, raw: bytes, why: str) -> None:
+    def _refused(self, raw: bytes, why: str, *, probes: bool) -> None:
         digest = hashlib.sha256(raw).hexdigest()
         self._seen[digest] += 1
         self.refusals.append(why)
-        if self._seen[digest] > 1:
+        if self._seen[digest] > 1 and not probes:  # a later attempt may look once more for what is to blame
             self.repeated.append(why)
 
 
