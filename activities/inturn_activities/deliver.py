@@ -116,6 +116,6 @@ async def _payload(journal: Journal, step: StepKey, input: DeliverInput) -> Turn
 
 
 def _asked_for(step: StepKey) -> StepKey:
-    """Return the call that a question is about: its step is named `ask-{step}-{index}`."""
-    _, number, index = step.step.split("-")
+    """Return the call that a question is about: its step is named `ask-{step}-{index}`, redriven with `~n` behind."""
+    _, number, index = step.step.partition("~")[0].split("-")
     return step.turn.step(number, int(index))

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from inturn.errors import ModelError
 from inturn.models import Model, ModelMessage, ModelRequest, OnText
@@ -98,15 +98,6 @@ class GuardedModel:
 
 def _is_block(block: Any) -> bool:
     return isinstance(block, dict) and isinstance(block.get("type"), str)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value that is JSON; all of it that JSON can say stays as it is."""
-    try:
-        to_json(value, inf_nan_mode="strings")
-    except (ValueError, RecursionError):
-        return from_json(encode(value))
-    return value
 
 
 def _details(value: Any) -> Any:

@@ -185,7 +185,7 @@ class Transcript:
         asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
         messages, places, left = self._tail(asked)
         if not self._committed and not messages:
-            messages, places = [_user([text(NO_MESSAGE)])], [[None]]
+            messages, places = [_user([text(NO_MESSAGE)])], [list[Place | None]([None])]
         before = (len(self._committed), self._calls, self._late, self._last)
         for message, of in zip(messages, places, strict=True):
             self._commit(message, of)
