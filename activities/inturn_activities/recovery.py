@@ -8,6 +8,7 @@ A history is read page by page, and only ids are kept of it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from inturn.keys import SessionKey, StepKey
 from inturn_activities.heartbeat import beating
 
 logger = logging.getLogger("inturn.worker")
+_TAKEN_OUT: Final = "cancelled before its run was ended"
 Fields = dict[str, Any]
 _FROM_OUTSIDE: Final = (
     WorkflowExecutionStatus.TERMINATED,
@@ -65,14 +67,19 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     done = {e for e, ending in (await journal.endings(session)).items() if ending.outcome is not None} | {running}
     async for entry in journal.entries(session, types=("event.rejected",)):
         done.add(str(entry.event_id))
-    sent = 0
+    sent, cancelled = 0, list[str]()
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
-        async for event_id, message in _EndedRun(activity.client(), run).events(chain):
+        async for event_id, message, out in _EndedRun(activity.client(), run).events(chain):
             if event_id not in done:
                 done.add(event_id)
                 await handle.signal(names.SUBMIT, message | {"event_id": event_id, names.AGAIN: True})
                 sent += 1
+                cancelled += [event_id] if out else []
+    for event_id in cancelled:  # so they end as they had, in the journal, too
+        control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
+        cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
+        await handle.signal(names.CONTROL, cancel)
     return sent
 
 
@@ -101,8 +108,8 @@ class _EndedRun:
     """Where in the history people took out all that waited."""
     _unnamed: int = 0
 
-    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields]]:
-        """Yield the events that it began with and accepted, by id, unless it is of that chain."""
+    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields, bool]]:
+        """Yield the events that it began with and accepted, unless it is of that chain; and which were taken out."""
         first = ""
         async for event in self._history():
             if event.event_id == 1:
@@ -115,9 +122,8 @@ class _EndedRun:
                 found = await self._carried(started.input)
             else:
                 found = await self._brought(event, first)
-            for event_id, message in found if event.event_id > self._cleared else ():
-                if event_id not in self._cancelled:
-                    yield event_id, message
+            for event_id, message in found:
+                yield event_id, message, event.event_id < self._cleared or event_id in self._cancelled
 
     async def _history(self) -> AsyncIterator[HistoryEvent]:
         async for event in self.temporal.get_workflow_handle(

@@ -197,7 +197,7 @@ async def test_a_closed_session_stays_closed_also_for_raw_starts(rig: Rig) -> No
 
 
 @pytest.mark.promise("SUR-11", "SUR-15", "ACC-1", "ACC-8")
-@pytest.mark.parametrize("tool", [False], ids=["waiting"])
+@pytest.mark.parametrize("tool", [False, True], ids=["waiting", "in-a-tool"])
 async def test_what_a_terminated_run_had_accepted_comes_before_what_came_since(rig: Rig, tool: bool) -> None:
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
