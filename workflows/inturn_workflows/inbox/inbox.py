@@ -93,13 +93,7 @@ class Inbox(Message):
     ) -> Refusal | None:
         """Return why an event would be refused; a duplicate never is. Changes nothing.
 
-        Args:
-            arrival: The event.
-            now: Seconds since 1970.
-            policy: The agent's.
-            busy: Whether a turn runs.
-            beside: Events and bytes that have come and are to be admitted before it.
-            running: The ids that the running turn answers.
+        `beside`: events and bytes that are to be admitted before it. `running`: the ids that the running turn answers.
         """
         if self.knows(arrival.event_id, running) and self._comes_again(arrival) is None:
             return None
@@ -156,8 +150,7 @@ class Inbox(Message):
 
     def knows(self, event_id: str, running: Container[str] = ()) -> bool:
         """Return whether an id was accepted: what waits, runs or is parked for long may outlast the window."""
-        stands = event_id in running or self.waits(event_id) or self.parked.holds(event_id)
-        return stands or event_id in self.dedup
+        return event_id in running or self.waits(event_id) or self.parked.holds(event_id) or event_id in self.dedup
 
     def duplicate(self, event_id: str, running: Container[str] = ()) -> Receipt:
         """Return the receipt of an id that is known."""
@@ -281,8 +274,7 @@ class Inbox(Message):
         if parked.delivery is not None:
             self.parked.remove(parked)
         elif self.queue.redriven >= MAX_REDRIVEN:
-            message = f"{MAX_REDRIVEN} events wait to be driven again already"
-            return Refusal(names.BACKPRESSURE, message, SOONEST)
+            return Refusal(names.BACKPRESSURE, f"{MAX_REDRIVEN} events wait to be driven again already", SOONEST)
         else:
             self._drive_again(parked, Queued(at=now))
         return parked
@@ -321,8 +313,7 @@ class Inbox(Message):
 
     def _found_again(self, arrival: Arrival, now: float) -> Receipt | None:
         """Drive again what this arrival makes whole; `None` where there is nothing."""
-        parked = self._comes_again(arrival)
-        if parked is None:
+        if (parked := self._comes_again(arrival)) is None:
             return None
         queued = Queued(at=now)
         if not (parked.lost and arrival.referred):  # else the journal has its content again
