@@ -26,8 +26,8 @@ from typing import IO, Final
 
 from temporalio.service import RPCError
 
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES
-from inturn.client.server_checks import check_attributes, connect
+from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
+from inturn.client.temporal.server_checks import check_attributes, connect
 from inturn_worker import temporal_cli
 from inturn_worker.parent import die_with_parent
 

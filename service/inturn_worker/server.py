@@ -17,10 +17,10 @@ from temporalio.client import Client
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn.client import server_checks
-from inturn.client.rpc_errors import short
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES
 from inturn.client.settings import temporal_config
+from inturn.client.temporal import server_checks
+from inturn.client.temporal.rpc_errors import short
+from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
 from inturn.errors import Misconfigured, Unavailable
 from inturn_worker.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-import inturn.client.audit
+import inturn.client.audit.audit
 from inturn import InvalidEvent, Session, TurnFailed
 from inturn.journal import NewEntry, Recorded
 from inturn.values import Audit
@@ -19,7 +19,7 @@ from tests.support.waiting import until
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", 0.5)
+    monkeypatch.setattr(inturn.client.audit.audit, "_SETTLE_WITHIN", 0.5)
 
 
 def _workflow(rig: Rig) -> Any:
@@ -275,7 +275,7 @@ async def _begun(session: Session, event_id: str) -> bool:
 
 @pytest.mark.promise("ACC-8")
 async def test_an_audit_of_a_busy_session_raises_no_false_alarm(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", 3.0)
+    monkeypatch.setattr(inturn.client.audit.audit, "_SETTLE_WITHIN", 3.0)
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")
         await session.ask("hi", event_id="first")

@@ -30,7 +30,7 @@ from inturn import (
     Unavailable,
     tool,
 )
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn_workflows.inbox import dedup as window
 from tests.support.histories import events, runs

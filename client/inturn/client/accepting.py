@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inturn.client.status import StatusReader
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InvalidEvent, Unavailable
 
 

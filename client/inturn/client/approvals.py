@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import JournalUnavailable
 from inturn.journal.views.approvals import ANSWERED, APPROVAL_ENTRY_TYPES, arguments, pending
 from inturn.journal.views.turns import entries_of

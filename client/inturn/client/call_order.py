@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inturn import names
-from inturn.client.transport import Message
+from inturn.client.temporal.transport import Message
 
 
 @dataclass

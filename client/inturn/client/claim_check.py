@@ -14,8 +14,8 @@ from typing import Final
 from temporalio.client import WorkflowExecutionStatus
 
 from inturn import sizes
-from inturn.client.retries import retry_rpc
-from inturn.client.transport import Message, SessionTransport
+from inturn.client.temporal.retries import retry_rpc
+from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import Backpressure, JournalUnavailable, SessionNotFound
 from inturn.events import Event, split
 

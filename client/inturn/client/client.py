@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from inturn.client.connection import Connection
 from inturn.client.listing import list_approvals, list_sessions
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InvalidEvent
 from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id

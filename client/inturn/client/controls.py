@@ -17,10 +17,10 @@ from temporalio.exceptions import TemporalError
 from inturn import names, sizes
 from inturn.client.approvals import ApprovalReader
 from inturn.client.call_order import CallOrder
-from inturn.client.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
-from inturn.client.rpc_errors import translate_error
 from inturn.client.status import StatusReader
-from inturn.client.transport import Message, SessionTransport
+from inturn.client.temporal.retries import LONGEST_DELAY, jittered, reraise_cancellation, retry_rpc
+from inturn.client.temporal.rpc_errors import translate_error
+from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import ApprovalConflict, InturnError, InvalidEvent, SessionClosed, TurnTimeout, Unavailable
 
 _ROOM_WITHIN: Final = 3.0

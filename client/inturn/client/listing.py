@@ -14,11 +14,11 @@ from temporalio.exceptions import TemporalError
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
-from inturn.client.connection import Connection
-from inturn.client.rpc_errors import translate_error
-from inturn.client.search_attributes import AGENT, PARKED, STATE
 from inturn.client.status import StatusReader
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.rpc_errors import translate_error
+from inturn.client.temporal.search_attributes import AGENT, PARKED, STATE
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InvalidEvent, JournalUnavailable
 from inturn.keys import SessionKey, is_id
 from inturn.values import Approval, PendingApproval, SessionInfo

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inturn.client.connection import Connection
+from inturn.client.temporal.connection import Connection
 from inturn.errors import InvalidEvent
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import SessionKey

@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator
 from typing import Any, Literal, Unpack
 
 from inturn.client.accepting import JournalAcceptance
-from inturn.client.audit import Auditor
+from inturn.client.audit.audit import Auditor
 from inturn.client.call_order import CallOrder
 from inturn.client.controls import Controls
 from inturn.client.reader import SessionReader
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport
 from inturn.client.turn_waiter import TurnWaiter
 from inturn.client.unknown_calls import UnknownCalls
 from inturn.events import Content, Event, EventOptions

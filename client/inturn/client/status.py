@@ -20,13 +20,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
-from inturn.client.ended_runs import EndedRuns, ended_how
+from inturn.client.audit.ended_runs import EndedRuns, ended_how
 from inturn.client.health import Signs, judge
-from inturn.client.retries import reraise_cancellation, retry_rpc
-from inturn.client.rpc_errors import translate_error
-from inturn.client.search_attributes import AGENT, STATE
-from inturn.client.server_checks import pollers
-from inturn.client.transport import Message, SessionTransport
+from inturn.client.temporal.retries import reraise_cancellation, retry_rpc
+from inturn.client.temporal.rpc_errors import translate_error
+from inturn.client.temporal.search_attributes import AGENT, STATE
+from inturn.client.temporal.server_checks import pollers
+from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.keys import StepKey
 from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress

@@ -18,8 +18,8 @@ from temporalio.client import WorkflowUpdateHandle
 
 from inturn.client.call_order import CallOrder
 from inturn.client.claim_check import ClaimCheck
-from inturn.client.retries import retry_rpc
-from inturn.client.transport import Message, SessionTransport
+from inturn.client.temporal.retries import retry_rpc
+from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import InturnError
 from inturn.events import Content, Event, EventOptions, derived_id, make_event
 from inturn.journal.views.turns import disposition_of

@@ -20,11 +20,11 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.controls import Controls
-from inturn.client.retries import jittered, reraise_cancellation, retry_rpc
-from inturn.client.rpc_errors import translate_error
 from inturn.client.status import open_events
 from inturn.client.submitter import Submitter
-from inturn.client.transport import ALIVE_WITHIN, Message, SessionTransport
+from inturn.client.temporal.retries import jittered, reraise_cancellation, retry_rpc
+from inturn.client.temporal.rpc_errors import translate_error
+from inturn.client.temporal.transport import ALIVE_WITHIN, Message, SessionTransport
 from inturn.errors import (
     InturnError,
     InvalidEvent,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
-from inturn.client.connection import Connection
+from inturn.client.temporal.connection import Connection
 from inturn.errors import InvalidEvent
 from inturn.journal import Resolution
 from inturn.keys import SessionKey, StepKey

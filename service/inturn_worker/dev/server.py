@@ -52,8 +52,8 @@ class Server:
 
 async def find_server(address: str | None, namespace: str | None) -> Server | None:
     """Return the server that was named, if it answers."""
-    from inturn.client.server_checks import connect
     from inturn.client.settings import temporal_config
+    from inturn.client.temporal.server_checks import connect
 
     if address is None:
         return None

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-import inturn.client.audit
-from inturn.client.audit import Auditor
-from inturn.client.audit_history import Accepted, HistoryReader
+import inturn.client.audit.audit
+from inturn.client.audit.audit import Auditor
+from inturn.client.audit.histories import Accepted, HistoryReader
 from inturn.events import Event
 from inturn.journal import Journal, NewEntry
 from inturn.keys import SessionKey
@@ -78,7 +78,7 @@ class Life:
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", 0.0)
+    monkeypatch.setattr(inturn.client.audit.audit, "_SETTLE_WITHIN", 0.0)
 
 
 @pytest.fixture

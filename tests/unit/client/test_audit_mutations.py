@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-import inturn.client.audit
-from inturn.client.audit import Auditor
-from inturn.client.audit_history import Accepted, HistoryReader
+import inturn.client.audit.audit
+from inturn.client.audit.audit import Auditor
+from inturn.client.audit.histories import Accepted, HistoryReader
 from inturn.events import Event
 from inturn.journal import NewEntry, open_journal
 from inturn.journal.log import codec, log
@@ -161,7 +161,7 @@ def _appended(tx: Any, entries: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inturn.client.audit, "_SETTLE_WITHIN", -1.0)
+    monkeypatch.setattr(inturn.client.audit.audit, "_SETTLE_WITHIN", -1.0)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import inturn.client.hub
-from inturn.client.connection import Connection
 from inturn.client.hub import Hub
+from inturn.client.temporal.connection import Connection
 from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, NewEntry, Recorded, open_journal
 from inturn.journal.store.sqlite import SqliteStore

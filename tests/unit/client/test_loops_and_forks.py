@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from inturn.client.connection import Connection
+from inturn.client.temporal.connection import Connection
 from inturn.errors import Misconfigured
 from inturn.journal import open_journal
 from inturn.keys import SessionKey

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from inturn import Client, InvalidEvent
-from inturn.client.connection import Connection
 from inturn.client.reader import SessionReader
+from inturn.client.temporal.connection import Connection
 from inturn.journal import Journal, NewEntry, Recorded
 from inturn.keys import SessionKey
 

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateRPCTimeout
 from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.rpc_errors import cancelled, translate_error
+from inturn.client.temporal.rpc_errors import cancelled, translate_error
 from inturn.errors import (
     ApprovalConflict,
     Backpressure,

@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import Unavailable
 from inturn.keys import SessionKey
 from tests.support.transport import rpc_error

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inturn.client.connection import Connection
+from inturn.client.temporal.connection import Connection
 from inturn.client.unknown_calls import UnknownCalls
 from inturn.errors import InvalidEvent
 from inturn.journal import Journal, NewEntry, Recorded, Resolution, Superseded, Want

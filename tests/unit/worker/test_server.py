@@ -10,7 +10,7 @@ from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import ListSearchAttributesResponse
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES
+from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
 from inturn.errors import Misconfigured
 from inturn_worker.server import ensure_search_attributes
 

@@ -60,7 +60,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.doctor.machine import examine_journal, examine_machine
     from inturn.cli.doctor.server import examine_server
     from inturn.cli.doctor.sessions import examine_sessions
-    from inturn.client.connection import Connection
+    from inturn.client.temporal.connection import Connection
     from inturn.errors import InturnError
 
     findings = examine_machine()

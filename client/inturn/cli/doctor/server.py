@@ -15,10 +15,10 @@ from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.cli.doctor.findings import Finding, failed, fine, warned
-from inturn.client import server_checks
-from inturn.client.connection import Connection
-from inturn.client.rpc_errors import short
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES
+from inturn.client.temporal import server_checks
+from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.rpc_errors import short
+from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
 from inturn.errors import Unavailable
 
 _LIVE: Final = timedelta(seconds=90)

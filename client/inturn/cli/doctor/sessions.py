@@ -10,12 +10,12 @@ from collections import defaultdict
 from typing import Final
 
 from inturn.cli.doctor.findings import Finding, fine, warned
-from inturn.client.connection import Connection
 from inturn.client.health import texts
 from inturn.client.listing import list_sessions
-from inturn.client.rpc_errors import short
 from inturn.client.status import StatusReader
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.rpc_errors import short
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InturnError
 from inturn.keys import SessionKey
 from inturn.values import Health, SessionInfo

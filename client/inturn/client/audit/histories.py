@@ -21,8 +21,8 @@ from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
-from inturn.client.retries import retry_rpc
-from inturn.client.transport import SessionTransport
+from inturn.client.temporal.retries import retry_rpc
+from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, read_event
 
 _PATIENCE: Final = 30.0

@@ -21,8 +21,8 @@ from temporalio.client import Client as Temporal
 from temporalio.contrib.pydantic import pydantic_data_converter
 from temporalio.service import RPCError, RPCStatusCode
 
-from inturn.client.rpc_errors import short
-from inturn.client.search_attributes import SEARCH_ATTRIBUTES
+from inturn.client.temporal.rpc_errors import short
+from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
 from inturn.errors import Unavailable
 
 CALL_TIMEOUT: Final = timedelta(seconds=10)

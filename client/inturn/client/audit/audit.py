@@ -13,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from inturn.client import audit_books as books
-from inturn.client.audit_history import Accepted, HistoryReader
-from inturn.client.ended_runs import EndedRuns, ended_how
+from inturn.client.audit import books
+from inturn.client.audit.ended_runs import EndedRuns, ended_how
+from inturn.client.audit.histories import Accepted, HistoryReader
 from inturn.client.status import StatusReader, open_events
-from inturn.client.transport import Message, SessionTransport
+from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import SessionNotFound, Unavailable
 from inturn.values import Audit, Entry
 

@@ -28,10 +28,10 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
 from inturn import names
-from inturn.client.connection import Connection
-from inturn.client.retries import reraise_cancellation
-from inturn.client.search_attributes import lacks_attributes, start_attributes
-from inturn.client.server_checks import supply_attributes
+from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.retries import reraise_cancellation
+from inturn.client.temporal.search_attributes import lacks_attributes, start_attributes
+from inturn.client.temporal.server_checks import supply_attributes
 from inturn.keys import SessionKey
 
 Message = dict[str, Any]

@@ -18,8 +18,8 @@ from temporalio.client import Client as Temporal
 from temporalio.service import RetryConfig
 
 from inturn.client.hub import Hub
-from inturn.client.server_checks import connect
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
+from inturn.client.temporal.server_checks import connect
 from inturn.errors import JournalUnavailable, Misconfigured
 from inturn.journal import open_journal
 from inturn.per_loop import PerLoop

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 from temporalio.exceptions import TemporalError
 
-from inturn.client.rpc_errors import cancelled, translate_error
+from inturn.client.temporal.rpc_errors import cancelled, translate_error
 from inturn.errors import Unavailable
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from typing import Final
 
 from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
 
-from inturn.client.audit_history import Accepted, HistoryReader
-from inturn.client.transport import SessionTransport
+from inturn.client.audit.histories import Accepted, HistoryReader
+from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InturnError
 
 WITHIN: Final = 5.0

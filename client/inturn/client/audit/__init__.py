@@ -1,0 +1,1 @@
+"""Were events lost, repeated or reordered? Books that were kept apart, compared."""

@@ -1,0 +1,1 @@
+"""The calls to Temporal, and what their errors mean to users."""
