@@ -37,8 +37,9 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         """Run until the future is done; what else would end the loop is logged."""
         if self._main is not None and not self._main.done():
             return super().run_until_complete(future)
-        self._main = asyncio.ensure_future(future, loop=self)
-        return super().run_until_complete(self._main)
+        main: asyncio.Future[Any] = asyncio.ensure_future(future, loop=self)
+        self._main = main
+        return super().run_until_complete(main)
 
     def run_forever(self) -> None:
         """Run until the main task is done; without one until `stop()`."""
