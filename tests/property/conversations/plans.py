@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import random
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from inturn.errors import ToolError
@@ -74,6 +74,8 @@ def plan(seed: int, turns: int = 12) -> list[Turn]:
 def _turn(rng: random.Random, number: int, agent: int) -> Turn:
     bad = rng.random() < 0.2
     says = [_said(rng) for _ in range(rng.choice((0, 0, 1, 1, 1, 2, 2, 3)))]
+    if bad:  # some say the same once they are cleaned, and what one model refused another may have answered
+        says = [replace(said, stop="end_turn") if said.stop == "refusal" else said for said in says]
     return Turn(
         content=_bad_content(rng) if bad else _content(rng, number),
         bad=bad,
