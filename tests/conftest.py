@@ -1,8 +1,22 @@
-"""What holds for every test: property tests are judged by their examples, never by the clock of a busy machine."""
+"""What holds for every test: property tests are judged by their examples, never by the clock of a busy machine.
 
+What tests log may hold half a surrogate pair; their processes tell each other of it in UTF-8.
+"""
+
+from collections.abc import Generator
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
     "inturn", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("inturn")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report what was captured as text that can be sent."""
+    report = yield
+    report.sections = [(name, text.encode(errors="backslashreplace").decode()) for name, text in report.sections]
+    return report
