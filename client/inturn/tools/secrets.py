@@ -30,6 +30,8 @@ MIN_LINE: Final = 16
 """Characters from which one line of a secret of many lines (a key) is masked alone."""
 
 
+MIN_ANYWHERE: Final = 4
+"""Characters of a secret that is masked in what it was not given to: a shorter one stands in every text."""
 MIN_ENCODED: Final = 6
 """Characters of a secret within base64: fewer stand in other texts, too."""
 _ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
@@ -39,9 +41,10 @@ class Secret(SecretStr):
     """A text that `repr`, `str`, JSON and pydantic show as `**********`, and that cannot be pickled."""
 
     def __init__(self, secret_value: str) -> None:
-        """Wrap a text; logs mask it for as long as the object lives."""
+        """Wrap a text; logs mask it for as long as the object lives, if it has four characters or more."""
         super().__init__(secret_value)
-        _registry.add(self)
+        if len(secret_value) >= MIN_ANYWHERE:
+            _registry.add(self)
 
     def __reduce__(self) -> NoReturn:
         """Refuse: a pickle would show it.

@@ -26,7 +26,7 @@ from inturn.errors import Retry, ToolError
 from inturn.testing import context
 from inturn.tools import Credentials, Granted, Tool
 from inturn.tools.checks import check_call
-from inturn.tools.secrets import MASK, CallSecrets, Redacted, Secret, redact
+from inturn.tools.secrets import MASK, CallSecrets, Redacted, Redactor, Secret, redact
 from inturn.turns.call_results import CallResult
 from inturn_activities import failures
 from inturn_worker.logs import configure_logs
@@ -280,3 +280,9 @@ def test_what_checks_raise_and_what_leaves_a_step_shows_no_secret_of_the_process
     error = failures.again("NotYet", f"cannot reach {urllib.parse.quote(CANARY, safe='')}", after=1)
     assert MASK in error.message
     assert held.get_secret_value() == CANARY
+
+
+def test_a_secret_that_stands_in_every_text_leaves_the_texts_of_others_readable() -> None:
+    short = Secret("x")
+    assert redact("no extra exits") == "no extra exits"
+    assert Redactor([short])("x") == MASK
