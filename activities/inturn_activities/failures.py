@@ -17,10 +17,10 @@ from typing import Final, get_args
 
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from inturn import names
+from inturn import names, sizes
 from inturn.errors import Fault, JournalUnavailable, ModelError
 from inturn.journal import Attempts, FailureClass, JournalBehind
-from inturn.models.encoding import joined_surrogates
+from inturn.journal.log import codec
 from inturn.tools.secrets import redact
 from inturn.turns import call_results
 from inturn.turns.call_results import MAX_MESSAGE, text_of
@@ -36,14 +36,8 @@ BROKEN_ATTEMPTS: Final = 5
 """So many answers in a row that break off at one place: it is that place, and not the way there."""
 REFUSALS: Final = 5
 """So often a request may be refused as for the account's sake while others are answered: then it is to blame."""
-LONGEST_FAILURE: Final = 2_000
-"""Bytes of a failure's texts and its causes' tracebacks: of one over 4 KB, with its own traceback of about 1 KB, the
-server keeps only that it was too large."""
 LONGEST_ASKED: Final = 3600.0
 """Seconds between two attempts, whoever asks: who means longer than an hour may well mean another unit."""
-LONGEST_MESSAGE: Final = 2_000
-"""Bytes of any failure that leaves a step: one that is too large never arrives, and the step is tried for ever."""
-
 _KINDS: Final[tuple[Fault, ...]] = get_args(Fault)
 """What a model may say; one that is users' code may say anything."""
 MOST_CAUSES: Final = 100
@@ -137,15 +131,15 @@ def drop_unsendable_causes(error: ApplicationError) -> bool:
     while cause is not None and len(texts) <= MOST_CAUSES:
         texts += [text_of(cause), *traceback.format_tb(cause.__traceback__)]
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    fits = cause is None and all(redact(joined_surrogates(text)) == text for text in texts)
-    if error.__cause__ is None or (fits and sum(len(text.encode()) for text in texts) <= LONGEST_FAILURE):
+    fits = cause is None and all(redact(codec.whole(text)) == text for text in texts)
+    if error.__cause__ is None or (fits and sum(len(text.encode()) for text in texts) <= sizes.STEP_FAILURE):
         return False
     error.__cause__ = None
     return True
 
 
 def _bounded(message: str) -> str:
-    return redact(joined_surrogates(message)).encode()[:LONGEST_MESSAGE].decode(errors="ignore")
+    return sizes.clip(redact(codec.whole(message)), sizes.STEP_FAILURE)
 
 
 def asked_wait(after: object) -> float:

@@ -15,7 +15,7 @@ from temporalio import activity
 
 from inturn.errors import JournalUnavailable
 from inturn.journal import Superseded
-from inturn.models.encoding import joined_surrogates
+from inturn.journal.log import codec
 from inturn_activities.limits.stuck import Watch
 
 RENEWALS_PER_LEASE: Final = 3
@@ -74,7 +74,7 @@ class Heartbeat:
         now = self._loop.time()
         self._last, self._gap = now, max(self._gap, now - self._last)
         if self._watch is not None and self._watch.waiting:
-            activity.heartbeat(joined_surrogates(self._watch.waiting))
+            activity.heartbeat(codec.whole(self._watch.waiting))
         else:
             activity.heartbeat()
         self._beats += 1

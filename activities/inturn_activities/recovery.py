@@ -10,37 +10,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from temporalio import activity
 from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.update.v1 import Request
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
-from temporalio.common import RawValue
 from temporalio.service import RPCError
 
 from inturn import names, sizes
-from inturn.decoding import Undecodable, decode, read_event
+from inturn.decoding import Undecodable, decode, only_waits, read_event
 from inturn.events import ClaimedEvent, Event, derived_id
+from inturn.histories import Fields, came, carried, decoded, ended_how, refused
 from inturn.journal import Journal
+from inturn.journal.views.turns import ended_events
 from inturn.keys import SessionKey, StepKey
 from inturn_activities.heartbeat import beating
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
-Fields = dict[str, Any]
-_FROM_OUTSIDE: Final = (
-    WorkflowExecutionStatus.TERMINATED,
-    WorkflowExecutionStatus.TIMED_OUT,
-    WorkflowExecutionStatus.FAILED,
-)
-_SIGNALLED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED
-_ACCEPTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
-_ADMITTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED
 
 
 async def recovered(journal: Journal, step: StepKey, chain: str, *, every: float) -> bool:
@@ -64,9 +54,7 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     ended = [run async for run in _ended(session)]
     if not ended or await journal.read(session, types=("session.closed",), limit=1):
         return 0
-    done = {e for e, ending in (await journal.endings(session)).items() if ending.outcome is not None} | {running}
-    async for entry in journal.entries(session, types=("event.rejected",)):
-        done.add(str(entry.event_id))
+    done = await ended_events(journal, session) | {running}
     sent, cancelled = 0, list[str]()
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
@@ -90,7 +78,7 @@ async def _ended(session: SessionKey) -> AsyncIterator[WorkflowExecution]:
         status = run.status
         if status is WorkflowExecutionStatus.RUNNING and run.run_id != own:  # the list is some seconds behind
             status = (await temporal.get_workflow_handle(run.id, run_id=run.run_id).describe()).status
-        if status in _FROM_OUTSIDE:
+        if ended_how(status):
             yield run
 
 
@@ -133,40 +121,41 @@ class _EndedRun:
 
     async def _carried(self, start: Payloads) -> list[tuple[str, Fields]]:
         try:
-            state = decode(await self._decoded(start), sizes.PAYLOAD, ours=True).get("state") or {}
+            begun = decode(await decoded(self.temporal, start), sizes.PAYLOAD, ours=True)
         except Undecodable:  # what a session is started with by hand is anything
             return []
-        inbox = state.get("inbox") or {}
+        inbox = (begun.get("state") or {}).get("inbox") or {}
         self._unnamed = int((inbox.get("books") or {}).get("unnamed") or 0)
-        return list(_waiting(state.get("turn") or {}, inbox))
+        turn, waiting = carried(begun)
+        events = [item for item in [turn, *(turn.get("joined") or ()), *waiting] if item.get("event")]
+        return [(item["turn"], _message(item["event"])) for item in events if "~" not in item["turn"]]
 
     async def _look(self, event: HistoryEvent) -> None:
         """Note what an event says of others."""
-        ended = event.workflow_execution_update_completed_event_attributes
-        if ended.outcome.HasField("failure"):
-            self._refused.add(ended.meta.update_id)
-        payloads, name, _ = _message_of(event)
-        if payloads is None or name != names.CONTROL:
+        if (update_id := refused(event)) is not None:
+            self._refused.add(update_id)
+        message = came(event)
+        if message is None or message.name != names.CONTROL:
             return
         with contextlib.suppress(Undecodable):
-            control = decode(await self._decoded(payloads), sizes.READ_CONTROL)
+            control = decode(await decoded(self.temporal, message.payloads), sizes.READ_CONTROL)
             if control.get("op") == "cancel":
                 self._cancelled.add(str(control.get("event_id")))
             if control.get("op") == "interrupt" and control.get("clear_queue"):
                 self._cleared = event.event_id
 
     async def _brought(self, event: HistoryEvent, first: str) -> list[tuple[str, Fields]]:
-        payloads, name, update_id = _message_of(event)
-        if payloads is None or name != names.SUBMIT or update_id in self._refused:
+        message = came(event)
+        if message is None or message.name != names.SUBMIT or message.update_id in self._refused:
             return []
         try:
-            fields = decode(await self._decoded(payloads), sizes.READ_EVENT)
-            if fields.get("wait") and not fields.keys() & {"content", "claim"}:
-                return []  # who waits for an event sends none
+            fields = decode(await decoded(self.temporal, message.payloads), sizes.READ_EVENT)
+            if only_waits(fields):
+                return []
             brought = read_event(fields)
         except Undecodable:  # it was parked as what it was, or is seen by the audit
             return []
-        return [(brought.event_id or self._derived(brought, update_id, first), _message(fields))]
+        return [(brought.event_id or self._derived(brought, message.update_id, first), _message(fields))]
 
     def _derived(self, event: Event | ClaimedEvent, update_id: str | None, first: str) -> str:
         """Return the id that the run gave an event without one; `first`: of its chain."""
@@ -175,35 +164,6 @@ class _EndedRun:
             return derived_id(event, 0, update_id)
         self._unnamed += 1
         return derived_id(event, self._unnamed - 1, first)
-
-    async def _decoded(self, payloads: Payloads) -> list[RawValue]:
-        codec, found = self.temporal.data_converter.payload_codec, list(payloads.payloads)
-        with contextlib.suppress(Exception):  # anything may have been sent
-            found = await codec.decode(found) if codec else found
-        return [RawValue(payload) for payload in found]
-
-
-def _message_of(event: HistoryEvent) -> tuple[Payloads | None, str, str | None]:
-    """Return what a message brought, its name, and the update's id where it was one; nothing for other events."""
-    if event.event_type == _SIGNALLED:
-        signal = event.workflow_execution_signaled_event_attributes
-        return signal.input, signal.signal_name, None
-    request: Request | None = None
-    if event.event_type == _ACCEPTED:
-        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
-    elif event.event_type == _ADMITTED:  # again, after a reset
-        request = event.workflow_execution_update_admitted_event_attributes.request
-    if request is None or not request.HasField("input"):
-        return None, "", None
-    return request.input.args, request.input.name, request.meta.update_id
-
-
-def _waiting(turn: Fields, inbox: Fields) -> Iterator[tuple[str, Fields]]:
-    """Yield what a run began with: what ran and what waited when the one before it ended."""
-    queue, held = (inbox.get("queue") or {}).get("events"), (inbox.get("sequencer") or {}).get("held")
-    for item in [turn, *(turn.get("joined") or ()), *(queue or ()), *(held or ())]:
-        if item.get("event") and "~" not in item["turn"]:
-            yield item["turn"], _message(item["event"])
 
 
 def _message(fields: Fields) -> Fields:

@@ -67,6 +67,11 @@ def read_event(fields: dict[str, Any]) -> Event | ClaimedEvent:
         raise Undecodable(f"invalid event: {explain(error)}", _id_in(fields)) from error
 
 
+def only_waits(fields: dict[str, Any]) -> bool:
+    """Return whether a message's object sends no event: its caller waits for one."""
+    return bool(fields.get("wait")) and not fields.keys() & {"content", "claim"}
+
+
 def is_claimed(fields: dict[str, Any]) -> bool:
     """Return whether an event's object says where its content is, and not what."""
     return "claim" in fields and "content" not in fields

@@ -57,6 +57,8 @@ ERROR: Final = 512
 """Why something was set aside or refused."""
 WHO: Final = 256
 """Who answered an approval."""
+STEP_FAILURE: Final = 2_000
+"""What stopped a step, with its causes: of one over 4 KB, with about 1 KB of traceback, the server keeps no type."""
 FAILURE: Final = 4 * 1024
 """Why a turn failed, in the journal."""
 REASON: Final = 512

@@ -15,7 +15,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
-from inturn.decoding import Undecodable, decode, named_id, read_event
+from inturn.decoding import Undecodable, decode, named_id, only_waits, read_event
 from inturn.events import Event, derived_id
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
@@ -235,9 +235,9 @@ class AdmissionController:
         try:
             fields = decode(args, sizes.READ_EVENT)
             wait, inline = bool(fields.get("wait")), bool(fields.get("inline"))
-            event_id, says = fields.get("event_id"), {"content", "claim"} & fields.keys()
-            if wait and not says and isinstance(event_id, str) and is_id(event_id):
-                return Request(None, event_id, wait, inline)
+            event_id = fields.get("event_id")
+            if only_waits(fields) and is_id(event_id):
+                return Request(None, str(event_id), wait, inline)
             event = read_event(fields)
         except Undecodable as error:
             raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error

@@ -19,8 +19,8 @@ from temporalio import activity
 from inturn import names
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, ResourceWait, Want
+from inturn.journal.log import codec
 from inturn.keys import StepKey
-from inturn.models.encoding import joined_surrogates
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import uncancelled
@@ -91,7 +91,7 @@ class Waits:
         beat = 0.0
         while (now := time.monotonic()) < end:
             if now >= beat:
-                activity.heartbeat(joined_surrogates(str(waiting)))
+                activity.heartbeat(codec.whole(str(waiting)))
                 beat = now + bounds.beat
             await asyncio.sleep(bounds.poll)
             try:

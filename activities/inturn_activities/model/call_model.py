@@ -44,7 +44,7 @@ from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import Answered, answer, closing
 from inturn_activities.model.doubts import Doubts
-from inturn_activities.model.guard import GuardedModel, facts_of
+from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
@@ -185,7 +185,7 @@ class ModelSteps:
         return await self._record(attempt, kept.stop, used, entry, kept.calls)
 
     def _max_tokens(self, agent: Agent) -> int:
-        known = facts_of(self._model, agent.model)
+        known = self._model.facts(agent.model)
         return min(agent.max_tokens, known.max_output) if known.known else agent.max_tokens
 
     async def _respond(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
@@ -223,7 +223,7 @@ class ModelSteps:
         return Answered(message, transcript, seen, without)
 
     def _form(self, agent: Agent) -> Form:
-        facts = facts_of(self._model, agent.model)
+        facts = self._model.facts(agent.model)
         return Form(agent.model, system=not facts.says_system_as_text, images=facts.max_images)
 
     async def _transcript(self, attempt: ModelAttempt) -> Transcript:

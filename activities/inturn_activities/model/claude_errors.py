@@ -15,7 +15,7 @@ import anthropic
 import httpx2
 
 from inturn.errors import Fault, ModelError
-from inturn.turns.call_results import MAX_MESSAGE, text_of
+from inturn.turns.call_results import MAX_MESSAGE, describe, text_of
 
 _OUTAGE_TYPES: Final = frozenset({"rate_limit_error", "overloaded_error", "api_error", "timeout_error"})
 _OWN_TYPES: Final = frozenset({"invalid_request_error", "request_too_large"})
@@ -37,11 +37,11 @@ def translated(error: BaseException) -> ModelError | None:
         headers = error.response.headers
         return ModelError(_described(error), kind=_fault(error), retry_after=_retry_after(headers))
     if isinstance(error, (httpx2.UnsupportedProtocol, httpx2.InvalidURL)) or _unsendable(error):
-        return ModelError(_line(error), kind="account")  # the address is none
+        return ModelError(describe(error), kind="account")  # the address is none
     if isinstance(error, (anthropic.APIConnectionError, httpx2.HTTPError)):
-        return ModelError(_line(error), kind="outage")
+        return ModelError(describe(error), kind="outage")
     if isinstance(error, anthropic.AnthropicError):  # the credentials cannot be read or renewed
-        return ModelError(_line(error), kind="account")
+        return ModelError(describe(error), kind="account")
     return None
 
 
@@ -84,10 +84,6 @@ def _described(error: anthropic.APIStatusError) -> str:
     text = " ".join((error.api_message or text_of(error)).split()) or "no message"
     text = f"{error.status_code} {error.type or ''}: {text}"[:MAX_MESSAGE]
     return f"{text} (request {error.request_id})" if error.request_id else text
-
-
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(text_of(error).split()) or 'no message'}"[:MAX_MESSAGE]
 
 
 def _retry_after(headers: httpx2.Headers) -> float | None:

@@ -16,8 +16,9 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from inturn.errors import ModelError
+from inturn.journal.log import codec
 from inturn.models import Model, ModelMessage, ModelRequest, OnText
-from inturn.models.encoding import encode, joined_surrogates
+from inturn.models.encoding import encode
 from inturn.models.facts import ModelFacts, facts
 from inturn.values import Usage
 from inturn_activities.model.paid import paying
@@ -30,13 +31,6 @@ MOST: Final = 10**12
 """The largest number that counts: of tokens, of dollars."""
 
 
-def facts_of(provider: Model, model: str) -> ModelFacts:
-    """Return what holds for a model: by its provider, where that knows, else by the table."""
-    told: Any = getattr(provider, "facts", None)
-    known = told(model) if callable(told) else None
-    return known if isinstance(known, ModelFacts) else facts(model)
-
-
 class GuardedModel:
     """Asks a model, and takes nothing of it on trust."""
 
@@ -45,8 +39,10 @@ class GuardedModel:
         self._model = model
 
     def facts(self, model: str) -> ModelFacts:
-        """Return what holds for a model."""
-        return facts_of(self._model, model)
+        """Return what holds for a model: by its provider, where that knows, else by the table."""
+        told: Any = getattr(self._model, "facts", None)
+        known = told(model) if callable(told) else None
+        return known if isinstance(known, ModelFacts) else facts(model)
 
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
         """Answer a request.
@@ -106,7 +102,7 @@ def _details(value: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else joined_surrogates(str(value))[:256]
+    return None if value is None else codec.whole(str(value))[:256]
 
 
 def _counted(usage: Any) -> Usage:

@@ -20,7 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
 from inturn.client.approvals import ApprovalReader
-from inturn.client.audit.ended_runs import EndedRuns, ended_how
+from inturn.client.audit.ended_runs import EndedRuns
 from inturn.client.health import Signs, judge
 from inturn.client.temporal.retries import reraise_cancellation, retry_rpc
 from inturn.client.temporal.rpc_errors import translate_error
@@ -28,6 +28,7 @@ from inturn.client.temporal.search_attributes import AGENT, STATE
 from inturn.client.temporal.server_checks import pollers
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
+from inturn.histories import ended_how
 from inturn.keys import StepKey
 from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
 
@@ -56,7 +57,7 @@ class StatusReader:
     async def status(self) -> SessionStatus:
         """Return the session's status; see `Session.status`."""
         live, seen = await asyncio.gather(self.live(), self.seen())
-        if live is None or (seen is not None and ended_how(seen)):
+        if live is None or (seen is not None and ended_how(seen.status)):
             return await self._fallback(seen)
         status = await ApprovalReader(self.transport).detailed(SessionStatus.model_validate(live))
         if seen is None:
@@ -152,7 +153,7 @@ class StatusReader:
 
     async def _health(self, seen: WorkflowExecutionDescription) -> Health:
         """Return what is wrong with a session that does not answer, or that was ended from outside."""
-        if ended_how(seen):
+        if ended_how(seen.status):
             left = await EndedRuns(self.transport).open_events(seen.run_id)
             return judge(Signs(left=("?",) if left is None else left))
         if seen.status is not WorkflowExecutionStatus.RUNNING:
@@ -191,7 +192,7 @@ def _failures(seen: WorkflowExecutionDescription) -> set[str]:
 
 
 def _state(seen: WorkflowExecutionDescription, turn: TurnProgress | None) -> SessionState:
-    if ended_how(seen):
+    if ended_how(seen.status):
         return "idle"  # no close: the next event begins it anew
     if seen.status is not WorkflowExecutionStatus.RUNNING:
         return "closed"

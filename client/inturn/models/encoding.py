@@ -6,13 +6,11 @@ a session's thousandth request costs what is new of it.
 
 from __future__ import annotations
 
-import math
-from typing import Any, Final
+from typing import Any
 
 from pydantic_core import to_json
 
-MAX_DEPTH: Final = 200
-"""Levels of a value that the encoder goes down; deeper ones are named and left out."""
+from inturn.journal.log import codec
 
 
 class Committed(dict[str, Any]):
@@ -40,29 +38,4 @@ def encode(value: Any) -> bytes:
     try:
         return to_json(value, inf_nan_mode="null")
     except (ValueError, RecursionError):
-        return to_json(_plain(value, MAX_DEPTH))
-
-
-def _plain(value: Any, depth: int) -> Any:
-    if isinstance(value, str):
-        return joined_surrogates(value)
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if depth == 0 or not isinstance(value, dict | list | tuple):
-        return joined_surrogates("(nested too deeply)" if depth == 0 else str(value))
-    if isinstance(value, dict):
-        items: dict[Any, Any] = value
-        return {joined_surrogates(str(key)): _plain(item, depth - 1) for key, item in items.items()}
-    listed: list[Any] = list(value)
-    return [_plain(item, depth - 1) for item in listed]
-
-
-def joined_surrogates(text: str) -> str:
-    """Return a text whose halves of characters are joined where both are there, and replaced where one is missing."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return text
+        return codec.dumps(value).encode()

@@ -37,8 +37,6 @@ class ModelFacts:
         forced_tools: Whether `tool_choice` may force a call.
         prefill: Whether a conversation may end with the assistant.
         binds_thinking: Whether thinking is refused once anything before it has changed.
-        cache_read: Price of a token read from the cache, as a part of an input token's.
-        min_cache: Tokens below which nothing is cached, where that is known.
         images: Whether it sees images and pages.
         max_images: Images and pages of a request.
         compaction: Whether the API summarises its conversations on demand.
@@ -54,8 +52,6 @@ class ModelFacts:
     forced_tools: bool = False
     prefill: bool = False
     binds_thinking: bool = True
-    cache_read: float = 0.1
-    min_cache: int | None = None
     images: bool = True
     max_images: int = 100
     compaction: bool = False
@@ -97,25 +93,25 @@ MODELS: Final[dict[str, ModelFacts]] = {
     "claude-opus-4": _4_0,
     "claude-sonnet-4": replace(_4_0, max_output=64_000),
     "claude-opus-4-1": _4_0,
-    "claude-sonnet-4-5": replace(_4_5, min_cache=1_024),
-    "claude-haiku-4-5": replace(_4_5, min_cache=4_096),
-    "claude-opus-4-5": replace(_4_5, effort=_TO_HIGH, min_cache=4_096),
-    "claude-sonnet-4-6": replace(_4_6, min_cache=2_048),
-    "claude-opus-4-6": replace(_4_6, min_cache=4_096),
+    "claude-sonnet-4-5": _4_5,
+    "claude-haiku-4-5": _4_5,
+    "claude-opus-4-5": replace(_4_5, effort=_TO_HIGH),
+    "claude-sonnet-4-6": _4_6,
+    "claude-opus-4-6": _4_6,
     "claude-opus-4-7": _4_7,
     "claude-opus-4-8": replace(_4_7, system="native"),
     "claude-sonnet-5": replace(_5, system="ignored"),
     "claude-opus-5": _5,
-    "claude-sonnet-5-5": replace(_5_5, cache_read=0.05),
-    "claude-opus-5-5": replace(_5_5, cache_read=0.05),
+    "claude-sonnet-5-5": _5_5,
+    "claude-opus-5-5": _5_5,
     "claude-haiku-5-5": replace(_5_5, thinking=_ADAPTIVE),
     "claude-mythos-preview": replace(_FABLE, system="text", effort=_TO_MAX),
     "claude-mythos-5": _FABLE,
-    "claude-mythos-5-1": replace(_FABLE, forced_tools=False, cache_read=0.025),
-    "claude-mythos-5-2": replace(_FABLE, forced_tools=False, cache_read=0.025, binds_thinking=True),
+    "claude-mythos-5-1": replace(_FABLE, forced_tools=False),
+    "claude-mythos-5-2": replace(_FABLE, forced_tools=False, binds_thinking=True),
     "claude-fable-5": _FABLE,
-    "claude-fable-5-1": replace(_FABLE, forced_tools=False, cache_read=0.025, binds_thinking=True),
-    "claude-fable-5-2": replace(_FABLE, forced_tools=False, cache_read=0.025, binds_thinking=True),
+    "claude-fable-5-1": replace(_FABLE, forced_tools=False, binds_thinking=True),
+    "claude-fable-5-2": replace(_FABLE, forced_tools=False, binds_thinking=True),
 }
 
 # What may stand behind a model's name: a date, an alias, a platform's version; "-5" would be another model's name.

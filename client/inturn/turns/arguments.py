@@ -63,7 +63,7 @@ def _fault(value: object, depth: int) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     if isinstance(value, str):
-        return None if _is_whole(value) else "a text holds half a character"
+        return None if codec.whole(value) == value else "a text holds half a character"
     if isinstance(value, int):
         return None if value.bit_length() <= codec.MAX_BITS else "a number is too long"
     if isinstance(value, float):
@@ -76,11 +76,3 @@ def _fault(value: object, depth: int) -> str | None:
     if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
         return "a name is no text"
     return next((found for item in inside if (found := _fault(item, depth - 1))), None)
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

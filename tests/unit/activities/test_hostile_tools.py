@@ -10,12 +10,11 @@ import pytest
 from pydantic import BaseModel, field_validator
 from temporalio.exceptions import ApplicationError
 
-from inturn import names
+from inturn import names, sizes
 from inturn.errors import ToolError
 from inturn.testing import ToolCall
 from inturn.tools import tool
 from inturn_activities.bounds import Bounds
-from inturn_activities.failures import LONGEST_MESSAGE
 from tests.support.steps import SESSION, StepRunner, rig
 
 BOUNDS = Bounds(beat=0.01, lease=0.05, leased_wait=5, losses=3)
@@ -124,7 +123,7 @@ async def test_a_delivery_that_fails_with_a_long_error_says_so_in_few_words(tmp_
         with pytest.raises(ApplicationError) as failed:
             await r.deliver()
         assert failed.value.non_retryable
-        assert len(failed.value.message) <= LONGEST_MESSAGE
+        assert len(failed.value.message) <= sizes.STEP_FAILURE
 
 
 async def _lose(r: StepRunner, times: int) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import inturn.client.audit.audit
+from inturn.client.audit.accepted import Accepted, HistoryReader
 from inturn.client.audit.audit import Auditor
-from inturn.client.audit.histories import Accepted, HistoryReader
 from inturn.events import Event
 from inturn.journal import Journal, NewEntry
 from inturn.keys import SessionKey

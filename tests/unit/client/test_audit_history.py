@@ -14,7 +14,7 @@ from temporalio.api.update.v1 import Request
 from temporalio.service import RPCStatusCode
 
 from inturn import sizes
-from inturn.client.audit.histories import Accepted, HistoryReader
+from inturn.client.audit.accepted import Accepted, HistoryReader
 from tests.support.transport import FakeTransport, rpc_error
 
 pytestmark = pytest.mark.promise("ACC-8")

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from inturn.client.audit import books
-from inturn.client.audit.ended_runs import EndedRuns, ended_how
-from inturn.client.audit.histories import Accepted, HistoryReader
+from inturn.client.audit.accepted import Accepted, HistoryReader
+from inturn.client.audit.ended_runs import EndedRuns
 from inturn.client.status import StatusReader, open_events
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import SessionNotFound, Unavailable
+from inturn.histories import ended_how
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class Auditor:
                 if head == 0:
                     raise
                 return None, []
-        if seen is not None and (how := ended_how(seen)):
+        if seen is not None and (how := ended_how(seen.status)):
             left = await EndedRuns(self.transport).open_events(seen.run_id)
             if left is None:
                 return None, [f"run {seen.run_id} was {how}, and what it left open is not known"]

@@ -10,25 +10,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Final
 
-from temporalio.client import WorkflowExecutionDescription, WorkflowExecutionStatus
-
-from inturn.client.audit.histories import Accepted, HistoryReader
+from inturn.client.audit.accepted import Accepted, HistoryReader
 from inturn.client.temporal.transport import SessionTransport
 from inturn.errors import InturnError
+from inturn.journal.views.turns import ended_events
 
 WITHIN: Final = 5.0
 """Seconds for reading the run."""
-_FROM_OUTSIDE: Final = {
-    WorkflowExecutionStatus.TERMINATED: "terminated",
-    WorkflowExecutionStatus.FAILED: "failed",
-    WorkflowExecutionStatus.TIMED_OUT: "timed out",
-    WorkflowExecutionStatus.CANCELED: "cancelled",
-}
-
-
-def ended_how(seen: WorkflowExecutionDescription) -> str | None:
-    """Return how the session's latest run was ended from outside; `None` where it was not."""
-    return None if seen.status is None else _FROM_OUTSIDE.get(seen.status)
 
 
 @dataclass
@@ -43,14 +31,8 @@ class EndedRuns:
         try:
             async with asyncio.timeout(WITHIN):
                 await HistoryReader(self.transport).read(run_id, accepted)
-                ended = await self._ended()
+                journal = await self.transport.connection.any_journal()
+                ended = await ended_events(journal, self.transport.key)
         except (InturnError, TimeoutError):
             return None
         return None if accepted.gone else [event_id for event_id in accepted.events if event_id not in ended]
-
-    async def _ended(self) -> set[str]:
-        journal, key = await self.transport.connection.any_journal(), self.transport.key
-        ended = {event_id for event_id, ending in (await journal.endings(key)).items() if ending.outcome is not None}
-        async for entry in journal.entries(key, types=("event.rejected",)):
-            ended |= {entry.event_id} if entry.event_id else set()
-        return ended

@@ -43,7 +43,7 @@ def copied(value: Any) -> Any:
 
 
 def whole(text: str) -> str:
-    """Return a text with U+FFFD in the place of lone surrogates (halves of a character; no encoding can write them)."""
+    """Return a text whose halves of characters are joined where both are there, and U+FFFD where one is missing."""
     try:
         text.encode()
     except UnicodeEncodeError:

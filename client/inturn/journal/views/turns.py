@@ -62,6 +62,17 @@ async def own_turn(journal: SessionJournal, session: SessionKey, event_id: str) 
     return turn_of(await entries_of(journal, session, event_id))
 
 
+async def ended_events(journal: SessionJournal, session: SessionKey) -> set[str]:
+    """Return the events that have an end, those that were rejected included.
+
+    Raises:
+        JournalUnavailable: The journal cannot be read.
+    """
+    ended = {event_id for event_id, ending in (await journal.endings(session)).items() if ending.outcome is not None}
+    rejected = journal.entries(session, types=("event.rejected",))
+    return ended | {entry.event_id async for entry in rejected if entry.event_id}
+
+
 async def disposition_of(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:
     """Return how an event ended, `running` where its latest turn has not; `None` where the journal knows neither.
 

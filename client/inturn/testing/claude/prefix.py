@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from inturn.models.encoding import joined_surrogates
+from inturn.journal.log import codec
 from inturn.testing.claude.summaries import summary_of
 
 Block = dict[str, Any]
@@ -103,5 +103,5 @@ _sorted = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 def _canonical(role: str, block: Block) -> bytes:
     items = sorted((key, value) for key, value in block.items() if key != "cache_control" and value is not None)
     if all(isinstance(value, str) for _, value in items):  # most blocks; a long session has thousands
-        return to_json([role, [(key, joined_surrogates(value)) for key, value in items]])
+        return to_json([role, [(key, codec.whole(value)) for key, value in items]])
     return _HALF.sub(r"\\ufffd", _sorted([role, items])).encode()

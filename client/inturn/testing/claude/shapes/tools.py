@@ -67,9 +67,6 @@ TYPED: Final[dict[str, tuple[str | None, frozenset[str]]]] = {
 }
 """Name and fields of every tool that the API brings; a toolset has no name."""
 
-SERVER_TOOLS: Final = ("web_search", "web_fetch", "code_execution", "tool_search")
-"""How the types of tools begin that the API runs itself."""
-
 
 class TypedTool(Shape):
     """A tool that the API brings; which fields it takes depends on its type."""
@@ -98,8 +95,3 @@ def _kind(tool: Any) -> str:
 
 
 Tool = Annotated[Annotated[CustomTool, Tag("custom")] | Annotated[TypedTool, Tag("typed")], Discriminator(_kind)]
-
-
-def is_server_tool(tool: dict[str, Any]) -> bool:
-    """Return whether the API runs a tool itself."""
-    return str(tool.get("type")).startswith(SERVER_TOOLS)

@@ -8,14 +8,10 @@ anew.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
-from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.api.update.v1 import Request
 from temporalio.client import WorkflowHistory
 from temporalio.common import RawValue
 from temporalio.service import RPCError, RPCStatusCode
@@ -23,15 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
-from inturn.decoding import Undecodable, decode, is_claimed, read_event
+from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
+from inturn.histories import Came, Fields, came, carried, decoded, ended_by, refused
 
 _PATIENCE: Final = 30.0
-_ENDS: Final = {
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TERMINATED: "terminated",
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED: "failed",
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_TIMED_OUT: "timed out",
-    EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCELED: "cancelled",
-}
 
 
 @dataclass
@@ -84,18 +75,16 @@ class HistoryReader:
             return ""
         started = history.events[0].workflow_execution_started_event_attributes
         into.chains.add(started.first_execution_run_id[-8:])
-        if (end := _ENDS.get(history.events[-1].event_type)) is not None:
+        if (end := ended_by(history.events[-1])) is not None:
             into.ended[run_id] = end
+        temporal = await self.transport.connection.temporal()
         with contextlib.suppress(Undecodable):  # what a session is started with by hand is anything
-            for event_id in _carried(decode(await self._decoded(started.input), sizes.PAYLOAD, ours=True)):
+            for event_id in _begun_with(decode(await decoded(temporal, started.input), sizes.PAYLOAD, ours=True)):
                 into.events.setdefault(event_id, run_id)
-        refused = _refused(history.events)
-        for event in history.events:
-            if (payloads := _signalled(event)) is not None:
-                name = event.workflow_execution_signaled_event_attributes.signal_name
-                _take(into, run_id, await self._decoded(payloads), signal=name)
-            elif (payloads := _updated(event, refused)) is not None:
-                _take(into, run_id, await self._decoded(payloads))
+        out = {refused(event) for event in history.events} - {None}
+        for message in filter(None, map(came, history.events)):
+            if message.update_id not in out and _is_for_inbox(message):
+                _take(into, run_id, message, await decoded(temporal, message.payloads))
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
@@ -118,66 +107,33 @@ class HistoryReader:
 
         return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
-    async def _decoded(self, payloads: Payloads) -> list[RawValue]:
-        """Return what was sent, without the client's encryption or compression, unread."""
-        codec = (await self.transport.connection.temporal()).data_converter.payload_codec
-        found = list(payloads.payloads)
-        with contextlib.suppress(Exception):  # anything may have been sent
-            found = await codec.decode(found) if codec else found
-        return [RawValue(payload) for payload in found]
 
-
-def _take(into: Accepted, run_id: str, args: Sequence[RawValue], *, signal: str | None = None) -> None:
+def _take(into: Accepted, run_id: str, message: Came, args: Sequence[RawValue]) -> None:
     """Note what a message brought, read as the session reads it. An update was accepted; a signal may be anything."""
     try:
         fields = decode(args, sizes.READ_EVENT)
-        if signal is None and fields.get("wait") and not fields.keys() & {"content", "claim"}:
-            return  # who waits for an event sends none
+        if message.update_id is not None and only_waits(fields):
+            return
         event = read_event(fields)
     except Undecodable as invalid:
         into.named |= {invalid.event_id} if invalid.event_id else set()
         return
     if event.event_id is None:
         return  # the session named it
-    if signal not in (None, names.SUBMIT):
+    if message.name != names.SUBMIT:
         into.named.add(event.event_id)
         return
     into.events.setdefault(event.event_id, run_id)
     into.claimed |= {event.event_id} if is_claimed(fields) else set()
 
 
-def _carried(start: Mapping[str, Any]) -> Iterator[str]:
+def _is_for_inbox(message: Came) -> bool:
+    return message.name == names.SUBMIT or (message.update_id is None and message.name != names.CONTROL)
+
+
+def _begun_with(start: Fields) -> Iterator[str]:
     """Yield the events that a run began with: those that waited, or ran, when the one before it ended."""
-    state = start.get("state") or {}
-    inbox, turn = state.get("inbox") or {}, state.get("turn") or {}
-    held = (inbox.get("sequencer") or {}).get("held") or ()
-    items = [*((inbox.get("queue") or {}).get("events") or ()), *(item for item in held if item.get("event"))]
-    for item in [*items, *([turn] if turn else [])]:
+    turn, waiting = carried(start)
+    for item in [*waiting, *([turn] if turn else [])]:
         yield str(item.get("turn", "")).partition("~")[0]
     yield from turn.get("merged") or ()
-
-
-def _refused(events: Sequence[HistoryEvent]) -> set[str]:
-    """Return the updates that their handler refused: the server took them, the session did not."""
-    ended = (event.workflow_execution_update_completed_event_attributes for event in events)
-    return {update.meta.update_id for update in ended if update.outcome.HasField("failure")}
-
-
-def _signalled(event: HistoryEvent) -> Payloads | None:
-    """Return what came for the inbox by a signal."""
-    if event.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
-        return None
-    signal = event.workflow_execution_signaled_event_attributes
-    return signal.input if signal.signal_name != names.CONTROL else None
-
-
-def _updated(event: HistoryEvent, refused: Collection[str]) -> Payloads | None:
-    """Return what came for the inbox by an update that was not refused."""
-    request: Request | None = None
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
-        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
-    if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:  # again, after a reset
-        request = event.workflow_execution_update_admitted_event_attributes.request
-    if request is None or request.input.name != names.SUBMIT or request.meta.update_id in refused:
-        return None
-    return request.input.args

@@ -1,0 +1,85 @@
+"""What a run's history says that its session began with and was sent, for who reads it from outside.
+
+Invariant: it is read as the session reads it; what a client's codec made of it is undone by the one that looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.common import RawValue
+
+Fields = dict[str, Any]
+
+_ENDED: Final = {"TERMINATED": "terminated", "FAILED": "failed", "TIMED_OUT": "timed out", "CANCELED": "cancelled"}
+"""How runs end from outside, by the server's names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """A message that a run was sent.
+
+    Attributes:
+        name: The signal's, or the update's.
+        payloads: As they travelled.
+        update_id: `None` for a signal.
+    """
+
+    name: str
+    payloads: Payloads
+    update_id: str | None = None
+
+
+def ended_how(status: WorkflowExecutionStatus | None) -> str | None:
+    """Return how a run was ended from outside; `None` where it was not."""
+    return None if status is None else _ENDED.get(status.name)
+
+
+def ended_by(event: HistoryEvent) -> str | None:
+    """Return how an event ends its run from outside; `None` where it does not."""
+    return _ENDED.get(EventType.Name(event.event_type).removeprefix("EVENT_TYPE_WORKFLOW_EXECUTION_"))
+
+
+def came(event: HistoryEvent) -> Came | None:
+    """Return the message that an event brings, if any."""
+    match event.event_type:
+        case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            signal = event.workflow_execution_signaled_event_attributes
+            return Came(signal.signal_name, signal.input)
+        case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED:
+            request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+        case EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ADMITTED:  # again, after a reset
+            request = event.workflow_execution_update_admitted_event_attributes.request
+        case _:
+            return None
+    if not request.HasField("input"):
+        return None
+    return Came(request.input.name, request.input.args, request.meta.update_id)
+
+
+def refused(event: HistoryEvent) -> str | None:
+    """Return the update that this event says was refused by its handler: the server took it, the session did not."""
+    completed = event.workflow_execution_update_completed_event_attributes
+    return completed.meta.update_id if completed.outcome.HasField("failure") else None
+
+
+def carried(start: Fields) -> tuple[Fields, list[Fields]]:
+    """Return the turn that a run began with, empty where there was none, and what waited then, in order."""
+    state = start.get("state") or {}
+    inbox = state.get("inbox") or {}
+    queue, held = (inbox.get("queue") or {}).get("events"), (inbox.get("sequencer") or {}).get("held")
+    return state.get("turn") or {}, [*(queue or ()), *(item for item in held or () if item.get("event"))]
+
+
+async def decoded(temporal: Client, payloads: Payloads) -> list[RawValue]:
+    """Return what was sent, without the client's encryption or compression, unread."""
+    codec, found = temporal.data_converter.payload_codec, list(payloads.payloads)
+    with contextlib.suppress(Exception):  # anything may have been sent
+        found = await codec.decode(found) if codec else found
+    return [RawValue(payload) for payload in found]
