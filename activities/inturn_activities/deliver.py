@@ -89,7 +89,7 @@ class Delivery:
         self._reports = bodies.reports(step, claim, call_id)
         context = bodies.context(step, claim, call_id, event, self._reports)
         with tool_span(step, input.trace, "deliver", attempt=activity.info().attempt, kind="deliver"):
-            return await run_body(context, slot, partial(self._fn, out, context))
+            return await run_body(context, slot, partial(self._fn, out, context), shown=_nothing)
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of a delivery that succeeded, and the ledger's result."""
@@ -100,6 +100,10 @@ class Delivery:
         event_id = step.turn.event_id or None  # a notice belongs to no turn
         entry = NewEntry("event.delivered", body, event_id=event_id, step=step.step, key=step.within_session)
         return Record({"status": "ok"}, [entry])
+
+
+async def _nothing(_: Any) -> None:
+    """Return nothing: what a `deliver` returns is read by nobody."""
 
 
 async def _payload(journal: Journal, step: StepKey, input: DeliverInput) -> Turn | Approval | Notice:

@@ -126,15 +126,24 @@ def drop_unsendable_causes(error: ApplicationError) -> bool:
     They travel as they are, with their tracebacks. What the server keeps of a step that is tried again is small: of a
     larger failure it keeps no type, so nobody could say what the step waits for.
     """
-    texts = [error.message]
+    texts, mute = [error.message], False
     cause = error.__cause__
     while cause is not None and len(texts) <= MOST_CAUSES:
+        mute = mute or not _says_what_it_is(cause)
         texts += [text_of(cause), *traceback.format_tb(cause.__traceback__)]
         cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
-    fits = cause is None and all(redact(codec.whole(text)) == text for text in texts)
+    fits = cause is None and not mute and all(redact(codec.whole(text)) == text for text in texts)
     if error.__cause__ is None or (fits and sum(len(text.encode()) for text in texts) <= sizes.STEP_FAILURE):
         return False
     error.__cause__ = None
+    return True
+
+
+def _says_what_it_is(error: BaseException) -> bool:
+    try:
+        str(error)
+    except BaseException:  # the SDK asks it, too, and sends nothing of a failure that raises another one
+        return False
     return True
 
 

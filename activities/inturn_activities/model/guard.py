@@ -61,7 +61,9 @@ class GuardedModel:
             if task is None or task.cancelling():
                 raise
             raise ModelError(f"{self._name} cancelled itself") from error
-        except (SystemExit, GeneratorExit) as error:
+        except Exception:
+            raise
+        except BaseException as error:  # it would end the worker, or leave the step without any end
             raise ModelError(f"{self._name} raised {type(error).__name__}") from error
         return self._checked(answer)
 

@@ -105,18 +105,23 @@ async def attempt_call(body: Callable[[], Awaitable[Any]], policy: CallPolicy) -
 
 
 async def run_body(
-    context: ToolContext, slot: ThreadSlot | None, fn: Callable[[], Any], on_late: OnLate | None = None
+    context: ToolContext,
+    slot: ThreadSlot | None,
+    fn: Callable[[], Any],
+    on_late: OnLate | None = None,
+    shown: Callable[[Any], Awaitable[Any]] | None = None,
 ) -> Any:
     """Call a function within a context; in a thread where it has a slot for one (see `ThreadSlot.run` for `on_late`).
 
-    What it returns or raises has no secret in it.
+    What it returns or raises has no secret in it. `shown` makes a result finite that the event loop cannot look into.
     """
     secrets = context._secrets
     task = asyncio.current_task()
     with running(context):
         try:
             result = fn() if slot is None else await _in_thread(fn, slot, on_late and _redacted(on_late, secrets))
-            return secrets.redact_value(await _awaited(result))
+            result = await _awaited(result)
+            return secrets.redact_value(result if shown is None else await shown(result))
         except asyncio.CancelledError:
             raise
         except BaseException as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from inturn.events import explain
 from inturn.journal.log import codec
+from inturn.tools.returned import finite, finite_async, is_small
 from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.tools.tool import Tool, is_async
@@ -78,7 +79,7 @@ async def checked_call(
 
 
 async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, *, timeout: float) -> Any:
-    """Call a function that may be async, in a thread where it is not, and return its result.
+    """Call a function that may be async, in a thread where it is not, and return its result, made finite.
 
     Raises:
         NoThread: No thread became free in that time.
@@ -88,11 +89,18 @@ async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, 
     async with asyncio.timeout(timeout):
         try:
             result = fn() if is_async(fn) else await threads.call(fn, timeout=timeout, caller=caller)
-            return await result if inspect.isawaitable(result) else result
+            result = await result if inspect.isawaitable(result) else result
+            if isinstance(result, AsyncIterator):
+                return await finite_async(result)
+            if is_small(result):
+                return result
+            return await threads.call(partial(finite, result, bool), timeout=timeout, caller=caller)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             raise RuntimeError("it was cancelled by itself") from None
-        except (SystemExit, KeyboardInterrupt, GeneratorExit) as error:
+        except Exception:
+            raise
+        except BaseException as error:
             raise RuntimeError(f"it raised {type(error).__name__}") from error

@@ -7,9 +7,13 @@ where it gave more than a result may hold.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from inturn.errors import ToolError
@@ -22,6 +26,10 @@ MAX_LOOKED_AT: Final = 100_000
 """Values in a result; the iterators of a larger one are not run."""
 SMALL: Final = 1_000
 """Values in a result that is written down where it is; so few cost less than the way to a thread."""
+SMALL_TEXT: Final = 1_000
+"""Characters of such a result that cost as much as a value."""
+MAX_BLOCK_VALUES: Final = 10_000
+"""Values in content blocks; their texts are no more than are sent, whatever their length."""
 MAX_SMALL_DEPTH: Final = 20
 """Levels of such a result."""
 
@@ -34,17 +42,20 @@ def finite(value: Any, given_up: Callable[[], bool]) -> Any:
     Raises:
         ToolError: It gave too much.
     """
+    walk = _Walk(given_up)
     if isinstance(value, Iterator):
-        value = _drained(value, given_up)
+        value = walk.drained(value)
     if is_small(value):
         return value
-    walk, walked = _Walk(given_up), value
+    walked = value
     try:
         walked = walk.without_iterators(value)
     except RecursionError:
         walk.left = -1
     if walk.left >= 0:
         return as_text(walked)
+    if holds_iterator(value):  # the encoder would run it, without an end, and let nothing else run meanwhile
+        return f"(a result of type {type(value).__name__} that is too large to run the iterators in it)"
     try:  # it is large, or holds itself: only this encoder notices
         return to_json(value, fallback=str).decode(errors="replace")
     except Exception:
@@ -67,19 +78,36 @@ async def finite_async(value: AsyncIterator[Any]) -> list[Any]:
 
 def is_small(value: Any) -> bool:
     """Whether a result is a text, content blocks, or holds few values, and none but plain ones."""
-    if isinstance(value, list) and value and all(isinstance(block, dict) and "type" in block for block in value):
-        return True
+    if type(value) is list and value and all(type(block) is dict and "type" in block for block in value):
+        return _count(value, MAX_BLOCK_VALUES, text=sys.maxsize) >= 0
     return type(value) is str or _count(value, SMALL) >= 0
 
 
-def _drained(values: Iterator[Any], given_up: Callable[[], bool]) -> list[Any]:
-    size, items = _Size(), list[Any]()
-    for item in values:
-        if given_up():
-            raise ToolError("its call has ended")
-        size.add(item)
-        items.append(item)
-    return items
+def holds_iterator(value: Any) -> bool:
+    """Whether an encoder that looks into a value would run an iterator."""
+    seen, left = set[int](), [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, Iterator):
+            return True
+        inner = _inner(value)
+        if inner and id(value) not in seen:
+            seen.add(id(value))
+            left += inner.values() if isinstance(inner, dict) else inner
+    return False
+
+
+def _inner(value: Any) -> dict[Any, Any] | Collection[Any]:
+    """Return what an encoder finds in a value; nothing where it is none that holds others."""
+    if isinstance(value, dict | list | tuple | set | frozenset | deque):
+        return value
+    if isinstance(value, BaseModel) or (is_dataclass(value) and not isinstance(value, type)):
+        return getattr(value, "__dict__", None) or {field.name: getattr(value, field.name) for field in _fields(value)}
+    return ()
+
+
+def _fields(value: Any) -> Sequence[Any]:
+    return fields(value) if is_dataclass(value) else ()
 
 
 class _Walk:
@@ -87,6 +115,7 @@ class _Walk:
 
     def __init__(self, given_up: Callable[[], bool]) -> None:
         self._given_up = given_up
+        self._ran = 0
         self.left = MAX_LOOKED_AT
 
     def without_iterators(self, value: Any) -> Any:
@@ -94,22 +123,33 @@ class _Walk:
         if self.left < 0:
             return value
         if isinstance(value, Iterator):
-            return _drained(value, self._given_up)
-        if type(value) is dict:
-            return {key: self.without_iterators(inner) for key, inner in value.items()}
-        if type(value) in (list, tuple):
-            return [self.without_iterators(inner) for inner in value]
-        return value
+            return self.drained(value)
+        inner, ran = _inner(value), self._ran
+        if not isinstance(inner, dict):
+            return [self.without_iterators(part) for part in inner] if inner else value
+        made = {key: self.without_iterators(part) for key, part in inner.items()}
+        return made if isinstance(value, dict) or self._ran > ran else value  # an object says itself how it is written
+
+    def drained(self, values: Iterator[Any]) -> list[Any]:
+        """Return what an iterator gives."""
+        self._ran += 1
+        size, items = _Size(), list[Any]()
+        for item in values:
+            if self._given_up():
+                raise ToolError("its call has ended")
+            items.append(self.without_iterators(item))
+            size.add(items[-1])
+        return items
 
 
-def _count(value: Any, left: int, depth: int = 0) -> int:
+def _count(value: Any, left: int, depth: int = 0, text: int = SMALL_TEXT) -> int:
     """Return how many values may be looked at after this one; below 0 where there are too many, or other ones."""
     if left <= 0 or depth > MAX_SMALL_DEPTH:
         return -1
     if value is None or type(value) in (bool, float) or (type(value) is int and abs(value) < 2**64):
         return left - 1
     if type(value) is str:
-        return left - 1 - len(value) // 1_000
+        return left - 1 - len(value) // text
     if type(value) is dict:
         inner: Any = (part for pair in value.items() for part in pair)
     elif type(value) is list:
@@ -118,7 +158,7 @@ def _count(value: Any, left: int, depth: int = 0) -> int:
         return -1
     left -= 1
     for part in inner:
-        left = _count(part, left, depth + 1)
+        left = _count(part, left, depth + 1, text)
         if left < 0:
             return -1
     return left
@@ -144,6 +184,8 @@ class _Size:
 def _bytes(item: Any) -> int:
     if isinstance(item, str | bytes):
         return len(item)
+    if holds_iterator(item):
+        return 1_000
     try:
         return len(to_json(item, fallback=lambda value: str(type(value))))
     except Exception:

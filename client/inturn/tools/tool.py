@@ -115,10 +115,14 @@ class Tool(Generic[P, R]):
         return dict(zip(self.parameters, made.__dict__.values(), strict=True))
 
     def needs_approval(self, arguments: Mapping[str, Any]) -> bool:
-        """Return whether a person must agree to these validated arguments. A predicate that raises means yes."""
+        """Return whether a person must agree to these validated arguments; a predicate that fails means yes.
+
+        So does one that says nothing; and what it does to the mapping that it is given changes nothing of the call.
+        """
         if callable(self.approval):
             try:
-                return bool(self.approval(arguments))
+                judged: object = self.approval(dict(arguments))
+                return judged is None or bool(judged)
             except Exception:  # a predicate that cannot tell must not let the call through
                 return True
         return self.approval

@@ -97,9 +97,9 @@ def timed_out(seconds: float, *, idempotent: bool) -> CallResult:
 def interpret_error(error: BaseException, *, idempotent: bool) -> CallResult | FailedAttempt:
     """Return what an exception means: the call's result, or that it may be tried again."""
     if isinstance(error, ToolError):
-        return error_result(str(error))
+        return error_result(text_of(error))
     if isinstance(error, Retry):
-        return FailedAttempt(str(error), after=error.after, clean=True)
+        return FailedAttempt(text_of(error), after=error.after, clean=True)
     if idempotent:
         return FailedAttempt(describe(error))
     return error_result(f"{describe(error)}\nThe call failed on the way: part of its effect may have happened.")
@@ -126,8 +126,8 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 
 def text_of(error: BaseException) -> str:
-    """Return an exception's text; an exception of a tool's may fail to say what it is."""
+    """Return an exception's text; an exception of a tool's may fail to say what it is, by whatever it raises."""
     try:
         return str(error)
-    except Exception:
+    except BaseException:
         return ""

@@ -204,3 +204,31 @@ async def test_a_turn_waits_for_the_person_that_only_the_running_step_asks(
         turn = await WorkerSteps(r, agent, {"content": "hi"}, answer).run()
     assert (turn.text, purse.paid) == ("done", paid)
     assert [call.status for call in turn.tool_calls] == ["ok" if answer else "denied"]
+
+
+@pytest.mark.parametrize("idempotent", [False, True])
+async def test_what_runs_is_what_was_judged_whatever_the_predicate_does_to_it(tmp_path: Path, idempotent: bool) -> None:
+    purse = Purse()
+
+    def raising(arguments: Any) -> bool:
+        arguments["cents"] = 99_999
+        return False
+
+    async with rig(tmp_path, [ToolCall("pay", cents=5)], tools=[purse.tool(raising, idempotent=idempotent)]) as r:
+        [plan] = (await r.ask()).calls
+        assert (await r.tool(call=plan.id)).status == "ok"
+        assert purse.paid == [5]
+
+
+async def test_a_predicate_that_says_nothing_asks(tmp_path: Path) -> None:
+    purse = Purse()
+
+    def forgets(arguments: Mapping[str, Any]) -> Any:
+        if arguments["cents"] < 100:
+            return False
+
+    async with rig(tmp_path, [ToolCall("pay", cents=500)], tools=[purse.tool(forgets)]) as r:
+        [plan] = (await r.ask()).calls
+        assert plan.approval
+        assert (await r.tool(call=plan.id)).status == "needs_approval"
+        assert purse.paid == []
