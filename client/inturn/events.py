@@ -243,7 +243,7 @@ def preview(content: Content, limit: int = PREVIEW_CHARACTERS) -> str:
 
 
 def _bounded(name: str, value: object, limit: int) -> None:
-    size = len(to_json(value))
+    size = sizes.written(value)
     if size > limit:
         raise ValueError(f"{name} has {size:,} bytes as JSON, the limit is {limit:,}")
 

@@ -211,9 +211,8 @@ class ActivitySteps:
         end.trace, end.started, end.agent = turn.trace, turn.started_at, self._state.agent  # for the turn's span
         others = self._state.inbox.books.drain_decisions(now)
         self._admission.announce(others)
-        if (
-            sizes.written(others) > sizes.OTHERS
-        ):  # the turn's own end is whole, and in one transaction with its settling
+        # The turn's own end is whole, and in one transaction with its settling.
+        if sizes.written(others) > sizes.OTHERS:
             await self.record(others)
             others = []
         decisions = [*others, *unrecorded_answers(self._turn_key(turn.turn), turn), end]
@@ -283,14 +282,7 @@ class ActivitySteps:
         self._display.show()
         if not self._state.policy.deliver:
             return
-        approval = {
-            "approval_id": call.approval_id,
-            "call_id": call.id,
-            "tool": call.tool,
-            "asked_at": call.asked_at,
-            "expires_at": call.expires_at,
-        }
-        message = DeliverInput(kind="approval", approval=approval)
+        message = DeliverInput(kind="approval", approval=call.question)
         await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message, asks=turn)
 
     async def _run(

@@ -68,6 +68,12 @@ class CallState(CallPlan):
         """When its approval runs out, in seconds since 1970; never before it was asked for."""
         return math.inf if self.asked_at is None else self.asked_at + self.approval_timeout
 
+    @property
+    def question(self) -> dict[str, Any]:
+        """What a person is asked."""
+        about = {"approval_id": self.approval_id, "call_id": self.id, "tool": self.tool}
+        return about | {"asked_at": self.asked_at, "expires_at": self.expires_at}
+
     def ask(self, plan: CallPlan) -> None:
         """Wait for a person after all: the worker that is to run it found that the call needs that."""
         self.approval, self.approval_timeout, self.hash = True, plan.approval_timeout, plan.hash

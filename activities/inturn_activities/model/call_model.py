@@ -50,9 +50,8 @@ from inturn_activities.model.manifest_changes import added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opaque import OpaqueNames
 from inturn_activities.model.opening import opening, said_again
-from inturn_activities.model.paid import metered, unanswered
 from inturn_activities.model.transcript_cache import Transcripts
-from inturn_activities.model.usage import added, spent
+from inturn_activities.model.usage import added, metered, spent, unanswered
 from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.recovery import recovered
 from inturn_activities.roster import policy_of

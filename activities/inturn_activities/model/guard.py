@@ -20,8 +20,9 @@ from inturn.journal.log import codec
 from inturn.models import Model, ModelMessage, ModelRequest, OnText
 from inturn.models.encoding import encode
 from inturn.models.facts import ModelFacts, facts
+from inturn.tools.event_loop import is_cancelled
 from inturn.values import Usage
-from inturn_activities.model.paid import paying
+from inturn_activities.model.usage import paying
 
 MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer as written; the API takes 32 MB for a whole conversation."""
@@ -57,8 +58,7 @@ class GuardedModel:
                 raise ModelError(f"{self._name}.respond must be async: it gave {_named(asked)}")
             answer: Any = await asked
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             raise ModelError(f"{self._name} cancelled itself") from error
         except Exception:

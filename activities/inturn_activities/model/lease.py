@@ -24,7 +24,7 @@ from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed
 from inturn_activities.failures import Failure, OwnFailure
 from inturn_activities.heartbeat import Heartbeat
-from inturn_activities.model.paid import Meter
+from inturn_activities.model.usage import Meter
 from inturn_activities.telemetry.meters import count_retry
 
 _RELEASE_PATIENCE: Final = 3.0

@@ -1,17 +1,83 @@
-"""What a turn used so far, and whether it may go on.
+"""What a turn used so far, and the attempt that runs here: answered or not.
 
 Invariant: a budget is checked against what the journal holds, so that no retry, worker or continue-as-new forgets a
-cost.
+cost; and every request is paid from its first word on: one that breaks, or is stopped, counts with what it had used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Final
 
 from inturn.journal import Journal
 from inturn.keys import TurnKey
+from inturn.models.model import OnUsage
 from inturn.turns.budget import add
 from inturn.values import Usage
+
+_COUNTED: Final = {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "usd"}
+
+
+class Meter:
+    """The requests of one attempt, each with what it has used so far."""
+
+    def __init__(self) -> None:
+        """Begin without a request."""
+        self._requests: list[Usage] = []
+
+    def opened(self) -> OnUsage:
+        """Begin a request; return what takes its usage so far."""
+        at = len(self._requests)
+        self._requests.append(Usage())
+
+        def note(usage: Usage) -> None:
+            self._requests[at] = usage
+
+        return note
+
+    @property
+    def all(self) -> dict[str, float]:
+        """What all requests used."""
+        return self._sum(self._requests)
+
+    @property
+    def unanswered(self) -> dict[str, float]:
+        """What all but the last one used: that one was answered, and counts by its answer."""
+        return self._sum(self._requests[:-1])
+
+    @staticmethod
+    def _sum(usages: list[Usage]) -> dict[str, float]:
+        total = functools.reduce(add, usages, Usage())
+        return total.model_dump(include=_COUNTED, exclude_defaults=True)
+
+
+_meter: ContextVar[Meter | None] = ContextVar("inturn_meter", default=None)
+
+
+@contextmanager
+def metered() -> Generator[Meter]:
+    """Count what models use in the block."""
+    meter = Meter()
+    token = _meter.set(meter)
+    try:
+        yield meter
+    finally:
+        _meter.reset(token)
+
+
+def paying() -> OnUsage:
+    """Return what takes the usage of a request that begins here."""
+    meter = _meter.get() or Meter()
+    return meter.opened()
+
+
+def unanswered() -> dict[str, float]:
+    """Return what this attempt used beside its answer."""
+    meter = _meter.get()
+    return meter.unanswered if meter is not None else {}
 
 
 def added(used: Usage, more: Mapping[str, float]) -> Usage:

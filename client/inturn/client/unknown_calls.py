@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json, to_json
 
+from inturn import sizes
 from inturn.client.temporal.connection import Connection
 from inturn.errors import InvalidEvent
 from inturn.journal import Resolution
@@ -36,7 +37,7 @@ class UnknownCalls:
     async def settle(self, call: str, *, done: bool, result: Any, by: str | None, reason: str | None) -> None:
         """Settle one; see `Session.settle`."""
         settlement = Resolution(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
-        if len(to_json(settlement.result)) > MAX_RESULT_BYTES:
+        if sizes.written(settlement.result) > MAX_RESULT_BYTES:
             raise InvalidEvent(f"the result has more than {MAX_RESULT_BYTES:,} bytes as JSON: say what matters of it")
         step = self._step(call)
         journal = await self.connection.any_journal()

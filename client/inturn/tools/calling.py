@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic_core import to_json
-
+from inturn import sizes
 from inturn.errors import Retry, ToolError
 from inturn.journal.values import Superseded
 from inturn.tools.context import ToolContext, running
+from inturn.tools.event_loop import is_cancelled
 from inturn.tools.returned import finite, finite_async
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import OnLate, ThreadSlot
@@ -76,7 +76,7 @@ def check_checkpoint(value: Any, secrets: CallSecrets) -> None:
     """
     if secrets.found_in(value):
         raise ToolError("a checkpoint must not hold a secret: ask for the credential again instead")
-    size = len(to_json(value))
+    size = sizes.written(value)
     if size > MAX_CHECKPOINT:
         raise ToolError(f"a checkpoint of {size:,} bytes is too large: the limit is {MAX_CHECKPOINT:,}")
 
@@ -95,7 +95,7 @@ async def attempt_call(body: Callable[[], Awaitable[Any]], policy: CallPolicy) -
     except Superseded:
         raise
     except asyncio.CancelledError as error:
-        if _cancelled():
+        if is_cancelled():
             raise
         return interpret_error(error, idempotent=policy.idempotent)
     except Exception as error:
@@ -155,12 +155,6 @@ async def _awaited(result: Any) -> Any:
     if isinstance(result, Iterator):
         raise TypeError("an async tool returned an iterator: let it return a list, or be no async tool")
     return result
-
-
-def _cancelled() -> bool:
-    """Whether the caller itself was cancelled, rather than something that the body awaited."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 def ungrouped(error: BaseException) -> BaseException:

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from inturn.events import explain
 from inturn.journal.log import codec
+from inturn.tools.event_loop import is_cancelled
 from inturn.tools.returned import finite, finite_async, is_small
 from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
@@ -96,8 +97,7 @@ async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, 
                 return result
             return await threads.call(partial(finite, result, bool), timeout=timeout, caller=caller)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
+            if is_cancelled():
                 raise
             raise RuntimeError("it was cancelled by itself") from None
         except Exception:

@@ -19,6 +19,12 @@ class _Done:
         yield
 
 
+def is_cancelled() -> bool:
+    """Return whether the running task itself is being cancelled, rather than something that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 def run_on(home: asyncio.AbstractEventLoop | None, work: Coroutine[Any, Any, None]) -> Awaitable[None]:
     """Run work on a loop (`None`: the caller's), and return what an async caller awaits; else it is done already."""
     try:

@@ -15,7 +15,7 @@ from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.sequencing import Gap
 from inturn_workflows.state import SessionState
-from inturn_workflows.turn_state import CallState, TurnState
+from inturn_workflows.turn_state import TurnState
 
 
 def status(state: SessionState) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def status(state: SessionState) -> dict[str, Any]:
         "queue": [_queued(queued) for queued in state.inbox.queue.events],
         "held": _held(state),
         "limits": _limits(state),
-        "approvals": [_approval(call) for call in state.waiting_calls],
+        "approvals": [call.question | {"preview": call.preview} for call in state.waiting_calls],
         "counts": state.inbox.balance(running=state.running),
         "usage": state.usage.model_dump(mode="json"),
         "runs": state.runs,
@@ -61,17 +61,6 @@ def used(inbox: Inbox, policy: InboxPolicy) -> dict[str, Any]:
 def waits_for(held: Sequence[Queued], inbox: Inbox, policy: InboxPolicy) -> dict[str, str]:
     """Return what held events wait for, by source: all of a source wait for the same."""
     return {q.source: _missing(inbox.sequencer.missing(q, policy), q.source) for q in _one_each(held)}
-
-
-def _approval(call: CallState) -> dict[str, Any]:
-    return {
-        "approval_id": call.approval_id,
-        "call_id": call.id,
-        "tool": call.tool,
-        "asked_at": call.asked_at,
-        "expires_at": call.expires_at,
-        "preview": call.preview,
-    }
 
 
 def _turn(turn: TurnState) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, Self
 
 from pydantic import Field
-from pydantic_core import to_json
 
 from inturn import sizes
 from inturn.events import ClaimedEvent, Event, preview
@@ -34,7 +33,7 @@ class Arrival:
         """Return the arrival of a valid event."""
         wire = event.wire()
         noted = len(event.event_id or "") + (_STEERING if event.when_busy == "steer" else _QUEUED)
-        return cls(event, wire, len(to_json(wire)) + noted)
+        return cls(event, wire, sizes.written(wire) + noted)
 
     @property
     def event_id(self) -> str:
