@@ -1,7 +1,8 @@
 """What people answer to the calls that need their approval.
 
 Invariant: the first answer counts, and whoever comes later learns of it; an answer may come before its question (after
-a reset, all signals come first) and is kept for it.
+a reset, all signals come first) and is kept for it. None was given before its question or after it came: a clock that
+says so is wrong, and what is certain counts, that the answer is here now.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class Approvals:
         call = self._call(approval_id)
         if call is None:
             return self._answer_early(approval_id, decided)
+        # The sender's clock counts because no worker may have run since. One that is slow by less cannot be told from a
+        # right one: a workflow does not learn when a message came.
+        if not (call.asked_at or 0.0) <= decided.at <= now:
+            decided = decided.model_copy(update={"at": now})
         self.decide(call, decided if decided.at < call.expires_at else EXPIRED, now)
         return _same(call.answer or decided.answer, call.by, decided)
 
