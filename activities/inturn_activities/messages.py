@@ -204,6 +204,21 @@ class Decision(Message):
     agent: str | None = None
     """Its agent."""
 
+    @property
+    def event_id(self) -> str:
+        """The event that it concerns, if any."""
+        return (self.turn or "").partition("~")[0]
+
+    @property
+    def ends(self) -> str:
+        """How it ends its event; one that is rejected has no outcome, for it may come again."""
+        return self.disposition or ("rejected" if self.type == "event.rejected" else "")
+
+    @property
+    def n(self) -> int:
+        """The number in the order of acceptance of the event that it ends, where it tells; else 0."""
+        return int(self.body.get("n") or 0)
+
 
 class RecordInput(StepInput):
     """Input of `record`: decisions in order, and turns whose open steps are to be settled first."""
@@ -231,9 +246,9 @@ class RecordResult(StepResult):
 
     ended: Ended | None = None
     """How the settled turn had ended in the journal before, where that is not what was decided."""
-    stood: dict[str, str] = {}
-    """Events that these decisions ended and that had ended before, long ago (each is a duplicate): how."""
-    apart: dict[str, str] = {}
+    stood: dict[str, Ended] = {}
+    """Events that these decisions ended and that had ended before, how: duplicates, or after a reset the events."""
+    apart: dict[str, Ended] = {}
     """Events that it took up and that had ended before, otherwise than by it: how."""
     unsaid: list[str] = []
     """Events that it took up and that none of its steps had come to say."""

@@ -41,20 +41,22 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         trace_decided(session, decision)
     end = await journal.position(session)
     result = RecordResult(head=end.head, seal=end.seal or None, ended=await _recorded_before(journal, session, input))
-    if numbers := _numbers(input):
-        result.stood = dict(await journal.standing(session, numbers))
+    if decided := _decided(input):
+        stood = await journal.standing(session, decided)
+        result.stood = {name: await recorded_outcome(journal, session, end) for name, end in stood.items()}
     for turn in (TurnKey(session, turn) for turn in input.settle if input.joined):
-        result.apart |= await joined_events.elsewhere(journal, turn, input.joined)
+        for other in await joined_events.elsewhere(journal, turn, input.joined):
+            result.apart[other.event_id] = await recorded_outcome(journal, session, other)
         here = [event_id for event_id in input.joined if event_id not in result.apart]
         result.unsaid += await joined_events.unsaid(journal, turn, here)
     result.lost += [event_id for decision in input.decisions async for event_id in _lost(journal, session, decision)]
     return result
 
 
-def _numbers(input: RecordInput) -> dict[str, int]:
-    """Return the numbers of the events that ended by these decisions and without a turn of theirs."""
-    ended = [d for d in input.decisions if d.disposition and d.turn and d.turn not in input.settle]
-    return {str(d.turn).partition("~")[0]: int(n) for d in ended if (n := d.body.get("n"))}
+def _decided(input: RecordInput) -> dict[str, tuple[str, int]]:
+    """Return how those events end by these decisions that have no turn of theirs, with their numbers."""
+    ended = [d for d in input.decisions if d.ends and d.turn not in input.settle]
+    return {d.event_id: (d.ends, d.n) for d in ended if d.n}
 
 
 async def _lost(journal: Journal, session: SessionKey, decision: Decision) -> AsyncIterator[str]:
@@ -83,13 +85,17 @@ def _set_aside(decision: Decision) -> list[Any]:
 
 
 async def _recorded_before(journal: Journal, session: SessionKey, input: RecordInput) -> Ended | None:
-    """Return the end that the settled turn had already: its last step was recorded before its worker died."""
+    """Return the end that the settled turn had already: recorded before its worker died, before a reset, long ago."""
     for decision in input.decisions:
         if decision.type not in ("turn.interrupted", "turn.failed") or decision.turn not in input.settle:
             continue
         end = await journal.outcome(session, TurnKey(session, decision.turn).event_id)
-        if end is not None and end.turn == decision.turn and end.disposition != decision.disposition:
-            return await recorded_outcome(journal, session, end)
+        if end is None:
+            continue
+        before = await recorded_outcome(journal, session, end)
+        differs = (end.turn, end.disposition) != (decision.turn, decision.disposition)
+        if differs or (before.n and before.n != decision.n):
+            return before
     return None
 
 

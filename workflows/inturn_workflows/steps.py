@@ -40,6 +40,7 @@ from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import EXPIRED, Approvals, denial, unrecorded_answers
 from inturn_workflows.display import metrics
 from inturn_workflows.display.display import Display
+from inturn_workflows.inbox.endings import parked_as
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import SessionState
@@ -225,8 +226,9 @@ class ActivitySteps:
             RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged), cancelled=closed)
         )
         for event_id, ended in result.apart.items():
-            turn.merged.pop(event_id, None)
-            self._state.inbox.endings.repeat(event_id, ended)
+            noted = turn.merged.pop(event_id, {})
+            waiting = parked_as(ended, event_id, int(noted.get("n", 0)), now, noted.get("preview", ""))
+            self._state.inbox.endings.take_over(ended, waiting)
         if disposition != "parked" or result.ended is not None:
             self.set_apart(turn, result.unsaid)  # it joined, and the model was never told of it
         return result.ended
@@ -273,9 +275,8 @@ class ActivitySteps:
         self._state.inbox.parked.note_lost(result.lost)
         self._state.locate(result)
         for decision in message.decisions:
-            event_id = (decision.turn or "").partition("~")[0]
-            if decision.disposition and event_id in result.stood:
-                self._state.inbox.endings.take_back(event_id, decision.disposition, result.stood.pop(event_id))
+            if decision.n and (end := result.stood.pop(decision.event_id, None)) is not None:
+                self._state.inbox.endings.take_back(decision, end, workflow.time())
         return result
 
     async def _ask(self, turn: TurnState, call: CallState, index: int) -> None:

@@ -13,6 +13,7 @@ from inturn import names, sizes
 from inturn_activities.messages import Ended, ModelResult
 from inturn_workflows.display import metrics
 from inturn_workflows.faults import Faults
+from inturn_workflows.inbox.endings import parked_as
 from inturn_workflows.inbox.events import ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
 from inturn_workflows.inbox.recovered import put_back
@@ -54,13 +55,7 @@ class TurnEnds:
 
     def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
         """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        # The window would know one that was counted here not long ago: so after a reset it is only counted once more.
-        if end.n and not self._endings.dedup.reaches(end.n, turn.n):
-            self._endings.repeat(turn.event_id, end.disposition)
-        elif end.disposition == "parked":
-            self._endings.park(_parked(turn, end.reason or "", effects=end.effects))
-        else:
-            self._endings.finish(turn.event_id, end.disposition)
+        self._endings.take_over(end, parked_as(end, turn.turn, turn.n, workflow.time(), turn.preview))
         if end.stop == "interrupted":
             self._endings.dedup.note(turn.event_id, INTERRUPTED)
         self._announce(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)
@@ -70,7 +65,7 @@ class TurnEnds:
     async def interrupted(self, turn: TurnState, reason: str) -> str | None:
         """End a turn that was stopped."""
         self._steps.withdraw_approvals(CLOSED if self._state.closing else "the turn was stopped")
-        body = {"reason": reason, "turn": turn.turn}
+        body = {"reason": reason, "turn": turn.turn, "n": turn.n}
         recorded = await self._steps.record_end(turn, "turn.interrupted", "cancelled", body)
         if recorded is not None:
             return self._ended_before(turn, recorded, None)
@@ -83,10 +78,10 @@ class TurnEnds:
         """Set aside the event of a turn that failed for good."""
         error = str(failure)
         body = {"error": error, "type": failure.type, "turn": turn.turn, "preview": turn.preview, "event": turn.event}
-        known = {name: value for name, value in body.items() if value is not None}
+        known = {"n": turn.n} | {name: value for name, value in body.items() if value is not None}
         recorded = await self._steps.record_end(turn, "turn.failed", "parked", known)
-        if recorded is not None and recorded.disposition != "parked":
-            return self._ended_before(turn, recorded, None)  # another attempt had recorded an answer
+        if recorded is not None:
+            return self._ended_before(turn, recorded, None)  # such as an answer that another attempt had recorded
         self._endings.park(_parked(turn, error, effects=turn.effects, lost=failure.type == names.CONTENT_LOST))
         self._announce(turn, "parked", reason=error)
         return None

@@ -21,10 +21,10 @@ async def ended_before(journal: Journal, session: SessionKey, events: Sequence[d
     return [outcome.event_id for outcome in await _outcomes(journal, session, [str(e["event_id"]) for e in events])]
 
 
-async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> dict[str, str]:
-    """Return those that ended otherwise than by joining this event's turn, by id, with their dispositions."""
+async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> list[Outcome]:
+    """Return the ends of those that ended otherwise than by joining this event's turn."""
     outcomes = await _outcomes(journal, turn.session, event_ids)
-    return {outcome.event_id: outcome.disposition for outcome in outcomes if outcome.into != turn.event_id}
+    return [outcome for outcome in outcomes if outcome.into != turn.event_id]
 
 
 async def not_recorded(journal: Journal, turn: TurnKey, events: Sequence[dict[str, Any]]) -> list[str]:

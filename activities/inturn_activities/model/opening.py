@@ -95,8 +95,8 @@ async def _redriven(journal: Journal, turn: TurnKey) -> list[NewEntry]:
             joined[body["joined"]] = {**body, "event_id": body["joined"]}
         else:
             own = body
-    for event_id in await elsewhere(journal, turn, list(joined)):  # it was a duplicate
-        del joined[event_id]
+    for end in await elsewhere(journal, turn, list(joined)):  # it was a duplicate
+        del joined[end.event_id]
     if own is None:
         raise OwnFailure(f"the journal holds no content of event {turn.event_id}")
     return [

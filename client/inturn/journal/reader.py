@@ -20,7 +20,7 @@ from inturn.journal.values import Ending, Outcome, Position, Resolution, Serving
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
-from inturn.values import Disposition, Entry, UnknownOutcome
+from inturn.values import Entry, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -160,9 +160,9 @@ class SessionJournal:
         """Count the session's ended events by disposition."""
         return await self._read(outcomes.counts, session)
 
-    async def standing(self, session: SessionKey, numbers: Mapping[str, int]) -> dict[str, Disposition]:
-        """Return how those events ended that were accepted before under another number than this one."""
-        return await self._read(outcomes.standing, session, numbers)
+    async def standing(self, session: SessionKey, decided: Mapping[str, tuple[str, int]]) -> dict[str, Outcome]:
+        """Return how those events ended that have another end than this one, or had it under another number."""
+        return await self._read(outcomes.standing, session, decided)
 
     async def endings(self, session: SessionKey) -> dict[str, Ending]:
         """Return how each event ended, by its outcome and by the entries; those that did in either."""

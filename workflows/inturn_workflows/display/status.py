@@ -39,6 +39,7 @@ def status(state: SessionState) -> dict[str, Any]:
         "parked": [_parked(parked) for parked in state.inbox.parked.events],
         "unrecorded": len(state.inbox.books.decisions),
         "fault": state.fault,
+        "resets": state.resets,
         "chain": info.first_execution_run_id[-8:],
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from inturn import names, sizes
 from inturn.policy import InboxPolicy
+from inturn_activities.messages import Decision, Ended
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
@@ -44,13 +45,29 @@ class Endings:
         self.books.count("repeated")
         self.dedup.note(event_id, disposition)
 
-    def take_back(self, event_id: str, booked: str, stands: str) -> None:
-        """Book an end anew that was a duplicate's: the journal holds that of the event, from long ago."""
+    def take_over(self, end: Ended, parked: ParkedEvent) -> None:
+        """Book the end that the journal holds of an event; as `parked` it waits, where that is it."""
+        # The window would know one that was counted here not long ago: so after a reset it is only counted once more.
+        if end.n and not self.dedup.reaches(end.n, parked.n):
+            self.repeat(parked.event_id, end.disposition)
+        elif end.disposition == "parked":
+            self.park(parked)
+        else:
+            self.finish(parked.event_id, end.disposition)
+
+    def take_back(self, decision: Decision, end: Ended, now: float) -> None:
+        """Book an end anew: the journal holds another, of the event itself (a duplicate) or from before a reset."""
+        event_id, booked = decision.event_id, decision.ends
+        if booked == "parked" and self.dedup.disposition_of(event_id) not in (None, booked):
+            return  # it was driven again meanwhile, or given up
         self.books.count(booked, -1)
-        self.repeat(event_id, stands)
         set_aside = self.parked.find(event_id)
         if booked == "parked" and isinstance(set_aside, ParkedEvent) and set_aside.delivery is None:
             self.parked.remove(set_aside)
+        if booked == "rejected" and event_id not in self.dedup:
+            self.dedup.add(event_id, end.disposition)
+        preview = str(decision.body.get("preview", ""))
+        self.take_over(end, parked_as(end, decision.turn or event_id, decision.n, now, preview))
 
     def park(self, parked: ParkedEvent) -> None:
         """Set the running event aside."""
@@ -103,7 +120,8 @@ class Endings:
         self.books.accepted += 1
         self.books.count("rejected")
         key = f"{event_id}/rejected/{self.books.accepted}"
-        body = {"reason": refusal.message, "error": refusal.type, **body, **_address(metadata)}
+        told = {"reason": refusal.message, "error": refusal.type, "n": self.books.accepted}
+        body = {**told, **body, **_address(metadata)}
         self.books.decide("event.rejected", event_id, key, now, body)
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str) -> str:
@@ -119,6 +137,12 @@ class Endings:
         body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id, "n": n}
         self.books.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
         return "parked"
+
+
+def parked_as(end: Ended, turn: str, n: int, now: float, preview: str) -> ParkedEvent:
+    """Return an event as it is set aside, where the journal holds that."""
+    turn = end.turn or turn
+    return ParkedEvent(turn=turn, n=n, error=end.reason or "", at=now, preview=preview, effects=end.effects)
 
 
 def _address(metadata: dict[str, Any] | None) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def record(
 def _decide(journal: Log, decision: Recorded) -> None:
     """Write a decision where its key is new, and what becomes of the event's content with it."""
     entry, outcome, before = decision.entry, decision.outcome, journal.head
+    if entry.type == "event.rejected" and "n" in entry.body and _ended(journal, entry):
+        return  # the session has forgotten it: it learns of that end, and counts that
     journal.append([contents.set_aside(journal, entry) if entry.type == "event.parked" else entry])
     if journal.head == before:
         return
@@ -60,6 +62,10 @@ def _decide(journal: Log, decision: Recorded) -> None:
             contents.merged(journal, outcome.event_id, str(outcome.into))
         elif outcome.disposition in _OVER:
             contents.take(journal, [outcome.event_id])
+
+
+def _ended(journal: Log, entry: NewEntry) -> bool:
+    return entry.event_id is not None and outcomes.get(journal.tx, journal.session, entry.event_id) is not None
 
 
 def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str], *, unclaimed: bool) -> None:

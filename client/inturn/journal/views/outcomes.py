@@ -111,16 +111,19 @@ def _ending(
     return Ending(recorded[0], by_entries[0], recorded[1], by_entries[1])
 
 
-def standing(tx: Transaction, session: SessionKey, numbers: Mapping[str, int]) -> dict[str, Disposition]:
-    """Return how those events ended that the journal knew before under another number in the order of acceptance.
+def standing(tx: Transaction, session: SessionKey, decided: Mapping[str, tuple[str, int]]) -> dict[str, Outcome]:
+    """Return the outcomes of those events that ended otherwise than decided, or under another number of acceptance.
 
-    They are duplicates of events that a session has forgotten: each has one outcome, the first one's.
+    They are duplicates of events that a session has forgotten, or it was reset to before their ends: each has one
+    outcome, the first one's.
     """
-    found: dict[str, Disposition] = {}
-    for event_id, number in numbers.items():
+    found: dict[str, Outcome] = {}
+    for event_id, (disposition, number) in decided.items():
         outcome = get(tx, session, event_id)
-        if outcome is not None and _first_number(tx, session, outcome) not in (0, number):
-            found[event_id] = outcome.disposition
+        if outcome is None:
+            continue
+        if outcome.disposition != disposition or _first_number(tx, session, outcome) not in (0, number):
+            found[event_id] = outcome
     return found
 
 
