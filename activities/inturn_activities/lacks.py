@@ -7,7 +7,7 @@ agent says so, or when nobody had it for as long as a deploy takes; and it is sa
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from temporalio import activity
@@ -80,11 +80,7 @@ class Lacks:
             ApplicationError: A newer worker's agent has it.
             Elsewhere: The same.
         """
-        rows = await self._journal.serving(agent.name)
-        if rows and name in rows[0].tools:
-            holders = [row for row in rows if name in row.tools]
-            _send(holders)
-            await self._wait(step, f"tool {name!r} of agent {agent.name!r}", holders, self._bounds.lacking)
+        await self._newer(step, agent, f"tool {name!r} of agent {agent.name!r}", lambda row: name in row.tools)
 
     async def deliver(self, step: StepKey, agent: Agent) -> None:
         """Return where an agent delivers no more.
@@ -93,11 +89,15 @@ class Lacks:
             ApplicationError: A newer worker's agent delivers.
             Elsewhere: The same.
         """
+        await self._newer(step, agent, f"the `deliver` of agent {agent.name!r}", lambda row: row.deliver)
+
+    async def _newer(self, step: StepKey, agent: Agent, what: str, has: Callable[[Serving], bool]) -> None:
+        """Leave it to those who have it where the newest worker is one of them."""
         rows = await self._journal.serving(agent.name)
-        if rows and rows[0].deliver:
-            holders = [row for row in rows if row.deliver]
+        if rows and has(rows[0]):
+            holders = [row for row in rows if has(row)]
             _send(holders)
-            await self._wait(step, f"the `deliver` of agent {agent.name!r}", holders, self._bounds.lacking)
+            await self._wait(step, what, holders, self._bounds.lacking)
 
     async def _own(self, step: StepKey) -> str | None:
         """Return the agent that the session has frozen, if any."""

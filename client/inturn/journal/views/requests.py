@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, cast
+from typing import Any, Final, Self, cast
 
+from inturn.journal.views.doubts import Place
 from inturn.models.encoding import Committed
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
 
 Message = dict[str, Any]
+Said = tuple[Block, Place | None]
+"""A block, and where the journal has what it says."""
 
 NO_ANSWER: Final = "(no answer)"
 """Ends an answer without text: the API refuses assistant messages that are empty or end in thinking."""
@@ -38,6 +41,34 @@ class Form:
     images: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A message of the conversation.
+
+    Attributes:
+        places: Of each of its blocks: where the journal has what it says.
+        owner: The model that made it, where one did.
+    """
+
+    message: Message
+    places: Sequence[Place | None]
+    owner: str | None = None
+
+    @classmethod
+    def of(cls, role: str, said: Sequence[Said], owner: str | None = None) -> Self:
+        """Make one of blocks with their places."""
+        return cls({"role": role, "content": [block for block, _ in said]}, [place for _, place in said], owner)
+
+    @property
+    def said(self) -> list[Said]:
+        """Its blocks with their places."""
+        return list(zip(self.message["content"], self.places, strict=True))
+
+    def committed(self) -> Self:
+        """Return it as one that nothing changes any more."""
+        return replace(self, message=Committed(self.message))
+
+
 @dataclass(slots=True)
 class View:
     """The messages of a conversation in one form, grown with it."""
@@ -49,10 +80,10 @@ class View:
     _upto: int = 0
     _images: int = 0
 
-    def extend(self, said: Sequence[Message], owners: Sequence[str | None]) -> None:
-        """Take what is new of the conversation; `owners`: the models that made its answers."""
+    def extend(self, said: Sequence[Part]) -> None:
+        """Take what is new of the conversation."""
         for at in range(self._upto, len(said)):
-            self._add(said[at], owners[at])
+            self._add(said[at].message, said[at].owner)
             self.positions += [at] * (len(self.messages) - len(self.positions))
         self._upto = len(said)
 
@@ -74,10 +105,10 @@ class View:
             return message
         return Committed({**message, "content": [_without_images(block) for block in message["content"]]})
 
-    def rendered(self, tail: Sequence[Message]) -> list[Message]:
+    def rendered(self, tail: Sequence[Part]) -> list[Message]:
         """Return the messages of a request: those so far, and what is asked now."""
         last = View(replace(self.form, images=None))  # what is too much of it, its event is told
-        last.extend(tail, [None] * len(tail))
+        last.extend(tail)
         return [*self.messages, *last.messages]
 
 

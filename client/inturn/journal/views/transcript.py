@@ -23,8 +23,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
 from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, has_address, replaced
-from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, View, without_thinking
-from inturn.models.encoding import Committed
+from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, Part, Said, View
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
 from inturn.turns.stop_reasons import PAUSES
@@ -52,9 +51,6 @@ GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go
 _PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "turn.failed"})
 _SENDABLE: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
 
-Said = tuple[Block, Place | None]
-"""A block, and where the journal has what it says."""
-
 
 class Transcript:
     """A session's transcript so far. Apply entries in order of seq; keep it, and apply only what is new.
@@ -73,9 +69,7 @@ class Transcript:
         self.manifest_hash: str | None = None
         self.seq = 0
         self.call_ids: set[str] = set()
-        self._committed: list[Message] = []
-        self._owners: list[str | None] = []  # of each committed message: the model that made it
-        self._places: list[list[Place | None]] = []  # of each committed message's blocks
+        self._committed: list[Part] = []
         self._view = View()
         self._last: Mapping[str, Any] = {}  # the last answer's entry
         self._goes_on = False  # it paused, and is sent back as it came
@@ -123,9 +117,9 @@ class Transcript:
         form = form or Form()
         if self._view.form != form:
             self._view = View(form)
-        self._view.extend(self._committed, self._owners)
-        messages, _, _ = self._tail(_left(self._pending, without))
-        return self._view.rendered(messages)
+        self._view.extend(self._committed)
+        asked, _ = self._tail(_left(self._pending, without))
+        return self._view.rendered(asked)
 
     @property
     def nudged(self) -> bool:
@@ -145,15 +139,15 @@ class Transcript:
         """Return where the journal has what is committed, in order; of `addresses` what lies behind one only."""
         return [
             place
-            for message, places in zip(self._committed, self._places, strict=True)
-            for block, place in zip(message["content"], places, strict=True)
+            for part in self._committed
+            for block, place in part.said
             if place is not None and (not addresses or has_address(block))
         ]
 
     def places_of(self, message: int, block: int | None = None) -> list[Place]:
         """Return where the journal has a committed message of the last request's form, or one block of it."""
         at = self._view.positions[message] if message < len(self._view.positions) else len(self._committed)
-        places = self._places[at] if at < len(self._committed) else []
+        places = self._committed[at].places if at < len(self._committed) else []
         shown = self._view.messages[message]["content"] if places else []
         block = block if len(shown) == len(places) else None  # the application's words stand between
         return [p for n, p in enumerate(places) if p is not None and block in (None, n)]
@@ -166,7 +160,7 @@ class Transcript:
             without: Committed blocks to leave out, and all that answers thought.
         """
         probe = copy.copy(self)
-        probe._committed, probe._owners, probe._places = [*self._committed], [*self._owners], [*self._places]
+        probe._committed = [*self._committed]
         if without is not None:
             probe._doubt(without)
         probe._pending = [e for e in self._pending if e.type == "system.message"]
@@ -183,12 +177,11 @@ class Transcript:
             self._take_back(answer, upto)
             return
         asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
-        messages, places, left = self._tail(asked)
-        if not self._committed and not messages:
-            messages, places = [_user([text(NO_MESSAGE)])], [list[Place | None]([None])]
+        answered, left = self._tail(asked)
+        if not self._committed and not answered:
+            answered = [Part.of("user", [(text(NO_MESSAGE), None)])]
         before = (len(self._committed), self._calls, self._late, self._last)
-        for message, of in zip(messages, places, strict=True):
-            self._commit(message, of)
+        self._committed += [part.committed() for part in answered]
         goes_on = _pauses(answer.body) and bool(content)
         if goes_on and not self._goes_on:
             self._before_pause = before
@@ -200,10 +193,10 @@ class Transcript:
         self._late = set(calls[ran:]) if isinstance(ran, int) else set()
         counts = _is_pause(answer.body) or bool(answer.body.get("nudge"))
         self._paused = (answer.event_id, self.pauses(answer.event_id) + counts)
-        self._calls = [*(self._calls if self._goes_on and not messages else []), *calls, *said]
+        self._calls = [*(self._calls if self._goes_on and not answered else []), *calls, *said]
         self._last, self._goes_on = answer.body, goes_on
         owner = answer.body.get("asked", answer.body.get("model"))
-        self._commit({"role": "assistant", "content": [b for b, _ in content]}, [p for _, p in content], owner)
+        self._committed.append(Part.of("assistant", content, owner).committed())
         self._pending = left + [e for e in self._pending if e.seq > upto]
 
     def _take_back(self, refusal: Entry, upto: int) -> None:
@@ -211,31 +204,26 @@ class Transcript:
         self._pending = [e for e in self._pending if e.seq > upto or not _is_of(e, {refusal.event_id})]
         if self._goes_on:  # what paused before was a part of the answer that is refused
             count, self._calls, self._late, self._last = self._before_pause
-            del self._committed[count:], self._owners[count:], self._places[count:]
+            del self._committed[count:]
             self._view, self._goes_on = View(self._view.form), False
         self._last = {name: value for name, value in self._last.items() if name != "nudge"}
-
-    def _commit(self, message: Message, places: list[Place | None], owner: str | None = None) -> None:
-        self._committed.append(Committed(message))
-        self._places.append(places)
-        self._owners.append(owner)
 
     def _doubt(self, places: Collection[Place]) -> None:
         """Leave blocks out, in place; no answer's thinking is bound to what it answered any more."""
         left_out = {
             str(block.get("id"))
-            for message, of in zip(self._committed, self._places, strict=True)
-            for block, place in zip(message["content"], of, strict=True)
+            for part in self._committed
+            for block, place in part.said
             if place in places and block["type"] == "tool_use"
         }
-        for at, message in enumerate(self._committed):
-            content = [
-                replaced(block) if place in places or block.get("tool_use_id") in left_out else block
-                for block, place in zip(message["content"], self._places[at], strict=True)
+        for at, part in enumerate(self._committed):
+            said = [
+                (replaced(block) if place in places or block.get("tool_use_id") in left_out else block, place)
+                for block, place in part.said
             ]
-            thought = [block["type"] in THINKING for block in content]
-            self._places[at] = [p for p, gone in zip(self._places[at], thought, strict=True) if not gone] or [None]
-            self._committed[at] = Committed(without_thinking({**message, "content": content}))
+            kept = [(block, place) for block, place in said if block["type"] not in THINKING]
+            made = Part.of(part.message["role"], kept or [(text(NO_ANSWER), None)], part.owner)
+            self._committed[at] = made.committed()
         self._view = View(self._view.form)
         if self._goes_on:  # what paused is not what it was
             self._goes_on, self._last = False, {**self._last, "nudge": True}
@@ -247,32 +235,25 @@ class Transcript:
         if change.get("unbinds"):
             self._doubt(())
 
-    def _tail(self, pending: list[Entry]) -> tuple[list[Message], list[list[Place | None]], list[Entry]]:
-        """Return what is pending as messages with their places, and the entries that cannot be sent yet.
-
-        Those are system messages without a user's.
-        """
+    def _tail(self, pending: list[Entry]) -> tuple[list[Part], list[Entry]]:
+        """Return what is pending as messages, and the entries that cannot be sent yet: system ones without a user's."""
         kept = _without_failed(pending)
         system = [e for e in kept if e.type == "system.message"]
         asked = [said for e in kept if e.type == "user.message" for said in _asked(e)]
         if not asked and (self._silent or self._last.get("nudge")):
             asked = [(text(NO_MESSAGE if self._silent else GO_ON), None)]
         if not asked and self._goes_on:
-            return [], [], system
-        results = self._results(kept)
-        said: list[Said] = [*results, *asked]
+            return [], system
+        said: list[Said] = [*self._results(kept), *asked]
         if not said:
-            return [], [], system
-        made: list[list[Said]] = [said]
+            return [], system
+        parts = [Part.of("user", said)]
         texts: list[Said] = [(text(e.text), (e.seq, 0)) for e in system if e.text and e.text.strip()]
-        messages = [_user([block for block, _ in said])]
         if texts:
-            made.append(texts)
-            messages.append({"role": "system", "content": [block for block, _ in texts]})
-        if self._goes_on and self._committed[-1]["content"][-1]["type"] in THINKING:
-            made.insert(0, [(text(NO_ANSWER), None)])
-            messages.insert(0, {"role": "assistant", "content": [text(NO_ANSWER)]})
-        return messages, [[place for _, place in blocks] for blocks in made], []
+            parts.append(Part.of("system", texts))
+        if self._goes_on and self._committed[-1].message["content"][-1]["type"] in THINKING:
+            parts.insert(0, Part.of("assistant", [(text(NO_ANSWER), None)]))
+        return parts, []
 
     def _results(self, pending: list[Entry]) -> list[Said]:
         """Return one result per call, in call order; the first one counts. Behind them those of calls said as text."""
@@ -359,7 +340,3 @@ def _answered(entry: Entry, taken: Collection[str]) -> list[Said]:
             ids.add(str(block.get("id")))
         said.append((block, (entry.seq, n)))
     return said
-
-
-def _user(blocks: list[Block]) -> Message:
-    return {"role": "user", "content": blocks}
