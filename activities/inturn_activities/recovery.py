@@ -10,27 +10,39 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from temporalio import activity
-from temporalio.api.common.v1 import Payloads
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, only_waits, read_event
 from inturn.events import ClaimedEvent, Event, derived_id
-from inturn.histories import Fields, came, carried, decoded, ended_how, refused
+from inturn.histories import Fields, came, carried, decoded, ended_how, refused, state_of, time_of
 from inturn.journal import Journal
-from inturn.journal.views.turns import ended_events
+from inturn.journal.views.turns import FOR_GOOD, ended_events
 from inturn.keys import SessionKey, StepKey
+from inturn_activities import failures
 from inturn_activities.heartbeat import beating
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
+_PASSING: Final = (
+    RPCStatusCode.UNAVAILABLE,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.RESOURCE_EXHAUSTED,
+    RPCStatusCode.ABORTED,
+    RPCStatusCode.INTERNAL,
+    RPCStatusCode.UNKNOWN,
+    RPCStatusCode.CANCELLED,
+)
+_LISTED: Final = 4
+"""So often it is asked which runs there are: every new session asks, and most have none."""
 
 
 async def recovered(journal: Journal, step: StepKey, chain: str, *, every: float) -> bool:
@@ -44,31 +56,63 @@ async def recovered(journal: Journal, step: StepKey, chain: str, *, every: float
     """
     try:
         return await beating(_send(journal, step.session, chain, step.turn.event_id), every=every) > 0
-    except (RPCError, RuntimeError) as error:  # no server, no right to list, or no client in this process
-        # The audit names what is missing; the session does not wait for it.
-        logger.warning("the earlier runs of session %s cannot be read: %s", step.session, error)
-        return False
+    except RPCError as error:  # something was left open: the session goes on only where no try can bring it
+        if error.status in _PASSING:
+            message = f"what the session had accepted cannot be sent again now: {failures.describe(error)}"
+            raise failures.again(names.OUTAGE, message, after=failures.backoff(activity.info().attempt)) from error
+        _unread(step.session, error)
+    except RuntimeError as error:  # no client in this process
+        _unread(step.session, error)
+    return False
 
 
 async def _send(journal: Journal, session: SessionKey, chain: str, running: str) -> int:
-    ended = [run async for run in _ended(session)]
+    ended = await _found(session)
     if not ended or await journal.read(session, types=("session.closed",), limit=1):
         return 0
-    done = await ended_events(journal, session) | {running}
+    done = await ended_events(journal, session) | {running: FOR_GOOD}
     sent, cancelled = 0, list[str]()
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
-        async for event_id, message, out in _EndedRun(activity.client(), run).events(chain):
-            if event_id not in done:
-                done.add(event_id)
-                await handle.signal(names.SUBMIT, message | {"event_id": event_id, names.AGAIN: True})
-                sent += 1
-                cancelled += [event_id] if out else []
+        with _retained(session):
+            async for event_id, message, at, out in _EndedRun(activity.client(), run).events(chain):
+                if event_id not in done or at > done[event_id]:
+                    done[event_id] = FOR_GOOD
+                    await handle.signal(names.SUBMIT, message | {"event_id": event_id, names.AGAIN: True})
+                    sent += 1
+                    cancelled += [event_id] if out else []
     for event_id in cancelled:  # so they end as they had, in the journal, too
         control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
         cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
         await handle.signal(names.CONTROL, cancel)
     return sent
+
+
+async def _found(session: SessionKey) -> list[WorkflowExecution]:
+    """Return the runs that were ended from outside; none where the server cannot tell: then hardly any is lost."""
+    try:
+        return [run async for run in _ended(session)]
+    except RPCError as error:
+        if error.status in _PASSING and activity.info().attempt < _LISTED:
+            raise
+        _unread(session, error)
+        return []
+
+
+@contextlib.contextmanager
+def _retained(session: SessionKey) -> Iterator[None]:
+    """Go on to the next run where the server has this one no more."""
+    try:
+        yield
+    except RPCError as error:
+        if error.status is not RPCStatusCode.NOT_FOUND:
+            raise
+        _unread(session, error)
+
+
+def _unread(session: SessionKey, error: Exception) -> None:
+    # The audit names what is missing; the session does not wait for it.
+    logger.warning("the earlier runs of session %s cannot be read: %s", session, error)
 
 
 async def _ended(session: SessionKey) -> AsyncIterator[WorkflowExecution]:
@@ -90,14 +134,14 @@ class _EndedRun:
     run: WorkflowExecution
     _refused: set[str] = field(default_factory=set[str])
     """Updates that their handler refused: the server took them, the session did not."""
-    _cancelled: set[str] = field(default_factory=set[str])
-    """Events that people took out: the journal may not know yet."""
+    _cancelled: dict[str, int] = field(default_factory=dict[str, int])
+    """Events that people took out, and where in the history: the journal may not know yet."""
     _cleared: int = 0
-    """Where in the history people took out all that waited."""
+    """Where they took out all that waited."""
     _unnamed: int = 0
 
-    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields, bool]]:
-        """Yield the events that it began with and accepted, unless it is of that chain; and which were taken out."""
+    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields, datetime, bool]]:
+        """Yield the events that it began with and accepted, unless it is of that chain: when, and if taken out."""
         first = ""
         async for event in self._history():
             if event.event_id == 1:
@@ -107,11 +151,12 @@ class _EndedRun:
                     return
                 async for other in self._history():
                     await self._look(other)
-                found = await self._carried(started.input)
+                found = self._carried(await state_of(self.temporal, event))
             else:
                 found = await self._brought(event, first)
             for event_id, message in found:
-                yield event_id, message, event.event_id < self._cleared or event_id in self._cancelled
+                out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
+                yield event_id, message, time_of(event), out
 
     async def _history(self) -> AsyncIterator[HistoryEvent]:
         async for event in self.temporal.get_workflow_handle(
@@ -119,14 +164,10 @@ class _EndedRun:
         ).fetch_history_events():
             yield event
 
-    async def _carried(self, start: Payloads) -> list[tuple[str, Fields]]:
-        try:
-            begun = decode(await decoded(self.temporal, start), sizes.PAYLOAD, ours=True)
-        except Undecodable:  # what a session is started with by hand is anything
-            return []
-        inbox = (begun.get("state") or {}).get("inbox") or {}
-        self._unnamed = int((inbox.get("books") or {}).get("unnamed") or 0)
-        turn, waiting = carried(begun)
+    def _carried(self, state: Fields) -> list[tuple[str, Fields]]:
+        books = (state.get("inbox") or {}).get("books") or {}
+        self._unnamed = int(books.get("unnamed") or 0)
+        turn, waiting = carried(state)
         events = [item for item in [turn, *(turn.get("joined") or ()), *waiting] if item.get("event")]
         return [(item["turn"], _message(item["event"])) for item in events if "~" not in item["turn"]]
 
@@ -140,7 +181,7 @@ class _EndedRun:
         with contextlib.suppress(Undecodable):
             control = decode(await decoded(self.temporal, message.payloads), sizes.READ_CONTROL)
             if control.get("op") == "cancel":
-                self._cancelled.add(str(control.get("event_id")))
+                self._cancelled[str(control.get("event_id"))] = event.event_id
             if control.get("op") == "interrupt" and control.get("clear_queue"):
                 self._cleared = event.event_id
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from temporalio.api.common.v1 import Payloads
@@ -14,6 +15,9 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
+
+from inturn import sizes
+from inturn.decoding import Undecodable, decode
 
 Fields = dict[str, Any]
 
@@ -69,9 +73,28 @@ def refused(event: HistoryEvent) -> str | None:
     return completed.meta.update_id if completed.outcome.HasField("failure") else None
 
 
-def carried(start: Fields) -> tuple[Fields, list[Fields]]:
+def time_of(event: HistoryEvent) -> datetime:
+    """Return when something happened, by the server's clock."""
+    return event.event_time.ToDatetime(tzinfo=UTC)
+
+
+async def state_of(temporal: Client, event: HistoryEvent) -> Fields:
+    """Return the state that a run began with, by its first event; empty where no run before had carried any.
+
+    What a session was started with by hand is none of it, whatever it says.
+    """
+    started = event.workflow_execution_started_event_attributes
+    if not started.continued_execution_run_id:
+        return {}
+    try:
+        state = decode(await decoded(temporal, started.input), sizes.PAYLOAD, ours=True).get("state")
+    except Undecodable:
+        return {}
+    return state or {}
+
+
+def carried(state: Fields) -> tuple[Fields, list[Fields]]:
     """Return the turn that a run began with, empty where there was none, and what waited then, in order."""
-    state = start.get("state") or {}
     inbox = state.get("inbox") or {}
     queue, held = (inbox.get("queue") or {}).get("events"), (inbox.get("sequencer") or {}).get("held")
     return state.get("turn") or {}, [*(queue or ()), *(item for item in held or () if item.get("event"))]

@@ -102,13 +102,16 @@ class AdmissionController:
             self.park(args, str(invalid), invalid.event_id)
             return
         arrival = Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
-        refusal = self._refusal(arrival)
+        inbox, refusal, now = self._state.inbox, self._refusal(arrival), workflow.time()
+        again = fields.get(names.AGAIN) is True and self._state.recovering
+        if again and not inbox.knows(arrival.event_id, self._state.answered):
+            if recovered.admits(inbox, arrival, refusal):
+                recovered.admit(inbox, arrival, now)
+                return
         if refusal is None:
-            receipt = self._admit(arrival, inline=False)
-            if fields.get(names.AGAIN) is True and self._state.recovering and receipt.status == "accepted":
-                recovered.mark(self._state.inbox, arrival.event_id)
+            self._admit(arrival, inline=False)
         else:
-            self._state.inbox.reject(arrival.event, refusal, workflow.time())
+            inbox.reject(arrival.event, refusal, now)
 
     def park(self, args: Sequence[RawValue], error: str, event_id: str | None = None) -> None:
         """Set aside what is no event, under the id that it names, if any; its start is kept for people."""

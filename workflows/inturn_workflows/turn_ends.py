@@ -44,7 +44,7 @@ class TurnEnds:
             self._announce(turn, "rejected", reason=CLOSED)
             return None
         if result.stop == RECOVERED:
-            put_back(self._state.inbox, _queued(turn))
+            put_back(self._state.inbox, _queued(turn), self._state.inbox_policy())
             self._state.resets += 1  # from here on the order of acceptance is another than the journal has begun
             return None
         if result.stop == "ended" and result.ended is not None:

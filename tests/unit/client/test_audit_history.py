@@ -83,7 +83,8 @@ def _reader(listed: list[str], **runs: list[HistoryEvent]) -> HistoryReader:
 
 
 async def _read(*events: HistoryEvent, start: Any = None) -> Accepted:
-    return await _reader([], run=[_started(start=start), *events]).accepted()
+    before = "before" if start else ""
+    return await _reader([], run=[_started(before, start=start), *events]).accepted()
 
 
 async def test_events_are_those_that_the_session_takes_for_events() -> None:

@@ -280,6 +280,10 @@ def _other_beginning(scene: Scene) -> None:
     scene.rehash()
 
 
+def _garbled(key: str, body: object) -> Callable[[Scene], None]:
+    return lambda scene: scene.sql("UPDATE entries SET body = ? WHERE key = ?", body, key)
+
+
 PLANTED: dict[str, tuple[Callable[[Scene], None], bool, str]] = {
     "an entry is deleted": (_delete("b/0"), False, "the journal's hash chain: seq 22: missing"),
     "an entry is deleted, the chain written anew": (_rehashed(_delete("b/0")), False, "the session has seen entry"),
@@ -344,6 +348,15 @@ PLANTED: dict[str, tuple[Callable[[Scene], None], bool, str]] = {
     "an event is in no book but the histories": (_forget("a"), True, "event a, accepted in run run, has no outcome"),
     "a carried event is dropped": (_unqueued, False, "15 events were accepted, but 14 are accounted for"),
     "a carried event is dropped, which": (_unqueued, True, "event waits, accepted in run run, has no outcome"),
+    "a body has another shape": (_garbled("b/user", "[1]"), False, "was changed after it was written"),
+    "a body is no JSON": (_garbled("b/user", '{"content"'), False, "was changed after it was written"),
+    "a body is no text": (_garbled("d/end", b"\xff\x00\xfe"), False, "was changed after it was written"),
+    "a body has another shape, the chain written anew": (
+        _rehashed(_garbled("b/user", "[1]")),
+        False,
+        "the books cannot be read",
+    ),
+    "a body's field has another shape": (_garbled("b/started", '{"n": {}, "turn": []}'), False, "was changed after"),
     "the content of a waiting event is lost": (
         _outcome("DELETE FROM contents"),
         True,

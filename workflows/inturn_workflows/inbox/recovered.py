@@ -1,29 +1,76 @@
 """The queue of a session that began anew after a run of it was ended from outside.
 
 Invariant: what that run had accepted comes before what came since, the event that began the session anew included, and
-all are numbered in this order: it is their order of acceptance.
+all are numbered in this order: it is their order of acceptance. A source's numbers keep their order all the same, and
+what is missing among them is waited for as before. No room that others take keeps out what was accepted.
 """
 
 from __future__ import annotations
 
-from inturn_workflows.inbox.events import Queued
+from collections.abc import Sequence
+from typing import Final
+
+from inturn import names, sizes
+from inturn.policy import InboxPolicy
+from inturn_workflows.inbox.events import Arrival, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.queue import EventQueue
 
-
-def mark(inbox: Inbox, event_id: str) -> None:
-    """Note that an event which was queued just now had been accepted before."""
-    for queued in inbox.queue.find(event_id):
-        queued.again = True
+MAX_AGAIN: Final = 2_000
+"""No inbox takes more events at once."""
 
 
-def put_back(inbox: Inbox, first: Queued) -> None:
+def admits(inbox: Inbox, arrival: Arrival, refusal: Refusal | None) -> bool:
+    """Return whether an event that had been accepted before is taken: though others take the room, within its own."""
+    if refusal is None:
+        return True
+    again = [queued.size for queued in inbox.queue.events if queued.again]
+    fits = len(again) < MAX_AGAIN and sum(again) + arrival.size <= sizes.WAITING
+    return refusal.type == names.BACKPRESSURE and fits
+
+
+def admit(inbox: Inbox, arrival: Arrival, now: float) -> Receipt:
+    """Take a new one; its place comes with those of the others."""
+    inbox.books.accepted += 1
+    event_id, n = arrival.event_id, inbox.books.accepted
+    inbox.dedup.add(event_id, "pending")
+    inbox.queue.append(Queued(turn=event_id, n=n, at=now, event=arrival.wire, size=arrival.size, again=True))
+    return Receipt(event_id, "accepted", position=len(inbox.queue) - 1)
+
+
+def put_back(inbox: Inbox, first: Queued, policy: InboxPolicy) -> None:
     """Put the event that began the session anew into its place; its turn has not begun."""
-    waiting = [first, *inbox.queue.events]
+    waiting = sorted([first, *inbox.queue.events], key=lambda queued: not queued.again)
     numbers = sorted(queued.n for queued in waiting)
-    queue = EventQueue()
-    for n, queued in zip(numbers, sorted(waiting, key=lambda queued: not queued.again), strict=True):
-        queued.n, queued.again = n, False
-        queue.append(queued)
-    inbox.queue = queue
+    inbox.queue = EventQueue()
     inbox.dedup.note(first.event_id, "pending")
+    sources = dict.fromkeys(queued.source for queued in waiting if queued.again and queued.numbered)
+    behind = {id(queued) for source in sources for queued in _in_order(inbox, waiting, source, policy)}
+    for n, queued in zip(numbers, waiting, strict=True):
+        queued.n, queued.again = n, False
+        room = len(inbox.sequencer.held) < policy.hold_capacity and inbox.sequencer.bytes + queued.size <= sizes.HELD
+        if id(queued) in behind and room:
+            inbox.dedup.note(queued.event_id, "held")
+            inbox.sequencer.hold(queued)
+        else:
+            queued.joins = queued.mode == "merge" and inbox.queue.can_merge(queued, policy)
+            inbox.queue.append(queued)
+
+
+def _in_order(inbox: Inbox, waiting: list[Queued], source: str, policy: InboxPolicy) -> Sequence[Queued]:
+    """Order a source's events among the places that they have; return those behind the first that is missing."""
+    places = [place for place, queued in enumerate(waiting) if queued.numbered and queued.source == source]
+    ordered = sorted((waiting[place] for place in places), key=lambda queued: queued.sequence)
+    for place, queued in zip(places, ordered, strict=True):
+        waiting[place] = queued
+    if policy.sequencing == "sparse":
+        inbox.sequencer.go_on(source, ordered[-1].sequence)
+        return []
+    expected = ordered[0].sequence
+    for place, queued in enumerate(ordered):
+        if queued.sequence > expected:
+            inbox.sequencer.go_on(source, expected)
+            return ordered[place:]
+        expected = queued.sequence + 1
+    inbox.sequencer.go_on(source, expected)
+    return []

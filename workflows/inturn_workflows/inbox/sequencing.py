@@ -131,6 +131,10 @@ class Sequencer(Message):
         source.next = queued.sequence + 1
         return [queued, *self._run(queued.source)]
 
+    def go_on(self, source: str, number: int) -> None:
+        """Have a source go on from a number, whatever left already."""
+        self._touch(source).next = number
+
     def extend_wait(self, source: str, until: float) -> None:
         """Stop the clock of a source's gap: what was refused comes again."""
         kept = self._touch(source)

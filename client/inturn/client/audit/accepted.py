@@ -7,9 +7,9 @@ anew.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from temporalio.client import WorkflowHistory
@@ -20,7 +20,7 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
-from inturn.histories import Came, Fields, came, carried, decoded, ended_by, refused
+from inturn.histories import Came, Fields, came, carried, decoded, ended_by, refused, state_of, time_of
 
 _PATIENCE: Final = 30.0
 
@@ -30,6 +30,8 @@ class Accepted:
     """Accepted events by id, with the run that took each; and runs that the server no longer has."""
 
     events: dict[str, str] = field(default_factory=dict[str, str])
+    came: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    """When each came last."""
     named: set[str] = field(default_factory=set[str])
     """Ids that came with something else than an event: that is parked under its id, if it is still free."""
     claimed: set[str] = field(default_factory=set[str])
@@ -39,6 +41,20 @@ class Accepted:
     """The chains of runs that were read, as `turn.started` names them."""
     ended: dict[str, str] = field(default_factory=dict[str, str])
     """Runs that were ended from outside, and how."""
+
+    def take(self, event_id: str, run_id: str, at: datetime) -> None:
+        """Note an event that came."""
+        self.events.setdefault(event_id, run_id)
+        self.came[event_id] = max(at, self.came.get(event_id, at))
+
+    def run_of(self, event_id: str) -> str:
+        """Return the run that took an event, for people."""
+        run_id = self.events[event_id]
+        return f"{run_id} (which was {self.ended[run_id]})" if run_id in self.ended else run_id
+
+    def after(self, ended: Mapping[str, datetime]) -> list[str]:
+        """Return the events that have not ended, or came again since: one that was rejected may."""
+        return [e for e in self.events if e not in ended or (e in self.came and self.came[e] > ended[e])]
 
 
 @dataclass
@@ -78,13 +94,13 @@ class HistoryReader:
         if (end := ended_by(history.events[-1])) is not None:
             into.ended[run_id] = end
         temporal = await self.transport.connection.temporal()
-        with contextlib.suppress(Undecodable):  # what a session is started with by hand is anything
-            for event_id in _begun_with(decode(await decoded(temporal, started.input), sizes.PAYLOAD, ours=True)):
-                into.events.setdefault(event_id, run_id)
+        for event_id in _begun_with(await state_of(temporal, history.events[0])):
+            into.take(event_id, run_id, time_of(history.events[0]))
         out = {refused(event) for event in history.events} - {None}
-        for message in filter(None, map(came, history.events)):
-            if message.update_id not in out and _is_for_inbox(message):
-                _take(into, run_id, message, await decoded(temporal, message.payloads))
+        for event in history.events:
+            message = came(event)
+            if message is not None and message.update_id not in out and _is_for_inbox(message):
+                _take(into, run_id, time_of(event), message, await decoded(temporal, message.payloads))
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
@@ -108,7 +124,7 @@ class HistoryReader:
         return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
 
-def _take(into: Accepted, run_id: str, message: Came, args: Sequence[RawValue]) -> None:
+def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequence[RawValue]) -> None:
     """Note what a message brought, read as the session reads it. An update was accepted; a signal may be anything."""
     try:
         fields = decode(args, sizes.READ_EVENT)
@@ -123,7 +139,7 @@ def _take(into: Accepted, run_id: str, message: Came, args: Sequence[RawValue]) 
     if message.name != names.SUBMIT:
         into.named.add(event.event_id)
         return
-    into.events.setdefault(event.event_id, run_id)
+    into.take(event.event_id, run_id, at)
     into.claimed |= {event.event_id} if is_claimed(fields) else set()
 
 
@@ -131,9 +147,9 @@ def _is_for_inbox(message: Came) -> bool:
     return message.name == names.SUBMIT or (message.update_id is None and message.name != names.CONTROL)
 
 
-def _begun_with(start: Fields) -> Iterator[str]:
+def _begun_with(state: Fields) -> Iterator[str]:
     """Yield the events that a run began with: those that waited, or ran, when the one before it ended."""
-    turn, waiting = carried(start)
+    turn, waiting = carried(state)
     for item in [*waiting, *([turn] if turn else [])]:
         yield str(item.get("turn", "")).partition("~")[0]
     yield from turn.get("merged") or ()

@@ -18,8 +18,9 @@ from inturn.client.audit.accepted import Accepted, HistoryReader
 from inturn.client.audit.ended_runs import EndedRuns
 from inturn.client.status import StatusReader, open_events
 from inturn.client.temporal.transport import Message, SessionTransport
-from inturn.errors import SessionNotFound, Unavailable
+from inturn.errors import InturnError, SessionNotFound, Unavailable
 from inturn.histories import ended_how
+from inturn.journal.views.turns import FOR_GOOD
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
@@ -79,6 +80,17 @@ class Auditor:
     async def audit(self, *, deep: bool) -> Audit:
         """Compare the books; see `Session.audit`."""
         journal = await self.transport.connection.any_journal()
+        faults = [f"the journal's hash chain: {fault}" for fault in await journal.verify(self.transport.key)]
+        try:
+            return await self._compared(journal, faults, deep=deep)
+        except InturnError:
+            raise
+        except (TypeError, ValueError, AttributeError, LookupError) as error:
+            beyond = f"the books cannot be read: {type(error).__name__}: {error}"
+            return Audit(ok=False, accepted=0, counts={}, differences=(*faults, beyond))
+
+    async def _compared(self, journal: SessionJournal, faults: Sequence[str], *, deep: bool) -> Audit:
+        """Compare the books; `faults` of the journal itself are differences, too."""
         read = await self._read(journal, deep=deep)
         differences = _differences(read)
         clock, pause = asyncio.get_running_loop().time, 0.05
@@ -88,7 +100,7 @@ class Auditor:
             pause = min(pause * 2, _LONGEST_PAUSE)
             read = await self._read(journal, deep=deep)
             differences = _differences(read)
-        differences += [f"the journal's hash chain: {fault}" for fault in await journal.verify(self.transport.key)]
+        differences += faults
         counts = read.counts
         total = counts.pop("accepted", sum(counts.values()))
         return Audit(
@@ -191,25 +203,21 @@ def _unequal(read: _Books, carried: Message) -> list[str]:
 def _missing(read: _Books, accepted: Accepted) -> list[str]:
     """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
     decided = books.of_type(read.entries, *books.DECIDED)
-    known = read.open | {entry.event_id for entry in decided if entry.type == "event.rejected"}
-    known |= {event_id for event_id, ending in read.endings.items() if ending.outcome is not None}
+    ended = {str(entry.event_id): entry.at for entry in books.of_type(decided, "event.rejected")}
+    ended |= {event_id: FOR_GOOD for event_id, ending in read.endings.items() if ending.outcome is not None}
     said = {str(e.body.get("joined") or e.event_id) for e in books.of_type(read.entries, "user.message")}
     lost = [
         f"event {event_id} waits, and what it says is gone"
         for event_id in sorted(accepted.claimed & read.open - said - read.kept.keys())
     ]
     found = [
-        f"event {event_id}, accepted in run {run_id}{_ended(accepted, run_id)}, has no outcome"
-        for event_id, run_id in accepted.events.items()
-        if event_id not in known
+        f"event {event_id}, accepted in run {accepted.run_of(event_id)}, has no outcome"
+        for event_id in accepted.after(ended)
+        if event_id not in read.open
     ]
     # In a flood some were only counted: which of these they are is not known.
     counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
     return lost + (found if len(found) > counted else [])
-
-
-def _ended(accepted: Accepted, run_id: str) -> str:
-    return f" (which was {accepted.ended[run_id]})" if run_id in accepted.ended else ""
 
 
 def _unaccepted(read: _Books, accepted: Accepted) -> list[str]:

@@ -35,4 +35,4 @@ class EndedRuns:
                 ended = await ended_events(journal, self.transport.key)
         except (InturnError, TimeoutError):
             return None
-        return None if accepted.gone else [event_id for event_id in accepted.events if event_id not in ended]
+        return None if accepted.gone else accepted.after(ended)

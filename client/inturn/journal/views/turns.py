@@ -6,6 +6,7 @@ Invariant: a pure view; the entries are the truth, so any reader, at any time, s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from inturn.journal.values import Outcome
@@ -17,6 +18,7 @@ from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Us
 if TYPE_CHECKING:
     from inturn.journal.reader import SessionJournal
 
+FOR_GOOD: Final = datetime.max.replace(tzinfo=UTC)
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
 
 
@@ -62,15 +64,18 @@ async def own_turn(journal: SessionJournal, session: SessionKey, event_id: str) 
     return turn_of(await entries_of(journal, session, event_id))
 
 
-async def ended_events(journal: SessionJournal, session: SessionKey) -> set[str]:
-    """Return the events that have an end, those that were rejected included.
+async def ended_events(journal: SessionJournal, session: SessionKey) -> dict[str, datetime]:
+    """Return the events that have an end, with the time until which what came under their ids has ended.
+
+    One that was rejected may come again: what came after its last rejection may wait.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    ended = {event_id for event_id, ending in (await journal.endings(session)).items() if ending.outcome is not None}
     rejected = journal.entries(session, types=("event.rejected",))
-    return ended | {entry.event_id async for entry in rejected if entry.event_id}
+    ended = {entry.event_id: entry.at async for entry in rejected if entry.event_id}
+    endings = await journal.endings(session)
+    return ended | {event_id: FOR_GOOD for event_id, ending in endings.items() if ending.outcome is not None}
 
 
 async def disposition_of(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:

@@ -1,0 +1,149 @@
+"""What a run that was ended from outside had accepted comes again, whatever it was and whatever stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from temporalio.client import WorkflowHandle
+
+from inturn import Session
+from tests.support.histories import replayed, settled
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.promise("SUR-11", "SUR-15", "ACC-1", "ACC-8")
+
+
+@pytest_asyncio.fixture(autouse=True)
+async def every_history_replays(rig: Rig) -> AsyncIterator[None]:
+    yield
+    assert await replayed(rig.temporal, str(rig.key("s")))
+
+
+def _handle(rig: Rig) -> WorkflowHandle[Any, Any]:
+    return rig.temporal.get_workflow_handle(str(rig.key("s")))
+
+
+async def _started(session: Session) -> list[str | None]:
+    return [entry.event_id async for entry in session.entries() if entry.type == "turn.started"]
+
+
+async def _well(rig: Rig, session: Session) -> None:
+    await settled(_handle(rig))
+    audit = await session.audit(deep=True)
+    assert audit.ok, audit.differences
+
+
+async def test_an_event_that_was_rejected_before_it_was_accepted_is_not_lost(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="done")
+        await session.pause()
+        await session.send("in its way", event_id="first")
+        await session.send("busy?", event_id="again", when_busy="reject")
+
+        async def rejected() -> bool:
+            return "event.rejected" in [entry.type async for entry in session.entries()]
+
+        await until(rejected)
+        await session.send("and now", event_id="again")
+        await until(lambda: _counts(session, 3))
+        await _handle(rig).terminate("an operator")
+        audit = await session.audit(deep=True)
+        assert sum("event again" in difference for difference in audit.differences) >= 1, audit
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=20)).disposition == "applied"
+        assert await _started(session) == ["done", "first", "again", "new"]
+        await _well(rig, session)
+
+
+async def _counts(session: Session, pending: int) -> bool:
+    counts = (await session.status()).counts
+    return counts.get("accepted") == pending + 1
+
+
+async def test_an_event_that_came_after_its_cancel_is_not_cancelled(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="done")
+        await session.pause()
+        assert not await session.cancel("later")
+        await session.submit("it came later", event_id="later")
+        await _handle(rig).terminate("an operator")
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=20)).disposition == "applied"
+        assert await _started(session) == ["done", "later", "new"]
+        await _well(rig, session)
+
+
+async def test_a_source_keeps_its_order_when_its_run_is_ended_from_outside(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        for n in range(2):
+            await session.ask("hi", event_id=f"a{n}", source="a", sequence=n)
+        await session.pause()
+        for n in (4, 2, 3):
+            await session.send("hi", event_id=f"a{n}", source="a", sequence=n)
+        await session.send("hi", event_id="a7", source="a", sequence=7)
+        await until(lambda: _counts(session, 5))
+        await _handle(rig).terminate("an operator")
+        await session.send("hi", event_id="a6", source="a", sequence=6)
+        assert (await session.wait("a6", timeout=20)).disposition == "applied"
+        assert (await session.wait("a7", timeout=20)).disposition == "applied"
+        assert await _started(session) == [f"a{n}" for n in (0, 1, 2, 3, 4, 6, 7)]
+        await _well(rig, session)
+
+
+async def test_what_was_accepted_before_finds_room_beside_what_came_since(rig: Rig) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        ids = [f"e{n}" for n in range(120)]
+        for event_id in ids:
+            await session.send("x" * 3_900, event_id=event_id)
+        await _handle(rig).terminate("an operator")
+        since = [f"n{n}" for n in range(40)]
+        for event_id in since:
+            await session.send("x" * 3_900, event_id=event_id)
+        async with rig.worker():
+            assert (await session.wait(since[-1], timeout=60)).disposition == "applied"
+            assert await _started(session) == [*ids, *since]
+            await _well(rig, session)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        {"state": "x"},
+        {"state": {"inbox": 5, "turn": [1]}},
+        {"state": {"inbox": {"queue": {"events": [5, {"turn": 3, "event": "x"}]}, "books": {"unnamed": "x"}}}},
+        {
+            "agent": "support",
+            "state": {"inbox": {"queue": {"events": [{"turn": "forged", "event": {"content": "x"}}]}}},
+        },
+    ],
+)
+async def test_whatever_a_session_was_started_with_by_hand_it_goes_on(rig: Rig, start: dict[str, Any]) -> None:
+    async with rig.worker(), rig.client() as client:
+        handle = await rig.temporal.start_workflow(
+            "Session",
+            start,
+            id=str(rig.key("s")),
+            task_queue=rig.task_queue,
+            start_signal="submit",
+            start_signal_args=[{"event_id": "e1", "content": '[[tool wait {"seconds": 2}]]', "agent": "support"}],
+        )
+        session = client.session("s", agent="support")
+
+        async def running() -> bool:
+            return (await session.status()).turn is not None
+
+        await until(running)
+        await handle.terminate("an operator")
+        assert (await session.status()).health == "ended"
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=20)).disposition == "applied"
+        assert await _started(session) == ["e1", "new"]
+        await _well(rig, session)
