@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from temporalio import activity
@@ -23,6 +24,7 @@ class ModelAttempt:
     Attributes:
         known: The seq up to which this worker had read the session before.
         opening: The entries that the claim wrote, or found written.
+        since: Before when it claimed, by the monotonic clock.
     """
 
     step: StepKey
@@ -31,6 +33,7 @@ class ModelAttempt:
     claim: Claim
     known: int | None = None
     opening: Sequence[NewEntry] = ()
+    since: float = field(default_factory=time.monotonic)
 
     @property
     def key(self) -> str:

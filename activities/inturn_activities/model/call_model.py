@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -100,13 +101,14 @@ class ModelSteps:
             left = [event for event in input.joined if event.get("event_id") not in apart]
             input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
+        since = time.monotonic()
         claim = await self._claim(step, agent, begin, known)
         if claim.missing is not None:
             # Where the session knows this journal for its own, the sender was wrong; else it may be this worker.
             patience = self._bounds.lacking_named if input.journal else self._bounds.lacking
             raise await missing_content(self._journal, step, claim.missing, patience=patience)
         apart += claim.apart
-        attempt = ModelAttempt(step, input, agent, claim, known, begin)
+        attempt = ModelAttempt(step, input, agent, claim, known, begin, since)
         if claim.status == "claimed":
             check_attempts(claim.attempts.counts, self._bounds)
             result = await self._under_lease(attempt)
@@ -117,10 +119,12 @@ class ModelSteps:
 
     async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
         wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
-        lease = self._bounds.lease
+        lease, at = self._bounds.lease, activity.info().current_attempt_scheduled_time.timestamp()
 
         async def claimed() -> Claim:
-            return await self._journal.claim_model(step, begin, after=known, types=TYPES, wants=wants, lease=lease)
+            return await self._journal.claim_model(
+                step, begin, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
+            )
 
         return await self._waits.claim(step, wants, claimed, within=self._bounds.claim_wait)
 
@@ -168,6 +172,7 @@ class ModelSteps:
             max_tokens=self._max_tokens(agent),
             user_id=await self._names.of(step.session),
         )
+        await self._look_again(attempt)
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
             answered = await self._respond(attempt, transcript, request)
@@ -182,6 +187,17 @@ class ModelSteps:
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
         entry = answer(attempt, answered, kept, failed=failed)
         return await self._record(attempt, kept.stop, used, entry, kept.calls)
+
+    async def _look_again(self, attempt: ModelAttempt) -> None:
+        """Let an attempt that froze behind its claim pay for nothing where another one is at work.
+
+        Raises:
+            Superseded: It is.
+        """
+        lease = self._bounds.lease
+        if time.monotonic() - attempt.since > lease / 2:
+            if not await self._journal.renew(attempt.step, attempt.claim.token, lease=lease):
+                raise Superseded
 
     def _max_tokens(self, agent: Agent) -> int:
         known = self._model.facts(agent.model)

@@ -113,6 +113,7 @@ class Effects:
         """
         decided, policy = effect.decided, effect.policy
         begin = decided is None and not effect.question and policy.lookup is None and not policy.threaded
+        since = time.monotonic()
         try:
             claim = await self._claim(effect, decided, begin=begin)
         except WaitedTooLong as late:
@@ -126,7 +127,7 @@ class Effects:
         with watched(effect.step, doing, every=self._waits.limits.stuck_after) as watch:
             async with self._beating(effect, claim, watch):
                 if decided is None:
-                    result = await self._attempt(effect, claim, begun=begin)
+                    result = await self._attempt(effect, claim, since if begin else None)
                 else:
                     result = UNKNOWN if claim.began else decided  # it ran before, when it was not yet decided
                 record = await effect.record(result)
@@ -176,7 +177,8 @@ class Effects:
 
         return Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch)
 
-    async def _attempt(self, effect: Effect, claim: Claim, *, begun: bool) -> CallResult:
+    async def _attempt(self, effect: Effect, claim: Claim, begun: float | None) -> CallResult:
+        """Run the body, if it is to run. `begun`: before when the claim did not count as begun."""
         if claim.began and claim.attempts.counts.get("lost", 0) >= self._bounds.losses:
             return CRASH_LOOP
         try:
@@ -185,7 +187,8 @@ class Effects:
                 if known is not None:
                     return known
             async with self._slot(effect) as slot:
-                if not begun:
+                # Who froze behind the claim looks again: its lease may be over, and another attempt at work.
+                if begun is None or time.monotonic() - begun > self._bounds.lease / 2:
                     await self._journal.begin(effect.step, claim.token, lease=self._bounds.lease)
                 return await self._run(effect, claim, slot)
         except NoThread as error:

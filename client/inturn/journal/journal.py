@@ -48,6 +48,7 @@ class Journal(SessionJournal):
         types: Sequence[str] = (),
         wants: Sequence[Want] = (),
         lease: float = 0.0,
+        scheduled: float = 0.0,
     ) -> Claim:
         """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
 
@@ -61,11 +62,18 @@ class Journal(SessionJournal):
                 no read of its own.
             types: Of which entries.
             wants: Claim only with all of these, for `lease` seconds; else answer `waiting` and keep a ticket.
-            lease: Seconds.
+            lease: Seconds for which it is held.
+            scheduled: When this attempt was scheduled, in seconds since 1970 by the clock that schedules them all: one
+                that was held up on its way takes nothing away from a later one that lives.
+
+        Raises:
+            Superseded: A later attempt holds it.
         """
 
         def claim(tx: Transaction) -> Claim:
-            return steps.claim_model(tx, step, opening, after=after, types=types, wants=wants, lease=lease)
+            return steps.claim_model(
+                tx, step, opening, after=after, types=types, wants=wants, lease=lease, scheduled=scheduled
+            )
 
         # A power cut that takes the claim takes the attempt with it; the next one claims and appends the same again.
         return await self._store.write(claim, durable=False)

@@ -505,6 +505,36 @@ async def test_an_attempt_that_was_outlived_commits_nothing_and_stops(tmp_path: 
         assert [b["content"][0]["text"] for b in await r.bodies("agent.message")] == ["from the second"]
 
 
+@pytest.mark.promise("EFF-3")
+async def test_an_attempt_that_froze_behind_its_claim_pays_for_nothing(tmp_path: Path) -> None:
+    unpaid, streams = ScriptedModel(["never asked"]), Waiting()
+    async with rig(tmp_path, model=unpaid, bounds=Bounds(beat=5, lease=0.1)) as r:
+        claim_model, frozen, thawed = r.journal.claim_model, asyncio.Event(), asyncio.Event()
+
+        async def freezes(*args: Any, **options: Any) -> Any:
+            claim = await claim_model(*args, **options)
+            r.journal.claim_model = claim_model  # type: ignore[method-assign]
+            frozen.set()
+            await thawed.wait()
+            return claim
+
+        r.journal.claim_model = freezes  # type: ignore[method-assign]
+        step = environment(SESSION.turn("e1").step(0))
+        task = asyncio.create_task(step.run(r.steps.call_model, ModelInput(event={"content": "hi"})))
+        async with asyncio.timeout(WAIT):
+            await frozen.wait()
+            await asyncio.sleep(0.1)
+            second = asyncio.create_task(StepRunner(r.journal, streams, r.agents).ask(attempt=2))
+            await streams.asked.wait()
+            thawed.set()
+            with pytest.raises(ApplicationError) as failed:
+                await task
+            second.cancel()
+            await asyncio.wait([second])
+        assert failed.value.type == names.NOT_YET
+        assert not unpaid.requests
+
+
 @pytest.mark.promise("ACC-8", "EFF-3")
 async def test_an_attempt_whose_claim_went_to_another_does_not_say_how_the_step_ended(tmp_path: Path) -> None:
     class RefusesTheFirst:

@@ -649,6 +649,42 @@ async def test_an_attempt_that_was_outlived_is_stopped_and_commits_nothing(tmp_p
         assert [b["text"] for b in await r.bodies("agent.tool_result")] == ["run 2"]
 
 
+@pytest.mark.promise("EFF-2", "EFF-3")
+@pytest.mark.parametrize("meanwhile", ["ok", "unknown"])
+async def test_an_attempt_that_froze_behind_its_claim_does_not_run_the_body(tmp_path: Path, meanwhile: str) -> None:
+    runs: list[int] = []
+
+    @tool(idempotent=meanwhile == "ok")
+    async def work() -> str:
+        """Work."""
+        runs.append(1)
+        return f"run {len(runs)}"
+
+    bounds = Bounds(beat=0.01, lease=0.1, leased_wait=5)
+    async with rig(tmp_path, [ToolCall("work")], tools=[work], bounds=bounds) as r:
+        [call] = (await r.ask()).calls
+        claim_call, frozen, thawed = r.journal.claim_call, asyncio.Event(), asyncio.Event()
+
+        async def freezes(*args: Any, **options: Any) -> Any:
+            claim = await claim_call(*args, **options)
+            r.journal.claim_call = claim_call  # type: ignore[method-assign]
+            frozen.set()
+            await thawed.wait()
+            return claim
+
+        r.journal.claim_call = freezes  # type: ignore[method-assign]
+        task = asyncio.create_task(environment(KEY).run(r.steps.run_tool, ToolInput(call=call.id)))
+        async with asyncio.timeout(WAIT):
+            await frozen.wait()
+            assert (await r.tool(call=call.id, attempt=2)).status == meanwhile
+            ran = len(runs)
+            thawed.set()
+            with pytest.raises(ApplicationError) as failed:
+                await task
+        assert failed.value.type == names.NOT_YET
+        assert len(runs) == ran
+
+
 async def stolen(r: StepRunner) -> Any:
     """Take the call over as soon as its lease allows it: the attempt that runs is a zombie then."""
     renew = r.journal.renew

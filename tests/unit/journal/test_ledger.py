@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from pathlib import Path
+
 import pytest
 
-from inturn.journal import Claim, NewEntry, Outcome, Recorded
+from inturn.journal import Claim, Journal, NewEntry, Outcome, Recorded, Superseded, open_journal
 from inturn.journal.ledger import decisions, steps
 from inturn.journal.log import log
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
 from tests.support.journal import OTHER, SESSION, answer, applied, calls, memory, opening, result
+from tests.support.waiting import until
 
 TURN = SESSION.turn("e1")
 STEP = TURN.step(0)
@@ -376,3 +381,75 @@ def test_a_decision_is_written_once_with_its_outcome() -> None:
         kept = outcomes.get(tx, SESSION, "e1")
     assert kept is not None
     assert (kept.disposition, kept.seqs) == ("expired", (1, 1))
+
+
+# Attempts that were held up on their way.
+
+LEASE = 10.0
+
+
+async def _two(tmp_path: Path) -> tuple[Journal, Journal]:
+    first, second = (open_journal(f"sqlite:///{tmp_path}/journal.db") for _ in range(2))
+    await first.open()
+    await second.open()
+    return first, second
+
+
+@pytest.mark.promise("EFF-3", "EFF-2")
+async def test_an_attempt_that_froze_before_its_claim_takes_nothing_from_a_later_one(tmp_path: Path) -> None:
+    frozen, live = await _two(tmp_path)
+    try:
+        taken = await live.claim_model(STEP, opening("e1"), lease=LEASE, scheduled=1_002.0)
+        for late in (1_000.0, 1_001.999, 0.0):
+            with pytest.raises(Superseded):
+                await frozen.claim_model(STEP, opening("e1"), lease=LEASE, scheduled=late)
+        await live.finish(STEP, taken.token, {"stop": "end_turn"}, answer("e1"), applied("e1"))
+        known = await frozen.claim_model(STEP, opening("e1"), lease=LEASE, scheduled=1_000.0)
+        assert known.status == "ended"
+    finally:
+        await frozen.close()
+        await live.close()
+
+
+@pytest.mark.promise("EFF-3")
+async def test_of_two_attempts_that_claim_at_once_the_later_one_stays(tmp_path: Path) -> None:
+    frozen, live = await _two(tmp_path)
+    try:
+        for n in range(20):
+            step = SESSION.turn(f"e{n}").step(0)
+            _, taken = await asyncio.gather(
+                frozen.claim_model(step, opening(f"e{n}"), lease=LEASE, scheduled=1.0),
+                live.claim_model(step, opening(f"e{n}"), lease=LEASE, scheduled=2.0),
+                return_exceptions=True,
+            )
+            assert isinstance(taken, Claim)
+            await live.finish(step, taken.token, {"stop": "end_turn"}, answer(f"e{n}"), applied(f"e{n}"))
+        assert await live.verify(SESSION) == []
+    finally:
+        await frozen.close()
+        await live.close()
+
+
+@pytest.mark.parametrize("ended", ["failed", "released", "died"])
+async def test_a_clock_that_was_set_back_holds_no_step_up_once_the_later_attempt_has_ended(
+    tmp_path: Path, ended: str
+) -> None:
+    before, after = await _two(tmp_path)
+    try:
+        lease = 0.01 if ended == "died" else LEASE
+        taken = await before.claim_model(STEP, opening("e1"), lease=lease, scheduled=5_000.0)
+        if ended == "failed":
+            await before.fail(STEP, taken.token, "outage")
+        elif ended == "released":
+            await before.release(STEP, taken.token)
+
+        async def claimed() -> bool:
+            with contextlib.suppress(Superseded):
+                claim = await after.claim_model(STEP, opening("e1"), lease=LEASE, scheduled=1_000.0)
+                return claim.status == "claimed"
+            return False
+
+        await until(claimed)
+    finally:
+        await before.close()
+        await after.close()

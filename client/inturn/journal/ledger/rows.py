@@ -21,13 +21,13 @@ _PLACE: Final = "place"
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
 _HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
 _SELECT: Final = (
-    "SELECT state, token, fence, began, began_before, lease_until, checkpoint, attempts, result "
+    "SELECT state, token, fence, began, began_before, lease_until, scheduled, checkpoint, attempts, result "
     f"FROM steps WHERE {_KEY}"
 )
 _INSERT: Final = (
     "INSERT INTO steps "
-    "(tenant, session, turn, step, call, state, token, fence, began, began_before, lease_until, attempts) "
-    "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 0, ?, '{}')"
+    "(tenant, session, turn, step, call, state, token, fence, began, began_before, lease_until, scheduled, "
+    "attempts) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, 0, ?, ?, '{}')"
 )
 
 
@@ -41,6 +41,7 @@ class Row:
     began: int
     began_before: int
     lease_until: int
+    scheduled: int
     checkpoint: str | None
     attempts: str
     result: str | None
@@ -54,6 +55,13 @@ class Row:
     def unclaimed(self) -> bool:
         """Whether no attempt holds it and its body never began."""
         return self.open and not self.token and not self.began
+
+    def overtaken(self, scheduled: int, now: int) -> bool:
+        """Return whether a later attempt than the one scheduled then holds it, and lives.
+
+        One that has died need not be waited for: the clock by which attempts are scheduled may have been set back.
+        """
+        return self.token != "" and self.scheduled > scheduled and self.lease_until > now
 
     def held_by(self, token: str) -> bool:
         """Return whether this token may write. An empty one never may, also on a row that was released."""
@@ -80,10 +88,17 @@ def find(tx: Transaction, step: StepKey) -> Row | None:
 
 
 def insert(
-    tx: Transaction, step: StepKey, token: str = "", *, fence: int | None = None, began: bool = False, until: int = 0
+    tx: Transaction,
+    step: StepKey,
+    token: str = "",
+    *,
+    fence: int | None = None,
+    began: bool = False,
+    until: int = 0,
+    scheduled: int = 0,
 ) -> None:
     """Insert the row of a step that has none."""
-    tx.execute(_INSERT, (*key_of(step), token, fence, int(began), until))
+    tx.execute(_INSERT, (*key_of(step), token, fence, int(began), until, scheduled))
 
 
 def update(tx: Transaction, step: StepKey, changes: str, *values: Any) -> None:

@@ -19,7 +19,7 @@ from inturn.journal.log import codec, contents, log
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome
+from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import StepKey, TurnKey
 from inturn.values import Entry
@@ -42,6 +42,7 @@ def claim_model(
     types: Sequence[str] = (),
     wants: Sequence[Want] = (),
     lease: float = 0.0,
+    scheduled: float = 0.0,
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`."""
     with log.locked(tx, step.session) as journal:
@@ -52,16 +53,19 @@ def claim_model(
             return replace(_answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
             return _answer(row.state, journal, row)
+        now, at = micros(tx.now), micros(scheduled)
+        if row and row.overtaken(at, now):
+            raise Superseded(f"{step}: a later attempt holds it; nothing was written")
         if (filled := contents.opening(journal, opening)).missing:
             return replace(_answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
-        token, fence = _new_token(), journal.raise_fence()
+        token, fence, until = _new_token(), journal.raise_fence(), now + micros(lease)
         if row is None:
-            rows.insert(tx, step, token, fence=fence)
+            rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
         else:
             row = rows.count_lost(tx, step, row)
-            rows.update(tx, step, "token = ?, fence = ?", token, fence)
+            rows.update(tx, step, "token = ?, fence = ?, lease_until = ?, scheduled = ?", token, fence, until, at)
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
         entries, apart = _entries_behind(tx, step, after, types), tuple(filled.apart)

@@ -31,7 +31,7 @@ _LOG: Final = (
         tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
         state TEXT NOT NULL, token TEXT NOT NULL, fence BIGINT,
         began BIGINT NOT NULL, began_before BIGINT NOT NULL, lease_until BIGINT NOT NULL,
-        checkpoint TEXT, attempts TEXT NOT NULL, result TEXT, late_result TEXT,
+        scheduled BIGINT NOT NULL, checkpoint TEXT, attempts TEXT NOT NULL, result TEXT, late_result TEXT,
         PRIMARY KEY (tenant, session, turn, step, call)) {clustered}""",
     """CREATE TABLE outcomes (
         tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL,
