@@ -75,8 +75,7 @@ class Mailbox:
     def events(self) -> tuple[int, int]:
         """How many events are among them, and their bytes."""
         posted = [*(s.size for s in self._signals), *(u.size for u in self._updates)]
-        sizes = [size for size in posted if size]
-        return len(sizes), sum(sizes)
+        return sum(map(bool, posted)), sum(posted)
 
     def signal(self, args: Sequence[RawValue], take: Callable[[], None], *, size: int = 0) -> None:
         """Post a signal; `size`: bytes of its event, where it brings one."""

@@ -238,8 +238,7 @@ class ModelSteps:
         return Answered(message, transcript, seen, without)
 
     def _form(self, agent: Agent) -> Form:
-        facts = self._model.facts(agent.model)
-        return Form(agent.model, system=not facts.says_system_as_text, images=facts.max_images)
+        return Form.of(agent.model, self._model.facts(agent.model))
 
     async def _transcript(self, attempt: ModelAttempt) -> Transcript:
         """Load the transcript; where the agent is not what the session froze, the model is told first."""

@@ -10,14 +10,13 @@ from typing import Any, Final
 
 from inturn.models import ModelRequest
 from inturn.models.encoding import encode, encode_message
+from inturn.turns.answers import THINKING
 
 Message = dict[str, Any]
 
 LOOKBACK: Final = 15
 """Blocks behind a marker in which the API is relied on to find what it cached; it looks through 20."""
 _CACHE: Final = {"type": "ephemeral"}
-_UNMARKED: Final = frozenset({"thinking", "redacted_thinking"})
-"""Blocks that take no marker."""
 
 
 def encoded(request: ModelRequest) -> bytes:
@@ -60,7 +59,7 @@ def _markable(message: Message) -> int | None:
     """Return the last block of a message that takes a marker."""
     content = message.get("content")
     blocks: list[Any] = content if isinstance(content, list) else []
-    takes = [n for n, block in enumerate(blocks) if isinstance(block, dict) and block.get("type") not in _UNMARKED]
+    takes = [n for n, block in enumerate(blocks) if isinstance(block, dict) and block.get("type") not in THINKING]
     return takes[-1] if takes else None
 
 

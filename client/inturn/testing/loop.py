@@ -114,10 +114,10 @@ class _TestTurn:
         return kept.stop
 
     def _request(self) -> ModelRequest:
-        manifest = self._agent.manifest()
-        messages = self._conversation(Form(self._agent.model, not facts(self._agent.model).says_system_as_text))
+        manifest, model = self._agent.manifest(), self._agent.model
+        messages = self._conversation(Form.of(model, facts(model)))
         limit, user = self._agent.max_tokens, str(self._session)
-        return ModelRequest(self._agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user)
+        return ModelRequest(model, manifest["system"] or "", messages, manifest["tools"], limit, user)
 
     async def _settle(self, step: StepKey, uses: Sequence[ToolUse]) -> None:
         keys = [step.turn.step(step.step, index) for index in range(len(uses))]

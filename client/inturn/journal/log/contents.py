@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from inturn import names
 from inturn.journal.log import codec
-from inturn.journal.log.log import Log, micros
+from inturn.journal.log.log import Log, keyed, micros
 from inturn.journal.store import schema
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Missing, NewEntry
@@ -136,7 +136,8 @@ def rejected(log: Log, event_id: str, claim: Mapping[str, Any]) -> None:
 
 def merged(log: Log, event_id: str, host: str) -> None:
     """Delete the content of an event that joined another's turn, where a message of that turn holds it."""
-    if _rows(log.tx, log.session, event_id) and _joined(log.tx, log.session, event_id, host):
+    kept = log.tx.execute(f"SELECT 1 FROM contents WHERE {_OF_EVENT}", _where(log.session, event_id))
+    if kept and _joined(log.tx, log.session, event_id, host):
         take(log, [event_id])
 
 
@@ -162,7 +163,7 @@ def _wanted(log: Log, event_id: str, hash_: str) -> bool:
     [(disposition, turn)] = ended
     if disposition != "parked":
         return False
-    event = _body(log.tx, log.session, f"{turn}/parked").get("event")
+    event = _body(log, f"{turn}/parked").get("event")
     if event is None:  # what came under this id was no event, unless a turn had said it
         return not log.knows(f"{turn}/user")
     return refers(event) and _hash(event) == hash_  # it was lost
@@ -193,7 +194,7 @@ def _content(log: Log, event_id: str, claim: Mapping[str, Any], *, exactly: bool
             return "false"
         found: dict[str, Any] = codec.loads(data.decode())
         return found
-    said = _body(log.tx, log.session, f"{event_id}/user") or _joined(log.tx, log.session, event_id)
+    said = _body(log, f"{event_id}/user") or _joined(log.tx, log.session, event_id)
     if said:
         return {name: said[name] for name in SAID if name in said}
     return "lost" if claim.get("journal") == schema.database(log.tx) else "elsewhere"
@@ -211,17 +212,10 @@ def _joined(tx: Transaction, session: SessionKey, event_id: str, host: str | Non
     return codec.loads(rows[0][0]) if rows else {}
 
 
-def _body(tx: Transaction, session: SessionKey, key: str) -> dict[str, Any]:
+def _body(log: Log, key: str) -> dict[str, Any]:
     """Return the body of an entry; empty where there is none."""
-    rows = tx.execute(
-        "SELECT body FROM entries WHERE tenant = ? AND session = ? AND key = ?",
-        (session.tenant, session.session_id, key),
-    )
-    return codec.loads(rows[0][0]) if rows else {}
-
-
-def _rows(tx: Transaction, session: SessionKey, event_id: str) -> bool:
-    return bool(tx.execute(f"SELECT 1 FROM contents WHERE {_OF_EVENT}", _where(session, event_id)))
+    entry = keyed(log.tx, log.session, key)
+    return entry.body if entry else {}
 
 
 def _hash(event: object) -> object:

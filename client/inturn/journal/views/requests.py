@@ -13,6 +13,7 @@ from typing import Any, Final, Self, cast
 
 from inturn.journal.views.doubts import Place
 from inturn.models.encoding import Committed
+from inturn.models.facts import ModelFacts
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
 
@@ -39,6 +40,11 @@ class Form:
     model: str | None = None
     system: bool = True
     images: int | None = None
+
+    @classmethod
+    def of(cls, model: str, known: ModelFacts) -> Self:
+        """Return what a model takes, by its facts."""
+        return cls(model, system=not known.says_system_as_text, images=known.max_images)
 
 
 @dataclass(frozen=True, slots=True)
