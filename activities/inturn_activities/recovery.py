@@ -23,7 +23,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, only_waits, read_event
 from inturn.events import ClaimedEvent, Event, derived_id
-from inturn.histories import Fields, came, carried, decoded, ended_how, refused, state_of, time_of
+from inturn.histories import Fields, Times, came, carried, decoded, ended_how, refused, state_of
 from inturn.journal import Journal
 from inturn.journal.views.turns import FOR_GOOD, ended_events
 from inturn.keys import SessionKey, StepKey
@@ -142,8 +142,9 @@ class _EndedRun:
 
     async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields, datetime, bool]]:
         """Yield the events that it began with and accepted, unless it is of that chain: when, and if taken out."""
-        first = ""
+        first, times = "", Times()
         async for event in self._history():
+            at = times.of(event)
             if event.event_id == 1:
                 started = event.workflow_execution_started_event_attributes
                 first = started.first_execution_run_id
@@ -156,7 +157,7 @@ class _EndedRun:
                 found = await self._brought(event, first)
             for event_id, message in found:
                 out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
-                yield event_id, message, time_of(event), out
+                yield event_id, message, at, out
 
     async def _history(self) -> AsyncIterator[HistoryEvent]:
         async for event in self.temporal.get_workflow_handle(

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
@@ -73,9 +73,24 @@ def refused(event: HistoryEvent) -> str | None:
     return completed.meta.update_id if completed.outcome.HasField("failure") else None
 
 
-def time_of(event: HistoryEvent) -> datetime:
-    """Return when something happened, by the server's clock."""
-    return event.event_time.ToDatetime(tzinfo=UTC)
+class Times:
+    """When a run's messages came, by the server's clock; asked with each event of its history, in order.
+
+    What a reset brought again came before: only the run that was reset says when.
+    """
+
+    def __init__(self) -> None:
+        """Begin before the first event."""
+        self._again = False
+
+    def of(self, event: HistoryEvent) -> datetime:
+        """Return the time of the next event."""
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED:
+            cause = event.workflow_task_failed_event_attributes.cause
+            self._again = cause == WorkflowTaskFailedCause.WORKFLOW_TASK_FAILED_CAUSE_RESET_WORKFLOW
+        elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
+            self._again = False
+        return datetime.min.replace(tzinfo=UTC) if self._again else event.event_time.ToDatetime(tzinfo=UTC)
 
 
 async def state_of(temporal: Client, event: HistoryEvent) -> Fields:

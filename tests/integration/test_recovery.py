@@ -10,7 +10,7 @@ import pytest_asyncio
 from temporalio.client import WorkflowHandle
 
 from inturn import Session
-from tests.support.histories import replayed, settled
+from tests.support.histories import replayed, reset, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -146,4 +146,24 @@ async def test_whatever_a_session_was_started_with_by_hand_it_goes_on(rig: Rig, 
         await session.send("came since", event_id="new")
         assert (await session.wait("new", timeout=20)).disposition == "applied"
         assert await _started(session) == ["e1", "new"]
+        await _well(rig, session)
+
+
+async def test_what_was_rejected_is_no_difference_after_a_reset(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="done")
+        await session.pause()
+        await session.send("in its way", event_id="first")
+        await session.send("busy?", event_id="again", when_busy="reject")
+
+        async def rejected() -> bool:
+            return "event.rejected" in [entry.type async for entry in session.entries()]
+
+        await until(rejected)
+        await session.resume()
+        await session.wait("first", timeout=20)
+        await settled(_handle(rig))
+        await reset(rig.temporal, str(rig.key("s")), 0)
+        await until(lambda: _counts(session, 2))
         await _well(rig, session)

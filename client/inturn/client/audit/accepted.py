@@ -20,7 +20,7 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
-from inturn.histories import Came, Fields, came, carried, decoded, ended_by, refused, state_of, time_of
+from inturn.histories import Came, Fields, Times, came, carried, decoded, ended_by, refused, state_of
 
 _PATIENCE: Final = 30.0
 
@@ -94,13 +94,14 @@ class HistoryReader:
         if (end := ended_by(history.events[-1])) is not None:
             into.ended[run_id] = end
         temporal = await self.transport.connection.temporal()
+        times = Times()
         for event_id in _begun_with(await state_of(temporal, history.events[0])):
-            into.take(event_id, run_id, time_of(history.events[0]))
+            into.take(event_id, run_id, times.of(history.events[0]))
         out = {refused(event) for event in history.events} - {None}
         for event in history.events:
-            message = came(event)
+            at, message = times.of(event), came(event)
             if message is not None and message.update_id not in out and _is_for_inbox(message):
-                _take(into, run_id, time_of(event), message, await decoded(temporal, message.payloads))
+                _take(into, run_id, at, message, await decoded(temporal, message.payloads))
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
