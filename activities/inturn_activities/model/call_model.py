@@ -44,7 +44,7 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import Answered, answer, closing
-from inturn_activities.model.doubts import Doubts
+from inturn_activities.model.doubts import Doubts, of_event
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
@@ -222,7 +222,10 @@ class ModelSteps:
             raise ModelError(f"more of the conversation is refused: {refused}")
         transcript = await self._transcripts.load(attempt.step.session, head)
         request = dataclasses.replace(request, messages=transcript.request_messages(form))
-        answered = await self._ask(attempt, transcript, request)
+        try:
+            answered = await self._ask(attempt, transcript, request)
+        except ModelError as error:
+            raise of_event(error) from None
         return dataclasses.replace(answered, left_out=doubted.body["seqs"])
 
     async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:

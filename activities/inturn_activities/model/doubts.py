@@ -1,8 +1,10 @@
 """Why the model refuses a request that it should take: which committed blocks it takes no more.
 
 Invariant: nothing is doubted before two requests of one token have said that neither the agent's own configuration nor
-this event is to blame, nor is anything doubted for its size. What is found is written down before it is relied on, so
-no worker looks for it again; a session goes on without a block, never without its memory.
+this event is to blame, nor is anything doubted for the conversation's size. What lies outside comes first, then what is
+shown, and words only where nothing else can be meant: whoever has a picture refused now and then has nobody's words
+left out. What is found is written down before it is relied on, so no worker looks for it again; a session goes on
+without a block, never without its memory.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inturn.errors import ModelError
-from inturn.journal.views.doubts import Place
+from inturn.journal.views.doubts import Place, has_address, is_shown
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelRequest
@@ -26,10 +28,16 @@ MAX_REFUSALS: Final = 8
 _SIZE: Final = re.compile(
     r"too (long|large|many|big)|exceed|at most|maximum|context (window|length|limit)|request_too_large|\b413\b", re.I
 )
+_PIXELS: Final = re.compile(r"\bdimensions?\b|\bpixels?\b", re.I)
+"""Of one image, though it may be too large only among many others."""
+_ASKED: Final = re.compile(r"\bmax_tokens\b")
+_TOO_LARGE: Final = "the event is too large for what the model still takes in this conversation"
 _PLACE: Final = re.compile(r"\bmessages\.(\d+)(?:\.content\.(\d+))?")
 _ADDRESS: Final = re.compile(r"\burl\b|download|fetch", re.I)
 
 Ask = Callable[[ModelRequest], Awaitable[Any]]
+Asked = tuple[int, list[dict[str, Any]]]
+"""How many tokens a request asked for, and its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +65,8 @@ class Doubts:
         self._transcript = transcript
         self._form = form
         self._said = ""  # of the last refusal
-        self._refused: list[list[dict[str, Any]]] = []
-        self._taken: list[list[dict[str, Any]]] = []
+        self._refused: list[Asked] = []
+        self._taken: list[Asked] = []
 
     @property
     def _tries(self) -> int:
@@ -71,13 +79,15 @@ class Doubts:
             ModelError: Nothing of it: the refusal itself, where the event is to blame; of kind `account`, where no
                 request of this agent's is taken.
         """
-        if is_about_size(str(refusal)):
-            raise await self._too_large(refusal)
-        if not await self._takes([{"role": "user", "content": [text("hi")]}]):
+        hi, said = [{"role": "user", "content": [text("hi")]}], str(refusal)
+        most = self._request.max_tokens if _ASKED.search(said) else 1
+        if not (await self._takes(hi) and await self._takes(hi, max_tokens=most)):
             message = f"the model refuses the agent's own instructions and tools: {self._said}"
             raise ModelError(message, kind="account") from refusal
+        if is_about_size(said):
+            raise await self._too_large(refusal)
         if not self._transcript.committed_places() or await self._takes(self._transcript.probe(self._form)):
-            raise refusal
+            raise await self._too_large(refusal) if _SIZE.search(said) else refusal
         if is_about_size(self._said):
             raise await self._too_large(refusal)
         found = await self._search(self._said)
@@ -91,11 +101,11 @@ class Doubts:
         found = await self._named()
         if found and await self._takes_without(found):
             return Finding(found, why, all=True)
-        suspects = [place for place in self._suspects() if place not in found]
-        if not await self._takes_without([*found, *suspects]):
-            suspects = [place for place in self._transcript.committed_places() if place not in found]
-            if not await self._takes_without([*found, *suspects]):
-                return None
+        suspects = await self._enough(found)
+        if suspects is None:
+            return None
+        if _PIXELS.search(why):
+            return Finding([*found, *await self._first(found, suspects)], why, all=True)
         while self._tries > 0:
             last = await self._last_guilty(found, suspects)
             if last is None:
@@ -121,6 +131,27 @@ class Doubts:
             found += named
         return found
 
+    async def _enough(self, found: Sequence[Place]) -> list[Place] | None:
+        """Return the least suspicious kinds of blocks that are enough to leave out; `None` where nothing is."""
+        transcript = self._transcript
+        outside = transcript.committed_places(has_address) if _ADDRESS.search(self._said) else []
+        for kind in (outside, transcript.committed_places(is_shown), transcript.committed_places()):
+            suspects = [place for place in kind if place not in found]
+            if suspects and await self._takes_without([*found, *suspects]):
+                return suspects
+        return None
+
+    async def _first(self, found: Sequence[Place], suspects: Sequence[Place]) -> Sequence[Place]:
+        """Return about as many of the suspects, oldest first, as have to be left out together."""
+        low, high = 0, len(suspects)
+        while high - low > 1 and self._tries > 0:
+            middle = (low + high) // 2
+            if await self._takes_without([*found, *suspects[:middle]]):
+                high = middle
+            else:
+                low = middle
+        return suspects[:high]
+
     async def _last_guilty(self, found: Sequence[Place], suspects: Sequence[Place]) -> int | None:
         """Return the last of the suspects that has to be left out; all of them are known to be enough."""
         low, high = 0, len(suspects)
@@ -139,24 +170,25 @@ class Doubts:
         if self._transcript.committed_places() and not await self._takes(self._transcript.probe(self._form)):
             message = f"the conversation has outgrown the model; begin another session to go on: {refusal}"
         else:
-            message = f"the event is too large for what the model still takes in this conversation: {refusal}"
+            message = f"{_TOO_LARGE}: {refusal}"
         return ModelError(message, kind="own")
 
     async def _takes_without(self, places: Collection[Place]) -> bool:
         return await self._takes(self._transcript.probe(self._form, without=set(places)))
 
-    async def _takes(self, messages: list[dict[str, Any]]) -> bool:
-        if messages in self._refused or messages in self._taken:
-            return messages in self._taken
+    async def _takes(self, messages: list[dict[str, Any]], *, max_tokens: int = 1) -> bool:
+        asked = (max_tokens, messages)
+        if asked in self._refused or asked in self._taken:
+            return asked in self._taken
         try:
-            await self._ask(dataclasses.replace(self._request, messages=messages, max_tokens=1))
+            await self._ask(dataclasses.replace(self._request, messages=messages, max_tokens=max_tokens))
         except ModelError as error:
             if error.kind != "own":
                 raise
             self._said = str(error)
-            self._refused.append(messages)
+            self._refused.append(asked)
             return False
-        self._taken.append(messages)
+        self._taken.append(asked)
         return True
 
     def _places_in(self, said: str) -> list[Place]:
@@ -166,14 +198,14 @@ class Doubts:
             return []
         return self._transcript.places_of(int(named[1]), None if named[2] is None else int(named[2]))
 
-    def _suspects(self) -> list[Place]:
-        """Return the committed blocks that may be meant, oldest first."""
-        places = self._transcript.committed_places()
-        if not _ADDRESS.search(self._said):
-            return places
-        return self._transcript.committed_places(addresses=True) or places
+
+def of_event(refusal: ModelError) -> ModelError:
+    """Return what a refusal means that follows a finding: this event is all that is left to blame."""
+    if refusal.kind != "own" or not _SIZE.search(str(refusal)):
+        return refusal
+    return ModelError(f"{_TOO_LARGE}: {refusal}", kind="own")
 
 
 def is_about_size(said: str) -> bool:
     """Return whether a refusal is about how much there is: leaving old blocks out would only hide that."""
-    return _SIZE.search(said) is not None
+    return _SIZE.search(said) is not None and _PIXELS.search(said) is None

@@ -181,7 +181,6 @@ SIZES = [
     "400 invalid_request_error: prompt is too long: 213423 tokens > 200000 maximum",
     "413 request_too_large: Request exceeds the maximum size",
     "400 invalid_request_error: messages: too many images: 101 > 100 maximum",
-    "400 messages: image dimensions exceed max allowed size: 2000 pixels",
     "400 messages: at most 100000 messages are allowed",
     "400 input length and `max_tokens` exceed context limit: 199000 + 8192 > 200000",
 ]
@@ -211,7 +210,7 @@ async def test_an_event_that_is_too_much_says_that_it_is(tmp_path: Path) -> None
         await r.ask("e1")
         with pytest.raises(ApplicationError, match="the event is too large"):
             await r.ask("e2", "huge")
-        assert len(model.requests) == 3
+        assert len(model.requests) == 4
 
 
 async def test_a_named_block_is_found_at_once_however_long_the_conversation_is(tmp_path: Path) -> None:
@@ -274,3 +273,73 @@ async def test_what_was_found_before_an_outage_is_not_looked_for_again(tmp_path:
         assert down == [1]
         assert len(await r.steps.entries("transcript.doubted")) == 1
         assert await r.steps.journal.verify(SESSION) == []
+
+
+@pytest.mark.promise("MOD-9")
+@pytest.mark.parametrize(
+    "why",
+    [
+        "400 max_tokens: 200000 > 8192, which is the maximum allowed number of output tokens for m",
+        "400 tools: at most 20 strict tools are allowed",
+        "400 prompt is too long: 213423 tokens > 200000 maximum",
+    ],
+)
+async def test_an_agent_that_asks_for_too_much_itself_costs_no_event_its_turn(tmp_path: Path, why: str) -> None:
+    wrong: list[str] = []
+    known = 100
+
+    def refuses(request: ModelRequest) -> str | None:
+        return why if wrong and ("max_tokens" not in why or request.max_tokens > known) else None
+
+    async with rig(tmp_path, model=Fussy(refuses), agents=[Agent("support", model="own", instructions="")]) as r:
+        await r.ask("e1")
+        wrong.append("now")
+        for event in ("e2", "e3"):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask(event)
+            assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
+        wrong.clear()
+        assert (await r.ask("e2", attempt=2)).stop == "end_turn"
+
+
+@pytest.mark.parametrize("switches", ["1", "0", "10", "1011", "110", "100"])
+async def test_a_picture_that_comes_and_goes_costs_nobody_elses_words(tmp_path: Path, switches: str) -> None:
+    """Its owner answers as he likes while the session looks for what is to blame."""
+    armed: list[bool] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        if not armed or "coming.png" not in str(request.messages):
+            return None
+        gone = armed.pop(0) if len(armed) > 1 else armed[0]
+        return "400 Could not process image" if gone else None
+
+    mine = [{"type": "image", "source": {"type": "url", "url": "https://pictures.example/coming.png"}}]
+    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+        for n in range(12):
+            await r.ask(f"e{n}", mine if n == 9 else f"plain {n}")
+        armed += [True, True, *(c == "1" for c in switches), True]
+        await asked_again(r, "next")
+        sent = str(model.requests[-1].messages)
+        assert sent.count("'fine'") == 12, "nor an answer"
+        assert all(f"plain {n}'" in sent for n in range(12) if n != 9)
+
+
+async def test_images_that_are_too_large_among_many_are_left_out_and_the_session_goes_on(tmp_path: Path) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    many: list[str] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        shown = str(request.messages).count("base64")
+        return "400 messages: image dimensions exceed max allowed size: 2000 pixels" if many and shown > 20 else None
+
+    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+        for n in range(40):
+            await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, image])
+        many.append("now")
+        assert (await r.ask("next")).stop == "end_turn"
+        sent = str(model.requests[-1].messages)
+        assert all(f"plain {n}'" in sent for n in range(40))
+        assert sent.count("base64") == 20
+        before = len(model.requests)
+        assert (await r.ask("last")).stop == "end_turn"
+        assert len(model.requests) == before + 1

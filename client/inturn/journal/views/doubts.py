@@ -7,7 +7,7 @@ no message its place. What was found is an entry of its own, so every worker lea
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from inturn.turns.blocks import Block, text
 from inturn.values import Entry
@@ -34,7 +34,19 @@ def doubted_places(entry: Entry) -> set[Place]:
 def has_address(block: Block) -> bool:
     """Return whether what a block shows lies outside, where it may be gone."""
     source = block.get("source")
-    return isinstance(source, dict) and source.get("type") in ("url", "file")
+    if isinstance(source, dict) and source.get("type") in ("url", "file"):
+        return True
+    return any(has_address(inner) for inner in _inside(block))
+
+
+def is_shown(block: Block) -> bool:
+    """Return whether a block is, or holds, an image or a document: what may be refused for what it shows."""
+    return block["type"] in ("image", "document") or any(is_shown(inner) for inner in _inside(block))
+
+
+def _inside(block: Block) -> list[Block]:
+    inside: object = block.get("content")
+    return cast("list[Block]", inside) if isinstance(inside, list) else []  # a tool's result
 
 
 def replaced(block: Block) -> Block:

@@ -19,10 +19,10 @@ did not; so nothing holds it again.
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, cast
 
-from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, has_address, replaced
+from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, replaced
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, Part, Said, View
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
@@ -135,14 +135,9 @@ class Transcript:
         """Return how often the model paused in an event's turn, if that is the last one."""
         return self._paused[1] if self._paused[0] == event_id else 0
 
-    def committed_places(self, *, addresses: bool = False) -> list[Place]:
-        """Return where the journal has what is committed, in order; of `addresses` what lies behind one only."""
-        return [
-            place
-            for part in self._committed
-            for block, place in part.said
-            if place is not None and (not addresses or has_address(block))
-        ]
+    def committed_places(self, of: Callable[[Block], bool] = bool) -> list[Place]:
+        """Return where the journal has what is committed, in order; `of`: blocks of some kind only."""
+        return [place for part in self._committed for block, place in part.said if place is not None and of(block)]
 
     def places_of(self, message: int, block: int | None = None) -> list[Place]:
         """Return where the journal has a committed message of the last request's form, or one block of it."""
