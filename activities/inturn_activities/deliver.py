@@ -17,6 +17,7 @@ from inturn.journal.views.turns import read_turn
 from inturn.keys import StepKey
 from inturn.tools import Tool
 from inturn.tools.calling import delivery_policy, run_body
+from inturn.tools.secrets import redact
 from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import MAX_MESSAGE, CallResult
 from inturn.values import Approval, Notice, Turn
@@ -95,7 +96,7 @@ class Delivery:
         """Return the entry of a delivery that succeeded, and the ledger's result."""
         step = self.step
         if result.status != "ok":
-            return Record({"status": result.status, "text": str(result.value)[:MAX_MESSAGE]})
+            return Record({"status": result.status, "text": redact(str(result.value))[:MAX_MESSAGE]})
         body = {"kind": self._input.kind, "turn": step.turn.turn}
         event_id = step.turn.event_id or None  # a notice belongs to no turn
         entry = NewEntry("event.delivered", body, event_id=event_id, step=step.step, key=step.within_session)

@@ -23,7 +23,7 @@ from inturn.tools.calling import check_checkpoint
 from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
 from inturn.tools.returned import finite, is_small
-from inturn.tools.secrets import CallSecrets
+from inturn.tools.secrets import CallSecrets, redact
 from inturn.tools.shared_state import State
 from inturn.tools.threads import Caller, Threads
 from inturn.turns.call_results import CallResult
@@ -71,7 +71,7 @@ class Reports:
         if self._told > MAX_REPORTS:  # alive it is, and more than so many nobody reads
             return
         step = self._step
-        body: dict[str, Any] = {"call_id": self._call_id, "text": self.secrets.redact_text(text)[:MAX_PROGRESS]}
+        body: dict[str, Any] = {"call_id": self._call_id, "text": redact(self.secrets.redact_text(text))[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if _is_shown(value)}
         entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=step.within_turn)
         with contextlib.suppress(JournalUnavailable):  # news only: no reason to end the call

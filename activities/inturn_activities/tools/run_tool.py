@@ -21,6 +21,7 @@ from inturn.keys import StepKey
 from inturn.tools import Tool
 from inturn.tools.calling import CallPolicy, run_body, tool_policy
 from inturn.tools.results import render_result
+from inturn.tools.secrets import redact
 from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
 from inturn.values import Entry
@@ -142,7 +143,9 @@ class ToolCall:
     async def record(self, result: CallResult) -> Record:
         """Return the entry of its result, and the ledger's."""
         step, call, journal = self.step, self._call, self._bodies.journal
-        rendered = await render_result(result.value, partial(journal.put_blob, step.session))
+        # An error may quote what its body never asked for; a result is its tool's own to give.
+        value = result.value if result.status == "ok" else redact(str(result.value))
+        rendered = await render_result(value, partial(journal.put_blob, step.session))
         body = {"call_id": call.use.id, "tool": call.use.tool, "status": result.status, **rendered}
         entry = NewEntry(
             "agent.tool_result",

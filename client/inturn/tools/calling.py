@@ -169,7 +169,8 @@ def ungrouped(error: BaseException) -> BaseException:
         made = ToolError("; ".join(dict.fromkeys(text_of(leaf) for leaf in told)))
     elif retries := [leaf for leaf in found if isinstance(leaf, Retry)]:
         if len(retries) == len(found):  # else something may have happened
-            made = Retry("; ".join(dict.fromkeys(map(text_of, retries))), after=max((r.after or 0) for r in retries))
+            after = [r.after for r in retries if isinstance(r.after, int | float)]
+            made = Retry("; ".join(dict.fromkeys(map(text_of, retries))), after=max(after, default=None))
     if made is not error:
         made.__cause__ = error
     return made
@@ -179,7 +180,7 @@ def _survivable(error: BaseException) -> BaseException:
     """Return an error that ends the call and not the worker."""
     if isinstance(error, Exception):
         return error
-    text = f"it called exit({error.code})" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}"
+    text = f"it called exit({text_of(error)})" if isinstance(error, SystemExit) else f"it raised {type(error).__name__}"
     made = RuntimeError(text)  # KeyboardInterrupt, and what else would end the event loop
     made.__cause__ = error
     return made

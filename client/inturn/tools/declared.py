@@ -5,6 +5,7 @@ Invariant: an option that cannot work is refused where it stands, in words that 
 
 from __future__ import annotations
 
+import functools
 import inspect
 import string
 from collections.abc import Collection, Sequence
@@ -32,7 +33,7 @@ def check_options(name: str, timeout: Any, retries: Any, lookup: Any, approval: 
         _check_function("lookup", lookup, "the call's key")
     if not isinstance(approval, bool):
         _check_function("approval", approval, "the arguments")
-        if inspect.iscoroutinefunction(approval):
+        if _is_async(approval):
             raise TypeError(
                 "approval is async: what it returns would always count as a yes; let it be a plain function"
             )
@@ -58,6 +59,12 @@ def _names(template: str) -> list[str]:
         return [name for _, name, _, _ in string.Formatter().parse(template) if name is not None]
     except ValueError as error:
         raise ValueError(f"{template!r} is no template: {error}") from error
+
+
+def _is_async(fn: Any) -> bool:
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
 
 
 def _is_number(value: Any) -> bool:

@@ -4,7 +4,7 @@
     headers = {"Authorization": f"Bearer {secret.get_secret_value()}"}
 
 Invariant: a secret shows itself only where `get_secret_value()` asks for it. What a call was given is taken out of its
-result, its errors and its progress; what lives anywhere in the process is taken out of the logs.
+result; what lives anywhere in the process is taken out of the logs, of all errors and of progress.
 """
 
 from __future__ import annotations

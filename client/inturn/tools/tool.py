@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Generic, ParamSpec, TypedDict, TypeVar, Unpack, overload
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from inturn.tools.arguments import arguments_of, definition, where
 from inturn.tools.declared import check_options, check_templates
@@ -111,7 +111,10 @@ class Tool(Generic[P, R]):
         Raises:
             pydantic.ValidationError: They do not fit.
         """
-        made = self._arguments.model_validate(dict(raw))
+        try:  # as the JSON that it came as: what is strict takes a date or a tuple from nothing else
+            made = self._arguments.model_validate_json(to_json(dict(raw)))
+        except (PydanticSerializationError, RecursionError):  # given by hand, and no JSON
+            made = self._arguments.model_validate(dict(raw))
         return dict(zip(self.parameters, made.__dict__.values(), strict=True))
 
     def needs_approval(self, arguments: Mapping[str, Any]) -> bool:

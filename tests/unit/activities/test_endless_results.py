@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from inturn.agents import Agent
 from inturn.errors import ToolError
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel, ToolCall
@@ -181,3 +183,35 @@ async def test_whatever_a_model_raises_is_an_error_of_its_step(tmp_path: Path, r
             await r.ask()
         after = StepRunner(r.journal, ScriptedModel(["fine"]), r.agents)
         assert (await after.ask("e2")).stop == "end_turn"
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_an_error_shows_no_secret_that_its_body_was_never_given(tmp_path: Path, threaded: bool) -> None:
+    key = Secret("sk-of-the-process-4711")
+
+    def failing(ctx: ToolContext) -> str:
+        ctx.progress(f"with {key.get_secret_value()}") if threaded else None
+        raise ToolError(f"refused: Basic {base64.b64encode(f'user:{key.get_secret_value()}'.encode()).decode()}")
+
+    async def async_failing(ctx: ToolContext) -> str:
+        await ctx.progress(f"with {key.get_secret_value()}")
+        raise RuntimeError(f"no host {key.get_secret_value()}")
+
+    async def deliver(out: Any, ctx: ToolContext) -> None:
+        raise ToolError(f"refused: {key.get_secret_value()}")
+
+    body = tool(name="fails")(failing if threaded else async_failing)
+    agent = Agent("support", model="m", instructions="", tools=[body], deliver=deliver)
+    async with rig(tmp_path, [ToolCall("fails"), "done"], agents=[agent]) as r:
+        [call] = (await r.ask()).calls
+        assert (await r.tool(call=call.id)).status == "error"
+        await r.ask(step=1)
+        with pytest.raises(Exception, match="delivery failed"):
+            await r.deliver(kind="turn")
+        written = str([entry.body for entry in await r.journal.read(SESSION)])
+        row = await r.journal.claim_call(SESSION.turn("e1").step("deliver"), lease=1.0, begin=False, wants=(), lasts=0)
+        assert "[secret]" in str(row.result)
+        for text in (written, str(row.result)):
+            assert "4711" not in text
+            assert base64.b64encode(b"of-the-process").decode()[2:-4] not in text

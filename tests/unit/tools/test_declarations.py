@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import enum
+import functools
+import uuid
 from collections.abc import Callable
 from typing import Annotated, Any, Literal, Union
 
 import pytest
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field, Strict, ValidationError
 
 from inturn.tools import Tool, tool
 from inturn.tools.checks import CheckedCall, check_call
@@ -34,6 +37,12 @@ class Dog(BaseModel):
     kind: Literal["dog"]
 
 
+class Exact(BaseModel, strict=True):
+    """Takes nothing for something else."""
+
+    day: datetime.date
+
+
 class Deep(BaseModel):
     """Goes on within itself."""
 
@@ -47,6 +56,11 @@ def _aliased(order_id: str = Field(alias="orderId", pattern="^o")) -> None: ...
 def _annotated_alias(order_id: Annotated[str, Field(alias="orderId")] = "o1") -> None: ...
 def _union(pet: Union[Cat, Dog] = Field(discriminator="kind")) -> None: ...  # noqa: B008, UP007
 def _plain(colour: Colour, kind: Literal["a", "b"] = "a") -> None: ...
+def _strict(
+    day: Annotated[datetime.date, Strict()], colour: Annotated[Colour, Strict()], order: Annotated[uuid.UUID, Strict()]
+) -> None: ...
+def _strict_inside(pair: Annotated[tuple[int, int], Strict()], exact: Exact) -> None: ...
+def _strict_number(n: Annotated[int, Strict()]) -> None: ...
 def _typed(lives: list[Cat], deep: Deep | None = None) -> None: ...
 
 
@@ -61,6 +75,13 @@ def _typed(lives: list[Cat], deep: Deep | None = None) -> None: ...
         (_annotated_alias, {"orderId": "o2"}, [{"order_id": "o1"}]),
         (_union, {"pet": {"kind": "dog"}}, [{"pet": {"kind": "cow"}}, {"pet": {"kind": "cat", "lives": 0}}]),
         (_plain, {"colour": "red"}, [{"colour": "green"}, {"colour": "red", "kind": "c"}]),
+        (
+            _strict,
+            {"day": "2026-11-30", "colour": "red", "order": "0" * 32},
+            [{"day": 1}, {"day": "1", "colour": "red"}],
+        ),
+        (_strict_inside, {"pair": [1, 2], "exact": {"day": "2026-11-30"}}, [{"pair": [1, "2"], "exact": {"day": "x"}}]),
+        (_strict_number, {"n": 10**30}, [{"n": "1"}, {"n": True}, {"n": 1.5}]),
         (_typed, {"lives": [{"kind": "cat"}]}, [{"lives": [{"kind": "cat", "lives": 0}]}, {"lives": {}}]),
     ],
 )
@@ -129,6 +150,11 @@ async def _asks(arguments: Any) -> bool:
     return True
 
 
+class _Asker:
+    async def __call__(self, arguments: Any) -> bool:
+        return False
+
+
 @pytest.mark.promise("EFF-5", "EFF-7")
 @pytest.mark.parametrize(
     "options",
@@ -144,6 +170,8 @@ async def _asks(arguments: Any) -> bool:
         {"approval": "yes"},
         {"approval": None},
         {"approval": _asks},
+        {"approval": _Asker()},
+        {"approval": functools.partial(_Asker())},
         {"approval": lambda: True},
         {"lookup": "look"},
         {"lookup": lambda: None},

@@ -29,6 +29,7 @@ def group(*errors: Exception) -> ExceptionGroup[Exception]:
         (group(ValueError("x"), group(ToolError("no stock"))), ToolError, "no stock"),
         (group(ToolError("a"), ToolError("b"), ToolError("a")), ToolError, "a; b"),
         (group(Retry("busy", after=2), Retry("busy", after=5)), Retry, "busy"),
+        (group(Retry("busy", after="soon"), Retry("full", after=5)), Retry, "busy; full"),  # type: ignore[arg-type]
         (group(Retry("busy"), ValueError("half done")), ExceptionGroup, None),
         (group(ToolError("a"), Superseded("gone")), Superseded, "gone"),
         (ToolError("alone"), ToolError, "alone"),
