@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
@@ -49,11 +50,10 @@ async def test_canaries_stay_in_their_sessions_and_tenants(rig: Rig) -> None:
                 assert whole.count("canary-") == whole.count(canary)
 
             await asyncio.gather(*(talk(c, tenant, n) for c, tenant in clients.items() for n in range(10)))
-        for exchange in claude.requests:
-            assert exchange.session is not None
-            tenant, session_id = exchange.session.split("/")
-            canary = f"canary-{tenant}-{session_id[1:]}-end"
-            assert str(exchange.body).count("canary-") == str(exchange.body).count(canary)
+        said = [set(re.findall(r"canary-.*?-end", str(exchange.body))) for exchange in claude.requests]
+        assert {len(canaries) for canaries in said} == {1}, "a request says what one session said"
+        sessions = {(exchange.session, *canaries) for exchange, canaries in zip(claude.requests, said, strict=True)}
+        assert len(sessions) == len({session for session, _ in sessions}) == 20, "and is known by a name of its own"
 
 
 @pytest.mark.promise("EFF-6")

@@ -45,7 +45,11 @@ async def test_a_refusal_that_no_retry_cures_is_not_retried(rig: Rig, fault: str
             await session.ask(f"[[fault {fault}]] hello", event_id="e", timeout=30)
         assert failed.value.disposition == "parked"
         assert time.monotonic() - began < 5
-        assert len(claude.requests) == 1
+        answers = [
+            exchange for exchange in claude.requests if exchange.body["max_tokens"] > 1
+        ]  # the others only look why
+        assert len(answers) == 1
+        assert len(claude.requests) <= 2
         assert (await session.ask("next", event_id="next")).text.endswith("next")
 
 

@@ -135,7 +135,7 @@ async def test_an_interrupted_and_a_parked_turn_have_their_spans_too(rig: Rig, c
         other = client.session("s2", agent="absent")
         await other.send("hello", event_id="parked")
         await until(lambda: _true(len(collector.named("invoke_agent support")) == 1))
-        await until(lambda: _true(len(collector.spans) >= 4))
+        await until(lambda: _true(len(collector.spans) >= 4), within=60)  # it waited for a worker that has the agent
     assert await asyncio.to_thread(worker.stop) == 0
     ends = [span for span in collector.spans if span.name.startswith("invoke_agent")]
     found = [{a.key: a.value.string_value for a in span.attributes} for span in ends]
