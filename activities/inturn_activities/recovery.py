@@ -71,6 +71,7 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     if not ended or await journal.read(session, types=("session.closed",), limit=1):
         return 0
     done = await ended_events(journal, session) | {running: FOR_GOOD}
+    begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
     sent, cancelled = 0, list[str]()
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
@@ -78,7 +79,9 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
             async for event_id, message, at, out in _EndedRun(activity.client(), run).events(chain):
                 if event_id not in done or at > done[event_id]:
                     done[event_id] = FOR_GOOD
-                    await handle.signal(names.SUBMIT, message | {"event_id": event_id, names.AGAIN: True})
+                    # One whose turn had begun does not expire any more.
+                    when = {} if event_id not in begun else {names.AGAIN: True}
+                    await handle.signal(names.SUBMIT, message | {"event_id": event_id} | when)
                     sent += 1
                     cancelled += [event_id] if out else []
     for event_id in cancelled:  # so they end as they had, in the journal, too
@@ -154,7 +157,7 @@ class _EndedRun:
                     await self._look(other)
                 found = self._carried(await state_of(self.temporal, event))
             else:
-                found = await self._brought(event, first)
+                found = await self._brought(event, first, at)
             for event_id, message in found:
                 out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
                 yield event_id, message, at, out
@@ -170,7 +173,11 @@ class _EndedRun:
         self._unnamed = int(books.get("unnamed") or 0)
         turn, waiting = carried(state)
         events = [item for item in [turn, *(turn.get("joined") or ()), *waiting] if item.get("event")]
-        return [(item["turn"], _message(item["event"])) for item in events if "~" not in item["turn"]]
+        return [
+            (item["turn"], _message(item["event"], item.get("at") or item.get("accepted_at") or True))
+            for item in events
+            if "~" not in item["turn"]
+        ]
 
     async def _look(self, event: HistoryEvent) -> None:
         """Note what an event says of others."""
@@ -186,7 +193,7 @@ class _EndedRun:
             if control.get("op") == "interrupt" and control.get("clear_queue"):
                 self._cleared = event.event_id
 
-    async def _brought(self, event: HistoryEvent, first: str) -> list[tuple[str, Fields]]:
+    async def _brought(self, event: HistoryEvent, first: str, at: datetime) -> list[tuple[str, Fields]]:
         message = came(event)
         if message is None or message.name != names.SUBMIT or message.update_id in self._refused:
             return []
@@ -197,7 +204,9 @@ class _EndedRun:
             brought = read_event(fields)
         except Undecodable:  # it was parked as what it was, or is seen by the audit
             return []
-        return [(brought.event_id or self._derived(brought, message.update_id, first), _message(fields))]
+        return [
+            (brought.event_id or self._derived(brought, message.update_id, first), _message(fields, at.timestamp()))
+        ]
 
     def _derived(self, event: Event | ClaimedEvent, update_id: str | None, first: str) -> str:
         """Return the id that the run gave an event without one; `first`: of its chain."""
@@ -208,9 +217,14 @@ class _EndedRun:
         return derived_id(event, self._unnamed - 1, first)
 
 
-def _message(fields: Fields) -> Fields:
-    """Return an event's object as it is sent again: it waits its turn, whatever it was to do to another."""
+def _message(fields: Fields, at: float) -> Fields:
+    """Return an event's object as it is sent again: it waits its turn, whatever it was to do to another.
+
+    Args:
+        fields: As it came.
+        at: When, in seconds since 1970; not above 0: not known.
+    """
     kept = {name: value for name, value in fields.items() if name not in ("wait", "inline", names.AFTER)}
     if kept.get("when_busy") != "merge":
         kept.pop("when_busy", None)
-    return kept
+    return kept | {names.AGAIN: at if at > 0 else True}

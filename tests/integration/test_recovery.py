@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -167,3 +168,31 @@ async def test_what_was_rejected_is_no_difference_after_a_reset(rig: Rig) -> Non
         await reset(rig.temporal, str(rig.key("s")), 0)
         await until(lambda: _counts(session, 2))
         await _well(rig, session)
+
+
+@pytest.mark.promise("ACC-6")
+async def test_an_event_that_expired_meanwhile_is_not_processed_late(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.ask("hi", event_id="done")
+        await session.send('[[tool wait {"seconds": 2}]]', event_id="began", expires_after=1.0)
+
+        async def running() -> bool:
+            return (await session.status()).turn is not None
+
+        await until(running)
+        await session.pause()
+        await session.submit("hi", event_id="soon", expires_after=1.0)
+        await session.submit("hi", event_id="later", expires_after=60.0)
+        await _handle(rig).terminate("an operator")
+        accepted = time.time()
+        await until(lambda: _true(time.time() > accepted + 1.5))
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=20)).disposition == "applied"
+        assert await _started(session) == ["done", "began", "later", "new"]
+        assert (await session.status()).counts.get("expired") == 1
+        await _well(rig, session)
+
+
+async def _true(value: bool) -> bool:
+    return value

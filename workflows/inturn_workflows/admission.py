@@ -103,10 +103,10 @@ class AdmissionController:
             return
         arrival = Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
         inbox, refusal, now = self._state.inbox, self._refusal(arrival), workflow.time()
-        again = fields.get(names.AGAIN) is True and self._state.recovering
-        if again and not inbox.knows(arrival.event_id, self._state.answered):
+        again = recovered.accepted_at(fields.get(names.AGAIN), now) if self._state.recovering else None
+        if again is not None and not inbox.knows(arrival.event_id, self._state.answered):
             if recovered.admits(inbox, arrival, refusal):
-                recovered.admit(inbox, arrival, now)
+                recovered.admit(inbox, arrival, again)
                 return
         if refusal is None:
             self._admit(arrival, inline=False)

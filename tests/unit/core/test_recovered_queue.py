@@ -78,3 +78,8 @@ def test_what_comes_again_has_room_of_its_own_and_no_more() -> None:
             taken += 1
     assert 1_500 < taken <= recovered.MAX_AGAIN
     assert inbox.queue.bytes < 600_000
+
+
+def test_anybody_may_say_when_an_event_was_accepted() -> None:
+    said = (True, 3.5, 7, 10**400, 1e308, 0, -1, False, None, "3", [3])
+    assert [recovered.accepted_at(again, 9.0) for again in said] == [9.0, 3.5, 7.0, 9.0, 9.0, *[None] * 6]

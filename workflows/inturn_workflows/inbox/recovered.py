@@ -20,6 +20,15 @@ MAX_AGAIN: Final = 2_000
 """No inbox takes more events at once."""
 
 
+def accepted_at(again: object, now: float) -> float | None:
+    """Return when an event was accepted first, as the message says that brings it again; `None`: it does not."""
+    if again is True:
+        return now
+    if isinstance(again, bool) or not isinstance(again, float | int) or again <= 0:
+        return None
+    return float(min(again, now))
+
+
 def admits(inbox: Inbox, arrival: Arrival, refusal: Refusal | None) -> bool:
     """Return whether an event that had been accepted before is taken: though others take the room, within its own."""
     if refusal is None:
@@ -29,12 +38,12 @@ def admits(inbox: Inbox, arrival: Arrival, refusal: Refusal | None) -> bool:
     return refusal.type == names.BACKPRESSURE and fits
 
 
-def admit(inbox: Inbox, arrival: Arrival, now: float) -> Receipt:
-    """Take a new one; its place comes with those of the others."""
+def admit(inbox: Inbox, arrival: Arrival, at: float) -> Receipt:
+    """Take one that was accepted at a time before; its place comes with those of the others."""
     inbox.books.accepted += 1
     event_id, n = arrival.event_id, inbox.books.accepted
     inbox.dedup.add(event_id, "pending")
-    inbox.queue.append(Queued(turn=event_id, n=n, at=now, event=arrival.wire, size=arrival.size, again=True))
+    inbox.queue.append(Queued(turn=event_id, n=n, at=at, event=arrival.wire, size=arrival.size, again=True))
     return Receipt(event_id, "accepted", position=len(inbox.queue) - 1)
 
 
