@@ -52,6 +52,11 @@ class Lacks:
         """Whether this worker has one agent alone: it need not be named."""
         return self._roster.find(None) is not None
 
+    async def own(self, step: StepKey) -> str | None:
+        """Return the name of the agent that the session has frozen, if any."""
+        started = await self._journal.read(step.session, types=("session.started",), limit=1)
+        return str(started[0].body["agent"]) if started else None
+
     async def agent(self, step: StepKey, name: str | None) -> Agent:
         """Return the agent of that name; for `None` the only one there is.
 
@@ -63,7 +68,7 @@ class Lacks:
         found = self._roster.find(name)
         if found is not None or name is None:
             return found or self._roster.get(name)
-        own = await self._own(step)
+        own = await self.own(step)
         if own is not None and own != name:
             raise OwnFailure(f"the session's agent is {own!r}, not {name!r}")
         rows = await self._journal.serving(name)
@@ -98,11 +103,6 @@ class Lacks:
             holders = [row for row in rows if has(row)]
             _send(holders)
             await self._wait(step, what, holders, self._bounds.lacking)
-
-    async def _own(self, step: StepKey) -> str | None:
-        """Return the agent that the session has frozen, if any."""
-        started = await self._journal.read(step.session, types=("session.started",), limit=1)
-        return str(started[0].body["agent"]) if started else None
 
     async def _wait(self, step: StepKey, what: str, rows: Sequence[Serving], patience: float) -> None:
         """Let another attempt follow, on whichever worker; return once that was tried for too long."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
+import threading
+from collections.abc import Iterator
 
 import pytest
 
@@ -30,6 +33,34 @@ async def whoami(canary: str) -> str:
 def whoami_sync(canary: str) -> str:
     """Tell what the context says, from a thread."""
     return f"{canary}:{inturn.current().session_id}"
+
+
+released = threading.Event()
+
+
+@tool(timeout=0.3)
+def hang() -> str:
+    """Never end by itself."""
+    released.wait()
+    return "released"
+
+
+@tool
+def endless() -> Iterator[int]:
+    """Never stop giving."""
+    return itertools.count()
+
+
+@tool
+async def leave() -> str:
+    """Try to end the process."""
+    raise SystemExit(3)
+
+
+@tool
+def stop() -> str:
+    """Raise what no future can hold."""
+    raise StopIteration
 
 
 @pytest.mark.promise("ISO-1", "ISO-2")
@@ -67,3 +98,20 @@ async def test_tools_that_block_threads_do_not_stop_other_sessions(rig: Rig) -> 
         assert turn.tool_calls[0].status == "ok"
         for turn in await asyncio.gather(*busy):
             assert [call.status for call in turn.tool_calls] == ["ok"] * 12
+
+
+@pytest.mark.promise("SUR-17")
+async def test_tools_that_hang_never_end_or_try_to_end_the_worker_stop_no_other_session(rig: Rig) -> None:
+    rude = Agent("rude", model="claude-sonnet-5-5", instructions="Be brief.", tools=[hang, endless, leave, stop])
+    kind = Agent("kind", model="claude-sonnet-5-5", instructions="Be brief.", tools=[whoami_sync])
+    async with rig.worker([rude, kind]), rig.client() as client:
+        asked = "[[tool hang {}]] [[tool endless {}]] [[tool leave {}]] [[tool stop {}]]"
+        busy = [asyncio.create_task(client.session(f"r{n}", agent="rude").ask(asked)) for n in range(4)]
+        async with asyncio.timeout(10):
+            for _ in range(3):
+                turn = await client.session("k", agent="kind").ask('[[tool whoami_sync {"canary": "c"}]]')
+                assert turn.tool_calls[0].status == "ok"
+            turns = await asyncio.gather(*busy)
+        for turn in turns:
+            assert [call.status for call in turn.tool_calls] == ["timeout", "error", "error", "error"]
+    released.set()

@@ -132,8 +132,7 @@ class ModelSteps:
         """Find the agent: the one asked for, else the session's own, else the only one."""
         name = input.agent
         if name is None and not self._lacks.only_one:
-            started = await self._journal.read(step.session, types=("session.started",), limit=1)
-            name = started[0].body["agent"] if started else None
+            name = await self._lacks.own(step)
         return await self._lacks.agent(step, name)
 
     async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
