@@ -244,6 +244,23 @@ async def test_what_joined_a_turn_that_was_stopped_before_it_was_said_is_told_ap
         assert unsaid
 
 
+@pytest.mark.promise("ORD-10", "ACC-8")
+@pytest.mark.parametrize("said", [[], ["e2"]], ids=["before step 0's claim", "before its own step's"])
+async def test_what_is_carried_inline_is_told_apart_as_well(tmp_path: Path, said: list[str]) -> None:
+    async with rig(tmp_path, ["ok"]) as run:
+        if said:
+            await run.ask("e1", event=small("e1"), joined=[small(event_id) for event_id in said])
+        end = Decision(type="turn.interrupted", turn="e1", key="e1/end", disposition="cancelled", body={"n": 1})
+        message = RecordInput(decisions=[end], settle=["e1"], joined=["e2", "e3"])
+        result = await environment(StepKey.parse(f"{SESSION}/~record/1")).run(run.steps.record, message)
+        assert result.unsaid == [event_id for event_id in ("e2", "e3") if event_id not in said]
+
+
+def small(event_id: str) -> dict[str, Any]:
+    """An event that travels whole."""
+    return {"event_id": event_id, "content": "hi", "source": "client"}
+
+
 @pytest.mark.promise("SUR-15", "SEC-5")
 async def test_many_events_that_name_other_journals_hold_a_session_up_no_longer_than_one(tmp_path: Path) -> None:
     bounds = Bounds(beat=0.01, lease=0.1, lacking=0.2)
