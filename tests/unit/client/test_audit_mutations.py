@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import inturn.client.audit.audit
+from inturn.client.audit import books
 from inturn.client.audit.accepted import Accepted, HistoryReader
 from inturn.client.audit.audit import Auditor
 from inturn.events import Event
@@ -354,7 +355,7 @@ PLANTED: dict[str, tuple[Callable[[Scene], None], bool, str]] = {
     "a body has another shape, the chain written anew": (
         _rehashed(_garbled("b/user", "[1]")),
         False,
-        "the books cannot be read",
+        "(user.message) is damaged: body cannot be read",
     ),
     "a body's field has another shape": (_garbled("b/started", '{"n": {}, "turn": []}'), False, "was changed after"),
     "the content of a waiting event is lost": (
@@ -374,6 +375,20 @@ async def test_what_is_done_behind_the_audits_back_is_named(
     audit = await scene.audit(monkeypatch, deep=deep)
     assert not audit.ok
     assert told in "\n".join(audit.differences)
+
+
+BODIES = ["[]", "[1]", "null", "7", '"said"', '{"joined": 5, "n": [], "turn": {}, "count": "x", "lost": 1, "from": {}}']
+
+
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("type_", sorted({*books.READ} - {"session.gap", "event.rejected"}))
+async def test_a_body_that_was_garbled_is_named_and_stops_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, type_: str, body: str
+) -> None:
+    scene.sql("UPDATE entries SET body = ? WHERE type = ?", body, type_)
+    audit = await scene.audit(monkeypatch, deep=True)
+    assert not audit.ok
+    assert f"({type_}) is damaged" in "\n".join(audit.differences)
 
 
 STARTED = {"n": 9, "turn": "c"}

@@ -118,12 +118,13 @@ class Auditor:
         head = await journal.head(key)
         accepted = await self._accepted() if deep else None
         carried, left = await self._session(head)
-        entries = [books.slim(entry) async for entry in journal.entries(key, types=books.READ)]
+        damaged: list[str] = []
+        entries = [books.sound(entry, damaged) async for entry in journal.entries(key, types=books.READ)]
         recorded: Counter[str] = Counter(dict(await journal.outcomes(key)))
         for entry in books.of_type(entries, *books.DECIDED):
             if entry.type == "event.rejected" or "count" in entry.body:
                 recorded[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
-        differs = [] if carried is None else await self._located(journal, carried)
+        differs = damaged + ([] if carried is None else await self._located(journal, carried))
         endings, kept = await journal.endings(key), await journal.contents(key)
         return _Books(carried, left, entries, endings, recorded, kept, accepted, differs, head)
 

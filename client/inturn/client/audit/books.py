@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from inturn import names
 from inturn.values import Entry
@@ -20,6 +20,33 @@ TURN_ENDS: Final = ("turn.completed", "turn.interrupted", "turn.failed")
 DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
 READ: Final = ("turn.started", "session.gap", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
 """The types of entries that an audit reads."""
+
+
+_TURN: Final[dict[str, type]] = {"turn": str, "chain": str}
+_SHAPES: Final[dict[str, dict[str, type]]] = {
+    "turn.started": _TURN | {"n": int, "resets": int, "sequence": int, "source": str, "when_busy": str},
+    "session.gap": {"from": int, "to": int, "by": str, "kind": str},
+    "user.message": {"joined": str},
+    "event.parked": {"joined": list, "lost": list},
+    **{type_: _TURN for type_ in TURN_ENDS},
+    **{type_: {"count": int} for type_ in DECIDED},
+}
+"""What is read of a body, where it is there."""
+
+
+def sound(entry: Entry, damaged: list[str]) -> Entry:
+    """Return an entry as it is read here: of whatever somebody wrote into it only what can be; add what is damaged."""
+    body: object = entry.body
+    kept = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    odd = [] if isinstance(body, dict) else ["body"]
+    for name, shape in _SHAPES.get(entry.type, {}).items():
+        if kept.get(name) is not None and not isinstance(kept[name], shape):
+            odd.append(name)
+    if entry.type == "event.parked" and "joined" not in odd:
+        odd += ["joined"] * any(not isinstance(event, dict) for event in kept.get("joined") or ())
+    if odd:
+        damaged.append(f"entry {entry.seq} ({entry.type}) is damaged: {', '.join(odd)} cannot be read")
+    return slim(entry.model_copy(update={"body": {name: kept[name] for name in kept.keys() - odd}}))
 
 
 def slim(entry: Entry) -> Entry:
@@ -132,7 +159,11 @@ def gaps(entries: Sequence[Entry]) -> list[str]:
 
 def _gap(entry: Entry) -> str:
     body = entry.body
-    first, last, by = int(body["from"]) + 1, int(body["to"]), f" by {body['by']}" if body.get("by") else ""
+    first, last, by = (
+        int(body.get("from") or 0) + 1,
+        int(body.get("to") or 0),
+        f" by {body['by']}" if body.get("by") else "",
+    )
     lacks = f"entries {first} to {last} are missing" if first <= last else f"it is not the one of {last} entries"
     return f"the session went on with a journal that was accepted for its own{by} (entry {entry.seq}): {lacks}"
 

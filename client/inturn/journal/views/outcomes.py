@@ -137,7 +137,7 @@ def _first_number(tx: Transaction, session: SessionKey, outcome: Outcome) -> int
         f"AND type IN ('turn.started', {', '.join('?' * len(ends))}) ORDER BY seq",
         (session.tenant, session.session_id, outcome.event_id, *ends),
     ):
-        number = int(codec.loads(body).get("n") or 0)
+        number = int(_field(body, "n") or 0)
         if type_ != "turn.started":
             return number or begun
         begun = number or begun
@@ -158,11 +158,17 @@ def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, tuple[Disposi
         turn, _, kind = str(key).partition("/")
         if "/" in kind:
             continue  # a delivery that was set aside: the event itself has ended otherwise
-        into = codec.loads(body).get("into") if type_ == "event.merged" else None
+        into = _field(body, "into") if type_ == "event.merged" else None
         end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _DISPOSITIONS[type_])
         if event_id not in found or _replaces(end, found[event_id][:2]):
             found[event_id] = (*end, into)
     return {event_id: (disposition, into) for event_id, (_, disposition, into) in found.items()}
+
+
+def _field(body: str, name: str) -> Any:
+    """Return a field of a body, `None` where somebody made that no object."""
+    read = codec.loads(body)
+    return read.get(name) if isinstance(read, dict) else None
 
 
 def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> bool:
