@@ -23,6 +23,8 @@ class Bounds:
             leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
         losses: So many attempts of a step may crash; then it is taken for what kills its workers.
+        account_believed: An event's word that the account is in trouble is taken so long; then something else is asked
+            beside it.
         overtimes: So many of them may take all the time that a step has; each is paid.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Calls of one tool without `async` that run at once for one tenant.
@@ -46,6 +48,7 @@ class Bounds:
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
     losses: int = 10
+    account_believed: float = 600.0
     overtimes: int = 2
     inline: int = 4 * 1024
     threads: int = 16

@@ -8,7 +8,9 @@ records and ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -25,6 +27,7 @@ from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
 from inturn.models import Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
+from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
@@ -207,6 +210,9 @@ class ModelSteps:
         try:
             return await self._ask(attempt, transcript, request)
         except ModelError as refusal:
+            since = attempt.claim.attempts.since.get("account", math.inf)
+            if refusal.kind == "account" and time.time() - since >= self._bounds.account_believed:
+                await self._look_at_account(request)
             if refusal.kind != "own":
                 raise
             refused = refusal
@@ -226,6 +232,13 @@ class ModelSteps:
         except ModelError as error:
             raise of_event(error) from None
         return dataclasses.replace(answered, left_out=doubted.body["seqs"])
+
+    async def _look_at_account(self, request: ModelRequest) -> None:
+        """Find out whether the model answers others, where none of them asked it lately."""
+        said = [{"role": "user", "content": [text("hi")]}]
+        with contextlib.suppress(Exception):  # then it does not, and who knows why
+            await self._model.respond(dataclasses.replace(request, messages=said, max_tokens=1), _on_text)
+            self._account.answered(request.model)
 
     async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
         """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""

@@ -16,6 +16,9 @@ from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import Fault, ToolCall
 from inturn.testing.claude.script import Reply
 from inturn.tools import tool
+from inturn_activities.bounds import Bounds
+from inturn_activities.messages import Decision
+from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.doubts import MAX_REFUSALS, is_about_size
 from tests.support.steps import SESSION, StepRunner, rig
 from tests.support.strict import MODEL, StrictRig, answer, strict
@@ -343,3 +346,36 @@ async def test_images_that_are_too_large_among_many_are_left_out_and_the_session
         before = len(model.requests)
         assert (await r.ask("last")).stop == "end_turn"
         assert len(model.requests) == before + 1
+
+
+@pytest.mark.promise("MOD-9")
+async def test_an_event_that_looks_like_the_accounts_trouble_holds_its_session_for_minutes(tmp_path: Path) -> None:
+    """Nobody else asks this worker's model: it has to find out itself that the account is well."""
+
+    class Forbidding:
+        def __init__(self) -> None:
+            self.forbidden = "rare"
+
+        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+            if self.forbidden in str(request.messages):
+                raise ModelError("403 permission_error: that is not for you", kind="account")
+            return answer([{"type": "text", "text": "fine"}], "end_turn")
+
+    async with rig(tmp_path, model=(model := Forbidding()), bounds=Bounds(account_believed=0.0)) as r:
+        seen = list[str]()
+        for attempt in range(1, 20):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask("e1", "rare", attempt=attempt)
+            seen.append(failed.value.type or "")
+            if failed.value.non_retryable:
+                break
+        assert seen == [*[names.ACCOUNT] * (len(seen) - 1), names.OWN_FAILURE]
+        assert 5 <= len(seen) <= 10
+        await r.record(Decision(type="turn.failed", turn="e1", key="e1/end", disposition="parked"), settle=["e1"])
+        assert (await r.ask("e2", "plain")).stop == "end_turn"
+        model.forbidden = "text"  # now nobody is answered: that is the account's, however long it lasts
+        r.steps._models._account = AccountWatch()  # a worker that has heard nothing yet
+        for attempt in range(1, 20):
+            with pytest.raises(ApplicationError) as failed:
+                await r.ask("e4", attempt=attempt)
+            assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
