@@ -105,9 +105,34 @@ def evidence() -> str:
         "",
     ]
     if not campaigns:
-        return _page([*lines, "No campaign has been kept yet."])
-    lines += [*_campaigns(campaigns), "", *_details(campaigns[-1])]
+        return _page([*lines, "No campaign has been kept yet.", "", *_bombardments()])
+    lines += [*_campaigns(campaigns), "", *_bombardments(), *_details(campaigns[-1])]
     return _page(lines)
+
+
+def _bombardments() -> Iterator[str]:
+    paths = sorted((DOCS / "evidence/fuzz").glob("*.json"))
+    if not paths:
+        return
+    yield "## Hostile input"
+    yield ""
+    yield (
+        "`python -m tests.chaos.fuzz` fires malformed signals, updates, queries and controls of every size and shape at "
+        "twelve sessions of a live worker, whose model and tools answer as badly, and garbles rows of their journal, "
+        "beside ten innocent sessions. A finding is an acknowledged event without an end, a session that is stuck, a "
+        "workflow task that failed, a history that does not replay, an audit that says what is not so, or an innocent "
+        "turn that failed."
+    )
+    yield ""
+    yield "| date | seed | inputs | per second | with an id, acknowledged | innocent turns | p99 | worker, at most | findings |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for fire in (json.loads(path.read_text()) for path in paths):
+        rate, memory = fire["inputs"] / fire["seconds"], fire["memory_most"] >> 20
+        yield (
+            f"| {fire['began']} | {fire['seed']} | {fire['inputs']:,} | {rate:,.0f} | {fire['acknowledged']:,} | "
+            f"{fire['innocent_turns']:,} | {fire['p99_beside_hostile']:.2f} s | {memory} MiB | {len(fire['findings'])} |"
+        )
+    yield ""
 
 
 def _page(lines: list[str]) -> str:

@@ -40,6 +40,7 @@ class Result:
     """What a bombardment brought."""
 
     seed: int
+    began: str = field(default_factory=lambda: time.strftime("%Y-%m-%d %H:%M", time.gmtime()))
     inputs: int = 0
     acknowledged: int = 0
     seconds: float = 0.0

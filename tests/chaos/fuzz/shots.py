@@ -174,7 +174,7 @@ class Gun:
             return
         try:
             event = json.loads(payloads[0].data.decode())  # as text: the byte order mark is no JSON
-            json.dumps(event, ensure_ascii=False).encode()  # nor is half a surrogate pair
+            json.dumps(event, ensure_ascii=False, allow_nan=False).encode()  # nor are half a character, or NaN
         except (ValueError, RecursionError):
             return
         if isinstance(event, dict) and is_id(event.get("event_id")) and not event.get("wait"):
