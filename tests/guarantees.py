@@ -117,20 +117,20 @@ def _bombardments() -> Iterator[str]:
     yield "## Hostile input"
     yield ""
     yield (
-        "`python -m tests.chaos.fuzz` fires malformed signals, updates, queries and controls of every size and shape at "
+        "`python -m tests.chaos.fuzz` fires malformed signals, updates, queries and controls of every size at "
         "twelve sessions of a live worker, whose model and tools answer as badly, and garbles rows of their journal, "
         "beside ten innocent sessions. A finding is an acknowledged event without an end, a session that is stuck, a "
         "workflow task that failed, a history that does not replay, an audit that says what is not so, or an innocent "
         "turn that failed."
     )
     yield ""
-    yield "| date | seed | inputs | per second | with an id, acknowledged | innocent turns | p99 | worker, at most | findings |"
+    yield "| date | seed | inputs | per second | acknowledged ids | innocent turns | p99 | memory | findings |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for fire in (json.loads(path.read_text()) for path in paths):
-        rate, memory = fire["inputs"] / fire["seconds"], fire["memory_most"] >> 20
+        rate, memory, found = fire["inputs"] / fire["seconds"], fire["memory_most"] >> 20, len(fire["findings"])
         yield (
             f"| {fire['began']} | {fire['seed']} | {fire['inputs']:,} | {rate:,.0f} | {fire['acknowledged']:,} | "
-            f"{fire['innocent_turns']:,} | {fire['p99_beside_hostile']:.2f} s | {memory} MiB | {len(fire['findings'])} |"
+            f"{fire['innocent_turns']:,} | {fire['p99_beside_hostile']:.2f} s | {memory} MiB | {found} |"
         )
     yield ""
 
