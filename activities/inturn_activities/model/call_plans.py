@@ -36,17 +36,17 @@ async def plan(agent: Agent, call: ToolUse, check: Check) -> CallPlan:
     except NoThread:
         checked = None
     if isinstance(checked, CallResult):
-        return planned(agent, call).model_copy(update={"timeout": tool.timeout, "retries": tool.retries})
-    return resolved(planned(agent, call), agent, tool, checked)
+        return planned(agent, call, tool).model_copy(update={"timeout": tool.timeout, "retries": tool.retries})
+    return resolved(planned(agent, call, tool), agent, tool, checked)
 
 
-def planned(agent: Agent, call: ToolUse) -> CallPlan:
+def planned(agent: Agent, call: ToolUse, tool: Tool[..., Any] | None = None) -> CallPlan:
     """Return the plan of a call whose tool is not known, or does not take its arguments."""
     return CallPlan(
         id=call.id,
         tool=call.tool,
         preview=preview(call.input),
-        hash=arguments_hash(call.input),
+        hash=arguments_hash(call.input if tool is None else tool.filled_in(call.input)),
         failures=agent.budget.failures,
     )
 

@@ -78,7 +78,7 @@ class ToolSteps:
         if isinstance(checked, CallResult):
             return ToolCall(self._bodies, step, call, decided=checked)
         if checked.approval:
-            plan = call_plans.planned(agent, call.use)
+            plan = call_plans.planned(agent, call.use, tool)
             answer = await self._journal.entry(step.session, approvals.answered_key(step))
             if answer is None:
                 asks = call_plans.resolved(plan, agent, tool, checked)

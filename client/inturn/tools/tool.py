@@ -117,6 +117,11 @@ class Tool(Generic[P, R]):
             made = self._arguments.model_validate(dict(raw))
         return dict(zip(self.parameters, made.__dict__.values(), strict=True))
 
+    def filled_in(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the model's arguments with the defaults that stand in for those it left out: what a yes is to."""
+        properties = self._definition["input_schema"]["properties"]
+        return {name: told["default"] for name, told in properties.items() if "default" in told} | dict(raw)
+
     def needs_approval(self, arguments: Mapping[str, Any]) -> bool:
         """Return whether a person must agree to these validated arguments; a predicate that fails means yes.
 
@@ -170,8 +175,8 @@ def as_tool(value: Any) -> Tool[..., Any]:
 
 
 def arguments_hash(arguments: Mapping[str, Any]) -> str:
-    """Return 12 hex digits of the arguments as the model gave them: what an approval is bound to."""
-    return hashlib.sha256(to_json({k: arguments[k] for k in sorted(arguments)})).hexdigest()[:12]
+    """Return 12 hex digits of arguments: what an approval is bound to."""
+    return hashlib.sha256(to_json({k: arguments[k] for k in sorted(arguments)}, fallback=str)).hexdigest()[:12]
 
 
 def is_async(fn: Callable[..., Any]) -> bool:

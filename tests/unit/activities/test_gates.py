@@ -232,3 +232,24 @@ async def test_a_predicate_that_says_nothing_asks(tmp_path: Path) -> None:
         assert plan.approval
         assert (await r.tool(call=plan.id)).status == "needs_approval"
         assert purse.paid == []
+
+
+@pytest.mark.parametrize(("given", "ran"), [({"to": "bob"}, []), ({"to": "bob", "cents": 100}, [100])])
+async def test_a_yes_is_to_the_defaults_that_stood_when_it_was_asked_for(
+    tmp_path: Path, given: dict[str, Any], ran: list[int]
+) -> None:
+    paid: list[int] = []
+
+    async def pay(to: str, cents: int = 100) -> str:
+        paid.append(cents)
+        return "paid"
+
+    async def deployed(to: str, cents: int = 99_999) -> str:
+        return await pay(to, cents)
+
+    async with rig(tmp_path, [ToolCall("pay", **given)], tools=[tool(name="pay", approval=True)(pay)]) as r:
+        [plan] = (await r.ask()).calls
+        agent = Agent("support", model="m", instructions="", tools=[tool(name="pay", approval=True)(deployed)])
+        new = StepRunner(r.journal, ScriptedModel([]), [agent])
+        assert (await new.tool(call=plan.id, answered=yes(plan))).status == ("ok" if ran else "denied")
+        assert paid == ran
