@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import pytest
 
+from inturn import Approval, Notice, Session, ToolContext, Turn
 from tests.support.agents.agents import delivering
+from tests.support.agents.desk import desk
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -125,3 +130,41 @@ async def test_what_went_out_after_a_redrive_goes_out_no_second_time_when_its_id
         assert await parked() == []
         audit = await session.audit()
         assert audit.ok, audit.differences
+
+
+STOPS: dict[str, Callable[[Session, str], Awaitable[object]]] = {
+    "interrupt": lambda session, _: session.interrupt(),
+    "close": lambda session, _: session.close(),
+    "cancel": lambda session, _: session.cancel("refund"),
+    "approve": lambda session, approval_id: session.approve(approval_id, by="ann"),
+    "deny": lambda session, approval_id: session.deny(approval_id, by="ann"),
+}
+
+
+@pytest.mark.promise("EFF-8", "EFF-7")
+@pytest.mark.parametrize("how", STOPS)
+async def test_nobody_waits_for_the_delivery_of_a_question_that_is_settled(rig: Rig, how: str) -> None:
+    begun = asyncio.Event()
+
+    async def hangs(out: Turn | Approval | Notice, ctx: ToolContext) -> None:
+        if isinstance(out, Approval):
+            begun.set()
+            await asyncio.sleep(60)
+
+    async with rig.worker([desk(deliver=hangs)]), rig.client() as client:
+        session = client.session("s", agent="desk")
+        await session.send('[[tool refund {"cents": 9000}]]', event_id="refund")
+        async with asyncio.timeout(20):
+            await begun.wait()
+
+        async def asked() -> tuple[str, ...]:
+            return tuple(a.approval_id for a in (await session.status()).approvals)
+
+        (approval_id,) = await until(asked)
+        start = asyncio.get_running_loop().time()
+        await STOPS[how](session, approval_id)
+        turn = await session.wait("refund", timeout=20)
+        took = asyncio.get_running_loop().time() - start
+        assert took < 2, f"{took:.2f} s"
+        assert turn.disposition == ("applied" if how in ("approve", "deny") else "cancelled")
+        assert len(rig.attempts("refund")) == (how == "approve")

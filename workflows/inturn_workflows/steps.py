@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
@@ -54,6 +55,14 @@ SUMMARY_CHARACTERS: Final = 40
 
 class NobodyThere(Exception):
     """No worker took a step from where it was sent: whoever serves the session's own task queue knows more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asks:
+    """A call that waits for a person, and the turn that made it."""
+
+    turn: TurnState
+    call: CallState
 
 
 class ActivitySteps:
@@ -233,10 +242,10 @@ class ActivitySteps:
             self.set_apart(turn, result.unsaid)  # it joined, and the model was never told of it
         return result.ended
 
-    async def deliver(self, turn: str, step: str, message: DeliverInput, *, asks: TurnState | None = None) -> None:
+    async def deliver(self, turn: str, step: str, message: DeliverInput, *, asks: Asks | None = None) -> None:
         """Bring something out; where that fails for good it is set aside, and `redrive` repeats only it.
 
-        `asks`: the running turn whose question it is; nobody waits for that longer than for the turn itself.
+        `asks`: whose question it is; nobody waits for that longer than for the turn itself, or for the answer.
         """
         message.agent = self._state.agent
         key = self._turn_key(turn).step(step)
@@ -247,11 +256,12 @@ class ActivitySteps:
                 key,
                 StepResult,
                 policies.delivery(),
-                turn=asks,
-                cancel_if=lambda: asks is not None and bool(self._state.closing),
+                turn=asks.turn if asks else None,
+                cancel_if=lambda: asks is not None and bool(self._state.closing or asks.call.answer),
             )
         except (Interrupted, ContinueDue):
-            raise
+            if asks is None or asks.turn.stop or not asks.call.answer:
+                raise
         except Exception as failure:
             now, body = workflow.time(), message.model_dump(exclude={"journal", "head"})
             parked = ParkedEvent(turn=turn, error=str(failure), at=now, delivery=step, message=body)
@@ -284,7 +294,7 @@ class ActivitySteps:
         if not self._state.policy.deliver:
             return
         message = DeliverInput(kind="approval", approval=call.question)
-        await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message, asks=turn)
+        await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message, asks=Asks(turn, call))
 
     async def _run(
         self,
