@@ -252,6 +252,8 @@ class RecordResult(StepResult):
     """Events that it took up and that had ended before, otherwise than by it: how."""
     unsaid: list[str] = []
     """Events that it took up and that none of its steps had come to say."""
+    usage: dict[str, float] = {}
+    """What the settled turn's attempts used that gave no answer."""
     lost: list[str] = []
     """Parked events whose content the journal does not have."""
     policy: Policy | None = None

@@ -49,6 +49,10 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
             result.apart[other.event_id] = await recorded_outcome(journal, session, other)
         here = [event_id for event_id in input.joined if event_id not in result.apart]
         result.unsaid += await joined_events.unsaid(journal, turn, here)
+    for decision in input.decisions:
+        if decision.type in ("turn.failed", "turn.interrupted") and decision.turn in input.settle:
+            end_of = await journal.entry(session, decision.key)
+            result.usage = dict(end_of.body.get("usage") or {}) if end_of is not None else {}
     result.lost += [event_id for decision in input.decisions async for event_id in _lost(journal, session, decision)]
     return result
 

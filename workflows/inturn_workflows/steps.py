@@ -234,6 +234,10 @@ class ActivitySteps:
         result = await self._record(
             RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged), cancelled=closed)
         )
+        if result.usage:
+            used = self._state.usage
+            sums = {name: getattr(used, name, 0) + value for name, value in result.usage.items()}
+            self._state.usage = used.model_copy(update=sums)
         for event_id, ended in result.apart.items():
             noted = turn.merged.pop(event_id, {})
             waiting = parked_as(ended, event_id, int(noted.get("n", 0)), now, noted.get("preview", ""))

@@ -256,6 +256,17 @@ async def test_what_is_carried_inline_is_told_apart_as_well(tmp_path: Path, said
         assert result.unsaid == [event_id for event_id in ("e2", "e3") if event_id not in said]
 
 
+async def test_a_session_learns_what_a_turn_without_an_answer_used(tmp_path: Path) -> None:
+    async with rig(tmp_path, ["ok"]) as run:
+        claim = await run.journal.claim_model(SESSION.turn("e1").step(0), [])
+        await run.journal.fail(SESSION.turn("e1").step(0), claim.token, "own", usage={"input_tokens": 7})
+        end = Decision(type="turn.failed", turn="e1", key="e1/end", disposition="parked", body={"turn": "e1", "n": 1})
+        for _ in range(2):
+            message = RecordInput(decisions=[end], settle=["e1"])
+            result = await environment(StepKey.parse(f"{SESSION}/~record/1")).run(run.steps.record, message)
+            assert result.usage == {"input_tokens": 7}
+
+
 def small(event_id: str) -> dict[str, Any]:
     """An event that travels whole."""
     return {"event_id": event_id, "content": "hi", "source": "client"}

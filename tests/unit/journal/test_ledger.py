@@ -453,3 +453,16 @@ async def test_a_clock_that_was_set_back_holds_no_step_up_once_the_later_attempt
     finally:
         await before.close()
         await after.close()
+
+
+@pytest.mark.parametrize("type_", ["turn.failed", "turn.interrupted"])
+def test_the_end_of_a_turn_without_an_answer_says_what_its_attempts_used(type_: str) -> None:
+    with memory() as tx:
+        for _ in range(2):
+            attempt = steps.claim_model(tx, STEP, opening("e1"))
+            steps.fail(tx, STEP, attempt.token, "unknown", usage={"input_tokens": 10, "usd": 0.5})
+        end = Recorded(NewEntry(type_, {"turn": "e1"}, event_id="e1", key="e1/end"))
+        for _ in range(2):
+            decisions.record(tx, SESSION, [end], [TURN], False)
+        [entry] = [entry for entry in log.read(tx, SESSION, types=(type_,))]
+    assert entry.body["usage"] == {"input_tokens": 20, "usd": 1.0}

@@ -5,7 +5,8 @@ Invariant: after a turn is settled none of its steps can write, and every call t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from inturn.journal.ledger import steps
@@ -36,15 +37,23 @@ def record(
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
+        paid = {turn.turn: steps.unanswered(tx, turn) for turn in settle} if number is None else {}
         for turn in () if repeated else settle:
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
             _settle(journal, turn, number, ended, unclaimed=unclaimed)
         for decision in recorded:
-            _decide(journal, decision)
+            _decide(journal, _priced(decision, paid))
         if close:
             journal.append([NewEntry("session.closed", {}, key=CLOSED_KEY)])
             journal.close()
         return journal.head
+
+
+def _priced(decision: Recorded, paid: Mapping[str, Mapping[str, float]]) -> Recorded:
+    """Return the end of a turn with what its attempts used that gave no answer."""
+    entry = decision.entry
+    usage = paid.get(str(entry.body.get("turn"))) if entry.type in ("turn.failed", "turn.interrupted") else None
+    return decision if not usage else replace(decision, entry=replace(entry, body=entry.body | {"usage": usage}))
 
 
 def _decide(journal: Log, decision: Recorded) -> None:

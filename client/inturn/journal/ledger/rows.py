@@ -16,7 +16,7 @@ from inturn.keys import StepKey
 NO_CALL: Final = -1
 """Number of the call in the row of a step that is none."""
 
-_USAGE: Final = "usage"
+USAGE: Final = "usage"
 _PLACE: Final = "place"
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
 _HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
@@ -70,7 +70,7 @@ class Row:
     def failed_attempts(self) -> Attempts:
         """Return the failed attempts so far."""
         kept = codec.loads(self.attempts)
-        usage, place = kept.pop(_USAGE, {}), kept.pop(_PLACE, None)
+        usage, place = kept.pop(USAGE, {}), kept.pop(_PLACE, None)
         counts, since = {name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()}
         return Attempts(counts, since, place, usage)
 
@@ -132,7 +132,7 @@ def written(attempts: Attempts) -> str:
     if attempts.place is not None:
         kept[_PLACE] = attempts.place
     if attempts.usage:
-        kept[_USAGE] = attempts.usage
+        kept[USAGE] = attempts.usage
     return codec.dumps(kept)
 
 

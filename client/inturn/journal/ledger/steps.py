@@ -216,6 +216,17 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     places.settle(tx, turn, number)
 
 
+def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
+    """Return what attempts of a turn's open model steps used: no answer counts it."""
+    spent = Attempts()
+    for (kept,) in tx.execute(
+        "SELECT attempts FROM steps WHERE tenant = ? AND session = ? AND turn = ? AND call = ? AND state = 'open'",
+        (turn.session.tenant, turn.session.session_id, turn.turn, rows.NO_CALL),
+    ):
+        attempts.add_usage(spent, codec.loads(kept).get(rows.USAGE))
+    return spent.usage
+
+
 def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
     """Close a step that no attempt holds and whose body never began, so that it never does; return whether it was."""
     row = rows.find(tx, step)
