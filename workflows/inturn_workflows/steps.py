@@ -23,7 +23,9 @@ from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from inturn import names, sizes
 from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.turns.budget import add
 from inturn.turns.call_results import CANCELLED, FAILED, GIVEN_UP
+from inturn.values import Usage
 from inturn_activities.messages import (
     Decision,
     DeliverInput,
@@ -235,9 +237,7 @@ class ActivitySteps:
             RecordInput(decisions=decisions, settle=[turn.turn], joined=list(turn.merged), cancelled=closed)
         )
         if result.usage:
-            used = self._state.usage
-            sums = {name: getattr(used, name, 0) + value for name, value in result.usage.items()}
-            self._state.usage = used.model_copy(update=sums)
+            self._state.usage = add(self._state.usage, Usage.model_validate(result.usage))
         for event_id, ended in result.apart.items():
             noted = turn.merged.pop(event_id, {})
             waiting = parked_as(ended, event_id, int(noted.get("n", 0)), now, noted.get("preview", ""))
