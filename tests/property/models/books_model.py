@@ -160,6 +160,9 @@ class BooksModel:
     def _remember(self, event_id: str) -> None:
         self.remembered = [*(known for known in self.remembered if known != event_id), event_id]
 
+    def _forget(self, event_id: str) -> None:
+        self.remembered = ["" if known == event_id else known for known in self.remembered]
+
     def _shelve(self, shelved: Shelved) -> None:
         self.shelf = [*self.shelf, shelved][-self.bounds.parked :]
 
@@ -176,7 +179,7 @@ class BooksModel:
     def _end(self, item: Item, disposition: str, tally: str | None = None, **body: Any) -> None:
         item.state = disposition
         if disposition == "rejected":
-            self.remembered = ["" if known == item.id else known for known in self.remembered]
+            self._forget(item.id)
         kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
         outcome = None if disposition == "rejected" else disposition
         whom = (item.source or "client") if disposition in ("expired", "rejected") else None

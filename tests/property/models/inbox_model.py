@@ -187,6 +187,8 @@ class InboxModel(BooksModel):
     def finish(self, disposition: str) -> None:
         """End the running event, and what joined it."""
         host, joined = self._end_turn(disposition)
+        if disposition == "rejected":
+            self._forget(host.id)
         for item in joined:
             self._end(item, "merged", into=host.id)
 

@@ -28,7 +28,10 @@ class Endings:
     def finish(self, event_id: str, disposition: str) -> None:
         """Book an end that the journal knows already, or learns of from the caller."""
         self.books.count(disposition)
-        self.dedup.note(event_id, disposition)
+        if disposition == "rejected":  # it may come again
+            self.dedup.forget(event_id)
+        else:
+            self.dedup.note(event_id, disposition)
 
     def merge(self, event_id: str, host: str, now: float, known: dict[str, Any]) -> None:
         """Book an event whose content another's turn took up, however that ended."""
@@ -85,8 +88,6 @@ class Endings:
     def end(self, queued: Queued, disposition: str, now: float, body: dict[str, Any]) -> None:
         """Book an end, and note it for the journal."""
         self.finish(queued.event_id, disposition)
-        if disposition == "rejected":
-            self.dedup.forget(queued.event_id)
         known: dict[str, Any] = {"preview": queued.preview, "source": queued.source, "n": queued.n}
         if disposition in ("expired", "rejected"):
             known |= _address(queued.event.get("metadata"))
