@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from inturn import names
 from inturn.values import Entry
@@ -37,7 +37,7 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
 def sound(entry: Entry, damaged: list[str]) -> Entry:
     """Return an entry as it is read here: of whatever somebody wrote into it only what can be; add what is damaged."""
     body: object = entry.body
-    kept = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    kept: dict[str, Any] = body if isinstance(body, dict) else {}
     odd = [] if isinstance(body, dict) else ["body"]
     for name, shape in _SHAPES.get(entry.type, {}).items():
         if kept.get(name) is not None and not isinstance(kept[name], shape):
