@@ -126,13 +126,23 @@ def _bombardments() -> Iterator[str]:
     yield ""
     yield "| date | seed | inputs | per second | acknowledged ids | innocent turns | p99 | memory | findings |"
     yield "|---|---|---|---|---|---|---|---|---|"
-    for fire in (json.loads(path.read_text()) for path in paths):
+    fires = [json.loads(path.read_text()) for path in paths]
+    for fire in fires:
         rate, memory, found = fire["inputs"] / fire["seconds"], fire["memory_most"] >> 20, len(fire["findings"])
         yield (
             f"| {fire['began']} | {fire['seed']} | {fire['inputs']:,} | {rate:,.0f} | {fire['acknowledged']:,} | "
             f"{fire['innocent_turns']:,} | {fire['p99_beside_hostile']:.2f} s | {memory} MiB | {found} |"
         )
     yield ""
+    for told in (fire["replayed"] for fire in fires if "replayed" in fire):
+        messages, accepted, carried = told["messages"], told["accepted"], told["largest_state"]
+        yield (
+            f"Besides, {messages:,} such messages in {told['histories']:,} histories that nobody lived were given to "
+            f"the session's code by the SDK's replayer, in {told['seconds']:,.0f} s: {accepted:,} were accepted, "
+            f"{told['by_id']:,} of them looked for by their ids; at most {carried:,} bytes would have been carried; "
+            f"{len(told['findings'])} findings."
+        )
+        yield ""
 
 
 def _page(lines: list[str]) -> str:

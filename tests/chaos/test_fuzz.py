@@ -9,10 +9,12 @@ from typing import Final
 import pytest
 
 from tests.chaos.fuzz.fuzz import Bombardment
+from tests.chaos.fuzz.replayed import bombard
 from tests.support.sizes import sized
 
 SECONDS: Final = sized(sample=40.0, whole=600.0)
 PACE: Final = 40.0
+MESSAGES: Final = sized(sample=20_000, whole=1_000_000)
 SLOWER: Final = 1.5
 MEMORY: Final = 400 * 1024 * 1024
 """Bytes of a worker with a few dozen sessions, whatever is thrown at them."""
@@ -28,3 +30,13 @@ def test_hostile_input_at_every_door_loses_nothing_sticks_nowhere_and_costs_the_
     assert result.acknowledged >= 0.2 * result.inputs
     assert result.slower <= SLOWER
     assert result.memory_most <= MEMORY
+
+
+@pytest.mark.timeout(2_400)
+@pytest.mark.promise("ACC-7", "ACC-8", "SUR-15", "SEC-5")
+def test_whatever_is_signalled_to_a_session_stands_somewhere_and_fits_its_next_run() -> None:
+    told = bombard(MESSAGES, seed=1)
+    assert told.findings == []
+    assert told.messages >= MESSAGES
+    assert told.accepted >= 0.8 * MESSAGES
+    assert told.by_id >= 0.1 * MESSAGES

@@ -1,4 +1,7 @@
-"""The fuzzer: `python -m tests.chaos.fuzz [--inputs N | --seconds S --pace P] [--seed S] [--json FILE]`."""
+"""The fuzzer: `python -m tests.chaos.fuzz [--inputs N | --seconds S --pace P] [--messages N] [--seed S] [--json FILE]`.
+
+Live input is fired at a worker on a server; messages are given to replayed sessions, by the hundred thousand a minute.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.chaos.fuzz.fuzz import Bombardment, Result
+from tests.chaos.fuzz.replayed import Told, bombard
 
 
 def show(result: Result, console: Console) -> None:
@@ -31,12 +35,24 @@ def show(result: Result, console: Console) -> None:
         console.print(finding, style="red", markup=False)
 
 
+def show_replayed(told: Told, console: Console) -> None:
+    """Print what came of the messages to replayed sessions."""
+    console.print(
+        f"{told.messages:,} messages to {told.histories:,} replayed sessions in {told.seconds:g} s, {told.accepted:,} "
+        f"accepted, {told.by_id:,} by their ids, at most {told.largest_state:,} bytes carried, "
+        f"{len(told.findings)} findings"
+    )
+    for finding in told.findings[:50]:
+        console.print(finding, style="red", markup=False)
+
+
 def main() -> int:
     """Parse the arguments and fire."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.fuzz", description="Hostile input at every door.")
     parser.add_argument("--inputs", type=int, help="as many, as fast as they go")
     parser.add_argument("--seconds", type=float, default=60.0, help="of fire (default: 60)")
     parser.add_argument("--pace", type=float, default=40.0, help="inputs a second (default: 40)")
+    parser.add_argument("--messages", type=int, default=0, help="to replayed sessions, besides (default: none)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     args = parser.parse_args()
@@ -46,9 +62,15 @@ def main() -> int:
         fire = Bombardment(Path(directory), args.seed, tell=lambda line: console.print(line, markup=False), **bounds)
         result = asyncio.run(fire.run())
     show(result, console)
+    figures, findings = result.as_json(), result.findings
+    if args.messages:
+        told = bombard(args.messages, args.seed)
+        show_replayed(told, console)
+        figures["replayed"] = vars(told)
+        findings = [*findings, *told.findings]
     if args.json:
-        args.json.write_text(json.dumps(result.as_json(), indent=1) + "\n")
-    return 1 if result.findings else 0
+        args.json.write_text(json.dumps(figures, indent=1) + "\n")
+    return 1 if findings else 0
 
 
 if __name__ == "__main__":
