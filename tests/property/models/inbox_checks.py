@@ -215,6 +215,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         held = sorted(queued.turn for queued in sequencer.held if queued.event)
         assert held == sorted(item.id for item in order.held if item.state == "held")
         assert len(sequencer.held) == len(order.held), "a place that a cancelled one keeps"
+        assert sequencer.bytes == self.model.bytes_held()
         assert {name: source.next for name, source in sequencer.sources.items()} == order.next
         self.restarted |= self.numbered - sequencer.sources.keys()
         self.numbered |= sequencer.sources.keys()
