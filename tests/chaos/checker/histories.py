@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-Position = tuple[int, int]
+Position = tuple[int, float]
+"""(run, place in its history)"""
 CANARY: Final = re.compile(rb"canary-[0-9a-f]{12}")
 _PAYLOAD: Final = re.compile(rb'"data":\s*"([A-Za-z0-9+/=]+)"')
 _GOES_ON: Final = ("tool_use", "pause_turn")
@@ -65,7 +66,7 @@ class Accepted:
     """An event as it was accepted."""
 
     event_id: str
-    at: int
+    at: float
     time: float
     """When the session knew of it at the earliest, in seconds since 1970, by the server's clock."""
     source: str = "client"
@@ -109,7 +110,10 @@ class Gap:
     last: int
     policy: str
     at: Position
+    """Where it was recorded: a run may carry it to the next."""
     time: float
+    decided: Position
+    """Where it was decided: before whatever the session knew of later."""
 
 
 @dataclass(slots=True)
@@ -126,10 +130,10 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     decisions: list[tuple[End, int]] = field(default_factory=list)
     """(end, position)"""
-    controls: list[tuple[dict[str, Any], int]] = field(default_factory=list)
+    controls: list[tuple[dict[str, Any], float]] = field(default_factory=list)
     """(control, position)"""
-    gaps: list[tuple[dict[str, Any], int, float]] = field(default_factory=list)
-    """(what was told, position, time)"""
+    gaps: list[tuple[dict[str, Any], int, float, float]] = field(default_factory=list)
+    """(what was told, position, time, when it was decided)"""
     carried: dict[str, Any] | None = None
     """The inbox that it handed to the next run."""
     canaries: frozenset[str] = frozenset()
@@ -165,11 +169,14 @@ class Session:
     @cached_property
     def gaps(self) -> list[Gap]:
         """Every gap that was told."""
-        return [
-            Gap(gap["source"], gap["missing"][0], gap["missing"][1], gap["policy"], (n, at), time)
-            for n, run in enumerate(self.runs)
-            for gap, at, time in run.gaps
-        ]
+        found: list[Gap] = []
+        for n, run in enumerate(self.runs):
+            for gap, at, time, decided in run.gaps:
+                later = [self.accepted[e] for e, event in self.arrivals.items() if event.time > decided]
+                before = min([(n, at), *later])
+                first, last = gap["missing"]
+                found.append(Gap(gap["source"], first, last, gap["policy"], (n, at), time, before))
+        return found
 
     @cached_property
     def controls(self) -> list[Control]:
@@ -252,6 +259,7 @@ def read_run(text: bytes) -> Run:
     reader = _Reader(run)
     for event in events:
         reader.read(event)
+    reader.put_behind_updates()
     decoded = b"\n".join(base64.b64decode(data) for data in _PAYLOAD.findall(text))
     run.canaries = frozenset(found.decode() for found in CANARY.findall(text + decoded))
     return run
@@ -264,6 +272,11 @@ class _Reader:
         self.run = run
         self.time = 0.0
         self.task_began = 0.0
+        self.tasks = 0
+        """Workflow tasks that are completed."""
+        self.behind: dict[float, tuple[int, str]] = {}
+        """Signals that name an update of their sender's, by place: the task that takes them, and that update."""
+        self.updates: dict[tuple[int, str], float] = {}
         self.scheduled: dict[str, Step] = {}
         self.readers: dict[str, Callable[[int, dict[str, Any]], None]] = {
             "WORKFLOW_EXECUTION_SIGNALED": self._signaled,
@@ -276,6 +289,7 @@ class _Reader:
             "ACTIVITY_TASK_TIMED_OUT": self._closed,
             "ACTIVITY_TASK_CANCELED": self._closed,
             "WORKFLOW_TASK_STARTED": self._task,
+            "WORKFLOW_TASK_COMPLETED": self._task_completed,
             "WORKFLOW_TASK_TIMED_OUT": self._lost,
             "WORKFLOW_TASK_FAILED": self._lost,
         }
@@ -291,7 +305,19 @@ class _Reader:
             self.time = datetime.fromisoformat(event["eventTime"]).timestamp()
             reader(int(event["eventId"]), attributes)
 
+    def put_behind_updates(self) -> None:
+        """Put each signal behind the update that it names, where one task brought both: so they are taken."""
+        places = {at: self.updates[named] + at / 1e6 for at, named in self.behind.items() if named in self.updates}
+        moved = [replace(event, at=places.get(event.at, event.at)) for event in self.run.accepted]
+        self.run.accepted = sorted(moved, key=lambda event: event.at)
+        self.run.controls = [(message, places.get(at, at)) for message, at in self.run.controls]
+
+    def _task_completed(self, at: int, attributes: dict[str, Any]) -> None:
+        self.tasks += 1
+
     def _signaled(self, at: int, attributes: dict[str, Any]) -> None:
+        if after := _decoded(attributes.get("input")).get("after"):
+            self.behind[at] = self.tasks + 1, after
         if attributes["signalName"] == "submit":
             self._accepted(at, attributes.get("input"), self.time)
         else:
@@ -299,6 +325,8 @@ class _Reader:
 
     def _updated(self, at: int, attributes: dict[str, Any]) -> None:
         request = attributes["acceptedRequest"]["input"]
+        message = _decoded(request.get("args"))
+        self.updates[self.tasks, message.get("event_id") or message.get("control_id", "")] = at
         if request["name"] == "submit":
             self._accepted(at, request.get("args"), self.task_began)
         else:
@@ -324,8 +352,8 @@ class _Reader:
         if step.kind == "record":
             message = _decoded(attributes["input"])
             self.run.decisions += [(end, at) for end in endings(message)]
-            gaps = (d["body"] for d in message.get("decisions", ()) if d.get("type") == "session.gap")
-            self.run.gaps += [(gap, at, self.time) for gap in gaps]
+            gaps = (d for d in message.get("decisions", ()) if d.get("type") == "session.gap")
+            self.run.gaps += [(gap["body"], at, self.time, gap.get("at", self.time)) for gap in gaps]
 
     def _started(self, at: int, attributes: dict[str, Any]) -> None:
         self.scheduled[attributes["scheduledEventId"]].attempt = attributes.get("attempt", 1)

@@ -39,7 +39,7 @@ def excused(session: Session, event_id: str) -> bool:
     parked = [end.at for end in session.ends.get(event_id, ()) if end.how == "parked"]
     accepted = session.accepted[event_id]
     for gap in (gap for gap in session.gaps if gap.source == arrived.source):
-        late = gap.first <= arrived.number <= gap.last and gap.at < accepted
+        late = gap.first <= arrived.number <= gap.last and gap.decided <= accepted
         behind = gap.policy == "park" and gap.last < arrived.number and accepted < gap.at and gap.at in parked
         if late or behind:
             return True
@@ -70,7 +70,7 @@ def _silence(session: Session, numbered: list[Accepted], gaps: list[Gap]) -> Ite
 
 
 def _haste(session: Session, numbered: list[Accepted], gap: Gap, patience: float) -> Iterator[str]:
-    come = [event for event in numbered if session.accepted[event.event_id] < gap.at]
+    come = [event for event in numbered if session.accepted[event.event_id] < gap.decided]
     for event in come:
         if gap.first <= (event.number or 0) <= gap.last:
             yield f"was told when {event.event_id} had come"

@@ -6,6 +6,7 @@ It shares no code with `workflows`; the state machine in `inbox_machine.py` comp
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from inturn.policy import InboxPolicy
 from tests.property.models.books_model import BooksModel, Shelved
@@ -193,12 +194,13 @@ class InboxModel(BooksModel):
             self._end(item, "merged", into=host.id)
 
     def repeat(self) -> None:
-        """Learn that the running event had ended long ago: what joined it is first in the line again."""
+        """Learn that the running event had ended long ago: what joined it is in line again, behind what interrupts."""
         host, joined = self._end_turn("repeated")
         merged = [item for item in joined if item.group == host.group]
         for item in joined:
             item.state, item.group = "pending", merged[0].n if item in merged else item.n
-        self.line = [*joined, *self.line]
+        front = sum(1 for _ in takewhile(lambda item: item.when_busy == "interrupt", self.line))
+        self.line = [*self.line[:front], *joined, *self.line[front:]]
 
     def park(self, *, effects: bool) -> None:
         """Shelve the running event."""

@@ -104,6 +104,16 @@ def test_an_interrupting_event_is_next_and_the_others_keep_their_order(inbox: In
 
 
 @pytest.mark.promise("ORD-3")
+def test_what_joined_a_turn_that_was_interrupted_comes_behind_what_interrupted_it(inbox: Inbox) -> None:
+    for event_id in ("host", "joined"):
+        send(inbox, event_id, when_busy="merge")
+    send(inbox, "behind")
+    _, joined = inbox.take(NOW, POLICY)
+    send(inbox, "now", when_busy="interrupt")
+    inbox.requeue([joined])
+    assert [queued.event_id for queued in inbox.queue.events] == ["now", "joined", "behind"]
+
+
 def test_numbered_events_that_interrupt_go_before_others_but_behind_their_source(inbox: Inbox) -> None:
     send(inbox, "other")
     numbered: dict[str, Any] = {"source": "hook", "when_busy": "interrupt"}

@@ -18,7 +18,7 @@ the books.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
-from itertools import chain
+from itertools import chain, takewhile
 from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field
@@ -111,8 +111,7 @@ class Inbox(Message):
         running: Container[str] = (),
     ) -> Admission:
         """Accept a checked event. `turn`: the one that runs, for these ids (`running`)."""
-        event_id = arrival.event_id
-        if self.knows(event_id, running):
+        if self.knows(event_id := arrival.event_id, running):
             return Admission(self._found_again(arrival, now) or self.duplicate(event_id, running))
         self.books.accepted += 1
         self.dedup.add(event_id, "pending")
@@ -228,9 +227,10 @@ class Inbox(Message):
         return joining
 
     def requeue(self, events: Sequence[Queued]) -> None:
-        """Put events that joined a turn, and are no part of it, in front again."""
-        for index, queued in enumerate(events):
-            queued.joins = queued.joins and index > 0
+        """Put events that joined a turn, and are no part of it, in front again, behind what interrupted it."""
+        front = sum(1 for _ in takewhile(lambda queued: queued.mode == "interrupt", self.queue.events))
+        for index, queued in enumerate(events, front):
+            queued.joins = queued.joins and index > front
             self.queue.insert(index, queued)
             self.dedup.note(queued.event_id, "pending")
 
