@@ -42,7 +42,13 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         return super().run_until_complete(main)
 
     def run_forever(self) -> None:
-        """Run until the main task is done; without one until `stop()`."""
+        """Run until the main task is done; without one until `stop()`.
+
+        Raises:
+            RuntimeError: It runs already: Python 3.13 would forget the one that runs.
+        """
+        if self.is_running():
+            raise RuntimeError("the event loop runs already")
         own = os.getpid()
         while True:
             try:
