@@ -85,8 +85,8 @@ async def test_a_tools_lines_name_the_call_and_a_retry_its_attempt(stream: io.St
         _current.reset(token)
 
     await _environment("acme/s1/e1/0/0", attempt=3).run(tool)
-    (line,) = lines(stream)
-    assert (line["call"], line["attempt"], line["level"], line["message"]) == ("toolu_1", 3, "warning", "from the tool")
+    (line,) = [line for line in lines(stream) if line["message"] == "from the tool"]  # threads of others log, too
+    assert (line["call"], line["attempt"], line["level"]) == ("toolu_1", 3, "warning")
 
 
 ATTACKS = ["\x1b[2J\x1b]0;owned\x07", "\x9b31m", "a\rb", "\u202eevil", "\u2066x", "half \ud800", "\x7f\x08\x08"]
