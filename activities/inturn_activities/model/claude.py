@@ -7,8 +7,8 @@ SDK keeps the connection, the credentials and the errors; requests go out as byt
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final
 
 import anthropic
@@ -66,19 +66,15 @@ class Claude:
         Raises:
             ModelError: The API does not have it, or cannot say so.
         """
-        try:
-            await self._client.models.retrieve(model)
-        except (TypeError, ValueError) as error:
-            raise ModelError(f"Anthropic cannot be asked: {error}", kind="account") from error
-        except anthropic.NotFoundError as error:
-            # A gateway that lists no models answers so, too, but does not name this one.
-            if model in (error.api_message or ""):
-                raise ModelError(f"404: the API has no model {model!r}", kind="account") from error
-        except Exception as error:
-            judged = translated(error)
-            if judged is None:
-                raise
-            raise judged from error
+        with _model_errors():
+            try:
+                await self._client.models.retrieve(model)
+            except ValueError as error:
+                raise _unasked(error) from error
+            except anthropic.NotFoundError as error:
+                # A gateway that lists no models answers so, too, but does not name this one.
+                if model in (error.api_message or ""):
+                    raise ModelError(f"404: the API has no model {model!r}", kind="account") from error
 
     async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
         """Answer a request.
@@ -102,15 +98,8 @@ class Claude:
 
     @asynccontextmanager
     async def _opened(self, body: bytes) -> AsyncGenerator[httpx2.Response]:
-        try:
+        with _model_errors():
             stream = await self._send(body)
-        except TypeError as error:  # how the SDK says that it has no credentials
-            raise ModelError(f"Anthropic cannot be asked: {error}", kind="account") from error
-        except Exception as error:
-            judged = translated(error)
-            if judged is None:
-                raise
-            raise judged from error
         try:
             yield stream.response
         finally:
@@ -135,3 +124,23 @@ class Claude:
             stream=True,
             stream_cls=Stream,
         )
+
+
+@contextmanager
+def _model_errors() -> Generator[None]:
+    """Raise what the SDK raises as the port's errors."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except TypeError as error:  # how the SDK says that it has no credentials
+        raise _unasked(error) from error
+    except Exception as error:
+        judged = translated(error)
+        if judged is None:
+            raise
+        raise judged from error
+
+
+def _unasked(error: Exception) -> ModelError:
+    return ModelError(f"Anthropic cannot be asked: {error}", kind="account")
