@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
 
 from inturn import names
-from inturn.journal import Journal, NewEntry, Outcome, Recorded
+from inturn.journal import Journal, NewEntry, Outcome, Position, Recorded
 from inturn.journal.log import contents
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition
@@ -26,9 +26,9 @@ MOVED: Final = 1024 * 1024
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
     session = step.session
-    parts = _parts(input.decisions)
+    parts, end = _parts(input.decisions), Position()
     for number, part in enumerate(parts):
-        await journal.record(
+        end = await journal.record(
             session,
             [recorded(session, decision) for decision in part],
             settle=[TurnKey(session, turn) for turn in input.settle] if number == 0 else (),
@@ -39,11 +39,10 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
         )
     for decision in input.decisions:
         trace_decided(session, decision)
-    end = await journal.position(session)
     result = RecordResult(head=end.head, seal=end.seal or None, ended=await _recorded_before(journal, session, input))
     if decided := _decided(input):
         stood = await journal.standing(session, decided)
-        result.stood = {name: await recorded_outcome(journal, session, end) for name, end in stood.items()}
+        result.stood = {name: await recorded_outcome(journal, session, before) for name, before in stood.items()}
     for turn in (TurnKey(session, turn) for turn in input.settle if input.joined):
         for other in await joined_events.elsewhere(journal, turn, input.joined):
             result.apart[other.event_id] = await recorded_outcome(journal, session, other)

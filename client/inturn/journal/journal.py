@@ -178,8 +178,8 @@ class Journal(SessionJournal):
         cancelled: str | None = None,
         number: str | None = None,
         unclaimed: bool = False,
-    ) -> int:
-        """Write what a session decided, in one transaction; return the new head.
+    ) -> Position:
+        """Write what a session decided, in one transaction; return where the log stands then.
 
         First the open steps of the turns in `settle`, or only those of that `number`: done stays done, all else becomes
         `settled`, and each tool_use without a result gets an error result: "interrupted", or "cancelled" with that text
@@ -189,7 +189,12 @@ class Journal(SessionJournal):
         never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
         `session.closed` last.
         """
-        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number, unclaimed)
+
+        def record(tx: Transaction) -> Position:
+            decisions.record(tx, session, recorded, settle, close, cancelled, number, unclaimed)
+            return position.position(tx, session)
+
+        return await self._store.write(record)
 
     async def put_blob(self, session: SessionKey, data: bytes) -> str:
         """Keep bytes and return their reference (by content: the same bytes have the same one)."""

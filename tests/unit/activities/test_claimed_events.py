@@ -9,7 +9,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from inturn import names
-from inturn.journal import Outcome, open_journal
+from inturn.journal import Outcome, Position, open_journal
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
 from inturn.testing import ScriptedModel
@@ -200,11 +200,11 @@ async def test_a_close_that_parks_many_large_events_moves_them_bit_by_bit(
         events = [await large(run, f"e{n}", "x" * 250_000) for n in range(9)]
         record, sizes = run.journal.record, list[int]()
 
-        async def counted(session: Any, recorded: Any, **options: Any) -> int:
+        async def counted(session: Any, recorded: Any, **options: Any) -> Position:
             before = sum((await run.journal.contents(SESSION)).values())
-            head = await record(session, recorded, **options)
+            end = await record(session, recorded, **options)
             sizes.append(before - sum((await run.journal.contents(SESSION)).values()))
-            return head
+            return end
 
         monkeypatch.setattr(run.journal, "record", counted)
         await run.record(*(parked(f"e{n}", event=event) for n, event in enumerate(events)), close=True)

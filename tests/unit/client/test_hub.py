@@ -60,7 +60,7 @@ async def collect(journal: Journal, after: int = 0, last: str = "turn.completed"
 
 
 async def append(journal: Journal, session: SessionKey = SESSION, text: str = "x") -> int:
-    return await journal.record(session, [Recorded(NewEntry("tool.progress", {"text": text}))])
+    return (await journal.record(session, [Recorded(NewEntry("tool.progress", {"text": text}))])).head
 
 
 async def looked(journal: Counted, times: int) -> None:

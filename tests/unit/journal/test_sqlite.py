@@ -301,7 +301,7 @@ async def test_a_full_disk_is_an_outage_and_passes(path: Path, monkeypatch: pyte
     limit = 10_000
     await journal.close()
     await journal.open()
-    assert await journal.record(SESSION, [Recorded(entry) for entry in large]) == 1
+    assert (await journal.record(SESSION, [Recorded(entry) for entry in large])).head == 1
     assert await journal.verify(SESSION) == []
     await journal.close()
 
