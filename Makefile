@@ -16,9 +16,9 @@ stamp = $(VENV)/.installed
 help:
 	@echo 'make setup      the environment ($(VENV)); the others call it themselves'
 	@echo 'make demo       a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
-	@echo 'make test       every test, the large ones as a sample (15 minutes on two cores)'
-	@echo 'make test-fast  the checks and every test that needs no server (2 minutes)'
-	@echo 'make test-long  every test, whole (40 minutes)'
+	@echo 'make test       every test, the large ones as a sample (23 minutes on two cores)'
+	@echo 'make test-fast  the checks and every test that needs no server (4 minutes)'
+	@echo 'make test-long  every test, whole (about an hour)'
 	@echo 'make check      format, lint, types, import contracts, promises, links'
 	@echo 'make bench      the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos      the fault campaign (ARGS="--minutes 60 --json FILE")'
