@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 
 from inturn_workflows.inbox import dedup
+from tests.support.claude import claude, server
 from tests.support.rig import rig, server_address
 
-__all__ = ["rig", "server_address"]
+__all__ = ["claude", "rig", "server", "server_address"]
 
 
 @pytest.fixture(autouse=True)

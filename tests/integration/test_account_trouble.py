@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from temporalio.api.failure.v1 import Failure as Failed
 from temporalio.converter import DefaultFailureConverter, DefaultPayloadConverter
 from temporalio.exceptions import ApplicationError
@@ -32,21 +30,6 @@ FAULTS = [
     Fault(kind="spend_limit"),
     Fault(status=400, message=LOW),
 ]
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[StrictClaude]:
-    """A strict server."""
-    async with StrictClaude() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def claude(server: StrictClaude) -> AsyncIterator[Claude]:
-    """The provider, pointed at it."""
-    made = Claude(api_key="test", base_url=server.url)
-    yield made
-    await made.aclose()
 
 
 def worker(tmp_path: Path, claude: Claude):  # type: ignore[no-untyped-def]

@@ -62,12 +62,6 @@ class Asker:
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StrictClaude]:
-    async with StrictClaude() as started:
-        yield started
-
-
-@pytest.fixture
 async def asker(server: StrictClaude) -> AsyncIterator[Asker]:
     async with Asker(server.url) as made:
         yield made

@@ -29,12 +29,6 @@ CITATION = {
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[StrictClaude]:
-    async with StrictClaude() as started:
-        yield started
-
-
-@pytest.fixture
 async def client(server: StrictClaude) -> AsyncIterator[AsyncAnthropic]:
     async with AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0, timeout=httpx2.Timeout(10)) as made:
         yield made

@@ -6,12 +6,10 @@ alone and wrote the whole conversation anew.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from inturn.agents import Agent
 from inturn.testing import Answer, StrictClaude, ToolCall
@@ -22,21 +20,6 @@ from inturn_activities.model.claude_request import last_tail
 from tests.support.steps import rig
 
 MODEL = "claude-sonnet-5-5"
-
-
-@pytest_asyncio.fixture
-async def server() -> AsyncIterator[StrictClaude]:
-    """A strict server."""
-    async with StrictClaude() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
-async def claude(server: StrictClaude) -> AsyncIterator[Claude]:
-    """The provider, pointed at it."""
-    made = Claude(api_key="test", base_url=server.url)
-    yield made
-    await made.aclose()
 
 
 @tool

@@ -28,13 +28,6 @@ MODEL = "claude-sonnet-5-5"
 
 
 @pytest_asyncio.fixture
-async def server() -> AsyncIterator[StrictClaude]:
-    """A strict server."""
-    async with StrictClaude() as made:
-        yield made
-
-
-@pytest_asyncio.fixture
 async def claude(server: StrictClaude) -> AsyncIterator[Claude]:
     """The provider, pointed at it; it takes half a second's silence for a stall."""
     made = Claude(api_key="test", base_url=server.url, stall_timeout=0.5)

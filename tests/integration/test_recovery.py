@@ -32,6 +32,10 @@ async def _started(session: Session) -> list[str | None]:
     return [entry.event_id async for entry in session.entries() if entry.type == "turn.started"]
 
 
+async def _has_rejected(session: Session) -> bool:
+    return "event.rejected" in [entry.type async for entry in session.entries()]
+
+
 async def _well(rig: Rig, session: Session) -> None:
     await settled(_handle(rig))
     audit = await session.audit(deep=True)
@@ -45,11 +49,7 @@ async def test_an_event_that_was_rejected_before_it_was_accepted_is_not_lost(rig
         await session.pause()
         await session.send("in its way", event_id="first")
         await session.send("busy?", event_id="again", when_busy="reject")
-
-        async def rejected() -> bool:
-            return "event.rejected" in [entry.type async for entry in session.entries()]
-
-        await until(rejected)
+        await until(lambda: _has_rejected(session))
         await session.send("and now", event_id="again")
         await until(lambda: _counts(session, 3))
         await _handle(rig).terminate("an operator")
@@ -157,11 +157,7 @@ async def test_what_was_rejected_is_no_difference_after_a_reset(rig: Rig) -> Non
         await session.pause()
         await session.send("in its way", event_id="first")
         await session.send("busy?", event_id="again", when_busy="reject")
-
-        async def rejected() -> bool:
-            return "event.rejected" in [entry.type async for entry in session.entries()]
-
-        await until(rejected)
+        await until(lambda: _has_rejected(session))
         await session.resume()
         await session.wait("first", timeout=20)
         await settled(_handle(rig))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
+import pytest_asyncio
+
 from inturn.testing import StrictClaude
 from inturn_activities.model.claude import Claude
 from tests.support.waiting import until
@@ -30,3 +34,18 @@ class ClaudeRig(StrictClaude):
             return not any(text in e.text and e.outcome == "open" for e in self.requests)
 
         await until(closed, within=within, every=0.02)
+
+
+@pytest_asyncio.fixture
+async def server() -> AsyncIterator[StrictClaude]:
+    """A strict server."""
+    async with StrictClaude() as made:
+        yield made
+
+
+@pytest_asyncio.fixture
+async def claude(server: StrictClaude) -> AsyncIterator[Claude]:
+    """The provider, pointed at it."""
+    made = Claude(api_key="test", base_url=server.url)
+    yield made
+    await made.aclose()

@@ -27,6 +27,7 @@ from inturn_activities.failures import OwnFailure
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import Decision, ModelInput
 from inturn_activities.model import inline_answers as answers
+from tests.support.frozen import freeze_next_claim
 from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 
 
@@ -509,24 +510,15 @@ async def test_an_attempt_that_was_outlived_commits_nothing_and_stops(tmp_path: 
 async def test_an_attempt_that_froze_behind_its_claim_pays_for_nothing(tmp_path: Path) -> None:
     unpaid, streams = ScriptedModel(["never asked"]), Waiting()
     async with rig(tmp_path, model=unpaid, bounds=Bounds(beat=5, lease=0.1)) as r:
-        claim_model, frozen, thawed = r.journal.claim_model, asyncio.Event(), asyncio.Event()
-
-        async def freezes(*args: Any, **options: Any) -> Any:
-            claim = await claim_model(*args, **options)
-            r.journal.claim_model = claim_model  # type: ignore[method-assign]
-            frozen.set()
-            await thawed.wait()
-            return claim
-
-        r.journal.claim_model = freezes  # type: ignore[method-assign]
+        frozen = freeze_next_claim(r.journal, "claim_model")
         step = environment(SESSION.turn("e1").step(0))
         task = asyncio.create_task(step.run(r.steps.call_model, ModelInput(event={"content": "hi"})))
         async with asyncio.timeout(WAIT):
-            await frozen.wait()
+            await frozen.reached.wait()
             await asyncio.sleep(0.1)
             second = asyncio.create_task(StepRunner(r.journal, streams, r.agents).ask(attempt=2))
             await streams.asked.wait()
-            thawed.set()
+            frozen.thawed.set()
             with pytest.raises(ApplicationError) as failed:
                 await task
             second.cancel()

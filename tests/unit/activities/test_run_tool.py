@@ -23,6 +23,7 @@ from inturn.tools.context import ToolContext, current
 from inturn.tools.results import render_result
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import ToolInput
+from tests.support.frozen import freeze_next_claim
 from tests.support.steps import SESSION, SHUTDOWN, WAIT, StepRunner, environment, rig
 
 KEY = SESSION.turn("e1").step(0, 0)
@@ -663,22 +664,13 @@ async def test_an_attempt_that_froze_behind_its_claim_does_not_run_the_body(tmp_
     bounds = Bounds(beat=0.01, lease=0.1, leased_wait=5)
     async with rig(tmp_path, [ToolCall("work")], tools=[work], bounds=bounds) as r:
         [call] = (await r.ask()).calls
-        claim_call, frozen, thawed = r.journal.claim_call, asyncio.Event(), asyncio.Event()
-
-        async def freezes(*args: Any, **options: Any) -> Any:
-            claim = await claim_call(*args, **options)
-            r.journal.claim_call = claim_call  # type: ignore[method-assign]
-            frozen.set()
-            await thawed.wait()
-            return claim
-
-        r.journal.claim_call = freezes  # type: ignore[method-assign]
+        frozen = freeze_next_claim(r.journal, "claim_call")
         task = asyncio.create_task(environment(KEY).run(r.steps.run_tool, ToolInput(call=call.id)))
         async with asyncio.timeout(WAIT):
-            await frozen.wait()
+            await frozen.reached.wait()
             assert (await r.tool(call=call.id, attempt=2)).status == meanwhile
             ran = len(runs)
-            thawed.set()
+            frozen.thawed.set()
             with pytest.raises(ApplicationError) as failed:
                 await task
         assert failed.value.type == names.NOT_YET
