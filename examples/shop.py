@@ -56,7 +56,6 @@ class Shop:
     def stock(self) -> None:
         """Make the tables and put the orders in; those that are there stay as they are."""
         with self._open() as db:
-            db.execute("PRAGMA journal_mode = WAL")
             db.executescript(_SCHEMA)
             db.executemany("INSERT OR IGNORE INTO orders VALUES (?, ?, ?, ?, ?)", _STOCK)
 
