@@ -25,13 +25,13 @@ class SmallDisk:
 
     def fill(self) -> int:
         """Leave no byte free; returns how many that took."""
-        with self._ballast.open("wb") as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * (1 << 20))
-                file.flush()
-        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
-            while True:
-                file.write(b"\0" * 512)
+        for chunk in (1 << 20, 512):
+            with (
+                self._ballast.open("ab", buffering=0) as file,
+                contextlib.suppress(OSError),
+            ):  # no buffer: it fails anew on close
+                while True:
+                    file.write(b"\0" * chunk)
         return self._ballast.stat().st_size
 
     def free(self) -> None:
