@@ -137,8 +137,8 @@ def test_a_cancelled_waiter_and_a_settled_turn_block_nobody(tx: SqliteTransactio
     places.leave(tx, call(2), "")
     places.leave(tx, call(1), "")  # no ticket: what is held stays held
     assert not granted(tx, 4, write("a"))
-    steps.settle(tx, call(3).turn)
-    steps.settle(tx, call(1).turn)
+    steps.settle(tx, [call(3).turn])
+    steps.settle(tx, [call(1).turn])
     assert granted(tx, 4, write("a"))
 
 
@@ -195,7 +195,7 @@ def test_whatever_ends_a_step_frees_what_it_holds(tx: SqliteTransaction, end: st
         case "release":
             steps.release(tx, step, token)
         case _:
-            steps.settle(tx, step.turn)
+            steps.settle(tx, [step.turn])
     assert places.listed(tx) == []
 
 
@@ -290,6 +290,18 @@ def test_a_permit_that_ran_out_is_asked_for_anew_behind_who_took_it(tx: SqliteTr
     assert waiting(tx, 1, only).capacity == 1
     places.leave(tx, call(2))
     assert granted(tx, 1, only)
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_permit_that_ran_out_and_was_given_away_is_not_had_back_by_a_sign_of_life(tx: SqliteTransaction) -> None:
+    only, slow = permit(of=1), call(1)
+    token = steps.claim_call(tx, slow, lease=LEASE, begin=True, wants=[only, write("a")]).token
+    tx.now += LEASE
+    assert granted(tx, 2, only)
+    assert steps.renew(tx, slow, token, lease=LEASE), "its claim and its lock are its own still"
+    present = {place.call for place in places.listed(tx) if place.mode == "permit" and place.present}
+    assert present == {str(call(2))}
+    assert not granted(tx, 3, write("a"))
 
 
 @pytest.mark.promise("ISO-4")

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from inturn.journal.ledger import steps
+from inturn.journal.ledger import rows, steps
 from inturn.journal.log import codec, contents, log
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
@@ -38,9 +38,9 @@ def record(
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
         paid = {turn.turn: steps.unanswered(tx, turn) for turn in settle} if number is None else {}
-        for turn in () if repeated else settle:
+        if not repeated:
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
-            _settle(journal, turn, number, ended, unclaimed=unclaimed)
+            _settle(journal, settle, number, ended, unclaimed=unclaimed)
         for decision in recorded:
             _decide(journal, _priced(decision, paid))
         if close:
@@ -77,12 +77,17 @@ def _ended(journal: Log, entry: NewEntry) -> bool:
     return entry.event_id is not None and outcomes.get(journal.tx, journal.session, entry.event_id) is not None
 
 
-def _settle(journal: Log, turn: TurnKey, number: str | None, ended: tuple[str, str], *, unclaimed: bool) -> None:
+def _settle(
+    journal: Log, turns: Sequence[TurnKey], number: str | None, ended: tuple[str, str], *, unclaimed: bool
+) -> None:
+    for turn in sorted(turns, key=str):
+        rows.lock_turn(journal.tx, turn)
     if not unclaimed:
-        steps.settle(journal.tx, turn, number)
-    for call, use in _calls(journal, turn, number):
-        if steps.settle_unclaimed(journal.tx, call) or not unclaimed:
-            journal.append([_result(call, use, *ended)])
+        steps.settle(journal.tx, turns, number)
+    for turn in turns:
+        for call, use in _calls(journal, turn, number):
+            if steps.settle_unclaimed(journal.tx, call) or not unclaimed:
+                journal.append([_result(call, use, *ended)])
 
 
 def _calls(journal: Log, turn: TurnKey, number: str | None) -> Iterator[tuple[StepKey, dict[str, Any]]]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from inturn.journal.log import codec
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Attempts, FailureClass
-from inturn.keys import StepKey
+from inturn.keys import StepKey, TurnKey
 
 NO_CALL: Final = -1
 """Number of the call in the row of a step that is none."""
@@ -81,9 +81,9 @@ def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
     return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
 
 
-def find(tx: Transaction, step: StepKey) -> Row | None:
-    """Return a step's row, where there is one."""
-    rows = tx.execute(_SELECT, key_of(step))
+def find(tx: Transaction, step: StepKey, *, lock: bool = False) -> Row | None:
+    """Return a step's row, where there is one; with `lock` it is what the row says until this transaction ends."""
+    rows = tx.execute(f"{_SELECT} {tx.for_update}" if lock else _SELECT, key_of(step))
     return Row(*rows[0]) if rows else None
 
 
@@ -110,6 +110,16 @@ def update_held(tx: Transaction, step: StepKey, token: str, changes: str, *value
     """Change a step's row if the token still holds it; return whether it does."""
     sql = f"UPDATE steps SET {changes} WHERE {_HELD} RETURNING 1"
     return token != "" and bool(tx.execute(sql, (*values, *key_of(step), token)))
+
+
+def lock_turn(tx: Transaction, turn: TurnKey) -> None:
+    """Lock the rows of a turn's steps."""
+    if tx.for_update:
+        which = "tenant = ? AND session = ? AND turn = ? ORDER BY step, call"
+        tx.execute(
+            f"SELECT 1 FROM steps WHERE {which} {tx.for_update}",
+            (turn.session.tenant, turn.session.session_id, turn.turn),
+        )
 
 
 def holds(tx: Transaction, step: StepKey, token: str) -> bool:

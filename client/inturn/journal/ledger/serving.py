@@ -11,6 +11,7 @@ from typing import Final
 
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
+from inturn.journal.log.sweeps import sweep
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Serving
 from inturn.keys import StepKey
@@ -33,7 +34,7 @@ def register(tx: Transaction, rows: Sequence[Serving]) -> None:
             "seen = excluded.seen",
             (row.worker, row.agent, row.queue, codec.dumps(about), now, now),
         )
-    tx.execute("DELETE FROM agents WHERE seen < ?", (now - micros(_FORGOTTEN),))
+    sweep(tx, "agents", "worker, agent", "seen < ?", (now - micros(_FORGOTTEN),))
 
 
 def retire(tx: Transaction, worker: str) -> None:
@@ -65,5 +66,5 @@ def lacking(tx: Transaction, step: StepKey) -> float:
         "since = CASE WHEN lacks.seen < ? THEN excluded.since ELSE lacks.since END RETURNING since",
         (step.session.tenant, step.session.session_id, step.within_session, now, now, now - micros(SAME)),
     )
-    tx.execute("DELETE FROM lacks WHERE seen < ?", (now - micros(_FORGOTTEN),))
+    sweep(tx, "lacks", "tenant, session, step", "seen < ?", (now - micros(_FORGOTTEN),))
     return (now - int(since)) / 1e6

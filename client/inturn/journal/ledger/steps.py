@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Final, cast
 
 from inturn.journal.ledger import attempts, rows
-from inturn.journal.limits import grants, places
+from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, contents, log
 from inturn.journal.log.log import Log, micros
@@ -46,7 +46,8 @@ def claim_model(
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`."""
     with log.locked(tx, step.session) as journal:
-        row = rows.find(tx, step)
+        counters.lock(tx, wants)
+        row = rows.find(tx, step, lock=True)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
             return replace(_answer("ended", journal, row), outcome=outcome)
         if journal.closed:
@@ -77,7 +78,8 @@ def claim_call(
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`."""
     with log.locked(tx, step.session) as journal:
-        row = rows.find(tx, step)
+        counters.lock(tx, wants)
+        row = rows.find(tx, step, lock=True)
         if row and not row.open:
             return _answer(row.state, journal, row)
         now = micros(tx.now)
@@ -117,21 +119,23 @@ def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
 
 def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> bool:
     """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted."""
-    if usage and (row := rows.find(tx, step)) is not None:
-        spent = row.failed_attempts()
-        attempts.add_usage(spent, usage)
-        rows.update_held(tx, step, token, "attempts = ?", rows.written(spent))
-    held = rows.update_held(tx, step, token, "token = '', began = began_before, lease_until = ?", 0)
-    if held:
-        places.leave(tx, step)
-    return held
+    row = rows.find(tx, step, lock=True)
+    if row is None or not row.held_by(token):
+        return False
+    spent = row.failed_attempts()
+    attempts.add_usage(spent, usage)
+    kept = rows.written(spent)
+    rows.update(tx, step, "token = '', began = began_before, lease_until = 0, attempts = ?", kept)
+    places.leave(tx, step)
+    return True
 
 
 def lock(
     tx: Transaction, step: StepKey, token: str, want: Want, *, part: str, lease: float
 ) -> int | ResourceWait | None:
     """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
-    row = rows.find(tx, step)
+    counters.lock(tx, (want,))
+    row = rows.find(tx, step, lock=True)
     if row is None or not row.held_by(token):
         return None
     return _granted(tx, step, (want,), lease, part=part)
@@ -140,7 +144,7 @@ def lock(
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
     """Append entries while the step runs; return the new head, `None` when the claim is not ours any more."""
     with log.locked(tx, step.session) as journal:
-        row = rows.find(tx, step)
+        row = rows.find(tx, step, lock=True)
         if row is None or not row.held_by(token):
             return None
         journal.append(entries)
@@ -161,14 +165,14 @@ def finish(
     came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
     """
     with log.locked(tx, step.session) as journal:
-        row = rows.find(tx, step)
+        row = rows.find(tx, step, lock=True)
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
             return journal.head
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
             rows.update(tx, step, "late_result = COALESCE(late_result, ?)", codec.dumps(result))
             return None
         journal.append(entries)
-        rows.update_held(tx, step, token, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        rows.update(tx, step, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
         if row.fence is None:  # a model step has no body that operates on anything
             operations.forget(tx, rows.key_of(step))
         places.leave(tx, step)
@@ -192,7 +196,7 @@ def fail(
     It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
     """
     with log.locked(tx, step.session):
-        row = rows.find(tx, step)
+        row = rows.find(tx, step, lock=True)
         if row is None or not row.held_by(token):
             return None
         failed = row.failed_attempts()
@@ -200,20 +204,23 @@ def fail(
         attempts.note_place(failed, failure, place, tx.now)
         kept = rows.counted(tx, failed, failure)
         began = ", began = began_before" if clean else ""
-        rows.update_held(tx, step, token, f"token = '', lease_until = 0{began}, attempts = ?", kept)
+        rows.update(tx, step, f"token = '', lease_until = 0{began}, attempts = ?", kept)
         places.leave(tx, step)
         return failed
 
 
-def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
-    """Close a turn's open steps for good, or only those of one number."""
-    tx.execute(
-        "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
-        "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
-        (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
-    )
-    operations.forget_turn(tx, turn, number)
-    places.settle(tx, turn, number)
+def settle(tx: Transaction, turns: Sequence[TurnKey], number: str | None = None) -> None:
+    """Close the turns' open steps for good, or only those of one number."""
+    for turn in turns:
+        tx.execute(
+            "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
+            "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
+            (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
+        )
+    for turn in turns:
+        operations.forget_turn(tx, turn, number)
+    for turn in turns:
+        places.settle(tx, turn, number)
 
 
 def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
@@ -229,7 +236,7 @@ def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
     """Close a step that no attempt holds and whose body never began, so that it never does; return whether it was."""
-    row = rows.find(tx, step)
+    row = rows.find(tx, step, lock=True)
     if row is None:
         rows.insert(tx, step)
     elif not row.unclaimed:
@@ -257,7 +264,7 @@ def _granted(
 
 def _revoke(tx: Transaction, step: StepKey) -> None:
     """Revoke the claim of a step whose locks another one took over: its attempt can write nothing more."""
-    row = rows.find(tx, step)
+    row = rows.find(tx, step, lock=True)
     if row and row.open:
         rows.count_lost(tx, step, row)
         rows.update(tx, step, "token = '', lease_until = 0")

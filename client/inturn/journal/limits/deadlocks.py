@@ -12,13 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from inturn.journal.limits import counters
 from inturn.journal.limits.places import Call, call_of
-from inturn.journal.limits.requests import Deadlock, Victim
+from inturn.journal.limits.requests import Deadlock, Victim, Want
 from inturn.journal.log import codec, log
 from inturn.journal.log.log import micros
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import NewEntry
-from inturn.keys import StepKey
+from inturn.keys import SessionKey, StepKey
 
 _JOINED: Final = (
     "FROM places w JOIN places o ON o.scope = w.scope AND o.resource = w.resource "
@@ -70,8 +71,9 @@ def cycle(tx: Transaction, scope: str, call: Call) -> list[Edge]:
 def break_cycle(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | None:
     """Break the cycle that a call is part of, if there is one that was not found before."""
     scope, call = step.session.tenant, call_of(step)
-    edges = cycle(tx, scope, call)
-    if not edges or any(_reported(tx, edge) for edge in edges):
+    locked = _lock(tx, scope, cycle(tx, scope, call))
+    edges = cycle(tx, scope, call)  # it may be another by now
+    if not edges or not locked.issuperset(map(_session, edges)) or any(_reported(tx, edge) for edge in edges):
         return None
     chosen = max(edges, key=lambda e: e.number) if victim == "youngest" else min(edges, key=lambda e: e.number)
     named = [_described(tx, edge) for edge in edges]
@@ -85,6 +87,20 @@ def break_cycle(tx: Transaction, step: StepKey, victim: Victim) -> Deadlock | No
     for edge in sorted(edges, key=lambda e: e.call):
         _note(tx, edge, text, None if report_only else chosen)
     return Deadlock(text, None if report_only else "/".join(chosen.call))
+
+
+def _lock(tx: Transaction, scope: str, edges: list[Edge]) -> set[SessionKey]:
+    """Lock the sessions of a cycle, and then the scope: nobody finds the same one, or ends a wait of it, meanwhile."""
+    sessions = set(map(_session, edges))
+    for session in sorted(sessions, key=str):
+        with log.locked(tx, session):
+            pass  # it is locked until the transaction ends
+    counters.lock(tx, [Want(scope, "", "write")])
+    return sessions
+
+
+def _session(edge: Edge) -> SessionKey:
+    return StepKey.parse("/".join(edge.call)).session
 
 
 def _cycle(tx: Transaction, scope: str, call: Call, goal: Call, seen: set[Call]) -> list[Edge] | None:

@@ -21,7 +21,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from inturn.journal.limits import buckets, deadlocks, places
+from inturn.journal.ledger import rows
+from inturn.journal.limits import buckets, counters, deadlocks, places
 from inturn.journal.limits.places import Caller, Other, Ticket
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log.log import micros
@@ -48,7 +49,7 @@ class Grant:
 def take(
     tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0
 ) -> Grant | ResourceWait:
-    """Grant all of it for `lease` seconds, or keep a ticket.
+    """Grant all of it for `lease` seconds, or keep a ticket. The caller has locked the scopes, and then its step.
 
     Args:
         tx: A transaction that writes.
@@ -57,7 +58,7 @@ def take(
         lease: Seconds until the grant runs out, unless it is renewed.
         lasts: Seconds in which the caller should be done.
     """
-    _lock_scopes(tx, wants)
+    _lock_expired(tx, caller, wants)
     held, ticket = places.held(tx, caller), places.ticket(tx, caller)
     rates = [want for want in wants if want.mode == "rate"]
     asked = {(want.scope, want.resource, want.mode) for want in wants if want not in rates}
@@ -140,7 +141,7 @@ def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float,
     for want in wants:
         if want.mode == "rate":
             buckets.take(tx, want)
-    fence = _count_up(tx, locks[0].scope) if locks else 0
+    fence = counters.count_up(tx, locks[0].scope) if locks else 0
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
     return Grant(fence, tuple(stale))
@@ -152,7 +153,7 @@ def _queue(
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
-        ticket = replace(ticket, number=_count_up(tx, _TICKETS), since=now, seen=now)
+        ticket = replace(ticket, number=counters.count_up(tx, _TICKETS), since=now, seen=now)
     locked = any(want.is_lock for want in lacking)
     nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
     places.queue(tx, caller, wants, ticket, nonblocking)
@@ -170,18 +171,8 @@ def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: T
     )
 
 
-def _lock_scopes(tx: Transaction, wants: Sequence[Want]) -> None:
-    """Lock the counters of these scopes, where the backend has not locked everything: one grants at a time."""
-    for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
-        tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
-        tx.execute(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (scope,))
-
-
-def _count_up(tx: Transaction, scope: str) -> int:
-    """Return the next number of a scope: tickets and fences."""
-    rows = tx.execute(
-        "INSERT INTO counters (scope, number) VALUES (?, 1) "
-        "ON CONFLICT (scope) DO UPDATE SET number = counters.number + 1 RETURNING number",
-        (scope,),
-    )
-    return int(rows[0][0])
+def _lock_expired(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> None:
+    """Lock the steps whose leases ran out, before it is judged whether they did: none can renew its own meanwhile."""
+    locks = [want for want in wants if want.is_lock] if tx.for_update else []
+    for step in sorted({step for want in locks for step in places.expired(tx, caller, want)}, key=str):
+        rows.find(tx, step, lock=True)

@@ -13,6 +13,7 @@ from typing import Final
 from inturn.journal.limits.requests import Place, Want
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
+from inturn.journal.log.sweeps import sweep
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey, TurnKey
 
@@ -20,6 +21,7 @@ PRESENCE: Final = 15.0
 """Seconds after which a waiter that was not seen is passed over. Waiters come back after 2 s at most."""
 FORGET_AFTER: Final = 24 * 3600.0
 """Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
+_COLUMNS_OF_KEY: Final = "turn, step, part, scope, resource"
 _MINE: Final = "turn = ? AND step = ? AND part = ?"
 _OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'nonblocking' AND NOT (turn = ? AND step = ?)"
 
@@ -150,9 +152,13 @@ def clear(tx: Transaction, caller: Caller) -> None:
 
 
 def renew(tx: Transaction, step: StepKey, *, lease: float) -> None:
-    """Hold what a step holds for longer."""
-    until = micros(tx.now + lease)
-    tx.execute("UPDATE places SET until = ? WHERE turn = ? AND step = ? AND state = 'held'", (until, *call_of(step)))
+    """Hold what a step holds for longer.
+
+    A permit that ran out is gone: somebody may have it. A lock is its holder's until another takes the step over.
+    """
+    now, until = micros(tx.now), micros(tx.now + lease)
+    held = "state = 'held' AND (mode <> 'permit' OR until > ?)"
+    tx.execute(f"UPDATE places SET until = ? WHERE turn = ? AND step = ? AND {held}", (until, *call_of(step), now))
 
 
 def leave(tx: Transaction, step: StepKey, part: str | None = None) -> None:
@@ -181,7 +187,7 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
 def forget(tx: Transaction) -> None:
     """Delete what was not seen for long. An expired lock stays: who takes it over has to know whose it was."""
     old = micros(tx.now - FORGET_AFTER)
-    tx.execute("DELETE FROM places WHERE until < ? AND (state <> 'held' OR mode = 'permit')", (old,))
+    sweep(tx, "places", _COLUMNS_OF_KEY, "until < ? AND (state <> 'held' OR mode = 'permit')", (old,))
 
 
 def listed(tx: Transaction, tenant: str | None = None) -> list[Place]:

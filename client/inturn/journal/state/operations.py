@@ -15,6 +15,7 @@ from typing import Final
 from inturn.errors import ToolError
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
+from inturn.journal.log.sweeps import sweep
 from inturn.journal.state.changes import Done
 from inturn.journal.store.store import Transaction
 from inturn.keys import TurnKey
@@ -23,7 +24,7 @@ REMEMBER_FOR: Final = 7 * 24 * 3600.0
 """Seconds for which a key is known."""
 
 _CALLER: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
-_SWEEP: Final = "DELETE FROM operations WHERE turn = '~key' AND at <= ?"  # as its index is declared
+_KEY: Final = "tenant, session, turn, step, call, ordinal"
 
 Caller = tuple[str, str, str, str, int]
 """Tenant, session, turn, step and call, as in the ledger; or tenant, session, `~key`, the key, and no call."""
@@ -50,7 +51,8 @@ class Record:
 def reserve(tx: Transaction, at: OperationKey) -> Record | None:
     """Lock an operation's record, and return it where there is one."""
     if at.keyed:
-        tx.execute(_SWEEP, (micros(tx.now - REMEMBER_FOR),))
+        over = "turn = '~key' AND at <= ?"  # as the index is declared
+        sweep(tx, "operations", _KEY, over, (micros(tx.now - REMEMBER_FOR),))
     tx.execute(
         "INSERT INTO operations (tenant, session, turn, step, call, ordinal, what, final, at) "
         "VALUES (?, ?, ?, ?, ?, ?, '', 0, ?) ON CONFLICT DO NOTHING",

@@ -36,8 +36,10 @@ def push(tx: Transaction, scope: Scope, change: Push) -> Done:
 
 def claim(tx: Transaction, scope: Scope, change: ClaimNext) -> Done:
     """Claim the first free item. That is never final: the lease ends, and the item is another's."""
-    where, now = (scope.tenant, scope.session_id, change.name), micros(tx.now)
-    tx.execute(f"SELECT last FROM queues WHERE {_QUEUE} {tx.for_update}", where)  # one claimer at a time
+    where = (scope.tenant, scope.session_id, change.name)
+    if not _locked(tx, scope, change):
+        return Done(final=False)
+    now = micros(tx.now)
     rows = tx.execute(
         f"SELECT seq, item, claims FROM queue_items WHERE {_QUEUE} AND lease_until <= ? ORDER BY seq LIMIT 1",
         (*where, now),
@@ -56,6 +58,8 @@ def claim(tx: Transaction, scope: Scope, change: ClaimNext) -> Done:
 
 def renew(tx: Transaction, scope: Scope, change: ClaimNext, claimed: dict[str, Any]) -> Done | None:
     """Hold an earlier claim for another lease, if no other one claimed its item since."""
+    if not _locked(tx, scope, change):
+        return None
     until = micros(tx.now + change.lease)
     held = tx.execute(
         f"UPDATE queue_items SET lease_until = ? WHERE {_CLAIMED} RETURNING 1",
@@ -67,7 +71,7 @@ def renew(tx: Transaction, scope: Scope, change: ClaimNext, claimed: dict[str, A
 def complete(tx: Transaction, scope: Scope, change: Complete) -> Done:
     """Take a claimed item out; the queue's row goes with its last item."""
     where = (scope.tenant, scope.session_id, change.name)
-    tx.execute(f"SELECT last FROM queues WHERE {_QUEUE} {tx.for_update}", where)  # no push meanwhile
+    _locked(tx, scope, change)
     if not tx.execute(f"DELETE FROM queue_items WHERE {_CLAIMED} RETURNING 1", (*where, change.seq, change.token)):
         gone = f"this claim on queue {change.name!r} is over: its item was completed, released or claimed anew"
         return Done(conflict=gone, final=False)
@@ -81,8 +85,15 @@ def release(tx: Transaction, scope: Scope, change: Release) -> Done:
 
     It is final for nobody: an attempt that gave its claim back before it failed is followed by one that claims anew.
     """
+    _locked(tx, scope, change)
     tx.execute(
         f"UPDATE queue_items SET token = '', lease_until = 0 WHERE {_CLAIMED}",
         (scope.tenant, scope.session_id, change.name, change.seq, change.token),
     )
     return Done(final=False)
+
+
+def _locked(tx: Transaction, scope: Scope, change: ClaimNext | Complete | Release) -> bool:
+    """Lock a queue: nobody pushes, claims, renews or completes meanwhile. Return whether it has items."""
+    where = (scope.tenant, scope.session_id, change.name)
+    return bool(tx.execute(f"SELECT last FROM queues WHERE {_QUEUE} {tx.for_update}", where))

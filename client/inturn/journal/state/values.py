@@ -13,13 +13,12 @@ from typing import Any, Final
 
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
+from inturn.journal.log.sweeps import sweep
 from inturn.journal.state.changes import Delete, Done, Incr, Put, PutIfAbsent, Scope, Update
 from inturn.journal.store.store import Transaction
 
 REMEMBER_FOR: Final = 24 * 3600.0
 """Seconds for which a name that is gone keeps its version."""
-SWEEP_LIMIT: Final = 100
-"""Names that one new name makes room of, at most."""
 
 _KEY: Final = "tenant = ? AND session = ? AND name = ?"
 
@@ -140,8 +139,4 @@ def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | N
 
 def _sweep(tx: Transaction) -> None:
     """Remove names that are gone for long: a table that grows by one row makes room of some."""
-    tx.execute(
-        "DELETE FROM shared_values WHERE (tenant, session, name) IN "
-        "(SELECT tenant, session, name FROM shared_values WHERE forget <= ? ORDER BY forget LIMIT ?)",
-        (micros(tx.now), SWEEP_LIMIT),
-    )
+    sweep(tx, "shared_values", "tenant, session, name", "forget <= ?", (micros(tx.now),))

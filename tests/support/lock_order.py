@@ -1,0 +1,95 @@
+"""A transaction that notes which locks its rule takes, and refuses one that comes out of order.
+
+On a backend that locks rows, two rules that take the same two locks in different orders wait for each other for ever.
+The order is that of `ORDER`; which row a statement locks is read from its text and parameters.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Sequence
+from typing import Any, Final
+
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from inturn.journal.store.store import Rows
+
+ORDER: Final = (
+    "sessions",
+    "counters",
+    "steps",
+    "operations",
+    "places",
+    "shared_values",
+    "queues",
+    "outcomes",
+)
+"""The tables whose rows more than one transaction may want at once, in the order in which they are locked."""
+UNDER: Final = {
+    "entries": "its session",
+    "contents": "its session",
+    "buckets": "the counter of its scope",
+    "queue_items": "its queue",
+    "blobs": "one statement; its rows never change",
+    "cursors": "one statement",
+    "agents": "a worker's own rows",
+    "lacks": "a step's own row",
+}
+"""The others, and what is locked before they are written, or why nothing need be."""
+TICKETS: Final = ("~tickets",)
+"""The counter of tickets is the last that a transaction locks: whoever holds it waits for nothing more."""
+MARK: Final = "/* locks */"
+_WRITES: Final = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
+_READS: Final = re.compile(r"FROM (\w+)")
+_SWEEP: Final = f"{MARK} SKIP LOCKED"  # waits for nobody
+_KEYS: Final = {"sessions": 2, "counters": 1, "steps": 5, "operations": 6, "shared_values": 3, "queues": 3}
+"""How many parameters name a row, where a rule comes back to one that it has locked."""
+
+
+class OutOfOrder(AssertionError):
+    """A lock was taken after one that others take after it."""
+
+
+class OrderedTransaction(SqliteTransaction):
+    """A transaction of SQLite whose statements are checked as if it locked rows."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.for_update = MARK
+        self.taken: list[tuple[str, tuple[Any, ...]]] = []
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
+        """Check the statement, and run it."""
+        if _SWEEP in sql:
+            sql = sql.replace(_SWEEP, "")
+        elif (table := _locks(sql)) is not None:
+            self._take(table, tuple(parameters), sql)
+        return super().execute(sql, parameters)
+
+    def _take(self, table: str, parameters: tuple[Any, ...], sql: str) -> None:
+        if table in UNDER or parameters == TICKETS:
+            return
+        if any(table == held and _names(parameters, key) for held, key in self.taken):
+            return
+        last = max((ORDER.index(held) for held, _ in self.taken), default=0)
+        if ORDER.index(table) < last:
+            held = ", ".join(f"{name} {key}" for name, key in self.taken)
+            raise OutOfOrder(f"{sql} {parameters}\nlocks {table} after {ORDER[last]}; held: {held}")
+        size = _KEYS.get(table)
+        if size is not None and sql.startswith(("SELECT", "INSERT")):
+            self.taken.append((table, parameters[:size]))
+        else:
+            self.taken.append((table, ()))
+
+
+def _locks(sql: str) -> str | None:
+    """Return the table of which a statement locks rows."""
+    if (writes := _WRITES.match(sql)) is not None:
+        return writes[1]
+    return _READS.search(sql)[1] if MARK in sql else None  # type: ignore[index]
+
+
+def _names(parameters: tuple[Any, ...], key: tuple[Any, ...]) -> bool:
+    """Return whether a statement's parameters hold this row's key."""
+    size = len(key)
+    return size > 0 and any(parameters[n : n + size] == key for n in range(len(parameters) - size + 1))
