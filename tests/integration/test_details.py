@@ -7,14 +7,11 @@ from unittest.mock import Mock
 
 import pytest
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
 from inturn import Agent, Session, ToolContext, ToolError, TurnTimeout
 from inturn.values import Approval
-from inturn_worker import app
+from inturn_worker.replaying import replayer
 from inturn_workflows.display import details as details_module
-from inturn_workflows.session import Session as SessionWorkflow
 from tests.support.agents.desk import desk, session_of
 from tests.support.histories import settled
 from tests.support.rig import Rig
@@ -236,7 +233,4 @@ async def test_signals_that_come_together_are_shown_together_and_the_history_rep
             await shown(rig, f"Limits: waiting {signals} of 1,000 events", f"| … and {signals - 20} more |")
             assert written.call_count < 10, "what was replayed included"
     history = await rig.temporal.get_workflow_handle(str(rig.key("s"))).fetch_history()
-    replayer = Replayer(
-        workflows=[SessionWorkflow], data_converter=pydantic_data_converter, workflow_runner=app.workflow_runner()
-    )
-    await replayer.replay_workflow(history)
+    await replayer().replay_workflow(history)

@@ -11,14 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
 from inturn import Agent, Budget, SessionNotFound, ToolContext, ToolError, tool
 from inturn.turns.call_results import MAX_PARALLEL_CALLS
 from inturn_activities.bounds import Bounds
-from inturn_worker import app
-from inturn_workflows.session import Session
+from inturn_worker.replaying import replayer
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -193,9 +190,7 @@ async def test_where_the_agent_bears_no_failure_the_other_calls_are_cancelled_an
                 history = await handle.fetch_history()
     finally:
         world.go_on.set()
-    runner = app.workflow_runner()
-    replayer = Replayer(workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=runner)
-    await replayer.replay_workflow(history)
+    await replayer().replay_workflow(history)
 
 
 @pytest.mark.promise("EFF-4", "EFF-7")

@@ -8,15 +8,14 @@ first release nothing runs yet: where a sequence of commands is meant to change,
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
-from inturn_worker import app as worker
+from inturn_worker.replaying import replayer
 from inturn_workflows.session import Session
 
 HISTORIES: Final = sorted((Path(__file__).parent / "histories").rglob("*.json"))
@@ -53,12 +52,6 @@ KINDS: Final = {
 }
 
 
-def _replayer() -> Replayer:
-    return Replayer(
-        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=worker.workflow_runner()
-    )
-
-
 def _history(text: str) -> WorkflowHistory:
     started = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
     return WorkflowHistory.from_json(started["workflowId"], text)
@@ -71,7 +64,7 @@ def test_every_kind_of_history_is_recorded() -> None:
 @pytest.mark.promise("SUR-7")
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 async def test_a_recorded_history_replays_on_the_current_code(path: Path) -> None:
-    await _replayer().replay_workflow(_history(path.read_text()))
+    await replayer().replay_workflow(_history(path.read_text()))
 
 
 @pytest.mark.promise("SUR-7")
@@ -79,4 +72,19 @@ async def test_a_history_with_a_changed_step_does_not_replay() -> None:
     path = next(path for path in HISTORIES if path.stem.startswith("tools"))
     changed = path.read_text().replace('"run_tool"', '"run_other"')
     with pytest.raises(Exception, match=r"(?i)nondeterminis"):
-        await _replayer().replay_workflow(_history(changed))
+        await replayer().replay_workflow(_history(changed))
+
+
+@pytest.mark.promise("SUR-7")
+async def test_a_task_that_takes_longer_than_the_sdk_allows_one_replays_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = next(path for path in HISTORIES if path.stem.startswith("plain"))
+    init = Session.__init__
+
+    def slow(self: Session, *args: Any, **options: Any) -> None:
+        threading.Event().wait(2.2)
+        init(self, *args, **options)
+
+    monkeypatch.setattr(Session, "__init__", slow)
+    await replayer().replay_workflow(_history(path.read_text()))

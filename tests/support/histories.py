@@ -9,10 +9,8 @@ from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import Client, WorkflowHandle
-from temporalio.worker import Replayer
 
-from inturn_worker.app import workflow_runner
-from inturn_workflows.session import Session
+from inturn_worker.replaying import replayer
 from tests.support.waiting import until
 
 Handle = WorkflowHandle[Any, Any]
@@ -78,10 +76,10 @@ async def replayed(client: Client, workflow_id: str) -> int:
     Raises:
         Exception: One does not replay: no worker could go on with it.
     """
-    replayer = Replayer(workflows=[Session], data_converter=client.data_converter, workflow_runner=workflow_runner())
+    replays = replayer(data_converter=client.data_converter)
     chain = await runs(client, workflow_id)
     for run_id in chain:
-        await replayer.replay_workflow(await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history())
+        await replays.replay_workflow(await client.get_workflow_handle(workflow_id, run_id=run_id).fetch_history())
     return len(chain)
 
 

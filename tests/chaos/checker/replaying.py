@@ -10,25 +10,20 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
-from inturn_worker import app
-from inturn_workflows.session import Session
+from inturn_worker.replaying import replayer
 
 
 async def replay(paths: Iterable[Path]) -> list[str]:
     """Replay each history; return what did not."""
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
-    replayer = Replayer(
-        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=app.workflow_runner()
-    )
+    replays = replayer()
     failed: list[str] = []
     for path in paths:
         text = path.read_text()
         started = json.loads(text)["events"][0]["workflowExecutionStartedEventAttributes"]
         history = WorkflowHistory.from_json(started["workflowId"], text)
-        result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        result = await replays.replay_workflow(history, raise_on_replay_failure=False)
         if result.replay_failure is not None:
             failed.append(f"{path.name}: {result.replay_failure}")
     return failed

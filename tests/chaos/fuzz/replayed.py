@@ -22,11 +22,9 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import WorkflowHistory
-from temporalio.contrib.pydantic import pydantic_data_converter
-from temporalio.worker import Replayer
 
 from inturn import sizes
-from inturn_worker import app
+from inturn_worker.replaying import replayer
 from inturn_workflows.session import Session
 from inturn_workflows.state import SessionState
 from tests.chaos.fuzz.messages import Messages, readable_id
@@ -79,14 +77,12 @@ def _bombarded(share: tuple[str, int]) -> Told:
 
 
 async def _replay(seed: str, messages: int) -> Told:
-    replayer = Replayer(
-        workflows=[Session], data_converter=pydantic_data_converter, workflow_runner=app.workflow_runner()
-    )
+    replays = replayer()
     made, told = Messages(seed, largest=LARGEST), Told()
     with _sessions() as sessions:
         while told.messages < messages:
             history, ids = _history(made, made.chance.randrange(1, MOST_SIGNALS))
-            result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+            result = await replays.replay_workflow(history, raise_on_replay_failure=False)
             told.histories += 1
             told.messages += len(history.events) - 3
             if result.replay_failure is not None:

@@ -1,0 +1,31 @@
+"""Replays of sessions' histories, for tests and before a deploy.
+
+Invariant: a history replays here exactly when a worker of this code can go on with it: same code, sandbox, converter.
+"""
+
+from __future__ import annotations
+
+from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.converter import DataConverter
+from temporalio.worker import Replayer
+
+from inturn_worker.app import workflow_runner
+from inturn_workflows.session import Session
+
+
+def replayer(*, data_converter: DataConverter = pydantic_data_converter) -> Replayer:
+    """Return a replayer of sessions' histories.
+
+    ```python
+    history = await client.get_workflow_handle("acme/order-17").fetch_history()
+    await replayer().replay_workflow(history)    # raises where this code cannot go on with the session
+    ```
+
+    Args:
+        data_converter: What reads the histories' payloads; that of the client where it is not the SDK's for pydantic.
+    """
+    # The SDK ends a replay of more than 2 s midway as a deadlock, can then not evict it, and waits for ever: after a
+    # flood that is one task. Its debug mode is the one way to say that there is no such bound.
+    return Replayer(
+        workflows=[Session], data_converter=data_converter, workflow_runner=workflow_runner(), debug_mode=True
+    )
