@@ -51,6 +51,10 @@ READ_CONTROL: Final = 4 * CONTROL
 READ_START: Final = 2 * 1024
 """What a session was started with, by hand or by another SDK, and is read at all."""
 
+# A model's answer.
+STREAM_EVENT: Final = 32 * 1024 * 1024
+"""One event of its stream: as much as the API takes in a whole request."""
+
 # Texts that are carried, shown or told.
 PREVIEW: Final = 240
 ERROR: Final = 512

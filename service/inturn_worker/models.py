@@ -36,7 +36,7 @@ def choose_model(settings: Settings) -> tuple[Model, str]:
         Misconfigured: The credentials that the SDK is pointed at cannot be read.
     """
     try:
-        claude = Claude()
+        claude = Claude(connections=settings.step_slots)
     except (anthropic.AnthropicError, OSError, ValueError) as error:
         raise Misconfigured(
             f"the credentials for Anthropic cannot be read: {error}. Set ANTHROPIC_API_KEY, or correct the profile"

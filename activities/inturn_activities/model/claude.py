@@ -1,14 +1,16 @@
 """Claude by the anthropic SDK.
 
 Invariant: an answer counts only when the stream said `message_stop`. A stream that ends, breaks, or goes silent
-before that raises, whatever came through it; and the SDK repeats nothing on its own, since every repeat is paid. The
-SDK keeps the connection, the credentials and the errors; requests go out as bytes, and events are read once.
+before that raises, whatever came through it; one that is whole stays so, however its connection ends. The SDK repeats
+nothing on its own, since every repeat is paid. It keeps the connections, the credentials and the errors; requests go
+out as bytes, and events are read once.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
 
 import anthropic
@@ -20,10 +22,15 @@ from inturn.models.facts import ModelFacts, facts
 from inturn_activities.model.claude_answer import Answer, BrokenStream
 from inturn_activities.model.claude_errors import translated
 from inturn_activities.model.claude_request import encoded
+from inturn_activities.model.event_stream import EventStream, TooLarge
 
+CONNECTIONS: Final = 1_000
+"""Of one provider at most, and so of a worker's process: its steps share them. Idle ones close after 5 s."""
 CONNECT_TIMEOUT: Final = 5.0
 STALL_TIMEOUT: Final = 60.0
 """Seconds without a byte from the model (it sends pings while it thinks)."""
+_TAIL: Final = 1.0
+"""Seconds that a whole answer's connection has to come to its end, to be used again."""
 _PATH: Final = "/v1/messages"
 
 Stream = anthropic.AsyncStream[Any]
@@ -38,12 +45,27 @@ class Claude:
         api_key: str | None = None,
         base_url: str | None = None,
         stall_timeout: float = STALL_TIMEOUT,
+        connections: int = CONNECTIONS,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
-        """Make the client; no I/O. The stall timeout is in seconds."""
-        timeout = httpx2.Timeout(stall_timeout, connect=CONNECT_TIMEOUT)
+        """Make the client; no I/O.
+
+        Args:
+            api_key: Instead of what the SDK finds by itself.
+            base_url: Instead of the API's address.
+            stall_timeout: Seconds of silence after which a request or an answer is given up.
+            connections: How many there are at most.
+            http_client: Instead of the SDK's over aiohttp, which reads a stream with half the CPU of its default.
+        """
+        self._stall = stall_timeout
+        self._within = CONNECT_TIMEOUT + 2 * stall_timeout
         self._client = anthropic.AsyncAnthropic(
-            api_key=api_key, base_url=base_url, max_retries=0, timeout=timeout, http_client=http_client
+            api_key=api_key,
+            base_url=base_url,
+            max_retries=0,
+            timeout=httpx2.Timeout(stall_timeout, connect=CONNECT_TIMEOUT),
+            http_client=http_client
+            or anthropic.DefaultAioHttpClient(limits=httpx2.Limits(max_connections=connections)),
         )
 
     async def aclose(self) -> None:
@@ -85,16 +107,27 @@ class Claude:
         async with self._opened(encoded(request)) as response:
             answer = Answer(request_id=response.headers.get("request-id"))
             try:
-                async for event in anthropic.AsyncStream.raw_events(response):
-                    if event.data:
-                        answer.take(event.data)
-                        on_text(answer.fresh_text())
+                await self._read(response, answer, on_text)
                 return answer.complete()
-            except (httpx2.HTTPError, UnicodeDecodeError) as error:
+            except (httpx2.HTTPError, TooLarge, TimeoutError) as error:
                 reason = f"the stream broke: {type(error).__name__}: {error}"[:200]
                 raise BrokenStream(reason, place=answer.place) from error
             finally:
                 request.on_usage(answer.used())
+
+    async def _read(self, response: httpx2.Response, answer: Answer, on_text: OnText) -> None:
+        """Read an answer to its end, or to its stream's."""
+        loop, events, chunks = asyncio.get_running_loop(), EventStream(), response.aiter_bytes()
+        async with asyncio.timeout(self._stall) as silence:  # aiohttp forgets its own where what comes is no HTTP
+            async for chunk in chunks:
+                silence.reschedule(loop.time() + self._stall)
+                for data in events.take(chunk):
+                    answer.take(data)
+                on_text(answer.fresh_text())
+                if answer.stopped:
+                    break
+        if answer.stopped:
+            await _run_out(chunks)
 
     @asynccontextmanager
     async def _opened(self, body: bytes) -> AsyncGenerator[httpx2.Response]:
@@ -114,16 +147,27 @@ class Claude:
             # A token that was withdrawn: one repeat of the SDK's own asks for another.
             return await self._posted(self._client.with_options(max_retries=1), body)
 
-    @staticmethod
-    async def _posted(client: anthropic.AsyncAnthropic, body: bytes) -> Stream:
-        return await client.post(
-            _PATH,
-            cast_to=object,
-            content=body,
-            options={"headers": {"content-type": "application/json"}},
-            stream=True,
-            stream_cls=Stream,
-        )
+    async def _posted(self, client: anthropic.AsyncAnthropic, body: bytes) -> Stream:
+        try:
+            async with asyncio.timeout(self._within):  # aiohttp has no bound for a body that nobody takes
+                return await client.post(
+                    _PATH,
+                    cast_to=object,
+                    content=body,
+                    options={"headers": {"content-type": "application/json"}},
+                    stream=True,
+                    stream_cls=Stream,
+                )
+        except TimeoutError as error:
+            raise ModelError(f"the request got no answer within {self._within:g} s", kind="outage") from error
+
+
+async def _run_out(chunks: AsyncIterator[bytes]) -> None:
+    """Read a connection to its end, which is all that is left: then it can be used again."""
+    with suppress(httpx2.HTTPError, TimeoutError):
+        async with asyncio.timeout(_TAIL):
+            async for _ in chunks:
+                pass
 
 
 @contextmanager

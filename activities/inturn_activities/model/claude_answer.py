@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+from pydantic_core import from_json
+
 from inturn.errors import ModelError
 from inturn.models import ModelMessage
 from inturn.turns import arguments
@@ -37,7 +39,11 @@ class BrokenStream(ModelError):
 
 
 class Answer:
-    """A message as it grows."""
+    """A message as it grows.
+
+    Attributes:
+        stopped: Whether it is whole: the stream has said `message_stop`.
+    """
 
     def __init__(self, *, request_id: str | None) -> None:
         """Begin an answer."""
@@ -45,8 +51,9 @@ class Answer:
         self._message: Event = {}
         self._stop_reason: str | None = None
         self._stop_details: Any = None
-        self._stopped = False
+        self.stopped = False
         self._blocks: dict[int, Event] = {}
+        self._texts: dict[tuple[int, str], list[str]] = {}
         self._json: dict[int, list[str]] = {}
         self._usage: Event = {}
         self._streamed = 0
@@ -57,15 +64,16 @@ class Answer:
         """Bytes of the answer so far; `None` before it began."""
         return self._streamed if self._message else None
 
-    def take(self, data: str) -> None:
-        """Take the next event.
+    def take(self, data: bytes) -> None:
+        """Take the next event; what comes behind the end of the message is none of it.
 
         Raises:
             ModelError: It is an error, or none of the API's events.
         """
+        if self.stopped:
+            return
         try:
-            event: Event = json.loads(data)
-            self._take(event)
+            self._take(_parsed(data))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BrokenStream(f"the stream held what is no event: {type(error).__name__}", place=self.place) from error
         self._streamed += len(data)
@@ -84,7 +92,7 @@ class Answer:
                 self._stop_details = event["delta"].get("stop_details")
                 self._count(event.get("usage"))
             case "message_stop":
-                self._stopped = True
+                self.stopped = True
             case "error":
                 wrong = event.get("error") or {}
                 raise event_error(str(wrong.get("type")), str(wrong.get("message") or ""), self._request_id)
@@ -99,7 +107,7 @@ class Answer:
     def used(self) -> Usage:
         """Return what it has used so far; of an answer that is not whole, its tokens by their bytes."""
         counted = {ours: count for theirs, ours in _USAGE.items() if isinstance(count := self._usage.get(theirs), int)}
-        if self._message and not self._stopped:
+        if self._message and not self.stopped:
             counted["output_tokens"] = max(counted.get("output_tokens", 0), self._streamed // BYTES_PER_TOKEN)
         return Usage(**counted)
 
@@ -109,8 +117,10 @@ class Answer:
         Raises:
             BrokenStream: It is not whole.
         """
-        if not self._stopped:
+        if not self.stopped:
             raise BrokenStream("the stream ended without message_stop", place=self.place)
+        for (index, name), texts in self._texts.items():
+            self._blocks[index][name] = "".join([self._blocks[index].get(name) or "", *texts])
         for index, parts in self._json.items():
             self._blocks[index]["input"] = arguments.parse("".join(parts))
         return ModelMessage(
@@ -128,12 +138,13 @@ class Answer:
         block, kind = self._blocks[index], delta["type"]
         if kind in _TEXTS:
             name = _TEXTS[kind]
-            block[name] = block.get(name, "") + delta[name]
-            self._fresh += delta[name] if name == "text" else ""
+            piece = _text(delta[name])
+            self._texts.setdefault((index, name), []).append(piece)
+            self._fresh += piece if name == "text" else ""
         elif kind == "signature_delta":
             block["signature"] = delta["signature"]
         elif kind == "input_json_delta":
-            self._json.setdefault(index, []).append(delta["partial_json"])
+            self._json.setdefault(index, []).append(_text(delta["partial_json"]))
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
 
@@ -141,6 +152,21 @@ class Answer:
         if isinstance(usage, dict):
             given: Event = usage
             self._usage |= {name: value for name, value in given.items() if value is not None}  # cumulative
+
+
+def _parsed(data: bytes) -> Event:
+    """Return an event; the quick parser leaves out half a surrogate pair, and what is nested deeply."""
+    try:
+        event: Event = from_json(data, cache_strings="keys")
+    except ValueError:
+        event = json.loads(data.decode())
+    return event
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
 
 
 def _joined(block: Event) -> Event:

@@ -20,6 +20,7 @@ from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.script import Reply
 from inturn_activities.model.claude_answer import Answer, BrokenStream
 from inturn_activities.model.claude_request import encoded
+from inturn_activities.model.event_stream import EventStream
 from tests.property.conversations.plans import Said
 
 
@@ -81,9 +82,10 @@ class Strict:
             self.withheld += 1
         if planned is not None and planned.stop is None and message["stop_reason"] == "end_turn":
             message["stop_reason"] = None
-        answer = Answer(request_id="req_1")
+        answer, events = Answer(request_id="req_1"), EventStream()
         for event in streaming.events(message):
-            answer.take(streaming.encode(event).decode().partition("data: ")[2])
+            for data in events.take(streaming.encode(event)):
+                answer.take(data)
         return answer.complete()
 
     def _refused(self, raw: bytes, why: str, *, probes: bool) -> None:
