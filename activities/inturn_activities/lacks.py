@@ -41,11 +41,12 @@ class Elsewhere(Exception):
 class Lacks:
     """Finds what steps need of agents, or says who has it."""
 
-    def __init__(self, journal: Journal, roster: Roster, bounds: Bounds) -> None:
-        """Look among a roster's agents, then at what workers say in the journal."""
+    def __init__(self, journal: Journal, roster: Roster, bounds: Bounds, version: str | None = None) -> None:
+        """Look among a roster's agents, then at what workers of the same build say in the journal."""
         self._journal = journal
         self._roster = roster
         self._bounds = bounds
+        self._version = version
 
     @property
     def only_one(self) -> bool:
@@ -71,7 +72,7 @@ class Lacks:
         own = await self.own(step)
         if own is not None and own != name:
             raise OwnFailure(f"the session's agent is {own!r}, not {name!r}")
-        rows = await self._journal.serving(name)
+        rows = await self._serving(name)
         _send(rows)
         # What only an event names may be a slip of the pen; what the session froze was there once.
         patience = self._bounds.lacking if rows or own is not None else self._bounds.lacking_named
@@ -98,11 +99,15 @@ class Lacks:
 
     async def _newer(self, step: StepKey, agent: Agent, what: str, has: Callable[[Serving], bool]) -> None:
         """Leave it to those who have it where the newest worker is one of them."""
-        rows = await self._journal.serving(agent.name)
+        rows = await self._serving(agent.name)
         if rows and has(rows[0]):
             holders = [row for row in rows if has(row)]
             _send(holders)
             await self._wait(step, what, holders, self._bounds.lacking)
+
+    async def _serving(self, agent: str) -> list[Serving]:
+        """Return the workers that serve an agent: the server gives no step to another build than its session's."""
+        return [row for row in await self._journal.serving(agent) if row.version == self._version]
 
     async def _wait(self, step: StepKey, what: str, rows: Sequence[Serving], patience: float) -> None:
         """Let another attempt follow, on whichever worker; return once that was tried for too long."""

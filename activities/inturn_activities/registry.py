@@ -62,6 +62,7 @@ class Steps:
         resources: Any = None,
         bounds: Bounds | None = None,
         limits: Limits | None = None,
+        version: str | None = None,
     ) -> None:
         """Make the steps.
 
@@ -72,13 +73,14 @@ class Steps:
             resources: What tools find in `ctx.resources`.
             bounds: What a step may take.
             limits: What steps share.
+            version: The build that the worker is of.
 
         Raises:
             ValueError: No agent was given, or two have one name.
         """
         bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
-        self._lacks = lacks = Lacks(journal, roster, bounds)
+        self._lacks = lacks = Lacks(journal, roster, bounds, version)
         waits = Waits(journal, bounds, limits)
         self.pools = pools = ThreadPools.of(bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)

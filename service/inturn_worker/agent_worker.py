@@ -35,13 +35,22 @@ _numbers: Final = itertools.count(1)
 class Registration:
     """What a worker says of itself."""
 
-    def __init__(self, journal: Journal, agents: Sequence[Agent], queue: str, trouble: Callable[[], str]) -> None:
-        """Say that agents are served on a task queue; with what the worker suffers from, if any."""
+    def __init__(
+        self,
+        journal: Journal,
+        agents: Sequence[Agent],
+        queue: str,
+        trouble: Callable[[], str],
+        version: str | None = None,
+    ) -> None:
+        """Say that agents are served on a task queue, by which build; with what the worker suffers from, if any."""
         self._journal = journal
         self._agents = agents
-        # Workers of other apps, or of another version, may serve the same queue. The server gives a step that one of
-        # them could not do to the same one again, as it polled last; on this queue there are only workers like this.
-        alike = to_json(sorted((agent.name, agent.manifest_hash, agent.policy_hash) for agent in agents))
+        self._version = version
+        # Workers of other apps, or of other code, may serve the same queue. The server gives a step that one of them
+        # could not do to the same one again, as it polled last; on this queue there are only workers like this. Of one
+        # build all have the same code, and the next one is to poll the queues that this one did.
+        alike = to_json(sorted([agent.name] if version else _content(agent) for agent in agents))
         self._queue = f"{queue[:900]}~{hashlib.sha256(alike).hexdigest()[:8]}"
         self._trouble = trouble
         self.worker = f"{identity()}/{next(_numbers)}"
@@ -62,6 +71,7 @@ class Registration:
                 manifest=agent.manifest_hash,
                 tools=tuple(tool.name for tool in agent.tools),
                 deliver=agent.deliver is not None,
+                version=self._version,
                 trouble=self._trouble(),
             )
             for agent in self._agents
@@ -91,6 +101,10 @@ class Registration:
             await self._journal.register(self.rows())
         except InturnError as error:
             logger.warning("the journal does not take which agents this worker serves: %s", error)
+
+
+def _content(agent: Agent) -> list[str]:
+    return [agent.name, agent.manifest_hash, agent.policy_hash]
 
 
 class AgentWorker(Worker):

@@ -37,6 +37,7 @@ from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 from inturn_worker.shutdown import SUPERVISED, Shutdown
 from inturn_worker.telemetry import core_runtime
+from inturn_worker.versions import versioned, without_sessions
 from inturn_workflows.session import Session
 
 logger = logging.getLogger("inturn.worker")
@@ -82,7 +83,9 @@ def build_worker(
     """Return a worker, for `async with` or `run()`; the caller has opened the journal."""
     settings = settings or Settings()
     queue = task_queue or settings.task_queue
-    steps = Steps(journal, model, agents, resources=resources, bounds=bounds, limits=settings.limits)
+    steps = Steps(
+        journal, model, agents, resources=resources, bounds=bounds, limits=settings.limits, version=settings.version
+    )
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
     taking_steps: dict[str, Any] = {
         "activities": steps.activities,
@@ -91,8 +94,9 @@ def build_worker(
         "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "graceful_shutdown_timeout": timedelta(seconds=settings.grace),
+        **versioned(settings),
     }
-    registration = Registration(journal, agents, queue, steps.pools.trouble)
+    registration = Registration(journal, agents, queue, steps.pools.trouble, settings.version)
     few = PollerBehaviorSimpleMaximum(POLLERS_BESIDE)
     worker = AgentWorker(
         client,
@@ -148,6 +152,8 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
         async with worker:
             stop.started()
             await until_polling(client, settings.task_queue, identity())
+            if why := await without_sessions(client, settings):
+                logger.warning("%s", why)
             _print_ready(client, settings, agents, model_name, port)
             async with looked_up(model, agents):
                 with watched_loop():
@@ -244,6 +250,8 @@ def _print_ready(client: Client, settings: Settings, agents: Sequence[Agent], mo
         "agents": ",".join(agent.name for agent in agents),
         "model": model,
     }
+    if settings.version is not None:
+        words["version"] = settings.version
     if health is not None:
         words["health_port"] = health
     print("inturn worker ready", *(f"{name}={value}" for name, value in words.items()), flush=True)

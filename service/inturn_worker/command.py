@@ -36,6 +36,10 @@ def worker(
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Worker processes, restarted when they crash.")] = None,
     health_port: Annotated[int | None, typer.Option(help="Port of /livez and /readyz.")] = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="DEPLOYMENT:BUILD", help="Take the sessions of this build alone.")
+    ] = None,
+    pin: Annotated[bool | None, typer.Option("--pin", help="Sessions stay on it until they continue as new.")] = None,
     log_format: Annotated[LogFormat | None, typer.Option(help="auto: JSON unless on a terminal.")] = None,
 ) -> None:
     """Run the sessions of these agents. Settings come from flags, the environment, and .env, in this order."""
@@ -49,6 +53,8 @@ def worker(
         lifespan=lifespan,
         processes=processes,
         health_port=health_port,
+        version=version,
+        pin=pin,
         log_format=log_format or ("json" if options.json else None),
     )
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from inturn import names
 from inturn.client.settings import DEFAULT_JOURNAL
+from inturn.client.temporal.server_checks import VERSION
 from inturn.dotenv_file import load_dotenv
 from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
@@ -43,6 +44,10 @@ class Settings(BaseSettings):
     """`sqlite:///FILE` (relative to the working directory) or `sqlite:////FILE`."""
     lifespan: str | None = None
     processes: int = Field(default=1, ge=1, le=64)
+    version: str | None = Field(default=None, pattern=VERSION)
+    """`DEPLOYMENT:BUILD`: the server gives it the sessions of this build, and new ones once that is current."""
+    pin: bool = False
+    """Sessions stay on their build until they continue as new (servers from 1.31 on)."""
     health_port: int | None = Field(default=None, ge=0, le=65535)
     health_host: str = "0.0.0.0"
     log_format: LogFormat = "auto"
@@ -67,6 +72,12 @@ class Settings(BaseSettings):
 
     anthropic_api_key: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_API_KEY")
     anthropic_auth_token: SecretStr | None = Field(default=None, validation_alias="ANTHROPIC_AUTH_TOKEN")
+
+    @model_validator(mode="after")
+    def _pins_a_version(self) -> Settings:
+        if self.pin and self.version is None:
+            raise ValueError("--pin (INTURN_PIN) keeps sessions on a build: name it with --version DEPLOYMENT:BUILD")
+        return self
 
     @property
     def has_key(self) -> bool:

@@ -103,6 +103,8 @@ WRONG = [
     (("mine:agents", "--journal", "sqlite:////proc/none/journal.db"), {}, "journal cannot be opened"),
     (("mine:agents", "--journal", "mysql://here"), {}, "sqlite:///FILE"),
     (("mine:agents", "--processes", "0"), {}, "--processes is 0"),
+    (("mine:agents", "--version", "7"), {}, "--version is '7'"),
+    (("mine:agents", "--pin"), {}, "name it with --version DEPLOYMENT:BUILD"),
     (("mine:agents",), {"INTURN_GRACE": "soon"}, "INTURN_GRACE is 'soon'"),
     (
         ("mine:agents",),
@@ -143,7 +145,18 @@ def test_a_port_in_use_is_named(rig: Rig, cwd: Path) -> None:
 def test_help_names_every_flag(cwd: Path) -> None:
     ended = _run(cwd, "--help", NO_COLOR="1", COLUMNS="200")
     assert ended.returncode == 0
-    for flag in ("address", "namespace", "task-queue", "journal", "lifespan", "processes", "health-port", "log-format"):
+    for flag in (
+        "address",
+        "namespace",
+        "task-queue",
+        "journal",
+        "lifespan",
+        "processes",
+        "health-port",
+        "log-format",
+        "version",
+        "pin",
+    ):
         assert f"--{flag}" in ended.stdout
 
 

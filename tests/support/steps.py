@@ -98,6 +98,7 @@ async def rig(
     bounds: Bounds | None = None,
     limits: Limits | None = None,
     resources: Any = None,
+    version: str | None = None,
     **agent: Any,
 ) -> AsyncIterator[StepRunner]:
     """Return a worker's steps with one agent named `support`, or with these agents."""
@@ -113,6 +114,7 @@ async def rig(
             bounds=bounds or Bounds(beat=0.01, lease=0.1, leased_wait=5),
             limits=limits,
             resources=resources,
+            version=version,
         )
     finally:
         await journal.close()

@@ -22,6 +22,7 @@ from inturn_workflows.approvals import Approvals
 from inturn_workflows.display.display import Display
 from inturn_workflows.faults import Faults
 from inturn_workflows.inbox.events import Refusal
+from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import MAX_REDELIVERED, SessionState
 from inturn_workflows.turn_state import Decided
 from inturn_workflows.waiters import Waiters
@@ -32,7 +33,7 @@ def _printed(name: str) -> str:
     return rf"^[!#-\[\]-~]{{1,{sizes.IN_CONTROL[name]}}}$"
 
 
-Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny"]
+Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny", "continue"]
 
 
 def _bounded(most: int) -> AfterValidator:
@@ -82,6 +83,7 @@ class Controls:
         approvals: Approvals,
         admission: AdmissionController,
         faults: Faults,
+        limits: RunLimits,
     ) -> None:
         self._state = state
         self._waiters = waiters
@@ -89,6 +91,7 @@ class Controls:
         self._approvals = approvals
         self._admission = admission
         self._faults = faults
+        self._limits = limits
         self._ops: dict[str, Callable[[Control], Result]] = {
             "interrupt": self._interrupt,
             "cancel": self._cancel,
@@ -99,6 +102,7 @@ class Controls:
             "discard": self._discard,
             "approve": self._answer,
             "deny": self._answer,
+            "continue": self._continue,
         }
 
     def updated(self, control: Control) -> Result:
@@ -171,6 +175,12 @@ class Controls:
 
     def _close(self, control: Control) -> Result:
         self.close(control.pending)
+        return YES
+
+    def _continue(self, control: Control) -> Result:
+        if self._state.closing:
+            return NO
+        self._limits.end_run()
         return YES
 
     def _redrive(self, control: Control) -> Result:

@@ -26,6 +26,7 @@ class RunLimits:
         self._signals = 0
         self._updates = 0
         self._latest: deque[float] = deque(maxlen=policies.FLOOD)
+        self._told = False
 
     def count_signal(self) -> None:
         """Count a signal."""
@@ -39,13 +40,19 @@ class RunLimits:
         """Count an update."""
         self._updates += 1
 
+    def end_run(self) -> None:
+        """Have the run end at its next boundary, however short it is."""
+        self._told = True
+
     @property
     def reached(self) -> bool:
         """Whether the run's history is long enough; in a flood it is sooner: what is replayed must be short.
 
         What it began with does not count: a session that carries much could do nothing else than go on.
         """
-        if self._uses(1.0, but_bytes=self._began[1]) or workflow.info().is_continue_as_new_suggested():
+        if self._told or self._uses(1.0, but_bytes=self._began[1]):
+            return True
+        if workflow.info().is_continue_as_new_suggested():
             return True
         return self.flooded and self._grown(1.0)
 

@@ -70,7 +70,9 @@ class Session:
         )
         self._steps = ActivitySteps(key, state, self._limits, self._display, self._approvals, self._admission)
         self._ends = TurnEnds(state, self._steps, self._waiters, self._faults)
-        self._controls = Controls(state, self._waiters, self._display, self._approvals, self._admission, self._faults)
+        self._controls = Controls(
+            state, self._waiters, self._display, self._approvals, self._admission, self._faults, self._limits
+        )
         self._display.show()
         workflow.register_random_seed_callback(self._was_reset)
 
@@ -318,13 +320,22 @@ class Session:
             await self._all_answered()
         self._state.runs += 1
         metrics.continued()
-        workflow.continue_as_new(SessionInput(agent=self._state.agent, state=self._state))
+        workflow.continue_as_new(
+            SessionInput(agent=self._state.agent, state=self._state), initial_versioning_behavior=_upgrading()
+        )
 
     async def _all_answered(self) -> None:
         """Let every caller go, and leave nothing behind that came meanwhile."""
         self._waiters.release()
         await workflow.wait_condition(workflow.all_handlers_finished)
         self._mailbox.take()
+
+
+def _upgrading() -> workflow.ContinueAsNewVersioningBehavior | None:
+    """Return how a session that is pinned to a build gets to the current one: its next run begins there."""
+    version = workflow.info().get_current_deployment_version()
+    versioned = version is not None and version.deployment_name
+    return workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE if versioned else None
 
 
 def _now() -> float:

@@ -11,7 +11,21 @@ from typing import Final
 
 import typer
 
-from inturn.cli import approvals, audit, blob, chat, controls, journal, options, parked, settle, show, tail, talk
+from inturn.cli import (
+    approvals,
+    audit,
+    blob,
+    chat,
+    controls,
+    deploy,
+    journal,
+    options,
+    parked,
+    settle,
+    show,
+    tail,
+    talk,
+)
 from inturn.cli.doctor.command import doctor
 from inturn.cli.extras import CommandGroup
 
@@ -49,6 +63,7 @@ for _panel, _functions in _COMMANDS.items():
     for _function in _functions:
         app.command(rich_help_panel=_panel)(_function)
 app.add_typer(journal.commands, name="journal", rich_help_panel="Repair")
+app.add_typer(deploy.commands, name="deploy", rich_help_panel="Run")
 
 
 @app.callback()

@@ -180,6 +180,7 @@ class Serving:
         manifest: Hash of what the model is told of it.
         tools: Its tools' names.
         deliver: It has a `deliver`.
+        version: The build that the worker is of, `DEPLOYMENT:BUILD`, if any.
         trouble: What the worker suffers from, for people.
         since: When the worker began, in seconds since 1970.
         seen: When it said so last.
@@ -191,6 +192,7 @@ class Serving:
     manifest: str = ""
     tools: tuple[str, ...] = ()
     deliver: bool = False
+    version: str | None = None
     trouble: str = ""
     since: float = 0.0
     seen: float = 0.0

@@ -157,7 +157,10 @@ class Dev:
         if self._server.child is not None:
             env = without_temporal(env)
         log_format = "json" if self._options.json else "console"
-        return {"INTURN_LOG_FORMAT": log_format, **env, **self._server.environment, SUPERVISED: "dev"}
+        # Of no build: nobody makes each save the current one, and the worker that starts serves all sessions.
+        unversioned = {"INTURN_VERSION": "none", "INTURN_PIN": "false"}
+        env = {"INTURN_LOG_FORMAT": log_format, **env, **self._server.environment, SUPERVISED: "dev"}
+        return env | unversioned
 
     def _choose(self) -> Choice:
         choice = choose_agents(self._directory, self._named)

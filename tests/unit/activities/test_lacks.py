@@ -124,6 +124,17 @@ async def test_a_tool_that_a_newer_worker_has_is_waited_for_and_a_removed_one_is
         assert (await r.tool(call=new.id, agent="support", attempt=2)).status == "error"
 
 
+@pytest.mark.promise("SUR-16", "SUR-7")
+async def test_what_only_another_build_has_is_not_there(tmp_path: Path) -> None:
+    other = Serving("w2", "support", "elsewhere", tools=("old", "new"), deliver=True, version="shop:2")
+    script = [[ToolCall("new"), ToolCall("new")]]
+    async with told(tmp_path, script, other, agents=[agent("support", tools=[old])], version="shop:1") as r:
+        first, second = (await r.ask(agent="support")).calls
+        assert (await r.tool(call=first.id, agent="support")).status == "error"
+        await r.journal.register([dataclasses.replace(other, version="shop:1")])
+        assert (await r.tool(call=second.id, agent="support", index=1)).elsewhere == "elsewhere"
+
+
 @pytest.mark.promise("SUR-16", "ACC-12")
 async def test_a_delivery_waits_for_the_worker_whose_agent_delivers(tmp_path: Path) -> None:
     row = Serving("w2", "support", QUEUE, deliver=True)

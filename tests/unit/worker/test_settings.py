@@ -83,3 +83,17 @@ def test_a_wrong_limit_is_named(monkeypatch: pytest.MonkeyPatch, name: str, valu
 def test_a_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-canary")
     assert "sk-canary" not in repr(read_settings())
+
+
+@pytest.mark.parametrize("wrong", ["shop", "shop:", ":1", "sh.op:1", "shop:1:2", "shop:1 2"])
+def test_a_version_that_no_server_takes_is_named(wrong: str) -> None:
+    with pytest.raises(Misconfigured, match="--version is"):
+        read_settings(version=wrong)
+
+
+def test_what_is_to_be_pinned_needs_a_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings(version="shop:1.2+x", pin=True).pin
+    with pytest.raises(Misconfigured, match="name it with --version DEPLOYMENT:BUILD"):
+        read_settings(pin=True)
+    monkeypatch.setenv("INTURN_VERSION", "none")  # as `inturn dev` has it
+    assert read_settings().version is None

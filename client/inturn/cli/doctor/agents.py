@@ -19,11 +19,16 @@ async def examine_agents(journal: SessionJournal) -> list[Finding]:
 
 def judge_agents(rows: Sequence[Serving]) -> list[Finding]:
     """Return who serves which agent, and what workers suffer from."""
-    by_agent = groupby(sorted(rows, key=lambda row: row.agent), key=lambda row: row.agent)
+    by_agent = groupby(sorted(rows, key=_served), key=_served)
     findings = [_agent(agent, list(its)) for agent, its in by_agent]
     troubles = {row.worker: row.trouble for row in rows if row.trouble}
     advice = "give the tool's own calls (HTTP, databases) timeouts; restart the worker to be rid of its threads"
     return [*findings, *(warned("threads", f"{who}: {what}", advice) for who, what in sorted(troubles.items()))]
+
+
+def _served(row: Serving) -> str:
+    """Return the agent, with the build: another build may have it otherwise."""
+    return f"{row.agent} of {row.version}" if row.version else row.agent
 
 
 def _agent(agent: str, rows: Sequence[Serving]) -> Finding:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from temporalio.api.taskqueue.v1 import PollerInfo
@@ -15,6 +16,7 @@ from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.cli.doctor.findings import Finding, failed, fine, warned
+from inturn.cli.doctor.versions import judge_versions
 from inturn.client.temporal import server_checks
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import short
@@ -83,14 +85,17 @@ async def _attributes(temporal: Temporal) -> Finding:
 
 async def _workers(temporal: Temporal, task_queue: str) -> list[Finding]:
     polled: dict[str, list[PollerInfo]] = {}
-    for kind in server_checks.KINDS:
-        try:
+    try:
+        for kind in server_checks.KINDS:
             polled[kind] = await server_checks.pollers(temporal, task_queue, kind)
-        except RPCError as error:
-            return [failed("workers", f"task queue {task_queue}: {short(error)}", "look at the client's rights")]
+        current = await server_checks.current_version(temporal, task_queue)
+    except RPCError as error:
+        return [failed("workers", f"task queue {task_queue}: {short(error)}", "look at the client's rights")]
     now = datetime.now(UTC)
     workers = judge_workers(task_queue, {kind: [_seen(p) for p in pollers] for kind, pollers in polled.items()}, now)
-    return [workers, judge_clock([_seen(p)[1] for pollers in polled.values() for p in pollers], now)]
+    builds = {p.identity: server_checks.version_of(p) for p in polled["workflow"] if now - _seen(p)[1] < _LIVE}
+    versions = judge_versions(task_queue, current, builds, partial(server_checks.set_current_command, temporal))
+    return [workers, *versions, judge_clock([_seen(p)[1] for pollers in polled.values() for p in pollers], now)]
 
 
 def judge_workers(task_queue: str, polled: dict[str, list[tuple[str, datetime]]], now: datetime) -> Finding:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
-from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType
+from temporalio.api.enums.v1 import IndexedValueType, TaskQueueType, WorkerVersioningMode
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesRequest
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
@@ -30,6 +30,8 @@ KINDS: Final = {
     "workflow": TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW,
     "activity": TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
 }
+VERSION: Final = r"^[A-Za-z0-9_-]{1,200}:[A-Za-z0-9._+-]{1,200}$"
+"""A build of a deployment, `DEPLOYMENT:BUILD`."""
 _RETRY_EVERY: Final = 0.2
 _TYPES: Final = {
     "Keyword": IndexedValueType.INDEXED_VALUE_TYPE_KEYWORD,
@@ -162,6 +164,34 @@ async def pollers(temporal: Temporal, task_queue: str, kind: str) -> list[Poller
         namespace=temporal.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=KINDS[kind]
     )
     return list((await temporal.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)).pollers)
+
+
+async def current_version(temporal: Temporal, task_queue: str) -> str | None:
+    """Return the build, `DEPLOYMENT:BUILD`, that gets a task queue's new sessions; `None`: workers without one do."""
+    request = DescribeTaskQueueRequest(
+        namespace=temporal.namespace, task_queue=TaskQueue(name=task_queue), task_queue_type=KINDS["workflow"]
+    )
+    described = await temporal.workflow_service.describe_task_queue(request, timeout=CALL_TIMEOUT)
+    current = described.versioning_info.current_deployment_version
+    return f"{current.deployment_name}:{current.build_id}" if current.build_id else None
+
+
+def version_of(poller: PollerInfo) -> str | None:
+    """Return the build, `DEPLOYMENT:BUILD`, of a worker that has one."""
+    options = poller.deployment_options
+    if options.worker_versioning_mode != WorkerVersioningMode.WORKER_VERSIONING_MODE_VERSIONED:
+        return None
+    return f"{options.deployment_name}:{options.build_id}"
+
+
+def set_current_command(temporal: Temporal, version: str) -> str:
+    """Return the command that makes a build the current one of its deployment."""
+    deployment, _, build = version.partition(":")
+    address, namespace = temporal.service_client.config.target_host, temporal.namespace
+    return (
+        f"temporal worker deployment set-current-version --deployment-name {deployment} --build-id {build} "
+        f"--address {shlex.quote(address)} --namespace {shlex.quote(namespace)}"
+    )
 
 
 def _type_name(value: IndexedValueType.ValueType) -> str:
