@@ -201,7 +201,7 @@ async def opened_journal(settings: Settings) -> AsyncGenerator[Journal, None]:
     except (InturnError, OSError, ValueError) as error:
         raise Misconfigured(
             f"the journal cannot be opened for writing: {error}. Name another with --journal or INTURN_JOURNAL "
-            f"(sqlite:///FILE), or correct the permissions"
+            f"(sqlite:///FILE, postgresql://USER@HOST/DATABASE), or correct the permissions"
         ) from error
     try:
         yield journal

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     namespace: str | None = Field(default=None, validation_alias="TEMPORAL_NAMESPACE")
     task_queue: str = Field(default=names.TASK_QUEUE, min_length=1, max_length=1000)
     journal: str = DEFAULT_JOURNAL
-    """`sqlite:///FILE` (relative to the working directory) or `sqlite:////FILE`."""
+    """`sqlite:///FILE` (relative to the working directory), `sqlite:////FILE` or `postgresql://USER@HOST/DATABASE`."""
     lifespan: str | None = None
     processes: int = Field(default=1, ge=1, le=64)
     version: str | None = Field(default=None, pattern=VERSION)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from inturn.journal import Want
 from inturn.journal.limits import grants, places
@@ -161,5 +161,5 @@ class Table(RuleBasedStateMachine):
         assert not left, "somebody starved"
 
 
-Table.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
-TestTable = Table.TestCase
+def test_grants_keep_their_rules_in_any_order(store: str) -> None:
+    run_state_machine_as_test(Table, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))

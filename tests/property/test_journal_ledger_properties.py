@@ -7,7 +7,15 @@ from contextlib import ExitStack
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from inturn.journal import NewEntry, Outcome, Recorded
 from inturn.journal.ledger import decisions, rows, steps
@@ -159,5 +167,5 @@ class Ledger(RuleBasedStateMachine):
 
 
 @pytest.mark.promise("ORD-8")
-class TestLedger(Ledger.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+def test_each_step_happens_once_in_any_order(store: str) -> None:
+    run_state_machine_as_test(Ledger, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))

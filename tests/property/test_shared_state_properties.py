@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule, run_state_machine_as_test
 
 from inturn.journal.ledger import steps
 from inturn.journal.state import apply, values
@@ -170,5 +170,5 @@ class SharedState(RuleBasedStateMachine):
 
 
 @pytest.mark.promise("SHR-6")
-class TestSharedState(SharedState.TestCase):  # type: ignore[misc, valid-type]
-    settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+def test_each_change_happens_once_in_any_order(store: str) -> None:
+    run_state_machine_as_test(SharedState, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))

@@ -1,34 +1,20 @@
-"""Journals for tests: the rules over a database in memory, and the entries of a turn as the activities write them."""
+"""Journals for tests: the entries of a turn as the activities write them."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from inturn.journal import Journal, NewEntry, Outcome
-from inturn.journal.store import schema
-from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.keys import SessionKey
 from inturn.values import Entry
+from tests.support.stores import memory
+
+__all__ = ["OTHER", "SESSION", "answer", "applied", "calls", "entry", "memory", "opening", "plain_turn", "result"]
 
 SESSION = SessionKey("acme", "s1")
 OTHER = SessionKey("acme", "s2")
-
-
-@contextmanager
-def memory(now: float = 1_000.0) -> Iterator[SqliteTransaction]:
-    """A database in memory with the current schema, in one long transaction whose clock the test moves (`tx.now`)."""
-    connection = sqlite3.connect(":memory:", isolation_level=None)
-    tx = SqliteTransaction(connection)
-    tx.now = now
-    schema.create(tx)
-    try:
-        yield tx
-    finally:
-        connection.close()
 
 
 def opening(turn: str, content: Any = "hi", *, event_id: str | None = None) -> list[NewEntry]:

@@ -31,6 +31,7 @@ from inturn_activities.messages import (
     ToolResult,
 )
 from inturn_activities.registry import Steps
+from tests.support.stores import journal_url
 
 SESSION = SessionKey("acme", "s1")
 WAIT = 10.0
@@ -103,7 +104,7 @@ async def rig(
 ) -> AsyncIterator[StepRunner]:
     """Return a worker's steps with one agent named `support`, or with these agents."""
     tmp_path.mkdir(exist_ok=True)
-    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = open_journal(journal_url(tmp_path))
     await journal.open()
     values: dict[str, Any] = {"model": "m", "instructions": "Be brief.", "tools": tools, **agent}
     try:

@@ -37,7 +37,12 @@ Namespace = Annotated[str | None, typer.Option(envvar="TEMPORAL_NAMESPACE", help
 Tenant = Annotated[str, typer.Option(envvar="INTURN_TENANT", help="Whose sessions.")]
 TaskQueue = Annotated[str | None, typer.Option(envvar="INTURN_TASK_QUEUE", help="The workers' task queue.")]
 Journal = Annotated[
-    str | None, typer.Option(envvar="INTURN_JOURNAL", metavar="URL", help="The workers' journal: sqlite:///FILE.")
+    str | None,
+    typer.Option(
+        envvar="INTURN_JOURNAL",
+        metavar="URL",
+        help="The workers' journal: sqlite:///FILE or postgresql://USER@HOST/DATABASE.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document, or one line of JSON for each item of a stream.")]
 

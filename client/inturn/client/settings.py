@@ -27,7 +27,7 @@ class ClientSettings(BaseSettings):
 
     task_queue: str = Field(default=names.TASK_QUEUE, min_length=1, max_length=1000)
     journal: str | None = None
-    """`sqlite:///PATH`; unset: answers come from the worker."""
+    """`sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; unset: answers come from the worker."""
     connect_timeout: float = Field(default=5, gt=0)
     patience: float = Field(default=30, gt=0)
     """How long a call is repeated while the server cannot take it."""

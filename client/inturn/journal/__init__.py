@@ -7,7 +7,7 @@ Invariant: `seq` is assigned inside the transaction that appends, so readers see
 
 from typing import TYPE_CHECKING, Any
 
-from inturn.errors import InturnError
+from inturn.errors import Misconfigured
 from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
 from inturn.journal.values import (
     Attempts,
@@ -28,6 +28,7 @@ from inturn.journal.values import (
 if TYPE_CHECKING:
     from inturn.journal.journal import Journal
     from inturn.journal.reader import SessionJournal
+    from inturn.journal.store.store import Store
 
 __all__ = [
     "Attempts",
@@ -66,10 +67,10 @@ def open_journal(url: str) -> "Journal":
     """Return the journal that a URL names; `await journal.open()` (or the first use) connects.
 
     Args:
-        url: `sqlite:///relative.db` or `sqlite:////absolute.db`.
+        url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user:password@host:port/database`.
 
     Raises:
-        InturnError: The URL names no journal that this version has.
+        Misconfigured: The URL names no journal, or what its database needs is not installed.
     """
     from inturn.journal.journal import Journal
     from inturn.journal.store.sqlite import SqliteStore
@@ -78,8 +79,21 @@ def open_journal(url: str) -> "Journal":
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
         return Journal(SqliteStore(rest[1:]))
     if separator and scheme in ("postgresql", "postgres"):
-        raise InturnError("a journal on PostgreSQL is not there yet: use sqlite:///FILE for now")
+        return Journal(_postgres(url))
     # Not the URL itself: it may hold a password.
-    raise InturnError(
-        f"a journal's URL begins with sqlite:///FILE (relative) or sqlite:////FILE (absolute), not with {scheme[:20]!r}"
+    raise Misconfigured(
+        "a journal's URL begins with sqlite:///FILE (relative), sqlite:////FILE (absolute) or "
+        f"postgresql://USER@HOST/DATABASE, not with {scheme[:20]!r}"
     )
+
+
+def _postgres(url: str) -> "Store":
+    try:
+        from inturn.journal.store.postgres import PostgresStore
+    except ImportError as error:
+        raise Misconfigured(
+            f"a journal on PostgreSQL needs psycopg ({error}). Run: pip install 'inturn[postgres]'"
+        ) from error
+    from inturn.journal.store.postgres_url import parse
+
+    return PostgresStore(parse(url))

@@ -18,6 +18,8 @@ from inturn.values import Entry
 from inturn_activities.messages import Answered, CallPlan, Decision, ToolInput
 from tests.support.steps import SESSION, StepRunner, rig
 
+pytestmark = pytest.mark.usefixtures("store")
+
 KEY = SESSION.turn("e1").step(0, 0)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -17,6 +17,9 @@ from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.keys import SessionKey
 from inturn.values import Entry
 from tests.support.journal import OTHER, SESSION, answer, applied, memory
+from tests.support.stores import journal_url
+
+pytestmark = pytest.mark.usefixtures("store")
 
 TEXT = "a long text " * 500
 SAID = {"content": TEXT}
@@ -381,7 +384,7 @@ def test_whatever_happens_to_others_what_was_accepted_can_be_said(seed: int) -> 
 
 @pytest.mark.promise("ACC-1", "ORD-8")
 async def test_two_connections_put_and_claim_at_once_and_nothing_is_lost(tmp_path: Any) -> None:
-    url = f"sqlite:///{tmp_path}/journal.db"
+    url = journal_url(tmp_path)
     client, worker = open_journal(url), open_journal(url)
     await client.open()
     await worker.open()

@@ -15,6 +15,8 @@ from inturn.keys import StepKey
 from tests.support.journal import calls, memory
 from tests.support.limits import call, read, write
 
+pytestmark = pytest.mark.usefixtures("store")
+
 LEASE = 5.0
 
 

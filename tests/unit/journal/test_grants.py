@@ -15,6 +15,8 @@ from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.journal import memory
 from tests.support.limits import call, permit, rate, read, write
 
+pytestmark = pytest.mark.usefixtures("store")
+
 LEASE = 5.0
 
 

@@ -14,7 +14,10 @@ from inturn.journal.log import log
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
 from tests.support.journal import OTHER, SESSION, answer, applied, calls, memory, opening, result
+from tests.support.stores import journal_url
 from tests.support.waiting import until
+
+pytestmark = pytest.mark.usefixtures("store")
 
 TURN = SESSION.turn("e1")
 STEP = TURN.step(0)
@@ -389,7 +392,8 @@ LEASE = 10.0
 
 
 async def _two(tmp_path: Path) -> tuple[Journal, Journal]:
-    first, second = (open_journal(f"sqlite:///{tmp_path}/journal.db") for _ in range(2))
+    url = journal_url(tmp_path)
+    first, second = (open_journal(url) for _ in range(2))
     await first.open()
     await second.open()
     return first, second

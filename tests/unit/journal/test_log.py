@@ -11,6 +11,8 @@ from inturn.journal.log import codec, log
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.journal import OTHER, SESSION, answer, memory, opening
 
+pytestmark = pytest.mark.usefixtures("store")
+
 
 def append(tx: SqliteTransaction, *entries: NewEntry) -> int:
     with log.locked(tx, SESSION) as journal:

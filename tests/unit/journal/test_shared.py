@@ -28,6 +28,8 @@ from inturn.journal.state.changes import (
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.journal import SESSION, memory
 
+pytestmark = pytest.mark.usefixtures("store")
+
 SHARED = Scope("acme")
 CALL = SESSION.turn("e1").step(0, 0)
 ONCE = Operation()

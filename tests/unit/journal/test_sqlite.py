@@ -367,7 +367,7 @@ async def test_a_url_names_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgresql://u:secret@h/db", "not there yet"),
+        ("postgresql://u:secret@h:port/db", "percent-encode"),
         ("mysql://u:secret@h/db", "begins with sqlite:///FILE"),
         ("sqlite://", "begins with sqlite:///FILE"),
         ("sqlite:///", "begins with sqlite:///FILE"),

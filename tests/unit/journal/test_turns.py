@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from inturn.journal import Journal, NewEntry, Outcome, Recorded
 from inturn.journal.views.turns import read_turn
 from inturn.values import Usage
 from tests.support.journal import SESSION, answer, applied, calls, opening, plain_turn, result
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 async def tool_turn(journal: Journal, turn: str = "e1") -> None:

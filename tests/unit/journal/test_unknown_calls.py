@@ -14,6 +14,8 @@ from inturn.journal import Journal, NewEntry, Recorded, Resolution, Superseded, 
 from inturn.journal.views.transcript import Transcript
 from tests.support.journal import SESSION, answer, calls, opening
 
+pytestmark = pytest.mark.usefixtures("store")
+
 TURN = SESSION.turn("e1")
 STEP = TURN.step(0)
 CALL = TURN.step(0, 0)

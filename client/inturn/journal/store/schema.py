@@ -108,11 +108,11 @@ def create(tx: Transaction) -> None:
     Raises:
         JournalUnavailable: It has those of another version.
     """
-    tx.execute("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL, id TEXT NOT NULL)")
+    tx.define("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL, id TEXT NOT NULL)")
     if tx.execute("SELECT version FROM journal_schema"):
         return check(tx)
     for statement in _TABLES:
-        tx.execute(statement.format(**tx.types))
+        tx.define(statement)
     tx.execute("INSERT INTO journal_schema (version, id) VALUES (?, ?)", (VERSION, secrets.token_hex(8)))
     return None
 

@@ -21,7 +21,6 @@ from inturn.journal.store.store import Rows
 
 T = TypeVar("T")
 
-_TYPES: Final = {"bytes": "BLOB", "clustered": "WITHOUT ROWID"}
 _STATEMENTS: Final = 256
 """Prepared statements that a connection keeps."""
 _SHORTEST_PAUSE: Final = 0.0005
@@ -33,18 +32,21 @@ gets the lock last: eight busy processes kept one another out for up to 2.4 s, a
 class SqliteTransaction:
     """An open transaction of a connection."""
 
-    __slots__ = ("_connection", "for_update", "now", "types")
+    __slots__ = ("_connection", "for_update", "now")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Wrap a connection on which a transaction has begun."""
         self._connection = connection
         self.now = time.time()
         self.for_update = ""  # BEGIN IMMEDIATE has locked everything
-        self.types = _TYPES
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows."""
         return self._connection.execute(sql, parameters).fetchall()
+
+    def define(self, statement: str) -> None:
+        """Run a CREATE statement."""
+        self._connection.execute(statement.format(bytes="BLOB", clustered="WITHOUT ROWID"))
 
 
 def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:

@@ -20,7 +20,7 @@ class Transaction(Protocol):
 
     @property
     def now(self) -> float:
-        """When it began, in seconds since 1970."""
+        """The time by which it judges, in seconds since 1970: never before the last row that it locked was its own."""
         ...
 
     @property
@@ -28,14 +28,12 @@ class Transaction(Protocol):
         """What a SELECT ends with to lock its rows, where the backend needs it."""
         ...
 
-    @property
-    def types(self) -> dict[str, str]:
-        """The backend's words for what has no common one in CREATE TABLE."""
-        ...
-
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows."""
         ...
+
+    def define(self, statement: str) -> None:
+        """Run a CREATE statement, with the backend's words for `{bytes}` and `{clustered}`."""
 
 
 class Store(Protocol):

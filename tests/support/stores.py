@@ -1,0 +1,93 @@
+"""The databases that a journal's tests run on: each test on SQLite, and again on PostgreSQL.
+
+A test (or an autouse fixture of its folder's conftest) that asks for `store` runs twice; what is opened with `memory`
+or by `journal_url` is then on the database of its kind. Where PostgreSQL is not installed that half skips and says so.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import ClassVar, Final, cast
+
+import pytest
+
+from inturn.journal.store import schema
+from inturn.journal.store.postgres_connection import Connection, PostgresTransaction
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from tests.support.processes import postgres
+from tests.support.processes.postgres import PostgresServer
+
+STORES: Final = ("sqlite", "postgres")
+
+
+class _Current:
+    """What the running test's journals are on."""
+
+    server: PostgresServer | None = None
+    databases: ExitStack
+    idle: ClassVar[list[Connection]] = []
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One server for all tests of this process."""
+    if postgres.programs() is None:
+        pytest.skip(postgres.INSTALL)
+    with PostgresServer() as server:
+        yield server
+        while _Current.idle:
+            _Current.idle.pop().close()
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The kind of database that this test's journals are on."""
+    kind: str = request.param
+    _Current.server = request.getfixturevalue("postgres_server") if kind == "postgres" else None
+    with ExitStack() as _Current.databases:
+        yield kind
+    _Current.server = None
+
+
+def journal_url(directory: Path, name: str = "journal") -> str:
+    """Return the URL of a new journal on the running test's database; without `store` that is SQLite."""
+    if _Current.server is None:
+        return f"sqlite:///{directory / name}.db"
+    database = _Current.server.create()
+    _Current.databases.callback(_Current.server.drop, database)
+    return _Current.server.url(database)
+
+
+@contextmanager
+def memory(now: float = 1_000.0) -> Iterator[SqliteTransaction]:
+    """Yield one long transaction on an empty journal, whose clock the test moves (`tx.now`)."""
+    if _Current.server is not None:
+        with _postgres(_Current.server, now) as tx:
+            yield tx
+        return
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        made = SqliteTransaction(connection)
+        made.now = now
+        schema.create(made)
+        yield made
+
+
+@contextmanager
+def _postgres(server: PostgresServer, now: float) -> Iterator[SqliteTransaction]:
+    """It is never committed, so the next test may have the same database and connection."""
+    connection = _Current.idle.pop() if _Current.idle else server.connect(server.create())
+    connection.execute("BEGIN")
+    yield cast("SqliteTransaction", _Clocked(connection, now))  # to its users both are the same
+    connection.execute("ROLLBACK")
+    _Current.idle.append(connection)
+
+
+class _Clocked(PostgresTransaction):
+    now = 0.0
+
+    def __init__(self, connection: Connection, now: float) -> None:
+        super().__init__(connection)
+        self.now = now
