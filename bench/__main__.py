@@ -30,6 +30,7 @@ from bench.curves.series import Curve, Curves
 from bench.curves.sizes import BOUNDS, FULL, QUICK, Sizes
 from bench.report import Book
 from bench.rig import Rig
+from bench.streaming import measure as streaming
 from bench.tables import budget_table, curve_table
 
 Part = Callable[[Rig, Book, int], Awaitable[None]]
@@ -40,6 +41,7 @@ PARTS: Final[dict[str, Part]] = {
     "model": model.measure,
     "interrupt": interrupt.measure,
     "kills": kills.measure,
+    "streaming": streaming.measure,
     "memory": memory.measure,
     "import": importing.measure,
     "inbox": admit.measure,

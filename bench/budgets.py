@@ -31,6 +31,10 @@ CLAUDE_CPU_LONG: Final = "CPU of call_model by Claude's provider, 10,000 message
 INTERRUPT: Final = "interrupt to closed model stream"
 KILLED: Final = "SIGKILL in mid-turn to turn done"
 IDLE: Final = "SIGKILL, idle session's next turn"
+STREAM_WORKER: Final = "worker CPU of a streamed answer, 100 at once"
+STREAM_SERVER: Final = "server CPU of a streamed answer, 100 at once"
+STREAM_REQUESTS: Final = "requests of a streamed answer, 100 at once"
+STREAM_LATER: Final = "streamed answer later than the model's end, 200 at once"
 MEMORY: Final = "memory per cached idle session"
 IMPORT: Final = "import inturn"
 ADMIT_SOME: Final = "admit and take, 1,000 queued against 10"
@@ -67,6 +71,12 @@ PARTS: Final[dict[str, list[Budget]]] = {
     ],
     "interrupt": [Budget(INTERRUPT, 1, "s", by="p99")],
     "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
+    "streaming": [
+        Budget(STREAM_WORKER, 25, "ms"),
+        Budget(STREAM_SERVER, 28, "ms"),
+        Budget(STREAM_REQUESTS, 16, "requests"),
+        Budget(STREAM_LATER, 1, "s", by="p99"),
+    ],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
     "import": [Budget(IMPORT, 0.2, "s")],
     "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
@@ -79,8 +89,9 @@ BOUNDS: Final = {
     "model": 60,
     "interrupt": 60,
     "kills": 180,
+    "streaming": 180,
     "memory": 170,
     "import": 20,
     "inbox": 20,
 }
-"""Seconds that each part may take: a quarter of an hour together."""
+"""Seconds that each part may take: twenty minutes together."""

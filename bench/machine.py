@@ -21,6 +21,11 @@ def resident_bytes(pid: int) -> int:
     return int(_read(pid, "statm").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+def children(pid: int) -> list[int]:
+    """Processes that a process of one thread has started."""
+    return [int(child) for child in _read(pid, f"task/{pid}/children").split()]
+
+
 def _read(pid: int, name: str) -> str:
     try:
         return Path(f"/proc/{pid}/{name}").read_text()

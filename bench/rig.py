@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import selectors
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -21,7 +23,9 @@ from typing import Any, Final
 
 import temporalio.client
 
+from bench.machine import children
 from inturn import Client
+from inturn_worker.dev_server import free_port
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 
@@ -30,6 +34,7 @@ SERVER_WITHIN: Final = 420.0
 """Seconds; the first run on a machine may have to build the Temporal CLI."""
 WORKER_WITHIN: Final = 60.0
 STOP_WITHIN: Final = 20.0
+REQUESTS: Final = re.compile(rb'service_requests\{.*namespace="default".*service_name="frontend"')
 CACHED: Final = 2_000
 """Sessions that each worker keeps in memory: none is evicted while it is measured."""
 
@@ -39,6 +44,7 @@ class Process:
 
     def __init__(self, args: list[str], ready: str, log: Path, within: float, env: dict[str, str]) -> None:
         self._name, self._ready, self._within, self._log = " ".join(args), ready, within, log
+        self.line = ""
         errors = log.open("ab")
         try:
             self._popen = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=errors, env=env, cwd=ROOT)
@@ -52,7 +58,8 @@ class Process:
 
     async def until_ready(self) -> str:
         """Wait for its ready line; return it."""
-        return await asyncio.to_thread(self._first_line)
+        self.line = await asyncio.to_thread(self._first_line)
+        return self.line
 
     async def kill(self) -> None:
         """SIGKILL, and wait until it is gone."""
@@ -99,12 +106,15 @@ class Rig:
         self._processes: list[Process] = []
         self._temporal: temporalio.client.Client | None = None
         self.address = ""
+        self._metrics = free_port()
 
     async def __aenter__(self) -> Rig:
         try:
             script = [sys.executable, "-m", "inturn_worker.dev_server", "--port", "0"]
+            script += ["--metrics-port", str(self._metrics)]
             server = self._start(script, "ready ", SERVER_WITHIN, {})
             self.address = (await server.until_ready()).split()[1]
+            [self.server_pid] = children(server.pid)
             self._temporal = await connect(Settings(address=self.address))
         except BaseException:
             await self.__aexit__()
@@ -115,6 +125,14 @@ class Rig:
         for process in reversed(self._processes):
             await process.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def requests(self) -> int:
+        """How many requests the server's frontend has taken in the benchmark's namespace."""
+        return await asyncio.to_thread(self._requests)
+
+    def _requests(self) -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._metrics}/metrics", timeout=SERVER_WITHIN) as response:
+            return sum(int(float(line.rsplit(b" ", 1)[1])) for line in response if REQUESTS.match(line))
 
     @property
     def temporal(self) -> temporalio.client.Client:

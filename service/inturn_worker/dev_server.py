@@ -103,6 +103,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--db", metavar="FILE", help="keeps the server's state in FILE (default: a temporary file)")
     parser.add_argument("--ui", action="store_true", help="serves the web UI too")
     parser.add_argument("--ui-port", type=int, help="of the UI (default: the frontend's + 1000)")
+    parser.add_argument("--metrics-port", type=int, help="serves Prometheus' metrics at /metrics there")
     parser.add_argument("--log-level", default="error", help="debug, info, warn, error or never (default: error)")
     parser.add_argument(
         "--dynamic-config-value",
@@ -187,6 +188,7 @@ async def _start(
     # Its name alone: the server reads a path as a URI, where `#`, `?` and `%` mean something else.
     command += ["--db-filename", database.name, "--log-level", options.log_level]
     command += ["--ui-port", str(options.ui_port)] if options.ui else ["--headless"]
+    command += ["--metrics-port", str(options.metrics_port)] if options.metrics_port else []
     for pragma in PRAGMAS:
         command += ["--sqlite-pragma", pragma]
     for name, kind in SEARCH_ATTRIBUTES.items():

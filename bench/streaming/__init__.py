@@ -1,0 +1,1 @@
+"""A fleet of streamed answers: what it costs, and whether it keeps up."""
