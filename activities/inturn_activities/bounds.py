@@ -18,6 +18,8 @@ class Bounds:
         leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
         claim_wait: A call's attempt waits in place for a lock, a permit or a thread so long, and the workflow's timeout
             leaves 30 s for it.
+        claim_patience: A claim whose answer was lost is tried again so long, under its own token: no later attempt can
+            know whether that one's body began.
         poll: Between two looks at what it waits for: how fast a lock goes from hand to hand.
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).
@@ -44,6 +46,7 @@ class Bounds:
     lease: float = 5.0
     leased_wait: float = 12.0
     claim_wait: float = 28.0
+    claim_patience: float = 3.0
     poll: float = 0.03
     commit_patience: float = 10.0
     outage_patience: float = 3600.0

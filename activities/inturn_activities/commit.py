@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from inturn.errors import JournalUnavailable
+from inturn.journal.retries import retry_while_unavailable
 
 T = TypeVar("T")
-
-FIRST_DELAY: Final = 0.1
-LONGEST_DELAY: Final = 2.0
 
 
 async def committed(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
@@ -56,24 +53,6 @@ async def before_cancelled(work: Coroutine[Any, Any, T]) -> T:
         _failed(task)  # looked at: asyncio would complain
         raise cancelled
     return task.result()
-
-
-async def retry_while_unavailable(transaction: Callable[[], Awaitable[T]], *, patience: float) -> T:
-    """Run a transaction, again while the journal cannot be reached, for at most so many seconds.
-
-    Raises:
-        JournalUnavailable: It could not be reached all that time.
-    """
-    loop = asyncio.get_running_loop()
-    end, delay = loop.time() + patience, FIRST_DELAY
-    while True:
-        try:
-            return await transaction()
-        except JournalUnavailable:
-            if loop.time() + delay > end:
-                raise
-        await asyncio.sleep(delay)
-        delay = min(delay * 2, LONGEST_DELAY)
 
 
 async def _run_out(work: Coroutine[Any, Any, T]) -> tuple[asyncio.Task[T], asyncio.CancelledError | None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 import traceback
 from dataclasses import dataclass
 from datetime import timedelta
@@ -74,14 +73,13 @@ def classify(error: BaseException) -> Failure:
     return Failure("outage" if isinstance(error, JournalUnavailable) else "unknown", describe(error))
 
 
-def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float | None = None) -> ApplicationError:
+def verdict(failure: Failure, attempts: Attempts, *, patience: float) -> ApplicationError:
     """Return the error that makes Temporal do what the failure's class asks for.
 
     Args:
         failure: What went wrong now.
         attempts: All failed attempts of the step, this one included.
         patience: Seconds an outage may last.
-        now: Seconds since 1970.
     """
     count = attempts.counts.get(failure.kind, 1)
     if failure.kind == "own":
@@ -92,8 +90,7 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float, now: float
         return again(names.UNKNOWN_FAILURE, failure.message, after=backoff(count))
     if failure.place is not None and (broken := attempts.counts.get("broken", 0)) >= BROKEN_ATTEMPTS:
         return final(names.UNKNOWN_FAILURE, f"{failure.message} ({broken} times at the same place)")
-    now = time.time() if now is None else now
-    lasted = max(now - attempts.since.get(failure.kind, now), 0.0)  # another clock may be ahead of this one
+    lasted = attempts.lasted(failure.kind)
     if failure.kind == "refused" and count >= REFUSALS:
         return final(names.OWN_FAILURE, f"{failure.message} ({count} times, while others were answered)")
     account = failure.kind in ("account", "refused")

@@ -103,6 +103,11 @@ class StepKey:
         return self.turn.session
 
     @property
+    def is_model(self) -> bool:
+        """Whether it asks the model: it has a number and no index."""
+        return self.index is None and self.step.isdecimal()
+
+    @property
     def within_turn(self) -> str:
         """The step, with the call's index where it is one: what journal entries name as their step."""
         return self.step if self.index is None else f"{self.step}/{self.index}"

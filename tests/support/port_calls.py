@@ -20,6 +20,7 @@ TURN: Final = SESSION.turn("e1")
 STEP: Final = TURN.step(0)
 CALL: Final = TURN.step(0, 0)
 LEASE: Final = 10.0
+TOKEN: Final = "the callers own"
 SHARED: Final = Scope("acme")
 
 Call = Callable[[], Awaitable[Any]]
@@ -55,34 +56,42 @@ async def call(journal: Journal, session: SessionKey = SESSION, *wants: Any, num
 
 async def claim_model(journal: Journal) -> Call:
     wants = [permit(of=3), rate(5)]
-    return lambda: journal.claim_model(STEP, opening("e1"), after=0, wants=wants, lease=LEASE, scheduled=1.0)
+    return lambda: journal.claim_model(
+        STEP, opening("e1"), token=TOKEN, after=0, wants=wants, lease=LEASE, scheduled=1.0
+    )
 
 
 async def claim_model_again(journal: Journal) -> Call:
     await model(journal)
-    return lambda: journal.claim_model(STEP, opening("e1"), after=0, lease=LEASE, scheduled=2.0)
+    return lambda: journal.claim_model(STEP, opening("e1"), token=TOKEN, after=0, lease=LEASE, scheduled=2.0)
 
 
 async def claim_model_waiting(journal: Journal) -> Call:
     await journal.claim_model(OTHER.turn("e1").step(0), opening("e1"), wants=[permit()], lease=LEASE)
-    return lambda: journal.claim_model(STEP, opening("e1"), wants=[permit(), rate(5)], lease=LEASE)
+    return lambda: journal.claim_model(STEP, opening("e1"), token=TOKEN, wants=[permit(), rate(5)], lease=LEASE)
 
 
 async def claim_call(journal: Journal) -> Call:
     await call(journal, number=1)
     wants = [write("a"), read("b"), permit(of=3), rate(5)]
-    return lambda: journal.claim_call(CALL, lease=LEASE, wants=wants, lasts=30)
+    return lambda: journal.claim_call(CALL, token=TOKEN, lease=LEASE, wants=wants, lasts=30)
+
+
+async def claim_call_after_a_body_that_began(journal: Journal) -> Call:
+    await call(journal, number=1)
+    await journal.claim_call(CALL, lease=-LEASE, wants=[write("a")])
+    return lambda: journal.claim_call(CALL, token=TOKEN, lease=LEASE, wants=[write("a"), rate(5)])
 
 
 async def claim_call_without_beginning(journal: Journal) -> Call:
     await call(journal, number=1)
-    return lambda: journal.claim_call(CALL, lease=LEASE, begin=False, wants=[write("a")])
+    return lambda: journal.claim_call(CALL, token=TOKEN, lease=LEASE, begin=False, wants=[write("a")])
 
 
 async def claim_call_waiting(journal: Journal) -> Call:
     await call(journal, OTHER, write("a"))
     await call(journal, number=1)
-    return lambda: journal.claim_call(CALL, lease=LEASE, wants=[write("a"), permit(of=3)])
+    return lambda: journal.claim_call(CALL, token=TOKEN, lease=LEASE, wants=[write("a"), permit(of=3)])
 
 
 async def begin(journal: Journal) -> Call:
@@ -260,7 +269,7 @@ PORT: Final[dict[str, Prepare]] = {
     prepare.__name__: prepare
     for prepare in (
         *(claim_model, claim_model_again, claim_model_waiting),
-        *(claim_call, claim_call_without_beginning, claim_call_waiting),
+        *(claim_call, claim_call_after_a_body_that_began, claim_call_without_beginning, claim_call_waiting),
         *(begin, renew, keep, append, finish_model, finish_call, fail, fail_model, release),
         *(record, record_the_close, record_what_waits, put_blob, put_content, accept, resolve_call, move_cursor),
         *(change, change_by_key, change_push, change_claim, change_complete, change_release),

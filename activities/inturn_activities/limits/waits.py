@@ -20,6 +20,7 @@ from inturn import names
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, ResourceWait, Want
 from inturn.journal.log import codec
+from inturn.journal.retries import retry_while_unavailable
 from inturn.keys import StepKey
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
@@ -53,6 +54,8 @@ class Waits:
     ) -> Claim:
         """Claim a step with what it wants, waiting in place for at most `within` seconds where it is the first.
 
+        `claim` uses one token: it is tried again where its answer was lost, and only its own attempt can do that.
+
         Raises:
             ApplicationError: It has to come back later.
             WaitedTooLong: It waited for a lock until the limits' timeout.
@@ -68,7 +71,7 @@ class Waits:
         self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], end: float
     ) -> Claim:
         while True:
-            claimed = await claim()
+            claimed = await retry_while_unavailable(claim, patience=self._bounds.claim_patience)
             waiting = claimed.waiting
             if waiting is None:
                 return claimed

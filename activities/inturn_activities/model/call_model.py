@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from temporalio import activity
 
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable, ModelError
-from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded
+from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded, new_token
 from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
@@ -123,10 +122,11 @@ class ModelSteps:
     async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
         wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
         lease, at = self._bounds.lease, activity.info().current_attempt_scheduled_time.timestamp()
+        token = new_token()
 
         async def claimed() -> Claim:
             return await self._journal.claim_model(
-                step, begin, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
+                step, begin, token=token, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
             )
 
         return await self._waits.claim(step, wants, claimed, within=self._bounds.claim_wait)
@@ -210,8 +210,8 @@ class ModelSteps:
         try:
             return await self._ask(attempt, transcript, request)
         except ModelError as refusal:
-            since = attempt.claim.attempts.since.get("account", math.inf)
-            if refusal.kind == "account" and time.time() - since >= self._bounds.account_believed:
+            lasted = attempt.claim.attempts.lasted("account")
+            if refusal.kind == "account" and lasted >= self._bounds.account_believed:
                 await self._look_at_account(request)
             if refusal.kind != "own":
                 raise

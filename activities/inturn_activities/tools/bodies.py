@@ -15,6 +15,7 @@ from typing import Any, Final
 from inturn.errors import JournalUnavailable
 from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
+from inturn.journal.retries import retry_while_unavailable
 from inturn.journal.state.changes import Scope
 from inturn.keys import StepKey
 from inturn.tools import Tool
@@ -28,7 +29,7 @@ from inturn.tools.shared_state import State
 from inturn.tools.threads import Caller, Threads
 from inturn.turns.call_results import CallResult
 from inturn_activities.bounds import Bounds
-from inturn_activities.commit import before_cancelled, retry_while_unavailable
+from inturn_activities.commit import before_cancelled
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.stuck import note_progress
 from inturn_activities.tools.body_locks import BodyLocks
@@ -73,7 +74,8 @@ class Reports:
         step = self._step
         body: dict[str, Any] = {"call_id": self._call_id, "text": redact(self.secrets.redact_text(text))[:MAX_PROGRESS]}
         body |= {name: value for name, value in (("done", done), ("total", total)) if _is_shown(value)}
-        entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=step.within_turn)
+        key = f"{step.within_session}/progress/{self._token}.{self._told}"
+        entry = NewEntry("tool.progress", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
         with contextlib.suppress(JournalUnavailable):  # news only: no reason to end the call
             await self._journal.append(step, self._token, [entry])
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -27,7 +26,7 @@ from temporalio import activity
 
 from inturn import names
 from inturn.errors import Retry, ToolError
-from inturn.journal import Claim, Journal, NewEntry, Superseded, Want
+from inturn.journal import Claim, Journal, NewEntry, Superseded, Want, new_token
 from inturn.keys import StepKey
 from inturn.tools.calling import CallPolicy, attempt_call
 from inturn.tools.checks import call_bounded
@@ -148,8 +147,12 @@ class Effects:
         wants, lasts = (effect.wants, effect.policy.timeout) if decided is None else ((), 0.0)
         margin = bounds.thread_wait if decided is None and effect.policy.threaded else 0.0
 
+        token = new_token()
+
         async def claimed() -> Claim:
-            return await self._journal.claim_call(step, lease=bounds.lease, begin=begin, wants=wants, lasts=lasts)
+            return await self._journal.claim_call(
+                step, lease=bounds.lease, begin=begin, token=token, wants=wants, lasts=lasts
+            )
 
         start = time.monotonic()
         while True:
@@ -161,8 +164,7 @@ class Effects:
                 raise failures.again(
                     names.NOT_YET, "an earlier attempt of this call still runs", after=bounds.lease, benign=True
                 )
-            left = claim.lease_until - time.time()
-            await beat_for(min(max(left + 0.01, 0.05), bounds.lease), every=bounds.beat)
+            await beat_for(min(max(claim.lease_left + 0.01, 0.05), bounds.lease), every=bounds.beat)
 
     def _beating(self, effect: Effect, claim: Claim, watch: Watch) -> Heartbeat:
         bounds = self._bounds
@@ -199,7 +201,7 @@ class Effects:
 
     async def _without_thread(self, effect: Effect, claim: Claim, error: NoThread) -> CallResult:
         """Let another attempt follow; return the result of a call that has waited as long as for a lock."""
-        waited = time.time() - claim.attempts.since.get("outage", math.inf)
+        waited = claim.attempts.lasted("outage")
         if waited > self._waits.limits.lock_timeout and not claim.began:
             return error_result(f"The call did not run: {error}. It gave up after {waited:.0f} s.")
         with contextlib.suppress(Exception):  # it never began: nobody need wonder what became of it

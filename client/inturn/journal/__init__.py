@@ -23,6 +23,7 @@ from inturn.journal.values import (
     Resolution,
     Serving,
     Superseded,
+    new_token,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "Superseded",
     "Victim",
     "Want",
+    "new_token",
     "open_journal",
 ]
 

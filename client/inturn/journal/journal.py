@@ -6,6 +6,7 @@ Invariant: as in `reader.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from inturn.journal.ledger import decisions, serving, steps
@@ -14,7 +15,17 @@ from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
 from inturn.journal.reader import SessionJournal
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Position, Recorded, Serving
+from inturn.journal.values import (
+    Attempts,
+    Claim,
+    FailureClass,
+    NewEntry,
+    Outcome,
+    Position,
+    Recorded,
+    Serving,
+    new_token,
+)
 from inturn.keys import SessionKey, StepKey, TurnKey
 
 
@@ -44,6 +55,7 @@ class Journal(SessionJournal):
         step: StepKey,
         opening: Sequence[NewEntry] = (),
         *,
+        token: str = "",
         after: int | None = None,
         types: Sequence[str] = (),
         wants: Sequence[Want] = (),
@@ -58,6 +70,7 @@ class Journal(SessionJournal):
         Args:
             step: The step.
             opening: The entries that it begins with.
+            token: The claim's own, made once by who may have to try it again: with the same one it is the same claim.
             after: Return the entries of `types` behind this seq, the claim's own among them: who has read so far needs
                 no read of its own.
             types: Of which entries.
@@ -69,25 +82,42 @@ class Journal(SessionJournal):
         Raises:
             Superseded: A later attempt holds it.
         """
-
-        def claim(tx: Transaction) -> Claim:
-            return steps.claim_model(
-                tx, step, opening, after=after, types=types, wants=wants, lease=lease, scheduled=scheduled
-            )
-
+        claim = partial(
+            steps.claim_model,
+            step=step,
+            opening=opening,
+            token=token or new_token(),
+            after=after,
+            types=types,
+            wants=wants,
+            lease=lease,
+            scheduled=scheduled,
+        )
         # A power cut that takes the claim takes the attempt with it; the next one claims and appends the same again.
         return await self._store.write(claim, durable=False)
 
     async def claim_call(
-        self, step: StepKey, *, lease: float, begin: bool = True, wants: Sequence[Want] = (), lasts: float = 0.0
+        self,
+        step: StepKey,
+        *,
+        lease: float,
+        begin: bool = True,
+        token: str = "",
+        wants: Sequence[Want] = (),
+        lasts: float = 0.0,
     ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
+
+        `token`: as for `claim_model`.
 
         Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
         `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
         be done in `lasts` seconds.
         """
-        return await self._write(steps.claim_call, step, lease=lease, begin=begin, wants=wants, lasts=lasts)
+        token = token or new_token()
+        return await self._write(
+            steps.claim_call, step, lease=lease, begin=begin, token=token, wants=wants, lasts=lasts
+        )
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
         """Mark that the body begins now.
@@ -151,8 +181,8 @@ class Journal(SessionJournal):
     ) -> Attempts:
         """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.
 
-        The attempt is over, so no later one waits out its lease. `place`: bytes after which its answer broke off;
-        `usage`: what it used all the same, by the names of `Usage`.
+        The attempt is over, so no later one waits out its lease; failing it again counts nothing. `place`: bytes after
+        which its answer broke off; `usage`: what it used all the same, by the names of `Usage`.
 
         Raises:
             Superseded: The token is no longer the step's: only the attempt that holds it may fail it.

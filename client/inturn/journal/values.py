@@ -6,6 +6,7 @@ Invariant: values only. They hold no SQL and decide nothing, so any process may 
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -28,6 +29,11 @@ class Superseded(Exception):
 
 class JournalBehind(Exception):
     """The journal here is not the session's own, or ends before what the session has seen. Nothing was written."""
+
+
+def new_token() -> str:
+    """Return a token for one claim, made before its transaction: tried again with the same one it is the same claim."""
+    return os.urandom(8).hex()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +96,13 @@ class Ending:
 
 @dataclass(slots=True)
 class Attempts:
-    """Failed attempts of a step, by class, and when the first of each was (seconds since 1970).
+    """Failed attempts of a step, by class, and when the first of each was.
+
+    Times are in seconds since 1970 by the journal's clock, which no other one is compared with.
 
     Attributes:
+        now: When the journal said so.
+        failed: Token of the attempt that failed last.
         place: Where the answers that are counted as `broken` broke off, in bytes.
         usage: What all of them used, by the names of `Usage`: they are paid, too.
     """
@@ -101,6 +111,12 @@ class Attempts:
     since: dict[FailureClass, float] = field(default_factory=dict)
     place: int | None = None
     usage: dict[str, float] = field(default_factory=dict)
+    now: float = 0.0
+    failed: str = ""
+
+    def lasted(self, failure: FailureClass) -> float:
+        """Return for how many seconds attempts have failed so."""
+        return max(self.now - self.since.get(failure, self.now), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +125,13 @@ class Claim:
 
     Attributes:
         status: `claimed`: go on, with `token`. `done`, `settled`: `result` is the record. `leased`: another attempt's
-            body may still run until `lease_until`. `ended`: the event has `outcome` already. `closed`: the session is
+            body may still run for `lease_left`. `ended`: the event has `outcome` already. `closed`: the session is
             closed. These two carry the step's own record in `result` where it has one (its answer was lost). `waiting`:
             what was wanted is not free, and `waiting` is why; nothing was claimed. `missing`: what the event says is
             not to be had, and `missing` is why; nothing was claimed.
         fence: A model step's: the session's. A call's: that of the locks granted with it.
         began: An earlier attempt's body began and left no result: what it did is not known.
+        lease_left: Seconds until the lease on record runs out, by the journal's clock when it answered.
         head: The session's last seq, after the entries of this claim.
         entries: What was asked for with `after`, where the step was claimed; `None` where it is too much for a
             claim.
@@ -127,7 +144,7 @@ class Claim:
     head: int = 0
     result: dict[str, Any] | None = None
     began: bool = False
-    lease_until: float = 0.0
+    lease_left: float = 0.0
     checkpoint: Any = None
     attempts: Attempts = field(default_factory=Attempts)
     outcome: Outcome | None = None

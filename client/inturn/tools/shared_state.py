@@ -2,7 +2,8 @@
 
 Invariant: a change happens once. Inside a tool its key is the call's key plus the operation's ordinal within the body,
 recorded in the transaction of the change: an attempt that follows gets the recorded result, and an attempt that lost
-its call changes nothing. Outside of tools `key=` gives the same.
+its call changes nothing. Outside of tools `key=` gives the same; without it one that is tried again by itself, when
+the journal was away for a moment, is done once.
 
 `ctx.state` is the session's, `ctx.shared` and `client.shared` are the tenant's; the operations are the same. What
 tools should know of attempts:
@@ -25,6 +26,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from inturn.errors import JournalUnavailable, VersionConflict
+from inturn.journal import new_token
+from inturn.journal.retries import retry_while_unavailable
 from inturn.journal.state.changes import (
     Change,
     ClaimNext,
@@ -55,6 +58,10 @@ MAX_NAME: Final = 200
 """Characters of a name, a queue's name, a key."""
 MAX_LEASE: Final = 24 * 3600.0
 """Seconds."""
+PATIENCE: Final = 3.0
+"""Seconds for which an operation outside of tools is tried again, under one key: the answer may have been lost."""
+_REPEATED: Final = (ClaimNext, Release)
+"""What needs no key for that: a second claim leaves the first to its lease, and a second release does nothing."""
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 2.0
 """Seconds between two tries of an update, at most: a hundred that begin at once have to spread to all come through."""
@@ -244,7 +251,7 @@ class State:
 
     async def _change(self, change: Change, key: str | None) -> Any:
         _check("name", change.name)
-        return _value(await self._done(change, self._operation(key)))
+        return _value(await self._done(change, self._operation(key, once=type(change) not in _REPEATED)))
 
     async def _done(self, change: Change, operation: Operation) -> Done:
         if self._call is not None:
@@ -252,13 +259,17 @@ class State:
         journal = await self._open()
         return await self._persist(lambda: journal.change(self._scope, change, operation))
 
-    def _operation(self, key: str | None) -> Operation:
+    def _operation(self, key: str | None, *, once: bool = True) -> Operation:
         if key is not None:
             _check("key", key)
-        return Operation(key=key) if self._call is None else self._call.next(key)
+        if self._call is not None:
+            return self._call.next(key)
+        return Operation(key=key or (f"auto:{new_token()}" if once else None))
 
     async def _persist(self, transaction: Callable[[], Awaitable[T]]) -> T:
-        return await (transaction() if self._call is None else self._call.run(transaction))
+        if self._call is not None:
+            return await self._call.run(transaction)
+        return await retry_while_unavailable(transaction, patience=PATIENCE)
 
     async def _open(self) -> SessionJournal:
         if self._journal is None:

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
-from inturn.journal import Position
+from inturn.journal import Position, retries
 from inturn.journal.views.turns import own_turn
 from inturn.keys import SessionKey, StepKey
 from inturn.models import ModelMessage, ModelRequest, OnText
@@ -21,7 +21,6 @@ from inturn.testing import Answer, ScriptedModel, ToolCall
 from inturn.tools import tool
 from inturn.turns.budget import Budget
 from inturn.values import Usage
-from inturn_activities import commit
 from inturn_activities.bounds import Bounds
 from inturn_activities.failures import OwnFailure
 from inturn_activities.limits.limits import Limits
@@ -593,7 +592,7 @@ async def test_an_unreachable_journal_is_an_outage_without_end(tmp_path: Path) -
 async def test_a_journal_that_goes_away_for_a_moment_behind_each_claim_never_costs_the_event(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit, "FIRST_DELAY", 0.001)
+    monkeypatch.setattr(retries, "FIRST_DELAY", 0.001)
     times = Bounds().losses + 1
     away = JournalUnavailable("database is locked")
     async with rig(tmp_path, model=ScriptedModel([*[away] * times, "hello"])) as r:

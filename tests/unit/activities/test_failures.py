@@ -39,7 +39,7 @@ LAPSED = ModelError("401 authentication_error: invalid x-api-key", kind="account
 @pytest.mark.promise("SUR-4")
 @pytest.mark.parametrize("error", OWN, ids=describe)
 def test_what_is_our_own_fault_is_final_at_once(error: Exception) -> None:
-    judged = verdict(classify(error), Attempts({"own": 1}), patience=3600, now=NOW)
+    judged = verdict(classify(error), Attempts({"own": 1}), patience=3600)
     assert judged.non_retryable
     assert judged.type == names.OWN_FAILURE
 
@@ -47,16 +47,16 @@ def test_what_is_our_own_fault_is_final_at_once(error: Exception) -> None:
 @pytest.mark.promise("SUR-4", "SUR-5")
 @pytest.mark.parametrize("error", OUTAGES, ids=describe)
 def test_an_outage_is_tried_again_with_patience(error: Exception) -> None:
-    attempts = Attempts({"outage": 500}, {"outage": NOW - 3599})
-    judged = verdict(classify(error), attempts, patience=3600, now=NOW)
+    attempts = Attempts({"outage": 500}, {"outage": NOW - 3599}, now=NOW)
+    judged = verdict(classify(error), attempts, patience=3600)
     assert not judged.non_retryable
     assert judged.type == names.OUTAGE
     assert delay(judged) <= 60
 
 
 def test_an_outage_longer_than_the_patience_is_final() -> None:
-    attempts = Attempts({"outage": 9}, {"outage": NOW - 3600})
-    judged = verdict(classify(ModelError("529", kind="outage")), attempts, patience=3600, now=NOW)
+    attempts = Attempts({"outage": 9}, {"outage": NOW - 3600}, now=NOW)
+    judged = verdict(classify(ModelError("529", kind="outage")), attempts, patience=3600)
     assert judged.non_retryable
     assert "9 attempts in 3600 s" in judged.message
 
@@ -88,16 +88,16 @@ def test_advice_that_is_no_time_is_none(advised: float) -> None:
 
 def test_trouble_of_the_account_is_probed_every_minute_for_a_day_and_is_no_error() -> None:
     for lasted in (0.0, 3_600.0, 24 * 3_600.0 - 1):
-        judged = verdict(classify(LAPSED), Attempts({"account": 90}, {"account": NOW - lasted}), patience=3600, now=NOW)
+        judged = verdict(classify(LAPSED), Attempts({"account": 90}, {"account": NOW - lasted}, now=NOW), patience=3600)
         assert (judged.type, judged.non_retryable, delay(judged)) == (names.ACCOUNT, False, 60)
         assert judged.category is ApplicationErrorCategory.BENIGN
-    judged = verdict(classify(LAPSED), Attempts({"account": 9}, {"account": NOW - 86_400}), patience=3600, now=NOW)
+    judged = verdict(classify(LAPSED), Attempts({"account": 9}, {"account": NOW - 86_400}, now=NOW), patience=3600)
     assert (judged.type, judged.non_retryable) == (names.ACCOUNT, True)
 
 
 def test_a_request_refused_again_and_again_while_others_are_answered_is_to_blame_itself() -> None:
     failure = Failure("refused", "403 permission_error: blocked")
-    tries = [verdict(failure, Attempts({"refused": n}, {"refused": NOW}), patience=3600, now=NOW) for n in range(1, 6)]
+    tries = [verdict(failure, Attempts({"refused": n}, {"refused": NOW}, now=NOW), patience=3600) for n in range(1, 6)]
     assert [judged.non_retryable for judged in tries] == [False] * 4 + [True]
     assert [judged.type for judged in tries] == [names.ACCOUNT] * 4 + [names.OWN_FAILURE]
 

@@ -21,7 +21,7 @@ from tests.support.limits import call, permit, write
 
 
 def place(who: int, name: str, *, held: bool = False, mode: Mode = "write", present: bool = True) -> Place:
-    return Place("acme", f"lock {name}", str(call(who)), mode, "held" if held else "waiting", who, 7, 100.0, present)
+    return Place("acme", f"lock {name}", str(call(who)), mode, "held" if held else "waiting", who, 7, 12.0, present)
 
 
 def test_a_circle_is_named_and_a_row_of_waiters_is_not() -> None:
@@ -41,7 +41,7 @@ def test_a_reader_does_not_wait_for_a_reader_nor_for_one_who_is_gone() -> None:
 
 def test_the_text_names_holders_waiters_and_their_age() -> None:
     steps = [Place("acme", "steps", str(call(n)), "permit", "held", 0, 0, 0.0, True) for n in range(3)]
-    lines = list(graph.text([place(1, "a", held=True), place(2, "a", present=False), *steps], now=112.0))
+    lines = list(graph.text([place(1, "a", held=True), place(2, "a", present=False), *steps]))
     assert lines == [
         "lock a:",
         "  held by acme/s1/e1/0/0 (write, fence 7) for 12 s",

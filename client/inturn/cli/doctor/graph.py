@@ -5,7 +5,6 @@ Invariant: it shows the rows of one moment and judges nothing by itself but circ
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -60,9 +59,8 @@ def circles(edges: Sequence[Wait]) -> list[str]:
     return sorted(call for call, found in reached.items() if call in found)
 
 
-def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
+def text(places: Sequence[Place]) -> Iterator[str]:
     """Yield a line for each resource that is locked or waited for, and one for each of its places."""
-    now = time.time() if now is None else now
     for (_, resource), group in groupby(places, key=lambda p: (p.scope, p.resource)):
         there = [place for place in group if place.state != "nonblocking"]
         if all(place.mode == "permit" and place.state == "held" for place in there):
@@ -70,7 +68,7 @@ def text(places: Sequence[Place], now: float | None = None) -> Iterator[str]:
             continue
         yield f"{resource}:"
         for place in sorted(there, key=lambda p: (p.state != "held", p.number)):
-            yield f"  {_place(place, now)}"
+            yield f"  {_place(place)}"
 
 
 def dot(places: Sequence[Place]) -> str:
@@ -91,12 +89,12 @@ def _excludes(place: Place, holder: Place) -> bool:
     return place.mode == "permit" or "write" in (place.mode, holder.mode)
 
 
-def _place(place: Place, now: float) -> str:
-    since = f"{max(now - place.since, 0):.0f} s"
+def _place(place: Place) -> str:
+    lasted = f"{place.lasted:.0f} s"
     gone = "" if place.present else ", not seen lately"
     if place.state == "held":
-        return f"held by {place.call} ({place.mode}, fence {place.fence}) for {since}{gone}"
-    return f"waiting: {place.call} ({place.mode}, ticket {place.number}) for {since}{gone}"
+        return f"held by {place.call} ({place.mode}, fence {place.fence}) for {lasted}{gone}"
+    return f"waiting: {place.call} ({place.mode}, ticket {place.number}) for {lasted}{gone}"
 
 
 def _quoted(name: str) -> str:

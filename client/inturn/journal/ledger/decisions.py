@@ -43,7 +43,7 @@ def record(
             _settle(journal, settle, number, ended, unclaimed=unclaimed)
         for decision in recorded:
             _decide(journal, _priced(decision, paid))
-        if close:
+        if close and not journal.closed:
             journal.append([NewEntry("session.closed", {}, key=CLOSED_KEY)])
             journal.close()
         return journal.head

@@ -18,6 +18,7 @@ NO_CALL: Final = -1
 
 USAGE: Final = "usage"
 _PLACE: Final = "place"
+_FAILED: Final = "failed"
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
 _HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
 _SELECT: Final = (
@@ -67,12 +68,12 @@ class Row:
         """Return whether this token may write. An empty one never may, also on a row that was released."""
         return self.open and token != "" and self.token == token
 
-    def failed_attempts(self) -> Attempts:
+    def failed_attempts(self, now: float = 0.0) -> Attempts:
         """Return the failed attempts so far."""
         kept = codec.loads(self.attempts)
-        usage, place = kept.pop(USAGE, {}), kept.pop(_PLACE, None)
+        usage, place, failed = kept.pop(USAGE, {}), kept.pop(_PLACE, None), kept.pop(_FAILED, "")
         counts, since = {name: k[0] for name, k in kept.items()}, {name: k[1] for name, k in kept.items()}
-        return Attempts(counts, since, place, usage)
+        return Attempts(counts, since, place, usage, now, failed)
 
 
 def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
@@ -96,9 +97,10 @@ def insert(
     began: bool = False,
     until: int = 0,
     scheduled: int = 0,
-) -> None:
-    """Insert the row of a step that has none."""
+) -> Row:
+    """Insert the row of a step that has none, and return it."""
     tx.execute(_INSERT, (*key_of(step), token, fence, int(began), until, scheduled))
+    return Row("open", token, fence, int(began), 0, until, scheduled, None, "{}", None)
 
 
 def update(tx: Transaction, step: StepKey, changes: str, *values: Any) -> None:
@@ -143,6 +145,8 @@ def written(attempts: Attempts) -> str:
         kept[_PLACE] = attempts.place
     if attempts.usage:
         kept[USAGE] = attempts.usage
+    if attempts.failed:
+        kept[_FAILED] = attempts.failed
     return codec.dumps(kept)
 
 

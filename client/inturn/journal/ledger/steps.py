@@ -7,7 +7,6 @@ none.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -16,10 +15,11 @@ from inturn.journal.ledger import attempts, rows
 from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, contents, log
+from inturn.journal.log.contents import Filled
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome, Superseded
+from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome, Superseded, new_token
 from inturn.journal.views import outcomes
 from inturn.keys import StepKey, TurnKey
 from inturn.values import Entry
@@ -38,6 +38,7 @@ def claim_model(
     step: StepKey,
     opening: Sequence[NewEntry],
     *,
+    token: str = "",
     after: int | None = None,
     types: Sequence[str] = (),
     wants: Sequence[Want] = (),
@@ -57,24 +58,35 @@ def claim_model(
         now, at = micros(tx.now), micros(scheduled)
         if row and row.overtaken(at, now):
             raise Superseded(f"{step}: a later attempt holds it; nothing was written")
-        if (filled := contents.opening(journal, opening)).missing:
+        filled = contents.opening(journal, opening)
+        if row and row.held_by(token):  # the answer to this claim was lost
+            rows.update(tx, step, "lease_until = ?", now + micros(lease))
+            places.renew(tx, step, lease=lease)
+            return _claimed(journal, step, row, filled, after, types)
+        if filled.missing:
             return replace(_answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
-        token, fence, until = _new_token(), journal.raise_fence(), now + micros(lease)
+        token, fence, until = token or new_token(), journal.raise_fence(), micros(tx.now + lease)
         if row is None:
-            rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
+            row = rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
         else:
-            row = rows.count_lost(tx, step, row)
+            row = replace(rows.count_lost(tx, step, row), token=token, fence=fence)
             rows.update(tx, step, "token = ?, fence = ?, lease_until = ?, scheduled = ?", token, fence, until, at)
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
-        entries, apart = _entries_behind(tx, step, after, types), tuple(filled.apart)
-        return replace(_answer("claimed", journal, row), token=token, fence=fence, entries=entries, apart=apart)
+        return _claimed(journal, step, row, filled, after, types)
 
 
 def claim_call(
-    tx: Transaction, step: StepKey, *, lease: float, begin: bool, wants: Sequence[Want] = (), lasts: float = 0.0
+    tx: Transaction,
+    step: StepKey,
+    *,
+    lease: float,
+    begin: bool,
+    token: str = "",
+    wants: Sequence[Want] = (),
+    lasts: float = 0.0,
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`."""
     with log.locked(tx, step.session) as journal:
@@ -83,11 +95,13 @@ def claim_call(
         if row and not row.open:
             return _answer(row.state, journal, row)
         now = micros(tx.now)
+        if row and row.held_by(token):  # the answer to this claim was lost
+            return _claimed_call(journal, step, row, now + micros(lease) if begin else 0, lease)
         if row and row.began and row.lease_until > now:
             return _answer("leased", journal, row)
         if isinstance(granted := _granted(tx, step, wants, lease, lasts), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
-        token, until = _new_token(), now + micros(lease) if begin else 0
+        token, until = token or new_token(), micros(tx.now + lease) if begin else 0
         if row is None:
             rows.insert(tx, step, token, began=begin, until=until)
         else:
@@ -95,7 +109,8 @@ def claim_call(
             places.abandon(tx, step)
             changes = "token = ?, began = ?, began_before = ?, lease_until = ?"
             rows.update(tx, step, changes, token, int(begin or row.began), row.began, until)
-        return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_until=until / 1e6)
+        left = lease if begin else 0.0
+        return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_left=left)
 
 
 def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
@@ -106,10 +121,28 @@ def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
 
 def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     """Hold the claim for longer, and what was granted with it; return whether it was still ours."""
-    held = rows.update_held(tx, step, token, "lease_until = ?", micros(tx.now + lease))
-    if held:
+    if rows.update_held(tx, step, token, "lease_until = ?", micros(tx.now + lease)):
         places.renew(tx, step, lease=lease)
-    return held
+        return True
+    return restore(tx, step, token, lease=lease)
+
+
+def restore(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
+    """Write the row of a running call again, where a failover of the database took it; return whether it was gone.
+
+    So no other attempt runs the body beside this one, and its result counts. Its locks are not given back by this.
+    """
+    with log.locked(tx, step.session) as journal:
+        if rows.find(tx, step, lock=True) is not None:
+            return False
+        return _restored(journal, step, token, micros(tx.now + lease)) is not None
+
+
+def _restored(journal: Log, step: StepKey, token: str, until: int = 0) -> rows.Row | None:
+    """Write a call's row that is not there; a model step's is claimed anew: its fence is gone as well."""
+    if journal.closed or not token or step.is_model:
+        return None
+    return rows.insert(journal.tx, step, token, began=True, until=until)
 
 
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
@@ -138,7 +171,8 @@ def lock(
     row = rows.find(tx, step, lock=True)
     if row is None or not row.held_by(token):
         return None
-    return _granted(tx, step, (want,), lease, part=part)
+    known = places.fence(tx, places.Caller(step, part))  # the answer was lost: a part takes one lock, once
+    return known or _granted(tx, step, (want,), lease, part=part)
 
 
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
@@ -165,7 +199,7 @@ def finish(
     came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
     """
     with log.locked(tx, step.session) as journal:
-        row = rows.find(tx, step, lock=True)
+        row = rows.find(tx, step, lock=True) or _restored(journal, step, token)
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
             return journal.head
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
@@ -197,9 +231,14 @@ def fail(
     """
     with log.locked(tx, step.session):
         row = rows.find(tx, step, lock=True)
-        if row is None or not row.held_by(token):
+        if row is None:
             return None
-        failed = row.failed_attempts()
+        failed = row.failed_attempts(tx.now)
+        if row.open and not row.token and token and failed.failed == token:
+            return failed  # it is counted: the answer to that was lost
+        if not row.held_by(token):
+            return None
+        failed.failed = token
         attempts.add_usage(failed, usage)
         attempts.note_place(failed, failure, place, tx.now)
         kept = rows.counted(tx, failed, failure)
@@ -246,6 +285,23 @@ def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
     return True
 
 
+def _claimed(
+    journal: Log, step: StepKey, row: rows.Row, filled: Filled, after: int | None, types: Sequence[str]
+) -> Claim:
+    """Return the answer to a model step's claim."""
+    found = replace(_answer("claimed", journal, row), token=row.token, apart=tuple(filled.apart))
+    return replace(found, entries=_entries_behind(journal.tx, step, after, types))
+
+
+def _claimed_call(journal: Log, step: StepKey, row: rows.Row, until: int, lease: float) -> Claim:
+    """Return the answer to a call's claim once more, and hold it from now on."""
+    tx = journal.tx
+    rows.update(tx, step, "lease_until = ?", until)
+    places.renew(tx, step, lease=lease)
+    before, fence = replace(row, began=row.began_before, lease_until=until), places.fence(tx, places.Caller(step))
+    return replace(_answer("claimed", journal, before), token=row.token, fence=fence)
+
+
 def _granted(
     tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
 ) -> int | ResourceWait:
@@ -283,7 +339,8 @@ def _entries_behind(
 
 def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
     """Answer with what the row knew before this claim."""
-    known = Claim(cast("ClaimStatus", status), head=journal.head)
+    now = journal.tx.now
+    known = Claim(cast("ClaimStatus", status), head=journal.head, attempts=Attempts(now=now))
     if row is None:
         return known
     return replace(
@@ -291,11 +348,7 @@ def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
         fence=row.fence or 0,
         result=None if row.result is None else codec.loads(row.result),
         began=bool(row.began),
-        lease_until=row.lease_until / 1e6,
+        lease_left=max(row.lease_until / 1e6 - now, 0.0),
         checkpoint=None if row.checkpoint is None else codec.loads(row.checkpoint),
-        attempts=row.failed_attempts(),
+        attempts=row.failed_attempts(now),
     )
-
-
-def _new_token() -> str:
-    return os.urandom(8).hex()

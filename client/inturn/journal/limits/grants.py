@@ -174,5 +174,8 @@ def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: T
 def _lock_expired(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> None:
     """Lock the steps whose leases ran out, before it is judged whether they did: none can renew its own meanwhile."""
     locks = [want for want in wants if want.is_lock] if tx.for_update else []
-    for step in sorted({step for want in locks for step in places.expired(tx, caller, want)}, key=str):
-        rows.find(tx, step, lock=True)
+    locked = set[StepKey]()
+    while stale := {step for want in locks for step in places.expired(tx, caller, want)} - locked:
+        for step in sorted(stale, key=str):
+            rows.find(tx, step, lock=True)
+        locked |= stale  # and the clock has moved on: what ran out meanwhile is locked as well

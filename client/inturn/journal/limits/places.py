@@ -110,6 +110,13 @@ def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
     return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
 
 
+def fence(tx: Transaction, caller: Caller) -> int:
+    """Return the fence of the locks that a caller holds; 0 where it holds none."""
+    held = f"{_MINE} AND state = 'held' AND until > ?"
+    found = tx.execute(f"SELECT COALESCE(MAX(fence), 0) FROM places WHERE {held}", (*caller.key, micros(tx.now)))
+    return int(found[0][0])
+
+
 def expired(tx: Transaction, caller: Caller, want: Want) -> list[StepKey]:
     """Return the steps whose lease of a lock ran out, and who would be in the way."""
     rows = tx.execute(
@@ -200,6 +207,6 @@ def listed(tx: Transaction, tenant: str | None = None) -> list[Place]:
     )
     now = micros(tx.now)
     return [
-        Place(scope, resource, f"{turn}/{step}", mode, state, number, fence, since / 1e6, until > now)
+        Place(scope, resource, f"{turn}/{step}", mode, state, number, fence, max(now - since, 0) / 1e6, until > now)
         for scope, resource, turn, step, mode, state, number, fence, since, until in rows
     ]

@@ -86,11 +86,12 @@ class ResourceWait:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A caller's place at one resource, as the doctor shows it. Times in seconds since 1970.
+    """A caller's place at one resource, as the doctor shows it.
 
     Attributes:
         call: The step's key.
         state: `held`, `waiting`, or `nonblocking`: it wants that too, and lacks something else.
+        lasted: Seconds for which it has been so, by the journal's clock.
         present: It was seen lately; a holder's lease has not run out.
     """
 
@@ -101,7 +102,7 @@ class Place:
     state: Literal["held", "waiting", "nonblocking"]
     number: int
     fence: int
-    since: float
+    lasted: float
     present: bool
 
 
