@@ -13,8 +13,10 @@ class Bounds:
     """What one worker allows. Times in seconds, sizes in bytes.
 
     Attributes:
-        beat: Between two heartbeats; a cancel arrives as the answer to one, so it bounds how long an interrupt takes.
-        lease: A claim on a call lives this long without renewal: as long as Temporal waits for a heartbeat.
+        beat: Between two heartbeats, each a request to the server. A step that is known to be stopped does not wait
+            for the next one.
+        lease: A claim lives this long without renewal: longer than Temporal waits for a heartbeat, so that a worker
+            that was merely slow still has what its next attempt would take.
         leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
         claim_wait: A call's attempt waits in place for a lock, a permit or a thread so long, and the workflow's timeout
             leaves 30 s for it.
@@ -42,8 +44,8 @@ class Bounds:
         transcripts: Their size together.
     """
 
-    beat: float = 0.5
-    lease: float = 5.0
+    beat: float = 2.0
+    lease: float = 7.0
     leased_wait: float = 12.0
     claim_wait: float = 28.0
     claim_patience: float = 3.0

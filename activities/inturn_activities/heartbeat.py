@@ -1,116 +1,112 @@
-"""The sign of life of a running step.
+"""The sign of life of a running step, and the way its cancel comes.
 
-Invariant: while a step's body runs, Temporal hears of it every half second and the ledger's lease is renewed in time;
-an attempt whose claim went to somebody else is cancelled, and ends as `Superseded`.
+Invariant: a step beats from its start to its end, every so often and no more often: each beat is a request to the
+server. Only the answer to one can be the cancel, so a step that is known to be stopped beats at once, and again and
+again until the cancel is here: its first beat may overtake the workflow's own command.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
+from contextvars import ContextVar, Token, copy_context
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self
 
 from temporalio import activity
 
-from inturn.errors import JournalUnavailable
-from inturn.journal import Superseded
 from inturn.journal.log import codec
-from inturn_activities.limits.stuck import Watch
 
-RENEWALS_PER_LEASE: Final = 3
-"""Two may be lost before a lease runs out."""
+EARLY: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds after the notice of a stop at which a step beats."""
+BEATS_PER_TIMEOUT: Final = 2.5
+"""One may be late, or lost, before Temporal takes the worker for dead."""
+SAID: Final = 0.5
+"""Seconds at least between two beats that say at once what a step begins to wait for."""
 
-T = TypeVar("T")
-Renew = Callable[[], Awaitable[bool]]
+_current: ContextVar[Heartbeat | None] = ContextVar("inturn_heartbeat", default=None)
 
 
 class Heartbeat:
-    """`async with Heartbeat(…)`: beats until the block ends. Costs a timer, and no task until a renewal is due."""
+    """`with Heartbeat(…)` in an activity: beats until the block ends. Costs a timer.
 
-    def __init__(self, renew: Renew, *, every: float, lease: float, watch: Watch | None = None) -> None:
-        """Beat `every` so many seconds, renew a lease of so many, and look whether the step is stuck."""
-        self._renew = renew
-        self._watch = watch
-        self._every = every
-        self._beats_per_renewal = max(1, round(lease / RENEWALS_PER_LEASE / every))
-        self._beats = 0
-        self._lost = False
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
+    Attributes:
+        look: Called with each beat: what watches the step needs no timer of its own.
+    """
+
+    def __init__(self, *, every: float) -> None:
+        """Beat `every` so many seconds, more often where the step's timeout asks for it."""
+        timeout = activity.info().heartbeat_timeout
+        self._timeout = timeout.total_seconds() if timeout is not None else float("inf")
+        self._every = min(every, self._timeout / BEATS_PER_TIMEOUT)
+        self._waiting, self._said = "", float("-inf")
+        self._early: list[asyncio.TimerHandle] = []
+        self.look: Callable[[], None] | None = None
 
     @property
     def stood_still(self) -> bool:
         """Whether this process ever stood still for so long that Temporal took it for dead."""
-        longest = max(self._gap, self._loop.time() - self._last)
-        timeout = activity.info().heartbeat_timeout
-        return timeout is not None and longest >= timeout.total_seconds()
+        return max(self._gap, self._loop.time() - self._last) >= self._timeout
 
-    async def __aenter__(self) -> Self:
+    def hurry(self) -> None:
+        """Beat early from now on: the step is told to stop."""
+        self._stop_early()
+        self._early = [self._loop.call_later(after, self._beat_early, context=self._context) for after in EARLY]
+
+    def waits_for(self, text: str) -> None:
+        """Say what the step waits for, which readers of the session's status see; "" once it has it."""
+        begins = bool(text) and not self._waiting
+        self._waiting = text
+        if begins and self._loop.time() - self._said > SAID:
+            self._said = self._loop.time()
+            self._loop.call_soon(self._beat, context=self._context)
+
+    def __enter__(self) -> Self:
         """Start beating."""
-        self._owner = asyncio.current_task()
+        self._token: Token[Heartbeat | None] = _current.set(self)
+        self._context = copy_context()
         self._loop = asyncio.get_running_loop()
         self._last, self._gap = self._loop.time(), 0.0
-        self._timer = self._loop.call_later(self._every, self._beat)
+        self._timer = self._loop.call_later(self._every, self._beat_in_time)
         return self
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop beating.
+        """Stop beating."""
+        self._timer.cancel()
+        self._stop_early()
+        _current.reset(self._token)
 
-        Raises:
-            Superseded: The claim went to somebody else while the block ran.
-        """
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-        if self._lost and self._owner is not None and isinstance(error, asyncio.CancelledError):
-            if self._owner.uncancel() == 0:  # else somebody cancelled the step as well, and that wins
-                raise Superseded from error
-
-    def _beat(self) -> None:
+    def _beat_in_time(self) -> None:
         now = self._loop.time()
         self._last, self._gap = now, max(self._gap, now - self._last)
-        if self._watch is not None and self._watch.waiting:
-            activity.heartbeat(codec.whole(self._watch.waiting))
+        self._timer = self._loop.call_later(self._every, self._beat_in_time)
+        self._beat()
+        if self.look is not None:
+            self.look()
+
+    def _beat_early(self) -> None:
+        if activity.is_cancelled():
+            self._stop_early()
         else:
-            activity.heartbeat()
-        self._beats += 1
-        if self._watch is not None:
-            self._watch.look()
-        self._timer = self._loop.call_later(self._every, self._beat)
-        if self._beats % self._beats_per_renewal == 0 and (self._task is None or self._task.done()):
-            self._task = self._loop.create_task(self._keep())
+            self._beat()
 
-    async def _keep(self) -> None:
-        try:
-            held = await self._renew()
-        except JournalUnavailable:
-            return  # the next beat tries again; whoever wants to take over needs the journal as well
-        if not held and not self._lost:
-            self._lost = True
-            if self._owner is not None:
-                self._owner.cancel()
+    def _stop_early(self) -> None:
+        for timer in self._early:
+            timer.cancel()
+        self._early.clear()
+
+    def _beat(self) -> None:
+        activity.heartbeat(*([codec.whole(self._waiting)] if self._waiting else []))
 
 
-async def beating(work: Coroutine[Any, Any, T], *, every: float) -> T:
-    """Run work that may take a while with heartbeats, and return its result."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not (await asyncio.wait([task], timeout=every))[0]:
-            activity.heartbeat()
-    except asyncio.CancelledError:
-        task.cancel()
-        raise
-    return task.result()
+def current() -> Heartbeat | None:
+    """Return the heartbeat of the step that runs here, if it is one."""
+    return _current.get()
 
 
-async def beat_for(seconds: float, *, every: float) -> None:
-    """Wait, with heartbeats."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + seconds
-    while (left := end - loop.time()) > 0:
-        activity.heartbeat()
-        await asyncio.sleep(min(left, every))
+def waits_for(text: str) -> None:
+    """Say what the step that runs here waits for; "" once it has it."""
+    if (beating := _current.get()) is not None:
+        beating.waits_for(text)

@@ -28,7 +28,6 @@ from inturn.journal import Journal
 from inturn.journal.views.turns import FOR_GOOD, ended_events
 from inturn.keys import SessionKey, StepKey
 from inturn_activities import failures
-from inturn_activities.heartbeat import beating
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
@@ -45,17 +44,16 @@ _LISTED: Final = 4
 """So often it is asked which runs there are: every new session asks, and most have none."""
 
 
-async def recovered(journal: Journal, step: StepKey, chain: str, *, every: float) -> bool:
+async def recovered(journal: Journal, step: StepKey, chain: str) -> bool:
     """Send what earlier runs of the session left open to its present one; return whether there was any.
 
     Args:
         journal: The session's.
         step: Its first one: its event is there already.
         chain: Of the present run: how its first run's id ends. A run of this chain was reset, and lost nothing.
-        every: Seconds between heartbeats.
     """
     try:
-        return await beating(_send(journal, step.session, chain, step.turn.event_id), every=every) > 0
+        return await _send(journal, step.session, chain, step.turn.event_id) > 0
     except RPCError as error:  # something was left open: the session goes on only where no try can bring it
         if error.status in _PASSING:
             message = f"what the session had accepted cannot be sent again now: {failures.describe(error)}"

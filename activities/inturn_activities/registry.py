@@ -22,7 +22,9 @@ from inturn.tools.threads import NoThread
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.deliver import Deliveries
+from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.lacks import Elsewhere, Lacks
+from inturn_activities.leases import Leases
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import (
@@ -42,6 +44,7 @@ from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.positions import Positions
 from inturn_activities.record import record
 from inturn_activities.roster import Roster, policy_of
+from inturn_activities.stops import Stops
 from inturn_activities.tools.bodies import Bodies
 from inturn_activities.tools.effects import Effects
 from inturn_activities.tools.run_tool import ToolSteps
@@ -81,16 +84,18 @@ class Steps:
         bounds, limits = bounds or Bounds(), limits or Limits()
         self._roster = roster = Roster(agents)
         self._lacks = lacks = Lacks(journal, roster, bounds, version)
-        waits = Waits(journal, bounds, limits)
+        leases, waits = Leases(journal, lease=bounds.lease), Waits(journal, bounds, limits)
+        self._bounds = bounds
+        self.stops = Stops(journal)
         self.pools = pools = ThreadPools.of(bounds)
         transcripts = Transcripts(journal, sessions=bounds.sessions, size=bounds.transcripts)
         self._journal = journal
         self._positions = Positions(journal)
         bodies = Bodies(journal, bounds, limits, pools.checks, resources)
-        self._models = ModelSteps(journal, model, transcripts, waits, bodies, lacks, bounds, limits)
-        calls = Effects(journal, waits, pools.tools, pools.checks, bounds)
+        self._models = ModelSteps(journal, model, transcripts, leases, waits, bodies, lacks, bounds, limits)
+        calls = Effects(journal, leases, waits, pools.tools, pools.checks, bounds)
         self._tools = ToolSteps(journal, lacks, calls, bodies, limits)
-        deliveries = Effects(journal, waits, pools.deliveries, pools.checks, bounds)
+        deliveries = Effects(journal, leases, waits, pools.deliveries, pools.checks, bounds)
         self._deliveries = Deliveries(lacks, deliveries, bodies)
 
     @property
@@ -141,12 +146,13 @@ class Steps:
         """Run a step where the journal is its session's; tell a session that does not know which that is."""
 
         async def checked(step: StepKey) -> R:
-            news = await self._positions.check(step, input)
-            try:
-                result = await run(step)
-            except Elsewhere as found:
-                return made(elsewhere=found.queue)
-            return await self._positions.told(step, result) if news else result
+            with Heartbeat(every=self._bounds.beat) as beating, self.stops.running(step, beating):
+                news = await self._positions.check(step, input)
+                try:
+                    result = await run(step)
+                except Elsewhere as found:
+                    return made(elsewhere=found.queue)
+                return await self._positions.told(step, result) if news else result
 
         return await _step(checked)
 

@@ -21,8 +21,9 @@ from temporalio.worker import Worker
 from inturn.agents import Agent
 from inturn.errors import InturnError
 from inturn.journal import Journal, Serving
-from inturn_activities.tools.thread_pools import ThreadPools
+from inturn_activities.registry import Steps
 from inturn_worker.server import identity
+from inturn_workflows.stops import heard_by
 
 logger = logging.getLogger("inturn.worker")
 
@@ -111,18 +112,20 @@ class AgentWorker(Worker):
     """A worker of sessions, with one more for each task queue on which only workers like it take steps."""
 
     def __init__(
-        self, *args: Any, registration: Registration, pools: ThreadPools, beside: Sequence[Worker] = (), **options: Any
+        self, *args: Any, registration: Registration, steps: Steps, beside: Sequence[Worker] = (), **options: Any
     ) -> None:
         """Make a worker of Temporal's that registers itself, and runs those beside it."""
         super().__init__(*args, **options)
         self._registration = registration
         self._beside = tuple(beside)
-        self.pools = pools
+        self._stops = steps.stops
+        self.pools = steps.pools
         """The threads of its steps."""
 
     async def run(self) -> None:
         """Run until it is shut down."""
         async with AsyncExitStack() as stack:
+            stack.enter_context(heard_by(self._stops.listener()))
             await stack.enter_async_context(self._registration.kept())
             for worker in self._beside:
                 await stack.enter_async_context(worker)

@@ -52,9 +52,9 @@ PASSED_THROUGH = (
     "opentelemetry",
     "annotated_types",
 )
-# How a cancel reaches a running step: as the answer to a heartbeat. The SDK's own 30-60 s would be an interrupt's
-# latency.
-HEARTBEAT_THROTTLE = timedelta(seconds=0.5)
+# A cancel reaches a running step as the answer to a heartbeat. Steps beat every two seconds by themselves, and a few
+# times at once when they are stopped: the SDK is to hold none of these back.
+HEARTBEAT_THROTTLE = timedelta(milliseconds=50)
 # How long a session's next event waits for a dead worker's cache before any worker takes it.
 STICKY_TIMEOUT = timedelta(seconds=2)
 # Seconds that one task of a session may compute. After a flood it replays up to 10,000 signals, on a busy machine for
@@ -101,7 +101,7 @@ def build_worker(
     worker = AgentWorker(
         client,
         registration=registration,
-        pools=steps.pools,
+        steps=steps,
         beside=[
             Worker(client, task_queue=own, activity_task_poller_behavior=few, **taking_steps)
             for own in registration.queues

@@ -53,6 +53,10 @@ DYNAMIC_CONFIG: Final = {
     "history.enableHostLevelEventsCache": True,
     # With 100, a flood of signals fails each task of a session that takes as long as 100 of them: it is replayed anew.
     "history.maximumBufferedEventsBatch": 2000,
+    # A machine that freezes or is cut off closes nothing: the server goes on giving steps to its open polls until it
+    # finds out, by default in 65 s.
+    "frontend.keepAliveTime": "3s",
+    "frontend.keepAliveTimeout": "2s",
     # The defaults refuse a load that one machine can make.
     "frontend.rps": 6000,
     "frontend.namespaceRPS": 6000,

@@ -34,6 +34,7 @@ UNDER: Final = {
     "cursors": "one statement",
     "agents": "a worker's own rows",
     "lacks": "a step's own row",
+    "stops": "a step's own row, and a sweep",
 }
 """The others, and what is locked before they are written, or why nothing need be."""
 TICKETS: Final = ("~tickets",)

@@ -105,6 +105,17 @@ async def renew(journal: Journal) -> Call:
     return lambda: journal.renew(made.step, made.token, lease=LEASE)
 
 
+async def renew_all(journal: Journal) -> Call:
+    first = await call(journal, SESSION, write("a"), permit(of=3))
+    second = await call(journal, OTHER, write("b"))
+    claims = [(made.step, made.token) for made in (second, first)]
+    return lambda: journal.renew_all(claims, lease=LEASE)
+
+
+async def stop(journal: Journal) -> Call:
+    return lambda: journal.stop(STEP)
+
+
 async def keep(journal: Journal) -> Call:
     made = await call(journal)
     return lambda: journal.keep(made.step, made.token, {"page": 3})
@@ -270,14 +281,14 @@ PORT: Final[dict[str, Prepare]] = {
     for prepare in (
         *(claim_model, claim_model_again, claim_model_waiting),
         *(claim_call, claim_call_after_a_body_that_began, claim_call_without_beginning, claim_call_waiting),
-        *(begin, renew, keep, append, finish_model, finish_call, fail, fail_model, release),
+        *(begin, renew, renew_all, stop, keep, append, finish_model, finish_call, fail, fail_model, release),
         *(record, record_the_close, record_what_waits, put_blob, put_content, accept, resolve_call, move_cursor),
         *(change, change_by_key, change_push, change_claim, change_complete, change_release),
         *(lock, lock_waiting, leave, break_deadlock, register, retire, lacking),
     )
 }
 READS: Final = {
-    *("open", "close", "check", "read", "entries", "entry", "head", "heads", "version", "position", "seal"),
+    *("open", "close", "check", "read", "entries", "entry", "head", "look", "version", "position", "seal"),
     *("latest_event", "parked", "verify", "blob", "contents", "outcome", "outcomes", "standing", "endings"),
     *("unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
 }

@@ -21,9 +21,8 @@ from inturn import names
 from inturn.turns.call_results import DELIVERY_TIMEOUT
 
 HEARTBEAT: Final = timedelta(seconds=5)
-"""A dead worker is noticed after this; also the lease of a call's claim. Shorter would take a busy event loop for
-dead.
-"""
+"""A dead worker is noticed after this. Shorter would take a busy event loop for dead, or ask for more beats, each of
+them a request to the server."""
 
 _RETRY: Final = RetryPolicy(
     initial_interval=timedelta(seconds=0.2),  # after a dead worker; failures bring their own delay

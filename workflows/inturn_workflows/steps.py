@@ -38,7 +38,7 @@ from inturn_activities.messages import (
     ToolInput,
     ToolResult,
 )
-from inturn_workflows import policies
+from inturn_workflows import policies, stops
 from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import EXPIRED, Approvals, denial, unrecorded_answers
 from inturn_workflows.display import metrics
@@ -342,6 +342,7 @@ class ActivitySteps:
         )
         if not handle.done():
             handle.cancel()
+            stops.tell(key)
         try:
             result: T = await handle
         except ActivityError as error:

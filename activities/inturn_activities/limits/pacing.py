@@ -6,6 +6,7 @@ work in the same process. A turn that took longer than the wait, as with most mo
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -25,7 +26,7 @@ class TurnPacing:
     def __init__(
         self,
         every: float,
-        wait: Callable[[float], Awaitable[None]],
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin a backlogged session's turns `every` so many seconds while others are at work, and `wait` till then."""

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 from inturn.journal import ResourceWait
 from inturn.keys import StepKey
+from inturn_activities import heartbeat
 from inturn_activities.telemetry.meters import count_stuck
 
 logger = logging.getLogger("inturn.worker")
@@ -31,16 +32,14 @@ class Watch:
         self._every = every
         self._since = time.monotonic()
         self._reports = 0
-        self.waiting = ""
-        """What its body waits for; readers of the session's status see it."""
 
     def __str__(self) -> str:
         """Return what runs, for people."""
         return f"{self._doing} ({self._step})"
 
-    def note_progress(self, waiting: str = "") -> None:
-        """Note progress, or what it waits for, which it reports itself."""
-        self._since, self._reports, self.waiting = time.monotonic(), 0, waiting
+    def note_progress(self) -> None:
+        """Note progress."""
+        self._since, self._reports = time.monotonic(), 0
 
     def look(self) -> None:
         """Report it, if it is time to."""
@@ -61,9 +60,13 @@ def watched(step: StepKey, doing: str, *, every: float) -> Generator[Watch]:
     token, task = _watch.set(watch), asyncio.current_task()
     if task is not None:
         _running[task] = watch
+    if (beating := heartbeat.current()) is not None:
+        beating.look = watch.look
     try:
         yield watch
     finally:
+        if beating is not None:
+            beating.look = None
         _watch.reset(token)
         if task is not None:
             _running.pop(task, None)
@@ -80,7 +83,8 @@ def note_progress(waiting: str = "") -> None:
     """Note that the step that runs here made progress, or what it waits for: a waiter reports itself."""
     watch = _watch.get()
     if watch is not None:
-        watch.note_progress(waiting)
+        watch.note_progress()
+        heartbeat.waits_for(waiting)
 
 
 def report_waiting(step: StepKey, waiting: ResourceWait, *, every: float) -> None:

@@ -19,10 +19,9 @@ from temporalio import activity
 from inturn import names
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, ResourceWait, Want
-from inturn.journal.log import codec
 from inturn.journal.retries import retry_while_unavailable
 from inturn.keys import StepKey
-from inturn_activities import failures
+from inturn_activities import failures, heartbeat
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import uncancelled
 from inturn_activities.limits.limits import Limits
@@ -74,6 +73,7 @@ class Waits:
             claimed = await retry_while_unavailable(claim, patience=self._bounds.claim_patience)
             waiting = claimed.waiting
             if waiting is None:
+                heartbeat.waits_for("")
                 return claimed
             await self._judge(step, waiting)
             left = end - time.monotonic()
@@ -89,14 +89,10 @@ class Waits:
 
     async def _wait_in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: ResourceWait) -> None:
         """Wait until it may be free, for at most so many seconds."""
-        bounds = self._bounds
+        heartbeat.waits_for(str(waiting))
         end = time.monotonic() + seconds
-        beat = 0.0
-        while (now := time.monotonic()) < end:
-            if now >= beat:
-                activity.heartbeat(codec.whole(str(waiting)))
-                beat = now + bounds.beat
-            await asyncio.sleep(bounds.poll)
+        while time.monotonic() < end:
+            await asyncio.sleep(self._bounds.poll)
             try:
                 if await self._journal.lacks(step, wants) is None:
                     return

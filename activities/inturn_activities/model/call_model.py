@@ -34,8 +34,8 @@ from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
 from inturn_activities.failures import OwnFailure
-from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.lacks import Lacks
+from inturn_activities.leases import Leases
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.stuck import note_progress, watched
@@ -71,6 +71,7 @@ class ModelSteps:
         journal: Journal,
         model: Model,
         transcripts: Transcripts,
+        leases: Leases,
         waits: Waits,
         bodies: Bodies,
         lacks: Lacks,
@@ -82,17 +83,18 @@ class ModelSteps:
         self._model = GuardedModel(model)
         self._lacks = lacks
         self._transcripts = transcripts
+        self._leases = leases
         self._waits = waits
         self._bodies = bodies
         self._bounds = bounds
         self._limits = limits
         self._account = AccountWatch()
         self._names = OpaqueNames(journal)
-        self._pacing = TurnPacing(limits.backlog_spacing, partial(beat_for, every=bounds.beat))
+        self._pacing = TurnPacing(limits.backlog_spacing)
 
     async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
         """Return an answer, or the one that is recorded."""
-        if input.recover and await recovered(self._journal, step, input.chain or "", every=self._bounds.beat):
+        if input.recover and await recovered(self._journal, step, input.chain or ""):
             return ModelResult(stop="recovered")
         if step.step == "0":
             await self._pacing.begin(step.session, backlogged=input.backlogged)
@@ -141,16 +143,15 @@ class ModelSteps:
     async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
         bounds = self._bounds
         watching = watched(attempt.step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
-        with watching as watch, metered() as meter:
+        with watching, metered() as meter:
             lease = Lease(self._journal, attempt.step, attempt.claim.token, bounds, meter)
-            beating = Heartbeat(lease.renew, every=bounds.beat, lease=bounds.lease, watch=watch)
             try:
-                async with beating, within(lease.left):
+                async with self._leases.held(lease.step, lease.token), within(lease.left):
                     return await self._answer(attempt)
             except Superseded:
                 raise
             except (asyncio.CancelledError, JournalUnavailable):
-                await lease.stopped(beating)
+                await lease.stopped()
                 raise
             except Overtime as error:
                 raise await lease.overran() from error

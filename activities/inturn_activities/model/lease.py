@@ -19,16 +19,15 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.journal import FailureClass, Journal
 from inturn.keys import StepKey
-from inturn_activities import failures
+from inturn_activities import failures, heartbeat
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed
 from inturn_activities.failures import Failure, OwnFailure
-from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.model.usage import Meter
 from inturn_activities.telemetry.meters import count_retry
 
 _RELEASE_PATIENCE: Final = 3.0
-"""Seconds; nobody beats for the step then, and its worker is taken for dead after 5."""
+"""Seconds; whoever cancelled the step waits for its end."""
 _MARGIN: Final = 15.0
 """Seconds before Temporal's own timeout at which an attempt ends itself: enough to say so."""
 _SHORTEST: Final = 60.0
@@ -58,10 +57,6 @@ class Lease:
             return None
         return max(timeout.total_seconds() - _MARGIN - (time.monotonic() - self.began), 0.0)
 
-    async def renew(self) -> bool:
-        """Hold it for longer."""
-        return await self.journal.renew(self.step, self.token, lease=self.bounds.lease)
-
     async def failed(self, failure: Failure) -> ApplicationError:
         """Count a failed attempt; return what Temporal is to do."""
         attempts = await self.journal.fail(
@@ -80,14 +75,15 @@ class Lease:
             return failures.final(names.UNKNOWN_FAILURE, _overtime(attempts.counts["overtime"]))
         return failures.again(names.OUTAGE, "the answer took longer than a step may", after=failures.backoff(1))
 
-    async def stopped(self, beating: Heartbeat) -> None:
+    async def stopped(self) -> None:
         """Give the claim back, or count the attempt where it was Temporal that ended it, out of time."""
-        details = activity.cancellation_details()
+        details, beating = activity.cancellation_details(), heartbeat.current()
+        stood_still = beating is not None and beating.stood_still
         used: dict[str, Any] = {"usage": usage} if (usage := self.meter.all) else {}
         with contextlib.suppress(Exception):  # it ended here: the next attempt need not count it as lost
             if details is not None and details.timed_out:
                 # One that stood still (a machine asleep, a blocked loop) was taken for dead, and did not take long.
-                kind: FailureClass = "lost" if beating.stood_still else "overtime"
+                kind: FailureClass = "lost" if stood_still else "overtime"
                 fail = self.journal.fail
                 await committed(lambda: fail(self.step, self.token, kind, **used), patience=_RELEASE_PATIENCE)
             else:

@@ -35,8 +35,8 @@ from inturn.turns.call_results import CRASH_LOOP, UNKNOWN, CallResult, FailedAtt
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
-from inturn_activities.heartbeat import Heartbeat, beat_for
-from inturn_activities.limits.stuck import Watch, watched
+from inturn_activities.leases import Leases
+from inturn_activities.limits.stuck import watched
 from inturn_activities.limits.waits import WaitedTooLong, Waits
 from inturn_activities.telemetry.meters import count_retry
 
@@ -95,9 +95,12 @@ class Finished:
 class Effects:
     """Runs effects under the ledger."""
 
-    def __init__(self, journal: Journal, waits: Waits, threads: Threads, checks: Threads, bounds: Bounds) -> None:
+    def __init__(
+        self, journal: Journal, leases: Leases, waits: Waits, threads: Threads, checks: Threads, bounds: Bounds
+    ) -> None:
         """Use a journal, threads for bodies and others for lookups, and wait by `waits`."""
         self._journal = journal
+        self._leases = leases
         self._waits = waits
         self._threads = threads
         self._checks = checks
@@ -123,8 +126,8 @@ class Effects:
         if decided is None and effect.question:
             return await self._ask(effect, claim)
         doing = effect.doing if decided is None else decided.status
-        with watched(effect.step, doing, every=self._waits.limits.stuck_after) as watch:
-            async with self._beating(effect, claim, watch):
+        with watched(effect.step, doing, every=self._waits.limits.stuck_after):
+            async with self._leases.held(effect.step, claim.token, during=self._may_last(effect)):
                 if decided is None:
                     result = await self._attempt(effect, claim, since if begin else None)
                 else:
@@ -164,20 +167,11 @@ class Effects:
                 raise failures.again(
                     names.NOT_YET, "an earlier attempt of this call still runs", after=bounds.lease, benign=True
                 )
-            await beat_for(min(max(claim.lease_left + 0.01, 0.05), bounds.lease), every=bounds.beat)
+            await asyncio.sleep(min(max(claim.lease_left + 0.01, 0.05), bounds.lease))
 
-    def _beating(self, effect: Effect, claim: Claim, watch: Watch) -> Heartbeat:
-        bounds = self._bounds
-        may_last = effect.policy.timeout + bounds.thread_wait
-        end = time.monotonic() + may_last + bounds.commit_patience
-
-        async def renew() -> bool:
-            # A body that cannot be stopped must not keep the next attempt waiting for ever.
-            if time.monotonic() > end:
-                return True
-            return await self._journal.renew(effect.step, claim.token, lease=bounds.lease)
-
-        return Heartbeat(renew, every=bounds.beat, lease=bounds.lease, watch=watch)
+    def _may_last(self, effect: Effect) -> float:
+        """Seconds for which it is held: a body that cannot be stopped must not keep the next attempt out for ever."""
+        return effect.policy.timeout + self._bounds.thread_wait + self._bounds.commit_patience
 
     async def _attempt(self, effect: Effect, claim: Claim, begun: float | None) -> CallResult:
         """Run the body, if it is to run. `begun`: before when the claim did not count as begun."""

@@ -26,7 +26,6 @@ from inturn.tools.threads import ThreadSlot
 from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
 from inturn.values import Entry
 from inturn_activities.approval_entries import answered, requested
-from inturn_activities.heartbeat import beating
 from inturn_activities.lacks import Lacks
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import CallPlan, ToolInput, ToolResult, ToolStatus
@@ -72,7 +71,7 @@ class ToolSteps:
         if tool is None:
             await self._lacks.tool(step, agent, call.use.tool)
             return ToolCall(self._bodies, step, call, decided=unknown_tool(call.use.tool))
-        checked = await beating(self._bodies.check(step, tool, call.use.input), every=self._bodies.bounds.beat)
+        checked = await self._bodies.check(step, tool, call.use.input)
         if checked is None:
             checked = error_result("The call did not run: its arguments could not be checked in time.")
         if isinstance(checked, CallResult):

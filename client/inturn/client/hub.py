@@ -1,4 +1,4 @@
-"""One look at a journal for everybody in an event loop who follows it.
+"""One look at a journal for everybody in an event loop who follows it, or runs steps that others may stop.
 
 Invariant: every entry comes once and in order, whichever process wrote it; and nothing is looked at while nobody waits.
 """
@@ -6,13 +6,13 @@ Invariant: every entry comes once and in order, whichever process wrote it; and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from inturn.errors import JournalUnavailable
-from inturn.keys import SessionKey
+from inturn.keys import SessionKey, StepKey
 from inturn.values import Entry
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class Hub:
         """Follow this journal, once somebody waits."""
         self.journal = journal
         self._waiters: set[_Waiter] = set()
+        self._stop_listeners: set[Callable[[StepKey], None]] = set()
+        self._stopped: set[tuple[StepKey, float]] = set()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -55,17 +57,25 @@ class Hub:
         waiter = _Waiter(session, after, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         self._arrived.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._watch())
+        task = self._watched()
         try:
             return await waiter.head
         except asyncio.CancelledError:
-            if self._waiters == {waiter}:
-                self._task.cancel()
+            if self._waiters == {waiter} and not self._stop_listeners:
+                task.cancel()
                 self._task = None
             raise
         finally:
             self._waiters.discard(waiter)
+
+    def on_stops(self, listener: Callable[[StepKey], None]) -> None:
+        """Call `listener` for each step that some process writes to be stopped, until `off_stops`."""
+        self._stop_listeners.add(listener)
+        self._watched()
+
+    def off_stops(self, listener: Callable[[StepKey], None]) -> None:
+        """Call `listener` no more."""
+        self._stop_listeners.discard(listener)
 
     async def entries(
         self, session: SessionKey, *, after: int = 0, event_id: str | None = None, types: Sequence[str] = ()
@@ -88,12 +98,17 @@ class Hub:
                 yield entry
             after = max(after, head)
 
+    def _watched(self) -> asyncio.Task[None]:
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        return self._task
+
     async def _watch(self) -> None:
         """Look until nobody waits."""
         clock = asyncio.get_running_loop().time
         version: int | None = None
         news_at = clock()
-        while self._waiters:
+        while self._waiters or self._stop_listeners:
             self._arrived.clear()
             try:
                 before, version = version, await self.journal.version()
@@ -103,7 +118,7 @@ class Hub:
                 version = None
                 self._fail(error)
             await asyncio.sleep(BUSY_PAUSE)
-            if clock() - news_at > QUIET_AFTER:
+            if clock() - news_at > QUIET_AFTER or not self._waiters:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(QUIET_PAUSE - BUSY_PAUSE):
                         await self._arrived.wait()
@@ -114,12 +129,25 @@ class Hub:
         after: dict[SessionKey, int] = {}
         for waiter in due:
             after[waiter.session] = min(waiter.after, after.get(waiter.session, waiter.after))
-        heads = await self.journal.heads(after) if after else {}
+        since = max((at for _, at in self._stopped), default=0.0) if self._stop_listeners and everywhere else None
+        if not after and since is None:
+            return False
+        heads, stopped = await self.journal.look(after, since)
+        if since is not None:
+            self._tell(stopped)
         for waiter in due:
             waiter.looked = True
             if (head := heads.get(waiter.session, 0)) > waiter.after and not waiter.head.done():
                 waiter.head.set_result(head)
         return bool(heads)
+
+    def _tell(self, stopped: Sequence[tuple[StepKey, float]]) -> None:
+        """Tell of the stops that no earlier look found."""
+        fresh = [step for step, at in stopped if (step, at) not in self._stopped]
+        self._stopped = set(stopped)
+        for listener in tuple(self._stop_listeners):
+            for step in fresh:
+                listener(step)
 
     def _fail(self, error: Exception) -> None:
         """Raise what went wrong to everybody, each an exception of their own: tracebacks are not to be shared."""

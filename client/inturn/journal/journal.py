@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal.ledger import decisions, serving, steps
+from inturn.journal.ledger import decisions, renewals, serving, steps, stops
+from inturn.journal.ledger.renewals import Claims
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
@@ -130,6 +131,11 @@ class Journal(SessionJournal):
     async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
         """Hold the claim for `lease` more seconds; `False` when it is no longer ours."""
         return await self._write(steps.renew, step, token, lease=lease)
+
+    async def renew_all(self, claims: Claims, *, lease: float) -> list[tuple[StepKey, str]]:
+        """Hold claims (steps with their tokens) for `lease` more seconds; return those that are no longer ours."""
+        # A power cut that takes a renewal takes its holder with it.
+        return await self._store.write(lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False)
 
     async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
         """Keep a checkpoint for the step's next attempt.
@@ -256,6 +262,10 @@ class Journal(SessionJournal):
         return await self._write(deadlocks.break_cycle, step, victim)
 
     # Workers, and what they serve.
+
+    async def stop(self, step: StepKey) -> None:
+        """Write down that a step is being stopped, for the worker that runs it."""
+        await self._store.write(lambda tx: stops.put(tx, step), durable=False)
 
     async def register(self, rows: Sequence[Serving]) -> None:
         """Write what a worker serves; it is taken for gone 20 s after the last time."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from inturn.journal.ledger import serving, unknown_calls
+from inturn.journal.ledger import serving, stops, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.log import blobs, codec, contents, cursors, log, position
@@ -89,9 +89,16 @@ class SessionJournal:
         """Return the session's last seq, 0 where it has none."""
         return await self._read(log.head, session)
 
-    async def heads(self, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
-        """Return the heads of those sessions that have entries behind the seq given for each."""
-        return await self._read(log.heads, after)
+    async def look(
+        self, after: Mapping[SessionKey, int], stopped_since: float | None
+    ) -> tuple[dict[SessionKey, int], stops.Notices]:
+        """Return the heads behind the seqs given, and the steps that were stopped since a time, where one is given."""
+
+        def look(tx: Transaction) -> tuple[dict[SessionKey, int], stops.Notices]:
+            noticed = [] if stopped_since is None else stops.since(tx, stopped_since)
+            return log.heads(tx, after), noticed
+
+        return await self._store.read(look)
 
     async def version(self) -> int | None:
         """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`."""

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
@@ -18,14 +17,12 @@ import inturn_activities
 import inturn_worker
 import inturn_workflows
 from inturn.agents import Agent
-from inturn.errors import JournalUnavailable
 from inturn.journal import Superseded, open_journal
 from inturn.keys import SessionKey
 from inturn.testing import ScriptedModel
 from inturn.tools.threads import NoThread, Threads
 from inturn.wire import Message
 from inturn_activities.commit import before_cancelled, uncancelled
-from inturn_activities.heartbeat import Heartbeat, beat_for
 from inturn_activities.messages import CallPlan, Ended, ModelInput, ModelResult, Policy, ToolInput
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.roster import Roster
@@ -120,79 +117,6 @@ async def test_a_cancel_wins_over_a_last_transaction_that_fails() -> None:
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-
-
-async def test_a_heartbeat_beats_renews_and_stops_with_its_block() -> None:
-    beats: list[Any] = []
-    renewals: list[int] = []
-
-    async def renew() -> bool:
-        renewals.append(len(beats))
-        return True
-
-    async def step() -> None:
-        async with asyncio.timeout(WAIT), Heartbeat(renew, every=0.005, lease=0.03):
-            while len(renewals) < 3:
-                await asyncio.sleep(0.001)
-
-    made = environment(STEP)
-    made.on_heartbeat = lambda *details: beats.append(details)
-    await made.run(step)
-    seen = len(beats)
-    assert renewals[0] >= 2
-    await asyncio.sleep(0.02)
-    assert len(beats) == seen
-
-
-async def test_a_lost_claim_stops_the_block_even_where_the_journal_was_away_first() -> None:
-    answers: list[Any] = [JournalUnavailable("away"), True, False]
-    stopped = False
-
-    async def renew() -> bool:
-        answer = answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return bool(answer)
-
-    async def step() -> None:
-        nonlocal stopped
-        async with Heartbeat(renew, every=0.002, lease=0.002):
-            try:
-                await asyncio.sleep(WAIT)
-            finally:
-                stopped = True
-
-    with pytest.raises(Superseded):
-        await environment(STEP).run(step)
-    assert stopped
-    assert answers == []
-
-
-async def test_a_cancel_from_outside_stays_a_cancel_when_the_claim_is_lost_as_well() -> None:
-    made = environment(STEP)
-
-    async def renew() -> bool:
-        made.cancel()
-        return False
-
-    async def step() -> None:
-        async with Heartbeat(renew, every=0.002, lease=0.002):
-            await asyncio.sleep(WAIT)
-
-    with pytest.raises(asyncio.CancelledError):
-        await made.run(step)
-
-
-async def test_waiting_beats_too() -> None:
-    beats: list[Any] = []
-    made = environment(STEP)
-    made.on_heartbeat = lambda *details: beats.append(details)
-
-    async def step() -> None:
-        await beat_for(0.3, every=0.01)
-
-    await made.run(step)
-    assert len(beats) >= 3
 
 
 @pytest.mark.promise("EFF-6")

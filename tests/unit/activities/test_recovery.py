@@ -68,7 +68,7 @@ async def _recovered(server: Any, path: Path, *, attempt: int = 1) -> bool:
     environment.info = dataclasses.replace(environment.info, activity_id=str(step), attempt=attempt)
     journal = open_journal(f"sqlite:///{path / 'j.db'}")
     try:
-        return await environment.run(recovered, journal, step, "chain", every=1.0)
+        return await environment.run(recovered, journal, step, "chain")
     finally:
         await journal.close()
 

@@ -679,15 +679,15 @@ async def test_an_attempt_that_froze_behind_its_claim_does_not_run_the_body(tmp_
 
 async def stolen(r: StepRunner) -> Any:
     """Take the call over as soon as its lease allows it: the attempt that runs is a zombie then."""
-    renew = r.journal.renew
+    renew = r.journal.renew_all
 
-    async def never(*args: Any, **options: Any) -> bool:
-        return True
+    async def never(*args: Any, **options: Any) -> list[Any]:
+        return []
 
-    r.journal.renew = never  # type: ignore[method-assign]
+    r.journal.renew_all = never  # type: ignore[method-assign]
     while (claim := await r.journal.claim_call(KEY, lease=60)).status == "leased":
         await asyncio.sleep(0.02)
-    r.journal.renew = renew  # type: ignore[method-assign]
+    r.journal.renew_all = renew  # type: ignore[method-assign]
     return claim
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,9 +32,9 @@ class Counted(Journal):
         self.looks += 1
         return await super().version()
 
-    async def heads(self, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
+    async def look(self, after: Mapping[SessionKey, int], stopped_since: float | None) -> Any:
         self.sessions += len(after)
-        return await super().heads(after)
+        return await super().look(after, stopped_since)
 
 
 @pytest.fixture

@@ -185,6 +185,15 @@ def abandon(tx: Transaction, step: StepKey) -> None:
     tx.execute("DELETE FROM places WHERE turn = ? AND step = ? AND part <> ''", call_of(step))
 
 
+def renew_all(tx: Transaction, steps: Sequence[StepKey], *, lease: float) -> None:
+    """Hold what those steps hold for longer; a permit that ran out is gone, and somebody may have it."""
+    now, until = micros(tx.now), micros(tx.now + lease)
+    which = f"(turn, step) IN (VALUES {', '.join(['(?, ?)'] * len(steps))})"
+    held = "state = 'held' AND (mode <> 'permit' OR until > ?)"
+    calls = [value for step in steps for value in call_of(step)]
+    tx.execute(f"UPDATE places SET until = ? WHERE {which} AND {held}", (until, *calls, now))
+
+
 def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     """Release everything of a turn, or of its steps and calls of one number."""
     which = "%" if number is None else f"{number}/%"

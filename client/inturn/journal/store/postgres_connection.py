@@ -49,7 +49,7 @@ class PostgresTransaction:
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement. Texts are compared by their bytes, as SQLite does."""
-        words = statement.format(bytes="BYTEA", clustered="")
+        words = statement.format(bytes="BYTEA", clustered="", unlogged="UNLOGGED")
         self.execute(words.replace(" TEXT", ' TEXT COLLATE "C"'))
 
 

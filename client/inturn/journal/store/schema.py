@@ -12,10 +12,11 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Counts up with each change of a table. Versions below were never released."""
 
-# `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index.
+# `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
+# what makes one that a crash may empty.
 _LOG: Final = (
     """CREATE TABLE sessions (
         tenant TEXT NOT NULL, session TEXT NOT NULL,
@@ -87,7 +88,8 @@ _LIMITS: Final = (
     "CREATE TABLE counters (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
 )
 
-# Workers: which agents they serve, and since when a step has found none for it (serving.py).
+# Workers: which agents they serve, since when a step has found none for it (serving.py), and which steps are being
+# stopped (stops.py).
 _WORKERS: Final = (
     """CREATE TABLE agents (
         worker TEXT NOT NULL, agent TEXT NOT NULL, queue TEXT NOT NULL, about TEXT NOT NULL,
@@ -97,6 +99,10 @@ _WORKERS: Final = (
         tenant TEXT NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
         since BIGINT NOT NULL, seen BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, step)) {clustered}""",
+    """CREATE {unlogged} TABLE stops (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL, at BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, step)) {clustered}""",
+    "CREATE INDEX stops_at ON stops (at)",
 )
 
 _TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)

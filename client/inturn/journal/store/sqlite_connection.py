@@ -46,7 +46,7 @@ class SqliteTransaction:
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement."""
-        self._connection.execute(statement.format(bytes="BLOB", clustered="WITHOUT ROWID"))
+        self._connection.execute(statement.format(bytes="BLOB", clustered="WITHOUT ROWID", unlogged=""))
 
 
 def connect(path: str, *, mode: str, busy_timeout: float) -> sqlite3.Connection:

@@ -33,7 +33,7 @@ class Transaction(Protocol):
         ...
 
     def define(self, statement: str) -> None:
-        """Run a CREATE statement, with the backend's words for `{bytes}` and `{clustered}`."""
+        """Run a CREATE statement, with the backend's words for `{bytes}`, `{clustered}` and `{unlogged}`."""
 
 
 class Store(Protocol):
