@@ -22,6 +22,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, only_waits, read_event
+from inturn.encryption.converter import Undecryptable
+from inturn.encryption.payload_codec import CLEAR, verdict
 from inturn.events import ClaimedEvent, Event, derived_id
 from inturn.histories import Fields, Times, came, carried, decoded, ended_how, refused, state_of
 from inturn.journal import Journal
@@ -40,6 +42,8 @@ _PASSING: Final = (
     RPCStatusCode.UNKNOWN,
     RPCStatusCode.CANCELLED,
 )
+_KEYS_MISSING: Final = 30
+"""So often, about half an hour long, a worker is waited for that can decrypt what was sent."""
 _LISTED: Final = 4
 """So often it is asked which runs there are: every new session asks, and most have none."""
 
@@ -58,6 +62,10 @@ async def recovered(journal: Journal, step: StepKey, chain: str) -> bool:
         if error.status in _PASSING:
             message = f"what the session had accepted cannot be sent again now: {failures.describe(error)}"
             raise failures.again(names.OUTAGE, message, after=failures.backoff(activity.info().attempt)) from error
+        _unread(step.session, error)
+    except Undecryptable as error:
+        if activity.info().attempt < _KEYS_MISSING:
+            raise failures.again(names.OUTAGE, str(error), after=failures.backoff(activity.info().attempt)) from error
         _unread(step.session, error)
     except RuntimeError as error:  # no client in this process
         _unread(step.session, error)
@@ -153,7 +161,7 @@ class _EndedRun:
                     return
                 async for other in self._history():
                     await self._look(other)
-                found = self._carried(await state_of(self.temporal, event))
+                found = self._carried(await state_of(self.temporal, self.run.id, event))
             else:
                 found = await self._brought(event, first, at)
             for event_id, message in found:
@@ -185,7 +193,7 @@ class _EndedRun:
         if message is None or message.name != names.CONTROL:
             return
         with contextlib.suppress(Undecodable):
-            control = decode(await decoded(self.temporal, message.payloads), sizes.READ_CONTROL)
+            control = decode(await decoded(self.temporal, self.run.id, message.payloads), sizes.READ_CONTROL)
             if control.get("op") == "cancel":
                 self._cancelled[str(control.get("event_id"))] = event.event_id
             if control.get("op") == "interrupt" and control.get("clear_queue"):
@@ -195,8 +203,11 @@ class _EndedRun:
         message = came(event)
         if message is None or message.name != names.SUBMIT or message.update_id in self._refused:
             return []
+        args = await decoded(self.temporal, self.run.id, message.payloads)
+        if message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args):
+            return []  # as the session does: what came in clear is not encrypted for its sender
         try:
-            fields = decode(await decoded(self.temporal, message.payloads), sizes.READ_EVENT)
+            fields = decode(args, sizes.READ_EVENT)
             if only_waits(fields):
                 return []
             brought = read_event(fields)

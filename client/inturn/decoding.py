@@ -14,6 +14,7 @@ from pydantic_core import from_json
 from temporalio.common import RawValue
 
 from inturn import names, sizes
+from inturn.encryption.payload_codec import ENCODING, verdict
 from inturn.events import ClaimedEvent, Event, explain
 from inturn.keys import is_id
 
@@ -43,7 +44,9 @@ def decode(args: Sequence[RawValue], most: int, *, ours: bool = False) -> dict[s
     payload = args[0].payload
     if len(payload.data) > most:
         raise Undecodable(f"the message has {len(payload.data):,} bytes, the limit is {most:,}")
-    if (encoding := payload.metadata.get("encoding", b"")) != _JSON:
+    if (encoding := payload.metadata.get("encoding", b"")) == ENCODING:
+        raise Undecodable(f"not readable: {verdict(payload)[1] or 'it is not as this version encrypts'}")
+    if encoding != _JSON:
         raise Undecodable(f"expected JSON, got the encoding {encoding[:40]!r}")
     try:
         value = from_json(payload.data, allow_inf_nan=ours)

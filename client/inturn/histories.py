@@ -15,9 +15,12 @@ from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
+from temporalio.converter import WithSerializationContext, WorkflowSerializationContext
 
 from inturn import sizes
 from inturn.decoding import Undecodable, decode
+from inturn.encryption.converter import Undecryptable
+from inturn.encryption.payload_codec import LOCKED, verdict
 
 Fields = dict[str, Any]
 
@@ -93,16 +96,19 @@ class Times:
         return datetime.min.replace(tzinfo=UTC) if self._again else event.event_time.ToDatetime(tzinfo=UTC)
 
 
-async def state_of(temporal: Client, event: HistoryEvent) -> Fields:
+async def state_of(temporal: Client, workflow_id: str, event: HistoryEvent) -> Fields:
     """Return the state that a run began with, by its first event; empty where no run before had carried any.
 
     What a session was started with by hand is none of it, whatever it says.
+
+    Raises:
+        Undecryptable: Its key is not here.
     """
     started = event.workflow_execution_started_event_attributes
     if not started.continued_execution_run_id:
         return {}
     try:
-        state = decode(await decoded(temporal, started.input), sizes.PAYLOAD, ours=True).get("state")
+        state = decode(await decoded(temporal, workflow_id, started.input), sizes.PAYLOAD, ours=True).get("state")
     except Undecodable:
         return {}
     return state or {}
@@ -115,9 +121,20 @@ def carried(state: Fields) -> tuple[Fields, list[Fields]]:
     return state.get("turn") or {}, [*(queue or ()), *(item for item in held or () if item.get("event"))]
 
 
-async def decoded(temporal: Client, payloads: Payloads) -> list[RawValue]:
-    """Return what was sent, without the client's encryption or compression, unread."""
+async def decoded(temporal: Client, workflow_id: str, payloads: Payloads) -> list[RawValue]:
+    """Return what a workflow was sent, without the client's encryption or compression, unread.
+
+    Raises:
+        Undecryptable: Its key is not here: nothing that depends on it can be said.
+    """
     codec, found = temporal.data_converter.payload_codec, list(payloads.payloads)
+    if isinstance(codec, WithSerializationContext):
+        context = WorkflowSerializationContext(namespace=temporal.namespace, workflow_id=workflow_id)
+        codec = codec.with_context(context)
     with contextlib.suppress(Exception):  # anything may have been sent
         found = await codec.decode(found) if codec else found
+    for payload in found:
+        said, reason = verdict(payload)
+        if said == LOCKED:
+            raise Undecryptable(f"what {workflow_id} was sent cannot be read: {reason}")
     return [RawValue(payload) for payload in found]

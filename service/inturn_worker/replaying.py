@@ -5,15 +5,16 @@ Invariant: a history replays here exactly when a worker of this code can go on w
 
 from __future__ import annotations
 
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.common import HeaderCodecBehavior
 from temporalio.converter import DataConverter
 from temporalio.worker import Replayer
 
+from inturn import encryption
 from inturn_worker.app import workflow_runner
 from inturn_workflows.session import Session
 
 
-def replayer(*, data_converter: DataConverter = pydantic_data_converter) -> Replayer:
+def replayer(*, data_converter: DataConverter | None = None) -> Replayer:
     """Return a replayer of sessions' histories.
 
     ```python
@@ -22,10 +23,19 @@ def replayer(*, data_converter: DataConverter = pydantic_data_converter) -> Repl
     ```
 
     Args:
-        data_converter: What reads the histories' payloads; that of the client where it is not the SDK's for pydantic.
+        data_converter: What reads the histories' payloads. Unset: as sessions' workers do, with the keys of
+            `INTURN_ENCRYPTION_KEYS` where there are some.
+
+    Raises:
+        Misconfigured: These keys cannot be read.
     """
+    converter = data_converter or encryption.data_converter()
     # The SDK ends a replay of more than 2 s midway as a deadlock, can then not evict it, and waits for ever: after a
     # flood that is one task. Its debug mode is the one way to say that there is no such bound.
     return Replayer(
-        workflows=[Session], data_converter=data_converter, workflow_runner=workflow_runner(), debug_mode=True
+        workflows=[Session],
+        data_converter=converter,
+        workflow_runner=workflow_runner(),
+        debug_mode=True,
+        header_codec_behavior=HeaderCodecBehavior.CODEC if converter.payload_codec else HeaderCodecBehavior.NO_CODEC,
     )

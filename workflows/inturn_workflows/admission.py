@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, named_id, only_waits, read_event
+from inturn.encryption.payload_codec import ENCODING
 from inturn.events import Event, derived_id
 from inturn.keys import is_id
 from inturn_activities.messages import Decision
@@ -27,6 +28,7 @@ from inturn_workflows.inbox.events import Arrival, Receipt, Refusal
 from inturn_workflows.mailbox import Mailbox
 from inturn_workflows.notices import notices_of
 from inturn_workflows.run_limits import RunLimits
+from inturn_workflows.sealed import TurnedAway
 from inturn_workflows.state import SessionState
 from inturn_workflows.waiters import Waiter, Waiters
 
@@ -113,9 +115,27 @@ class AdmissionController:
         else:
             inbox.reject(arrival.event, refusal, now)
 
+    def turned_away(self, name: str, args: Sequence[RawValue], why: TurnedAway) -> None:
+        """Book a signal that came in clear to a worker with keys, or under a key that it does not have."""
+        chain = workflow.info().first_execution_run_id
+        number = f"sealed:{chain[-8:]}-{self._state.runs}-{why.number}"
+        try:
+            event = read_event(decode(args, sizes.READ_EVENT)) if why.readable and name == names.SUBMIT else None
+        except Undecodable:
+            event = None
+        try:
+            if event is None:
+                self._state.inbox.park_invalid(number, why.reason, workflow.time())
+            else:
+                named = self._state.inbox.identify(event, chain)
+                self._state.inbox.reject(named, Refusal(names.INVALID_EVENT, why.reason), workflow.time())
+        except Exception as error:
+            self._faults.note("turning a signal away", error)
+
     def park(self, args: Sequence[RawValue], error: str, event_id: str | None = None) -> None:
         """Set aside what is no event, under the id that it names, if any; its start is kept for people."""
-        start = b"".join(raw.payload.data[:_SHOWN] for raw in args[:2])[:_SHOWN].decode("utf-8", "replace")
+        shown = [raw.payload for raw in args[:2] if raw.payload.metadata.get("encoding") != ENCODING]
+        start = b"".join(payload.data[:_SHOWN] for payload in shown)[:_SHOWN].decode("utf-8", "replace")
         preview = sizes.clip(start, sizes.PREVIEW)
         named = event_id or invalid_id(args)
         self._state.inbox.park_invalid(named, error, workflow.time(), preview, self._state.answered)

@@ -23,7 +23,8 @@ class RunLimits:
         info = workflow.info()
         self._began = info.get_current_history_length(), info.get_current_history_size()
         """Events and bytes that the run's first task found: in a flood they may be many."""
-        self._signals = 0
+        self.signals = 0
+        """How many the run has had."""
         self._updates = 0
         self._latest: deque[float] = deque(maxlen=policies.FLOOD)
         self._told = False
@@ -31,7 +32,7 @@ class RunLimits:
     def count_signal(self) -> None:
         """Count a signal."""
         now = workflow.time()
-        self._signals += 1
+        self.signals += 1
         self._latest.append(now)
         if len(self._latest) == policies.FLOOD and now - self._latest[0] < policies.FLOOD_SECONDS:
             self._state.flooded_at = now
@@ -69,7 +70,7 @@ class RunLimits:
     @property
     def cut_due(self) -> bool:
         """Whether a running model call is to be cut: the room left must last until the run ends."""
-        return self._signals > self._state.limits.cut_signals
+        return self.signals > self._state.limits.cut_signals
 
     def _grown(self, share: float) -> bool:
         """Return whether a flooded run grew by so much since its first task: each gets something done."""
@@ -80,7 +81,7 @@ class RunLimits:
         info, limits = workflow.info(), self._state.limits
         return (
             info.get_current_history_length() - but_events > share * limits.events
-            or self._signals > share * limits.signals
+            or self.signals > share * limits.signals
             or self._updates > share * limits.updates
             or info.get_current_history_size() - but_bytes > share * limits.bytes
         )

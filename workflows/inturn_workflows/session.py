@@ -38,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
     from inturn_workflows.notices import notice_name
     from inturn_workflows.restore import restored, session_key
     from inturn_workflows.run_limits import RunLimits
+    from inturn_workflows.sealed import check_accepted, check_update, turned_away
     from inturn_workflows.state import SessionInput
     from inturn_workflows.steps import ActivitySteps
     from inturn_workflows.turn import ContinueDue, Interrupted, StepFailed
@@ -82,7 +83,10 @@ class Session:
     def signal(self, name: str, args: Sequence[RawValue]) -> None:
         """Take any signal: an event, a control, or something to park. Nothing is lost for a wrong name."""
         self._limits.count_signal()
-        if name == names.CONTROL:
+        away = turned_away(args, self._limits.signals)
+        if away is not None:
+            self._mailbox.signal(args, lambda: self._admission.turned_away(name, args, away))
+        elif name == names.CONTROL:
             self._mailbox.signal(args, lambda: self._controls.signalled(args))
         else:
             size = sizes.QUEUED + sum(len(raw.payload.data) for raw in args)
@@ -93,6 +97,7 @@ class Session:
     async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
         """Take an event or a control and answer; with `wait` the answer is the turn."""
         self._limits.count_update()
+        check_accepted(args)
         if name == names.CONTROL:
             control = read_control(args)
             result = await self._mailbox.update(control.control_id, lambda: self._controls.updated(control))
@@ -110,6 +115,7 @@ class Session:
     @update.validator
     def check(self, name: str, args: Sequence[RawValue]) -> None:
         """Refuse what cannot be accepted: a refused update leaves no trace."""
+        check_update(args)
         if name == names.CONTROL:
             read_control(args)
         else:

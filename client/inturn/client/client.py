@@ -61,7 +61,7 @@ class Client:
                 `INTURN_JOURNAL`. Without one, answers come back through the server, up to 4 KB of text, and none of a
                 turn that had ended before somebody asked; `ask` for one of long ago raises `JournalUnavailable` then.
             temporal: A client that you have already; it is never closed here, and its data converter must be the
-                worker's (`temporalio.contrib.pydantic.pydantic_data_converter`).
+                worker's (`inturn.encryption.data_converter()`).
 
         Raises:
             InvalidEvent: The tenant is no id.

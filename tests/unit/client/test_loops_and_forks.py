@@ -7,9 +7,11 @@ import os
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from temporalio.contrib.pydantic import pydantic_data_converter
 
 from inturn.client.temporal.connection import Connection
 from inturn.errors import Misconfigured
@@ -98,7 +100,7 @@ async def test_a_journal_that_was_opened_before_a_fork_works_in_the_child(tmp_pa
 
 
 async def test_a_connection_of_before_a_fork_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    stub: Any = object()
+    stub: Any = SimpleNamespace(data_converter=pydantic_data_converter)
     connection = Connection(temporal=stub)
     assert await connection.temporal() is stub
     monkeypatch.setattr(os, "getpid", lambda: -1)

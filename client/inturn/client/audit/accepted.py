@@ -95,13 +95,13 @@ class HistoryReader:
             into.ended[run_id] = end
         temporal = await self.transport.connection.temporal()
         times = Times()
-        for event_id in _begun_with(await state_of(temporal, history.events[0])):
+        for event_id in _begun_with(await state_of(temporal, str(self.transport.key), history.events[0])):
             into.take(event_id, run_id, times.of(history.events[0]))
         out = {refused(event) for event in history.events} - {None}
         for event in history.events:
             at, message = times.of(event), came(event)
             if message is not None and message.update_id not in out and _is_for_inbox(message):
-                _take(into, run_id, at, message, await decoded(temporal, message.payloads))
+                _take(into, run_id, at, message, await decoded(temporal, str(self.transport.key), message.payloads))
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:

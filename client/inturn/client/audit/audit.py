@@ -32,7 +32,7 @@ _SETTLE_WITHIN: Final = 3.0
 """Seconds for what is on its way between the books to arrive: they are not read at one moment."""
 _LONGEST_PAUSE: Final = 0.2
 """Seconds between two looks: in a busy session the books agree for a moment only."""
-_MADE: Final = ("auto:", "invalid:", "~")
+_MADE: Final = ("auto:", "invalid:", "sealed:", "~")
 
 
 @dataclass(frozen=True)

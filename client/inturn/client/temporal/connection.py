@@ -20,6 +20,7 @@ from temporalio.service import RetryConfig
 from inturn.client.hub import Hub
 from inturn.client.settings import DEFAULT_JOURNAL, ClientSettings, read_settings, temporal_config
 from inturn.client.temporal.server_checks import connect
+from inturn.encryption.converter import check_converter
 from inturn.errors import JournalUnavailable, Misconfigured
 from inturn.journal import open_journal
 from inturn.per_loop import PerLoop
@@ -45,7 +46,13 @@ class Connection:
         journal: str | SessionJournal | None = None,
         temporal: Temporal | None = None,
     ) -> None:
-        """Remember how to connect; nothing is opened yet."""
+        """Remember how to connect; nothing is opened yet.
+
+        Raises:
+            Misconfigured: The environment has keys, and the client that was given does not encrypt.
+        """
+        if temporal is not None:
+            check_converter(temporal.data_converter)
         self._address = address
         self._namespace = namespace
         self._given = journal

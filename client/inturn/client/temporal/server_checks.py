@@ -18,11 +18,12 @@ from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSe
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client as Temporal
-from temporalio.contrib.pydantic import pydantic_data_converter
+from temporalio.common import HeaderCodecBehavior
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.client.temporal.rpc_errors import short
 from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
+from inturn.encryption import data_converter
 from inturn.errors import Unavailable
 
 CALL_TIMEOUT: Final = timedelta(seconds=10)
@@ -63,13 +64,17 @@ async def connect(config: Mapping[str, Any], *, timeout: float, advice: str, **o
 
     Raises:
         Unavailable: No server answered in time.
+        Misconfigured: The keys of `INTURN_ENCRYPTION_KEYS` cannot be read.
     """
+    converter = data_converter()
+    if converter.payload_codec is not None:
+        options["header_codec_behavior"] = HeaderCodecBehavior.CODEC
     why: Exception | None = None
     try:
         async with asyncio.timeout(timeout):
             while True:
                 try:
-                    return await Temporal.connect(**config, data_converter=pydantic_data_converter, **options)
+                    return await Temporal.connect(**config, data_converter=converter, **options)
                 except RuntimeError as error:  # what the SDK raises for every failed connect
                     why = error
                 await asyncio.sleep(_RETRY_EVERY)

@@ -29,6 +29,7 @@ from temporalio.service import RPCError
 
 from inturn import names
 from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.decrypted import decrypt_pending
 from inturn.client.temporal.retries import reraise_cancellation
 from inturn.client.temporal.search_attributes import lacks_attributes, start_attributes
 from inturn.client.temporal.server_checks import supply_attributes
@@ -122,7 +123,9 @@ class SessionTransport:
 
     async def describe(self) -> WorkflowExecutionDescription:
         """Return what the server knows; needs no worker."""
-        return await (await self.handle()).describe(rpc_timeout=RPC_TIMEOUT)
+        seen = await (await self.handle()).describe(rpc_timeout=RPC_TIMEOUT)
+        await decrypt_pending(await self.connection.temporal(), seen)
+        return seen
 
     async def ended(self) -> None:
         """Return once the session's last run has ended; costs no history."""

@@ -1,0 +1,86 @@
+"""Messages that a worker with keys does not take: they came in clear, or under a key that it does not have.
+
+Invariant: what was decided of a message is decided the same in each replay, whichever keys the worker has by then. That
+one was turned away stands in the history as a marker; in a replay the marker alone counts. So a session goes on when
+somebody sends it what nobody can read, and what it took before it had keys stays taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+
+from inturn import names
+from inturn.encryption.payload_codec import CLEAR, LOCKED, verdict
+
+_TURNED_AWAY: Final = (CLEAR, LOCKED)
+"""What depends on the keys that a worker has; that something is broken is the same for all that have its key."""
+
+
+class Unreadable(Exception):
+    """The session's history has what this worker cannot decrypt: the task fails until one that can takes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnedAway:
+    """Why a signal is not taken."""
+
+    number: int
+    """Of the run's signals."""
+    reason: str
+    readable: bool
+    """It came in clear: what it says can be told."""
+
+
+def turned_away(args: Sequence[RawValue], number: int) -> TurnedAway | None:
+    """Return why a signal is not taken; `None` where it is. `number`: of the run's signals.
+
+    Raises:
+        Unreadable: It was taken before, by a worker that had its key.
+    """
+    said, reason = _verdict(args)
+    if workflow.unsafe.is_replaying():
+        for marked in _TURNED_AWAY:
+            if workflow.patched(_marker(marked, number)):
+                return TurnedAway(number, reason or "its key was not here when it came", marked == CLEAR)
+        if said == LOCKED:
+            raise Unreadable(f"a signal was taken that this worker cannot read: {reason}")
+    elif said in _TURNED_AWAY:
+        workflow.patched(_marker(said, number))
+        return TurnedAway(number, reason, said == CLEAR)
+    return None
+
+
+def check_update(args: Sequence[RawValue]) -> None:
+    """Check that an update may be read.
+
+    Raises:
+        ApplicationError: It is refused.
+    """
+    said, reason = _verdict(args)
+    if said:
+        raise ApplicationError(reason, type=names.INVALID_EVENT, non_retryable=True)
+
+
+def check_accepted(args: Sequence[RawValue]) -> None:
+    """Check that an update that was accepted can be read here.
+
+    Raises:
+        Unreadable: Not by this worker.
+    """
+    said, reason = _verdict(args)
+    if said == LOCKED:
+        raise Unreadable(f"an update was accepted that this worker cannot read: {reason}")
+
+
+def _verdict(args: Sequence[RawValue]) -> tuple[str, str]:
+    return next((found for raw in args if (found := verdict(raw.payload))[0]), ("", ""))
+
+
+def _marker(said: str, number: int) -> str:
+    return f"inturn-{said}-{number}"
