@@ -15,7 +15,7 @@ from typing import ClassVar, Final, cast
 import pytest
 
 from inturn.journal.store import schema
-from inturn.journal.store.postgres_connection import Connection, PostgresTransaction
+from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.processes import postgres
 from tests.support.processes.postgres import PostgresServer

@@ -20,7 +20,8 @@ from typing import Any, Final
 from psycopg import sql
 
 from inturn.journal.store import schema
-from inturn.journal.store.postgres_connection import Connection, PostgresTransaction, connect
+from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
 from inturn.journal.store.postgres_url import parse
 from tests.support.processes.server import fixed_port
 

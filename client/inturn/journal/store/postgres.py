@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
@@ -20,8 +20,9 @@ import psycopg
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store import schema
-from inturn.journal.store.postgres_connection import Connection, PostgresTransaction, connect
+from inturn.journal.store.postgres_connection import connect
 from inturn.journal.store.postgres_errors import is_repeated, unavailable
+from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
 from inturn.journal.store.postgres_url import Address
 from inturn.journal.store.store import Transaction
 
@@ -69,22 +70,22 @@ class PostgresStore:
 
     async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
         """Run `work` in a transaction of its own."""
-        return await self._run(lambda: self._tried(work, _WRITE, durable=durable))
+        return await self._run(work, _WRITE, durable=durable)
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one consistent snapshot."""
-        return await self._run(lambda: self._tried(work, _READ))
+        return await self._run(work, _READ)
 
     async def version(self) -> None:
         """Return nothing: looking for it costs as much as looking at the heads."""
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        threads = await self._ready()
+    async def _run(self, work: Callable[[Transaction], T], begin: str, *, durable: bool = True) -> T:
+        threads, answer = await self._ready(), Future[T]()
         try:
-            future = threads.submit(work)
+            threads.submit(self._answer, answer, work, begin, durable)
         except RuntimeError:  # it was closed meanwhile
             raise self._is_closed() from None
-        return await asyncio.shield(asyncio.wrap_future(future))  # whoever goes away does not undo it
+        return await asyncio.shield(asyncio.wrap_future(answer))  # whoever goes away does not undo it
 
     async def _ready(self) -> ThreadPoolExecutor:
         if self._process != os.getpid():
@@ -136,30 +137,36 @@ class PostgresStore:
                 schema.create(tx)
             return None
 
-    def _tried(self, work: Callable[[Transaction], T], begin: str, *, durable: bool = True) -> T:
+    def _answer(self, answer: Future[T], work: Callable[[Transaction], T], begin: str, durable: bool) -> None:
         """Run a transaction, and run it again where others were in its way."""
-        for last in (*[False] * (_TRIES - 1), True):
+        for tries_left in reversed(range(_TRIES)):
             try:
-                return self._transact(work, begin, durable=durable)
+                return self._transact(answer, work, begin, durable)
             except psycopg.Error as error:
-                if last or not is_repeated(error):
-                    raise unavailable(error, self._address.name) from error
-                time.sleep(random.uniform(0.001, 0.02))
-        raise AssertionError("the last try returns or raises")
+                if not tries_left or not is_repeated(error):
+                    return _fail(answer, unavailable(error, self._address.name))
+            except BaseException as error:
+                return _fail(answer, error)
+            time.sleep(random.uniform(0.001, 0.02))
 
-    def _transact(self, work: Callable[[Transaction], T], begin: str, *, durable: bool) -> T:
+    def _transact(self, answer: Future[T], work: Callable[[Transaction], T], begin: str, durable: bool) -> None:
         connection = self._connection()
         try:
-            connection.execute(begin)
-            tx = PostgresTransaction(connection)
-            tx.execute(_SETTINGS, ("on" if durable else "off",))
-            result = work(tx)
-            if connection.execute("COMMIT").statusmessage != "COMMIT":
+            with connection.pipeline():
+                tx = PostgresTransaction(connection)
+                tx.send(begin)
+                tx.send(_SETTINGS, ("on" if durable else "off",))
+                result = work(tx)
+                if begin == _READ:
+                    answer.set_result(result)  # nobody need wait for its end
+                end = tx.send("COMMIT")
+            if end.statusmessage != "COMMIT":
                 raise psycopg.InternalError("the transaction was undone: a statement of it had failed")
-            return result
         except BaseException:
             self._undo(connection)
             raise
+        if begin == _WRITE:
+            answer.set_result(result)
 
     def _undo(self, connection: Connection) -> None:
         """Roll back, or forget a connection on which that is not possible any more."""
@@ -178,3 +185,8 @@ class PostgresStore:
             self._connections.append(connection)
             self._local.connection = connection
         return connection
+
+
+def _fail(answer: Future[T], error: BaseException) -> None:
+    if not answer.done():  # a read may have been answered before its connection broke
+        answer.set_exception(error)

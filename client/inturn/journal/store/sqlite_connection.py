@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from inturn.journal.store import sqlite_errors
-from inturn.journal.store.store import Rows
+from inturn.journal.store.store import Rows, Statement
 
 T = TypeVar("T")
 
@@ -39,6 +39,9 @@ class SqliteTransaction:
         self._connection = connection
         self.now = time.time()
         self.for_update = ""  # BEGIN IMMEDIATE has locked everything
+
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Do nothing: the file is here."""
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows."""

@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
+Statement = tuple[str, Sequence[Any]]
+"""SQL and its parameters."""
 
 
 class Transaction(Protocol):
@@ -27,6 +29,12 @@ class Transaction(Protocol):
     def for_update(self) -> str:
         """What a SELECT ends with to lock its rows, where the backend needs it."""
         ...
+
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Have these reads sent together, where each would cost a trip: `execute` of one of them then has its rows.
+
+        They are run now, in this order, before whatever `execute` runs next.
+        """
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows."""
