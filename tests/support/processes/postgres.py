@@ -96,9 +96,9 @@ class PostgresServer:
         """Connect as the owner of everything, as a journal does."""
         return connect(parse(self.url(database)))
 
-    def url(self, database: str, options: str = "") -> str:
-        """Return the URL of a journal in a database."""
-        return f"postgresql://{USER}@127.0.0.1:{self.port}/{database}{options}"
+    def url(self, database: str, options: str = "", *, port: int | None = None) -> str:
+        """Return the URL of a journal in a database; `port`: of what stands before it."""
+        return f"postgresql://{USER}@127.0.0.1:{port or self.port}/{database}{options}"
 
     def create(self, *, empty: bool = False) -> str:
         """Make a database with the journal's tables, or an empty one; return its name."""
