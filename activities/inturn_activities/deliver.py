@@ -12,7 +12,7 @@ from typing import Any
 
 from temporalio import activity
 
-from inturn.journal import Claim, Journal, NewEntry, Want
+from inturn.journal import Claim, Journal, NewEntry, Position, Want
 from inturn.journal.views.turns import read_turn
 from inturn.keys import StepKey
 from inturn.tools import Tool
@@ -39,8 +39,8 @@ class Deliveries:
         self._effects = effects
         self._bodies = bodies
 
-    async def run(self, step: StepKey, input: DeliverInput) -> None:
-        """Bring it out, or find that it was.
+    async def run(self, step: StepKey, input: DeliverInput, *, seen: Position | None = None) -> None:
+        """Bring it out, or find that it was; `seen`: only where that is the session's log.
 
         Raises:
             OwnFailure: It failed for good.
@@ -50,7 +50,7 @@ class Deliveries:
         if deliver is None:
             await self._lacks.deliver(step, agent)
             return  # the agent delivers no more: nobody to bring it to
-        finished = await self._effects.once(Delivery(self._bodies, step, input, deliver))
+        finished = await self._effects.once(Delivery(self._bodies, step, input, deliver), seen=seen)
         result = finished.result or {}
         if result.get("status") not in ("ok", "settled"):
             raise OwnFailure(f"delivery failed: {result.get('text', 'no reason known')}")

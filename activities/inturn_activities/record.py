@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final, cast
 
 from inturn import names
-from inturn.journal import Journal, NewEntry, Outcome, Position, Recorded
+from inturn.journal import Journal, NewEntry, Outcome, Recorded, Written
 from inturn.journal.log import contents
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition
@@ -26,7 +26,7 @@ MOVED: Final = 1024 * 1024
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
     session = step.session
-    parts, end = _parts(input.decisions), Position()
+    parts, end, usage = _parts(input.decisions), Written(), dict[str, float]()
     for number, part in enumerate(parts):
         end = await journal.record(
             session,
@@ -37,9 +37,11 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
             number=input.number,
             unclaimed=input.unclaimed,
         )
+        usage |= end.usage
     for decision in input.decisions:
         trace_decided(session, decision)
-    result = RecordResult(head=end.head, seal=end.seal or None, ended=await _recorded_before(journal, session, input))
+    result = RecordResult(head=end.head, seal=end.seal or None, usage=usage)
+    result.ended = await _recorded_before(journal, session, input)
     if decided := _decided(input):
         stood = await journal.standing(session, decided)
         result.stood = {name: await recorded_outcome(journal, session, before) for name, before in stood.items()}
@@ -48,10 +50,6 @@ async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordR
             result.apart[other.event_id] = await recorded_outcome(journal, session, other)
         here = [event_id for event_id in input.joined if event_id not in result.apart]
         result.unsaid += await joined_events.unsaid(journal, turn, here)
-    for decision in input.decisions:
-        if decision.type in ("turn.failed", "turn.interrupted") and decision.turn in input.settle:
-            end_of = await journal.entry(session, decision.key)
-            result.usage = dict(end_of.body.get("usage") or {}) if end_of is not None else {}
     result.lost += [event_id for decision in input.decisions async for event_id in _lost(journal, session, decision)]
     return result
 

@@ -7,6 +7,7 @@ kept in the process except caches.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from temporalio import activity
@@ -15,7 +16,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal, JournalBehind, Superseded
+from inturn.journal import Journal, JournalBehind, Position, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
 from inturn.tools.threads import NoThread
@@ -41,7 +42,7 @@ from inturn_activities.messages import (
 )
 from inturn_activities.model.call_model import ModelSteps
 from inturn_activities.model.transcript_cache import Transcripts
-from inturn_activities.positions import Positions
+from inturn_activities.positions import Positions, Run
 from inturn_activities.record import record
 from inturn_activities.roster import Roster, policy_of
 from inturn_activities.stops import Stops
@@ -106,19 +107,21 @@ class Steps:
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, input: ModelInput) -> ModelResult:
         """One answer of the model."""
-        return await self._step(input, ModelResult, lambda step: self._models.run(step, input))
+        run = partial(self._models.run, input=input)
+        return await self._step(input, ModelResult, run, first=input.recover)
 
     @activity.defn(name=names.RUN_TOOL)
     async def run_tool(self, input: ToolInput) -> ToolResult:
         """One tool call."""
-        return await self._step(input, ToolResult, lambda step: self._tools.run(step, input))
+        run = partial(self._tools.run, input=input)
+        return await self._step(input, ToolResult, run, first=input.answered is not None)
 
     @activity.defn(name=names.DELIVER)
     async def deliver(self, input: DeliverInput) -> StepResult:
         """Bring out an answer, an approval or a notice."""
 
-        async def delivered(step: StepKey) -> StepResult:
-            await self._deliveries.run(step, input)
+        async def delivered(step: StepKey, *, seen: Position | None) -> StepResult:
+            await self._deliveries.run(step, input, seen=seen)
             return StepResult()
 
         return await self._step(input, StepResult, delivered)
@@ -127,11 +130,11 @@ class Steps:
     async def record(self, input: RecordInput) -> RecordResult:
         """Write what the workflow decided."""
 
-        async def recorded(step: StepKey) -> RecordResult:
+        async def recorded(step: StepKey, *, seen: Position | None) -> RecordResult:
             result = await record(self._journal, step, input)
             return result if not input.policy else result.model_copy(update={"policy": await self._policy(step, input)})
 
-        return await self._step(input, RecordResult, recorded)
+        return await self._step(input, RecordResult, recorded, first=True)
 
     async def _policy(self, step: StepKey, input: RecordInput) -> Policy | None:
         """Return the agent's policy; `None` where nobody has the agent, or it is not said which."""
@@ -142,19 +145,18 @@ class Steps:
         except failures.OwnFailure:
             return None
 
-    async def _step(self, input: StepInput, made: Callable[..., R], run: Callable[[StepKey], Awaitable[R]]) -> R:
+    async def _step(self, input: StepInput, made: Callable[..., R], run: Run[R], *, first: bool = False) -> R:
         """Run a step where the journal is its session's; tell a session that does not know which that is."""
 
-        async def checked(step: StepKey) -> R:
+        async def judged(step: StepKey) -> R:
             with Heartbeat(every=self._bounds.beat) as beating, self.stops.running(step, beating):
-                news = await self._positions.check(step, input)
                 try:
-                    result = await run(step)
+                    result, news = await self._positions.judged(step, input, run, first=first)
                 except Elsewhere as found:
                     return made(elsewhere=found.queue)
                 return await self._positions.told(step, result) if news else result
 
-        return await _step(checked)
+        return await _step(judged)
 
 
 async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:

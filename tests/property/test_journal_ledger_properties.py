@@ -83,13 +83,13 @@ class Ledger(RuleBasedStateMachine):
         turn = key.turn.turn
         record: dict[str, object] = {"value": value, "by": token}
         if key.index is not None:
-            head = steps.finish(self.tx, key, token, record, [result(turn, key.index, f"{turn}-c{key.index}")], None)
+            done = steps.finish(self.tx, key, token, record, [result(turn, key.index, f"{turn}-c{key.index}")], None)
         elif end:
-            head = steps.finish(self.tx, key, token, record, answer(turn, step=int(key.step)), applied(turn))
+            done = steps.finish(self.tx, key, token, record, answer(turn, step=int(key.step)), applied(turn))
         else:
             ids = [f"{turn}-c0", f"{turn}-c1"]
-            head = steps.finish(self.tx, key, token, record, calls(turn, ids, step=int(key.step)), None)
-        if head is None:
+            done = steps.finish(self.tx, key, token, record, calls(turn, ids, step=int(key.step)), None)
+        if done is None:
             return
         if key in self.records:
             assert self.records[key].get("by") == token, "two attempts finished one step"

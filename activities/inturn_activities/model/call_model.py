@@ -19,7 +19,7 @@ from temporalio import activity
 
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable, ModelError
-from inturn.journal import Claim, Journal, NewEntry, Outcome, Superseded, new_token
+from inturn.journal import Claim, Journal, NewEntry, Outcome, Position, Superseded, new_token
 from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
@@ -92,8 +92,8 @@ class ModelSteps:
         self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing)
 
-    async def run(self, step: StepKey, input: ModelInput) -> ModelResult:
-        """Return an answer, or the one that is recorded."""
+    async def run(self, step: StepKey, input: ModelInput, *, seen: Position | None = None) -> ModelResult:
+        """Return an answer, or the one that is recorded; `seen`: only where that is the session's log."""
         if input.recover and await recovered(self._journal, step, input.chain or ""):
             return ModelResult(stop="recovered")
         if step.step == "0":
@@ -106,7 +106,7 @@ class ModelSteps:
             input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
         since = time.monotonic()
-        claim = await self._claim(step, agent, begin, known)
+        claim = await self._claim(step, agent, begin, known, seen)
         if claim.missing is not None:
             # Where the session knows this journal for its own, the sender was wrong; else it may be this worker.
             patience = self._bounds.lacking_named if input.journal else self._bounds.lacking
@@ -121,14 +121,16 @@ class ModelSteps:
             apart += await joined_events.not_recorded(self._journal, step.turn, input.joined)
         return await self._addressed(attempt, result, apart)
 
-    async def _claim(self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None) -> Claim:
+    async def _claim(
+        self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None, seen: Position | None
+    ) -> Claim:
         wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
         lease, at = self._bounds.lease, activity.info().current_attempt_scheduled_time.timestamp()
         token = new_token()
 
         async def claimed() -> Claim:
             return await self._journal.claim_model(
-                step, begin, token=token, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
+                step, begin, token=token, seen=seen, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
             )
 
         return await self._waits.claim(step, wants, claimed, within=self._bounds.claim_wait)

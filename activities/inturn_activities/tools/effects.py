@@ -26,7 +26,7 @@ from temporalio import activity
 
 from inturn import names
 from inturn.errors import Retry, ToolError
-from inturn.journal import Claim, Journal, NewEntry, Superseded, Want, new_token
+from inturn.journal import Claim, Journal, NewEntry, Position, Superseded, Want, new_token
 from inturn.keys import StepKey
 from inturn.tools.calling import CallPolicy, attempt_call
 from inturn.tools.checks import call_bounded
@@ -106,8 +106,8 @@ class Effects:
         self._checks = checks
         self._bounds = bounds
 
-    async def once(self, effect: Effect) -> Finished:
-        """Do it, or find that it was done.
+    async def once(self, effect: Effect, *, seen: Position | None = None) -> Finished:
+        """Do it, or find that it was done; `seen`: only where that is the session's log.
 
         Raises:
             ApplicationError: Another attempt is to follow.
@@ -117,10 +117,10 @@ class Effects:
         begin = decided is None and not effect.question and policy.lookup is None and not policy.threaded
         since = time.monotonic()
         try:
-            claim = await self._claim(effect, decided, begin=begin)
+            claim = await self._claim(effect, decided, seen, begin=begin)
         except WaitedTooLong as late:
             decided, begin = error_result(str(late)), False
-            claim = await self._claim(effect, decided, begin=begin)
+            claim = await self._claim(effect, decided, seen, begin=begin)
         if claim.status != "claimed":
             return Finished(claim.result, claim.head)
         if decided is None and effect.question:
@@ -145,7 +145,7 @@ class Effects:
         await self._journal.release(effect.step, claim.token)
         return Finished({"status": "needs_approval"}, head)
 
-    async def _claim(self, effect: Effect, decided: CallResult | None, *, begin: bool) -> Claim:
+    async def _claim(self, effect: Effect, decided: CallResult | None, seen: Position | None, *, begin: bool) -> Claim:
         bounds, step = self._bounds, effect.step
         wants, lasts = (effect.wants, effect.policy.timeout) if decided is None else ((), 0.0)
         margin = bounds.thread_wait if decided is None and effect.policy.threaded else 0.0
@@ -154,7 +154,7 @@ class Effects:
 
         async def claimed() -> Claim:
             return await self._journal.claim_call(
-                step, lease=bounds.lease, begin=begin, token=token, wants=wants, lasts=lasts
+                step, lease=bounds.lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
             )
 
         start = time.monotonic()

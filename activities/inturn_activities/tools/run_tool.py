@@ -15,7 +15,7 @@ from typing import Any, Final, cast
 from temporalio import activity
 
 from inturn.errors import JournalUnavailable
-from inturn.journal import Claim, Journal, NewEntry, Recorded, Superseded, Want
+from inturn.journal import Claim, Journal, NewEntry, Position, Recorded, Superseded, Want
 from inturn.journal.views import approvals
 from inturn.keys import StepKey
 from inturn.tools import Tool
@@ -50,13 +50,13 @@ class ToolSteps:
         self._bodies = bodies
         self._limits = limits
 
-    async def run(self, step: StepKey, input: ToolInput) -> ToolResult:
-        """Run a call, or return the end that is recorded."""
+    async def run(self, step: StepKey, input: ToolInput, *, seen: Position | None = None) -> ToolResult:
+        """Run a call, or return the end that is recorded; `seen`: only where that is the session's log."""
         call = await find_call(self._journal, step)
         if input.answered is not None:  # before the effect: who allowed it is known whatever happens next
             await self._journal.record(step.session, [Recorded(answered(step, input.answered))])
         effect = await self._effect(step, input, call)
-        finished = await self._effects.once(effect)
+        finished = await self._effects.once(effect, seen=seen)
         status = (finished.result or {}).get("status", "settled")
         plan = effect.asks if status == "needs_approval" else None
         return ToolResult(status=cast("ToolStatus", status), head=finished.head, plan=plan)

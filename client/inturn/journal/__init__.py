@@ -23,6 +23,7 @@ from inturn.journal.values import (
     Resolution,
     Serving,
     Superseded,
+    Written,
     new_token,
 )
 
@@ -52,6 +53,7 @@ __all__ = [
     "Superseded",
     "Victim",
     "Want",
+    "Written",
     "new_token",
     "open_journal",
 ]

@@ -15,7 +15,6 @@ from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
 from inturn.journal.reader import SessionJournal
-from inturn.journal.store.store import Transaction
 from inturn.journal.values import (
     Attempts,
     Claim,
@@ -25,6 +24,7 @@ from inturn.journal.values import (
     Position,
     Recorded,
     Serving,
+    Written,
     new_token,
 )
 from inturn.keys import SessionKey, StepKey, TurnKey
@@ -57,6 +57,7 @@ class Journal(SessionJournal):
         opening: Sequence[NewEntry] = (),
         *,
         token: str = "",
+        seen: Position | None = None,
         after: int | None = None,
         types: Sequence[str] = (),
         wants: Sequence[Want] = (),
@@ -72,6 +73,7 @@ class Journal(SessionJournal):
             step: The step.
             opening: The entries that it begins with.
             token: The claim's own, made once by who may have to try it again: with the same one it is the same claim.
+            seen: Claim only where this is the log that the session knows, up to the head that it has seen.
             after: Return the entries of `types` behind this seq, the claim's own among them: who has read so far needs
                 no read of its own.
             types: Of which entries.
@@ -82,12 +84,14 @@ class Journal(SessionJournal):
 
         Raises:
             Superseded: A later attempt holds it.
+            JournalBehind: The log is another, or shorter; `check` says whether it was accepted.
         """
         claim = partial(
             steps.claim_model,
             step=step,
             opening=opening,
             token=token or new_token(),
+            seen=seen,
             after=after,
             types=types,
             wants=wants,
@@ -104,12 +108,13 @@ class Journal(SessionJournal):
         lease: float,
         begin: bool = True,
         token: str = "",
+        seen: Position | None = None,
         wants: Sequence[Want] = (),
         lasts: float = 0.0,
     ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
 
-        `token`: as for `claim_model`.
+        `token`, `seen`: as for `claim_model`.
 
         Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
         `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
@@ -117,7 +122,7 @@ class Journal(SessionJournal):
         """
         token = token or new_token()
         return await self._write(
-            steps.claim_call, step, lease=lease, begin=begin, token=token, wants=wants, lasts=lasts
+            steps.claim_call, step, lease=lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
         )
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
@@ -168,12 +173,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-
-        def finish(tx: Transaction) -> Position | None:
-            head = steps.finish(tx, step, token, result, entries, outcome)
-            return None if head is None else position.position(tx, step.session)
-
-        return self._held(step, await self._store.write(finish))
+        return self._held(step, await self._write(steps.finish, step, token, result, entries, outcome))
 
     async def fail(
         self,
@@ -214,7 +214,7 @@ class Journal(SessionJournal):
         cancelled: str | None = None,
         number: str | None = None,
         unclaimed: bool = False,
-    ) -> Position:
+    ) -> Written:
         """Write what a session decided, in one transaction; return where the log stands then.
 
         First the open steps of the turns in `settle`, or only those of that `number`: done stays done, all else becomes
@@ -225,12 +225,7 @@ class Journal(SessionJournal):
         never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
         `session.closed` last.
         """
-
-        def record(tx: Transaction) -> Position:
-            decisions.record(tx, session, recorded, settle, close, cancelled, number, unclaimed)
-            return position.position(tx, session)
-
-        return await self._store.write(record)
+        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number, unclaimed)
 
     async def put_blob(self, session: SessionKey, data: bytes) -> str:
         """Keep bytes and return their reference (by content: the same bytes have the same one)."""

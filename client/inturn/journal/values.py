@@ -52,6 +52,17 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
+class Written(Position):
+    """Where a session's log stands behind what the session decided.
+
+    Attributes:
+        usage: What attempts used that gave no answer, as the end of a settled turn says.
+    """
+
+    usage: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class NewEntry:
     """An entry to append. `key` is unique in the session: an entry whose key exists already is skipped."""
 

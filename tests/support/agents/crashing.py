@@ -21,7 +21,7 @@ from typing import Any
 from temporalio import activity
 
 from inturn import Agent, ToolContext, tool
-from inturn.journal import Journal
+from inturn.journal import Journal, Position
 from inturn.keys import StepKey
 from inturn_activities.messages import ToolInput, ToolResult
 from inturn_activities.tools.run_tool import ToolSteps
@@ -75,10 +75,15 @@ for _name in ("claim_model", "claim_call", "finish", "record"):
 
 
 async def _completing(
-    self: ToolSteps, step: StepKey, input: ToolInput, *, run: Callable[..., Any] = ToolSteps.run
+    self: ToolSteps,
+    step: StepKey,
+    input: ToolInput,
+    *,
+    seen: Position | None = None,
+    run: Callable[..., Any] = ToolSteps.run,
 ) -> ToolResult:
     """Run a call; before its activity completes, all is recorded and nobody has heard of it."""
-    result: ToolResult = await run(self, step, input)
+    result: ToolResult = await run(self, step, input, seen=seen)
     crash("complete:call:before")
     await stand("complete:call:before", step.session.session_id)
     return result

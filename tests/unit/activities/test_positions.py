@@ -102,6 +102,29 @@ async def test_no_step_of_any_kind_touches_a_journal_that_is_not_the_sessions(tm
         assert ran == []
 
 
+async def test_a_step_of_the_right_journal_asks_in_its_claim_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig(tmp_path) as own:
+        journal, head = await _known(own)
+        asked: list[object] = []
+        monkeypatch.setattr(own.journal, "check", asked.append)
+        monkeypatch.setattr(own.journal, "position", asked.append)
+        assert (await own.ask("next", journal=journal, head=head)).stop == "end_turn"
+        assert asked == []
+
+
+@pytest.mark.promise("SUR-16")
+async def test_who_acts_before_its_claim_asks_before_that(tmp_path: Path) -> None:
+    async with rig(tmp_path / "own") as own, rig(tmp_path / "new") as new:
+        journal, head = await _known(own)
+        yes = {"answer": "approved", "approval_id": "c0:1", "by": "ann"}
+        with pytest.raises(ApplicationError) as waits:
+            await new.tool("e1", call="c0", answered=yes, journal=journal, head=head)
+        assert waits.value.type == names.JOURNAL_BEHIND
+        assert await new.journal.head(SESSION) == 0
+
+
 @pytest.mark.promise("SUR-16")
 async def test_a_wrong_journal_is_alarmed_once_for_each_session_until_it_is_right(
     tmp_path: Path, caplog: pytest.LogCaptureFixture

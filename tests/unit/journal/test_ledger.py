@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from inturn.journal.ledger import decisions, steps
 from inturn.journal.log import log
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.views import outcomes
+from inturn.keys import StepKey
 from tests.support.journal import OTHER, SESSION, answer, applied, calls, memory, opening, result
 from tests.support.stores import journal_url
 from tests.support.waiting import until
@@ -28,15 +30,23 @@ def claim(tx: SqliteTransaction, *, begin: bool = True) -> Claim:
     return steps.claim_call(tx, CALL, lease=10, begin=begin)
 
 
+def finish(
+    tx: SqliteTransaction, step: StepKey, token: str, record: dict[str, Any], entries: list[NewEntry], end: Any = None
+) -> int | None:
+    """Finish a step; tells the new head."""
+    reached = steps.finish(tx, step, token, record, entries, end)
+    return None if reached is None else reached.head
+
+
 def finish_call(tx: SqliteTransaction, token: str, value: str = "4") -> int | None:
-    return steps.finish(tx, CALL, token, {"value": value}, [result("e1", 0, "c0", value)], None)
+    return finish(tx, CALL, token, {"value": value}, [result("e1", 0, "c0", value)])
 
 
 def test_a_model_step_is_claimed_with_its_opening_and_finished_with_its_answer() -> None:
     with memory() as tx:
         first = steps.claim_model(tx, STEP, opening("e1"))
         assert (first.status, first.head, first.fence, first.began) == ("claimed", 3, 1, False)
-        assert steps.finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) == 5
+        assert finish(tx, STEP, first.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) == 5
         outcome = outcomes.get(tx, SESSION, "e1")
     assert outcome is not None
     assert (outcome.disposition, outcome.stop, outcome.seqs) == ("applied", "end_turn", (2, 5))
@@ -71,11 +81,11 @@ def test_a_second_claim_takes_the_step_over_and_the_first_can_write_nothing() ->
         assert taken.fence > frozen.fence
         assert log.head(tx, SESSION) == 3
         assert steps.append(tx, STEP, frozen.token, [NewEntry("x", {})]) is None
-        assert steps.finish(tx, STEP, frozen.token, {"stop": "old"}, answer("e1", "old"), applied("e1")) is None
+        assert finish(tx, STEP, frozen.token, {"stop": "old"}, answer("e1", "old"), applied("e1")) is None
         assert not steps.renew(tx, STEP, frozen.token, lease=5)
         assert log.head(tx, SESSION) == 3
         assert outcomes.get(tx, SESSION, "e1") is None
-        assert steps.finish(tx, STEP, taken.token, {"stop": "new"}, answer("e1", "new"), applied("e1")) == 5
+        assert finish(tx, STEP, taken.token, {"stop": "new"}, answer("e1", "new"), applied("e1")) == 5
 
 
 def test_a_model_step_whose_sessions_fence_moved_on_can_commit_nothing() -> None:
@@ -83,7 +93,7 @@ def test_a_model_step_whose_sessions_fence_moved_on_can_commit_nothing() -> None
         frozen = steps.claim_model(tx, STEP, opening("e1"))
         steps.claim_model(tx, SESSION.turn("e2").step(0), opening("e2"))
         before = log.head(tx, SESSION)
-        assert steps.finish(tx, STEP, frozen.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) is None
+        assert finish(tx, STEP, frozen.token, {"stop": "end_turn"}, answer("e1"), applied("e1")) is None
         assert log.head(tx, SESSION) == before
 
 
@@ -226,7 +236,7 @@ def test_what_comes_after_an_attempts_own_end_is_kept_as_late_and_the_same_again
 
 
 def settle(tx: SqliteTransaction, *recorded: Recorded, close: bool = False) -> int:
-    return decisions.record(tx, SESSION, recorded, [TURN], close)
+    return decisions.record(tx, SESSION, recorded, [TURN], close).head
 
 
 def test_settling_closes_open_steps_and_answers_every_open_call() -> None:
@@ -239,7 +249,7 @@ def test_settling_closes_open_steps_and_answers_every_open_call() -> None:
         settle(tx)
         results = [(e.body["call_id"], e.body["status"]) for e in log.read(tx, SESSION, types=["agent.tool_result"])]
         assert results == [("c0", "ok"), ("c1", "interrupted"), ("c2", "interrupted")]
-        assert steps.finish(tx, TURN.step(0, 1), running.token, {"late": 1}, [result("e1", 1, "c1")], None) is None
+        assert finish(tx, TURN.step(0, 1), running.token, {"late": 1}, [result("e1", 1, "c1")], None) is None
         statuses = [steps.claim_call(tx, TURN.step(0, n), lease=10, begin=True).status for n in range(3)]
         [(late,)] = tx.execute("SELECT late_result FROM steps WHERE call = 1")
         head = log.head(tx, SESSION)
@@ -263,7 +273,7 @@ def test_settling_only_what_waits_leaves_every_call_alone_that_an_attempt_holds_
             ("c4", "cancelled"),
         ]
         assert steps.begin(tx, claimed, tokens[2], lease=10)
-        assert steps.finish(tx, runs, tokens[1], {"status": "ok"}, [result("e1", 1, "c1")], None) is not None
+        assert finish(tx, runs, tokens[1], {"status": "ok"}, [result("e1", 1, "c1")], None) is not None
         assert [steps.claim_call(tx, call, lease=10, begin=True).status for call in made] == [
             "done",
             "done",
@@ -279,8 +289,8 @@ def test_settling_one_turn_leaves_others_alone() -> None:
         kept = steps.claim_call(tx, other, lease=10, begin=True)
         foreign = steps.claim_call(tx, OTHER.turn("e1").step(0, 0), lease=10, begin=True)
         settle(tx)
-        assert steps.finish(tx, other, kept.token, {}, [], None) is not None
-        assert steps.finish(tx, OTHER.turn("e1").step(0, 0), foreign.token, {}, [], None) is not None
+        assert finish(tx, other, kept.token, {}, [], None) is not None
+        assert finish(tx, OTHER.turn("e1").step(0, 0), foreign.token, {}, [], None) is not None
 
 
 def test_a_closed_session_claims_no_model_step_and_lets_no_old_one_commit() -> None:
@@ -288,7 +298,7 @@ def test_a_closed_session_claims_no_model_step_and_lets_no_old_one_commit() -> N
         running = steps.claim_model(tx, STEP, opening("e1"))
         settle(tx, close=True)
         assert steps.claim_model(tx, SESSION.turn("e2").step(0), opening("e2")).status == "closed"
-        assert steps.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
+        assert finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
         assert [e.type for e in log.read(tx, SESSION)][-1] == "session.closed"
         head = settle(tx, close=True)
         rejected = Outcome("e3", "e3", "rejected", reason="closed")
@@ -370,8 +380,8 @@ def test_a_decision_whose_key_is_taken_brings_no_outcome() -> None:
 def test_closing_alone_keeps_a_running_model_step_from_committing() -> None:
     with memory() as tx:
         running = steps.claim_model(tx, STEP, opening("e1"))
-        head = decisions.record(tx, SESSION, [], [], True)
-        assert steps.finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
+        head = decisions.record(tx, SESSION, [], [], True).head
+        assert finish(tx, STEP, running.token, {}, answer("e1"), applied("e1")) is None
         assert log.head(tx, SESSION) == head
 
 

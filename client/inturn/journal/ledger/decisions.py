@@ -10,15 +10,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from inturn.journal.ledger import rows, steps
-from inturn.journal.log import codec, contents, log
+from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import NewEntry, Recorded
+from inturn.journal.values import NewEntry, Recorded, Written
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey, TurnKey
 
 INTERRUPTED: Final = "interrupted: the turn ended before this call had a result"
 CLOSED_KEY: Final = "closed"
+_UNANSWERED: Final = ("turn.failed", "turn.interrupted")
 _OVER: Final = ("expired", "cancelled", "discarded")
 """Ends after which nobody needs what the event says."""
 
@@ -32,8 +33,8 @@ def record(
     cancelled: str | None = None,
     number: str | None = None,
     unclaimed: bool = False,
-) -> int:
-    """Settle turns, write the decisions whose keys are new, close; see `Journal.record`. Return the new head."""
+) -> Written:
+    """Settle turns, write the decisions whose keys are new, close; see `Journal.record`. Return where it stands."""
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
@@ -46,13 +47,21 @@ def record(
         if close and not journal.closed:
             journal.append([NewEntry("session.closed", {}, key=CLOSED_KEY)])
             journal.close()
-        return journal.head
+        here = position.reached(journal)
+        return Written(here.identity, here.head, here.seal, _usage(journal, recorded))
+
+
+def _usage(journal: Log, recorded: Sequence[Recorded]) -> dict[str, float]:
+    """Return what the end of a turn without an answer says of usage, whenever it was written."""
+    ends = [decision.entry for decision in recorded if decision.entry.type in _UNANSWERED]
+    written = log.keyed(journal.tx, journal.session, ends[-1].key) if ends and ends[-1].key else None
+    return dict(written.body.get("usage") or {}) if written else {}
 
 
 def _priced(decision: Recorded, paid: Mapping[str, Mapping[str, float]]) -> Recorded:
     """Return the end of a turn with what its attempts used that gave no answer."""
     entry = decision.entry
-    usage = paid.get(str(entry.body.get("turn"))) if entry.type in ("turn.failed", "turn.interrupted") else None
+    usage = paid.get(str(entry.body.get("turn"))) if entry.type in _UNANSWERED else None
     return decision if not usage else replace(decision, entry=replace(entry, body=entry.body | {"usage": usage}))
 
 

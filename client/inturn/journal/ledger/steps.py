@@ -14,12 +14,22 @@ from typing import Any, Final, cast
 from inturn.journal.ledger import attempts, rows
 from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.requests import ResourceWait, Want
-from inturn.journal.log import codec, contents, log
+from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.contents import Filled
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, Claim, ClaimStatus, FailureClass, NewEntry, Outcome, Superseded, new_token
+from inturn.journal.values import (
+    Attempts,
+    Claim,
+    ClaimStatus,
+    FailureClass,
+    NewEntry,
+    Outcome,
+    Position,
+    Superseded,
+    new_token,
+)
 from inturn.journal.views import outcomes
 from inturn.keys import StepKey, TurnKey
 from inturn.values import Entry
@@ -39,6 +49,7 @@ def claim_model(
     opening: Sequence[NewEntry],
     *,
     token: str = "",
+    seen: Position | None = None,
     after: int | None = None,
     types: Sequence[str] = (),
     wants: Sequence[Want] = (),
@@ -47,6 +58,7 @@ def claim_model(
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`."""
     with log.locked(tx, step.session) as journal:
+        position.confirm(journal, seen)
         counters.lock(tx, wants)
         row = rows.find(tx, step, lock=True)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
@@ -85,11 +97,13 @@ def claim_call(
     lease: float,
     begin: bool,
     token: str = "",
+    seen: Position | None = None,
     wants: Sequence[Want] = (),
     lasts: float = 0.0,
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`."""
     with log.locked(tx, step.session) as journal:
+        position.confirm(journal, seen)
         counters.lock(tx, wants)
         row = rows.find(tx, step, lock=True)
         if row and not row.open:
@@ -192,8 +206,8 @@ def finish(
     result: dict[str, Any],
     entries: Sequence[NewEntry],
     outcome: Outcome | None,
-) -> int | None:
-    """Record a step's result with its last entries; return the new head, `None` when the step is not ours any more.
+) -> Position | None:
+    """Record a step's result with its last entries; return where the log stands, `None`: the step is not ours any more.
 
     The same attempt may finish twice with the same result (it never learned that the first time worked). Another result
     came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
@@ -201,7 +215,7 @@ def finish(
     with log.locked(tx, step.session) as journal:
         row = rows.find(tx, step, lock=True) or _restored(journal, step, token)
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
-            return journal.head
+            return position.reached(journal)
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
             rows.update(tx, step, "late_result = COALESCE(late_result, ?)", codec.dumps(result))
             return None
@@ -212,7 +226,7 @@ def finish(
         places.leave(tx, step)
         if outcome:
             outcomes.put(tx, step.session, outcome)
-        return journal.head
+        return position.reached(journal)
 
 
 def fail(

@@ -39,12 +39,18 @@ def micros(seconds: float) -> int:
 
 @dataclass(slots=True)
 class Log:
-    """A session's log, locked for this transaction."""
+    """A session's log, locked for this transaction.
+
+    Attributes:
+        hash: Its last entry's.
+        first: Its first entry's.
+    """
 
     tx: Transaction
     session: SessionKey
     head: int
     hash: str
+    first: str
     fence: int
     closed: bool
     changed: bool = False
@@ -79,28 +85,29 @@ class Log:
         where = (self.session.tenant, self.session.session_id)
         if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_)):
             self.head, self.hash, self.changed = seq, hash_, True
+            self.first = self.first or hash_
 
 
 @contextmanager
 def locked(tx: Transaction, session: SessionKey) -> Generator[Log]:
     """Lock a session's log, and keep its new head at the end."""
     where = (session.tenant, session.session_id)
-    select = f"SELECT head, hash, fence, closed FROM sessions WHERE tenant = ? AND session = ? {tx.for_update}"
+    select = f"SELECT head, hash, first, fence, closed FROM sessions WHERE tenant = ? AND session = ? {tx.for_update}"
     rows = tx.execute(select, where)
     if not rows:
         tx.execute(
-            "INSERT INTO sessions (tenant, session, head, hash, fence, closed) VALUES (?, ?, 0, '', 0, 0) "
+            "INSERT INTO sessions (tenant, session, head, hash, first, fence, closed) VALUES (?, ?, 0, '', '', 0, 0) "
             "ON CONFLICT DO NOTHING",
             where,
         )
         rows = tx.execute(select, where)
-    head, hash_, fence, closed = rows[0]
-    log = Log(tx, session, head, hash_, fence, bool(closed))
+    head, hash_, first, fence, closed = rows[0]
+    log = Log(tx, session, head, hash_, first, fence, bool(closed))
     yield log
     if log.changed:
         tx.execute(
-            "UPDATE sessions SET head = ?, hash = ?, fence = ?, closed = ? WHERE tenant = ? AND session = ?",
-            (log.head, log.hash, log.fence, int(log.closed), *where),
+            "UPDATE sessions SET head = ?, hash = ?, first = ?, fence = ?, closed = ? WHERE tenant = ? AND session = ?",
+            (log.head, log.hash, log.first, log.fence, int(log.closed), *where),
         )
 
 
@@ -202,7 +209,7 @@ def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
 def verify(tx: Transaction, session: SessionKey) -> list[str]:
     """Check the chain from the first entry to the head; name each seq that does not fit."""
     found: list[str] = []
-    seq, hash_ = 0, GENESIS
+    seq, hash_, first = 0, GENESIS, GENESIS
     where = (session.tenant, session.session_id)
     while rows := tx.execute(
         "SELECT seq, key, type, event_id, step, at, body, prev, hash FROM entries "
@@ -211,9 +218,12 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
     ):
         for row in rows:
             found.extend(_faults(session, row, seq, hash_))
+            first = first or row[8]
             seq, hash_ = row[0], row[8]
-    known = tx.execute("SELECT head, hash FROM sessions WHERE tenant = ? AND session = ?", where)
-    if (known[0] if known else (0, GENESIS)) != (seq, hash_):
+    known = tx.execute("SELECT head, hash, first FROM sessions WHERE tenant = ? AND session = ?", where)
+    if known and known[0][2] != first:
+        found.append("seq 1: is the first entry, but not the recorded one")
+    if (known[0][:2] if known else (0, GENESIS)) != (seq, hash_):
         found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")
     return found
 

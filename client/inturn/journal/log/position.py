@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from inturn.journal.log import log
+from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import JournalBehind, NewEntry, Position
 from inturn.keys import SessionKey
@@ -25,12 +26,24 @@ _SEAL: Final = 8
 def position(tx: Transaction, session: SessionKey) -> Position:
     """Return where a session's log stands."""
     where = (session.tenant, session.session_id)
-    rows = tx.execute(
-        "SELECT s.head, s.hash, e.hash FROM sessions s JOIN entries e "
-        "ON e.tenant = s.tenant AND e.session = s.session AND e.seq = 1 WHERE s.tenant = ? AND s.session = ?",
-        where,
-    )
-    return Position(rows[0][2][:_SHORT], rows[0][0], rows[0][1][:_SEAL]) if rows else Position()
+    rows = tx.execute("SELECT head, hash, first FROM sessions WHERE tenant = ? AND session = ?", where)
+    return _position(*rows[0]) if rows else Position()
+
+
+def reached(journal: Log) -> Position:
+    """Return where a log stands that is locked."""
+    return _position(journal.head, journal.hash, journal.first)
+
+
+def confirm(journal: Log, seen: Position | None) -> None:
+    """Check that a log is the workflow's own, up to what that has seen; `None`: it has seen none.
+
+    Raises:
+        JournalBehind: It is another, or behind. Whether somebody accepted it, `check` says.
+    """
+    here = reached(journal)
+    if seen is not None and not _covers(here, seen.identity, seen.head):
+        raise JournalBehind(_what(journal.session, here, seen.identity, seen.head))
 
 
 def seal(tx: Transaction, session: SessionKey, seq: int) -> str | None:
@@ -49,7 +62,7 @@ def check(tx: Transaction, session: SessionKey, identity: str, head: int) -> boo
         JournalBehind: It is another, or behind, and nobody accepted it.
     """
     here = position(tx, session)
-    if here.identity == identity and here.head >= head:
+    if _covers(here, identity, head):
         return False
     if not _accepted(tx, session, identity, head):
         raise JournalBehind(_what(session, here, identity, head))
@@ -61,14 +74,22 @@ def accept(
 ) -> bool:
     """Have the session go on with this log; return whether that was needed. The entry says what is missing."""
     with log.locked(tx, session) as journal:
-        here = position(tx, session)
-        if here.identity == identity and here.head >= head:
+        here = reached(journal)
+        if _covers(here, identity, head):
             return False
         if not _accepted(tx, session, identity, head):
             body = {"kind": KIND, "from": here.head, "to": head, "journal": identity, "by": by, "reason": reason}
             known = {name: value for name, value in body.items() if value is not None}
             journal.append([NewEntry(GAP, known, key=f"gap/{KIND}/{identity}/{head}")])
         return True
+
+
+def _position(head: int, hash_: str, first: str) -> Position:
+    return Position(first[:_SHORT], head, hash_[:_SEAL])
+
+
+def _covers(here: Position, identity: str, head: int) -> bool:
+    return here.identity == identity and here.head >= head
 
 
 def _accepted(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 5
+VERSION: Final = 6
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -20,7 +20,8 @@ VERSION: Final = 5
 _LOG: Final = (
     """CREATE TABLE sessions (
         tenant TEXT NOT NULL, session TEXT NOT NULL,
-        head BIGINT NOT NULL, hash TEXT NOT NULL, fence BIGINT NOT NULL, closed BIGINT NOT NULL,
+        head BIGINT NOT NULL, hash TEXT NOT NULL, first TEXT NOT NULL,
+        fence BIGINT NOT NULL, closed BIGINT NOT NULL,
         PRIMARY KEY (tenant, session)) {clustered}""",
     """CREATE TABLE entries (
         tenant TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
