@@ -16,6 +16,7 @@ from inturn.cli import (
     audit,
     blob,
     chat,
+    codec,
     controls,
     deploy,
     journal,
@@ -46,7 +47,7 @@ app: Final = typer.Typer(
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Talk": (talk.send, talk.ask, talk.wait, chat.chat),
-    "Look": (tail.tail, show.ls, show.show, approvals.approvals, blob.blob),
+    "Look": (tail.tail, show.ls, show.show, approvals.approvals, blob.blob, codec.codec),
     "Steer": (
         controls.interrupt,
         controls.cancel,

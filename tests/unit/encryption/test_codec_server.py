@@ -1,0 +1,132 @@
+"""The codec server, spoken to over HTTP as the Temporal UI, the CLI and strangers do."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import WorkflowSerializationContext
+
+from inturn.encryption.codec_server import MOST, CodecSettings, make_server
+from inturn.encryption.keys import Key, KeyRing
+from inturn.encryption.payload_codec import EncryptionCodec, verdict
+from inturn.errors import Misconfigured
+
+UI = "http://localhost:8233"
+RING = KeyRing((Key("a", b"a" * 32),))
+SAID = {"payloads": [{"metadata": {"encoding": base64.b64encode(b"json/plain").decode()}, "data": "ImhpIg=="}]}
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[int]:
+    given: dict[str, Any] = {"ring": RING, "namespace": "prod", "origins": (UI,), **settings}
+    with make_server("127.0.0.1", 0, CodecSettings(**given)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with serving() as port:
+        yield port
+
+
+def call(
+    port: int, path: str, body: Any = SAID, *, method: str = "POST", **headers: str
+) -> tuple[int, Any, dict[str, str]]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    given = {name.replace("_", "-"): value for name, value in headers.items()}
+    connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), given)
+    answer = connection.getresponse()
+    text = answer.read()
+    connection.close()
+    return answer.status, json.loads(text) if text else None, dict(answer.getheaders())
+
+
+def payload(answer: Any) -> Payload:
+    [one] = answer["payloads"]
+    metadata = {name: base64.b64decode(value) for name, value in one["metadata"].items()}
+    return Payload(metadata=metadata, data=base64.b64decode(one["data"]))
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("prefix", ["", "/prod"])
+async def test_what_it_encodes_a_session_reads_and_it_decodes_itself(port: int, prefix: str) -> None:
+    status, coded, _ = call(port, f"{prefix}/encode", X_Namespace="prod", X_Inturn_Workflow_Id="acme/s1")
+    assert status == 200
+    session = EncryptionCodec(RING).with_context(WorkflowSerializationContext("prod", "acme/s1"))
+    assert verdict((await session.decode([payload(coded)]))[0])[0] == ""
+    other = EncryptionCodec(RING).with_context(WorkflowSerializationContext("prod", "acme/s2"))
+    assert verdict((await other.decode([payload(coded)]))[0])[0] == "broken"
+    assert call(port, f"{prefix}/decode", coded)[:2] == (200, SAID)
+
+
+async def test_without_a_workflow_it_binds_to_the_namespace(port: int) -> None:
+    _, coded, _ = call(port, "/encode")
+    for namespace, said in (("prod", ""), ("test", "broken")):
+        codec = EncryptionCodec(RING).with_context(WorkflowSerializationContext(namespace, "acme/s1"))
+        assert verdict((await codec.decode([payload(coded)]))[0])[0] == said
+
+
+def test_what_is_in_clear_comes_back_as_it_is_and_what_is_shut_says_why(port: int) -> None:
+    assert call(port, "/decode")[1] == SAID
+    with serving(ring=KeyRing((Key("b", b"b" * 32),))) as other:
+        coded = call(other, "/encode")[1]
+    assert b"not decrypted: it is encrypted with key 'b'" in payload(call(port, "/decode", coded)[1]).data
+
+
+@pytest.mark.promise("SEC-2")
+def test_pages_of_other_origins_and_other_namespaces_are_refused(port: int) -> None:
+    assert call(port, "/decode", Origin="https://evil.example")[0] == 403
+    assert call(port, "/decode", Host="evil.example")[0] == 403, "a name that was made to point here"
+    assert call(port, "/decode", X_Namespace="other")[0] == 403
+    assert call(port, "/other/decode")[0] == 403
+    status, _, headers = call(
+        port, "/decode", b"", method="OPTIONS", Origin=UI, Access_Control_Request_Headers="x-namespace"
+    )
+    assert (status, headers["Access-Control-Allow-Origin"]) == (204, UI)
+    assert headers["Access-Control-Allow-Headers"] == "x-namespace"
+    assert call(port, "/decode", b"", method="OPTIONS", Origin="null")[0] == 403
+
+
+@pytest.mark.promise("SEC-2")
+def test_elsewhere_than_on_loopback_it_wants_a_token() -> None:
+    with pytest.raises(Misconfigured, match="INTURN_CODEC_TOKEN"):
+        make_server("0.0.0.0", 0, CodecSettings(RING, "prod"))
+    with serving(token="secret") as port:
+        assert call(port, "/decode", Host="codec.example")[0] == 401
+        assert call(port, "/decode", Authorization="Bearer other")[0] == 401
+        assert call(port, "/decode", Host="codec.example", Authorization="Bearer secret")[0] == 200
+
+
+@pytest.mark.promise("SEC-5")
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"[" * 100_000, 400),
+        (b"null", 400),
+        (b'{"payloads": 5}', 400),
+        (b"\xff\xfe", 400),
+        (b"{}", 200),
+    ],
+)
+def test_any_body_gets_an_answer(port: int, body: bytes, status: int) -> None:
+    assert call(port, "/decode", body)[0] == status
+    assert call(port, "/elsewhere", b"{}")[0] == 404
+
+
+def test_a_body_that_is_too_large_is_not_read(port: int) -> None:
+    assert call(port, "/decode", b"", Content_Length=str(MOST + 1))[0] == 413
