@@ -162,6 +162,10 @@ PROMISES: dict[str, str] = {
         "`status` answers without a worker, and says what is wrong (`no_worker`, `task_failing`, `account`, "
         "`journal_behind`, `ended`), what to do, and what the turn waits for"
     ),
+    "SUR-13": (
+        "A machine that vanishes or freezes, closing nothing, is taken over in bounded time (12 s in mid-turn on a "
+        "server with our settings); what it commits afterwards counts for nothing"
+    ),
     "SUR-14": "A database failover keeps what its stated replication keeps, and the audit says what it did not",
     "SUR-15": (
         "Whatever is accepted fits: no session is ended by the server for the size of what it took, carries or records"

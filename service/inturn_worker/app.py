@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
 from inturn_activities.tools.thread_pools import ThreadPools
 from inturn_worker.agent_worker import AgentWorker, Registration
+from inturn_worker.beats import BeatsEvery
 from inturn_worker.health import Check, serve_health
 from inturn_worker.loop import watched_loop
 from inturn_worker.models import choose_model, looked_up
@@ -83,6 +85,8 @@ def build_worker(
     """Return a worker, for `async with` or `run()`; the caller has opened the journal."""
     settings = settings or Settings()
     queue = task_queue or settings.task_queue
+    usual = Bounds()
+    bounds = bounds or replace(usual, beat=settings.beat)
     steps = Steps(
         journal, model, agents, resources=resources, bounds=bounds, limits=settings.limits, version=settings.version
     )
@@ -110,6 +114,7 @@ def build_worker(
         task_queue=queue,
         workflows=[Session],
         workflow_runner=workflow_runner(),
+        interceptors=[BeatsEvery(settings.beat)] if settings.beat != usual.beat else [],
         max_cached_workflows=settings.cached_sessions,
         max_concurrent_workflow_tasks=settings.session_slots,
         workflow_task_poller_behavior=pollers,

@@ -36,6 +36,14 @@ def worker(
     ] = None,
     processes: Annotated[int | None, typer.Option(help="Worker processes, restarted when they crash.")] = None,
     health_port: Annotated[int | None, typer.Option(help="Port of /livez and /readyz.")] = None,
+    beat: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Between a running step's signs of life (2). Longer: a dead worker's step is taken up later, after "
+            "2.5 times as long. Shorter: each is a request to the server, and on a hosted cluster a billed action.",
+        ),
+    ] = None,
     version: Annotated[
         str | None, typer.Option(metavar="DEPLOYMENT:BUILD", help="Take the sessions of this build alone.")
     ] = None,
@@ -53,6 +61,7 @@ def worker(
         lifespan=lifespan,
         processes=processes,
         health_port=health_port,
+        beat=beat,
         version=version,
         pin=pin,
         log_format=log_format or ("json" if options.json else None),

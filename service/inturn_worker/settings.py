@@ -67,6 +67,10 @@ class Settings(BaseSettings):
     pollers: int = Field(default=20, ge=2)
     """Of each kind. With the SDK's 5, tasks sat for 2 s now and then (older servers)."""
 
+    beat: float = Field(default=2.0, ge=0.2, le=20)
+    """Seconds between the signs of life of a running step. A worker's death is noticed after 2.5 times as long, and
+    each sign is a request to the server (and on a hosted cluster a billed action). Stops do not wait for it."""
+
     limits: Limits = Limits()
     """What sessions share; `none` lifts a limit."""
 

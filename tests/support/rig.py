@@ -82,7 +82,7 @@ class Rig:
         agents: Sequence[Agent] = tuple(test_agents.agents),
         *,
         model: Model | None = None,
-        bounds: Bounds = BOUNDS,
+        bounds: Bounds | None = BOUNDS,
         queue: str | None = None,
         beside: bool = False,
         **options: Any,

@@ -140,7 +140,8 @@ class Journal(SessionJournal):
     async def renew_all(self, claims: Claims, *, lease: float) -> list[tuple[StepKey, str]]:
         """Hold claims (steps with their tokens) for `lease` more seconds; return those that are no longer ours."""
         # A power cut that takes a renewal takes its holder with it.
-        return await self._store.write(lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False)
+        lost = await self._store.write(lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False)
+        return [claim for claim in lost if not await self._write(steps.restore, *claim, lease=lease)]
 
     async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
         """Keep a checkpoint for the step's next attempt.
