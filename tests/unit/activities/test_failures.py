@@ -61,6 +61,12 @@ def test_an_outage_longer_than_the_patience_is_final() -> None:
     assert "9 attempts in 3600 s" in judged.message
 
 
+def test_an_outage_whose_beginning_is_ahead_of_the_clock_has_lasted_no_time() -> None:
+    attempts = Attempts({"outage": 2}, {"outage": NOW + 60}, now=NOW)
+    judged = verdict(classify(ModelError("529", kind="outage")), attempts, patience=0)
+    assert "2 attempts in 0 s" in judged.message
+
+
 @pytest.mark.parametrize("error", UNKNOWN, ids=describe)
 def test_an_unknown_failure_is_final_at_the_third_attempt(error: Exception) -> None:
     tries = [verdict(classify(error), Attempts({"unknown": n}), patience=3600) for n in (1, 2, 3)]

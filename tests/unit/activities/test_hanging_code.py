@@ -141,8 +141,9 @@ async def test_a_delivery_has_threads_of_its_own_and_so_have_checks(tmp_path: Pa
         delivered.append(type(out).__name__)
 
     bounds = Bounds(beat=0.01, lease=0.1, leased_wait=5, threads=2, all_threads=2, hung_threads=0, thread_wait=0.05)
-    script = [ToolCall("hang"), "done", ToolCall("careful", n=1)]
-    async with rig(tmp_path, script, tools=[hang, careful], deliver=deliver, bounds=bounds) as r:
+    hang_too = tool(name="hang_too", timeout=hang.timeout)(hang.fn)
+    script = [[ToolCall("hang"), ToolCall("hang_too")], "done", ToolCall("careful", n=1)]
+    async with rig(tmp_path, script, tools=[hang, hang_too, careful], deliver=deliver, bounds=bounds) as r:
         await r.tools(await r.ask())
         await r.ask(step=1)
         await r.deliver()

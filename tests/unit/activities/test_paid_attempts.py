@@ -135,7 +135,7 @@ async def test_an_answer_that_twice_took_all_the_time_there_is_is_not_begun_agai
         for attempt in (1, 2):
             await cancelled(r, model, attempt, TIMED_OUT)
         with pytest.raises(ApplicationError, match="longer than a step may, 2 times") as failed:
-            await r.ask(attempt=3)
+            await asyncio.wait_for(r.ask(attempt=3), WAIT)
         assert failed.value.non_retryable
 
 

@@ -36,7 +36,8 @@ main(sys.argv[1:])
 def ended(text: str, *arguments: str, encoding: str = "utf-8", to: str | None = None) -> tuple[int, bytes, str]:
     """Run a command whose turn says a text; return its exit code, what it printed, and what it noted."""
     code = ASKED.replace("TEXT", ascii(text))
-    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONPATH": str(ROOT / "client")}
+    path = os.pathsep.join(filter(None, [str(ROOT / "client"), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONIOENCODING": f"{encoding}:strict", "PYTHONPATH": path}
     with open(to or os.devnull, "wb") as file:
         done = subprocess.run(
             [sys.executable, "-c", code, *arguments],

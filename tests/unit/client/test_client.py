@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.converter import DataConverter
 
 from inturn import Client, InturnError, InvalidEvent, JournalUnavailable
 from inturn.client.listing import query_for
@@ -155,6 +159,27 @@ async def test_a_stored_cursor_never_moves_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.promise("ISO-1")
+@pytest.mark.promise("ISO-1")
+async def test_a_listing_crosses_no_tenants_whatever_the_server_gives() -> None:
+    given = ("acme/a", "acme_/b", "acme", "acme/c/d", "", "ACME/e", "acme/f f", "acme/a")
+
+    class Visibility:
+        data_converter = DataConverter.default
+
+        async def list_workflows(self, query: str) -> AsyncIterator[Any]:
+            for name in given:
+                yield SimpleNamespace(
+                    id=name,
+                    typed_search_attributes=(),
+                    status=WorkflowExecutionStatus.RUNNING,
+                    start_time=None,
+                    close_time=None,
+                )
+
+    client = Client(temporal=cast(Any, Visibility()), tenant="acme")
+    assert [info.session_id async for info in client.sessions()] == ["a"]
+
+
 def test_every_listing_names_its_tenant_by_the_workflow_id() -> None:
     query = query_for("acme", agent="support", state="paused", parked=True)
     assert "WorkflowId STARTS_WITH 'acme/'" in query
