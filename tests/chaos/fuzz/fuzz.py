@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -110,16 +110,15 @@ class Bombardment:
         result.findings += await judge.settle(victims)
         result.memory_most = max(result.memory_most, memory(pid))
         self.tell("  judging")
-        for session, gun in zip(victims, guns, strict=True):
+        for gun in guns:
             result.answers += gun.fired.answers
             result.acknowledged += len(gun.fired.acknowledged)
-            result.findings += await judge.lost(session, gun.fired)
-            result.findings += await judge.failed_tasks(session)
+        result.findings += await all_of(judge.lost(s, gun.fired) for s, gun in zip(victims, guns, strict=True))
+        result.findings += await all_of(map(judge.failed_tasks, victims))
         everyone = [*victims, *innocents.sessions]
         result.runs, unreplayable = await judge.unreplayable(everyone, self.directory / "histories")
         result.findings += [*innocents.failed, *(f"does not replay: {name}" for name in unreplayable)]
-        for session in victims[:3]:
-            result.findings += await judge.blind(session, self.directory / "journal.db")
+        result.findings += await all_of(judge.blind(s, self.directory / "journal.db") for s in victims[:3])
         self.tell("  garbling")
         result.findings += await garbled(client, self.directory / "journal.db")
         result.inputs = result.answers.total()
@@ -152,6 +151,11 @@ class Bombardment:
                 shot.add_done_callback(lambda _: shells.release())
                 await asyncio.sleep(1 / self.pace if self.pace else 0)
         return fired
+
+
+async def all_of(judgements: Iterable[Awaitable[list[str]]]) -> list[str]:
+    """Return what all of them found; each waits, for an audit to be sure, so they wait together."""
+    return [finding for found in await asyncio.gather(*judgements) for finding in found]
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ Invariant: each garbling is of one session of its own, and is done while nothing
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -39,7 +40,8 @@ ANSWERED_WITHIN: Final = 20.0
 
 async def garbled(client: Client, database: Path) -> list[str]:
     """Garble a session in each way; return where its next event hangs, or its audit says ok."""
-    return [finding for name in GARBLINGS for finding in await _garbled(client, database, name)]
+    found = await asyncio.gather(*(_garbled(client, database, name) for name in GARBLINGS))
+    return [finding for findings in found for finding in findings]
 
 
 async def _garbled(client: Client, database: Path, name: str) -> list[str]:
