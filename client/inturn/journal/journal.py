@@ -140,7 +140,9 @@ class Journal(SessionJournal):
     async def renew_all(self, claims: Claims, *, lease: float) -> list[tuple[StepKey, str]]:
         """Hold claims (steps with their tokens) for `lease` more seconds; return those that are no longer ours."""
         # A power cut that takes a renewal takes its holder with it.
-        lost = await self._store.write(lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False)
+        lost = await self._store.write(
+            lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False, urgent=True
+        )
         return [claim for claim in lost if not await self._write(steps.restore, *claim, lease=lease)]
 
     async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
@@ -174,7 +176,10 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-        return self._held(step, await self._write(steps.finish, step, token, result, entries, outcome))
+        written = await self._store.write(
+            lambda tx: steps.finish(tx, step, token, result, entries, outcome), urgent=True
+        )
+        return self._held(step, written)
 
     async def fail(
         self,

@@ -54,7 +54,7 @@ class MemoryStore:
     async def version(self) -> None:
         """Return nothing: reading costs no more than this."""
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         """Run `work`, all or nothing."""
         with self._lock:
             self._connection.execute("BEGIN")

@@ -25,7 +25,7 @@ T = TypeVar("T")
 class OrderedStore(MemoryStore):
     """A store in memory whose transactions keep to the order."""
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         return await super().write(lambda tx: work(OrderedTransaction(self._connection)), durable=durable)
 
 

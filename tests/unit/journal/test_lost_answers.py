@@ -32,7 +32,7 @@ class StillStore(MemoryStore):
         super().__init__()
         self.lost = 0
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         def still(tx: Transaction) -> T:
             tx.now = 1_000.0  # type: ignore[misc]
             return work(tx)

@@ -125,7 +125,7 @@ async def test_only_the_claim_of_a_model_step_waits_for_no_disk(store: SqliteSto
     journal, levels = Journal(store), list[int]()
     write = store.write
 
-    async def seen(work: Any, *, durable: bool = True) -> Any:
+    async def seen(work: Any, *, durable: bool = True, urgent: bool = False) -> Any:
         def noted(tx: Transaction) -> Any:
             levels.append(level(tx))
             return work(tx)

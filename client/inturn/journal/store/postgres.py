@@ -12,9 +12,9 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from typing import Final, TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 import psycopg
 
@@ -22,21 +22,45 @@ from inturn.errors import JournalUnavailable
 from inturn.journal.store import schema
 from inturn.journal.store.postgres_connection import connect
 from inturn.journal.store.postgres_errors import is_repeated, unavailable
-from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
+from inturn.journal.store.postgres_threads import Threads, undo
+from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.store.postgres_url import Address
 from inturn.journal.store.store import Transaction
 
 T = TypeVar("T")
 
-_TRIES: Final = 5
-"""Times that a transaction is run which other ones were in the way of."""
-_WRITE: Final = "BEGIN"
-_READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_SETTINGS: Final = (
-    "SELECT set_config('statement_timeout', '8s', true), set_config('lock_timeout', '3s', true), "
-    "set_config('idle_in_transaction_session_timeout', '5s', true), set_config('synchronous_commit', ?, true)"
-)
+TIMEOUTS: Final = {"statement_timeout": "8s", "lock_timeout": "3s", "idle_in_transaction_session_timeout": "5s"}
 """A statement ends before its callers' patience (10 s), and a worker that freezes gives its locks back."""
+URGENT_TIMEOUTS: Final = TIMEOUTS | {"lock_timeout": "1s"}
+"""A renewal that waits is worth less than the next one."""
+_TRIES: Final = 5
+_NO_TRY_AFTER: Final = 5.0
+"""Times that a transaction is run which others were in the way of, and seconds after which none begins."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """A transaction that somebody waits for."""
+
+    work: Callable[[Transaction], Any]
+    reads: bool = False
+    durable: bool = True
+    urgent: bool = False
+    answer: Future[Any] = field(default_factory=Future[Any])
+    committing: bool = False
+
+    @property
+    def settings(self) -> tuple[str, list[str]]:
+        """The statement that sets what holds until COMMIT, and its parameters."""
+        values = URGENT_TIMEOUTS if self.urgent else TIMEOUTS
+        if not self.durable:
+            values = values | {"synchronous_commit": "off"}
+        return "SELECT " + ", ".join(f"set_config('{name}', ?, true)" for name in values), list(values.values())
+
+    def fail(self, error: BaseException) -> None:
+        """Tell whoever waits; a read may have been answered before its connection broke."""
+        if not self.answer.done():
+            self.answer.set_exception(error)
 
 
 class PostgresStore:
@@ -50,9 +74,7 @@ class PostgresStore:
         """Name the database; nothing is connected before `open`."""
         self._address = address
         self._lock = threading.Lock()
-        self._threads: ThreadPoolExecutor | None = None
-        self._local = threading.local()
-        self._connections: list[Connection] = []
+        self._threads: Threads | None = None
         self._closed = False
         self._process = os.getpid()
 
@@ -68,26 +90,28 @@ class PostgresStore:
         """Finish what is queued and disconnect."""
         await asyncio.to_thread(self._close)
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         """Run `work` in a transaction of its own."""
-        return await self._run(work, _WRITE, durable=durable)
+        result: T = await self._run(_Job(work, durable=durable, urgent=urgent))
+        return result
 
     async def read(self, work: Callable[[Transaction], T]) -> T:
         """Run `work` on one consistent snapshot."""
-        return await self._run(work, _READ)
+        result: T = await self._run(_Job(work, reads=True))
+        return result
 
     async def version(self) -> None:
         """Return nothing: looking for it costs as much as looking at the heads."""
 
-    async def _run(self, work: Callable[[Transaction], T], begin: str, *, durable: bool = True) -> T:
-        threads, answer = await self._ready(), Future[T]()
+    async def _run(self, job: _Job) -> Any:
+        threads = await self._ready()
         try:
-            threads.submit(self._answer, answer, work, begin, durable)
+            threads.submit(lambda: self._finish(threads, job), urgent=job.urgent)
         except RuntimeError:  # it was closed meanwhile
             raise self._is_closed() from None
-        return await asyncio.shield(asyncio.wrap_future(answer))  # whoever goes away does not undo it
+        return await asyncio.shield(asyncio.wrap_future(job.answer))  # whoever goes away does not undo it
 
-    async def _ready(self) -> ThreadPoolExecutor:
+    async def _ready(self) -> Threads:
         if self._process != os.getpid():
             self._begin_anew()
         if self._threads is not None:
@@ -98,22 +122,20 @@ class PostgresStore:
 
     def _begin_anew(self) -> None:
         """Connect for this process: it was forked, and threads and connections are those of its parent."""
-        self._inherited = (self._threads, self._connections)  # never closed here: that would end the parent's sessions
-        self._threads, self._connections, self._local = None, [], threading.local()
-        self._lock, self._process = threading.Lock(), os.getpid()
+        self._inherited = self._threads  # never closed here: that would end the parent's sessions
+        self._threads, self._lock, self._process = None, threading.Lock(), os.getpid()
 
     def _is_closed(self) -> JournalUnavailable:
         return JournalUnavailable(f"journal {self._address.name}: it was closed. To do: open it again")
 
-    def _open(self) -> ThreadPoolExecutor:
+    def _open(self) -> Threads:
         with self._lock:
             if self._threads is None:
                 try:
                     self._prepare()
                 except psycopg.Error as error:
                     raise unavailable(error, self._address.name) from error
-                self._local, self._closed = threading.local(), False
-                self._threads = ThreadPoolExecutor(self._address.pool, thread_name_prefix="inturn-journal")
+                self._threads, self._closed = Threads(self._address), False
             return self._threads
 
     def _close(self) -> None:
@@ -121,10 +143,7 @@ class PostgresStore:
             threads, self._threads = self._threads, None
             self._closed = True
             if threads is not None:
-                threads.shutdown()
-                for connection in self._connections:
-                    connection.close()
-                self._connections.clear()
+                threads.stop()
 
     def _prepare(self) -> None:
         """Check the tables, or create them in a database that has none."""
@@ -137,56 +156,45 @@ class PostgresStore:
                 schema.create(tx)
             return None
 
-    def _answer(self, answer: Future[T], work: Callable[[Transaction], T], begin: str, durable: bool) -> None:
-        """Run a transaction, and run it again where others were in its way."""
-        for tries_left in reversed(range(_TRIES)):
+    def _finish(self, threads: Threads, job: _Job) -> None:
+        """Run a transaction, and run it again where others were in its way or its connection broke under it."""
+        begun, tries = time.monotonic(), 0
+        while not job.answer.done():
+            tries += 1
             try:
-                return self._transact(answer, work, begin, durable)
+                self._transact(threads, job)
             except psycopg.Error as error:
-                if not tries_left or not is_repeated(error):
-                    return _fail(answer, unavailable(error, self._address.name))
+                over = tries == _TRIES or time.monotonic() - begun > _NO_TRY_AFTER
+                if over or not self._may_repeat(error, job, tries):
+                    return job.fail(unavailable(error, self._address.name))
+                time.sleep(random.uniform(0.001, 0.02))
             except BaseException as error:
-                return _fail(answer, error)
-            time.sleep(random.uniform(0.001, 0.02))
+                return job.fail(error)
 
-    def _transact(self, answer: Future[T], work: Callable[[Transaction], T], begin: str, durable: bool) -> None:
-        connection = self._connection()
+    def _may_repeat(self, error: psycopg.Error, job: _Job, tries: int) -> bool:
+        """Return whether the server has surely undone a transaction, and running it again at once may help."""
+        broke = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "25006", "25P03"))
+        return is_repeated(error) or (broke and tries == 1 and not job.committing)
+
+    def _transact(self, threads: Threads, job: _Job) -> None:
+        connection = threads.connection()
+        job.committing = False
         try:
-            with connection.pipeline():
-                tx = PostgresTransaction(connection)
-                tx.send(begin)
-                tx.send(_SETTINGS, ("on" if durable else "off",))
-                result = work(tx)
-                if begin == _READ:
-                    answer.set_result(result)  # nobody need wait for its end
+            with connection.pipeline() as pipeline:
+                tx = PostgresTransaction(connection, pipeline)
+                tx.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if job.reads else "BEGIN")
+                tx.send(*job.settings)
+                result = job.work(tx)
+                if job.reads:
+                    job.answer.set_result(result)  # nobody need wait for its end
+                job.committing = not job.reads
                 end = tx.send("COMMIT")
             if end.statusmessage != "COMMIT":
                 raise psycopg.InternalError("the transaction was undone: a statement of it had failed")
-        except BaseException:
-            self._undo(connection)
+        except BaseException as error:
+            standby = isinstance(error, psycopg.Error) and error.sqlstate == "25006"  # it was the primary
+            if standby or not undo(connection):
+                threads.discard(connection)
             raise
-        if begin == _WRITE:
-            answer.set_result(result)
-
-    def _undo(self, connection: Connection) -> None:
-        """Roll back, or forget a connection on which that is not possible any more."""
-        with suppress(psycopg.Error):
-            connection.execute("ROLLBACK")
-            return
-        connection.close()
-        self._local.connection = None
-        with suppress(ValueError):
-            self._connections.remove(connection)
-
-    def _connection(self) -> Connection:
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = connect(self._address)
-            self._connections.append(connection)
-            self._local.connection = connection
-        return connection
-
-
-def _fail(answer: Future[T], error: BaseException) -> None:
-    if not answer.done():  # a read may have been answered before its connection broke
-        answer.set_exception(error)
+        if not job.reads:
+            job.answer.set_result(result)

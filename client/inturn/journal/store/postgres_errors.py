@@ -100,15 +100,19 @@ def _advice(error: psycopg.Error) -> tuple[str, str]:
     text = str(error)
     if "certificate" in text or "SSL" in text:
         return _CERTIFICATE
-    refused = next((state for state, words in _BEFORE_LOGIN.items() if words in text), None)
+    refused = next((state for words, state in _BEFORE_LOGIN if words in text), None)
     return _ADVICE[refused] if refused else _UNREACHABLE
 
 
-_BEFORE_LOGIN: Final = {
-    "53300": "too many clients",
-    "28": "authentication failed",
-    "3D000": "does not exist",
-    "57": "the database system is",
-    "25006": "session is read-only",
-}
-"""What libpq says when a connection is refused: it keeps no SQLSTATE then."""
+_BEFORE_LOGIN: Final = (
+    ("too many clients", "53300"),
+    ("too many connections", "53300"),
+    ("connection slots are reserved", "53300"),
+    ("authentication failed", "28"),
+    ("no password supplied", "28"),
+    ("pg_hba.conf", "28"),
+    ("does not exist", "3D000"),
+    ("the database system is", "57"),
+    ("session is read-only", "25006"),
+)
+"""What libpq says where a connection is refused, for which it keeps no SQLSTATE; in the server's language."""

@@ -42,9 +42,10 @@ class PostgresTransaction:
 
     for_update = _LOCKS
 
-    def __init__(self, connection: Connection) -> None:
-        """Wrap a connection on which a transaction has begun, or its BEGIN was sent."""
+    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
+        """Wrap a connection on which a transaction has begun, or whose BEGIN waits in a pipeline."""
         self._connection = connection
+        self._pipeline = pipeline
         self._ahead: dict[tuple[str, tuple[Any, ...]], list[Cursor]] = {}
         self._now: float | None = None
         self._clock: Cursor | None = None
@@ -53,8 +54,7 @@ class PostgresTransaction:
     def now(self) -> float:
         """The server's clock, read behind the last lock: what waited for one is judged by the time after its wait."""
         if self._now is None:
-            answer = self._clock or self.send(_CLOCK)
-            self._now = float(answer.fetchall()[0][0])
+            self._now = float(self._rows(self._clock or self.send(_CLOCK))[0][0])
         return self._now
 
     def ahead(self, statements: Sequence[Statement]) -> None:
@@ -66,14 +66,14 @@ class PostgresTransaction:
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows; one that returns none goes out with the next that does."""
         if served := self._ahead.get((sql, tuple(parameters))):
-            return served.pop(0).fetchall()
+            return self._rows(served.pop(0))
         kind = _kind(sql)
         if kind.writes:
             self._forget(kind.writes)
         if kind.locks:
             self._now = self._clock = None
         cursor = self.send(sql, parameters)
-        return cursor.fetchall() if kind.answers else []
+        return self._rows(cursor) if kind.answers else []
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement. Texts are compared by their bytes, as SQLite does."""
@@ -83,6 +83,15 @@ class PostgresTransaction:
     def send(self, sql: str, parameters: Sequence[Any] = ()) -> Cursor:
         """Send one statement; its answer is waited for where it is fetched."""
         return self._connection.execute(_kind(sql).text, parameters)
+
+    def _rows(self, cursor: Cursor) -> Rows:
+        """Return a statement's rows, once all that was sent is answered.
+
+        Only a Sync will do: behind a mere Flush the server does not count as idle, and keeps a frozen worker's locks.
+        """
+        if self._pipeline is not None and cursor.pgresult is None:
+            self._pipeline.sync()
+        return cursor.fetchall()
 
     def _forget(self, table: str) -> None:
         """Ask again for what was sent ahead and is about to change."""

@@ -71,7 +71,7 @@ class SqliteStore:
         """Finish what is queued and close the file."""
         await asyncio.to_thread(self._close)
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         """Run `work` in a transaction of its own; it shares its commit with what else waits."""
         result: T = await (await self._ready()).writer.submit(work, durable=durable)
         return result

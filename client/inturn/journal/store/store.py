@@ -53,11 +53,12 @@ class Store(Protocol):
     async def close(self) -> None:
         """Finish what is queued and disconnect."""
 
-    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
         """Run `work` in a transaction of its own and commit it; durable once this returns.
 
         A caller that is cancelled meanwhile does not undo the work. With `durable=False` it survives the death of any
-        process at once, but a power cut only with the next durable commit: for what whoever lost it does again.
+        process at once, but a power cut only with the next durable commit: for what whoever lost it does again. With
+        `urgent` it waits for nobody who waits for a lock: for what ends a claim, or holds it.
 
         Raises:
             JournalUnavailable: Nothing was written, or (rarely) the answer was lost.
