@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Final
 
@@ -106,7 +106,8 @@ def _is_launcher(path: Path) -> bool:
         return _LAUNCHER in file.read(500)
 
 
-def _cache() -> Path:
+def cache() -> Path:
+    """Return the directory for what was downloaded or built."""
     if own := os.environ.get("INTURN_CACHE"):
         return Path(own).absolute()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "inturn"
@@ -115,8 +116,8 @@ def _cache() -> Path:
 def _sources() -> dict[str, Path]:
     """Return what the cache may hold, the preferred one first."""
     return {
-        "the SDK's download": _cache() / "sdk" / "temporal",
-        f"go install {GO_VERSION}": _cache() / GO_VERSION / "temporal",
+        "the SDK's download": cache() / "sdk" / "temporal",
+        f"go install {GO_VERSION}": cache() / GO_VERSION / "temporal",
     }
 
 
@@ -129,19 +130,19 @@ def _find_cached() -> tuple[Path, str] | None:
 
 def _make(failures: list[str]) -> tuple[Path, str] | None:
     """Download or build the CLI into the cache; adds to `failures` why a source gave none."""
-    cache = _cache()
+    kept = cache()
     try:
-        cache.mkdir(parents=True, exist_ok=True)
+        kept.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         failures.append(f"cache: {error} (INTURN_CACHE names another directory)")
         return None
-    with _locked(cache / "lock"):
+    with locked(kept / "lock"):
         if cached := _find_cached():  # another process made it while this one waited
             return cached
-        for leftover in cache.glob("making-*"):  # of a process that was killed: who holds the lock works alone
+        for leftover in kept.glob("making-*"):  # of a process that was killed: who holds the lock works alone
             shutil.rmtree(leftover, ignore_errors=True)
         for (source, path), attempt in zip(_sources().items(), (download, build), strict=True):
-            with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as directory:
+            with tempfile.TemporaryDirectory(prefix="making-", dir=kept) as directory:
                 problem = attempt(Path(directory))
                 made = next((p for p in Path(directory).glob("temporal*") if _is_program(p)), None)
                 if problem is None and made is not None:
@@ -154,7 +155,8 @@ def _make(failures: list[str]) -> tuple[Path, str] | None:
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
+    """Hold a lock of this machine; who waits for it says so."""
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -191,11 +193,16 @@ def _wait_while_growing(process: subprocess.Popen[bytes], directory: Path, progr
 
 def build(directory: Path) -> str | None:
     """Build the CLI with Go into `directory`; returns what went wrong."""
+    what = f"building the Temporal CLI {GO_VERSION} with go install (once; about two minutes on two cores)"
+    return go_install(directory, [f"{GO_PACKAGE}@{GO_VERSION}"], what)
+
+
+def go_install(directory: Path, packages: Sequence[str], what: str) -> str | None:
+    """Build programs with Go into `directory`, and say `what` meanwhile; returns what went wrong."""
     go = shutil.which("go")
     if go is None:
         return "no `go` on PATH"
-    command = [go, "install", "-trimpath", "-ldflags=-s -w", f"{GO_PACKAGE}@{GO_VERSION}"]
-    what = f"building the Temporal CLI {GO_VERSION} with go install (once; about two minutes on two cores)"
+    command = [go, "install", "-trimpath", "-ldflags=-s -w", *packages]
     with (directory / "log").open("w+") as log, Progress(what) as progress:
         with _running(command, log, GOBIN=str(directory)) as process:
             began = time.monotonic()

@@ -5,6 +5,8 @@ The Compose specification's schema is the one that the check-jsonschema distribu
 
 from __future__ import annotations
 
+import asyncio
+import os
 import re
 import subprocess
 import sys
@@ -15,10 +17,16 @@ import pytest
 import yaml
 
 from inturn import names
+from inturn.journal import open_journal
+from inturn.journal.store.postgres_url import POOL, parse
+from inturn.keys import SessionKey
+from inturn_worker.dev_server import DYNAMIC_CONFIG
+from tests.support.processes.postgres import INSTALL, USER, PostgresServer, programs
+from tests.support.processes.temporal_programs import VERSION
 
 ROOT = Path(__file__).resolve().parents[3]
 COMPOSE = ROOT / "docker-compose.temporal.yml"
-ONE_SHOT = {"temporal-schema", "temporal-namespace"}
+ONE_SHOT = {"temporal-schema", "temporal-namespace", "journal-database"}
 
 
 def validate(path: Path) -> subprocess.CompletedProcess[str]:
@@ -56,6 +64,7 @@ def test_no_password_or_key_stands_in_the_file(compose: dict[str, Any]) -> None:
         for key, value in service.get("environment", {}).items():
             if re.search(r"PASSWORD|PWD|KEY|TOKEN|SECRET", key):
                 assert value.startswith("${"), f"{key} is written out"
+            assert not re.search(r"://[^/@]*:[^/@]*@", value), f"{key} holds a password"
 
 
 def test_starting_without_a_password_is_refused_with_the_reason() -> None:
@@ -98,3 +107,68 @@ def test_the_image_holds_every_package_that_the_worker_needs() -> None:
         for source in name.split():
             assert (ROOT / source).exists(), source
             assert f"!{source}\n" in ignored, f"{source} is not in the build context"
+
+
+def test_the_journal_and_temporal_have_databases_of_their_own(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    address = parse(services["worker"]["environment"]["INTURN_JOURNAL"])
+    assert address.parameters["sslmode"] == "disable", "between containers nothing proves who the server is"
+    made = services["journal-database"]["command"][0]
+    assert f"CREATE DATABASE {address.parameters['dbname']} OWNER {address.parameters['user']}" in made
+    assert f"{address.parameters['dbname']}:" not in services["temporal-schema"]["command"][0]
+
+
+def test_two_workers_run_and_neither_has_what_the_other_cannot_reach(compose: dict[str, Any]) -> None:
+    worker = compose["services"]["worker"]
+    assert worker["deploy"]["replicas"] == 2
+    assert "ports" not in worker
+    assert not any("sqlite" in value for name, value in worker["environment"].items() if name != "SHOP_DB")
+
+
+def test_the_database_has_connections_for_all_who_share_it(compose: dict[str, Any]) -> None:
+    (allowed,) = [int(found) for found in re.findall(r"max_connections=(\d+)", str(compose["services"]["postgresql"]))]
+    temporal, journal = 5 * 20, compose["services"]["worker"]["deploy"]["replicas"] * (POOL + 1)
+    assert allowed >= temporal + journal + 3, "three are kept for the owner"
+
+
+def test_the_server_is_set_to_notice_a_machine_that_vanished(compose: dict[str, Any]) -> None:
+    dynamic = yaml.safe_load(compose["configs"]["dynamic-config"]["content"])
+    for key, values in dynamic.items():
+        assert [list(value) for value in values] == [["value"]], key
+        if key in DYNAMIC_CONFIG:
+            assert values == [{"value": DYNAMIC_CONFIG[key]}], "as on the development server"
+    assert {"frontend.keepAliveTime", "frontend.keepAliveTimeout"} <= dynamic.keys()
+
+
+def test_tests_run_the_server_that_it_names(compose: dict[str, Any]) -> None:
+    images = {name: service.get("image", "") for name, service in compose["services"].items()}
+    for name in ("temporal", "temporal-schema", "temporal-namespace"):
+        assert images[name].endswith(f":{VERSION.removeprefix('v')}"), name
+
+
+def test_its_script_makes_a_journal_that_a_worker_can_open_and_runs_again(compose: dict[str, Any]) -> None:
+    found = programs()
+    if found is None:
+        pytest.skip(INSTALL)
+    services = compose["services"]
+    made = services["journal-database"]
+    with PostgresServer() as server:
+        with server.connect("postgres") as owner:
+            owner.execute("CREATE ROLE temporal SUPERUSER LOGIN")
+        where = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PATH": f"{found}:{os.environ['PATH']}"}
+        named = {**made["environment"], **where, "PGPASSWORD": "it's @/:%$"}
+        subprocess.run(["psql", "-qc", f"ALTER ROLE {USER} RENAME TO of_tests"], env=named, check=True)
+        for _ in range(2):
+            script = made["command"][0].replace("$$", "$")
+            subprocess.run([*made["entrypoint"], script], env=named, check=True)
+        url = services["worker"]["environment"]["INTURN_JOURNAL"].replace("postgresql:5432", f"127.0.0.1:{server.port}")
+        assert asyncio.run(_head(url)) == 0
+
+
+async def _head(url: str) -> int:
+    journal = open_journal(url)
+    await journal.open()
+    try:
+        return await journal.head(SessionKey("acme", "s"))
+    finally:
+        await journal.close()
