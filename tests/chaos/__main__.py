@@ -62,6 +62,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description="The fault campaign.")
     parser.add_argument("--minutes", type=float, default=10.0, help="of faults, in all (default: 10)")
     parser.add_argument("--round", type=float, default=ROUND, help="minutes of a round (default: %(default)g)")
+    parser.add_argument("--cluster", action="store_true", help="rounds on a cluster, with the journal on PostgreSQL")
     parser.add_argument("--crashes", type=int, default=30, help="of each kind of tool at each point (default: 30)")
     parser.add_argument("--inputs", type=int, default=100_000, help="that are hostile (default: 100,000)")
     parser.add_argument("--steps", type=int, default=5_000_000, help="of the inbox's machine (default: 5,000,000)")
@@ -75,6 +76,7 @@ def main() -> int:
         args.seed,
         keep=args.keep,
         length=min(args.round, args.minutes),
+        cluster=args.cluster,
         tell=lambda line: console.print(line, markup=False, highlight=False),
         judged=lambda verdict: show(verdict, console),
     )

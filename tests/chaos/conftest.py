@@ -1,5 +1,5 @@
 """The rig's fixtures."""
 
-from tests.support.rig import rig, server_address
+from tests.support.rig import cluster_journal, rig, server_address
 
-__all__ = ["rig", "server_address"]
+__all__ = ["cluster_journal", "rig", "server_address"]

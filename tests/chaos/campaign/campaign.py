@@ -28,6 +28,7 @@ def campaign(
     *,
     keep: Path,
     length: float = ROUND,
+    cluster: bool = False,
     tell: Callable[[str], None] = print,
     judged: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Summary:
@@ -39,7 +40,8 @@ def campaign(
             tell(f"round {number + 1} of {count}, seed {seed}/{number}")
             before = summary.violations
             try:
-                figures = asyncio.run(Round(Path(directory), f"{seed}/{number}", minutes / count, tell).run())
+                played = Round(Path(directory), f"{seed}/{number}", minutes / count, tell, cluster=cluster)
+                figures = asyncio.run(played.run())
             except Exception as error:  # the other rounds count all the same
                 summary.add_broken(error)
                 tell(f"  broken off: {error!r}")
@@ -52,6 +54,6 @@ def campaign(
                 judged(verdict)
             if summary.violations > before:
                 kept = keep / f"{seed}-{number}"
-                shutil.copytree(directory, kept, ignore=shutil.ignore_patterns("*.sock", "disk"))
+                shutil.copytree(directory, kept, ignore=shutil.ignore_patterns("*.sock", "disk", "data"))
                 tell(f"  the evidence is in {kept}")
     return summary

@@ -1,4 +1,4 @@
-"""The faults: what is done to workers, server, network and disk, and when.
+"""The faults: what is done to workers, server, databases, network and disk, and when.
 
 Invariant: seeded: a seed gives the same faults in the same order (the machine decides what they hit). Every fault that
 was done is in the log of faults with what it hit, and every fault ends: after `storm` returns, the way is free.
@@ -10,14 +10,15 @@ import asyncio
 import random
 import signal
 import time
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.campaign.disk import SmallDisk
+from tests.chaos.campaign.ground import Ground, Way
 from tests.chaos.campaign.lanes import Lane, Worker
 from tests.chaos.campaign.witness import Witness
+from tests.support.processes.cluster import Cluster
 from tests.support.processes.proxy import Proxy
-from tests.support.processes.server import DevServer
 
 POINTS: Final = (
     *(f"{method}:{when}" for method in ("claim_model:model", "finish:model") for when in ("before", "after")),
@@ -32,6 +33,8 @@ HIT_WITHIN: Final = 4.0
 """Seconds to wait for a worker to come by a point."""
 FROZEN: Final = (6.0, 9.0)
 """Seconds: longer than a heartbeat (5 s)."""
+CUT: Final = (8.0, 14.0)
+"""Seconds: the server gives a silent connection up after 5, and its worker's work is done again elsewhere."""
 LULL: Final = (2.0, 11.0)
 """Seconds between two faults of server, network and disk."""
 GRACE: Final = 15.0
@@ -117,13 +120,14 @@ class Violence:
 
 @dataclass
 class Weather:
-    """What is done to the server, the network and the disk, one at a time."""
+    """What is done to the server, the databases, the network and the disk, one at a time."""
 
-    server: DevServer
-    temporal: Proxy
-    """Between workers and producers, and the server."""
+    ground: Ground
+    shared: Way
+    """Of workers and producers."""
+    island: Way
+    """Of one worker alone."""
     model: Proxy
-    disk: SmallDisk | None
     witness: Witness
     rng: random.Random
     doing: str = ""
@@ -134,7 +138,9 @@ class Weather:
     @property
     def kinds(self) -> list[str]:
         """All kinds there are here."""
-        return ["server", "latency", "reset", "hole", "deaf", *(["disk"] if self.disk else [])]
+        disk = ["disk"] if self.ground.disk else []
+        database = ["database"] if self.ground.databases else []
+        return ["server", "latency", "reset", "hole", "deaf", "cut", *disk, *database]
 
     async def storm(self, deadline: float) -> None:
         """Do one after the other until the time is up."""
@@ -150,29 +156,44 @@ class Weather:
         """Start the server again where it ended by itself, as whoever runs one does."""
         while True:
             await asyncio.sleep(1.0)
-            if self.server.gone and self.doing != "server":
+            if self.ground.server.gone and self.doing not in ("server", "database"):
                 self.deaths += 1
-                await asyncio.to_thread(self.server.start)
+                await asyncio.to_thread(self.ground.server.start)
 
     async def _do(self, kind: str) -> None:
         began = time.monotonic()
         self.doing = kind
-        proxy = self.temporal if kind == "deaf" else self.rng.choice((self.temporal, self.temporal, self.model))
-        hit = await self._done(kind, proxy)
+        where, hit = await self._done(kind)
         self.doing = ""
-        where = {"server": "server", "disk": "journal"}.get(kind, "model" if proxy is self.model else "temporal")
         seconds = round(time.monotonic() - began, 3)
         self.witness.faults.write(op="done", kind=kind, where=where, seconds=seconds, hit=hit)
 
-    async def _done(self, kind: str, proxy: Proxy) -> int:
-        """Do it; returns what it hit: connections, or bytes."""
-        cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
+    async def _done(self, kind: str) -> tuple[str, int]:
+        """Do it; returns where, and what it hit: connections, or bytes."""
         match kind:
             case "server":
-                await self._restart()
-                return 1
+                return await self._restart(), 1
+            case "database":
+                return await self._crash(), 1
             case "disk":
-                return await self._fill()
+                return "journal", await self._fill()
+            case "cut":
+                return "a worker", await self._cut()
+            case _:
+                where, proxy = self._somewhere(kind)
+                return where, await self._disturb(kind, proxy)
+
+    def _somewhere(self, kind: str) -> tuple[str, Proxy]:
+        """Choose a part of the network; answers that are lost, where that must not matter."""
+        named = dict(zip(("temporal", "journal"), self.shared.proxies, strict=False))
+        weights = {"temporal": 2, "journal": 1, **({} if kind == "deaf" else {"model": 1})}
+        named["model"] = self.model
+        where = self.rng.choice([name for name in named for _ in range(weights.get(name, 0))])
+        return where, named[where]
+
+    async def _disturb(self, kind: str, proxy: Proxy) -> int:
+        cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
+        match kind:
             case "latency":
                 proxy.latency = self.rng.uniform(0.02, 0.2)
                 await asyncio.sleep(self.rng.uniform(2.0, 5.0))
@@ -192,14 +213,40 @@ class Weather:
                     await asyncio.sleep(self.rng.uniform(0.05, 0.5))
                 return proxy.dropped - dropped
 
-    async def _restart(self) -> None:
-        await asyncio.to_thread(self.server.kill)
+    async def _cut(self) -> int:
+        """Take a worker off the network, long enough for others to take over, and let it back."""
+        links = sum(proxy.links for proxy in self.island.proxies)
+        async with AsyncExitStack() as stack:
+            for proxy in self.island.proxies:
+                await stack.enter_async_context(proxy.hole())
+            await asyncio.sleep(self.rng.uniform(*CUT))
+        return links
+
+    async def _crash(self) -> str:
+        """End a database as a crash does, and start it again."""
+        number = self.rng.randrange(len(self.ground.databases))
+        database = self.ground.databases[number]
+        await asyncio.to_thread(database.stop)
+        await asyncio.sleep(self.rng.uniform(0.0, 3.0))
+        await asyncio.to_thread(database.start)
+        return ("temporal", "journal")[number]
+
+    async def _restart(self) -> str:
+        """Kill the server, or one service of a cluster, and start it again."""
+        server = self.ground.server
+        service = self.rng.choice([*server.services, "all"]) if isinstance(server, Cluster) else "all"
+        if isinstance(server, Cluster) and service != "all":
+            await asyncio.to_thread(server.kill, service)
+        else:
+            await asyncio.to_thread(server.kill)
         await asyncio.sleep(self.rng.uniform(0.0, 2.0))
-        await asyncio.to_thread(self.server.start)
+        await asyncio.to_thread(server.start)
+        return service
 
     async def _fill(self) -> int:
-        assert self.disk is not None
-        taken = await asyncio.to_thread(self.disk.fill)
+        disk = self.ground.disk
+        assert disk is not None
+        taken = await asyncio.to_thread(disk.fill)
         await asyncio.sleep(self.rng.uniform(1.0, 5.0))
-        self.disk.free()
+        disk.free()
         return taken

@@ -11,12 +11,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from tests.chaos.campaign.ground import Way
 from tests.chaos.campaign.traffic import Traffic
 from tests.support.processes.server import ROOT, clean_environment
 
@@ -33,15 +34,16 @@ class ForkServer:
         self._ready: dict[int, asyncio.Event] = {}
         self._deaths: dict[int, asyncio.Future[int]] = {}
 
-    async def spawn(self, options: Mapping[str, Any], env: Mapping[str, str]) -> Worker:
+    async def spawn(self, way: Way, options: Mapping[str, Any], env: Mapping[str, str]) -> Worker:
         """Fork a worker."""
         assert self._process.stdin is not None
         born: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._births.append(born)
-        order = {"options": dict(options), "env": dict(env), "log": str(self._log)}
+        named = {"address": way.address, "journal": way.journal, **options}
+        order = {"options": named, "env": dict(env), "log": str(self._log)}
         self._process.stdin.write(json.dumps(order).encode() + b"\n")
         pid = await born
-        return Worker(pid, self._ready[pid], self._deaths[pid])
+        return Worker(pid, way, self._ready[pid], self._deaths[pid])
 
     async def __aenter__(self) -> Self:
         path = os.pathsep.join([str(ROOT), str(ROOT / "client")])
@@ -92,6 +94,7 @@ class Worker:
     """A worker process."""
 
     pid: int
+    way: Way
     _ready: asyncio.Event
     _death: asyncio.Future[int]
 
@@ -126,9 +129,8 @@ class Lane:
     """A queue, a journal, and the workers that serve it."""
 
     name: str
-    address: str
-    """Of Temporal, as its workers see it."""
-    journal: Path
+    ways: Sequence[Way]
+    """Of its workers; who calls from outside takes the first."""
     fork_server: ForkServer
     env: dict[str, str]
     armed: Path
@@ -144,15 +146,12 @@ class Lane:
     claude: bool = False
     workers: list[Worker] = field(default_factory=list)
 
-    @property
-    def url(self) -> str:
-        """Its journal's."""
-        return f"sqlite:///{self.journal}"
-
     async def start(self) -> Worker | None:
         """Start one more worker; `None` where it found no server and gave up."""
-        options = {"address": self.address, "task_queue": self.name, "journal": self.url}
-        worker = await self.fork_server.spawn(options, {**self.env, "INTURN_TEST_CRASH": str(self.armed)})
+        taken = [worker.way for worker in self.workers]
+        way = min(self.ways, key=taken.count)
+        env = {**self.env, "INTURN_TEST_CRASH": str(self.armed)}
+        worker = await self.fork_server.spawn(way, {"task_queue": self.name}, env)
         self.workers.append(worker)
         if not await worker.until_ready():
             self.workers.remove(worker)

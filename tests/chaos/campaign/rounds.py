@@ -10,7 +10,7 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,15 +22,14 @@ from inturn import Client
 from inturn.testing import ClaudeProcess
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
-from tests.chaos.campaign.disk import small_disk
 from tests.chaos.campaign.export import export
 from tests.chaos.campaign.faults import POINTS, Violence, Weather
+from tests.chaos.campaign.ground import Way, cluster, one_machine
 from tests.chaos.campaign.lanes import ForkServer, Lane
 from tests.chaos.campaign.producers import produce
 from tests.chaos.campaign.traffic import Traffic
 from tests.chaos.campaign.witness import Witness
 from tests.support.processes.proxy import Proxy
-from tests.support.processes.server import DevServer, fixed_port
 
 SLOTS: Final[Mapping[str, int]] = {"scripted": 14, "claude": 4}
 """Sessions at once of each lane: each death of a worker makes others replay its share of them."""
@@ -57,7 +56,6 @@ Tell = Callable[[str], None]
 class Stage:
     """What a round plays on."""
 
-    server: DevServer
     lanes: list[Lane]
     witness: Witness
     weather: Weather
@@ -77,6 +75,8 @@ class Round:
     slots: Mapping[str, int] = field(default_factory=lambda: SLOTS)
     mix: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MIX)
     traffic: Traffic = field(default_factory=Traffic)
+    cluster: bool = False
+    """Whether it is played on a cluster, with a journal on PostgreSQL."""
 
     async def run(self) -> dict[str, Any]:
         """Run it and leave the evidence; returns the figures that only the campaign knows."""
@@ -107,38 +107,38 @@ class Round:
     @asynccontextmanager
     async def _stage(self) -> AsyncGenerator[Stage]:
         async with AsyncExitStack() as stack:
-            log = self.directory / "server.log"
-            server = DevServer(port=fixed_port(), db=self.directory / "temporal.db", log=log)
-            await asyncio.to_thread(server.start)
-            stack.callback(server.stop)
-            disk = stack.enter_context(small_disk(self.directory / "disk"))
+            ground = await stack.enter_async_context((cluster if self.cluster else one_machine)(self.directory))
             claude = stack.enter_context(ClaudeProcess())
-            temporal = await stack.enter_async_context(Proxy(_port(server.address)))
-            model = await stack.enter_async_context(Proxy(_port(claude.url)))
+            model = await stack.enter_async_context(Proxy(int(claude.url.rpartition(":")[2])))
             witness = await stack.enter_async_context(Witness(self.directory))
             fork_server = await stack.enter_async_context(ForkServer(self.directory))
-            lanes = self._lanes(fork_server, witness, server.address, temporal.address, model.address)
+            shared = await stack.enter_async_context(ground.through_proxies("claude"))
+            island = await stack.enter_async_context(ground.through_proxies("claude"))
+            ways = {"scripted": [ground.direct("scripted")], "claude": [shared, island]}
+            lanes = self._lanes(fork_server, witness, ways, model.address)
             clients = {}
             for lane in lanes:
                 stack.push_async_callback(lane.end)
                 await lane.keep(lane.size)
-                client = Client(temporal.address, tenant=lane.name, task_queue=lane.name, journal=lane.url)
+                way = lane.ways[0]
+                client = Client(way.address, tenant=lane.name, task_queue=lane.name, journal=way.journal)
                 clients[lane.name] = await stack.enter_async_context(client)
                 await client.session("nobody").transcript()  # opens its journal, while there is a disk
-            weather = Weather(server, temporal, model, disk, witness, random.Random(f"{self.seed} weather"))
-            below = await connect(Settings(address=temporal.address))
-            yield Stage(server, lanes, witness, weather, clients, below)
+            weather = Weather(ground, shared, island, model, witness, random.Random(f"{self.seed} weather"))
+            below = await connect(Settings(address=shared.address))
+            yield Stage(lanes, witness, weather, clients, below)
 
-    def _lanes(self, fork_server: ForkServer, witness: Witness, direct: str, temporal: str, model: str) -> list[Lane]:
+    def _lanes(
+        self, fork_server: ForkServer, witness: Witness, ways: Mapping[str, Sequence[Way]], model: str
+    ) -> list[Lane]:
         """One lane has the cheap model and goes straight to the server, the other the strict Claude and proxies."""
         reporting = {"INTURN_TEST_WITNESS": str(witness.path)}
         asked = {**reporting, "ANTHROPIC_API_KEY": "test", "ANTHROPIC_BASE_URL": f"http://{model}"}
-        disk, armed = self.directory / "disk", self.directory / "armed"
+        armed = self.directory / "armed"
         return [
             Lane(
                 name,
-                address,
-                journal=disk / f"{name}.db",
+                ways[name],
                 fork_server=fork_server,
                 env=env,
                 armed=armed.with_suffix(f".{name}"),
@@ -149,7 +149,7 @@ class Round:
                 agent=AGENTS[name],
                 claude=env is asked,
             )
-            for name, address, env in (("scripted", direct, reporting), ("claude", temporal, asked))
+            for name, env in (("scripted", reporting), ("claude", asked))
         ]
 
     def _plan(self, stage: Stage) -> None:
@@ -192,7 +192,3 @@ class Round:
         return [f"{name}: {difference}" for difference in audit.differences] or (
             [] if audit.ok else [f"{name}: not ok"]
         )
-
-
-def _port(address: str) -> int:
-    return int(address.rpartition(":")[2])
