@@ -11,7 +11,7 @@ run = $(VENV)/bin/python
 stamp = $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-long check bench chaos lock dist
+.PHONY: help setup demo test test-fast test-long test-cluster check bench chaos lock dist
 
 help:
 	@echo 'make setup      the environment ($(VENV)); the others call it themselves'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test       every test, the large ones as a sample (23 minutes on two cores)'
 	@echo 'make test-fast  the checks and every test that needs no server (4 minutes)'
 	@echo 'make test-long  every test, whole (about an hour)'
+	@echo 'make test-cluster  the tests with a server on a Temporal cluster and a journal on PostgreSQL (tests/README.md)'
 	@echo 'make check      format, lint, types, import contracts, promises, links'
 	@echo 'make bench      the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos      the fault campaign (ARGS="--minutes 60 --json FILE")'
@@ -42,6 +43,9 @@ test-fast: setup
 
 test-long: setup
 	@INTURN_TEST_LONG=1 scripts/test $(ARGS)
+
+test-cluster: setup
+	@scripts/test --cluster $(ARGS)
 
 check: setup
 	@scripts/check

@@ -7,9 +7,9 @@ import pytest
 
 from inturn_workflows.inbox import dedup
 from tests.support.claude import claude, server
-from tests.support.rig import rig, server_address
+from tests.support.rig import cluster_journal, rig, server_address
 
-__all__ = ["claude", "rig", "server", "server_address"]
+__all__ = ["claude", "cluster_journal", "rig", "server", "server_address"]
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.agents import Agent
+from inturn.errors import SessionNotFound
 from inturn.testing import Fault, StrictClaude
 from inturn_activities import failures
 from inturn_activities.model.claude import Claude
@@ -115,7 +116,10 @@ async def test_sessions_wait_for_the_account_say_so_and_go_on_by_themselves(
         asked = [asyncio.create_task(s.ask("hello", event_id="e", timeout=60)) for s in sessions]
 
         async def shown() -> bool:
-            status = await sessions[0].status()
+            try:
+                status = await sessions[0].status()
+            except SessionNotFound:  # its ask is still on its way
+                return False
             said = (status.turn.waiting_for or status.turn.last_error) if status.turn else None
             return status.health == "account" and "401" in (said or "")
 

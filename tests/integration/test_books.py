@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,9 @@ import inturn.client.audit.audit
 from inturn import InvalidEvent, Session, TurnFailed
 from inturn.journal import NewEntry, Recorded
 from inturn.values import Audit
+from tests.support.outside import copy
 from tests.support.rig import Rig
+from tests.support.stores import journal_url
 from tests.support.waiting import until
 
 
@@ -92,12 +92,12 @@ async def _queued(session: Session) -> bool:
 @pytest.mark.promise("SUR-14", "SUR-16", "SUR-12")
 @pytest.mark.parametrize("wrong", ["empty", "older", "another"])
 async def test_a_worker_with_a_wrong_journal_takes_no_turn_until_it_has_the_right_one(rig: Rig, wrong: str) -> None:
-    right, other = rig.journal, rig.directory / "other.db"
+    right, other = rig.journal, journal_url(rig.directory, "other")
     async with rig.client() as client, rig.worker():
         session = client.session("s", agent="support")
         await session.ask("remember 42", event_id="e1")
         if wrong == "older":
-            shutil.copy(rig.directory / "journal.db", other)
+            other = copy(rig.journal)
         await session.ask("and 43", event_id="e2")
     await _take_journal(rig, other, begun=wrong == "another")
     async with rig.client() as client, rig.worker():
@@ -127,7 +127,7 @@ async def test_a_worker_with_a_wrong_journal_takes_no_turn_until_it_has_the_righ
 async def test_a_session_goes_on_with_an_accepted_journal_and_the_audit_names_what_is_missing(rig: Rig) -> None:
     async with rig.client() as client, rig.worker():
         await client.session("s", agent="support").ask("remember 42", event_id="e1")
-    await _take_journal(rig, rig.directory / "other.db", begun=False)
+    await _take_journal(rig, journal_url(rig.directory, "other"), begun=False)
     async with rig.client() as client, rig.worker():
         session = client.session("s", agent="support")
         await session.send("hello", event_id="e2")
@@ -148,9 +148,9 @@ async def _behind(session: Session) -> Any:
     return status if status.health == "journal_behind" else None
 
 
-async def _take_journal(rig: Rig, path: Path, *, begun: bool) -> None:
+async def _take_journal(rig: Rig, url: str, *, begun: bool) -> None:
     """Have what follows use another journal; `begun`: in which a session of that name went further."""
-    rig.journal = f"sqlite:///{path}"
+    rig.journal = url
     if begun:
         async with rig.opened_journal() as journal:
             await journal.record(rig.key("s"), [Recorded(NewEntry("tool.progress", {"n": n})) for n in range(50)])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import uuid
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from inturn.client.temporal.transport import SessionTransport
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn_workflows.inbox import dedup as window
 from tests.support.histories import events, runs
+from tests.support.outside import change
 from tests.support.processes.server import DevServer
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -397,9 +397,7 @@ async def test_an_audit_finds_an_event_that_the_journal_lost(rig: Rig) -> None:
         for n in range(3):
             await session.ask(f"message {n}", event_id=f"e{n}")
         assert (await session.audit(deep=True)).ok
-        with sqlite3.connect(rig.journal.removeprefix("sqlite:///")) as stolen:
-            stolen.execute("DELETE FROM outcomes WHERE event_id = 'e1'")
-        stolen.close()
+        change(rig.journal, "DELETE FROM outcomes WHERE event_id = 'e1'")
         audit = await session.audit(deep=True)
         assert not audit.ok
         assert "applied: the session counts 3, the journal 2" in audit.differences

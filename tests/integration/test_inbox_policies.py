@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from datetime import UTC, datetime
 from functools import partial
 from unittest.mock import Mock
@@ -20,6 +19,7 @@ from inturn.values import Approval, QueuedEvent
 from tests.support.agents import agents as test_agents
 from tests.support.agents import desk
 from tests.support.histories import events, turn_starts
+from tests.support.outside import change
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -490,16 +490,17 @@ async def test_an_audit_names_the_events_that_differ(rig: Rig) -> None:
         with pytest.raises(Backpressure):  # by the handler: its history holds the update
             await session.submit("zero", event_id="refused", source="hook", sequence=0)
         assert await ended(session, 3) == {"accepted": 3, "applied": 3}
-        with sqlite3.connect(rig.directory / "journal.db") as database:
-            database.execute("DELETE FROM outcomes WHERE event_id = 'slow'")
-            database.execute("UPDATE outcomes SET disposition = 'cancelled' WHERE event_id = 'first'")
+        change(
+            rig.journal,
+            "DELETE FROM outcomes WHERE event_id = 'slow'",
+            "UPDATE outcomes SET disposition = 'cancelled' WHERE event_id = 'first'",
+        )
         found = (await session.audit()).differences
         assert "event slow ended applied by its entries, and has no outcome" in found
         assert "event first ended applied by its entries, and its outcome says cancelled" in found
-        with sqlite3.connect(rig.directory / "journal.db") as database:
-            database.execute(
-                "UPDATE entries SET event_id = 'phantom' WHERE type = 'turn.started' AND event_id = 'waits'"
-            )
+        change(
+            rig.journal, "UPDATE entries SET event_id = 'phantom' WHERE type = 'turn.started' AND event_id = 'waits'"
+        )
         found = (await session.audit(deep=True)).differences
         assert "event phantom is in the journal, and no run accepted it" in found
 

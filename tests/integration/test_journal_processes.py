@@ -16,6 +16,7 @@ from inturn.client.hub import Hub
 from inturn.journal import open_journal
 from inturn.keys import SessionKey
 from tests.support.processes.journal_writer import SHARED
+from tests.support.stores import journal_url
 
 PROCESSES = 8
 SECONDS = 3.0
@@ -46,9 +47,10 @@ async def until(condition: Callable[[], bool], seconds: float = 20) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.promise("ORD-8", "ORD-9", "SHR-9")
-async def test_eight_processes_share_one_file_and_one_is_killed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'journal.db'}"
+async def test_eight_processes_share_one_journal_and_one_is_killed(tmp_path: Path) -> None:
+    url = journal_url(tmp_path)
     files = [tmp_path / f"acknowledged-{n}" for n in range(PROCESSES)]
     followed: list[int] = []
 

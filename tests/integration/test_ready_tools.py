@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.agents.toolbox import MARKER, tools
 from tests.support.histories import runs
+from tests.support.outside import dump
 from tests.support.rig import Rig
 
 # With what JSON, a URL and a repr write differently.
@@ -45,7 +46,7 @@ async def test_a_credential_is_found_in_no_history_no_journal_and_no_log_whateve
     )
     assert statuses == dict.fromkeys(ok, "ok") | dict.fromkeys(failed, "error")
 
-    journal = b"".join(path.read_bytes() for path in rig.directory.glob("journal.db*"))
+    journal = dump(rig.journal)
     [log] = [path.read_bytes() for path in rig.directory.glob("worker-*.log")]
     places = {"journal file": journal, "entries": whole, "histories": histories.encode(), "log": log}
     assert {name: found(data) for name, data in places.items() if found(data)} == {}

@@ -18,6 +18,7 @@ from inturn.journal.state.changes import Scope
 from tests.support.processes.server import ROOT, WorkerProcess
 from tests.support.processes.state_writer import AT_ONCE, TENANT
 from tests.support.rig import Rig
+from tests.support.stores import journal_url
 from tests.support.waiting import until
 
 SESSIONS = 10
@@ -125,9 +126,10 @@ async def test_tenants_and_sessions_see_their_own_state_only(rig: Rig) -> None:
             assert await client.shared.claim("canaries") is None
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.promise("SHR-6", "SHR-9")
 async def test_eight_processes_change_one_state_and_one_is_killed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    url = journal_url(tmp_path)
     files = [tmp_path / f"acknowledged-{n}" for n in range(PROCESSES)]
 
     async def begun() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
 from tests.support.claude import ClaudeRig
 from tests.support.processes.server import DevServer, WorkerProcess
+from tests.support.stores import journal_url, on_postgres
 
+CLUSTER = bool(os.environ.get("INTURN_TEST_CLUSTER"))
+"""Whether `make test-cluster` runs."""
 BOUNDS = Bounds(lacking_named=0.5)
 """An agent that nobody has is not waited for as long as in earnest."""
 
@@ -50,7 +53,7 @@ class Rig:
         self.directory = directory
         self.task_queue = f"test-{uuid.uuid4().hex[:8]}"
         self.tenant = f"t{uuid.uuid4().hex[:8]}"
-        self.journal = f"sqlite:///{directory / 'journal.db'}"
+        self.journal = journal_url(directory)
         self.effects = directory / "effects"
         self.effects.mkdir()
         self._processes: list[WorkerProcess] = []
@@ -145,8 +148,17 @@ class Rig:
             process.__exit__(None, None, None)
 
 
+@pytest.fixture
+def cluster_journal(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The journals of a rig are on PostgreSQL where it is on a cluster."""
+    with on_postgres(request.getfixturevalue("postgres_server")) if CLUSTER else nullcontext():
+        yield
+
+
 @pytest_asyncio.fixture
-async def rig(server_address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+async def rig(
+    server_address: str, cluster_journal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Rig]:
     """A rig for this test."""
     made = await Rig(server_address, tmp_path).connect()
     monkeypatch.setenv("INTURN_TEST_EFFECTS", str(made.effects))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar, Final, cast
 
@@ -46,9 +46,16 @@ def postgres_server() -> Iterator[PostgresServer]:
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """The kind of database that this test's journals are on."""
     kind: str = request.param
-    _Current.server = request.getfixturevalue("postgres_server") if kind == "postgres" else None
-    with ExitStack() as _Current.databases:
+    with on_postgres(request.getfixturevalue("postgres_server")) if kind == "postgres" else nullcontext():
         yield kind
+
+
+@contextmanager
+def on_postgres(server: PostgresServer) -> Iterator[None]:
+    """Have the running test's journals on PostgreSQL."""
+    _Current.server = server
+    with ExitStack() as _Current.databases:
+        yield
     _Current.server = None
 
 
@@ -56,9 +63,19 @@ def journal_url(directory: Path, name: str = "journal") -> str:
     """Return the URL of a new journal on the running test's database; without `store` that is SQLite."""
     if _Current.server is None:
         return f"sqlite:///{directory / name}.db"
-    database = _Current.server.create()
-    _Current.databases.callback(_Current.server.drop, database)
-    return _Current.server.url(database)
+    return _database(_Current.server, empty=False)
+
+
+def empty_database() -> str:
+    """Return the URL of a new database without a journal, where the running test's are on PostgreSQL."""
+    assert _Current.server is not None
+    return _database(_Current.server, empty=True)
+
+
+def _database(server: PostgresServer, *, empty: bool) -> str:
+    name = server.create(empty=empty)
+    _Current.databases.callback(server.drop, name)
+    return server.url(name)
 
 
 @contextmanager

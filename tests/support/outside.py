@@ -1,0 +1,55 @@
+"""A journal from the outside: changed, copied and searched behind inturn's back, whichever database it is on."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+from contextlib import closing
+from pathlib import Path
+
+from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_url import parse
+from tests.support.processes.postgres import programs
+from tests.support.stores import empty_database
+
+
+def change(url: str, *statements: str) -> None:
+    """Run statements on the journal."""
+    if url.startswith("sqlite:"):
+        with closing(sqlite3.connect(_file(url))) as database, database:
+            for statement in statements:
+                database.execute(statement)
+        return
+    with closing(connect(parse(url))) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def copy(url: str) -> str:
+    """Copy the journal as it is now, as a backup and its restore do; return the URL of the copy."""
+    if url.startswith("sqlite:"):
+        made = _file(url).with_name("copy.db")
+        shutil.copy(_file(url), made)
+        return f"sqlite:///{made}"
+    made_url = empty_database()
+    _run("psql", made_url, "--quiet", "--set", "ON_ERROR_STOP=1", given=dump(url))
+    return made_url
+
+
+def dump(url: str) -> bytes:
+    """Return all that the database holds."""
+    if url.startswith("sqlite:"):
+        return b"".join(path.read_bytes() for path in _file(url).parent.glob(f"{_file(url).name}*"))
+    return _run("pg_dump", url)
+
+
+def _file(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _run(program: str, url: str, *options: str, given: bytes = b"") -> bytes:
+    directory = programs()
+    assert directory is not None
+    command = [str(directory / program), "--dbname", url, *options]
+    return subprocess.run(command, input=given, check=True, stdout=subprocess.PIPE).stdout
