@@ -17,8 +17,9 @@ from datetime import timedelta
 from typing import Any
 
 from temporalio.client import Client
+from temporalio.converter import DataConverter
 from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
-from temporalio.worker.workflow_sandbox import SandboxedWorkflowRunner, SandboxRestrictions
+from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from inturn.agents import Agent
 from inturn.errors import InturnError, Misconfigured
@@ -35,6 +36,7 @@ from inturn_worker.beats import BeatsEvery
 from inturn_worker.health import Check, serve_health
 from inturn_worker.loop import watched_loop
 from inturn_worker.models import choose_model, looked_up
+from inturn_worker.sandbox import Sandbox, wants_contexts
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
 from inturn_worker.shutdown import SUPERVISED, Shutdown
@@ -113,7 +115,7 @@ def build_worker(
         ],
         task_queue=queue,
         workflows=[Session],
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(client.data_converter),
         interceptors=[BeatsEvery(settings.beat)] if settings.beat != usual.beat else [],
         max_cached_workflows=settings.cached_sessions,
         max_concurrent_workflow_tasks=settings.session_slots,
@@ -127,9 +129,10 @@ def build_worker(
     return worker
 
 
-def workflow_runner() -> SandboxedWorkflowRunner:
+def workflow_runner(converter: DataConverter) -> Sandbox:
     """Return the sandbox in which sessions run, and in which their histories replay."""
-    return SandboxedWorkflowRunner(restrictions=SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH))
+    restrictions = SandboxRestrictions.default.with_passthrough_modules(*PASSED_THROUGH)
+    return Sandbox(restrictions=restrictions, contexts=wants_contexts(converter))
 
 
 async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan | None) -> None:

@@ -35,7 +35,7 @@ def replayer(*, data_converter: DataConverter | None = None) -> Replayer:
     return Replayer(
         workflows=[Session],
         data_converter=converter,
-        workflow_runner=workflow_runner(),
+        workflow_runner=workflow_runner(converter),
         debug_mode=True,
         header_codec_behavior=HeaderCodecBehavior.CODEC if converter.payload_codec else HeaderCodecBehavior.NO_CODEC,
     )
