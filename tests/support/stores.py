@@ -37,6 +37,7 @@ def postgres_server() -> Iterator[PostgresServer]:
     if postgres.programs() is None:
         pytest.skip(postgres.INSTALL)
     with PostgresServer() as server:
+        server.drop(server.create())  # its template is of the code as it is, whatever tests patch
         yield server
         while _Current.idle:
             _Current.idle.pop().close()

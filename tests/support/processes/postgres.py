@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from psycopg import sql
 
-from inturn.journal.store import schema
 from inturn.journal.store.postgres_connection import connect
-from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
+from inturn.journal.store.postgres_tables import prepare
+from inturn.journal.store.postgres_transaction import Connection
 from inturn.journal.store.postgres_url import parse
 from tests.support.processes.server import fixed_port
 
@@ -105,7 +105,7 @@ class PostgresServer:
         if not self._template and not empty:
             self._create(_TEMPLATE, "template0")
             with self.connect(_TEMPLATE) as connection:
-                schema.create(PostgresTransaction(connection))
+                prepare(connection)
             self._template = True
         name = f"journal_{secrets.token_hex(6)}"
         self._create(name, "template0" if empty else _TEMPLATE)

@@ -104,7 +104,7 @@ async def test_a_journal_of_a_newer_version_fails(tmp_path: Path) -> None:
     await journal.open()
     await journal.close()
     with sqlite3.connect(tmp_path / "j.db") as raw:
-        raw.execute("UPDATE journal_schema SET version = 999")
+        raw.execute("UPDATE journal_schema SET version = 999, oldest = 999")
     raw.close()
     found = await machine.examine_journal(url, "default")
     assert found.state == "fail"

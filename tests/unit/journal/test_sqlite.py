@@ -255,7 +255,7 @@ async def test_a_file_that_is_no_database_is_said_to_be_none(path: Path) -> None
 async def test_a_file_of_another_schema_version_is_left_alone(
     store: SqliteStore, path: Path, version: int, to_do: str
 ) -> None:
-    await store.write(lambda tx: tx.execute("UPDATE journal_schema SET version = ?", (version,)))
+    await store.write(lambda tx: tx.execute("UPDATE journal_schema SET version = ?, oldest = ?", (version, version)))
     await store.close()
     with pytest.raises(
         JournalUnavailable, match=rf"schema version {version}, .* version {schema.VERSION} alone.*{to_do}"

@@ -19,9 +19,9 @@ from typing import Any, Final, TypeVar
 import psycopg
 
 from inturn.errors import JournalUnavailable
-from inturn.journal.store import schema
 from inturn.journal.store.postgres_connection import connect
 from inturn.journal.store.postgres_errors import is_repeated, unavailable
+from inturn.journal.store.postgres_tables import prepare
 from inturn.journal.store.postgres_threads import Threads, undo
 from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.store.postgres_url import Address
@@ -132,7 +132,8 @@ class PostgresStore:
         with self._lock:
             if self._threads is None:
                 try:
-                    self._prepare()
+                    with connect(self._address) as connection:
+                        prepare(connection, migrate=self._address.migrate)
                 except psycopg.Error as error:
                     raise unavailable(error, self._address.name) from error
                 self._threads, self._closed = Threads(self._address), False
@@ -144,17 +145,6 @@ class PostgresStore:
             self._closed = True
             if threads is not None:
                 threads.stop()
-
-    def _prepare(self) -> None:
-        """Check the tables, or create them in a database that has none."""
-        with connect(self._address) as connection:
-            tx = PostgresTransaction(connection)
-            if tx.execute("SELECT to_regclass('journal_schema')")[0][0] is not None:
-                return schema.check(tx)
-            with connection.transaction():
-                tx.execute("SELECT pg_advisory_xact_lock(hashtext('inturn-journal'))")
-                schema.create(tx)
-            return None
 
     def _finish(self, threads: Threads, job: _Job) -> None:
         """Run a transaction, and run it again where others were in its way or its connection broke under it."""

@@ -1,18 +1,19 @@
 """The journal's tables.
 
-Invariant: a database holds the tables of exactly one version, and one of another version is left alone: nothing is read
-from it and nothing is written to it.
+Invariant: a database's tables say which versions may use them. Versions only add to them, so an older one goes on
+beside a newer one until that says otherwise (`oldest`); any other is left alone: nothing is read, nothing is written.
 """
 
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import Final
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 6
+VERSION: Final = 7
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -109,19 +110,49 @@ _WORKERS: Final = (
 _TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
 
 
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """What brings the tables from the version before to this one.
+
+    Attributes:
+        version: The version that they have then.
+        statements: They only add: what older versions read and write stays as they know it.
+        oldest: The oldest version that goes on beside it.
+    """
+
+    version: int
+    statements: tuple[str, ...]
+    oldest: int
+
+
+MIGRATIONS: tuple[Migration, ...] = ()
+"""In order; the first release has none behind it."""
+OLDEST: Final = VERSION
+"""The oldest version that goes on beside tables made by this one."""
+_SCHEMA: Final = (
+    "CREATE TABLE IF NOT EXISTS journal_schema "
+    "(version BIGINT NOT NULL, oldest BIGINT NOT NULL, id TEXT NOT NULL, copying TEXT, moved_to TEXT)"
+)
+
+
 def create(tx: Transaction) -> None:
-    """Create the tables where the database has none yet.
+    """Create the tables where the database has none yet, and bring older ones to this version.
 
     Raises:
-        JournalUnavailable: It has those of another version.
+        JournalUnavailable: It has those of a version that leads nowhere from here.
     """
-    tx.define("CREATE TABLE IF NOT EXISTS journal_schema (version BIGINT NOT NULL, id TEXT NOT NULL)")
-    if tx.execute("SELECT version FROM journal_schema"):
-        return check(tx)
-    for statement in _TABLES:
-        tx.define(statement)
-    tx.execute("INSERT INTO journal_schema (version, id) VALUES (?, ?)", (VERSION, secrets.token_hex(8)))
-    return None
+    tx.define(_SCHEMA)
+    rows = tx.execute("SELECT version FROM journal_schema")
+    if not rows:
+        for statement in _TABLES:
+            tx.define(statement)
+        made = (VERSION, OLDEST, secrets.token_hex(8))
+        tx.execute("INSERT INTO journal_schema (version, oldest, id) VALUES (?, ?, ?)", made)
+    for migration in _missing(int(rows[0][0])) if rows else ():
+        for statement in migration.statements:
+            tx.define(statement)
+        tx.execute("UPDATE journal_schema SET version = ?, oldest = ?", (migration.version, migration.oldest))
+    check(tx)
 
 
 def database(tx: Transaction) -> str:
@@ -129,22 +160,48 @@ def database(tx: Transaction) -> str:
     return str(tx.execute("SELECT id FROM journal_schema")[0][0])
 
 
+def is_behind(tx: Transaction) -> bool:
+    """Return whether the tables are of an earlier version, from which migrations lead to this one."""
+    rows = tx.execute("SELECT version FROM journal_schema")
+    return bool(rows) and bool(_missing(int(rows[0][0])))
+
+
 def check(tx: Transaction) -> None:
-    """Check that the database has the tables of this version; the database's own error where it has none at all.
+    """Check that this version can use the tables; the database's own error where it has none at all.
 
     Raises:
-        JournalUnavailable: It has those of another version.
+        JournalUnavailable: It cannot, or the journal is (or was) being moved.
     """
     rows = tx.execute("SELECT version FROM journal_schema")
     found = int(rows[0][0]) if rows else 0
-    if found == VERSION:
-        return
-    to_do = (
-        "a newer inturn wrote it. To do: upgrade inturn here, or point to another journal"
-        if found > VERSION
-        else "an inturn from before the first release wrote it. To do: move the file away (a new one is made), "
-        "or point to another journal"
-    )
-    raise JournalUnavailable(
-        f"the journal has schema version {found}, this inturn reads version {VERSION} alone: {to_do}"
+    if found < VERSION:
+        raise JournalUnavailable(_too_old(found))
+    [(oldest, copying, moved_to)] = tx.execute("SELECT oldest, copying, moved_to FROM journal_schema")
+    if oldest > VERSION:
+        raise JournalUnavailable(
+            f"the journal has schema version {found}, this inturn reads version {VERSION} alone: a newer inturn wrote "
+            "it. To do: upgrade inturn here, or point to another journal"
+        )
+    if copying is not None:
+        raise JournalUnavailable(
+            "the journal is the unfinished copy of another one. To do: finish it by the same `inturn journal copy`"
+        )
+    if moved_to is not None:
+        raise JournalUnavailable(f"the journal was moved. To do: point to {moved_to}")
+
+
+def _missing(found: int) -> tuple[Migration, ...]:
+    """Return the migrations from a version to this one; none where some are not known, or none is needed."""
+    steps = tuple(step for step in MIGRATIONS if found < step.version <= VERSION)
+    whole = [step.version for step in steps] == list(range(found + 1, VERSION + 1))
+    return steps if whole else ()
+
+
+def _too_old(found: int) -> str:
+    said = f"the journal has schema version {found}, this inturn reads version {VERSION}"
+    if _missing(found):
+        return f"{said}. To do: inturn journal migrate, as the tables' owner; what runs with {found} goes on beside it"
+    return (
+        f"{said} alone: an inturn from before the first release wrote it. To do: move the file away (a new one is "
+        "made), or point to another journal"
     )

@@ -141,8 +141,8 @@ class SqliteStore:
                 opened.writer.stop()
 
     def _prepare(self) -> None:
-        """Create the tables. A file that has them is not written: reading it needs no more rights."""
-        if Path(self.path).exists() and self._has_tables():
+        """Create the tables, or bring them to this version. Else the file is not written: that needs no more rights."""
+        if Path(self.path).exists() and self._is_current():
             return
         connection = connect(self.path, mode="rwc", busy_timeout=self._busy_timeout)
         try:
@@ -152,10 +152,13 @@ class SqliteStore:
         finally:
             connection.close()
 
-    def _has_tables(self) -> bool:
+    def _is_current(self) -> bool:
         connection = connect(self.path, mode="ro", busy_timeout=self._busy_timeout)
         try:
-            retry_while_locked(self._busy_timeout, lambda: schema.check(SqliteTransaction(connection)))
+            tx = SqliteTransaction(connection)
+            if retry_while_locked(self._busy_timeout, lambda: schema.is_behind(tx)):
+                return False
+            retry_while_locked(self._busy_timeout, lambda: schema.check(tx))
             return True
         except sqlite3.Error as error:
             if has_no_tables(error):
