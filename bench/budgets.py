@@ -28,9 +28,12 @@ WARM: Final = "call_model overhead, 1,000 messages, warm"
 COLD: Final = "call_model overhead, 1,000 messages, cold"
 CLAUDE_CPU: Final = "CPU of call_model by Claude's provider, 1,000 messages"
 CLAUDE_CPU_LONG: Final = "CPU of call_model by Claude's provider, 10,000 messages"
-INTERRUPT: Final = "interrupt to closed model stream"
+INTERRUPT: Final = "interrupt to closed model stream, same process"
+INTERRUPT_ACROSS: Final = "interrupt to closed model stream, another process"
 KILLED: Final = "SIGKILL in mid-turn to turn done"
 IDLE: Final = "SIGKILL, idle session's next turn"
+LOST: Final = "machine lost in mid-turn to turn done"
+LOST_IDLE: Final = "machine lost, idle session's next turn"
 STREAM_WORKER: Final = "worker CPU of a streamed answer, 100 at once"
 STREAM_SERVER: Final = "server CPU of a streamed answer, 100 at once"
 STREAM_REQUESTS: Final = "requests of a streamed answer, 100 at once"
@@ -69,7 +72,7 @@ PARTS: Final[dict[str, list[Budget]]] = {
         Budget(CLAUDE_CPU, 5, "ms"),
         Budget(CLAUDE_CPU_LONG, 15, "ms"),
     ],
-    "interrupt": [Budget(INTERRUPT, 1, "s", by="p99")],
+    "interrupt": [Budget(INTERRUPT, 0.3, "s", by="p99"), Budget(INTERRUPT_ACROSS, 0.5, "s", by="p99")],
     "kills": [Budget(KILLED, 10, "s", by="p99"), Budget(IDLE, 3, "s", by="p99")],
     "streaming": [
         Budget(STREAM_WORKER, 25, "ms"),
@@ -77,6 +80,7 @@ PARTS: Final[dict[str, list[Budget]]] = {
         Budget(STREAM_REQUESTS, 16, "requests"),
         Budget(STREAM_LATER, 1, "s", by="p99"),
     ],
+    "lost": [Budget(LOST, 12, "s", by="p99"), Budget(LOST_IDLE, 12, "s", by="p99")],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
     "import": [Budget(IMPORT, 0.2, "s")],
     "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
@@ -87,8 +91,9 @@ BOUNDS: Final = {
     "latency": 150,
     "load": 150,
     "model": 60,
-    "interrupt": 60,
+    "interrupt": 90,
     "kills": 180,
+    "lost": 90,
     "streaming": 180,
     "memory": 170,
     "import": 20,

@@ -250,6 +250,7 @@ async def test_the_doctor_finds_everything_with_a_worker_and_its_absence_without
         assert found is not None
         states = {check["name"]: check["state"] for check in found.json["checks"]}
         assert states["server"] == states["namespace"] == states["search attributes"] == states["journal"] == "ok"
+        assert states["lost machines"] == "ok", "the test's server asks after three seconds of silence"
     unknown = await inturn("doctor", "--namespace", "nowhere", "--json")
     assert unknown.code == 1
     assert "namespace create --namespace nowhere" in unknown.out

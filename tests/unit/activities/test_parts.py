@@ -234,6 +234,10 @@ async def test_transcripts_in_memory_are_bounded_in_number_and_bytes(tmp_path: P
     await journal.close()
 
 
+LISTENERS = "inturn_workflows.stops._listeners"
+"""Who hears of stops in this process: a worker each, for as long as it runs, and nothing of a session."""
+
+
 @pytest.mark.promise("ISO-3")
 def test_no_module_of_the_service_holds_mutable_state_of_sessions() -> None:
     found = []
@@ -247,7 +251,7 @@ def test_no_module_of_the_service_holds_mutable_state_of_sessions() -> None:
             )
             if mutable and not name.startswith("__") and not name.isupper():
                 found.append(f"{module.__name__}.{name}")
-    assert found == []
+    assert found == [LISTENERS]
 
 
 @pytest.mark.promise("ISO-3")

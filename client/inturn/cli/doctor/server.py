@@ -5,6 +5,7 @@ Invariant: reads only, so anyone who may use sessions may run it.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -16,6 +17,7 @@ from temporalio.client import Client as Temporal
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn.cli.doctor.findings import Finding, failed, fine, warned
+from inturn.cli.doctor.keepalive import examine_keepalive
 from inturn.cli.doctor.versions import judge_versions
 from inturn.client.temporal import server_checks
 from inturn.client.temporal.connection import Connection
@@ -36,12 +38,13 @@ async def examine_server(connection: Connection, task_queue: str) -> list[Findin
     except (Unavailable, RPCError) as error:
         advice = "start one (`inturn dev` brings its own), or name it with --address; look at TLS and keys"
         return [failed("server", short(error), advice)]
+    silent = asyncio.create_task(examine_keepalive(temporal.service_client.config))
     namespace = await _namespace(temporal)
     findings.append(namespace)
     if namespace.state != "fail":
         findings.append(await _attributes(temporal))
         findings += await _workers(temporal, task_queue)
-    return findings
+    return findings + await silent
 
 
 async def _server(temporal: Temporal) -> Finding:
