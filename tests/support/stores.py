@@ -14,6 +14,8 @@ from typing import ClassVar, Final, cast
 
 import pytest
 
+from inturn.encryption import read_keys
+from inturn.encryption.columns import Sealing
 from inturn.journal.store import schema
 from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
 from inturn.journal.store.sqlite_connection import SqliteTransaction
@@ -89,6 +91,7 @@ def memory(now: float = 1_000.0) -> Iterator[SqliteTransaction]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         made = SqliteTransaction(connection)
         made.now = now
+        made.sealing = Sealing(read_keys())
         schema.create(made)
         yield made
 
@@ -108,4 +111,5 @@ class _Clocked(PostgresTransaction):
 
     def __init__(self, connection: Connection, now: float) -> None:
         super().__init__(connection)
+        self.sealing = Sealing(read_keys())
         self.now = now

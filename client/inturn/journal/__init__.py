@@ -74,16 +74,26 @@ def open_journal(url: str) -> "Journal":
         url: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://user:password@host:port/database`.
 
     Raises:
-        Misconfigured: The URL names no journal, or what its database needs is not installed.
+        Misconfigured: The URL names no journal, or what its database needs is not installed, or the keys of
+            `INTURN_ENCRYPTION_KEYS` cannot be read.
     """
+    from inturn.encryption.columns import Sealing
+    from inturn.encryption.keys import read_keys
     from inturn.journal.journal import Journal
+    from inturn.journal.store.sealed import SealedStore
+
+    store, ring = _store(url), read_keys()
+    return Journal(store if ring is None else SealedStore(store, Sealing(ring)))
+
+
+def _store(url: str) -> "Store":
     from inturn.journal.store.sqlite import SqliteStore
 
     scheme, separator, rest = url.partition("://")
     if separator and scheme == "sqlite" and rest.startswith("/") and len(rest) > 1:
-        return Journal(SqliteStore(rest[1:]))
+        return SqliteStore(rest[1:])
     if separator and scheme in ("postgresql", "postgres"):
-        return Journal(_postgres(url))
+        return _postgres(url)
     # Not the URL itself: it may hold a password.
     raise Misconfigured(
         "a journal's URL begins with sqlite:///FILE (relative), sqlite:////FILE (absolute) or "

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from inturn.journal.ledger import rows, steps
-from inturn.journal.log import codec, contents, log, position
+from inturn.journal.log import contents, log, position
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import NewEntry, Recorded, Written
@@ -102,14 +102,14 @@ def _settle(
 def _calls(journal: Log, turn: TurnKey, number: str | None) -> Iterator[tuple[StepKey, dict[str, Any]]]:
     """Yield the calls of a turn that the model made, or only those of one number, and how it made each."""
     rows = journal.tx.execute(
-        "SELECT key, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? AND type = 'agent.tool_use' "
-        "ORDER BY seq",
+        "SELECT key, seq, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
+        "AND type = 'agent.tool_use' ORDER BY seq",
         (turn.session.tenant, turn.session.session_id, turn.event_id),
     )
-    for key, body in rows:
+    for key, seq, stored in rows:
         call = _call_of(turn, key)
         if call is not None and number in (None, call.step):
-            yield call, codec.loads(body)
+            yield call, log.body(journal.tx, turn.session, seq, stored)
 
 
 def _result(call: StepKey, use: dict[str, Any], status: str, text: str) -> NewEntry:

@@ -85,7 +85,22 @@ def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
 def find(tx: Transaction, step: StepKey, *, lock: bool = False) -> Row | None:
     """Return a step's row, where there is one; with `lock` it is what the row says until this transaction ends."""
     rows = tx.execute(f"{_SELECT} {tx.for_update}" if lock else _SELECT, key_of(step))
-    return Row(*rows[0]) if rows else None
+    if not rows:
+        return None
+    row = Row(*rows[0])
+    # What settles a row is the same for all, and in clear.
+    result = row.result if row.state == "settled" else unsealed(tx, "result", step, row.result)
+    return replace(row, checkpoint=unsealed(tx, "checkpoint", step, row.checkpoint), result=result)
+
+
+def sealed(tx: Transaction, column: str, step: StepKey, value: Any) -> str:
+    """Return what a step keeps in a column, as it is stored."""
+    return tx.sealing.seal(codec.dumps(value), f"steps.{column}", *key_of(step))
+
+
+def unsealed(tx: Transaction, column: str, step: StepKey, stored: str | None) -> str | None:
+    """Return what a step keeps in a column."""
+    return tx.sealing.unseal(stored, f"steps.{column}", *key_of(step))
 
 
 def insert(

@@ -161,7 +161,7 @@ def _restored(journal: Log, step: StepKey, token: str, until: int = 0) -> rows.R
 
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     """Keep a checkpoint; return whether the claim was still ours."""
-    return rows.update_held(tx, step, token, "checkpoint = ?", codec.dumps(checkpoint))
+    return rows.update_held(tx, step, token, "checkpoint = ?", rows.sealed(tx, "checkpoint", step, checkpoint))
 
 
 def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> bool:
@@ -217,10 +217,12 @@ def finish(
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
             return position.reached(journal)
         if row is None or not row.held_by(token) or row.fence not in (None, journal.fence):
-            rows.update(tx, step, "late_result = COALESCE(late_result, ?)", codec.dumps(result))
+            rows.update(
+                tx, step, "late_result = COALESCE(late_result, ?)", rows.sealed(tx, "late_result", step, result)
+            )
             return None
         journal.append(entries)
-        rows.update(tx, step, "state = 'done', lease_until = 0, result = ?", codec.dumps(result))
+        rows.update(tx, step, "state = 'done', lease_until = 0, result = ?", rows.sealed(tx, "result", step, result))
         if row.fence is None:  # a model step has no body that operates on anything
             operations.forget(tx, rows.key_of(step))
         places.leave(tx, step)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from inturn.journal.ledger.rows import unsealed
 from inturn.journal.log import codec, log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import NewEntry, Resolution
@@ -22,12 +23,14 @@ _UNKNOWN: Final = (
     "(state = 'done' AND (result LIKE ? OR result LIKE ?)))"
 )
 _REPORTED: Final = ('%"status":"unknown"%', '%"status":"timeout"%')
+_ANY: Final = ("%", "%")
+"""Where results are encrypted, all are read."""
 _ENTRY: Final = "SELECT seq, body, at FROM entries WHERE tenant = ? AND session = ? AND key = ?"
 
 
 def unknown(tx: Transaction, session: SessionKey) -> list[UnknownOutcome]:
     """Return the calls whose outcome is unknown and that nobody resolved, in order of their results."""
-    rows = tx.execute(_UNKNOWN, (session.tenant, session.session_id, *_REPORTED))
+    rows = tx.execute(_UNKNOWN, (session.tenant, session.session_id, *(_ANY if tx.sealing.on else _REPORTED)))
     calls = [(TurnKey(session, turn).step(step, call), state, *kept) for turn, step, call, state, *kept in rows]
     found = [_outcome(tx, key, state, result, late) for key, state, result, late in calls]
     return [outcome for _, outcome in sorted((f for f in found if f is not None), key=lambda f: f[0])]
@@ -53,10 +56,10 @@ def _outcome(
     result_entry = _entry(tx, call, call.within_session)
     if use is None or result_entry is None or _resolution(tx, call) is not None:
         return None
-    status = "interrupted" if state == "settled" else str((codec.loads(result) if result else {}).get("status"))
+    status = "interrupted" if state == "settled" else _kept(tx, call, "result", result).get("status", "None")
     if status not in ("unknown", "timeout", "interrupted") or (status != "unknown" and use[1].get("idempotent")):
         return None
-    kept: dict[str, Any] = codec.loads(late) if late else {}
+    kept = _kept(tx, call, "late_result", late)
     seq, body, at = result_entry
     return seq, UnknownOutcome(
         key=str(call),
@@ -92,4 +95,10 @@ def _key(call: StepKey) -> str:
 
 def _entry(tx: Transaction, call: StepKey, key: str) -> tuple[int, dict[str, Any], int] | None:
     rows = tx.execute(_ENTRY, (call.session.tenant, call.session.session_id, key))
-    return (rows[0][0], codec.loads(rows[0][1]), rows[0][2]) if rows else None
+    return (rows[0][0], log.body(tx, call.session, rows[0][0], rows[0][1]), rows[0][2]) if rows else None
+
+
+def _kept(tx: Transaction, call: StepKey, column: str, stored: str | None) -> dict[str, Any]:
+    text = unsealed(tx, column, call, stored)
+    kept: dict[str, Any] = codec.loads(text) if text else {}
+    return kept

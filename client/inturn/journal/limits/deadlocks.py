@@ -133,10 +133,10 @@ def _use(tx: Transaction, call: Call) -> dict[str, object]:
     """Return what the model asked for with a call."""
     step = StepKey.parse("/".join(call))
     rows = tx.execute(
-        "SELECT body FROM entries WHERE tenant = ? AND session = ? AND key = ?",
+        "SELECT seq, body FROM entries WHERE tenant = ? AND session = ? AND key = ?",
         (step.session.tenant, step.session.session_id, f"{step.within_session}/use"),
     )
-    found: dict[str, object] = codec.loads(rows[0][0]) if rows else {}
+    found: dict[str, object] = log.body(tx, step.session, *rows[0]) if rows else {}
     return found
 
 

@@ -7,14 +7,13 @@ age. So it is lost only where one transaction finds neither row nor entry.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from inturn import names
 from inturn.journal.log import codec
-from inturn.journal.log.log import Log, keyed, micros
+from inturn.journal.log.log import Log, body, keyed, micros
 from inturn.journal.store import schema
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Missing, NewEntry
@@ -24,6 +23,7 @@ SAID: Final = ("content", "sender", "metadata")
 """What a user's message takes of a content; the rest are fields of a newer peer."""
 _TRAVELS: Final = ("claim", "preview")
 """What an event that was claimed no longer says."""
+_DATA: Final = "contents.data"
 _OF_EVENT: Final = "tenant = ? AND session = ? AND event_id = ?"
 
 
@@ -43,11 +43,6 @@ class Filled:
     missing: Missing | None = None
 
 
-def hash_of(data: bytes) -> str:
-    """Return the name of a content."""
-    return hashlib.sha256(data).hexdigest()
-
-
 def put(log: Log, event_id: str, data: bytes) -> dict[str, Any]:
     """Keep what an event says; return the reference that travels instead.
 
@@ -55,15 +50,16 @@ def put(log: Log, event_id: str, data: bytes) -> dict[str, Any]:
     written, and `gen` is 0, where the journal has said the event or its end. What was lost may come again, and so may
     an event whose id something had that was none.
     """
-    reference = {"hash": hash_of(data), "size": len(data), "gen": 0, "journal": schema.database(log.tx)}
-    if not _wanted(log, event_id, str(reference["hash"])):
+    named = log.tx.sealing.digest(data, *_where(log.session, event_id))
+    reference = {"hash": named, "size": len(data), "gen": 0, "journal": schema.database(log.tx)}
+    if not _wanted(log, event_id, named):
         return reference
-    where, now = (*_where(log.session, event_id), reference["hash"]), micros(log.tx.now)
+    where, now = (*_where(log.session, event_id), named), micros(log.tx.now)
     [(newest,)] = log.tx.execute(f"SELECT MAX(gen) FROM contents WHERE {_OF_EVENT} AND hash = ?", where)
     gen = now if newest is None else max(now, int(newest) + 1)
     log.tx.execute(
         "INSERT INTO contents (tenant, session, event_id, hash, gen, data, at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (*where, gen, data, now),
+        (*where, gen, log.tx.sealing.seal_bytes(data, _DATA, *where), now),
     )
     return reference | {"gen": gen}
 
@@ -184,12 +180,13 @@ def _whole(log: Log, event: dict[str, Any], lost: list[str]) -> dict[str, Any]:
 
 def _content(log: Log, event_id: str, claim: Mapping[str, Any], *, exactly: bool = True) -> dict[str, Any] | Missing:
     """Return what an event says: of its row, else of an entry that said it before (its run was terminated)."""
+    named = (*_where(log.session, event_id), str(claim.get("hash")))
     rows = log.tx.execute(
         f"SELECT data FROM contents WHERE {_OF_EVENT} AND hash = ? LIMIT 1",
-        (*_where(log.session, event_id), str(claim.get("hash"))),
+        named,
     )
     if rows:
-        data = bytes(rows[0][0])
+        data = log.tx.sealing.unseal_bytes(bytes(rows[0][0]), _DATA, *named)
         if exactly and len(data) != claim.get("size"):
             return "false"
         found: dict[str, Any] = codec.loads(data.decode())
@@ -205,11 +202,11 @@ def _joined(tx: Transaction, session: SessionKey, event_id: str, host: str | Non
     # No id has `%`, but all may have `_`, which LIKE would take for any character.
     like = f"%/user/{event_id}".replace("_", r"\_")
     rows = tx.execute(
-        "SELECT body FROM entries WHERE tenant = ? AND session = ? AND event_id = COALESCE(?, event_id) "
+        "SELECT seq, body FROM entries WHERE tenant = ? AND session = ? AND event_id = COALESCE(?, event_id) "
         "AND type = 'user.message' AND key LIKE ? ESCAPE '\\' ORDER BY seq LIMIT 1",
         (session.tenant, session.session_id, host, like),
     )
-    return codec.loads(rows[0][0]) if rows else {}
+    return body(tx, session, *rows[0]) if rows else {}
 
 
 def _body(log: Log, key: str) -> dict[str, Any]:

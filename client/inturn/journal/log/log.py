@@ -30,6 +30,7 @@ _INSERT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, session, key) DO NOTHING RETURNING seq"
 )
 _VERIFY_PAGE: Final = 1000
+_BODY: Final = "entries.body"
 
 
 def micros(seconds: float) -> int:
@@ -80,7 +81,7 @@ class Log:
         seq = self.head + 1
         key, event_id, step = codec.column(entry.key), codec.column(entry.event_id), codec.column(entry.step)
         at = micros(self.tx.now if entry.at is None else entry.at)
-        body = codec.dumps(entry.body)
+        body = self.tx.sealing.seal(codec.dumps(entry.body), _BODY, self.session.tenant, self.session.session_id, seq)
         hash_ = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
         where = (self.session.tenant, self.session.session_id)
         if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_)):
@@ -145,7 +146,7 @@ def read(
         where += f" AND type IN ({', '.join('?' * len(types))})"
         parameters.extend(types)
     rows = tx.execute(f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY seq LIMIT ?", (*parameters, limit))
-    return [_entry(row) for row in rows]
+    return [_entry(tx, session, row) for row in rows]
 
 
 def weighed(
@@ -167,7 +168,7 @@ def keyed(tx: Transaction, session: SessionKey, key: str) -> Entry | None:
         f"SELECT {_COLUMNS} FROM entries WHERE tenant = ? AND session = ? AND key = ?",
         (session.tenant, session.session_id, codec.column(key)),
     )
-    return _entry(rows[0]) if rows else None
+    return _entry(tx, session, rows[0]) if rows else None
 
 
 def head(tx: Transaction, session: SessionKey) -> int:
@@ -203,7 +204,7 @@ def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
         "WHERE o.tenant = ? AND o.session = ? AND o.disposition = 'parked' ORDER BY e.seq DESC LIMIT ?",
         (session.tenant, session.session_id, limit),
     )
-    return [_entry(row) for row in reversed(rows)]
+    return [_entry(tx, session, row) for row in reversed(rows)]
 
 
 def verify(tx: Transaction, session: SessionKey) -> list[str]:
@@ -242,8 +243,13 @@ def _faults(session: SessionKey, row: tuple[Any, ...], before: int, hash_before:
         yield f"seq {seq}: was changed after it was written"
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    seq, type_, event_id, step, at, body, hash_, prev = row
+def body(tx: Transaction, session: SessionKey, seq: int, stored: str) -> Any:
+    """Return an entry's body, as it is stored under a seq."""
+    return codec.loads(tx.sealing.unseal(stored, _BODY, session.tenant, session.session_id, seq))
+
+
+def _entry(tx: Transaction, session: SessionKey, row: tuple[Any, ...]) -> Entry:
+    seq, type_, event_id, step, at, stored, hash_, prev = row
     # Straight from our own columns: nothing to validate, and a cold transcript reads thousands.
     return Entry.model_construct(
         seq=seq,
@@ -251,7 +257,7 @@ def _entry(row: tuple[Any, ...]) -> Entry:
         event_id=event_id,
         step=step,
         at=_EPOCH + timedelta(microseconds=at),
-        body=codec.loads(body),
+        body=body(tx, session, seq, stored),
         hash=hash_,
         prev=prev,
     )

@@ -23,6 +23,8 @@ from inturn.keys import TurnKey
 REMEMBER_FOR: Final = 7 * 24 * 3600.0
 """Seconds for which a key is known."""
 
+_WHAT: Final = "operations.what"
+_RESULT: Final = "operations.result"
 _CALLER: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
 _KEY: Final = "tenant, session, turn, step, call, ordinal"
 
@@ -70,7 +72,8 @@ def find(tx: Transaction, at: OperationKey, *, lock: bool = False) -> Record | N
     if not rows or rows[0][2] is None:
         return None
     what, final, result = rows[0]
-    value, conflict = codec.loads(result)
+    what = tx.sealing.unseal(what, _WHAT, *at.caller, at.ordinal)
+    value, conflict = codec.loads(tx.sealing.unseal(result, _RESULT, *at.caller, at.ordinal))
     return Record(what, Done(value, conflict, bool(final)), final=bool(final) or _built_on(tx, at))
 
 
@@ -78,7 +81,13 @@ def keep(tx: Transaction, at: OperationKey, what: str, done: Done) -> None:
     """Record what an operation did, in the place that was reserved."""
     tx.execute(
         f"UPDATE operations SET what = ?, final = ?, result = ? WHERE {_CALLER} AND ordinal = ?",
-        (what, int(done.final), codec.dumps([done.value, done.conflict]), *at.caller, at.ordinal),
+        (
+            tx.sealing.seal(what, _WHAT, *at.caller, at.ordinal),
+            int(done.final),
+            tx.sealing.seal(codec.dumps([done.value, done.conflict]), _RESULT, *at.caller, at.ordinal),
+            *at.caller,
+            at.ordinal,
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from inturn.journal.state.changes import ClaimNext, Complete, Done, Push, Releas
 from inturn.journal.store.store import Transaction
 
 _QUEUE: Final = "tenant = ? AND session = ? AND queue = ?"
+_ITEM: Final = "queue_items.item"
 _CLAIMED: Final = f"{_QUEUE} AND seq = ? AND token = ?"
 
 
@@ -29,7 +30,7 @@ def push(tx: Transaction, scope: Scope, change: Push) -> Done:
     tx.execute(
         "INSERT INTO queue_items (tenant, session, queue, seq, item, token, lease_until, claims) "
         "VALUES (?, ?, ?, ?, ?, '', 0, 0)",
-        (*where, seq, change.text),
+        (*where, seq, tx.sealing.seal(change.text, _ITEM, *where, seq)),
     )
     return Done()
 
@@ -52,7 +53,12 @@ def claim(tx: Transaction, scope: Scope, change: ClaimNext) -> Done:
         f"UPDATE queue_items SET token = ?, lease_until = ?, claims = ? WHERE {_QUEUE} AND seq = ?",
         (token, until, claims + 1, *where, seq),
     )
-    claimed = {"queue": change.name, "item": codec.loads(item), "claims": claims + 1, "until": until / 1e6}
+    claimed = {
+        "queue": change.name,
+        "item": codec.loads(tx.sealing.unseal(item, _ITEM, *where, seq)),
+        "claims": claims + 1,
+        "until": until / 1e6,
+    }
     return Done({**claimed, "seq": seq, "token": token}, final=False)
 
 

@@ -20,6 +20,7 @@ from inturn.journal.store.store import Transaction
 REMEMBER_FOR: Final = 24 * 3600.0
 """Seconds for which a name that is gone keeps its version."""
 
+_VALUE: Final = "shared_values.value"
 _KEY: Final = "tenant = ? AND session = ? AND name = ?"
 
 
@@ -102,7 +103,8 @@ def _row(tx: Transaction, scope: Scope, name: str, *, lock: bool = False) -> Row
     )
     if not rows:
         return None
-    version, text, expires = rows[0]
+    version, stored, expires = rows[0]
+    text = tx.sealing.unseal(stored, _VALUE, scope.tenant, scope.session_id, name)
     gone = expires is not None and expires <= micros(tx.now)
     return Row(version, None, None) if gone else Row(version, text, expires)
 
@@ -129,11 +131,12 @@ def _written(tx: Transaction, scope: Scope, change: Put | Update, row: Row, expi
 
 
 def _write(tx: Transaction, scope: Scope, name: str, version: int, text: str | None, expires: int | None) -> None:
+    where = (scope.tenant, scope.session_id, name)
     gone = micros(tx.now) if text is None else expires
     forget = None if gone is None else gone + micros(REMEMBER_FOR)
     tx.execute(
         f"UPDATE shared_values SET version = ?, value = ?, expires = ?, forget = ? WHERE {_KEY}",
-        (version, text, expires, forget, scope.tenant, scope.session_id, name),
+        (version, tx.sealing.seal(text, _VALUE, *where), expires, forget, *where),
     )
 
 

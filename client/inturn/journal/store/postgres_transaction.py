@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import psycopg
 
+from inturn.encryption.columns import CLEAR
 from inturn.journal.store.store import Rows, Statement
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -46,6 +47,7 @@ class PostgresTransaction:
         """Wrap a connection on which a transaction has begun, or whose BEGIN waits in a pipeline."""
         self._connection = connection
         self._pipeline = pipeline
+        self.sealing = CLEAR
         self._ahead: dict[tuple[str, tuple[Any, ...]], list[Cursor]] = {}
         self._now: float | None = None
         self._clock: Cursor | None = None

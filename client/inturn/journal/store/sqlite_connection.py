@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
+from inturn.encryption.columns import CLEAR
 from inturn.journal.store import sqlite_errors
 from inturn.journal.store.store import Rows, Statement
 
@@ -32,12 +33,13 @@ gets the lock last: eight busy processes kept one another out for up to 2.4 s, a
 class SqliteTransaction:
     """An open transaction of a connection."""
 
-    __slots__ = ("_connection", "for_update", "now")
+    __slots__ = ("_connection", "for_update", "now", "sealing")
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Wrap a connection on which a transaction has begun."""
         self._connection = connection
         self.now = time.time()
+        self.sealing = CLEAR
         self.for_update = ""  # BEGIN IMMEDIATE has locked everything
 
     def ahead(self, statements: Sequence[Statement]) -> None:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
+from inturn.encryption.columns import Sealing
+
 T = TypeVar("T")
 Rows = list[tuple[Any, ...]]
 Statement = tuple[str, Sequence[Any]]
@@ -18,7 +20,13 @@ Statement = tuple[str, Sequence[Any]]
 
 
 class Transaction(Protocol):
-    """An open transaction."""
+    """An open transaction.
+
+    Attributes:
+        sealing: Through which a column goes that holds what somebody said.
+    """
+
+    sealing: Sealing
 
     @property
     def now(self) -> float:

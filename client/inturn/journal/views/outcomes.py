@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from inturn.journal.log import codec
-from inturn.journal.log.log import micros
+from inturn.journal.log.log import body, micros
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Ending, Outcome
 from inturn.keys import SessionKey, TurnKey, redrive_of
@@ -27,6 +27,7 @@ _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "event.parked": "parked",
 }
 """Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
+_REASON: Final = "outcomes.reason"
 _DISCARDED: Final = "discarded"
 
 
@@ -60,7 +61,7 @@ def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
         redrive,
         outcome.disposition,
         outcome.stop,
-        codec.column(outcome.reason),
+        tx.sealing.seal(codec.column(outcome.reason), _REASON, *_where(session, outcome.event_id)),
         outcome.into,
         first,
         last,
@@ -132,12 +133,12 @@ def _first_number(tx: Transaction, session: SessionKey, outcome: Outcome) -> int
     ended = "parked" if outcome.disposition == _DISCARDED else outcome.disposition
     ends = [type_ for type_, disposition in _DISPOSITIONS.items() if disposition == ended]
     begun = 0
-    for type_, body in tx.execute(
-        "SELECT type, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
+    for type_, seq, stored in tx.execute(
+        "SELECT type, seq, body FROM entries WHERE tenant = ? AND session = ? AND event_id = ? "
         f"AND type IN ('turn.started', {', '.join('?' * len(ends))}) ORDER BY seq",
         (session.tenant, session.session_id, outcome.event_id, *ends),
     ):
-        number = int(_field(body, "n") or 0)
+        number = int(_field(body(tx, session, seq, stored), "n") or 0)
         if type_ != "turn.started":
             return number or begun
         begun = number or begun
@@ -150,24 +151,23 @@ def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, tuple[Disposi
     Under the rule that outcomes keep to: one by one, in order.
     """
     found: dict[str, tuple[int, Disposition, str | None]] = {}
-    for event_id, type_, key, body in tx.execute(
-        "SELECT event_id, type, key, body FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
+    for event_id, type_, key, seq, stored in tx.execute(
+        "SELECT event_id, type, key, seq, body FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
         f"AND type IN ({', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
         (session.tenant, session.session_id, *_DISPOSITIONS),
     ):
         turn, _, kind = str(key).partition("/")
         if "/" in kind:
             continue  # a delivery that was set aside: the event itself has ended otherwise
-        into = _field(body, "into") if type_ == "event.merged" else None
+        into = _field(body(tx, session, seq, stored), "into") if type_ == "event.merged" else None
         end = (redrive_of(turn), _DISCARDED if kind == _DISCARDED else _DISPOSITIONS[type_])
         if event_id not in found or _replaces(end, found[event_id][:2]):
             found[event_id] = (*end, into)
     return {event_id: (disposition, into) for event_id, (_, disposition, into) in found.items()}
 
 
-def _field(body: str, name: str) -> Any:
+def _field(read: object, name: str) -> Any:
     """Return a field of a body, `None` where somebody made that no object."""
-    read = codec.loads(body)
     return read.get(name) if isinstance(read, dict) else None
 
 
@@ -179,11 +179,16 @@ def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> 
 
 
 def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:
-    rows = tx.execute(
-        f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
-        (session.tenant, session.session_id, event_id),
-    )
-    return rows[0] if rows else None
+    where = _where(session, event_id)
+    rows = tx.execute(f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?", where)
+    if not rows:
+        return None
+    *before, reason, host, first, last = rows[0]
+    return *before, tx.sealing.unseal(reason, _REASON, *where), host, first, last
+
+
+def _where(session: SessionKey, event_id: str) -> tuple[str, str, str]:
+    return session.tenant, session.session_id, event_id
 
 
 def _seqs(tx: Transaction, session: SessionKey, outcome: Outcome) -> tuple[int | None, int | None]:

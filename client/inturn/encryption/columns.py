@@ -1,0 +1,137 @@
+"""Texts of the journal's columns, encrypted where there are keys.
+
+Invariant: what a user or a model said goes into a column, and is read from it, through `Sealing` alone. It is bound to
+its column, tenant, session and row, so no row reads as another one. Keys, types, seqs, times, hashes and numbers stay
+clear: the rules look for rows by them. The log's chain covers what is stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Callable
+from typing import Final, TypeVar, overload
+
+from inturn.encryption.box import Broken, Locked, seal, unseal
+from inturn.encryption.keys import KeyRing
+from inturn.errors import JournalUnavailable
+
+T = TypeVar("T")
+Place = tuple[str | int, ...]
+"""Where a text belongs: column, tenant, session, and what names the row in it."""
+
+_TEXT: Final = "\x01inturn:"
+"""What an encrypted text begins with: no JSON does."""
+_BYTES: Final = _TEXT.encode()
+_NO_KEYS: Final = (
+    "the journal is encrypted, and there are no keys here. To do: set INTURN_ENCRYPTION_KEYS as for the workers"
+)
+_IN_CLEAR: Final = (
+    "the journal has rows in clear, from before INTURN_ENCRYPTION_KEYS was set. To do: `inturn journal reencrypt FROM "
+    "TO` makes an encrypted copy; or begin a new journal with new sessions"
+)
+
+
+class Sealing:
+    """Encrypts columns with the first key of a ring and decrypts them with any; without a ring it does neither."""
+
+    def __init__(self, ring: KeyRing | None = None) -> None:
+        """Use a ring."""
+        self._ring = ring
+
+    @property
+    def on(self) -> bool:
+        """Whether columns are encrypted."""
+        return self._ring is not None
+
+    @overload
+    def seal(self, text: str, *place: str | int) -> str: ...
+    @overload
+    def seal(self, text: str | None, *place: str | int) -> str | None: ...
+    def seal(self, text: str | None, *place: str | int) -> str | None:
+        """Return a text as it is stored."""
+        if self._ring is None or text is None:
+            return text
+        return f"{_TEXT}{self._ring.first.id}:{base64.b64encode(self._sealed(text.encode(), place)).decode()}"
+
+    @overload
+    def unseal(self, stored: str, *place: str | int) -> str: ...
+    @overload
+    def unseal(self, stored: str | None, *place: str | int) -> str | None: ...
+    def unseal(self, stored: str | None, *place: str | int) -> str | None:
+        """Return a text that was stored.
+
+        Raises:
+            JournalUnavailable: Its key is not here; or it is in clear where there are keys.
+        """
+        if stored is None or not self._is_sealed(stored.startswith(_TEXT)):
+            return stored
+        key_id, _, encoded = stored.removeprefix(_TEXT).partition(":")
+        return _read(lambda: base64.b64decode(encoded, validate=True), self._unsealed, key_id, place).decode()
+
+    def seal_bytes(self, data: bytes, *place: str | int) -> bytes:
+        """Return bytes as they are stored."""
+        if self._ring is None:
+            return data
+        return b"%b%b:%b" % (_BYTES, self._ring.first.id.encode(), self._sealed(data, place))
+
+    def unseal_bytes(self, stored: bytes, *place: str | int) -> bytes:
+        """Return bytes that were stored.
+
+        Raises:
+            JournalUnavailable: As `unseal`.
+        """
+        if not self._is_sealed(stored.startswith(_BYTES)):
+            return stored
+        key_id, _, box = stored.removeprefix(_BYTES).partition(b":")
+        return _read(lambda: box, self._unsealed, key_id.decode("utf-8", "replace"), place)
+
+    def digest(self, data: bytes, *scope: str) -> str:
+        """Return the hash by which bytes are named: with keys a keyed one, which tells nobody what they are."""
+        if self._ring is None:
+            return hashlib.sha256(data).hexdigest()
+        return hmac.new(self._ring.first.derived("digest", *scope), data, hashlib.sha256).hexdigest()
+
+    def _is_sealed(self, sealed: bool) -> bool:
+        """Return whether there is something to decrypt."""
+        if sealed and self._ring is None:
+            raise JournalUnavailable(_NO_KEYS)
+        if not sealed and self._ring is not None:
+            raise JournalUnavailable(_IN_CLEAR)
+        return sealed
+
+    def _sealed(self, text: bytes, place: Place) -> bytes:
+        assert self._ring is not None
+        return seal(self._ring.first, _purpose(place), _bound(place), text)
+
+    def _unsealed(self, key_id: str, place: Place, box: bytes) -> bytes:
+        assert self._ring is not None
+        return unseal(self._ring, key_id, _purpose(place), _bound(place), box)
+
+
+CLEAR: Final = Sealing()
+
+
+def _read(box: Callable[[], bytes], opened: Callable[[str, Place, bytes], bytes], key_id: str, place: Place) -> bytes:
+    try:
+        return opened(key_id, place, box())
+    except Locked as error:
+        raise JournalUnavailable(
+            f"the journal cannot be read: {error}. To do: add it to INTURN_ENCRYPTION_KEYS, behind the first"
+        ) from error
+    except (Broken, ValueError) as error:
+        raise JournalUnavailable(
+            f"the journal is damaged: {place[0]} of {'/'.join(map(str, place[1:]))} does not decrypt ({error}). "
+            "To do: `inturn audit --deep`, and restore what was changed from a backup"
+        ) from error
+
+
+def _purpose(place: Place) -> tuple[str, str, str]:
+    """Return what a key is derived for: a session's texts have one of their own."""
+    return "journal", str(place[1]), str(place[2])
+
+
+def _bound(place: Place) -> bytes:
+    return json.dumps(place).encode()

@@ -1,0 +1,156 @@
+"""Columns of the journal with keys: nothing that was said is in the database, and it reads the same."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inturn.encryption import KeyRing
+from inturn.encryption.columns import CLEAR, Sealing
+from inturn.encryption.keys import VARIABLE, Key
+from inturn.errors import JournalUnavailable
+from inturn.journal import Journal, NewEntry, Outcome, Recorded, new_token, open_journal
+from inturn.journal.state.changes import Operation, Push, Put, Scope
+from inturn.keys import SessionKey, TurnKey
+from tests.support.keys import keys
+from tests.support.stores import journal_url
+
+CANARY = "canary-4711"
+SESSION = SessionKey("acme", "s1")
+STEP = TurnKey(SESSION, "e1").step("0", 0)
+A, B = Key("a", b"a" * 32), Key("b", b"b" * 32)
+
+
+@pytest.fixture(autouse=True)
+def _on_both(store: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, keys("a"))
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[Journal]:
+    journal = open_journal(url)
+    try:
+        yield journal
+    finally:
+        await journal.close()
+
+
+async def filled(journal: Journal) -> tuple[str, dict[str, Any]]:
+    """Write the canary into whatever takes it; return the references of blob and content."""
+    said = {"text": CANARY, "status": "ok"}
+    claim = await journal.claim_call(STEP, lease=5, token=new_token())
+    await journal.keep(STEP, claim.token, {"at": CANARY})
+    operation = Operation(step=STEP, token=claim.token, ordinal=0)
+    scope = Scope("acme", "s1")
+    await journal.change(scope, Put("name", f'"{CANARY}"', None), operation)
+    await journal.change(scope, Push("queue", f'"{CANARY}"'), Operation(key="k"))
+    entry = NewEntry("agent.tool_result", {"text": CANARY}, event_id="e1", key="e1/0/0")
+    await journal.finish(STEP, claim.token, said, [entry])
+    outcome = Outcome("e1", "e1", "parked", None, CANARY)
+    parked = NewEntry("event.parked", {"error": CANARY}, event_id="e1", key="e1/parked")
+    await journal.record(SESSION, [Recorded(parked, outcome)])
+    ref = await journal.put_blob(SESSION, CANARY.encode())
+    return ref, await journal.put_content(SESSION, "e2", {"content": CANARY})
+
+
+@pytest.mark.promise("SEC-2")
+async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back(tmp_path: Path) -> None:
+    url = journal_url(tmp_path)
+    journal = open_journal(url)
+    ref, claim = await filled(journal)
+    assert [entry.body for entry in await journal.read(SESSION)] == [{"text": CANARY}, {"error": CANARY}]
+    assert await journal.verify(SESSION) == []
+    outcome = await journal.outcome(SESSION, "e1")
+    assert outcome is not None
+    assert outcome.reason == CANARY
+    assert await journal.blob(SESSION, ref) == CANARY.encode()
+    again = await journal.claim_call(STEP, lease=5, token=new_token())
+    assert again.result == {"text": CANARY, "status": "ok"}
+    assert "canary" not in str(claim)
+    rows = await journal._store.read(everything)
+    assert sum("inturn:a:" in repr(row) for row in rows) >= 8
+    await journal.close()
+    assert CANARY not in repr(rows)
+    for file in tmp_path.iterdir():
+        assert CANARY.encode() not in file.read_bytes()
+
+
+def everything(tx: Any) -> list[tuple[Any, ...]]:
+    tables = "entries steps outcomes blobs contents shared_values queue_items operations places agents".split()
+    return [tuple(map(_plain, row)) for table in tables for row in tx.execute(f"SELECT * FROM {table}")]
+
+
+def _plain(value: object) -> object:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+@pytest.mark.promise("SEC-2", "SUR-16")
+async def test_a_journal_says_what_it_lacks_to_who_has_no_key_another_one_or_one_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = journal_url(tmp_path)
+    async with _opened(url) as journal:
+        await filled(journal)
+    for given, said in [("", "there are no keys here"), (keys("b"), "key 'a', which is not among the keys here")]:
+        monkeypatch.setenv(VARIABLE, given)
+        async with _opened(url) as journal:
+            with pytest.raises(JournalUnavailable, match=said):
+                await journal.read(SESSION)
+            with pytest.raises(JournalUnavailable, match=said):
+                await journal.claim_call(STEP, lease=5, token=new_token())
+    monkeypatch.setenv(VARIABLE, keys("b", "a"))
+    async with _opened(url) as journal:
+        assert len(await journal.read(SESSION)) == 2
+
+
+@pytest.mark.promise("SEC-2")
+async def test_rows_in_clear_are_refused_where_there_are_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = journal_url(tmp_path)
+    monkeypatch.delenv(VARIABLE)
+    async with _opened(url) as journal:
+        await filled(journal)
+    monkeypatch.setenv(VARIABLE, keys("a"))
+    async with _opened(url) as journal:
+        with pytest.raises(JournalUnavailable, match="rows in clear"):
+            await journal.read(SESSION)
+
+
+@pytest.mark.promise("SEC-2")
+async def test_a_row_does_not_read_as_another(tmp_path: Path) -> None:
+    async with _opened(journal_url(tmp_path)) as journal:
+        await filled(journal)
+        await journal._store.write(
+            lambda tx: tx.execute("UPDATE entries SET body = (SELECT body FROM entries WHERE seq = 1) WHERE seq = 2")
+        )
+        with pytest.raises(JournalUnavailable, match=r"entries\.body of acme/s1/2 does not decrypt"):
+            await journal.read(SESSION)
+        assert await journal.verify(SESSION) == ["seq 2: was changed after it was written"]
+
+
+@pytest.mark.parametrize("place", [("c.x", "acme", "s2", 1), ("c.x", "other", "s1", 1), ("c.y", "acme", "s1", 1)])
+def test_a_text_is_bound_to_its_column_tenant_session_and_row(place: tuple[str | int, ...]) -> None:
+    sealing = Sealing(KeyRing((A,)))
+    stored = sealing.seal(CANARY, "c.x", "acme", "s1", 1)
+    assert sealing.unseal(stored, "c.x", "acme", "s1", 1) == CANARY
+    with pytest.raises(JournalUnavailable):
+        sealing.unseal(stored, *place)
+
+
+def test_every_key_of_the_ring_reads_and_the_first_writes() -> None:
+    old, new = Sealing(KeyRing((A,))), Sealing(KeyRing((B, A)))
+    place = ("c.x", "acme", "s1", 1)
+    assert new.unseal(old.seal(CANARY, *place), *place) == CANARY
+    assert new.unseal_bytes(old.seal_bytes(b"x", *place), *place) == b"x"
+    assert new.seal(CANARY, *place).startswith("\x01inturn:b:")
+
+
+def test_without_keys_a_text_is_what_it_is_and_a_digest_tells_what_it_is_of() -> None:
+    assert CLEAR.unseal(CLEAR.seal(CANARY, "c", "t", "s"), "c", "t", "s") == CANARY
+    keyed = Sealing(KeyRing((A,))).digest(b"x", "acme", "s1")
+    assert keyed != CLEAR.digest(b"x", "acme", "s1")
+    assert keyed != Sealing(KeyRing((A,))).digest(b"x", "acme", "s2")
