@@ -120,11 +120,12 @@ class SqliteStore:
                 raise unavailable(error, self.path) from error
             self._local = threading.local()
             self._closed = False
+            file = file_identity(self.path)
             self._opened = _Opened(
-                Writer(self.path, self._busy_timeout),
+                Writer(self.path, self._busy_timeout, file),
                 ThreadPoolExecutor(READERS, thread_name_prefix="inturn-journal-read"),
                 ThreadPoolExecutor(1, thread_name_prefix="inturn-journal-watch"),
-                file_identity(self.path),
+                file,
             )
             return self._opened
 
@@ -185,6 +186,8 @@ class SqliteStore:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
+            if self._opened is not None and self._opened.file != file_identity(self.path):
+                raise replaced(self.path)
             connection = connect(self.path, mode="ro", busy_timeout=self._busy_timeout)
             self._connections.append(connection)
             self._local.connection = connection

@@ -39,13 +39,13 @@ class _Job:
 class Writer:
     """The thread and its connection."""
 
-    def __init__(self, path: str, busy_timeout: float) -> None:
-        """Start the thread; it connects at its first job."""
+    def __init__(self, path: str, busy_timeout: float, file: tuple[int, int] | None) -> None:
+        """Start the thread; it connects at its first job, and to no other file than this one."""
         self._path = path
         self._busy_timeout = busy_timeout
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
+        self._file = file
         self._thread = threading.Thread(target=self._run, name="inturn-journal", daemon=True)
         self._thread.start()
 
@@ -123,7 +123,7 @@ class Writer:
         return going
 
     def _connected(self) -> sqlite3.Connection:
-        if self._connection is not None and self._file != file_identity(self._path):
+        if self._file != file_identity(self._path):  # also of a file that comes after an error: it is another journal
             raise replaced(self._path)
         if self._connection is None:
             connection = connect(self._path, mode="rw", busy_timeout=self._busy_timeout)
@@ -132,7 +132,7 @@ class Writer:
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._file = connection, file_identity(self._path)
+            self._connection = connection
         return self._connection
 
     def _disconnect(self) -> None:
