@@ -20,6 +20,14 @@ def level(tx: Transaction, want: Want) -> float:
     return min(tokens + passed * want.refill, want.capacity)
 
 
+def wind(tx: Transaction, want: Want) -> None:
+    """Have a bucket refill from now on, where its last token was taken by a clock that was set back since."""
+    now = micros(tx.now)
+    tx.execute(
+        "UPDATE buckets SET at = ? WHERE scope = ? AND resource = ? AND at > ?", (now, want.scope, want.resource, now)
+    )
+
+
 def take(tx: Transaction, want: Want) -> None:
     """Take a token; the caller has looked that there is one."""
     left = max(level(tx, want) - 1, 0.0)

@@ -17,7 +17,7 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -67,6 +67,7 @@ def take(
     if held or ticket.number is not None:
         places.clear(tx, caller)
     if lacking:
+        _forgive_clock(tx, lacking)
         return _queue(tx, caller, wants, ticket, lacking)
     return _grant(tx, caller, wants, lease, lasts)
 
@@ -145,6 +146,15 @@ def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float,
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
     return Grant(fence, tuple(stale))
+
+
+def _forgive_clock(tx: Transaction, lacking: Iterable[Want]) -> None:
+    """Have nobody wait until a clock that was set back is where it was: the next look finds what it should."""
+    for want in lacking:
+        if want.mode == "rate":
+            buckets.wind(tx, want)
+        else:
+            places.shorten(tx, want)
 
 
 def _queue(

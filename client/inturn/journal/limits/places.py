@@ -19,6 +19,8 @@ from inturn.keys import StepKey, TurnKey
 
 PRESENCE: Final = 15.0
 """Seconds after which a waiter that was not seen is passed over. Waiters come back after 2 s at most."""
+LONGEST: Final = 120.0
+"""Seconds for which nobody is present without a word: leases are far shorter."""
 FORGET_AFTER: Final = 24 * 3600.0
 """Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
 _COLUMNS_OF_KEY: Final = "turn, step, part, scope, resource"
@@ -151,6 +153,15 @@ def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket
             "deadlock_victim, deadlock_reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
             (*where, ticket.number, ticket.since, until, *deadlock),
         )
+
+
+def shorten(tx: Transaction, want: Want) -> None:
+    """Have nobody be present for longer than anybody is at once: the clock was set back since."""
+    longest = micros(tx.now + LONGEST)
+    tx.execute(
+        "UPDATE places SET until = ? WHERE scope = ? AND resource = ? AND until > ?",
+        (longest, want.scope, want.resource, longest),
+    )
 
 
 def clear(tx: Transaction, caller: Caller) -> None:
