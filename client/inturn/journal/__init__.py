@@ -5,6 +5,7 @@ Importing this loads no SQL; opening a journal does.
 Invariant: `seq` is assigned inside the transaction that appends, so readers see every entry, in order, without gaps.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from inturn.errors import Misconfigured
@@ -56,6 +57,8 @@ __all__ = [
     "Written",
     "new_token",
     "open_journal",
+    "open_store",
+    "shown",
 ]
 
 
@@ -82,11 +85,16 @@ def open_journal(url: str) -> "Journal":
     from inturn.journal.journal import Journal
     from inturn.journal.store.sealed import SealedStore
 
-    store, ring = _store(url), read_keys()
+    store, ring = open_store(url), read_keys()
     return Journal(store if ring is None else SealedStore(store, Sealing(ring)))
 
 
-def _store(url: str) -> "Store":
+def open_store(url: str) -> "Store":
+    """Return the database that a journal's URL names; what it holds may be sealed.
+
+    Raises:
+        Misconfigured: The URL names no journal, or what its database needs is not installed.
+    """
     from inturn.journal.store.sqlite import SqliteStore
 
     scheme, separator, rest = url.partition("://")
@@ -99,6 +107,18 @@ def _store(url: str) -> "Store":
         "a journal's URL begins with sqlite:///FILE (relative), sqlite:////FILE (absolute) or "
         f"postgresql://USER@HOST/DATABASE, not with {scheme[:20]!r}"
     )
+
+
+def shown(url: str) -> str:
+    """Return what may be shown of a journal's URL.
+
+    Raises:
+        Misconfigured: The URL names no journal.
+    """
+    from inturn.journal.store.postgres_url import parse
+
+    scheme, _, rest = url.partition("://")
+    return f"sqlite:///{os.path.abspath(rest[1:])}" if scheme == "sqlite" else parse(url).name
 
 
 def _postgres(url: str) -> "Store":

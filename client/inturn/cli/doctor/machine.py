@@ -33,8 +33,11 @@ async def examine_journal(url: str | None, tenant: str) -> Finding:
         tenant: Whose sessions.
     """
     url = url or DEFAULT_JOURNAL
-    where = _shown(url)
     advice = "name the workers' journal with --journal or INTURN_JOURNAL"
+    try:
+        where = _shown(url)
+    except InturnError as error:
+        return failed("journal", str(error), advice)
     if is_missing(url):
         return warned("journal", f"{where} is not there yet; the first worker makes it", f"start a worker, or {advice}")
     try:
@@ -93,4 +96,6 @@ def _shown(url: str) -> str:
     """Return a journal's address without its password."""
     if url.startswith(_SQLITE):
         return str(Path(url.removeprefix(_SQLITE)).absolute())
-    return url.rpartition("@")[2] or url
+    from inturn.journal import shown
+
+    return shown(url)

@@ -84,7 +84,9 @@ class PostgresStore:
         Raises:
             JournalUnavailable: It cannot be opened, or has another schema version; the message says what to do.
         """
-        await self._ready()
+        if self._process != os.getpid():
+            self._begin_anew()
+        await asyncio.to_thread(self._open)
 
     async def close(self) -> None:
         """Finish what is queued and disconnect."""

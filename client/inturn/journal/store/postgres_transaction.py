@@ -77,6 +77,16 @@ class PostgresTransaction:
         cursor = self.send(sql, parameters)
         return self._rows(cursor) if kind.answers else []
 
+    def exclude(self) -> None:
+        """Lock what every writer writes to, and wait for as long as another database takes."""
+        self.send("SELECT set_config('idle_in_transaction_session_timeout', '0', true)")
+        self.send("LOCK TABLE sessions, steps, shared_values, queues, cursors IN SHARE ROW EXCLUSIVE MODE")
+
+    def refuse(self, why: str) -> None:
+        """Have a constraint that nothing meets refuse whatever a step or a decision begins with."""
+        for table in ("sessions", "steps"):
+            self.send(f'ALTER TABLE {table} ADD CONSTRAINT "{why.replace(chr(34), "")[:60]}" CHECK (false) NOT VALID')
+
     def define(self, statement: str) -> None:
         """Run a CREATE statement. Texts are compared by their bytes, as SQLite does."""
         words = statement.format(bytes="BYTEA", clustered="", unlogged="UNLOGGED")

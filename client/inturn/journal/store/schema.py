@@ -107,7 +107,7 @@ _WORKERS: Final = (
     "CREATE INDEX stops_at ON stops (at)",
 )
 
-_TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
+TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +144,7 @@ def create(tx: Transaction) -> None:
     tx.define(_SCHEMA)
     rows = tx.execute("SELECT version FROM journal_schema")
     if not rows:
-        for statement in _TABLES:
+        for statement in TABLES:
             tx.define(statement)
         made = (VERSION, OLDEST, secrets.token_hex(8))
         tx.execute("INSERT INTO journal_schema (version, oldest, id) VALUES (?, ?, ?)", made)
@@ -184,7 +184,7 @@ def check(tx: Transaction) -> None:
         )
     if copying is not None:
         raise JournalUnavailable(
-            "the journal is the unfinished copy of another one. To do: finish it by the same `inturn journal copy`"
+            "the journal is the unfinished copy of another one. To do: copy that one again, into a new database"
         )
     if moved_to is not None:
         raise JournalUnavailable(f"the journal was moved. To do: point to {moved_to}")

@@ -49,6 +49,18 @@ class SqliteTransaction:
         """Run one statement and return all its rows."""
         return self._connection.execute(sql, parameters).fetchall()
 
+    def exclude(self) -> None:
+        """Do nothing: BEGIN IMMEDIATE has locked everything."""
+
+    def refuse(self, why: str) -> None:
+        """Have triggers refuse whatever a step or a decision begins with."""
+        said = why.replace("'", "''")
+        for table, event in (("sessions", "INSERT"), ("sessions", "UPDATE"), ("steps", "INSERT"), ("steps", "UPDATE")):
+            self._connection.execute(
+                f"CREATE TRIGGER moved_{table}_{event.lower()} BEFORE {event} ON {table} "
+                f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
+            )
+
     def define(self, statement: str) -> None:
         """Run a CREATE statement."""
         self._connection.execute(statement.format(bytes="BLOB", clustered="WITHOUT ROWID", unlogged=""))

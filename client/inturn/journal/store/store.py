@@ -48,6 +48,12 @@ class Transaction(Protocol):
         """Run one statement and return all its rows."""
         ...
 
+    def exclude(self) -> None:
+        """Keep everybody else from writing until this transaction ends."""
+
+    def refuse(self, why: str) -> None:
+        """Have the database refuse from now on what others, who have it open, still write."""
+
     def define(self, statement: str) -> None:
         """Run a CREATE statement, with the backend's words for `{bytes}`, `{clustered}` and `{unlogged}`."""
 

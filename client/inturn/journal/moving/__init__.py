@@ -1,0 +1,1 @@
+"""Moving a journal to another database."""
