@@ -11,7 +11,7 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.service import RPCError
 from temporalio.service import RPCStatusCode as Status
 
-from inturn.client.temporal.transport import SessionTransport
+from inturn.client.temporal.transport import SessionTransport, fairness_key
 from inturn.errors import Unavailable
 from inturn.keys import SessionKey
 from tests.support.transport import rpc_error
@@ -101,3 +101,14 @@ async def test_a_caller_cancelled_while_it_waits_for_a_slot_is_let_go() -> None:
     async with asyncio.timeout(5):
         with pytest.raises(asyncio.CancelledError):
             await task
+
+
+@pytest.mark.promise("ISO-4")
+async def test_a_session_starts_with_its_tenant_as_fairness_key_at_a_length_that_servers_take() -> None:
+    temporal = FakeTemporal()
+    await _transport(temporal).signal_with_start({"event_id": "e1", "content": "hi"})
+    [(_, options)] = temporal.starts
+    assert options["priority"].fairness_key == "acme"
+    long = {fairness_key("t" * 127 + last) for last in "ab"}
+    assert len(long) == 2
+    assert {len(key) for key in long} == {64}

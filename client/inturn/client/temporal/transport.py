@@ -8,6 +8,7 @@ here retries or explains: errors leave as Temporal raised them.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,7 +24,7 @@ from temporalio.client import (
     WorkflowUpdateHandle,
     WorkflowUpdateStage,
 )
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError
 
@@ -38,10 +39,19 @@ from inturn.keys import SessionKey
 Message = dict[str, Any]
 TASK_TIMEOUT: Final = timedelta(seconds=5)
 """A workflow task whose worker died comes back after this; the server's 10 s would be most of a recovery."""
+FAIRNESS_KEY: Final = 64
+"""Bytes that a server takes of one."""
 RPC_TIMEOUT: Final = timedelta(seconds=10)
 """One try of a call that the server answers at once."""
 ALIVE_WITHIN: Final = 2.0
 """Seconds in which a session with a worker answers a query."""
+
+
+def fairness_key(tenant: str) -> str:
+    """Return by what the server shares workers out among tenants: a session's steps and later runs inherit it."""
+    if len(tenant) <= FAIRNESS_KEY:
+        return tenant
+    return f"{tenant[: FAIRNESS_KEY - 17]}~{hashlib.sha256(tenant.encode()).hexdigest()[:16]}"
 
 
 @dataclass(frozen=True)
@@ -143,6 +153,7 @@ class SessionTransport:
             "id_reuse_policy": WorkflowIDReusePolicy.ALLOW_DUPLICATE_FAILED_ONLY,
             "search_attributes": start_attributes(self.key.tenant, self.agent),
             "task_timeout": TASK_TIMEOUT,
+            "priority": Priority(fairness_key=fairness_key(self.key.tenant)),
             "memo": {"inturn": {"tenant": self.key.tenant, "session": self.key.session_id, "agent": self.agent}},
             "static_summary": f"{self.agent or 'agent'} session {self.key.session_id}"[:200],
         }
