@@ -42,7 +42,7 @@ class Lacks:
     """Finds what steps need of agents, or says who has it."""
 
     def __init__(self, journal: Journal, roster: Roster, bounds: Bounds, version: str | None = None) -> None:
-        """Look among a roster's agents, then at what workers of the same build say in the journal."""
+        """Look among a roster's agents, then at what workers say in the journal; `version` is this worker's build."""
         self._journal = journal
         self._roster = roster
         self._bounds = bounds
@@ -72,8 +72,8 @@ class Lacks:
         own = await self.own(step)
         if own is not None and own != name:
             raise OwnFailure(f"the session's agent is {own!r}, not {name!r}")
-        rows = await self._serving(name)
-        _send(rows)
+        rows = await self._journal.serving(name)
+        self._send(rows)
         # What only an event names may be a slip of the pen; what the session froze was there once.
         patience = self._bounds.lacking if rows or own is not None else self._bounds.lacking_named
         await self._wait(step, f"agent {name!r}", rows, patience)
@@ -99,15 +99,24 @@ class Lacks:
 
     async def _newer(self, step: StepKey, agent: Agent, what: str, has: Callable[[Serving], bool]) -> None:
         """Leave it to those who have it where the newest worker is one of them."""
-        rows = await self._serving(agent.name)
-        if rows and has(rows[0]):
-            holders = [row for row in rows if has(row)]
-            _send(holders)
-            await self._wait(step, what, holders, self._bounds.lacking)
+        rows = await self._journal.serving(agent.name)
+        for build, patience in ((True, self._bounds.lacking), (False, self._bounds.lacking_named)):
+            # Of another build: the server has not heard on each of its hosts yet which is the current one.
+            alike = [row for row in rows if (row.version == self._version) is build]
+            if alike and has(alike[0]):
+                holders = [row for row in alike if has(row)]
+                self._send(holders)
+                return await self._wait(step, what, holders, patience)
+        return None
 
-    async def _serving(self, agent: str) -> list[Serving]:
-        """Return the workers that serve an agent: the server gives no step to another build than its session's."""
-        return [row for row in await self._journal.serving(agent) if row.version == self._version]
+    def _send(self, holders: Sequence[Serving]) -> None:
+        """Raise `Elsewhere` where the newest holder does not take its steps from this step's own task queue.
+
+        Only to one of the same build: the server gives no step to another one than its session's.
+        """
+        alike = [row.queue for row in holders if row.version == self._version]
+        if alike and alike[0] != activity.info().task_queue:
+            raise Elsewhere(alike[0])
 
     async def _wait(self, step: StepKey, what: str, rows: Sequence[Serving], patience: float) -> None:
         """Let another attempt follow, on whichever worker; return once that was tried for too long."""
@@ -118,9 +127,3 @@ class Lacks:
         known = f": {', '.join(who[:NAMED])}{more}" if who else ", and none says that it has"
         after = random.uniform(1.0, 1.5)
         raise failures.again(names.NOT_YET, f"waits for a worker that has {what}{known}", after=after, benign=True)
-
-
-def _send(holders: Sequence[Serving]) -> None:
-    """Raise `Elsewhere` where the newest holder does not take its steps from this step's own task queue."""
-    if holders and holders[0].queue != activity.info().task_queue:
-        raise Elsewhere(holders[0].queue)

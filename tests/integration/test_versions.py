@@ -86,18 +86,6 @@ async def test_an_idle_sessions_next_event_goes_to_the_current_build_and_no_old_
 
 
 @pytest.mark.promise("SUR-16")
-async def test_a_step_asks_no_worker_of_another_build(rig: Rig) -> None:
-    first, second = f"{rig.tenant}:1", f"{rig.tenant}:2"
-    async with rig.client() as client, rig.worker(agents(old), version=first):
-        await make_current(rig.temporal, first)
-        session = client.session("s", agent="support")
-        async with rig.worker(agents(old, new), version=second, beside=True):  # ready, and not current
-            async with asyncio.timeout(10):
-                turn = await session.ask('[[tool new {"n": 1}]] [[tool old {"n": 2}]]')
-            assert [call.status for call in turn.tool_calls] == ["error", "ok"]
-
-
-@pytest.mark.promise("SUR-16")
 async def test_apps_of_one_build_share_its_task_queue(rig: Rig) -> None:
     first = f"{rig.tenant}:1"
     sales = Agent("sales", model="m", instructions="", tools=[new])

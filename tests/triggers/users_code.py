@@ -275,15 +275,15 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "a_tool_that_a_newer_worker_has_is_waited_for_and_a_removed_one_is_not",
-                Edit(_LACKS, "if rows and has(rows[0]):", "if False:"),
+                Edit(_LACKS, "if alike and has(alike[0]):", "if False:"),
             ),
             Plant(
                 "a_tool_that_a_newer_worker_has_is_waited_for_and_a_removed_one_is_not",
-                Edit(_LACKS, "if rows and has(rows[0]):", "if rows:"),
+                Edit(_LACKS, "if alike and has(alike[0]):", "if rows:"),
             ),
             Plant(
                 "an_agent_with_a_task_queue_of_its_own_is_said_to_be_there",
-                Edit(_LACKS, "if holders and holders[0].queue != activity.info().task_queue:", "if False:"),
+                Edit(_LACKS, "if alike and alike[0] != activity.info().task_queue:", "if False:"),
             ),
             Plant(
                 "a_delivery_waits_for_the_worker_whose_agent_delivers",

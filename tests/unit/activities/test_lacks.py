@@ -125,11 +125,19 @@ async def test_a_tool_that_a_newer_worker_has_is_waited_for_and_a_removed_one_is
 
 
 @pytest.mark.promise("SUR-16", "SUR-7")
-async def test_what_only_another_build_has_is_not_there(tmp_path: Path) -> None:
+async def test_what_only_another_build_has_is_waited_for_until_the_server_has_gone_on_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = Serving("w2", "support", "elsewhere", tools=("old", "new"), deliver=True, version="shop:2")
     script = [[ToolCall("new"), ToolCall("new")]]
     async with told(tmp_path, script, other, agents=[agent("support", tools=[old])], version="shop:1") as r:
         first, second = (await r.ask(agent="support")).calls
+        for later in (0, 29):
+            await _pass(r, later)
+            with pytest.raises(ApplicationError, match="tool 'new' of agent 'support': w2") as failed:
+                await r.tool(call=first.id, agent="support")
+            assert waits(failed.value)
+        await _pass(r, 31)
         assert (await r.tool(call=first.id, agent="support")).status == "error"
         await r.journal.register([dataclasses.replace(other, version="shop:1")])
         assert (await r.tool(call=second.id, agent="support", index=1)).elsewhere == "elsewhere"
