@@ -26,6 +26,7 @@ from inturn_activities.deliver import Deliveries
 from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.lacks import Elsewhere, Lacks
 from inturn_activities.leases import Leases
+from inturn_activities.limits.agreed import AgreedLimits
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import (
@@ -83,6 +84,8 @@ class Steps:
             ValueError: No agent was given, or two have one name.
         """
         bounds, limits = bounds or Bounds(), limits or Limits()
+        self.agreed = AgreedLimits(limits)
+        """Those of all workers that share the journal, as far as this one was told."""
         self._roster = roster = Roster(agents)
         self._lacks = lacks = Lacks(journal, roster, bounds, version)
         leases, waits = Leases(journal, lease=bounds.lease), Waits(journal, bounds, limits)
@@ -93,9 +96,11 @@ class Steps:
         self._journal = journal
         self._positions = Positions(journal)
         bodies = Bodies(journal, bounds, limits, pools.checks, resources)
-        self._models = ModelSteps(journal, model, transcripts, leases, waits, bodies, lacks, bounds, limits)
+        self._models = ModelSteps(
+            journal, model, transcripts, leases, waits, bodies, lacks, bounds, limits, self.agreed
+        )
         calls = Effects(journal, leases, waits, pools.tools, pools.checks, bounds)
-        self._tools = ToolSteps(journal, lacks, calls, bodies, limits)
+        self._tools = ToolSteps(journal, lacks, calls, bodies, self.agreed)
         deliveries = Effects(journal, leases, waits, pools.deliveries, pools.checks, bounds)
         self._deliveries = Deliveries(lacks, deliveries, bodies)
 

@@ -1,4 +1,4 @@
-"""A worker that says in the journal which agents it serves.
+"""A worker that says in the journal which agents it serves and which limits it was set to, and takes over lower ones.
 
 Invariant: it says so before it takes its first step and until it has ended its last one; a journal that is away keeps
 nobody from working.
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
@@ -41,10 +41,10 @@ class Registration:
         journal: Journal,
         agents: Sequence[Agent],
         queue: str,
-        trouble: Callable[[], str],
+        steps: Steps,
         version: str | None = None,
     ) -> None:
-        """Say that agents are served on a task queue, by which build; with what the worker suffers from, if any."""
+        """Say that agents are served on a task queue, by which build; with the limits and troubles of these steps."""
         self._journal = journal
         self._agents = agents
         self._version = version
@@ -53,7 +53,7 @@ class Registration:
         # build all have the same code, and the next one is to poll the queues that this one did.
         alike = to_json(sorted([agent.name] if version else _content(agent) for agent in agents))
         self._queue = f"{queue[:900]}~{hashlib.sha256(alike).hexdigest()[:8]}"
-        self._trouble = trouble
+        self._steps = steps
         self.worker = f"{identity()}/{next(_numbers)}"
         """Its name in the journal: processes may have several."""
 
@@ -73,7 +73,8 @@ class Registration:
                 tools=tuple(tool.name for tool in agent.tools),
                 deliver=agent.deliver is not None,
                 version=self._version,
-                trouble=self._trouble(),
+                limits=self._steps.agreed.own,
+                trouble=self._steps.pools.trouble(),
             )
             for agent in self._agents
         ]
@@ -81,8 +82,8 @@ class Registration:
     @asynccontextmanager
     async def kept(self) -> AsyncGenerator[None, None]:
         """Keep it written while the block runs."""
-        await self._write()
-        refreshing = asyncio.create_task(self._refresh())
+        await self.refresh()
+        refreshing = asyncio.create_task(self._refreshing())
         try:
             yield
         finally:
@@ -92,14 +93,16 @@ class Registration:
             with contextlib.suppress(InturnError):
                 await self._journal.retire(self.worker)
 
-    async def _refresh(self) -> None:
+    async def _refreshing(self) -> None:
         while True:
             await asyncio.sleep(REFRESH)
-            await self._write()
+            await self.refresh()
 
-    async def _write(self) -> None:
+    async def refresh(self) -> None:
+        """Write it anew, and take over the limits that all workers hold now."""
         try:
             await self._journal.register(self.rows())
+            self._steps.agreed.agree(row.limits for row in await self._journal.serving())
         except InturnError as error:
             logger.warning("the journal does not take which agents this worker serves: %s", error)
 

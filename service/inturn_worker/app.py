@@ -102,7 +102,7 @@ def build_worker(
         "graceful_shutdown_timeout": timedelta(seconds=settings.grace),
         **versioned(settings),
     }
-    registration = Registration(journal, agents, queue, steps.pools.trouble, settings.version)
+    registration = Registration(journal, agents, queue, steps, settings.version)
     few = PollerBehaviorSimpleMaximum(POLLERS_BESIDE)
     worker = AgentWorker(
         client,

@@ -23,7 +23,7 @@ _EVERYBODY: Final = ""
 
 
 class Limits(BaseModel):
-    """The limits of a worker; workers that share a journal should have the same. `None`, or no entry, is no limit.
+    """The limits of a worker; of those that share a journal the lowest holds. `None`, or no entry, is no limit.
 
     Attributes:
         max_steps: Model and tool calls of one tenant in flight, over all workers.

@@ -36,6 +36,7 @@ from inturn_activities.commit import committed, uncancelled
 from inturn_activities.failures import OwnFailure
 from inturn_activities.lacks import Lacks
 from inturn_activities.leases import Leases
+from inturn_activities.limits.agreed import AgreedLimits
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.stuck import note_progress, watched
@@ -77,6 +78,7 @@ class ModelSteps:
         lacks: Lacks,
         bounds: Bounds,
         limits: Limits,
+        agreed: AgreedLimits,
     ) -> None:
         """Use a model for the worker's agents."""
         self._journal = journal
@@ -88,6 +90,7 @@ class ModelSteps:
         self._bodies = bodies
         self._bounds = bounds
         self._limits = limits
+        self._agreed = agreed
         self._account = AccountWatch()
         self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing)
@@ -124,7 +127,7 @@ class ModelSteps:
     async def _claim(
         self, step: StepKey, agent: Agent, begin: Sequence[NewEntry], known: int | None, seen: Position | None
     ) -> Claim:
-        wants = self._limits.of_model(step.session.tenant, agent.name, agent.model)
+        wants = self._agreed.of_model(step.session.tenant, agent.name, agent.model)
         lease, at = self._bounds.lease, activity.info().current_attempt_scheduled_time.timestamp()
         token = new_token()
 

@@ -27,7 +27,7 @@ from inturn.turns.call_results import CallResult, denied, describe, error_result
 from inturn.values import Entry
 from inturn_activities.approval_entries import answered, requested
 from inturn_activities.lacks import Lacks
-from inturn_activities.limits.limits import Limits
+from inturn_activities.limits.agreed import AgreedLimits
 from inturn_activities.messages import CallPlan, ToolInput, ToolResult, ToolStatus
 from inturn_activities.model import call_plans
 from inturn_activities.telemetry.spans import tool_span
@@ -42,7 +42,7 @@ SUMMARY: Final = 200
 class ToolSteps:
     """Runs tool calls of sessions."""
 
-    def __init__(self, journal: Journal, lacks: Lacks, effects: Effects, bodies: Bodies, limits: Limits) -> None:
+    def __init__(self, journal: Journal, lacks: Lacks, effects: Effects, bodies: Bodies, limits: AgreedLimits) -> None:
         """Run the tools of the worker's agents."""
         self._journal = journal
         self._lacks = lacks

@@ -209,6 +209,7 @@ class Serving:
         tools: Its tools' names.
         deliver: It has a `deliver`.
         version: The build that the worker is of, `DEPLOYMENT:BUILD`, if any.
+        limits: What the worker was set to allow of what all share, by names.
         trouble: What the worker suffers from, for people.
         since: When the worker began, in seconds since 1970.
         seen: When it said so last.
@@ -221,6 +222,7 @@ class Serving:
     tools: tuple[str, ...] = ()
     deliver: bool = False
     version: str | None = None
+    limits: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
     since: float = 0.0
     seen: float = 0.0

@@ -34,3 +34,13 @@ def test_threads_that_hang_are_told_with_the_tool() -> None:
     _, found = judge_agents([replace(ROW, trouble="3 threads hang: 3 of pay (acme/s1)")])
     assert (found.name, found.state) == ("threads", "warn")
     assert found.found == "w1: 3 threads hang: 3 of pay (acme/s1)"
+
+
+@pytest.mark.promise("ISO-4", "SUR-12")
+def test_limits_that_differ_are_told_with_who_has_which() -> None:
+    rows = [
+        replace(ROW, limits={"max_steps": 50.0}),
+        replace(ROW, worker="w2", limits={"max_steps": 50.0, "max_models": 3.0}),
+    ]
+    found = [finding for finding in judge_agents(rows) if finding.name == "limits"]
+    assert [(f.state, f.found) for f in found] == [("warn", "max_models none: w1; 3: w2")]

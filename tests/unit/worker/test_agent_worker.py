@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inturn.agents import Agent
 from inturn.journal import open_journal
+from inturn.testing import ScriptedModel
+from inturn_activities.limits.limits import Limits
+from inturn_activities.registry import Steps
 from inturn_worker.agent_worker import Registration
 
 
 def _queues(tmp_path: Path, instructions: str, version: str | None, *names: str, own: str | None = None) -> list[str]:
     agents = [Agent(name, model="m", instructions=instructions, task_queue=own) for name in names]
-    registration = Registration(open_journal(f"sqlite:///{tmp_path / 'j.db'}"), agents, "q", str, version)
+    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    registration = Registration(journal, agents, "q", Steps(journal, ScriptedModel(), agents), version)
     assert {row.version for row in registration.rows()} == {version}
     return registration.queues
 
@@ -29,3 +34,30 @@ def test_the_next_build_polls_the_queues_that_the_last_one_did(tmp_path: Path) -
     assert _queues(tmp_path, "a", "shop:1", "sales", "desk") == _queues(tmp_path, "b", "shop:2", "desk", "sales")
     assert _queues(tmp_path, "a", "shop:1", "sales") != _queues(tmp_path, "a", "shop:1", "desk")
     assert _queues(tmp_path, "a", "shop:1", "sales", own="gpu") == ["gpu"]
+
+
+@pytest.mark.promise("ISO-4")
+async def test_workers_that_share_a_journal_hold_the_lowest_of_their_limits(tmp_path: Path) -> None:
+    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    await journal.open()
+    agents = [Agent("support", model="m", instructions="")]
+
+    def worker(**limits: Any) -> tuple[Registration, Steps]:
+        steps = Steps(journal, ScriptedModel(), agents, limits=Limits(**limits))
+        return Registration(journal, agents, "q", steps), steps
+
+    def holds(steps: Steps) -> dict[str, float]:
+        return {want.resource: want.capacity for want in steps.agreed.of_model("acme", "support", "m")}
+
+    high, high_steps = worker(max_steps=50, per_model={"m": 9}, rate_per_tenant=600)
+    low, low_steps = worker(max_steps=None, max_models=3, per_model={"m": 4}, rate_per_tenant=6000)
+    async with high.kept():
+        assert holds(high_steps) == {"steps": 50, "model m": 9, "model calls per minute": 10}
+        async with low.kept():
+            lowest = {"steps": 50, "model calls": 3, "model m": 4, "model calls per minute": 10}
+            assert holds(low_steps) == lowest
+            await high.refresh()
+            assert holds(high_steps) == lowest
+        await high.refresh()
+        assert holds(high_steps) == {"steps": 50, "model m": 9, "model calls per minute": 10}
+    await journal.close()

@@ -5,7 +5,7 @@ Invariant: it shows what workers say of themselves, and judges no more than that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 
 from inturn.cli.doctor.findings import Finding, fine, warned
@@ -22,6 +22,7 @@ def judge_agents(rows: Sequence[Serving]) -> list[Finding]:
     by_agent = groupby(sorted(rows, key=_served), key=_served)
     findings = [_agent(agent, list(its)) for agent, its in by_agent]
     troubles = {row.worker: row.trouble for row in rows if row.trouble}
+    findings += _limits({row.worker: row.limits for row in rows})
     advice = "give the tool's own calls (HTTP, databases) timeouts; restart the worker to be rid of its threads"
     return [*findings, *(warned("threads", f"{who}: {what}", advice) for who, what in sorted(troubles.items()))]
 
@@ -40,6 +41,19 @@ def _agent(agent: str, rows: Sequence[Serving]) -> Finding:
         return fine("agents", found)
     advice = "finish the deploy, or give apps that differ names of their own for their agents"
     return warned("agents", f"{found}; not as the newest has it: {_workers(behind)}", advice)
+
+
+def _limits(workers: Mapping[str, Mapping[str, float]]) -> list[Finding]:
+    """Return where workers were not set to the same limits: the lowest of each holds for all."""
+    differing: list[str] = []
+    for name in sorted({name for limits in workers.values() for name in limits}):
+        by_value: dict[str, set[str]] = {}
+        for worker, limits in workers.items():
+            by_value.setdefault(f"{limits[name]:g}" if name in limits else "none", set()).add(worker)
+        if len(by_value) > 1:
+            differing.append(f"{name} {'; '.join(f'{value}: {_workers(who)}' for value, who in by_value.items())}")
+    advice = "set INTURN_LIMITS_* alike; the lowest of each holds for all of them, as long as its worker lives"
+    return [warned("limits", found, advice) for found in differing]
 
 
 def _workers(names: set[str]) -> str:

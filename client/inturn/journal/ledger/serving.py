@@ -28,7 +28,7 @@ def register(tx: Transaction, rows: Sequence[Serving]) -> None:
     now = micros(tx.now)
     for row in rows:
         about = {"manifest": row.manifest, "tools": row.tools, "deliver": row.deliver, "trouble": row.trouble}
-        about["version"] = row.version
+        about |= {"version": row.version, "limits": row.limits}
         tx.execute(
             "INSERT INTO agents (worker, agent, queue, about, since, seen) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (worker, agent) DO UPDATE SET queue = excluded.queue, about = excluded.about, "
