@@ -11,24 +11,26 @@ import sqlite3
 from collections.abc import Sequence
 from typing import Any, Final
 
+from inturn.journal.limits import counters
 from inturn.journal.store.sqlite_connection import SqliteTransaction
-from inturn.journal.store.store import Rows
+from inturn.journal.store.store import Rows, Statement
 
 ORDER: Final = (
     "sessions",
     "counters",
     "steps",
     "operations",
-    "places",
     "shared_values",
     "queues",
     "outcomes",
+    "counters of permits",
 )
 """The tables whose rows more than one transaction may want at once, in the order in which they are locked."""
 UNDER: Final = {
     "entries": "its session",
     "contents": "its session",
-    "buckets": "the counter of its scope",
+    "places": "its step's row; who only frees takes one statement",
+    "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",
     "blobs": "one statement; its rows never change",
     "cursors": "one statement",
@@ -37,13 +39,19 @@ UNDER: Final = {
     "stops": "a step's own row, and a sweep",
 }
 """The others, and what is locked before they are written, or why nothing need be."""
-TICKETS: Final = ("~tickets",)
-"""The counter of tickets is the last that a transaction locks: whoever holds it waits for nothing more."""
 MARK: Final = "/* locks */"
 _WRITES: Final = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
 _READS: Final = re.compile(r"FROM (\w+)")
 _SWEEP: Final = f"{MARK} SKIP LOCKED"  # waits for nobody
-_KEYS: Final = {"sessions": 2, "counters": 1, "steps": 5, "operations": 6, "shared_values": 3, "queues": 3}
+_KEYS: Final = {
+    "sessions": 2,
+    "counters": 1,
+    "counters of permits": 1,
+    "steps": 5,
+    "operations": 6,
+    "shared_values": 3,
+    "queues": 3,
+}
 """How many parameters name a row, where a rule comes back to one that it has locked."""
 
 
@@ -59,8 +67,20 @@ class OrderedTransaction(SqliteTransaction):
         self.for_update = MARK
         self.taken: list[tuple[str, tuple[Any, ...]]] = []
 
+    def ahead(self, statements: Sequence[Statement]) -> None:
+        """Check the statements: they are run here."""
+        for sql, parameters in statements:
+            if (table := _locks(sql)) is not None:
+                self._take(table, tuple(parameters), sql)
+
+    def guard(self, condition: str, parameters: Sequence[Any] = ()) -> None:
+        """Check the statement, and hold its rows."""
+        self.execute(f"SELECT {condition}", parameters)
+
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Check the statement, and run it."""
+        if "nextval" in sql:
+            return [(counters.count_up(SqliteTransaction(self._connection), counters.TICKETS),)]
         if _SWEEP in sql:
             sql = sql.replace(_SWEEP, "")
         elif (table := _locks(sql)) is not None:
@@ -68,8 +88,10 @@ class OrderedTransaction(SqliteTransaction):
         return super().execute(sql, parameters)
 
     def _take(self, table: str, parameters: tuple[Any, ...], sql: str) -> None:
-        if table in UNDER or parameters == TICKETS:
+        if table in UNDER:
             return
+        if table == "counters" and str(parameters[0]).endswith("/permits"):
+            table = "counters of permits"
         if any(table == held and _names(parameters, key) for held, key in self.taken):
             return
         last = max((ORDER.index(held) for held, _ in self.taken), default=0)

@@ -5,7 +5,7 @@ Invariant: as in `reader.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
 from inturn.journal.reader import SessionJournal
+from inturn.journal.store.store import GuardFailed
 from inturn.journal.values import (
     Attempts,
     Claim,
@@ -99,7 +100,7 @@ class Journal(SessionJournal):
             scheduled=scheduled,
         )
         # A power cut that takes the claim takes the attempt with it; the next one claims and appends the same again.
-        return await self._store.write(claim, durable=False)
+        return await self._claimed(claim, durable=False)
 
     async def claim_call(
         self,
@@ -121,9 +122,17 @@ class Journal(SessionJournal):
         be done in `lasts` seconds.
         """
         token = token or new_token()
-        return await self._write(
-            steps.claim_call, step, lease=lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
+        claim = partial(
+            steps.claim_call, step=step, lease=lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
         )
+        return await self._claimed(claim)
+
+    async def _claimed(self, claim: Callable[..., Claim], *, durable: bool = True) -> Claim:
+        """Claim as if permits and rates were free, and with a look at them where they are not."""
+        try:
+            return await self._store.write(partial(claim, hopeful=True), durable=durable)
+        except GuardFailed:
+            return await self._store.write(claim, durable=durable)
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
         """Mark that the body begins now.

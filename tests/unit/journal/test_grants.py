@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from inturn.journal import ResourceWait, Want
-from inturn.journal.ledger import steps
+from inturn.journal.ledger import decisions, steps
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.places import Caller
@@ -139,8 +139,8 @@ def test_a_cancelled_waiter_and_a_settled_turn_block_nobody(tx: SqliteTransactio
     places.leave(tx, call(2), "")
     places.leave(tx, call(1), "")  # no ticket: what is held stays held
     assert not granted(tx, 4, write("a"))
-    steps.settle(tx, [call(3).turn])
-    steps.settle(tx, [call(1).turn])
+    decisions.settle_turns(tx, [call(3).turn])
+    decisions.settle_turns(tx, [call(1).turn])
     assert granted(tx, 4, write("a"))
 
 
@@ -197,7 +197,7 @@ def test_whatever_ends_a_step_frees_what_it_holds(tx: SqliteTransaction, end: st
         case "release":
             steps.release(tx, step, token)
         case _:
-            steps.settle(tx, [step.turn])
+            decisions.settle_turns(tx, [step.turn])
     assert places.listed(tx) == []
 
 

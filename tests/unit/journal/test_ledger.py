@@ -334,7 +334,8 @@ def test_an_outcome_stands_against_the_same_or_an_earlier_redrive(
 
     with memory() as tx:
         for turn, disposition in (before, after):
-            outcomes.put(tx, SESSION, Outcome("e1", turn, disposition))  # type: ignore[arg-type]
+            with log.locked(tx, SESSION) as journal:
+                outcomes.put(journal, Outcome("e1", turn, disposition))  # type: ignore[arg-type]
         kept = outcomes.get(tx, SESSION, "e1")
         counts = outcomes.counts(tx, SESSION)
     assert kept is not None

@@ -362,7 +362,7 @@ def test_keys_are_forgotten_after_a_week(tx: SqliteTransaction) -> None:
 def test_the_records_of_cancelled_calls_go_with_them_and_those_of_other_steps_stay(tx: SqliteTransaction) -> None:
     do(tx, Incr("v", 1), Attempt(tx).operation())
     assert records(tx) == 1
-    steps.settle(tx, [CALL.turn], number="7")
+    decisions.settle_turns(tx, [CALL.turn], number="7")
     assert records(tx) == 1
-    steps.settle(tx, [CALL.turn], number=CALL.step)
+    decisions.settle_turns(tx, [CALL.turn], number=CALL.step)
     assert records(tx) == 0

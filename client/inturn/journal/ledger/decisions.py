@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from inturn.journal.ledger import rows, steps
-from inturn.journal.log import contents, log, position
+from inturn.journal.ledger import attempts, rows, steps
+from inturn.journal.limits import places
+from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.log import Log
+from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import NewEntry, Recorded, Written
+from inturn.journal.values import Attempts, NewEntry, Recorded, Written
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey, TurnKey
 
@@ -38,7 +40,7 @@ def record(
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
-        paid = {turn.turn: steps.unanswered(tx, turn) for turn in settle} if number is None else {}
+        paid = {turn.turn: unanswered(tx, turn) for turn in settle} if number is None else {}
         if not repeated:
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
             _settle(journal, settle, number, ended, unclaimed=unclaimed)
@@ -49,6 +51,43 @@ def record(
             journal.close()
         here = position.reached(journal)
         return Written(here.identity, here.head, here.seal, _usage(journal, recorded))
+
+
+def settle_turns(tx: Transaction, turns: Sequence[TurnKey], number: str | None = None) -> None:
+    """Close the turns' open steps for good, or only those of one number."""
+    for turn in turns:
+        tx.execute(
+            "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
+            "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
+            (codec.dumps(steps.SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
+        )
+    for turn in turns:
+        operations.forget_turn(tx, turn, number)
+    for turn in turns:
+        places.settle(tx, turn, number)
+
+
+def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
+    """Return what attempts of a turn's open model steps used: no answer counts it."""
+    spent = Attempts()
+    for (kept,) in tx.execute(
+        "SELECT attempts FROM steps WHERE tenant = ? AND session = ? AND turn = ? AND call = ? AND state = 'open'",
+        (turn.session.tenant, turn.session.session_id, turn.turn, rows.NO_CALL),
+    ):
+        attempts.add_usage(spent, codec.loads(kept).get(rows.USAGE))
+    return spent.usage
+
+
+def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
+    """Close a step that no attempt holds and whose body never began, so that it never does; return whether it was."""
+    row = rows.find(tx, step, lock=True)
+    if row is None:
+        rows.insert(tx, step)
+    elif not row.unclaimed:
+        return False
+    rows.update(tx, step, "state = 'settled', result = ?", codec.dumps(steps.SETTLED_RESULT))
+    places.leave(tx, step)
+    return True
 
 
 def _usage(journal: Log, recorded: Sequence[Recorded]) -> dict[str, float]:
@@ -75,7 +114,7 @@ def _decide(journal: Log, decision: Recorded) -> None:
         return
     if entry.type == "event.rejected" and entry.event_id and "claim" in entry.body:
         contents.rejected(journal, entry.event_id, entry.body["claim"])
-    if outcome and outcomes.put(journal.tx, journal.session, outcome):
+    if outcome and outcomes.put(journal, outcome):
         if outcome.disposition == "merged":
             contents.merged(journal, outcome.event_id, str(outcome.into))
         elif outcome.disposition in _OVER:
@@ -92,10 +131,10 @@ def _settle(
     for turn in sorted(turns, key=str):
         rows.lock_turn(journal.tx, turn)
     if not unclaimed:
-        steps.settle(journal.tx, turns, number)
+        settle_turns(journal.tx, turns, number)
     for turn in turns:
         for call, use in _calls(journal, turn, number):
-            if steps.settle_unclaimed(journal.tx, call) or not unclaimed:
+            if settle_unclaimed(journal.tx, call) or not unclaimed:
                 journal.append([_result(call, use, *ended)])
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inturn.journal.log import codec
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import Attempts, FailureClass
 from inturn.keys import StepKey, TurnKey
 
@@ -20,7 +20,6 @@ USAGE: Final = "usage"
 _PLACE: Final = "place"
 _FAILED: Final = "failed"
 _KEY: Final = "tenant = ? AND session = ? AND turn = ? AND step = ? AND call = ?"
-_HELD: Final = f"{_KEY} AND token = ? AND state = 'open'"
 _SELECT: Final = (
     "SELECT state, token, fence, began, began_before, lease_until, scheduled, checkpoint, attempts, result "
     f"FROM steps WHERE {_KEY}"
@@ -82,9 +81,14 @@ def key_of(step: StepKey) -> tuple[str, str, str, str, int]:
     return (step.session.tenant, step.session.session_id, step.turn.turn, step.step, call)
 
 
+def finding(tx: Transaction, step: StepKey) -> Statement:
+    """Return the statement that reads a step's row and locks it."""
+    return f"{_SELECT} {tx.for_update}", key_of(step)
+
+
 def find(tx: Transaction, step: StepKey, *, lock: bool = False) -> Row | None:
     """Return a step's row, where there is one; with `lock` it is what the row says until this transaction ends."""
-    rows = tx.execute(f"{_SELECT} {tx.for_update}" if lock else _SELECT, key_of(step))
+    rows = tx.execute(*finding(tx, step)) if lock else tx.execute(_SELECT, key_of(step))
     if not rows:
         return None
     row = Row(*rows[0])
@@ -123,12 +127,6 @@ def update(tx: Transaction, step: StepKey, changes: str, *values: Any) -> None:
     tx.execute(f"UPDATE steps SET {changes} WHERE {_KEY}", (*values, *key_of(step)))
 
 
-def update_held(tx: Transaction, step: StepKey, token: str, changes: str, *values: Any) -> bool:
-    """Change a step's row if the token still holds it; return whether it does."""
-    sql = f"UPDATE steps SET {changes} WHERE {_HELD} RETURNING 1"
-    return token != "" and bool(tx.execute(sql, (*values, *key_of(step), token)))
-
-
 def lock_turn(tx: Transaction, turn: TurnKey) -> None:
     """Lock the rows of a turn's steps."""
     if tx.for_update:
@@ -141,9 +139,14 @@ def lock_turn(tx: Transaction, turn: TurnKey) -> None:
 
 def holds(tx: Transaction, step: StepKey, token: str) -> bool:
     """Return whether the token holds the step, and keep it so until this transaction ends."""
-    return token != "" and bool(
-        tx.execute(f"SELECT 1 FROM steps WHERE {_HELD} {tx.for_update}", (*key_of(step), token))
-    )
+    row = locked(tx, step)
+    return row is not None and row.held_by(token)
+
+
+def locked(tx: Transaction, step: StepKey) -> Row | None:
+    """Lock the row of a step, where a transaction begins with that, and return it."""
+    tx.ahead([finding(tx, step)])
+    return find(tx, step, lock=True)
 
 
 def counted(tx: Transaction, attempts: Attempts, failure: FailureClass) -> str:

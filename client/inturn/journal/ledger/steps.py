@@ -13,12 +13,13 @@ from typing import Any, Final, cast
 
 from inturn.journal.ledger import attempts, rows
 from inturn.journal.limits import counters, grants, places
+from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.contents import Filled
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import (
     Attempts,
     Claim,
@@ -31,7 +32,7 @@ from inturn.journal.values import (
     new_token,
 )
 from inturn.journal.views import outcomes
-from inturn.keys import StepKey, TurnKey
+from inturn.keys import StepKey
 from inturn.values import Entry
 
 SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
@@ -55,11 +56,13 @@ def claim_model(
     wants: Sequence[Want] = (),
     lease: float = 0.0,
     scheduled: float = 0.0,
+    hopeful: bool = False,
 ) -> Claim:
-    """Claim a model step; see `Journal.claim_model`."""
+    """Claim a model step; see `Journal.claim_model`. `hopeful`: see `grants.take`."""
+    ended = outcomes.asking(step.session, step.turn.event_id)[:1]
+    _lock_for_claim(tx, step, seen, wants, *ended, *log.asking(step.session, opening))
     with log.locked(tx, step.session) as journal:
         position.confirm(journal, seen)
-        counters.lock(tx, wants)
         row = rows.find(tx, step, lock=True)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
             return replace(_answer("ended", journal, row), outcome=outcome)
@@ -77,7 +80,7 @@ def claim_model(
             return _claimed(journal, step, row, filled, after, types)
         if filled.missing:
             return replace(_answer("missing", journal, row), missing=filled.missing)
-        if isinstance(granted := _granted(tx, step, wants, lease), ResourceWait):
+        if isinstance(granted := _granted(tx, step, wants, lease, hopeful=hopeful), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, fence, until = token or new_token(), journal.raise_fence(), micros(tx.now + lease)
         if row is None:
@@ -85,9 +88,12 @@ def claim_model(
         else:
             row = replace(rows.count_lost(tx, step, row), token=token, fence=fence)
             rows.update(tx, step, "token = ?, fence = ?, lease_until = ?, scheduled = ?", token, fence, until, at)
+        head = journal.head
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
-        return _claimed(journal, step, row, filled, after, types)
+        claimed = _claimed(journal, step, row, filled, after, types, head=head)
+        grants.prove(tx, granted)
+        return claimed
 
 
 def claim_call(
@@ -100,11 +106,12 @@ def claim_call(
     seen: Position | None = None,
     wants: Sequence[Want] = (),
     lasts: float = 0.0,
+    hopeful: bool = False,
 ) -> Claim:
-    """Claim a call; see `Journal.claim_call`."""
+    """Claim a call; see `Journal.claim_call`. `hopeful`: see `grants.take`."""
+    _lock_for_claim(tx, step, seen, wants)
     with log.locked(tx, step.session) as journal:
         position.confirm(journal, seen)
-        counters.lock(tx, wants)
         row = rows.find(tx, step, lock=True)
         if row and not row.open:
             return _answer(row.state, journal, row)
@@ -116,7 +123,7 @@ def claim_call(
                 row = replace(row, lease_until=longest)
                 rows.update(tx, step, "lease_until = ?", longest)
             return _answer("leased", journal, row)
-        if isinstance(granted := _granted(tx, step, wants, lease, lasts), ResourceWait):
+        if isinstance(granted := _granted(tx, step, wants, lease, lasts, hopeful=hopeful), ResourceWait):
             return replace(_answer("waiting", journal, row), waiting=granted)
         token, until = token or new_token(), micros(tx.now + lease) if begin else 0
         if row is None:
@@ -127,21 +134,29 @@ def claim_call(
             changes = "token = ?, began = ?, began_before = ?, lease_until = ?"
             rows.update(tx, step, changes, token, int(begin or row.began), row.began, until)
         left = lease if begin else 0.0
-        return replace(_answer("claimed", journal, row), token=token, fence=granted, lease_left=left)
+        claimed = replace(_answer("claimed", journal, row), token=token, fence=granted.fence, lease_left=left)
+        grants.prove(tx, granted)
+        return claimed
 
 
 def begin(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     """Mark that the body begins; return whether the claim was still ours."""
-    until = micros(tx.now + lease)
-    return rows.update_held(tx, step, token, "began = 1, lease_until = ?", until)
+    if not rows.holds(tx, step, token):
+        return False
+    rows.update(tx, step, "began = 1, lease_until = ?", micros(tx.now + lease))
+    return True
 
 
 def renew(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
     """Hold the claim for longer, and what was granted with it; return whether it was still ours."""
-    if rows.update_held(tx, step, token, "lease_until = ?", micros(tx.now + lease)):
-        places.renew(tx, step, lease=lease)
-        return True
-    return restore(tx, step, token, lease=lease)
+    row = rows.locked(tx, step)
+    if row is None:
+        return restore(tx, step, token, lease=lease)
+    if not row.held_by(token):
+        return False
+    rows.update(tx, step, "lease_until = ?", micros(tx.now + lease))
+    places.renew(tx, step, lease=lease)
+    return True
 
 
 def restore(tx: Transaction, step: StepKey, token: str, *, lease: float) -> bool:
@@ -164,12 +179,15 @@ def _restored(journal: Log, step: StepKey, token: str, until: int = 0) -> rows.R
 
 def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     """Keep a checkpoint; return whether the claim was still ours."""
-    return rows.update_held(tx, step, token, "checkpoint = ?", rows.sealed(tx, "checkpoint", step, checkpoint))
+    if not rows.holds(tx, step, token):
+        return False
+    rows.update(tx, step, "checkpoint = ?", rows.sealed(tx, "checkpoint", step, checkpoint))
+    return True
 
 
 def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> bool:
     """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted."""
-    row = rows.find(tx, step, lock=True)
+    row = rows.locked(tx, step)
     if row is None or not row.held_by(token):
         return False
     spent = row.failed_attempts()
@@ -185,15 +203,17 @@ def lock(
 ) -> int | ResourceWait | None:
     """Take a lock for a part of a running body: its fence, or what it waits for; `None`: the claim is not ours."""
     counters.lock(tx, (want,))
-    row = rows.find(tx, step, lock=True)
-    if row is None or not row.held_by(token):
+    if not rows.holds(tx, step, token):
         return None
-    known = places.fence(tx, places.Caller(step, part))  # the answer was lost: a part takes one lock, once
-    return known or _granted(tx, step, (want,), lease, part=part)
+    if known := places.fence(tx, places.Caller(step, part)):
+        return known  # the answer was lost: a part takes one lock, once
+    granted = _granted(tx, step, (want,), lease, part=part)
+    return granted if isinstance(granted, ResourceWait) else granted.fence
 
 
 def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
     """Append entries while the step runs; return the new head, `None` when the claim is not ours any more."""
+    _lock(tx, step, *log.asking(step.session, entries))
     with log.locked(tx, step.session) as journal:
         row = rows.find(tx, step, lock=True)
         if row is None or not row.held_by(token):
@@ -215,6 +235,8 @@ def finish(
     The same attempt may finish twice with the same result (it never learned that the first time worked). Another result
     came late, such as that of a thread that went on after its call had timed out: it is kept to resolve the call by.
     """
+    asked = outcomes.asking(step.session, outcome.event_id) if outcome else ()
+    _lock(tx, step, *log.asking(step.session, entries), *asked)
     with log.locked(tx, step.session) as journal:
         row = rows.find(tx, step, lock=True) or _restored(journal, step, token)
         if row and row.state == "done" and row.token == token and row.result == codec.dumps(result):
@@ -224,13 +246,14 @@ def finish(
                 tx, step, "late_result = COALESCE(late_result, ?)", rows.sealed(tx, "late_result", step, result)
             )
             return None
+        known = outcomes.look(tx, step.session, outcome.event_id) if outcome else None
         journal.append(entries)
         rows.update(tx, step, "state = 'done', lease_until = 0, result = ?", rows.sealed(tx, "result", step, result))
         if row.fence is None:  # a model step has no body that operates on anything
             operations.forget(tx, rows.key_of(step))
         places.leave(tx, step)
         if outcome:
-            outcomes.put(tx, step.session, outcome)
+            outcomes.put(journal, outcome, known)
         return position.reached(journal)
 
 
@@ -248,6 +271,7 @@ def fail(
 
     It is over: no later one waits out its lease. A body that began stays begun, unless `clean`.
     """
+    _lock(tx, step)
     with log.locked(tx, step.session):
         row = rows.find(tx, step, lock=True)
         if row is None:
@@ -267,49 +291,40 @@ def fail(
         return failed
 
 
-def settle(tx: Transaction, turns: Sequence[TurnKey], number: str | None = None) -> None:
-    """Close the turns' open steps for good, or only those of one number."""
-    for turn in turns:
-        tx.execute(
-            "UPDATE steps SET state = 'settled', lease_until = 0, result = ? "
-            "WHERE tenant = ? AND session = ? AND turn = ? AND state = 'open' AND step = coalesce(?, step)",
-            (codec.dumps(SETTLED_RESULT), turn.session.tenant, turn.session.session_id, turn.turn, number),
-        )
-    for turn in turns:
-        operations.forget_turn(tx, turn, number)
-    for turn in turns:
-        places.settle(tx, turn, number)
+def _lock(tx: Transaction, step: StepKey, *more: Statement) -> None:
+    """Lock a session and then a step's row, and read more behind them: together, where each would cost a trip."""
+    tx.ahead([log.locking(tx, step.session), rows.finding(tx, step), *more])
 
 
-def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
-    """Return what attempts of a turn's open model steps used: no answer counts it."""
-    spent = Attempts()
-    for (kept,) in tx.execute(
-        "SELECT attempts FROM steps WHERE tenant = ? AND session = ? AND turn = ? AND call = ? AND state = 'open'",
-        (turn.session.tenant, turn.session.session_id, turn.turn, rows.NO_CALL),
-    ):
-        attempts.add_usage(spent, codec.loads(kept).get(rows.USAGE))
-    return spent.usage
-
-
-def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
-    """Close a step that no attempt holds and whose body never began, so that it never does; return whether it was."""
-    row = rows.find(tx, step, lock=True)
-    if row is None:
-        rows.insert(tx, step)
-    elif not row.unclaimed:
-        return False
-    rows.update(tx, step, "state = 'settled', result = ?", codec.dumps(SETTLED_RESULT))
-    places.leave(tx, step)
-    return True
+def _lock_for_claim(
+    tx: Transaction, step: StepKey, seen: Position | None, wants: Sequence[Want], *more: Statement
+) -> None:
+    """Lock as `_lock` does, with the counters of the locks that are wanted in between."""
+    if seen is None:
+        log.make(tx, step.session)
+    if wants:
+        more = (*more, places.finding(places.Caller(step)))
+    if locks := [want for want in wants if want.is_lock]:
+        tx.ahead([log.locking(tx, step.session)])
+        counters.lock(tx, locks)
+        tx.ahead([rows.finding(tx, step), *more])
+    else:
+        _lock(tx, step, *more)
 
 
 def _claimed(
-    journal: Log, step: StepKey, row: rows.Row, filled: Filled, after: int | None, types: Sequence[str]
+    journal: Log,
+    step: StepKey,
+    row: rows.Row,
+    filled: Filled,
+    after: int | None,
+    types: Sequence[str],
+    *,
+    head: int | None = None,
 ) -> Claim:
-    """Return the answer to a model step's claim."""
+    """Return the answer to a model step's claim; `head`: where the log stood before it."""
     found = replace(_answer("claimed", journal, row), token=row.token, apart=tuple(filled.apart))
-    return replace(found, entries=_entries_behind(journal.tx, step, after, types))
+    return replace(found, entries=_entries_behind(journal, after, types, head))
 
 
 def _claimed_call(journal: Log, step: StepKey, row: rows.Row, until: int, lease: float) -> Claim:
@@ -322,19 +337,26 @@ def _claimed_call(journal: Log, step: StepKey, row: rows.Row, until: int, lease:
 
 
 def _granted(
-    tx: Transaction, step: StepKey, wants: Sequence[Want], lease: float, lasts: float = 0.0, *, part: str = ""
-) -> int | ResourceWait:
-    """Take what is wanted: the fence of its locks, or what the step waits for."""
+    tx: Transaction,
+    step: StepKey,
+    wants: Sequence[Want],
+    lease: float,
+    lasts: float = 0.0,
+    *,
+    part: str = "",
+    hopeful: bool = False,
+) -> Grant | ResourceWait:
+    """Take what is wanted, or say what the step waits for."""
     if not wants:
-        return 0
-    found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts)
+        return Grant()
+    found = grants.take(tx, places.Caller(step, part), wants, lease=lease, lasts=lasts, hopeful=hopeful)
     if isinstance(found, ResourceWait):
         if not part and any(want.is_lock for want in wants):
             _revoke(tx, step)  # an earlier attempt's locks ran out: it can write nothing more
         return found
     for stale in found.stale:
         _revoke(tx, stale)
-    return found.fence
+    return found
 
 
 def _revoke(tx: Transaction, step: StepKey) -> None:
@@ -346,14 +368,21 @@ def _revoke(tx: Transaction, step: StepKey) -> None:
 
 
 def _entries_behind(
-    tx: Transaction, step: StepKey, after: int | None, types: Sequence[str]
+    journal: Log, after: int | None, types: Sequence[str], head: int | None
 ) -> tuple[Entry, ...] | None:
     if after is None:
         return None
-    count, size = log.weighed(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
+    tx, session = journal.tx, journal.session
+    if after == head:  # nobody else wrote meanwhile: no need to read what was just written
+        found = journal.appended(types)
+        count, size = len(found), sum(len(row[8]) for row in journal.written)
+    else:
+        count, size = log.weighed(tx, session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
     if count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES:
         return None
-    return tuple(log.read(tx, step.session, after=after, limit=MAX_CLAIM_ENTRIES, types=types))
+    if after != head:
+        found = log.read(tx, session, after=after, limit=MAX_CLAIM_ENTRIES, types=types)
+    return tuple(found)
 
 
 def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:

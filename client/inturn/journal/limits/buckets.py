@@ -28,6 +28,18 @@ def wind(tx: Transaction, want: Want) -> None:
     )
 
 
+def take_unseen(tx: Transaction, want: Want) -> None:
+    """Take a token without a look; a guard behind it has to see that there was one."""
+    now = micros(tx.now)
+    passed = "CASE WHEN excluded.at > buckets.at THEN (excluded.at - buckets.at) / 1e6 ELSE 0 END"
+    filled = f"buckets.tokens + ({passed}) * ?"
+    tx.execute(
+        "INSERT INTO buckets (scope, resource, tokens, at) VALUES (?, ?, ?, ?) ON CONFLICT (scope, resource) DO UPDATE "
+        f"SET tokens = (CASE WHEN {filled} < ? THEN {filled} ELSE ? END) - 1, at = excluded.at",
+        (want.scope, want.resource, want.capacity - 1, now, want.refill, want.capacity, want.refill, want.capacity),
+    )
+
+
 def take(tx: Transaction, want: Want) -> None:
     """Take a token; the caller has looked that there is one."""
     left = max(level(tx, want) - 1, 0.0)

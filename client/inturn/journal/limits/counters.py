@@ -1,28 +1,55 @@
-"""One counter per scope: it numbers fences and tickets, and who has locked it is the only one that grants there.
+"""Counters of scopes: they number fences and tickets, and who has locked one is the only one that grants there.
 
-Invariant: a number is given once, and while a scope is locked nobody else takes or judges anything of it.
+A scope's locks have one counter, its permits and rates another, which comes last in the order of locks: so many share
+those that they may be locked only for the moment of a commit.
+
+Invariant: a number is given once, and while a counter is locked nobody else grants what it stands for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from inturn.journal.limits.requests import Want
 from inturn.journal.store.store import Transaction
 
+TICKETS: Final = "~tickets"
+"""The counter that numbers tickets: no tenant's name has a `~`."""
+
+
+def of(want: Want) -> str:
+    """Return the counter under which something is granted."""
+    return want.scope if want.is_lock else f"{want.scope}/permits"
+
 
 def lock(tx: Transaction, wants: Sequence[Want]) -> None:
-    """Lock the scopes of what is wanted, where the backend has not locked everything; before any step's row."""
-    for scope in sorted({want.scope for want in wants}) if tx.for_update else ():
-        tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (scope,))
-        tx.execute(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (scope,))
+    """Lock the counters of what is wanted, where the backend has not locked everything."""
+    for counter in _sorted(wants) if tx.for_update else ():
+        tx.execute("INSERT INTO counters (scope, number) VALUES (?, 0) ON CONFLICT DO NOTHING", (counter,))
+        tx.ahead([(f"SELECT number FROM counters WHERE scope = ? {tx.for_update}", (counter,))])
 
 
-def count_up(tx: Transaction, scope: str) -> int:
-    """Return the next number of a scope."""
+def guard(tx: Transaction, wants: Sequence[Want]) -> None:
+    """Lock their counters from here to the commit, and wait for no answer."""
+    for counter in _sorted(wants):
+        tx.guard(f"(SELECT number FROM counters WHERE scope = ? {tx.for_update}) >= 0", (counter,))
+
+
+def count_up(tx: Transaction, counter: str) -> int:
+    """Return the next number of a counter."""
     rows = tx.execute(
         "INSERT INTO counters (scope, number) VALUES (?, 1) "
         "ON CONFLICT (scope) DO UPDATE SET number = counters.number + 1 RETURNING number",
-        (scope,),
+        (counter,),
     )
     return int(rows[0][0])
+
+
+def next_ticket(tx: Transaction) -> int:
+    """Return the number of a new ticket; where rows are locked it is a sequence's, which nobody waits for."""
+    return int(tx.execute("SELECT nextval('tickets')")[0][0]) if tx.for_update else count_up(tx, TICKETS)
+
+
+def _sorted(wants: Iterable[Want]) -> list[str]:
+    return sorted({of(want) for want in wants})

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
 
 from inturn.journal.ledger import rows
 from inturn.journal.limits import buckets, counters, deadlocks, places
@@ -29,9 +28,6 @@ from inturn.journal.log.log import micros
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
 
-_TICKETS: Final = "~tickets"
-"""Scope of the counter that numbers tickets: no tenant's name has a `~`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Grant:
@@ -40,16 +36,18 @@ class Grant:
     Attributes:
         fence: Higher than that of every earlier grant of these locks; 0 where there is no lock among them.
         stale: Steps whose expired locks it took over.
+        unproved: Permits and rates that it took for free; `prove` is the transaction's last word.
     """
 
     fence: int = 0
     stale: tuple[StepKey, ...] = ()
+    unproved: tuple[Want, ...] = ()
 
 
 def take(
-    tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0
+    tx: Transaction, caller: Caller, wants: Sequence[Want], *, lease: float, lasts: float = 0.0, hopeful: bool = False
 ) -> Grant | ResourceWait:
-    """Grant all of it for `lease` seconds, or keep a ticket. The caller has locked the scopes, and then its step.
+    """Grant all of it for `lease` seconds, or keep a ticket. The caller has locked the locks' scopes, then its step.
 
     Args:
         tx: A transaction that writes.
@@ -57,9 +55,18 @@ def take(
         wants: Everything it wants, each resource once.
         lease: Seconds until the grant runs out, unless it is renewed.
         lasts: Seconds in which the caller should be done.
+        hopeful: Take permits and rates for free at first, where rows are locked: they mostly are, and all of a tenant's
+            steps want one, so that none can keep them locked while it works.
     """
-    _lock_expired(tx, caller, wants)
-    held, ticket = places.held(tx, caller), places.ticket(tx, caller)
+    locks, counted = [want for want in wants if want.is_lock], [want for want in wants if not want.is_lock]
+    if locks and tx.for_update:
+        _lock_expired(tx, caller, locks)
+    held, ticket = places.mine(tx, caller)
+    if hopeful and counted and tx.for_update and not held and ticket.number is None:
+        if lacking := _lacking(tx, caller, locks, ticket):
+            return _queue(tx, caller, wants, ticket, lacking)
+        return _grant(tx, caller, wants, lease, lasts, unproved=tuple(counted))
+    counters.lock(tx, counted)
     rates = [want for want in wants if want.mode == "rate"]
     asked = {(want.scope, want.resource, want.mode) for want in wants if want not in rates}
     still = all(held.values()) and held.keys() == asked
@@ -67,14 +74,22 @@ def take(
     if held or ticket.number is not None:
         places.clear(tx, caller)
     if lacking:
-        _forgive_clock(tx, lacking)
         return _queue(tx, caller, wants, ticket, lacking)
     return _grant(tx, caller, wants, lease, lasts)
 
 
+def prove(tx: Transaction, grant: Grant) -> None:
+    """Undo the transaction at its end unless what it took for free is so; see `take`."""
+    counters.guard(tx, grant.unproved)
+    for want in grant.unproved:
+        if want.mode == "rate":
+            buckets.take_unseen(tx, want)
+        places.guard(tx, want)
+
+
 def look(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> ResourceWait | None:
     """Return what a waiter still lacks, without a trace; `None`: it may take it now, or its step was settled."""
-    ticket = places.ticket(tx, caller)
+    _, ticket = places.mine(tx, caller)
     if ticket.number is None:
         return None
     lacking = _lacking(tx, caller, wants, ticket)
@@ -134,18 +149,26 @@ def _held_by(tx: Transaction, want: Want, holder: Other, *, ahead: int) -> Resou
     return ResourceWait(want.resource, is_lock=True, holder=holder.session, held_for=held_for, over=over, ahead=ahead)
 
 
-def _grant(tx: Transaction, caller: Caller, wants: Sequence[Want], lease: float, lasts: float) -> Grant:
+def _grant(
+    tx: Transaction,
+    caller: Caller,
+    wants: Sequence[Want],
+    lease: float,
+    lasts: float,
+    *,
+    unproved: tuple[Want, ...] = (),
+) -> Grant:
     locks = [want for want in wants if want.is_lock]
     stale = dict.fromkeys(step for want in locks for step in places.expired(tx, caller, want))
     for step in stale:
         places.leave(tx, step)
     for want in wants:
-        if want.mode == "rate":
+        if want.mode == "rate" and want not in unproved:
             buckets.take(tx, want)
     fence = counters.count_up(tx, locks[0].scope) if locks else 0
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
-    return Grant(fence, tuple(stale))
+    return Grant(fence, tuple(stale), unproved)
 
 
 def _forgive_clock(tx: Transaction, lacking: Iterable[Want]) -> None:
@@ -160,10 +183,11 @@ def _forgive_clock(tx: Transaction, lacking: Iterable[Want]) -> None:
 def _queue(
     tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, ResourceWait]
 ) -> ResourceWait:
+    _forgive_clock(tx, lacking)
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
-        ticket = replace(ticket, number=counters.count_up(tx, _TICKETS), since=now, seen=now)
+        ticket = replace(ticket, number=counters.next_ticket(tx), since=now, seen=now)
     locked = any(want.is_lock for want in lacking)
     nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
     places.queue(tx, caller, wants, ticket, nonblocking)
@@ -181,11 +205,14 @@ def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: T
     )
 
 
-def _lock_expired(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> None:
+def _lock_expired(tx: Transaction, caller: Caller, locks: Sequence[Want]) -> None:
     """Lock the steps whose leases ran out, before it is judged whether they did: none can renew its own meanwhile."""
-    locks = [want for want in wants if want.is_lock] if tx.for_update else []
     locked = set[StepKey]()
-    while stale := {step for want in locks for step in places.expired(tx, caller, want)} - locked:
+    while True:
+        places.ahead(tx, caller, locks)
+        stale = {step for want in locks for step in places.expired(tx, caller, want)} - locked
         for step in sorted(stale, key=str):
             rows.find(tx, step, lock=True)
+        if not stale:
+            return
         locked |= stale  # and the clock has moved on: what ran out meanwhile is locked as well

@@ -14,7 +14,7 @@ from inturn.journal.limits.requests import Place, Want
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
 from inturn.journal.log.sweeps import sweep
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import Statement, Transaction
 from inturn.keys import StepKey, TurnKey
 
 PRESENCE: Final = 15.0
@@ -78,38 +78,21 @@ class Other:
         return self.turn.rpartition("/")[0]
 
 
-def held(tx: Transaction, caller: Caller) -> dict[tuple[str, str, str], bool]:
-    """Return what a caller holds, by scope, resource and mode, and whether its lease of each still runs."""
-    rows = tx.execute(f"SELECT scope, resource, mode, until FROM places WHERE {_MINE} AND state = 'held'", caller.key)
-    return {(scope, resource, mode): until > micros(tx.now) for scope, resource, mode, until in rows}
+def finding(caller: Caller) -> Statement:
+    """Return the statement that reads a caller's rows."""
+    columns = "scope, resource, mode, state, number, since, until, deadlock_victim, deadlock_reported"
+    return f"SELECT {columns} FROM places WHERE {_MINE}", caller.key
 
 
-def ticket(tx: Transaction, caller: Caller) -> Ticket:
-    """Return a caller's ticket."""
-    rows = tx.execute(
-        "SELECT number, since, until, deadlock_victim, deadlock_reported FROM places "
-        f"WHERE {_MINE} AND state <> 'held'",
-        caller.key,
-    )
-    if not rows:
-        return Ticket()
-    number, since, until, *deadlock = rows[0]
-    return Ticket(number, since, until - micros(PRESENCE), *deadlock)
-
-
-def others(tx: Transaction, caller: Caller, want: Want) -> list[Other]:
-    """Return the present rows of all others at a resource, in order."""
-    rows = tx.execute(
-        f"SELECT turn, step, mode, state, number, since, done_by FROM places WHERE {_OTHERS} ORDER BY number, since",
-        (want.scope, want.resource, micros(tx.now), *call_of(caller.step)),
-    )
-    return [Other(*row) for row in rows]
-
-
-def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
-    """Return how many of all others' present rows are at a resource."""
-    where = (want.scope, want.resource, micros(tx.now), *call_of(caller.step))
-    return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
+def mine(tx: Transaction, caller: Caller) -> tuple[dict[tuple[str, str, str], bool], Ticket]:
+    """Return what a caller holds (scope, resource, mode: whether its lease still runs), and its ticket."""
+    held, ticket = dict[tuple[str, str, str], bool](), Ticket()
+    for scope, resource, mode, state, number, since, until, *deadlock in tx.execute(*finding(caller)):
+        if state == "held":
+            held[scope, resource, mode] = until > micros(tx.now)
+        else:
+            ticket = Ticket(number, since, until - micros(PRESENCE), *deadlock)
+    return held, ticket
 
 
 def fence(tx: Transaction, caller: Caller) -> int:
@@ -119,14 +102,52 @@ def fence(tx: Transaction, caller: Caller) -> int:
     return int(found[0][0])
 
 
+def ahead(tx: Transaction, caller: Caller, wants: Sequence[Want]) -> None:
+    """Have what is going to be asked of locks read at once."""
+    tx.ahead([statement(tx, caller, want) for want in wants for statement in (_expired, _others)])
+
+
+def others(tx: Transaction, caller: Caller, want: Want) -> list[Other]:
+    """Return the present rows of all others at a resource, in order."""
+    return [Other(*row) for row in tx.execute(*_others(tx, caller, want))]
+
+
+def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
+    """Return how many of all others' present rows are at a resource."""
+    where = (want.scope, want.resource, micros(tx.now), *call_of(caller.step))
+    return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
+
+
+def guard(tx: Transaction, want: Want) -> None:
+    """Undo the transaction where what it took for granted was not free: others hold it, or came first."""
+    here, where = "scope = ? AND resource = ? AND until > ?", (want.scope, want.resource, micros(tx.now))
+    if want.mode == "permit":  # the caller's own is among them
+        tx.guard(f"(SELECT COUNT(*) FROM places WHERE {here} AND state <> 'nonblocking') <= ?", (*where, want.capacity))
+        return
+    waiting = f"SELECT COUNT(*) FROM places WHERE {here} AND state = 'waiting'"
+    left = "SELECT tokens FROM buckets WHERE scope = ? AND resource = ?"
+    tx.guard(f"({left}) >= ({waiting})", (want.scope, want.resource, *where))
+
+
 def expired(tx: Transaction, caller: Caller, want: Want) -> list[StepKey]:
     """Return the steps whose lease of a lock ran out, and who would be in the way."""
-    rows = tx.execute(
+    rows = tx.execute(*_expired(tx, caller, want))
+    return [StepKey.parse(f"{turn}/{step}") for turn, step, mode in rows if "write" in (want.mode, mode)]
+
+
+def _others(tx: Transaction, caller: Caller, want: Want) -> Statement:
+    return (
+        f"SELECT turn, step, mode, state, number, since, done_by FROM places WHERE {_OTHERS} ORDER BY number, since",
+        (want.scope, want.resource, micros(tx.now), *call_of(caller.step)),
+    )
+
+
+def _expired(tx: Transaction, caller: Caller, want: Want) -> Statement:
+    return (
         "SELECT turn, step, mode FROM places WHERE scope = ? AND resource = ? AND state = 'held' AND until <= ? "
         "AND NOT (turn = ? AND step = ?)",
         (want.scope, want.resource, micros(tx.now), *call_of(caller.step)),
     )
-    return [StepKey.parse(f"{turn}/{step}") for turn, step, mode in rows if "write" in (want.mode, mode)]
 
 
 def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, lease: float, lasts: float) -> None:

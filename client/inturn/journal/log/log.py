@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from inturn.journal.log import codec
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
 from inturn.keys import SessionKey
 from inturn.values import Entry
@@ -27,8 +27,11 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _COLUMNS: Final = "seq, type, event_id, step, at, body, hash, prev"
 _INSERT: Final = (
     "INSERT INTO entries (tenant, session, seq, key, type, event_id, step, at, body, prev, hash) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, session, key) DO NOTHING RETURNING seq"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
+_MORE: Final = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_AT_ONCE: Final = 50
+"""Entries of one INSERT."""
 _VERIFY_PAGE: Final = 1000
 _BODY: Final = "entries.body"
 
@@ -55,11 +58,27 @@ class Log:
     fence: int
     closed: bool
     changed: bool = False
+    written: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
 
-    def append(self, entries: Iterable[NewEntry]) -> None:
+    def append(self, entries: Sequence[NewEntry]) -> None:
         """Append the entries whose keys are new."""
+        known = {key for statement in asking(self.session, entries) for (key,) in self.tx.execute(*statement)}
+        before = len(self.written)
         for entry in entries:
-            self._append(entry)
+            key = codec.column(entry.key)
+            if key is None or key not in known:
+                self._append(entry, key)
+                known.add(key)
+        self._insert(self.written[before:])
+
+    def appended(self, types: Sequence[str] = ()) -> list[Entry]:
+        """Return what this transaction appended, or only entries of some types, as `read` does."""
+        rows = ((*row[2:3], *row[4:9], *row[10:], row[9]) for row in self.written)
+        return [_entry(self.tx, self.session, row) for row in rows if not types or row[1] in types]
+
+    def seqs_of(self, event_id: str) -> list[int]:
+        """Return the seqs of what this transaction appended of an event."""
+        return [row[2] for row in self.written if row[5] == event_id]
 
     def knows(self, key: str) -> bool:
         """Return whether an entry has this key."""
@@ -77,31 +96,53 @@ class Log:
         self.raise_fence()
         self.closed = True
 
-    def _append(self, entry: NewEntry) -> None:
+    def _append(self, entry: NewEntry, key: str | None) -> None:
         seq = self.head + 1
-        key, event_id, step = codec.column(entry.key), codec.column(entry.event_id), codec.column(entry.step)
+        event_id, step = codec.column(entry.event_id), codec.column(entry.step)
         at = micros(self.tx.now if entry.at is None else entry.at)
         body = self.tx.sealing.seal(codec.dumps(entry.body), _BODY, self.session.tenant, self.session.session_id, seq)
         hash_ = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
         where = (self.session.tenant, self.session.session_id)
-        if self.tx.execute(_INSERT, (*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_)):
-            self.head, self.hash, self.changed = seq, hash_, True
-            self.first = self.first or hash_
+        self.written.append((*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_))
+        self.head, self.hash, self.changed = seq, hash_, True
+        self.first = self.first or hash_
+
+    def _insert(self, rows: Sequence[tuple[Any, ...]]) -> None:
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            self.tx.execute(_INSERT + _MORE * (len(some) - 1), [value for row in some for value in row])
+
+
+def make(tx: Transaction, session: SessionKey) -> None:
+    """Make the row of a session that may have none, before anything is read ahead behind it."""
+    tx.execute(
+        "INSERT INTO sessions (tenant, session, head, hash, first, fence, closed) VALUES (?, ?, 0, '', '', 0, 0) "
+        "ON CONFLICT DO NOTHING",
+        (session.tenant, session.session_id),
+    )
+
+
+def locking(tx: Transaction, session: SessionKey) -> Statement:
+    """Return the statement that locks a session's row."""
+    select = "SELECT head, hash, first, fence, closed FROM sessions WHERE tenant = ? AND session = ?"
+    return f"{select} {tx.for_update}", (session.tenant, session.session_id)
+
+
+def asking(session: SessionKey, entries: Sequence[NewEntry]) -> list[Statement]:
+    """Return the statement that reads which of the entries' keys are known; none where they have no keys."""
+    keys = [codec.column(entry.key) for entry in entries if entry.key is not None]
+    some = f"SELECT key FROM entries WHERE tenant = ? AND session = ? AND key IN ({', '.join('?' * len(keys))})"
+    return [(some, (session.tenant, session.session_id, *keys))] if keys else []
 
 
 @contextmanager
 def locked(tx: Transaction, session: SessionKey) -> Generator[Log]:
     """Lock a session's log, and keep its new head at the end."""
-    where = (session.tenant, session.session_id)
-    select = f"SELECT head, hash, first, fence, closed FROM sessions WHERE tenant = ? AND session = ? {tx.for_update}"
-    rows = tx.execute(select, where)
+    where, select = (session.tenant, session.session_id), locking(tx, session)
+    rows = tx.execute(*select)
     if not rows:
-        tx.execute(
-            "INSERT INTO sessions (tenant, session, head, hash, first, fence, closed) VALUES (?, ?, 0, '', '', 0, 0) "
-            "ON CONFLICT DO NOTHING",
-            where,
-        )
-        rows = tx.execute(select, where)
+        make(tx, session)
+        rows = tx.execute(*select)
     head, hash_, first, fence, closed = rows[0]
     log = Log(tx, session, head, hash_, first, fence, bool(closed))
     yield log

@@ -20,12 +20,12 @@ import psycopg
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.postgres_connection import connect
-from inturn.journal.store.postgres_errors import is_repeated, unavailable
+from inturn.journal.store.postgres_errors import is_guard, is_repeated, unavailable
 from inturn.journal.store.postgres_tables import prepare
 from inturn.journal.store.postgres_threads import Threads, undo
 from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.store.postgres_url import Address
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import GuardFailed, Transaction
 
 T = TypeVar("T")
 
@@ -156,6 +156,8 @@ class PostgresStore:
             try:
                 self._transact(threads, job)
             except psycopg.Error as error:
+                if is_guard(error):
+                    return job.fail(GuardFailed())
                 over = tries == _TRIES or time.monotonic() - begun > _NO_TRY_AFTER
                 if over or not self._may_repeat(error, job, tries):
                     return job.fail(unavailable(error, self._address.name))

@@ -82,6 +82,11 @@ def is_repeated(error: psycopg.Error) -> bool:
     return error.sqlstate in _REPEATED
 
 
+def is_guard(error: psycopg.Error) -> bool:
+    """Return whether a guard undid the transaction."""
+    return error.sqlstate == "22012"  # division by zero, which no other statement can do
+
+
 def unavailable(error: psycopg.Error, name: str) -> JournalUnavailable:
     """Return the error that callers see, with `error` as its cause."""
     why, remedy = _advice(error)

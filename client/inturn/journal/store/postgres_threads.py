@@ -80,6 +80,6 @@ class Threads:
 def undo(connection: Connection) -> bool:
     """Roll back what is open; return whether the connection can be used on."""
     with suppress(psycopg.Error):
-        connection.execute("ROLLBACK")
+        connection.rollback()  # and not by a statement: this forgets those whose PREPARE was undone, too
         return True
     return False

@@ -60,10 +60,11 @@ class PostgresTransaction:
         return self._now
 
     def ahead(self, statements: Sequence[Statement]) -> None:
-        """Send reads that are going to be asked for, and the clock behind them."""
+        """Send reads that are going to be asked for, and the clock behind those that lock."""
         for sql, parameters in statements:
             self._ahead.setdefault((sql, tuple(parameters)), []).append(self.send(sql, parameters))
-        self._now, self._clock = None, self.send(_CLOCK)
+        if not statements or any(_kind(sql).locks for sql, _ in statements):
+            self._now, self._clock = None, self.send(_CLOCK)
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """Run one statement and return all its rows; one that returns none goes out with the next that does."""
@@ -86,6 +87,10 @@ class PostgresTransaction:
         """Have a constraint that nothing meets refuse whatever a step or a decision begins with."""
         for table in ("sessions", "steps"):
             self.send(f'ALTER TABLE {table} ADD CONSTRAINT "{why.replace(chr(34), "")[:60]}" CHECK (false) NOT VALID')
+
+    def guard(self, condition: str, parameters: Sequence[Any] = ()) -> None:
+        """Have the server itself undo the transaction unless a condition holds: it divides by nothing then."""
+        self.send(f"SELECT 1 / (CASE WHEN {condition} THEN 1 ELSE 0 END)", parameters)
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement. Texts are compared by their bytes, as SQLite does."""

@@ -107,6 +107,9 @@ _WORKERS: Final = (
     "CREATE INDEX stops_at ON stops (at)",
 )
 
+_SEQUENCES: Final = ("CREATE SEQUENCE tickets",)
+"""Where rows are locked, a number that all tenants count up would be a lock of all tenants."""
+
 TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
 
 
@@ -144,7 +147,7 @@ def create(tx: Transaction) -> None:
     tx.define(_SCHEMA)
     rows = tx.execute("SELECT version FROM journal_schema")
     if not rows:
-        for statement in TABLES:
+        for statement in (*TABLES, *(_SEQUENCES if tx.for_update else ())):
             tx.define(statement)
         made = (VERSION, OLDEST, secrets.token_hex(8))
         tx.execute("INSERT INTO journal_schema (version, oldest, id) VALUES (?, ?, ?)", made)

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from inturn.encryption.columns import CLEAR
 from inturn.journal.store import sqlite_errors
-from inturn.journal.store.store import Rows, Statement
+from inturn.journal.store.store import GuardFailed, Rows, Statement
 
 T = TypeVar("T")
 
@@ -60,6 +60,11 @@ class SqliteTransaction:
                 f"CREATE TRIGGER moved_{table}_{event.lower()} BEFORE {event} ON {table} "
                 f"BEGIN SELECT RAISE(ABORT, '{said}'); END"
             )
+
+    def guard(self, condition: str, parameters: Sequence[Any] = ()) -> None:
+        """Undo the transaction unless a condition holds."""
+        if not self.execute(f"SELECT {condition}", parameters)[0][0]:
+            raise GuardFailed
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement."""

@@ -19,6 +19,10 @@ Statement = tuple[str, Sequence[Any]]
 """SQL and its parameters."""
 
 
+class GuardFailed(Exception):
+    """What a transaction had taken for granted was not so. Nothing was written."""
+
+
 class Transaction(Protocol):
     """An open transaction.
 
@@ -53,6 +57,12 @@ class Transaction(Protocol):
 
     def refuse(self, why: str) -> None:
         """Have the database refuse from now on what others, who have it open, still write."""
+
+    def guard(self, condition: str, parameters: Sequence[Any] = ()) -> None:
+        """Undo the transaction unless a condition holds here; whoever writes then gets `GuardFailed`.
+
+        Nobody waits for the answer, so rows that it locks are locked for no longer than the commit takes.
+        """
 
     def define(self, statement: str) -> None:
         """Run a CREATE statement, with the backend's words for `{bytes}`, `{clustered}` and `{unlogged}`."""

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from inturn.journal.log import codec
-from inturn.journal.log.log import body, micros
-from inturn.journal.store.store import Transaction
+from inturn.journal.log.log import Log, body, micros
+from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import Ending, Outcome
 from inturn.keys import SessionKey, TurnKey, redrive_of
 from inturn.values import Disposition
@@ -29,6 +29,10 @@ _DISPOSITIONS: Final[dict[str, Disposition]] = {
 """Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
 _REASON: Final = "outcomes.reason"
 _DISCARDED: Final = "discarded"
+Span = tuple[int | None, int | None]
+"""First and last seq."""
+Known = tuple[tuple[Any, ...] | None, Span]
+"""An event's row, and the span of its entries."""
 
 
 def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
@@ -48,13 +52,28 @@ def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
     return outcome
 
 
-def put(tx: Transaction, session: SessionKey, outcome: Outcome) -> bool:
-    """Write an outcome where it may be; return whether it was."""
-    redrive = redrive_of(outcome.turn)
-    row = _row(tx, session, outcome.event_id)
+def asking(session: SessionKey, event_id: str) -> list[Statement]:
+    """Return the statements that read what `look` reads."""
+    where = _where(session, event_id)
+    return [
+        (f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?", where),
+        ("SELECT MIN(seq), MAX(seq) FROM entries WHERE tenant = ? AND session = ? AND event_id = ?", where),
+    ]
+
+
+def look(tx: Transaction, session: SessionKey, event_id: str) -> Known:
+    """Return what there is of an event, before more of it is written."""
+    rows, [span] = (tx.execute(*statement) for statement in asking(session, event_id))
+    return (rows[0] if rows else None), span
+
+
+def put(log: Log, outcome: Outcome, known: Known | None = None) -> bool:
+    """Write an outcome where it may be; return whether it was. `known`: from a `look` before its entries were."""
+    tx, session, redrive = log.tx, log.session, redrive_of(outcome.turn)
+    row, span = known or look(tx, session, outcome.event_id)
     if row and not _replaces((redrive, outcome.disposition), (int(row[2]), row[3])):
         return False
-    first, last = outcome.seqs or _seqs(tx, session, outcome)
+    first, last = outcome.seqs or _seqs(log, outcome, span)
     values = (
         outcome.event_id,
         outcome.turn,
@@ -179,25 +198,22 @@ def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> 
 
 
 def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:
-    where = _where(session, event_id)
-    rows = tx.execute(f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?", where)
+    rows = tx.execute(*asking(session, event_id)[0])
     if not rows:
         return None
     *before, reason, host, first, last = rows[0]
-    return *before, tx.sealing.unseal(reason, _REASON, *where), host, first, last
+    return *before, tx.sealing.unseal(reason, _REASON, *_where(session, event_id)), host, first, last
 
 
 def _where(session: SessionKey, event_id: str) -> tuple[str, str, str]:
     return session.tenant, session.session_id, event_id
 
 
-def _seqs(tx: Transaction, session: SessionKey, outcome: Outcome) -> tuple[int | None, int | None]:
+def _seqs(log: Log, outcome: Outcome, span: Span) -> Span:
     """Find the first and last entry of a turn: a redriven one begins at its own opening."""
-    where = (session.tenant, session.session_id)
-    [(first, last)] = tx.execute(
-        "SELECT MIN(seq), MAX(seq) FROM entries WHERE tenant = ? AND session = ? AND event_id = ?",
-        (*where, outcome.event_id),
-    )
+    tx, where = log.tx, (log.session.tenant, log.session.session_id)
+    seqs = [seq for seq in (*span, *log.seqs_of(outcome.event_id)) if seq is not None]
+    first, last = min(seqs, default=None), max(seqs, default=None)
     if first is not None and outcome.turn != outcome.event_id:
         [(opened,)] = tx.execute(
             "SELECT MIN(seq) FROM entries WHERE tenant = ? AND session = ? AND key IN (?, ?)",
