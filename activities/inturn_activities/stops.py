@@ -32,7 +32,7 @@ class Stops:
     def __init__(self, journal: Journal) -> None:
         """Find in this journal, and write there, what workflows of other processes and of this one stop."""
         self._journal = journal
-        self._hub = PerLoop(lambda: Hub(journal))
+        self._hub = PerLoop(lambda: Hub.of(journal))
         self._running: dict[StepKey, set[Heartbeat]] = {}
         self._kept: dict[StepKey, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -1,4 +1,4 @@
-"""One look at a journal for everybody in an event loop who follows it, or runs steps that others may stop.
+"""One look at a journal for everybody in a process who follows it, or runs steps that others may stop.
 
 Invariant: every entry comes once and in order, whichever process wrote it; and nothing is looked at while nobody waits.
 """
@@ -10,9 +10,11 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from weakref import WeakSet, WeakValueDictionary
 
 from inturn.errors import JournalUnavailable
 from inturn.keys import SessionKey, StepKey
+from inturn.per_loop import PerLoop
 from inturn.values import Entry
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 BUSY_PAUSE: Final = 0.030
 """Seconds between two looks while something happens, and the shortest ever."""
+READING_PAUSE: Final = 0.050
+"""The same where each look has to read: no number says that nothing was committed."""
 QUIET_PAUSE: Final = 0.100
 """Seconds between two looks while nothing does. Who begins to wait is not kept waiting for that."""
 QUIET_AFTER: Final = 1.0
@@ -42,11 +46,24 @@ class Hub:
     def __init__(self, journal: SessionJournal) -> None:
         """Follow this journal, once somebody waits."""
         self.journal = journal
+        self._others: WeakSet[SessionJournal] = WeakSet()
+        """Connections of others in this process to the same database: their owners may close them at any time."""
         self._waiters: set[_Waiter] = set()
         self._stop_listeners: set[Callable[[StepKey], None]] = set()
         self._stopped: set[tuple[StepKey, float]] = set()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, journal: SessionJournal) -> Hub:
+        """Return what follows the journal's database in this event loop, for as long as somebody keeps it."""
+        hubs = _hubs.get()
+        hub = hubs.get(journal.name)
+        if hub is None:
+            hub = hubs[journal.name] = cls(journal)
+        elif hub.journal is not journal:
+            hub._others.add(journal)
+        return hub
 
     async def wait(self, session: SessionKey, *, after: int) -> int:
         """Wait until a session has entries behind `after`; return its head then.
@@ -117,7 +134,7 @@ class Hub:
             except Exception as error:
                 version = None
                 self._fail(error)
-            await asyncio.sleep(BUSY_PAUSE)
+            await asyncio.sleep(BUSY_PAUSE if version is not None else READING_PAUSE)
             if clock() - news_at > QUIET_AFTER or not self._waiters:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(QUIET_PAUSE - BUSY_PAUSE):
@@ -150,9 +167,18 @@ class Hub:
                 listener(step)
 
     def _fail(self, error: Exception) -> None:
-        """Raise what went wrong to everybody, each an exception of their own: tracebacks are not to be shared."""
+        """Look through another connection, if there is one: this one may be closed, and nobody need know.
+
+        Else raise what went wrong to everybody, each an exception of their own: tracebacks are not to be shared.
+        """
+        if self._others:
+            self.journal = self._others.pop()
+            return
         for waiter in self._waiters:
             if not waiter.head.done():
                 own = JournalUnavailable(str(error))
                 own.__cause__ = error
                 waiter.head.set_exception(own)
+
+
+_hubs: Final = PerLoop(WeakValueDictionary[str, Hub])

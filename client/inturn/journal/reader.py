@@ -44,6 +44,11 @@ class SessionJournal:
         """Put the rules over a store."""
         self._store = store
 
+    @property
+    def name(self) -> str:
+        """What tells its database from others, for this process."""
+        return self._store.name
+
     async def open(self) -> None:
         """Connect, and create the tables where there are none. Calling it twice does nothing."""
         await self._store.open()
@@ -95,6 +100,8 @@ class SessionJournal:
         """Return the heads behind the seqs given, and the steps that were stopped since a time, where one is given."""
 
         def look(tx: Transaction) -> tuple[dict[SessionKey, int], stops.Notices]:
+            reads = [log.heads_of(after)] if after else []
+            tx.ahead(reads if stopped_since is None else [*reads, stops.stopped_since(stopped_since)])
             noticed = [] if stopped_since is None else stops.since(tx, stopped_since)
             return log.heads(tx, after), noticed
 

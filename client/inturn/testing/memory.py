@@ -45,6 +45,11 @@ class MemoryStore:
         weakref.finalize(self, self._connection.close)
         schema.create(SqliteTransaction(self._connection))
 
+    @property
+    def name(self) -> str:
+        """This database: no other object shares it."""
+        return f"memory {id(self)}"
+
     async def open(self) -> None:
         """It is open."""
 

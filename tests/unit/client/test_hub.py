@@ -16,7 +16,7 @@ from inturn.client.temporal.connection import Connection
 from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, NewEntry, Recorded, open_journal
 from inturn.journal.store.sqlite import SqliteStore
-from inturn.keys import SessionKey
+from inturn.keys import SessionKey, StepKey
 from inturn.testing.memory import MemoryStore
 from inturn.values import Entry
 from tests.support.journal import OTHER, SESSION, answer, applied, opening, plain_turn
@@ -186,6 +186,46 @@ async def test_a_journal_in_memory_is_followed_as_well() -> None:
     await append(journal)
     async with asyncio.timeout(10):
         assert await waiting == 1
+
+
+async def test_all_clients_of_a_process_share_one_look_and_each_may_close_its_own(path: Path) -> None:
+    url = f"sqlite:///{path}"
+    first, second, other = Connection(journal=url), Connection(journal=url), Connection(journal=f"{url}2")
+    hub = await first.hub()
+    assert await second.hub() is hub
+    assert await other.hub() is not hub
+    waiting = asyncio.create_task(hub.wait(SESSION, after=0))
+    await asyncio.sleep(0)
+    await first.close()
+    journal = await second.journal()
+    assert isinstance(journal, Journal)
+    await append(journal)
+    async with asyncio.timeout(10):
+        assert await waiting == 1
+    await second.close()
+    with pytest.raises(JournalUnavailable, match="it was closed"):
+        await hub.wait(SESSION, after=1)
+    await other.close()
+
+
+async def test_stops_are_told_once_to_who_listens_and_nobody_looks_for_them_else(counted: Counted, path: Path) -> None:
+    before, hub, heard = asyncio.all_tasks(), Hub(counted), list[StepKey]()
+    first, second = SESSION.turn("e1").step(0), OTHER.turn("e1").step(0, 1)
+    other = Journal(SqliteStore(path))
+    hub.on_stops(heard.append)
+    await other.stop(first)
+    async with asyncio.timeout(10):
+        while first not in heard:
+            await asyncio.sleep(0.001)
+        await other.stop(second)
+        while second not in heard:
+            await asyncio.sleep(0.001)
+        await append(other)
+        await looked(counted, 3)
+    assert heard == [first, second]
+    hub.off_stops(heard.append)
+    await gone(before)
+    await other.close()
 
 
 def test_each_event_loop_has_a_hub_of_its_own(path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 
 from inturn.journal import Journal, Want, new_token, open_journal
-from tests.support.journal import SESSION, answer, applied, calls, opening, result
+from tests.support.journal import OTHER, SESSION, answer, applied, calls, opening, result
 from tests.support.processes.postgres import PostgresServer
 from tests.support.processes.postgres_proxy import PostgresProxy
 
@@ -66,3 +66,25 @@ async def test_a_look_is_answered_after_one_trip(journal: Journal, wire: Postgre
     before = time.monotonic()
     await journal.head(SESSION)
     assert time.monotonic() - before < 0.39
+
+
+async def test_a_look_at_many_sessions_and_at_stops_is_answered_after_one_trip(
+    journal: Journal, wire: PostgresProxy
+) -> None:
+    await journal.stop(step := OTHER.turn("e1").step(0))
+    wire.delay = 0.2
+    before = time.monotonic()
+    heads, stopped = await journal.look({SESSION: 0, OTHER: 0}, 0.0)
+    assert time.monotonic() - before < 0.39
+    assert heads.keys() == {SESSION}
+    assert [found for found, _ in stopped] == [step]
+
+
+async def test_all_leases_of_a_process_are_renewed_in_three_trips(journal: Journal, wire: PostgresProxy) -> None:
+    claims = [(SESSION.turn("e1").step(0, n), new_token()) for n in range(20)]
+    for step, token in claims:
+        await journal.claim_call(step, token=token, lease=7.0, wants=[STEPS])
+    wire.counted()
+    assert await journal.renew_all(claims, lease=7.0) == []
+    trips, statements = wire.counted()
+    assert trips <= 3, (trips, statements)

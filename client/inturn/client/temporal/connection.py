@@ -137,15 +137,13 @@ class Connection:
         return self._default
 
     async def hub(self) -> Hub:
-        """Return what follows the journal, for everybody in this event loop.
+        """Return what follows the journal, for everybody in this event loop, whatever client they use.
 
         Raises:
             JournalUnavailable: There is none, or it cannot be opened.
         """
-        journal, loop = await self.any_journal(), asyncio.get_running_loop()
-        hub = self._hubs.get(loop)
-        if hub is None or hub.journal is not journal:
-            hub = self._hubs[loop] = Hub(journal)
+        hub = Hub.of(await self.any_journal())
+        self._hubs[asyncio.get_running_loop()] = hub
         return hub
 
     async def close(self) -> None:

@@ -26,9 +26,9 @@ def renew_all(tx: Transaction, claims: Claims, *, lease: float) -> list[tuple[St
     which = f"(tenant, session, turn, step, call, token) IN (VALUES {marks}) AND state = 'open'"
     named = [value for key in keys for value in key]
     if tx.for_update:
-        tx.execute(
-            f"SELECT 1 FROM steps WHERE {which} ORDER BY tenant, session, turn, step, call {tx.for_update}", named
-        )
+        locked = f"SELECT 1 FROM steps WHERE {which} ORDER BY tenant, session, turn, step, call {tx.for_update}"
+        tx.ahead([(locked, named)])
+        tx.execute(locked, named)
     sql = f"UPDATE steps SET lease_until = ? WHERE {which} RETURNING tenant, session, turn, step, call, token"
     kept = {keys[row] for row in tx.execute(sql, (micros(tx.now + lease), *named))}
     if kept:

@@ -35,5 +35,10 @@ def put(tx: Transaction, step: StepKey) -> None:
 
 def since(tx: Transaction, at: float) -> Notices:
     """Return the notices since a time, some of them for the second time."""
-    rows = tx.execute("SELECT tenant, session, step, at FROM stops WHERE at > ?", (micros(at - OVERLAP),))
+    rows = tx.execute(*stopped_since(at))
     return [(StepKey.parse(f"{tenant}/{session}/{step}"), when / 1e6) for tenant, session, step, when in rows]
+
+
+def stopped_since(at: float) -> tuple[str, list[int]]:
+    """Return the statement that reads the notices since a time, and its parameters."""
+    return "SELECT tenant, session, step, at FROM stops WHERE at > ?", [micros(at - OVERLAP)]

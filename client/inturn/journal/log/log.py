@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -222,8 +222,17 @@ def head(tx: Transaction, session: SessionKey) -> int:
 
 def heads(tx: Transaction, after: Mapping[SessionKey, int]) -> dict[SessionKey, int]:
     """Return the heads of those sessions that have entries behind the seq given for each."""
-    found = {session: head(tx, session) for session in after}
+    if not after:
+        return {}
+    found = {SessionKey(tenant, session): last for tenant, session, last in tx.execute(*heads_of(after))}
     return {session: last for session, last in found.items() if last > after[session]}
+
+
+def heads_of(sessions: Collection[SessionKey]) -> tuple[str, list[str]]:
+    """Return the statement that reads the heads of these sessions, and its parameters."""
+    marks = ", ".join(["(?, ?)"] * len(sessions))
+    named = [name for session in sessions for name in (session.tenant, session.session_id)]
+    return f"SELECT tenant, session, head FROM sessions WHERE (tenant, session) IN (VALUES {marks})", named
 
 
 def latest_event(tx: Transaction, session: SessionKey) -> str | None:

@@ -78,6 +78,11 @@ class PostgresStore:
         self._closed = False
         self._process = os.getpid()
 
+    @property
+    def name(self) -> str:
+        """The database, as messages name it."""
+        return self._address.name
+
     async def open(self) -> None:
         """Connect, and make the tables where the database has none.
 

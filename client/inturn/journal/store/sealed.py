@@ -22,6 +22,11 @@ class SealedStore:
         self._store = store
         self._sealing = sealing
 
+    @property
+    def name(self) -> str:
+        """The store's, and that there are keys: who has none is to read nothing through this one."""
+        return f"{self._store.name} (encrypted)"
+
     async def open(self) -> None:
         """Open the store."""
         await self._store.open()

@@ -59,6 +59,11 @@ class SqliteStore:
         self._closed = False
         self._process = os.getpid()
 
+    @property
+    def name(self) -> str:
+        """The file."""
+        return self.path
+
     async def open(self) -> None:
         """Open the file, and make it where it is missing.
 

@@ -71,6 +71,11 @@ class Transaction(Protocol):
 class Store(Protocol):
     """A database that runs transactions for async callers."""
 
+    @property
+    def name(self) -> str:
+        """What tells the database from others, for this process; without a password."""
+        ...
+
     async def open(self) -> None:
         """Connect, and create the tables where there are none. Calling it twice does nothing."""
 
