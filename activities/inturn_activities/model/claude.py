@@ -119,8 +119,11 @@ class Claude:
         """Read an answer to its end, or to its stream's."""
         loop, events, chunks = asyncio.get_running_loop(), EventStream(), response.aiter_bytes()
         async with asyncio.timeout(self._stall) as silence:  # aiohttp forgets its own where what comes is no HTTP
+            renewed = loop.time()
             async for chunk in chunks:
-                silence.reschedule(loop.time() + self._stall)
+                if (now := loop.time()) - renewed > self._stall / 10:  # not with each piece: that is what a piece costs
+                    silence.reschedule(now + self._stall)
+                    renewed = now
                 for data in events.take(chunk):
                     answer.take(data)
                 on_text(answer.fresh_text())
