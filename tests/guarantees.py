@@ -127,7 +127,7 @@ def _bombardments() -> Iterator[str]:
     yield "| date | seed | inputs | per second | acknowledged ids | innocent turns | p99 | memory | findings |"
     yield "|---|---|---|---|---|---|---|---|---|"
     fires = [json.loads(path.read_text()) for path in paths]
-    for fire in fires:
+    for fire in (fire for fire in fires if "inputs" in fire):
         rate, memory, found = fire["inputs"] / fire["seconds"], fire["memory_most"] >> 20, len(fire["findings"])
         yield (
             f"| {fire['began']} | {fire['seed']} | {fire['inputs']:,} | {rate:,.0f} | {fire['acknowledged']:,} | "

@@ -11,6 +11,7 @@ import json
 import random
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -49,7 +50,7 @@ def show_replayed(told: Told, console: Console) -> None:
 def main() -> int:
     """Parse the arguments and fire."""
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.fuzz", description="Hostile input at every door.")
-    parser.add_argument("--inputs", type=int, help="as many, as fast as they go")
+    parser.add_argument("--inputs", type=int, help="as many, as fast as they go; 0: no live fire")
     parser.add_argument("--seconds", type=float, default=60.0, help="of fire (default: 60)")
     parser.add_argument("--pace", type=float, default=40.0, help="inputs a second (default: 40)")
     parser.add_argument("--messages", type=int, default=0, help="to replayed sessions, besides (default: none)")
@@ -58,11 +59,15 @@ def main() -> int:
     args = parser.parse_args()
     console = Console(highlight=False)
     bounds = {"inputs": args.inputs} if args.inputs else {"seconds": args.seconds, "pace": args.pace}
-    with tempfile.TemporaryDirectory(prefix="inturn-fuzz-") as directory:
-        fire = Bombardment(Path(directory), args.seed, tell=lambda line: console.print(line, markup=False), **bounds)
-        result = asyncio.run(fire.run())
-    show(result, console)
-    figures, findings = result.as_json(), result.findings
+    figures, findings = dict[str, Any](), list[str]()
+    if args.inputs != 0:
+        with tempfile.TemporaryDirectory(prefix="inturn-fuzz-") as directory:
+            fire = Bombardment(
+                Path(directory), args.seed, tell=lambda line: console.print(line, markup=False), **bounds
+            )
+            result = asyncio.run(fire.run())
+        show(result, console)
+        figures, findings = result.as_json(), result.findings
     if args.messages:
         told = bombard(args.messages, args.seed)
         show_replayed(told, console)
