@@ -7,6 +7,7 @@ import pytest
 from temporalio.contrib.pydantic import pydantic_data_converter
 
 from inturn import Client
+from inturn.client.temporal.connection import Connection
 from inturn.encryption import data_converter
 from inturn.errors import Misconfigured
 
@@ -16,9 +17,11 @@ def temporal(converter: Any) -> Any:
 
 
 @pytest.mark.promise("SEC-2")
-def test_a_temporal_client_that_does_not_encrypt_is_refused_where_keys_are_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    Client(temporal=temporal(pydantic_data_converter))
+async def test_a_temporal_client_that_does_not_encrypt_is_refused_where_keys_are_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    await Connection(temporal=temporal(pydantic_data_converter)).temporal()
     monkeypatch.setenv("INTURN_ENCRYPTION_KEYS", "k:" + "A" * 43 + "=")
     with pytest.raises(Misconfigured, match=r"data_converter=inturn.encryption.data_converter\(\)"):
-        Client(temporal=temporal(pydantic_data_converter))
-    Client(temporal=temporal(data_converter()))
+        await Client(temporal=temporal(pydantic_data_converter)).session("s", agent="a").send("x")
+    await Connection(temporal=temporal(data_converter())).temporal()

@@ -46,17 +46,12 @@ class Connection:
         journal: str | SessionJournal | None = None,
         temporal: Temporal | None = None,
     ) -> None:
-        """Remember how to connect; nothing is opened yet.
-
-        Raises:
-            Misconfigured: The environment has keys, and the client that was given does not encrypt.
-        """
-        if temporal is not None:
-            check_converter(temporal.data_converter)
+        """Remember how to connect; nothing is opened yet."""
         self._address = address
         self._namespace = namespace
         self._given = journal
         self._temporal = temporal
+        self._unchecked = temporal is not None
         self._journal: SessionJournal | None = None
         self._default: SessionJournal | None = None
         self._hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
@@ -88,10 +83,14 @@ class Connection:
 
         Raises:
             Unavailable: No server answered in time.
-            Misconfigured: It was connected by a process that this one was forked from.
+            Misconfigured: It was connected by a process that this one was forked from; or it was given, and does not
+                encrypt where the environment has keys.
         """
         if self._process != os.getpid() and self._temporal is not None:
             raise Misconfigured("this client was connected before a fork, and its threads stayed behind: make one anew")
+        if self._unchecked and self._temporal is not None:
+            check_converter(self._temporal.data_converter)
+            self._unchecked = False
         if self._temporal is None:
             async with self._locks.get():
                 if self._temporal is None:
