@@ -171,7 +171,7 @@ async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
         # One that is not sent is tried for ever, and nobody hears why.
         cause, benign = error.__cause__, error.category is ApplicationErrorCategory.BENIGN
         if failures.drop_unsendable_causes(error) and not benign:
-            activity.logger.warning("%s", error.message, exc_info=cause)
+            activity.logger.warning("the step failed: %s", error.message, exc_info=cause)
         raise error.with_traceback(None) from error.__cause__
 
 

@@ -43,11 +43,13 @@ class Registration:
         queue: str,
         steps: Steps,
         version: str | None = None,
+        keys: tuple[str, ...] = (),
     ) -> None:
         """Say that agents are served on a task queue, by which build; with the limits and troubles of these steps."""
         self._journal = journal
         self._agents = agents
         self._version = version
+        self._keys = keys
         # Workers of other apps, or of other code, may serve the same queue. The server gives a step that one of them
         # could not do to the same one again, as it polled last; on this queue there are only workers like this. Of one
         # build all have the same code, and the next one is to poll the queues that this one did.
@@ -75,6 +77,7 @@ class Registration:
                 version=self._version,
                 limits=self._steps.agreed.own,
                 trouble=self._steps.pools.trouble(),
+                keys=self._keys,
             )
             for agent in self._agents
         ]

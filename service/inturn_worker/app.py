@@ -22,6 +22,7 @@ from temporalio.worker import PollerBehaviorSimpleMaximum, Worker
 from temporalio.worker.workflow_sandbox import SandboxRestrictions
 
 from inturn.agents import Agent
+from inturn.encryption.converter import keys_of
 from inturn.errors import InturnError, Misconfigured
 from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
@@ -102,7 +103,8 @@ def build_worker(
         "graceful_shutdown_timeout": timedelta(seconds=settings.grace),
         **versioned(settings),
     }
-    registration = Registration(journal, agents, queue, steps, settings.version)
+    ring = keys_of(client.data_converter)
+    registration = Registration(journal, agents, queue, steps, settings.version, ring.names if ring else ())
     few = PollerBehaviorSimpleMaximum(POLLERS_BESIDE)
     worker = AgentWorker(
         client,

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from inturn.cli.options import options_of
+from inturn.encryption.keys import read_keys
 from inturn.errors import Misconfigured
 from inturn.loading import add_to_import_path, load_agents, load_lifespan
 from inturn_worker.logs import configure_logs
@@ -89,7 +90,7 @@ def run(agents: Sequence[str], **flags: Any) -> NoReturn:
 
 
 def _run(specs: Sequence[str], settings: Settings) -> int:
-    configure_logs(settings.log_format, settings.log_level)
+    configure_logs(settings.log_format, settings.log_level, hide=read_keys() is not None)
     add_to_import_path(Path.cwd())
     agents = load_agents(specs)
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None

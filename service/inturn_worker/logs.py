@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -25,13 +26,16 @@ from inturn_worker.settings import LogFormat
 _IDS: Final = "inturn_ids"
 
 
-def configure_logs(chosen: LogFormat, level: str, stream: TextIO | None = None) -> None:
-    """Send all logs to `stream` (stderr), as JSON lines or for people to read; `auto`: JSON unless it is a terminal."""
+def configure_logs(chosen: LogFormat, level: str, stream: TextIO | None = None, *, hide: bool = False) -> None:
+    """Send all logs to `stream` (stderr), as JSON lines or for people to read; `auto`: JSON unless it is a terminal.
+
+    With `hide` an error is shown by its types and where it was raised: its text may be what a user or a model said.
+    """
     to: TextIO = stream or sys.stderr
     as_json = chosen == "json" or (chosen == "auto" and not to.isatty())
     handler = logging.StreamHandler(to)
     handler.addFilter(add_ids)
-    handler.setFormatter(JsonFormatter() if as_json else ConsoleFormatter())
+    handler.setFormatter(JsonFormatter(hide=hide) if as_json else ConsoleFormatter(hide=hide))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     logging.captureWarnings(True)
     # The SDKs are told once what we say better ourselves.
@@ -50,7 +54,29 @@ def add_ids(record: logging.LogRecord) -> bool:
     return True
 
 
-class JsonFormatter(logging.Formatter):
+class HidingFormatter(logging.Formatter):
+    """What both kinds of lines have in common: with `hide` no text of an error."""
+
+    def __init__(self, layout: str | None = None, *, datefmt: str | None = None, hide: bool = False) -> None:
+        super().__init__(layout, datefmt=datefmt)
+        self._hide = hide
+
+    def message(self, record: logging.LogRecord) -> str:
+        """Return what a record says; beside an error that is hidden, without what it was filled in with."""
+        return str(record.msg) if self._hide and record.exc_info else record.getMessage()
+
+    def formatException(self, ei: Any) -> str:
+        """Return an error's trace."""
+        if not self._hide:
+            return super().formatException(ei)
+        lines, error = list[str](), ei[1]
+        while error is not None:
+            lines = [*traceback.format_tb(error.__traceback__), f"{type(error).__name__}\n", *lines]
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "".join(lines).rstrip()
+
+
+class JsonFormatter(HidingFormatter):
     """One JSON object per line."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -58,7 +84,7 @@ class JsonFormatter(logging.Formatter):
             "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": self.message(record),
             **getattr(record, _IDS, {}),
         }
         if record.exc_info:
@@ -66,13 +92,17 @@ class JsonFormatter(logging.Formatter):
         return redact(as_json(line, default=str))
 
 
-class ConsoleFormatter(logging.Formatter):
+class ConsoleFormatter(HidingFormatter):
     """Time, level, ids, message; without what a terminal would act on."""
 
-    def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    def __init__(self, *, hide: bool = False) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S", hide=hide)
 
     def format(self, record: logging.LogRecord) -> str:
+        if self._hide and record.exc_info:
+            record = logging.makeLogRecord(
+                {**record.__dict__, "msg": self.message(record), "args": None, "exc_text": None}
+            )
         ids: dict[str, Any] = getattr(record, _IDS, {})
         shown = " ".join(f"{name}={value}" for name, value in ids.items())
         text = clean(super().format(record) + (f"  [{shown}]" if shown else ""))

@@ -39,7 +39,9 @@ class Faults:
             raise error
         text = f"an error of inturn's own while {doing}: {type(error).__name__}: {error}"
         text = sizes.clip(text.encode("utf-8", "backslashreplace").decode(), sizes.ERROR)
-        workflow.logger.error(text, exc_info=error)
+        workflow.logger.error(
+            "an error of inturn's own%s", text.removeprefix("an error of inturn's own"), exc_info=error
+        )
         self._state.fault = text
         return text
 

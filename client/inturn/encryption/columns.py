@@ -22,6 +22,19 @@ T = TypeVar("T")
 Place = tuple[str | int, ...]
 """Where a text belongs: column, tenant, session, and what names the row in it."""
 
+COLUMNS: Final = (
+    "entries.body",
+    "steps.checkpoint",
+    "steps.result",
+    "steps.late_result",
+    "outcomes.reason",
+    "blobs.data",
+    "contents.data",
+    "shared_values.value",
+    "queue_items.item",
+    "operations.result",
+)
+"""What is encrypted."""
 _TEXT: Final = "\x01inturn:"
 """What an encrypted text begins with: no JSON does."""
 _BYTES: Final = _TEXT.encode()
@@ -29,8 +42,8 @@ _NO_KEYS: Final = (
     "the journal is encrypted, and there are no keys here. To do: set INTURN_ENCRYPTION_KEYS as for the workers"
 )
 _IN_CLEAR: Final = (
-    "the journal has rows in clear, from before INTURN_ENCRYPTION_KEYS was set. To do: `inturn journal reencrypt FROM "
-    "TO` makes an encrypted copy; or begin a new journal with new sessions"
+    "the journal has rows in clear, from before INTURN_ENCRYPTION_KEYS was set. To do: take the keys away, or begin "
+    "a new journal (INTURN_JOURNAL) with new sessions"
 )
 
 
@@ -112,6 +125,14 @@ class Sealing:
 
 
 CLEAR: Final = Sealing()
+
+
+def key_of(stored: str | bytes | memoryview) -> str | None:
+    """Return the name of the key that a column's value is encrypted with; `None`: it is in clear."""
+    data = stored.encode("utf-8", "replace") if isinstance(stored, str) else bytes(stored)
+    if not data.startswith(_BYTES):
+        return None
+    return data.removeprefix(_BYTES).partition(b":")[0].decode("utf-8", "replace")
 
 
 def _read(box: Callable[[], bytes], opened: Callable[[str, Place, bytes], bytes], key_id: str, place: Place) -> bytes:

@@ -65,6 +65,11 @@ class KeyRing:
         """Return the key that encrypts."""
         return self.keys[0]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What tells whether two processes have the same keys, and nothing about them."""
+        return tuple(f"{key.id}:{key.check.hex()}" for key in self.keys)
+
     def find(self, key_id: str, check: bytes) -> Key | None:
         """Return the key of that name, where it is the same one."""
         return next((key for key in self.keys if key.id == key_id and hmac.compare_digest(key.check, check)), None)

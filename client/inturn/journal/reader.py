@@ -231,6 +231,10 @@ class SessionJournal:
         """Return who holds what and who waits for it, of one tenant or of all."""
         return await self._read(places.listed, tenant)
 
+    async def look_within(self, work: Callable[[Transaction], T]) -> T:
+        """Return what a look at the tables finds, on one snapshot."""
+        return await self._store.read(work)
+
     async def _write(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self._store.write(lambda tx: rule(tx, *args, **kwargs))
 

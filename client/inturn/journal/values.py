@@ -211,6 +211,7 @@ class Serving:
         version: The build that the worker is of, `DEPLOYMENT:BUILD`, if any.
         limits: What the worker was set to allow of what all share, by names.
         trouble: What the worker suffers from, for people.
+        keys: Names of the keys that it has (`KeyRing.names`), the one that encrypts first.
         since: When the worker began, in seconds since 1970.
         seen: When it said so last.
     """
@@ -224,5 +225,6 @@ class Serving:
     version: str | None = None
     limits: dict[str, float] = field(default_factory=dict)
     trouble: str = ""
+    keys: tuple[str, ...] = ()
     since: float = 0.0
     seen: float = 0.0

@@ -127,3 +127,21 @@ def test_an_error_is_one_line(stream: io.StringIO) -> None:
         logging.getLogger("mine").exception("failed")
     (line,) = lines(stream)
     assert "two\nlines" in line["error"]
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("chosen", ["json", "console"])
+def test_with_keys_an_error_is_shown_by_its_types_and_places_alone(chosen: LogFormat, stream: io.StringIO) -> None:
+    configure_logs(chosen, "info", stream, hide=True)
+    said = "canary"
+    try:
+        try:
+            raise ValueError(f"{said} of the cause")
+        except ValueError as cause:
+            raise RuntimeError(f"{said} of the error") from cause
+    except RuntimeError as error:
+        logging.getLogger("inturn.worker").warning("a step failed: %s", error, exc_info=True)
+    logging.getLogger("inturn.worker").warning("it is %s", "open")
+    shown = stream.getvalue()
+    assert said not in shown
+    assert all(word in shown for word in ("a step failed", "ValueError", "RuntimeError", "test_logs.py", "it is open"))

@@ -82,6 +82,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
 async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
     """Return who serves what, and who holds and waits, where there is a journal."""
     from inturn.cli.doctor.agents import examine_agents
+    from inturn.cli.doctor.encryption import examine_encryption
     from inturn.cli.doctor.graph import examine_limits
     from inturn.cli.doctor.machine import is_missing
     from inturn.client.settings import DEFAULT_JOURNAL, read_settings
@@ -94,7 +95,7 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
             return [], []
         journal = open_journal(url)
         try:
-            served = await examine_agents(journal)
+            served = [*await examine_agents(journal), *await examine_encryption(journal)]
             finding, places = await examine_limits(journal, options.tenant)
         finally:
             await journal.close()

@@ -28,7 +28,7 @@ def register(tx: Transaction, rows: Sequence[Serving]) -> None:
     now = micros(tx.now)
     for row in rows:
         about = {"manifest": row.manifest, "tools": row.tools, "deliver": row.deliver, "trouble": row.trouble}
-        about |= {"version": row.version, "limits": row.limits}
+        about |= {"version": row.version, "limits": row.limits, "keys": row.keys}
         tx.execute(
             "INSERT INTO agents (worker, agent, queue, about, since, seen) VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (worker, agent) DO UPDATE SET queue = excluded.queue, about = excluded.about, "
@@ -53,7 +53,7 @@ def serving(tx: Transaction, agent: str | None = None) -> list[Serving]:
     found: list[Serving] = []
     for worker, name, queue, about, since, seen in rows:
         said = codec.loads(about)
-        said["tools"] = tuple(said["tools"])
+        said["tools"], said["keys"] = tuple(said["tools"]), tuple(said.get("keys", ()))
         found.append(Serving(worker, name, queue, since=since / 1e6, seen=seen / 1e6, **said))
     return found
 
