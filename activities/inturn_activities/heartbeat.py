@@ -16,6 +16,7 @@ from typing import Final, Self
 from temporalio import activity
 
 from inturn.journal.log import codec
+from inturn.tools.secrets import redact
 
 EARLY: Final = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds after the notice of a stop at which a step beats."""
@@ -98,7 +99,7 @@ class Heartbeat:
         self._early.clear()
 
     def _beat(self) -> None:
-        activity.heartbeat(*([codec.whole(self._waiting)] if self._waiting else []))
+        activity.heartbeat(*([redact(codec.whole(self._waiting))] if self._waiting else []))  # Temporal keeps it
 
 
 def current() -> Heartbeat | None:

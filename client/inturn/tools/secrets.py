@@ -10,6 +10,7 @@ result; what lives anywhere in the process is taken out of the logs, of all erro
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import threading
@@ -35,6 +36,12 @@ MIN_ANYWHERE: Final = 4
 MIN_ENCODED: Final = 6
 """Characters of a secret within base64: fewer stand in other texts, too."""
 _ESCAPED: Final = re.compile(r"%[0-9A-F]{2}")
+_BREAK: Final = r"(?:\s*(?:\n|\\n)\s*|\\r)*"
+"""Between two characters of what is encoded and broken into lines, also where JSON writes the break as an escape."""
+_BREAKS: Final = re.compile(r"\s*(?:\n|\\n)\s*|\\r")
+_SEPARATORS: Final = (":", " ", "-")
+"""Between the bytes of what is shown in hex."""
+_WIDE: Final = ("utf-16-le", "utf-16-be")
 
 
 class Secret(SecretStr):
@@ -71,19 +78,29 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[Secret] = ()) -> None:
         """Redact these secrets."""
-        forms = {form for secret in secrets for form in _forms(secret.get_secret_value())} - {""}
+        values = [secret.get_secret_value() for secret in secrets]
+        encoded = {form for value in values for form in _encoded(value)} - {""}
+        forms = encoded | {form for value in values for form in _forms(value)} - {""}
         # The longest first: a form that is part of another must not leave the rest of that one.
         self._forms = sorted(forms, key=len, reverse=True)
+        self._encoded = sorted(encoded, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """Return a text with a mask in the place of each secret."""
-        if not self.finds(text):
-            return text
-        return re.sub("|".join(map(re.escape, self._forms)), MASK, text)
+        if any(form in text for form in self._forms):
+            text = re.sub("|".join(map(re.escape, self._forms)), MASK, text)
+        for form in self._broken(text):
+            text = re.sub(_BREAK.join(map(re.escape, form)), MASK, text)
+        return text
 
     def finds(self, text: str) -> bool:
         """Whether a text holds a secret. Nearly none does, and this is what it costs each log line."""
-        return any(form in text for form in self._forms)
+        return any(form in text for form in self._forms) or bool(self._broken(text))
+
+    def _broken(self, text: str) -> list[str]:
+        """Return the encoded forms that a text holds with breaks between its lines in them."""
+        joined = _BREAKS.sub("", text) if "\n" in text or "\\n" in text else text
+        return [] if joined == text else [form for form in self._encoded if form in joined and form not in text]
 
 
 class _SecretRegistry:
@@ -180,28 +197,45 @@ def redact(text: str) -> str:
 
 
 def _forms(value: str) -> Iterable[str]:
-    """Return how a text may stand in results and errors: as it is, in a URL, in JSON, in a repr, in base64, in hex."""
+    """Return how a text may stand in results and errors as it is written: in a URL, in JSON, in HTML, in a repr."""
     data = value.encode(errors="replace")
     quoted = (urllib.parse.quote(data), urllib.parse.quote(data, safe=""), urllib.parse.quote_plus(data))
     yield from (value, *quoted, *(_ESCAPED.sub(lambda escaped: escaped.group().lower(), text) for text in quoted))
     written = (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
     yield from (*written, *(text.replace("/", "\\/") for text in written), repr(value)[1:-1])
-    yield from (data.hex(), data.hex().upper())
-    for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        yield encode(data).decode().rstrip("=")
-        yield from _within_base64(data, encode)
+    yield from (json.dumps(text, ensure_ascii=False)[1:-1] for text in written)  # JSON within JSON
+    marked = (html.escape(value), html.escape(value, quote=False))
+    yield from (*marked, *(text.replace("&#x27;", "&#39;").replace("/", "&#x2F;") for text in marked))
+    yield from (separator.join(pairs) for separator in _SEPARATORS for pairs in _pairs(data))
     yield from (line for line in value.splitlines() if len(line) >= MIN_LINE)
 
 
-def _within_base64(data: bytes, encode: Callable[[bytes], bytes]) -> Iterable[str]:
-    """Return what base64 of any text that holds the secret has in it (HTTP Basic: `user:secret`).
+def _encoded(value: str) -> Iterable[str]:
+    """Return how it may stand in what is encoded as a whole: in hex, base64 and base32, of each way to write text."""
+    for data in (value.encode(errors="replace"), *(value.encode(how, errors="replace") for how in _WIDE)):
+        yield from (data.hex(), data.hex().upper())
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            yield encode(data).decode().rstrip("=")
+            yield from _within(data, encode, together=3)
+        yield base64.b32encode(data).decode().rstrip("=")
+        yield from _within(data, base64.b32encode, together=5)
 
-    Three bytes make four characters, so there are three ways, by where the secret begins. The characters at its ends
-    are made of its neighbours, too, and are left: they hold less than a byte of it.
+
+def _pairs(data: bytes) -> tuple[list[str], list[str]]:
+    pairs = [f"{byte:02x}" for byte in data]
+    return pairs, [pair.upper() for pair in pairs]
+
+
+def _within(data: bytes, encode: Callable[[bytes], bytes], *, together: int) -> Iterable[str]:
+    """Return what an encoded text that holds the secret has in it (HTTP Basic: `user:secret`).
+
+    So many bytes make eight or fewer characters together, so there are as many ways, by where the secret begins. The
+    characters at its ends are made of its neighbours, too, and are left: they hold less than a byte of it.
     """
-    for before in range(3):
+    bits = {3: 6, 5: 5}[together]
+    for before in range(together):
         encoded = encode(bytes(before) + data).decode()
-        inner = encoded[-(-before * 8 // 6) : (before + len(data)) * 8 // 6]
+        inner = encoded[-(-before * 8 // bits) : (before + len(data)) * 8 // bits]
         if len(inner) >= MIN_ENCODED:
             yield inner
 

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import copy
 import gc
+import html
 import io
 import json
 import logging
@@ -105,7 +106,26 @@ FORMS = [
     CANARY.encode().hex().upper(),
     "canary%2ftok%2ben%20%c3%a41234",
     json.dumps({"token": CANARY}).replace("/", "\\/"),
+    json.dumps(json.dumps({"token": CANARY})),
+    json.dumps(json.dumps({"token": CANARY}, ensure_ascii=False), ensure_ascii=False),
+    html.escape(f"<a title='{CANARY}'>"),
+    html.escape(CANARY).replace("/", "&#x2F;"),
+    *(CANARY.encode().hex(separator) for separator in ":- "),
+    CANARY.encode().hex(":").upper(),
+    *(base64.encodebytes(b"x" * n + CANARY.encode() + b"y" * 99).decode().strip() for n in (30, 44, 50, 56)),
+    json.dumps(base64.encodebytes(b"x" * 50 + CANARY.encode()).decode().strip()),
+    base64.encodebytes(b"x" * 50 + CANARY.encode()).decode().strip().replace("\n", "\r\n  "),
+    base64.b32encode(CANARY.encode()).decode(),
+    *(base64.b32encode(b"u" * n + CANARY.encode() + b"z").decode() for n in range(1, 5)),
+    *(base64.b64encode(CANARY.encode(how)).decode() for how in ("utf-16", "utf-16-le", "utf-16-be")),
+    base64.b64encode(f"user:{CANARY}".encode("utf-16-le")).decode(),
+    CANARY.encode("utf-16-be").hex(),
 ]
+
+
+def test_texts_of_others_stay_as_they_are_though_lines_break_in_them() -> None:
+    text = "one line\nand another, of words that are no secret's\r\n" * 20
+    assert secrets_of(CANARY, "abcdef", "hunter2").redact_text(text) is text
 
 
 @pytest.mark.promise("SEC-3")
