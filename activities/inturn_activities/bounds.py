@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from inturn.tools.checks import CHECKED_WITHIN
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
@@ -59,7 +61,7 @@ class Bounds:
     threads: int = 16
     all_threads: int = 64
     hung_threads: int = 64
-    check: float = 10.0
+    check: float = CHECKED_WITHIN
     thread_wait: float = 20.0
     lacking: float = 900.0
     lacking_named: float = 30.0

@@ -23,7 +23,7 @@ from inturn.tools.calling import CallPolicy, run_body, tool_policy
 from inturn.tools.results import render_result
 from inturn.tools.secrets import redact
 from inturn.tools.threads import ThreadSlot
-from inturn.turns.call_results import CallResult, denied, describe, error_result, unknown_tool
+from inturn.turns.call_results import UNCHECKED, CallResult, denied, describe, error_result, unknown_tool
 from inturn.values import Entry
 from inturn_activities.approval_entries import answered, requested
 from inturn_activities.lacks import Lacks
@@ -73,7 +73,7 @@ class ToolSteps:
             return ToolCall(self._bodies, step, call, decided=unknown_tool(call.use.tool))
         checked = await self._bodies.check(step, tool, call.use.input)
         if checked is None:
-            checked = error_result("The call did not run: its arguments could not be checked in time.")
+            checked = UNCHECKED
         if isinstance(checked, CallResult):
             return ToolCall(self._bodies, step, call, decided=checked)
         if checked.approval:

@@ -19,16 +19,17 @@ from inturn.testing.locks import CallLocks, LockTable
 from inturn.testing.memory import Memory
 from inturn.tools import Tool
 from inturn.tools.calling import CallPolicy, attempt_call, check_checkpoint, run_body, tool_policy
-from inturn.tools.checks import CheckedCall, check_call
+from inturn.tools.checks import CHECKED_WITHIN, CheckedCall, checked_call
 from inturn.tools.context import ToolContext
 from inturn.tools.secrets import CallSecrets
-from inturn.tools.threads import Threads
+from inturn.tools.threads import NOBODY, Threads
 from inturn.turns.answers import ToolUse
 from inturn.turns.call_results import (
     CANCELLED,
     FAILED,
     GIVEN_UP,
     MAX_PARALLEL_CALLS,
+    UNCHECKED,
     CallResult,
     denied,
     error_result,
@@ -123,18 +124,24 @@ class Call:
             return error_result(self._use.error)
         if tool is None:
             return unknown_tool(self._use.tool)
-        planned = check_call(tool, self._use.input)
-        asks = isinstance(planned, CheckedCall) and planned.approval
+        planned = await self._checked(tool)
+        asks = bool(tool.approval) if planned is None else isinstance(planned, CheckedCall) and planned.approval
         while True:
             if asks and (refused := await self._refused()) is not None:
                 return refused
             async with slots:
-                checked = check_call(tool, self._use.input)
+                checked = await self._checked(tool)
+                if checked is None:
+                    return UNCHECKED
                 if isinstance(checked, CallResult):
                     return checked
                 asks = checked.approval and not self._allowed
                 if not asks:
                     return await self._run(tool, checked)
+
+    async def _checked(self, tool: Tool[..., Any]) -> CheckedCall | CallResult | None:
+        """Return what the tool's declaration says of the call; `None` where that is not found out in time."""
+        return await checked_call(tool, self._use.input, Threads(1), NOBODY, timeout=CHECKED_WITHIN)
 
     def withdraw(self) -> None:
         """Ask no more: the call is denied."""

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pydantic import ValidationError
 
@@ -23,6 +23,9 @@ from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.tools.tool import Tool, is_async
 from inturn.turns.call_results import CallResult, describe, invalid_arguments
+
+CHECKED_WITHIN: Final = 10.0
+"""Seconds for a call's arguments, with the approval's predicate and the names of locks."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ CRASH_LOOP: Final = CallResult(
     "It is not tried again.",
 )
 
+UNCHECKED: Final = CallResult("error", "The call did not run: its arguments could not be checked in time.")
+
 
 def error_result(text: str) -> CallResult:
     """Return the result of a call that failed."""

@@ -594,6 +594,40 @@ CASES["rows_that_look_like_blocks"] = lambda: Case(
 )
 CASES["an_answer_of_blanks"] = lambda: Case([echo], [Answer(" ", (ToolCall("echo", text=" "),)), "done"])
 
+
+GONE = threading.Event()
+"""Never set: what hangs in a check ends with the process."""
+
+
+def _in_loop(value: int) -> int:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return value
+    raise ValueError("it runs on the event loop")
+
+
+def _exits(value: int) -> int:
+    raise SystemExit(value)
+
+
+def _checked(check: Callable[[int], Any], **options: Any) -> Case:
+    async def act(n: int) -> str:
+        return f"acted {n}"
+
+    act.__annotations__["n"] = Annotated[int, AfterValidator(check)]
+    return Case([tool(timeout=0.2, **options)(act)], [ToolCall("act", n=3), "done"], answer=True)
+
+
+def _hangs(_: Any) -> bool:
+    return not GONE.wait(10)
+
+
+CASES["a_check_beside_the_event_loop"] = lambda: _checked(_in_loop)
+CASES["a_check_that_exits"] = lambda: _checked(_exits)
+CASES["a_check_that_hangs"] = lambda: _checked(_hangs)
+CASES["a_predicate_that_hangs"] = lambda: _checked(int, approval=_hangs)
+
 _LOOP = [ToolCall("echo", text="x")] * 5
 BUDGETS: dict[str, tuple[Budget, Usage]] = {
     "steps": (Budget(steps=2), Usage()),
