@@ -119,7 +119,9 @@ def claim_call(
         if row and row.held_by(token):  # the answer to this claim was lost
             return _claimed_call(journal, step, row, now + micros(lease) if begin else 0, lease)
         if row and row.began and row.lease_until > now:
-            if row.lease_until > (longest := now + micros(lease)):  # the clock was set back: nobody's lasts for so long
+            if row.lease_until > (
+                longest := now + micros(places.LONGEST)
+            ):  # the clock was set back: nobody's lasts for so long
                 row = replace(row, lease_until=longest)
                 rows.update(tx, step, "lease_until = ?", longest)
             return _answer("leased", journal, row)
