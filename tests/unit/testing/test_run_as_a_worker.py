@@ -8,7 +8,7 @@ import functools
 import math
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -596,7 +596,13 @@ CASES["an_answer_of_blanks"] = lambda: Case([echo], [Answer(" ", (ToolCall("echo
 
 
 GONE = threading.Event()
-"""Never set: what hangs in a check ends with the process."""
+"""Set at the end: what hangs in a check ends with these tests."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _released() -> Iterator[None]:
+    yield
+    GONE.set()
 
 
 def _in_loop(value: int) -> int:
