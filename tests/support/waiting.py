@@ -24,3 +24,16 @@ async def until(condition: Callable[[], Awaitable[T]], *, within: float = 30.0, 
         if time.monotonic() > end:
             raise TimeoutError(f"still {value!r} after {within} s")
         await asyncio.sleep(every)
+
+
+def eventually(condition: Callable[[], object], *, within: float = 30.0, every: float = 0.01) -> None:
+    """Poll until the condition holds, where no loop runs.
+
+    Raises:
+        TimeoutError: It did not within `within` seconds.
+    """
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {within} s")
+        time.sleep(every)

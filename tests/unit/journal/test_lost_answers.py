@@ -162,6 +162,18 @@ def test_another_attempts_row_is_not_written_over_nor_that_of_a_model_step_or_a_
         assert steps.finish(tx, CALL, mine.token, {"status": "ok"}, [], None) is None
 
 
+async def test_the_renewal_of_all_steps_writes_again_what_is_gone() -> None:
+    store = StillStore()
+    journal = Journal(store)
+    mine = await journal.claim_call(CALL, lease=LEASE)
+    other = await journal.claim_call(CALL.turn.step(0, 1), lease=LEASE)
+    model = await journal.claim_model(STEP, opening("e1"), lease=LEASE)
+    await store.write(lambda tx: tx.execute("DELETE FROM steps WHERE call <> 1"))
+    held = [(CALL, mine.token), (CALL.turn.step(0, 1), other.token), (STEP, model.token)]
+    assert await journal.renew_all(held, lease=LEASE) == [(STEP, model.token)]
+    assert (await journal.claim_call(CALL, lease=LEASE)).status == "leased"
+
+
 # Shared state outside of tools, where no call numbers what is done.
 
 
