@@ -56,6 +56,7 @@ def doctor(
 
 
 async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
+    from inturn.cli.doctor.database import examine_database
     from inturn.cli.doctor.findings import failed
     from inturn.cli.doctor.machine import examine_journal, examine_machine
     from inturn.cli.doctor.server import examine_server
@@ -70,7 +71,10 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
         findings += await examine_server(connection, task_queue)
         if all(finding.state != "fail" or finding.name == "workers" for finding in findings):
             findings += await examine_sessions(connection, options.tenant)
-        findings.append(await examine_journal(options.journal or connection.settings.journal, options.tenant))
+        url = options.journal or connection.settings.journal
+        findings.append(await examine_journal(url, options.tenant))
+        if findings[-1].state == "ok":
+            findings += await examine_database(url)
     except InturnError as error:  # settings that cannot be read
         findings.append(failed("settings", str(error), "correct it in the environment, .env or the option"))
     finally:
