@@ -21,7 +21,7 @@ from typing import Annotated, Any, Final
 import typer
 from rich.console import Console
 
-from bench import admit, budgets, history, importing, interrupt, kills, latency, load, lost, memory, model
+from bench import admit, budgets, history, importing, interrupt, journal, kills, latency, load, lost, memory, model
 from bench.beside import measure as beside
 from bench.beside.report import table as beside_table
 from bench.beside.sizes import BOUND
@@ -43,6 +43,7 @@ PARTS: Final[dict[str, Part]] = {
     "kills": kills.measure,
     "lost": lost.measure,
     "streaming": streaming.measure,
+    "journal": journal.measure,
     "memory": memory.measure,
     "import": importing.measure,
     "inbox": admit.measure,

@@ -38,6 +38,12 @@ STREAM_WORKER: Final = "worker CPU of a streamed answer, 100 at once"
 STREAM_SERVER: Final = "server CPU of a streamed answer, 100 at once"
 STREAM_REQUESTS: Final = "requests of a streamed answer, 100 at once"
 STREAM_LATER: Final = "streamed answer later than the model's end, 200 at once"
+JOURNAL_TURNS: Final = {
+    milliseconds: f"journal of a plain turn on PostgreSQL beyond 4 trips, +{milliseconds} ms"
+    for milliseconds in (0, 1, 5)
+}
+JOURNAL_LOAD: Final = "turns of 8 sessions in 4 processes on PostgreSQL, a second"
+JOURNAL_TENANT: Final = "turns of one tenant on PostgreSQL at +5 ms, a second"
 MEMORY: Final = "memory per cached idle session"
 IMPORT: Final = "import inturn"
 ADMIT_SOME: Final = "admit and take, 1,000 queued against 10"
@@ -81,6 +87,11 @@ PARTS: Final[dict[str, list[Budget]]] = {
         Budget(STREAM_LATER, 1, "s", by="p99"),
     ],
     "lost": [Budget(LOST, 12, "s", by="p99"), Budget(LOST_IDLE, 12, "s", by="p99")],
+    "journal": [
+        *(Budget(name, 7, "ms") for name in JOURNAL_TURNS.values()),
+        Budget(JOURNAL_LOAD, 450, "turns", at_least=True),
+        Budget(JOURNAL_TENANT, 250, "turns", at_least=True),
+    ],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
     "import": [Budget(IMPORT, 0.2, "s")],
     "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
@@ -95,6 +106,7 @@ BOUNDS: Final = {
     "kills": 180,
     "lost": 90,
     "streaming": 180,
+    "journal": 150,
     "memory": 170,
     "import": 20,
     "inbox": 20,

@@ -6,6 +6,7 @@ A trip is a change of direction: the client sends again after it was answered. A
 from __future__ import annotations
 
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -125,3 +126,9 @@ class _Wire:
         for one in (self._client, self._server):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+
+if __name__ == "__main__":  # PORT DELAY: prints its own port, and goes on until it is ended
+    with PostgresProxy(int(sys.argv[1]), delay=float(sys.argv[2])) as made:
+        print(made.port, flush=True)
+        threading.Event().wait()
