@@ -42,8 +42,8 @@ _NO_KEYS: Final = (
     "the journal is encrypted, and there are no keys here. To do: set INTURN_ENCRYPTION_KEYS as for the workers"
 )
 _IN_CLEAR: Final = (
-    "the journal has rows in clear, from before INTURN_ENCRYPTION_KEYS was set. To do: take the keys away, or begin "
-    "a new journal (INTURN_JOURNAL) with new sessions"
+    "the journal has rows in clear, from before INTURN_ENCRYPTION_KEYS was set. To do: `inturn journal reencrypt "
+    "SOURCE TARGET` makes an encrypted copy; or take the keys away"
 )
 
 

@@ -51,7 +51,7 @@ async def copy(source: Store, target: Store, *, name: str, tenant: str | None = 
 
     def whole(tx: Transaction) -> Copied:
         tx.exclude()
-        there(lambda to: _begin(to, schema.database(tx)))
+        there(lambda to: begin(to, schema.database(tx)))
         for table in _moved(tenant):
             for page in table.pages(tx, tenant):
                 there(partial(_put, table, page))
@@ -79,7 +79,7 @@ def _moved(tenant: str | None) -> list[Table]:
     return tables(owned=tenant is not None)
 
 
-def _begin(tx: Transaction, source: str) -> None:
+def begin(tx: Transaction, source: str) -> None:
     """Mark the target as a copy that is not finished."""
     for table in tables():
         if tx.execute(f"SELECT 1 FROM {table.name} LIMIT 1"):
@@ -94,14 +94,19 @@ def _put(table: Table, page: Rows, tx: Transaction) -> None:
 def _finish(tx: Transaction, there: Callable[..., Any], name: str, tenant: str | None) -> Copied:
     """Read the copy back, then make it the journal: its own, or in the source's place."""
     copied = _compared(tx, there, tenant)
-    mine = schema.database(tx)
     if tenant is None:
-        there(lambda to: to.execute("UPDATE journal_schema SET copying = NULL, id = ?", (mine,)))
-        tx.execute("UPDATE journal_schema SET moved_to = ?", (name,))
-        tx.refuse(f"the journal was moved to {name}")
+        take_place(tx, there, name)
     else:
         there(lambda to: to.execute("UPDATE journal_schema SET copying = NULL"))
     return copied
+
+
+def take_place(tx: Transaction, there: Callable[..., Any], name: str) -> None:
+    """Make a copy the journal, in the place of this one."""
+    mine = schema.database(tx)
+    there(lambda to: to.execute("UPDATE journal_schema SET copying = NULL, id = ?", (mine,)))
+    tx.execute("UPDATE journal_schema SET moved_to = ?", (name,))
+    tx.refuse(f"the journal was moved to {name}")
 
 
 def _compared(tx: Transaction, there: Callable[..., Any], tenant: str | None) -> Copied:
