@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal, open_store
+from inturn.journal import Journal, Want, open_store
 from inturn.journal.moving import copying
 from inturn.journal.moving.copying import CopyFailed
 from inturn.journal.moving.tables import tables
@@ -21,6 +21,7 @@ from inturn.keys import SessionKey
 from tests.support.journal import OTHER, SESSION, plain_turn
 from tests.support.processes.postgres import PostgresServer
 
+LOCK = Want("acme", "lock", "write")
 FOREIGN = SessionKey("umbrella", "s1")
 
 
@@ -34,7 +35,13 @@ async def _filled(store: Store) -> Journal:
     await journal.change(Scope("acme"), Put("v", '{"a": [1, 2.5]}', None), Operation())
     await journal.change(Scope("acme"), Push("q", '"item"'), Operation())
     await journal.move_cursor("acme", "mirror", "s1", 7)
+    for n in range(3):  # one holds the lock, two wait for it
+        await journal.claim_call(SESSION.turn(f"w{n}").step(0, 0), lease=60, wants=[LOCK])
     return journal
+
+
+async def _numbers(journal: Journal) -> list[int]:
+    return [place.number for place in await journal.places("acme")]
 
 
 def _pair(kind: str, server: PostgresServer, tmp_path: Path) -> tuple[str, str]:
@@ -61,6 +68,9 @@ async def test_a_journal_moves_whole_and_its_old_place_takes_no_more(
     moved = Journal(there)
     assert await there.read(schema.database) == database, "what large events refer to is found there"
     await plain_turn(moved, SESSION, "e99")
+    waiting = await _numbers(moved)
+    await moved.claim_call(SESSION.turn("w9").step(0, 0), lease=60, wants=[LOCK])
+    assert max(await _numbers(moved)) > max(waiting), "who came first is first, there as well"
     assert await moved.value(Scope("acme"), "v") == ({"a": [1, 2.5]}, 1)
     for session in (SESSION, OTHER, FOREIGN):
         assert await moved.verify(session) == []

@@ -51,5 +51,21 @@ def next_ticket(tx: Transaction) -> int:
     return int(tx.execute("SELECT nextval('tickets')")[0][0]) if tx.for_update else count_up(tx, TICKETS)
 
 
+def last_ticket(tx: Transaction) -> int:
+    """Return the highest number that a ticket had, or one above it."""
+    if tx.for_update:
+        return int(tx.execute("SELECT last_value FROM tickets")[0][0])
+    rows = tx.execute("SELECT number FROM counters WHERE scope = ?", (TICKETS,))
+    return int(rows[0][0]) if rows else 0
+
+
+def number_tickets_behind(tx: Transaction, last: int) -> None:
+    """Give new tickets numbers above one: what waits already stays before them."""
+    if tx.for_update:
+        tx.execute("SELECT setval('tickets', ?)", (max(last, 1),))
+    else:
+        tx.execute("INSERT INTO counters (scope, number) VALUES (?, ?)", (TICKETS, last))
+
+
 def _sorted(wants: Iterable[Want]) -> list[str]:
     return sorted({of(want) for want in wants})

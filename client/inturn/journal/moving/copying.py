@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from inturn.errors import InturnError
+from inturn.journal.limits import counters
 from inturn.journal.log import log
 from inturn.journal.moving.tables import Table, tables
 from inturn.journal.store import schema
@@ -55,6 +56,7 @@ async def copy(source: Store, target: Store, *, name: str, tenant: str | None = 
         for table in _moved(tenant):
             for page in table.pages(tx, tenant):
                 there(partial(_put, table, page))
+        there(partial(counters.number_tickets_behind, last=counters.last_ticket(tx)))
         return _finish(tx, there, name, tenant)
 
     copied: Copied = await source.write(whole)

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from inturn.journal.limits.counters import TICKETS
 from inturn.journal.store import schema
 from inturn.journal.store.store import Rows, Transaction
 
 PAGE: Final = 500
 """Rows that are read at once."""
+_OTHERWISE_KEPT: Final = {"counters": f"scope <> '{TICKETS}' AND "}
+"""Rows that PostgreSQL has elsewhere: its tickets are numbered by a sequence."""
 _DECLARED: Final = re.compile(r"CREATE TABLE (\w+) \((.*)\)", re.DOTALL)
 _COLUMN: Final = re.compile(r"(?:^|,)\s*(\w+) (?:TEXT|BIGINT|DOUBLE PRECISION|\{bytes\})")
 _KEY: Final = re.compile(r"PRIMARY KEY \(([^)]*)\)")
@@ -38,7 +41,7 @@ class Table:
     def pages(self, tx: Transaction, tenant: str | None) -> Iterator[Rows]:
         """Yield all rows in order of their keys, or one tenant's."""
         columns, key = ", ".join(self.columns), ", ".join(self.key)
-        mine = "" if tenant is None else f"{self.owner} = ? AND "
+        mine = _OTHERWISE_KEPT.get(self.name, "") + ("" if tenant is None else f"{self.owner} = ? AND ")
         behind = f"({key}) > ({', '.join('?' * len(self.key))})"
         start: tuple[Any, ...] = () if tenant is None else (tenant,)
         rows = tx.execute(f"SELECT {columns} FROM {self.name} WHERE {mine}1 = 1 ORDER BY {key} LIMIT {PAGE}", start)
