@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from temporalio import activity
+from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
@@ -78,11 +79,12 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
         return 0
     done = await ended_events(journal, session) | {running: FOR_GOOD}
     begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
-    sent, cancelled = 0, list[str]()
+    sent, cancelled, closing = 0, list[str](), ""
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
-            async for event_id, message, at, out in _EndedRun(activity.client(), run).events(chain):
+            old = _EndedRun(activity.client(), run)
+            async for event_id, message, at, out in old.events(chain):
                 if event_id not in done or at > done[event_id]:
                     done[event_id] = FOR_GOOD
                     # One whose turn had begun does not expire any more.
@@ -90,10 +92,14 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
                     await handle.signal(names.SUBMIT, message | {"event_id": event_id} | when)
                     sent += 1
                     cancelled += [event_id] if out else []
+            closing = closing or old.closing
     for event_id in cancelled:  # so they end as they had, in the journal, too
         control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
         cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
         await handle.signal(names.CONTROL, cancel)
+    if closing:  # it was acknowledged, and is final: what waits ends as it was to
+        await handle.signal(names.CONTROL, {"control_id": "again:close", "op": "close", "pending": closing})
+        sent += 1
     return sent
 
 
@@ -145,6 +151,8 @@ class _EndedRun:
     """Updates that their handler refused: the server took them, the session did not."""
     _cancelled: dict[str, int] = field(default_factory=dict[str, int])
     """Events that people took out, and where in the history: the journal may not know yet."""
+    closing: str = ""
+    """What was to become of events that wait, where the session was closing."""
     _cleared: int = 0
     """Where they took out all that waited."""
     _unnamed: int = 0
@@ -175,6 +183,7 @@ class _EndedRun:
             yield event
 
     def _carried(self, state: Fields) -> list[tuple[str, Fields]]:
+        self._closes(state.get("closing"))
         books = (state.get("inbox") or {}).get("books") or {}
         self._unnamed = int(books.get("unnamed") or 0)
         turn, waiting = carried(state)
@@ -189,6 +198,8 @@ class _EndedRun:
         """Note what an event says of others."""
         if (update_id := refused(event)) is not None:
             self._refused.add(update_id)
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
+            self._closes("park")
         message = came(event)
         if message is None or message.name != names.CONTROL:
             return
@@ -198,6 +209,13 @@ class _EndedRun:
                 self._cancelled[str(control.get("event_id"))] = event.event_id
             if control.get("op") == "interrupt" and control.get("clear_queue"):
                 self._cleared = event.event_id
+            if control.get("op") == "close":
+                self._closes(control.get("pending", "park"))
+
+    def _closes(self, pending: object) -> None:
+        """Note that the session was to close; the first one to say so decides."""
+        if pending in ("park", "cancel"):
+            self.closing = self.closing or str(pending)
 
     async def _brought(self, event: HistoryEvent, first: str, at: datetime) -> list[tuple[str, Fields]]:
         message = came(event)

@@ -249,6 +249,35 @@ async def test_what_no_worker_ever_saw_is_not_lost_with_its_run(rig: Rig) -> Non
 
 
 @pytest.mark.promise("SUR-11")
+@pytest.mark.parametrize("how", ["park", "cancel", "an operator's cancel"])
+async def test_a_close_that_was_acknowledged_outlasts_its_run(rig: Rig, how: str) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        async with rig.worker():
+            await session.ask("hi", event_id="e0")
+        await session.send("waits", event_id="e1")
+        if how == "an operator's cancel":
+            await handle.cancel()
+        else:
+            await handle.signal("control", {"control_id": "c", "op": "close", "pending": how})
+        await handle.terminate("an operator")
+        await session.send("came since", event_id="new")
+        async with rig.worker():
+            await until(lambda: _closed(session))
+            types = {"turn.completed", "event.parked", "event.cancelled"}
+            ends = [(entry.event_id, entry.type) async for entry in session.entries() if entry.type in types]
+            waited = "event.cancelled" if how == "cancel" else "event.parked"
+            assert ends == [("e0", "turn.completed"), ("e1", waited), ("new", waited)]
+            with pytest.raises(SessionClosed):
+                await session.send("later", event_id="later")
+
+
+async def _closed(session: Session) -> bool:
+    return "session.closed" in [entry.type async for entry in session.entries()]
+
+
+@pytest.mark.promise("SUR-11")
 async def test_a_closed_session_recovers_nothing(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
         session = client.session("s", agent="support")

@@ -279,7 +279,7 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "a_tool_that_a_newer_worker_has_is_waited_for_and_a_removed_one_is_not",
-                Edit(_LACKS, "if alike and has(alike[0]):", "if rows:"),
+                Edit(_LACKS, "if alike and has(alike[0]):", "if alike:"),
             ),
             Plant(
                 "an_agent_with_a_task_queue_of_its_own_is_said_to_be_there",

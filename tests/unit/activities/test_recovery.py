@@ -33,6 +33,8 @@ class _Server:
     def __init__(self, *runs: str, **fails: RPCStatusCode) -> None:
         self.runs, self.fails, self.sent = runs, fails, list[str]()
         self.data_converter = SimpleNamespace(payload_codec=None)
+        self.also = list[HistoryEvent]()
+        """What else their histories hold."""
 
     async def list_workflows(self, query: str) -> AsyncIterator[Any]:
         self._called("list")
@@ -52,10 +54,12 @@ class _Server:
         payload.metadata["encoding"] = b"json/plain"
         yield HistoryEvent(event_id=1)
         yield signal
+        for other in self.also:
+            yield other
 
     async def _signal(self, name: str, message: dict[str, Any]) -> None:
         self._called("signal")
-        self.sent.append(message["event_id"])
+        self.sent.append(message.get("event_id") or f"{message['op']} {message['pending']}")
 
     def _called(self, what: str) -> None:
         if what in self.fails:
@@ -95,3 +99,31 @@ async def test_a_run_that_the_server_has_no_more_costs_the_others_nothing(tmp_pa
     server = _Server("gone", "old", gone=RPCStatusCode.NOT_FOUND)
     assert await _recovered(server, tmp_path)
     assert server.sent == ["old"]
+
+
+@pytest.mark.parametrize(
+    ("op", "sent"),
+    [
+        ({"op": "close"}, ["old", "close park"]),
+        ({"op": "close", "pending": "cancel"}, ["old", "close cancel"]),
+        ({"op": "close", "pending": "what?"}, ["old"]),
+        ({"op": "pause"}, ["old"]),
+        (None, ["old", "close park"]),
+    ],
+)
+async def test_a_close_that_had_not_ended_is_sent_again_behind_what_waited(
+    tmp_path: Path, op: dict[str, str] | None, sent: list[str]
+) -> None:
+    server = _Server("old")
+    if op is None:
+        server.also = [HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)]
+    else:
+        control = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+        control.workflow_execution_signaled_event_attributes.signal_name = names.CONTROL
+        payload = control.workflow_execution_signaled_event_attributes.input.payloads.add(
+            data=json.dumps({"control_id": "c"} | op).encode()
+        )
+        payload.metadata["encoding"] = b"json/plain"
+        server.also = [control]
+    assert await _recovered(server, tmp_path)
+    assert server.sent == sent
