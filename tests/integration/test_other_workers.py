@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from inturn import Agent, Client, tool
+from inturn.journal import Serving
 from inturn_activities.bounds import Bounds
+from inturn_workflows import policies
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -122,3 +125,41 @@ async def test_an_agent_with_a_task_queue_of_its_own_is_called_there_and_whereve
 
             await until(delivered)
             assert ran == [own] * 4
+
+
+@pytest.mark.promise("SUR-16")
+async def test_a_task_queue_that_is_given_up_holds_no_session_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policies, "UNSERVED", timedelta(seconds=1))
+    own = agent("sales", look, task_queue=f"{rig.task_queue}-sales")
+    async with rig.client() as client, rig.worker([agent("support")]):
+        session = client.session("s", agent="sales")
+        async with rig.worker([own], queue=f"{rig.task_queue}-other"):
+            await session.ask('[[tool look {"n": 1}]]', timeout=30)
+        async with rig.worker([agent("sales", look)], beside=True):  # it has no queue of its own any more
+            turn = await session.ask('[[tool look {"n": 2}]]', timeout=30)
+            assert [call.status for call in turn.tool_calls] == ["ok"]
+
+
+@pytest.mark.promise("SUR-16", "ORD-12")
+async def test_a_policy_that_nobody_tells_from_where_it_was_is_asked_for_anew(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policies, "UNSERVED", timedelta(seconds=1))
+    gone = Serving("gone", "sales", f"{rig.task_queue}-gone")
+    async with rig.client() as client, rig.worker([agent("support")]) as journal:
+        await journal.register([gone])  # and it ends before it takes the step
+        session = client.session("s", agent="sales")
+        await session.submit("second", event_id="e2", source="slack", sequence=2)
+
+        async def sent_there() -> bool:
+            history = await rig.temporal.get_workflow_handle(str(rig.key("s"))).fetch_history()
+            queues = [e.activity_task_scheduled_event_attributes.task_queue.name for e in history.events]
+            return gone.queue in queues
+
+        await until(sent_there)
+        await journal.retire("gone")
+        async with rig.worker([agent("sales")], beside=True):
+            await session.submit("first", event_id="e1", source="slack", sequence=1)
+            assert (await session.wait("e2", timeout=30)).disposition == "applied"
+            started = [entry.event_id async for entry in session.entries() if entry.type == "turn.started"]
+            assert started == ["e1", "e2"]

@@ -198,12 +198,18 @@ class ActivitySteps:
         """Ask for the agent's policy before its first turn: it says what a sequence means."""
         self._state.policy_asked = True
         asked = RecordInput(policy=True, agent=self._state.wanted or agent)
-        result = await self._record(asked)
-        if result.elsewhere is not None:
+        for _ in range(policies.MAX_QUEUES):
+            try:
+                result = await self._record(asked)
+            except ActivityError as error:
+                if not _unserved(error):
+                    raise
+                self._state.queue = None
+                continue
+            if result.elsewhere is None:
+                self._state.policy = result.policy or self._state.policy
+                return
             self._state.queue = result.elsewhere
-            result = await self._record(asked)
-        if result.policy is not None:
-            self._state.policy = result.policy
 
     async def record(self, decisions: Sequence[Decision], *, close: bool = False) -> None:
         """Write decisions into the journal, in order; tried until it takes them."""
@@ -279,8 +285,8 @@ class ActivitySteps:
         self._place(message)
         key = self._turn_key("~record").step(self._state.records)
         options = policies.record()
-        if message.policy and self._state.queue is not None:
-            options["task_queue"] = self._state.queue
+        if message.policy:
+            options |= policies.queue(self._state.queue)
         handle = workflow.start_activity(
             names.RECORD, message, result_type=RecordResult, activity_id=str(key), **options
         )
@@ -357,9 +363,14 @@ class ActivitySteps:
         return TurnKey(self._key, turn)
 
 
+def _unserved(error: ActivityError) -> bool:
+    """Return whether nobody took a step from the task queue that it was sent to."""
+    return isinstance(error.cause, ActivityTimeout) and error.cause.type is TimeoutType.SCHEDULE_TO_START
+
+
 def _failure(error: ActivityError, turn: TurnState | None) -> Exception:
     cause = error.cause
-    if isinstance(cause, ActivityTimeout) and cause.type is TimeoutType.SCHEDULE_TO_START:
+    if _unserved(error):
         return NobodyThere()
     if turn is not None and turn.stop is not None:
         return Interrupted(turn.stop)
