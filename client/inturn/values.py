@@ -251,7 +251,7 @@ class QueueClaim(Value):
         queue: Its queue.
         item: What was pushed.
         claims: How often it was claimed by now: more than 1 means that earlier claimers gave it back or died.
-        until: When others may claim it.
+        until: When others may claim it, by the journal's clock: leave a margin where your own may differ.
         seq: Its place in the queue.
         token: Names this claim.
     """

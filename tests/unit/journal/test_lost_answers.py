@@ -5,7 +5,7 @@ That is what happens when a connection breaks, or a server ends, between its com
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import pytest
@@ -13,6 +13,10 @@ import pytest
 from inturn.errors import JournalUnavailable
 from inturn.journal import Claim, Journal, Superseded
 from inturn.journal.ledger import decisions, steps
+from inturn.journal.store import postgres_transaction
+from inturn.journal.store.postgres import PostgresStore
+from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_url import parse
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.store.store import Transaction
 from inturn.keys import StepKey
@@ -21,6 +25,7 @@ from inturn.tools.shared_state import State
 from tests.support.journal import SESSION, answer, applied, memory, opening
 from tests.support.limits import write
 from tests.support.port_calls import CALL, LEASE, PORT, SHARED, STEP, TOKEN
+from tests.support.processes.postgres import PostgresServer
 
 T = TypeVar("T")
 
@@ -43,7 +48,7 @@ class StillStore(MemoryStore):
             raise JournalUnavailable("the connection broke behind the commit")
         return result
 
-    def rows(self) -> dict[str, list[tuple[Any, ...]]]:
+    def taken(self) -> dict[str, list[tuple[Any, ...]]]:
         """All there is."""
         tables = self._connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
         kept = [name for (name,) in tables.fetchall() if name != "journal_schema"]
@@ -57,15 +62,53 @@ def _counted_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.urandom", lambda size: next(numbers).to_bytes(size, "big"))
 
 
-async def _run(name: str, monkeypatch: pytest.MonkeyPatch, *, lost: int) -> tuple[object, dict[str, Any]]:
+class FarStore(PostgresStore):
+    """A store on PostgreSQL which loses answers when it is told to."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(parse(url))
+        self.lost = 0
+        self._url = url
+
+    async def write(self, work: Callable[[Transaction], T], *, durable: bool = True, urgent: bool = False) -> T:
+        result = await super().write(work, durable=durable, urgent=urgent)
+        if self.lost:
+            self.lost -= 1
+            raise JournalUnavailable("the connection broke behind the commit")
+        return result
+
+    def taken(self) -> dict[str, list[tuple[Any, ...]]]:
+        """All there is, and it is there no more; but for counters that counted nothing: they only were locked."""
+        with connect(parse(self._url)) as connection:
+            named = connection.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+            tables = [str(name) for (name,) in named if name != "journal_schema"]
+            rows = {name: connection.execute(f"SELECT * FROM {name}".encode()).fetchall() for name in tables}
+            connection.execute(f"TRUNCATE {', '.join(tables)}".encode())
+            connection.execute("ALTER SEQUENCE tickets RESTART")
+        rows["counters"] = [row for row in rows["counters"] if row[1]]
+        return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+@pytest.fixture(scope="module")
+def far(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of one database for all."""
+    database = postgres_server.create()
+    yield postgres_server.url(database, "?pool=1")
+    postgres_server.drop(database)
+
+
+async def _run(
+    name: str, monkeypatch: pytest.MonkeyPatch, store: StillStore | FarStore, *, lost: int
+) -> tuple[object, dict[str, Any]]:
     _counted_tokens.__wrapped__(monkeypatch)  # type: ignore[attr-defined]
-    store = StillStore()
     call = await PORT[name](Journal(store))
     store.lost = lost
     for _ in range(lost):
         with pytest.raises(JournalUnavailable):
             await call()
-    return await call(), store.rows()
+    found = await call()
+    await store.close()
+    return found, store.taken()
 
 
 TOLD_ONCE = "break_deadlock"
@@ -80,13 +123,25 @@ KEPT_EACH_TIME = "put_content"
 async def test_a_call_whose_answer_was_lost_is_the_same_call(
     name: str, lost: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    once, kept = await _run(name, monkeypatch, lost=0)
-    again, found = await _run(name, monkeypatch, lost=lost)
+    once = await _run(name, monkeypatch, StillStore(), lost=0)
+    _compare(name, once, await _run(name, monkeypatch, StillStore(), lost=lost))
+
+
+@pytest.mark.promise("EFF-2", "SUR-5")
+@pytest.mark.parametrize("name", PORT)
+async def test_so_it_is_on_postgresql(name: str, monkeypatch: pytest.MonkeyPatch, far: str) -> None:
+    monkeypatch.setattr(postgres_transaction, "_CLOCK", "SELECT 1000::float8")
+    once = await _run(name, monkeypatch, FarStore(far), lost=0)
+    _compare(name, once, await _run(name, monkeypatch, FarStore(far), lost=1))
+
+
+def _compare(name: str, once: tuple[object, dict[str, Any]], again: tuple[object, dict[str, Any]]) -> None:
+    (first, kept), (last, found) = once, again
     if name == KEPT_EACH_TIME:
         assert len({row[:4] for row in found.pop("contents")}) == len(kept.pop("contents")) == 1
         return
     assert found == kept
-    assert again == once or (name == TOLD_ONCE and again is None)
+    assert last == first or (name == TOLD_ONCE and last is None)
 
 
 async def _began(journal: Journal) -> Claim:

@@ -13,7 +13,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 7
+VERSION: Final = 8
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
