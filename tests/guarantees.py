@@ -49,7 +49,8 @@ NOT_PROMISED: Final = (
     "once is accepted in the order in which it arrives.",
     "**Survival of the journal's disk.** A full disk costs time; a lost one costs transcripts and the "
     "ledger. Back it up. A power cut loses nothing that was recorded; a model step's claim may go with its attempt.",
-    "**Time.** A killed worker's step goes on after the heartbeat timeout (5 s), an idle session within 3 s; an outage "
+    "**Time.** A killed worker's step goes on after the heartbeat timeout (5 s), an idle session within 3 s; a lost "
+    "machine's within 12 s where the server has inturn's settings, else after about 65 s; an outage "
     "lasts as long as it lasts. Nothing is promised about the latency of a turn.",
     "**Steps of the clock.** The campaign does not step the machine's clock (it would hit every program "
     "on it). Leases in "
