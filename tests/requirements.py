@@ -126,7 +126,7 @@ PROMISES: dict[str, str] = {
         "changed since this session read it"
     ),
     "SHR-8": "A credential is refreshed by one caller at a time, the others wait and reuse it",
-    "SHR-9": 'SQLite journal and state hold under 8 worker processes with no "database is locked"',
+    "SHR-9": 'Journal and state hold under 8 worker processes, on SQLite with no "database is locked", and on PostgreSQL',
     "SHR-10": "`ctx.state` is the session's, `ctx.shared` the tenant's; neither leaks",
     # Living through faults
     "SUR-1": "SIGKILL of a worker at any named point loses nothing, repeats no keyed effect, breaks no order",
@@ -219,7 +219,6 @@ PROMISES: dict[str, str] = {
 # No code serves these yet. An id leaves this set together with the tests that prove it.
 OPEN: frozenset[str] = frozenset(
     {
-        "SUR-8",
         "SUR-9",
         "SUR-10",
         "MOD-4",
