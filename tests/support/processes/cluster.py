@@ -60,6 +60,11 @@ class Cluster:
         return tuple(self._ports)
 
     @property
+    def pids(self) -> dict[str, int]:
+        """Its processes' ids, by name."""
+        return {service: process.pid for service, process in self._processes.items()}
+
+    @property
     def gone(self) -> bool:
         """A service ended by itself."""
         return any(process.poll() is not None for process in self._processes.values())
@@ -70,7 +75,10 @@ class Cluster:
         config = self._directory / "cluster.yaml"
         if not config.exists():
             databases = {schema: self._make_database(programs, schema) for schema in SCHEMAS}
-            config.write_text(json.dumps(self._config(databases)))  # JSON is YAML
+            dynamic = self._directory / "dynamic.yaml"
+            dynamic.write_text(dynamic_config())
+            _check(programs, dynamic)
+            config.write_text(json.dumps(self._config(databases, dynamic)))  # JSON is YAML
             self._begin(programs, config)
         for service in self._ports:
             self._start(service, programs, config)
@@ -128,9 +136,7 @@ class Cluster:
         if made.returncode != 0:
             raise RuntimeError(f"temporal-sql-tool {' '.join(command)}: {made.stdout}{made.stderr}")
 
-    def _config(self, databases: Mapping[str, str]) -> dict[str, Any]:
-        dynamic = self._directory / "dynamic.yaml"
-        dynamic.write_text(dynamic_config())
+    def _config(self, databases: Mapping[str, str], dynamic: Path) -> dict[str, Any]:
         return {
             "log": {"stdout": True, "level": "warn"},
             "persistence": {
@@ -182,6 +188,14 @@ def dynamic_config() -> str:
     compose: Mapping[str, Any] = yaml.safe_load((ROOT / "docker-compose.temporal.yml").read_text())
     content: str = compose["configs"]["dynamic-config"]["content"]
     return content
+
+
+def _check(programs: Path, dynamic: Path) -> None:
+    """Refuse a key that this server does not know: it would ignore it."""
+    command = [str(programs / "server"), "validate-dynamic-config", str(dynamic)]
+    found = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    if "warning" in found or "error" in found:
+        raise RuntimeError(f"docker-compose.temporal.yml sets what the server does not take: {found}")
 
 
 async def _until_usable(address: str) -> None:
