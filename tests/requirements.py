@@ -126,7 +126,7 @@ PROMISES: dict[str, str] = {
         "changed since this session read it"
     ),
     "SHR-8": "A credential is refreshed by one caller at a time, the others wait and reuse it",
-    "SHR-9": 'Journal and state hold under 8 worker processes, on SQLite with no "database is locked", and on PostgreSQL',
+    "SHR-9": 'Journal and state hold under 8 worker processes, with no "database is locked", on both stores',
     "SHR-10": "`ctx.state` is the session's, `ctx.shared` the tenant's; neither leaks",
     # Living through faults
     "SUR-1": "SIGKILL of a worker at any named point loses nothing, repeats no keyed effect, breaks no order",
