@@ -98,6 +98,8 @@ def build_worker(
         "activities": steps.activities,
         "identity": identity(),
         "max_concurrent_activities": settings.step_slots,
+        # Newer servers hand steps back to the worker whose workflow asked, past the queue and its fairness.
+        "disable_eager_activity_execution": True,
         "max_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "default_heartbeat_throttle_interval": HEARTBEAT_THROTTLE,
         "graceful_shutdown_timeout": timedelta(seconds=settings.grace),
