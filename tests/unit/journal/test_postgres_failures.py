@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import tempfile
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -169,13 +170,12 @@ async def test_a_server_without_a_connection_left_says_what_to_set(
 
 @pytest.mark.promise("SUR-8")
 async def test_a_full_disk_says_so_and_what_was_refused_is_recorded_once_there_is_room(
-    postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(disks, "SIZE", 24 << 20)
-    tmp_path.chmod(0o755)
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
-    with disks.small_disk(tmp_path / "disk") as disk:
+    # Not pytest's own directory: each run of it takes the server's right to enter that away again.
+    with tempfile.TemporaryDirectory() as place, disks.small_disk(Path(place) / "disk") as disk:
+        Path(place).chmod(0o755)
         if disk is None:
             pytest.skip("mounting is not allowed here")
         shutil.chown(disk.path, "postgres")

@@ -1,0 +1,77 @@
+"""A failover to a standby that had not got everything: what is missing is said, and the session goes on."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from inturn.errors import JournalUnavailable
+from inturn.journal import JournalBehind, open_journal
+from tests.support.journal import SESSION, plain_turn
+from tests.support.processes.postgres import USER, PostgresServer
+from tests.support.processes.postgres_proxy import PostgresProxy
+from tests.support.waiting import until
+
+Pair = tuple[PostgresServer, PostgresServer, PostgresProxy]
+
+
+@pytest.fixture
+def pair(postgres_server: PostgresServer) -> Iterator[Pair]:
+    """A primary, its asynchronous standby, and the wire between them."""
+    settings = {"shared_buffers": "32MB"}
+    with PostgresServer(settings=settings) as primary, PostgresProxy(primary.port) as wire:
+        standby = PostgresServer(settings=settings)
+        shutil.chown(standby.directory, primary.directory.owner())
+        data, port = str(standby.directory / "data"), str(wire.port)
+        primary._run("pg_basebackup", "-h", "127.0.0.1", "-p", port, "-U", USER, "-D", data, "-R", "-c", "fast")
+        with standby:
+            yield primary, standby, wire
+
+
+@pytest.mark.promise("SUR-14")
+async def test_a_session_whose_last_entries_a_failover_took_says_so_and_goes_on(pair: Pair) -> None:
+    primary, standby, wire = pair
+    database = primary.create()
+    journal = open_journal(f"postgresql://{USER}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/{database}")
+    await plain_turn(journal, SESSION, "e1")
+
+    async def arrived() -> bool:
+        return _heads(standby, database) == [(5,)]
+
+    await until(arrived)
+    wire.__exit__(None, None, None)  # nothing reaches the standby any more
+    await plain_turn(journal, SESSION, "e2")
+    known = await journal.position(SESSION)
+    primary.stop()
+    with psycopg.connect(host="127.0.0.1", port=standby.port, user=USER, dbname="postgres", autocommit=True) as admin:
+        admin.execute("SELECT pg_promote()")
+
+    async def behind() -> bool:
+        try:
+            await journal.check(SESSION, known.identity, known.head)
+        except JournalUnavailable:
+            return False  # its connections are those of the old primary
+        except JournalBehind as error:
+            return "ends at entry 5" in str(error) and "inturn journal accept s1" in str(error)
+        raise AssertionError("the new primary has not got what the session knows")
+
+    await until(behind)
+    assert await journal.accept(SESSION, known.identity, known.head, by="ann")
+    assert await journal.check(SESSION, known.identity, known.head)
+    await plain_turn(journal, SESSION, "e3")
+    [gap] = await journal.read(SESSION, types=["session.gap"])
+    assert (gap.body["from"], gap.body["to"]) == (5, known.head)
+    assert await journal.verify(SESSION) == []
+    await journal.close()
+
+
+def _heads(server: PostgresServer, database: str) -> list[tuple[int]]:
+    """Ask a standby, which a journal never does."""
+    try:
+        with psycopg.connect(host="127.0.0.1", port=server.port, user=USER, dbname=database) as connection:
+            return connection.execute("SELECT head FROM sessions").fetchall()
+    except psycopg.OperationalError:  # the database is not there yet
+        return []
