@@ -14,7 +14,7 @@ _DECODING: Final = "client/inturn/decoding.py"
 _INBOX: Final = "workflows/inturn_workflows/inbox/inbox.py"
 _LISTING: Final = "client/inturn/client/listing.py"
 _MAILBOX: Final = "workflows/inturn_workflows/mailbox.py"
-_POSITIONS: Final = "activities/inturn_activities/positions.py"
+_POSITION: Final = "client/inturn/journal/log/position.py"
 _STATE: Final = "workflows/inturn_workflows/state.py"
 
 TRIGGERS: Final = (
@@ -290,19 +290,11 @@ TRIGGERS: Final = (
         (
             Plant(
                 "a_worker_with_another_journal_takes_no_turn_however_long_that_is",
-                Edit(
-                    _POSITIONS,
-                    "        if input.journal is None:\n            return True\n",
-                    "        return input.journal is None\n",
-                ),
+                Edit(_POSITION, "here.identity == identity and here.head >= head", "here.head >= head"),
             ),
             Plant(
                 "a_worker_with_an_older_copy_takes_no_turn",
-                Edit(
-                    _POSITIONS,
-                    "await self._journal.check(session, input.journal, input.head)",
-                    "await self._journal.check(session, input.journal, 0)",
-                ),
+                Edit(_POSITION, "here.identity == identity and here.head >= head", "here.identity == identity"),
             ),
         ),
     ),
