@@ -288,8 +288,21 @@ PORT: Final[dict[str, Prepare]] = {
     )
 }
 READS: Final = {
-    *("open", "close", "check", "read", "entries", "entry", "head", "look", "version", "position", "seal"),
-    *("latest_event", "parked", "verify", "blob", "contents", "outcome", "outcomes", "standing", "endings"),
+    *(
+        "open",
+        "close",
+        "check",
+        "read",
+        "entries",
+        "entry",
+        "head",
+        "look",
+        "look_within",
+        "version",
+        "position",
+        "seal",
+    ),
+    *("seal", "latest_event", "parked", "verify", "blob", "contents", "outcome", "outcomes", "standing", "endings"),
     *("unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
 }
 

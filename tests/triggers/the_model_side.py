@@ -289,9 +289,9 @@ TRIGGERS: Final = (
             Plant(
                 "a_claim_brings_no_more_bytes_than_fit",
                 Edit(
-                    "client/inturn/journal/ledger/steps.py",
-                    "if count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES:",
-                    "if count > MAX_CLAIM_ENTRIES:",
+                    "client/inturn/journal/ledger/answers.py",
+                    "return count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES",
+                    "return count > MAX_CLAIM_ENTRIES",
                 ),
             ),
             Plant(

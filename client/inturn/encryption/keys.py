@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -133,12 +134,10 @@ def _read(file: str) -> str:
 
 
 def _need_cryptography(source: str) -> None:
-    try:
-        import cryptography.hazmat.primitives.ciphers.aead  # noqa: F401
-    except ImportError:
+    if find_spec("cryptography") is None:
         raise Misconfigured(
             f"{source} is set, and the package `cryptography` is not installed. Run: pip install 'inturn[encryption]'"
-        ) from None
+        )
 
 
 @lru_cache(maxsize=4096)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inturn.journal.ledger.steps import MAX_CLAIM_BYTES
+from inturn.journal.ledger.answers import MAX_CLAIM_BYTES
 from inturn.journal.reader import PAGE_BYTES
 from inturn.journal.views.transcript import TYPES
 from inturn.sizes import written

@@ -279,6 +279,7 @@ def _unqueued(scene: Scene) -> None:
 def _other_beginning(scene: Scene) -> None:
     scene.sql("UPDATE entries SET at = at + 1 WHERE seq = 1")
     scene.rehash()
+    scene.sql("UPDATE sessions SET first = (SELECT hash FROM entries WHERE seq = 1)")
 
 
 def _garbled(key: str, body: object) -> Callable[[Scene], None]:
@@ -308,6 +309,11 @@ PLANTED: dict[str, tuple[Callable[[Scene], None], bool, str]] = {
     "the last entries are cut off": (_cut, False, "the session has seen entry"),
     "the head is moved on": (_outcome("UPDATE sessions SET head = head + 5"), False, "not the recorded head"),
     "the first entry is another": (_other_beginning, False, "the journal here is another than the session's"),
+    "the first entry is changed, the chain written anew": (
+        _rehashed(lambda s: s.sql("UPDATE entries SET at = at + 1 WHERE seq = 1")),
+        False,
+        "is the first entry, but not the recorded one",
+    ),
     "an outcome is lost": (
         _outcome("DELETE FROM outcomes WHERE event_id = 'a'"),
         False,

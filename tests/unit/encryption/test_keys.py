@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_and_two_sources_are_said(monkeypatch: pytest
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(Misconfigured, match=r"pip install 'inturn\[encryption\]'"):
         parse_keys(f"a:{encoded()}")
 

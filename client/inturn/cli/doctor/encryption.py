@@ -28,13 +28,15 @@ async def examine_encryption(journal: SessionJournal) -> list[Finding]:
 
 def judge_keys(ring: KeyRing | None, rows: Sequence[Serving]) -> Finding:
     """Return whether workers and this process can read each other."""
-    here = () if ring is None else ring.names
+    here: tuple[str, ...] = () if ring is None else ring.names
     for row in rows:
         worker = f"{row.worker} ({', '.join(_shown(row.keys)) or 'no keys'})"
         own = f"here are {', '.join(_shown(here)) or 'none'}"
-        if bool(row.keys) != bool(here):
+        if not here or not row.keys:
+            if bool(row.keys) == bool(here):
+                continue
             return failed("keys", f"worker {worker} and this process do not both encrypt: {own}", _SET)
-        if row.keys and (row.keys[0] not in here or here[0] not in row.keys):
+        if row.keys[0] not in here or here[0] not in row.keys:
             return failed(
                 "keys", f"worker {worker} encrypts with a key that is not here, or lacks this one's: {own}", _SET
             )

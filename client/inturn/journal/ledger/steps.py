@@ -9,21 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, Final
 
-from inturn.journal.ledger import attempts, rows
+from inturn.journal.ledger import answers, attempts, rows
 from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.log import codec, contents, log, position
-from inturn.journal.log.contents import Filled
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import (
     Attempts,
     Claim,
-    ClaimStatus,
     FailureClass,
     NewEntry,
     Outcome,
@@ -33,15 +31,9 @@ from inturn.journal.values import (
 )
 from inturn.journal.views import outcomes
 from inturn.keys import StepKey
-from inturn.values import Entry
 
 SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
 """The record of a step that the session closed."""
-
-MAX_CLAIM_ENTRIES: Final = 50
-"""Entries that a claim returns at most: reading them holds the writer up."""
-MAX_CLAIM_BYTES: Final = 1024 * 1024
-"""Characters of them, all together; one event's content has a quarter of it at most."""
 
 
 def claim_model(
@@ -65,11 +57,11 @@ def claim_model(
         position.confirm(journal, seen)
         row = rows.find(tx, step, lock=True)
         if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
-            return replace(_answer("ended", journal, row), outcome=outcome)
+            return replace(answers.answer("ended", journal, row), outcome=outcome)
         if journal.closed:
-            return replace(_answer("closed", journal, row), outcome=outcome)
+            return replace(answers.answer("closed", journal, row), outcome=outcome)
         if row and not row.open:
-            return _answer(row.state, journal, row)
+            return answers.answer(row.state, journal, row)
         now, at = micros(tx.now), micros(scheduled)
         if row and row.overtaken(at, now):
             raise Superseded(f"{step}: a later attempt holds it; nothing was written")
@@ -77,11 +69,11 @@ def claim_model(
         if row and row.held_by(token):  # the answer to this claim was lost
             rows.update(tx, step, "lease_until = ?", now + micros(lease))
             places.renew(tx, step, lease=lease)
-            return _claimed(journal, step, row, filled, after, types)
+            return answers.claimed(journal, step, row, filled, after, types)
         if filled.missing:
-            return replace(_answer("missing", journal, row), missing=filled.missing)
+            return replace(answers.answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease, hopeful=hopeful), ResourceWait):
-            return replace(_answer("waiting", journal, row), waiting=granted)
+            return replace(answers.answer("waiting", journal, row), waiting=granted)
         token, fence, until = token or new_token(), journal.raise_fence(), micros(tx.now + lease)
         if row is None:
             row = rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
@@ -91,7 +83,7 @@ def claim_model(
         head = journal.head
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
-        claimed = _claimed(journal, step, row, filled, after, types, head=head)
+        claimed = answers.claimed(journal, step, row, filled, after, types, head=head)
         grants.prove(tx, granted)
         return claimed
 
@@ -114,7 +106,7 @@ def claim_call(
         position.confirm(journal, seen)
         row = rows.find(tx, step, lock=True)
         if row and not row.open:
-            return _answer(row.state, journal, row)
+            return answers.answer(row.state, journal, row)
         now = micros(tx.now)
         if row and row.held_by(token):  # the answer to this claim was lost
             return _claimed_call(journal, step, row, now + micros(lease) if begin else 0, lease)
@@ -124,9 +116,9 @@ def claim_call(
             ):  # the clock was set back: nobody's lasts for so long
                 row = replace(row, lease_until=longest)
                 rows.update(tx, step, "lease_until = ?", longest)
-            return _answer("leased", journal, row)
+            return answers.answer("leased", journal, row)
         if isinstance(granted := _granted(tx, step, wants, lease, lasts, hopeful=hopeful), ResourceWait):
-            return replace(_answer("waiting", journal, row), waiting=granted)
+            return replace(answers.answer("waiting", journal, row), waiting=granted)
         token, until = token or new_token(), micros(tx.now + lease) if begin else 0
         if row is None:
             rows.insert(tx, step, token, began=begin, until=until)
@@ -136,7 +128,7 @@ def claim_call(
             changes = "token = ?, began = ?, began_before = ?, lease_until = ?"
             rows.update(tx, step, changes, token, int(begin or row.began), row.began, until)
         left = lease if begin else 0.0
-        claimed = replace(_answer("claimed", journal, row), token=token, fence=granted.fence, lease_left=left)
+        claimed = replace(answers.answer("claimed", journal, row), token=token, fence=granted.fence, lease_left=left)
         grants.prove(tx, granted)
         return claimed
 
@@ -314,28 +306,13 @@ def _lock_for_claim(
         _lock(tx, step, *more)
 
 
-def _claimed(
-    journal: Log,
-    step: StepKey,
-    row: rows.Row,
-    filled: Filled,
-    after: int | None,
-    types: Sequence[str],
-    *,
-    head: int | None = None,
-) -> Claim:
-    """Return the answer to a model step's claim; `head`: where the log stood before it."""
-    found = replace(_answer("claimed", journal, row), token=row.token, apart=tuple(filled.apart))
-    return replace(found, entries=_entries_behind(journal, after, types, head))
-
-
 def _claimed_call(journal: Log, step: StepKey, row: rows.Row, until: int, lease: float) -> Claim:
     """Return the answer to a call's claim once more, and hold it from now on."""
     tx = journal.tx
     rows.update(tx, step, "lease_until = ?", until)
     places.renew(tx, step, lease=lease)
     before, fence = replace(row, began=row.began_before, lease_until=until), places.fence(tx, places.Caller(step))
-    return replace(_answer("claimed", journal, before), token=row.token, fence=fence)
+    return replace(answers.answer("claimed", journal, before), token=row.token, fence=fence)
 
 
 def _granted(
@@ -367,38 +344,3 @@ def _revoke(tx: Transaction, step: StepKey) -> None:
     if row and row.open:
         rows.count_lost(tx, step, row)
         rows.update(tx, step, "token = '', lease_until = 0")
-
-
-def _entries_behind(
-    journal: Log, after: int | None, types: Sequence[str], head: int | None
-) -> tuple[Entry, ...] | None:
-    if after is None:
-        return None
-    tx, session = journal.tx, journal.session
-    if after == head:  # nobody else wrote meanwhile: no need to read what was just written
-        found = journal.appended(types)
-        count, size = len(found), sum(len(row[8]) for row in journal.written)
-    else:
-        count, size = log.weighed(tx, session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)
-    if count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES:
-        return None
-    if after != head:
-        found = log.read(tx, session, after=after, limit=MAX_CLAIM_ENTRIES, types=types)
-    return tuple(found)
-
-
-def _answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
-    """Answer with what the row knew before this claim."""
-    now = journal.tx.now
-    known = Claim(cast("ClaimStatus", status), head=journal.head, attempts=Attempts(now=now))
-    if row is None:
-        return known
-    return replace(
-        known,
-        fence=row.fence or 0,
-        result=None if row.result is None else codec.loads(row.result),
-        began=bool(row.began),
-        lease_left=max(row.lease_until / 1e6 - now, 0.0),
-        checkpoint=None if row.checkpoint is None else codec.loads(row.checkpoint),
-        attempts=row.failed_attempts(now),
-    )

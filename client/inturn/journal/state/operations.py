@@ -71,9 +71,9 @@ def find(tx: Transaction, at: OperationKey, *, lock: bool = False) -> Record | N
     )
     if not rows or rows[0][2] is None:
         return None
-    what, final, result = rows[0]
-    what = tx.sealing.unseal(what, _WHAT, *at.caller, at.ordinal)
-    value, conflict = codec.loads(tx.sealing.unseal(result, _RESULT, *at.caller, at.ordinal))
+    [(sealed_what, final, sealed_result)] = rows
+    what = tx.sealing.unseal(str(sealed_what), _WHAT, *at.caller, at.ordinal)
+    value, conflict = codec.loads(tx.sealing.unseal(str(sealed_result), _RESULT, *at.caller, at.ordinal))
     return Record(what, Done(value, conflict, bool(final)), final=bool(final) or _built_on(tx, at))
 
 

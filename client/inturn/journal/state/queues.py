@@ -55,7 +55,7 @@ def claim(tx: Transaction, scope: Scope, change: ClaimNext) -> Done:
     )
     claimed = {
         "queue": change.name,
-        "item": codec.loads(tx.sealing.unseal(item, _ITEM, *where, seq)),
+        "item": codec.loads(tx.sealing.unseal(str(item), _ITEM, *where, seq)),
         "claims": claims + 1,
         "until": until / 1e6,
     }
