@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload, Payloads
@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         origin = self.headers.get("Origin")
         if origin is not None and origin not in self.settings.origins:
             raise _Refusal(HTTPStatus.FORBIDDEN, f"pages of {origin[:200]} may not call: inturn codec --origin")
-        host = urlsplit(f"//{self.headers.get('Host', '')}").hostname or ""
+        host = _split(f"//{self.headers.get('Host', '')}").hostname or ""
         if self.settings.token is None and not _is_loopback(host):
             raise _Refusal(HTTPStatus.FORBIDDEN, "call it as localhost")
 
@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read(self) -> Payloads:
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit():
+        if not (length.isascii() and length.isdigit()):
             raise _Refusal(HTTPStatus.LENGTH_REQUIRED, "Content-Length is missing")
         if len(length) > 12 or int(length) > MOST:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST:,} bytes")
@@ -135,7 +135,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(HTTPStatus.BAD_REQUEST, 'expected {"payloads": [...]}') from error
 
     def _coded(self, payloads: Payloads) -> dict[str, object]:
-        before, _, verb = urlsplit(self.path).path.rstrip("/").rpartition("/")
+        before, _, verb = _split(self.path).path.rstrip("/").rpartition("/")
         named = self.headers.get("X-Namespace") or before.strip("/") or self.settings.namespace
         if named != self.settings.namespace:
             raise _Refusal(HTTPStatus.FORBIDDEN, f"it serves namespace {self.settings.namespace!r} alone")
@@ -163,7 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def _allowed(self, origin: str) -> dict[str, str]:
-        asked = self.headers.get("Access-Control-Request-Headers", "")
+        asked = " ".join(self.headers.get("Access-Control-Request-Headers", "").split())  # it may be folded
         return {
             "Access-Control-Allow-Origin": origin,
             "Access-Control-Allow-Credentials": "true",
@@ -182,6 +182,13 @@ def _shown(payload: Payload) -> Payload:
     if REFUSED in payload.metadata:
         del payload.metadata[REFUSED]
     return payload
+
+
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise _Refusal(HTTPStatus.BAD_REQUEST, "a host or a path that is none") from None
 
 
 def _is_loopback(host: str) -> bool:

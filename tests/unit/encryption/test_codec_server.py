@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -130,3 +131,35 @@ def test_any_body_gets_an_answer(port: int, body: bytes, status: int) -> None:
 
 def test_a_body_that_is_too_large_is_not_read(port: int) -> None:
     assert call(port, "/decode", b"", Content_Length=str(MOST + 1))[0] == 413
+
+
+def spoken(port: int, *lines: str) -> str:
+    """Return what it answers to lines that no HTTP library would send."""
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall("\r\n".join((*lines, "", "{}")).encode("latin-1"))
+        return connection.makefile("rb").read().decode("latin-1")
+
+
+@pytest.mark.promise("SEC-5")
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (("POST /decode HTTP/1.1", "Host: localhost", "Content-Length: \u00b2"), 411),
+        (("POST /decode HTTP/1.1", "Host: [::1", "Content-Length: 2"), 400),
+        (("POST /decode HTTP/1.1", "Host: [x]", "Content-Length: 2"), 400),
+        (("OPTIONS /decode HTTP/1.1", "Host: [::1", f"Origin: {UI}"), 400),
+        (("POST http://[/decode HTTP/1.1", "Host: localhost", "Content-Length: 2"), 400),
+    ],
+)
+def test_lines_that_are_no_http_are_answered_and_nothing_is_printed(
+    port: int, lines: tuple[str, ...], status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert spoken(port, *lines).startswith(f"HTTP/1.0 {status} ")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.promise("SEC-5")
+def test_no_caller_folds_a_header_of_its_own_into_an_answer(port: int) -> None:
+    asked = "Access-Control-Request-Headers: a\r\n b: c"
+    answer = spoken(port, "OPTIONS /decode HTTP/1.1", "Host: localhost", f"Origin: {UI}", asked)
+    assert "Access-Control-Allow-Headers: a b: c\r\n" in answer
