@@ -12,6 +12,7 @@ from temporalio.client import WorkflowUpdateFailedError
 
 from inturn import Client, Session
 from inturn.encryption.keys import VARIABLE
+from inturn.errors import InvalidEvent
 from inturn.testing import ScriptedModel
 from inturn_worker import app
 from inturn_worker.settings import Settings
@@ -112,6 +113,11 @@ async def test_what_is_under_a_strange_key_or_broken_or_of_another_session_waits
         assert "after" in (await session.ask("after", event_id="e2")).text
         [parked] = await session.parked()
         assert "key 'strange', which is not among the keys here" in parked.error
+        with pytest.raises(InvalidEvent, match="can only be discarded"):
+            await session.redrive(parked.event_id)
+        assert "psst" in (await session.ask("psst", event_id="x")).text, "its id is free for who sends it again"
+        await session.discard(parked.event_id)
+        assert not await session.parked()
         await _well_but_unread(session)
     for names in (("a",), ("a", "strange")):  # it is the same in every replay
         assert await replayed(await connected(rig.address, *names), key)
