@@ -8,6 +8,7 @@ from unittest import mock
 
 from temporalio.exceptions import ApplicationError
 
+from inturn.journal import Position
 from inturn.keys import StepKey
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model.call_model import ModelSteps
@@ -18,11 +19,13 @@ def overtaken() -> Iterator[None]:
     """Run a late attempt to its end right after one has failed: its answer goes nowhere."""
     run = ModelSteps.run
 
-    async def outlived(steps: ModelSteps, step: StepKey, input: ModelInput) -> ModelResult:
+    async def outlived(
+        steps: ModelSteps, step: StepKey, input: ModelInput, *, seen: Position | None = None
+    ) -> ModelResult:
         try:
-            return await run(steps, step, input)
+            return await run(steps, step, input, seen=seen)
         except ApplicationError:
-            await run(steps, step, input)
+            await run(steps, step, input, seen=seen)
             raise
 
     with mock.patch.object(ModelSteps, "run", outlived):
