@@ -144,7 +144,12 @@ async def test_an_event_can_be_refused_while_the_session_is_busy(rig: Rig) -> No
         await _running(session, "slow")
         with pytest.raises(SessionBusy):
             await session.submit("only if idle", event_id="picky", when_busy="reject")
-        await session.wait("slow")
+        await session.wait("slow")  # by the journal: the session itself learns of it a moment later
+
+        async def idle() -> bool:
+            return (await session.status()).state == "idle"
+
+        await until(idle)
         assert (await session.ask("only if idle", event_id="picky", when_busy="reject")).disposition == "applied"
 
 
