@@ -9,9 +9,9 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Final
 
 import psycopg
@@ -83,3 +83,14 @@ def undo(connection: Connection) -> bool:
         connection.rollback()  # and not by a statement: this forgets those whose PREPARE was undone, too
         return True
     return False
+
+
+@contextmanager
+def quiet(pipeline: psycopg.Pipeline) -> Generator[None]:
+    """Have a pipeline end in good order behind an error, which psycopg would warn of: a guard that fails is no news."""
+    try:
+        yield
+    except psycopg.Error:
+        with suppress(psycopg.Error):
+            pipeline.sync()
+        raise
