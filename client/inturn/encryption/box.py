@@ -24,13 +24,19 @@ def is_box(data: bytes) -> bool:
     return len(data) >= _TEXT + _TAG and data[:1] == _VERSION
 
 
+def check_of(box: bytes) -> bytes:
+    """Return the check of the key that sealed it."""
+    return box[_CHECK]
+
+
 class Locked(Exception):
     """It was sealed with a key that is not in this ring: whoever has that one can open it."""
 
-    def __init__(self, key_id: str) -> None:
-        """Name the key."""
+    def __init__(self, key_id: str, *, another: bool = False) -> None:
+        """Name the key; `another`: one of that name is here."""
         shown = key_id[:32] if key_id.isprintable() else "?"
-        super().__init__(f"it is encrypted with key {shown!r}, which is not among the keys here")
+        why = "which is another one than the key of that name here" if another else "which is not among the keys here"
+        super().__init__(f"it is encrypted with key {shown!r}, {why}")
 
 
 class Broken(Exception):
@@ -67,7 +73,7 @@ def unseal(ring: KeyRing, key_id: str, purpose: Sequence[str], place: bytes, box
         raise Broken("it is not as this version encrypts")
     key = ring.find(key_id, box[_CHECK])
     if key is None:
-        raise Locked(key_id)
+        raise Locked(key_id, another=any(here.id == key_id for here in ring.keys))
     try:
         text: bytes = AESGCM(key.derived(*purpose)).decrypt(box[_NONCE], box[_TEXT:], place)
     except InvalidTag:

@@ -12,9 +12,10 @@ import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar, overload
 
-from inturn.encryption.box import Broken, Locked, seal, unseal
+from inturn.encryption.box import Broken, Locked, check_of, seal, unseal
 from inturn.encryption.keys import KeyRing
 from inturn.errors import JournalUnavailable
 
@@ -128,11 +129,15 @@ CLEAR: Final = Sealing()
 
 
 def key_of(stored: str | bytes | memoryview) -> str | None:
-    """Return the name of the key that a column's value is encrypted with; `None`: it is in clear."""
+    """Return the key that a column's value is encrypted with, as `KeyRing.names` has it; `None`: it is in clear."""
     data = stored.encode("utf-8", "replace") if isinstance(stored, str) else bytes(stored)
     if not data.startswith(_BYTES):
         return None
-    return data.removeprefix(_BYTES).partition(b":")[0].decode("utf-8", "replace")
+    name, _, box = data.removeprefix(_BYTES).partition(b":")
+    if isinstance(stored, str):
+        with suppress(ValueError):
+            box = base64.b64decode(box[:8])
+    return f"{name.decode('utf-8', 'replace')}:{check_of(box).hex()}"
 
 
 def _read(box: Callable[[], bytes], opened: Callable[[str, Place, bytes], bytes], key_id: str, place: Place) -> bytes:

@@ -57,7 +57,14 @@ def test_another_key_of_the_same_name_is_found() -> None:
     ],
 )
 def test_what_is_stored_must_be_readable_here(names: tuple[str, ...], found: dict[str, int], state: str) -> None:
-    assert judge_rest(ring(*names) if names else None, found).state == state
+    under = {next(iter(ring(name).names)) if name else "": count for name, count in found.items()}
+    assert judge_rest(ring(*names) if names else None, under).state == state
+
+
+def test_rows_under_another_key_of_the_same_name_are_not_taken_for_readable() -> None:
+    finding = judge_rest(ring("a"), {"a:00000000": 12})
+    assert finding.state == "fail"
+    assert "another key than that of its name here" in finding.found
 
 
 async def test_it_looks_at_rest_without_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: str) -> None:
@@ -66,10 +73,12 @@ async def test_it_looks_at_rest_without_a_worker(tmp_path: Path, monkeypatch: py
 
     monkeypatch.chdir(tmp_path)
     url = journal_url(tmp_path)
-    for names, said in [(("a",), ["ok", "ok"]), (("b",), ["ok", "fail"]), ((), ["ok", "fail"])]:
-        monkeypatch.setenv(VARIABLE, keys(*names))
+    own, other = keys("a"), keys("b")
+    another = other.replace("b:", "a:")
+    for given, said in [(own, "ok"), (other, "fail"), (another, "fail"), ("", "fail")]:
+        monkeypatch.setenv(VARIABLE, given)
         journal = open_journal(url)
-        if names == ("a",):
+        if given == own:
             await plain_turn(journal, SessionKey("acme", "s1"), "e1", "hello")
-        assert [finding.state for finding in await examine_encryption(journal)] == said
+        assert [finding.state for finding in await examine_encryption(journal)] == ["ok", said]
         await journal.close()

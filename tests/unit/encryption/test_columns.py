@@ -96,7 +96,12 @@ async def test_a_journal_says_what_it_lacks_to_who_has_no_key_another_one_or_one
     url = journal_url(tmp_path)
     async with _opened(url) as journal:
         await filled(journal)
-    for given, said in [("", "there are no keys here"), (keys("b"), "key 'a', which is not among the keys here")]:
+    another = keys("b").replace("b:", "a:")
+    for given, said in [
+        ("", "there are no keys here"),
+        (keys("b"), "key 'a', which is not among the keys here"),
+        (another, "key 'a', which is another one than the key of that name here"),
+    ]:
         monkeypatch.setenv(VARIABLE, given)
         async with _opened(url) as journal:
             with pytest.raises(JournalUnavailable, match=said):

@@ -46,15 +46,20 @@ def judge_keys(ring: KeyRing | None, rows: Sequence[Serving]) -> Finding:
 
 
 def judge_rest(ring: KeyRing | None, found: Mapping[str, int]) -> Finding:
-    """Return whether all that is stored is under a key that is here. `found`: rows by key; `''`: in clear."""
-    here = set() if ring is None else {key.id for key in ring.keys}
-    counted = ", ".join(f"{count:,} {f'under {name}' if name else 'in clear'}" for name, count in sorted(found.items()))
-    gone = found.keys() - here - {""}
-    if gone:
-        advice = "add the key to INTURN_ENCRYPTION_KEYS, behind the first"
-        return failed(
-            "at rest", f"the journal has rows under {', '.join(sorted(gone))}, which is not here: {counted}", advice
-        )
+    """Return whether all that is stored is under a key that is here.
+
+    Args:
+        ring: The keys here.
+        found: Rows by the key that they are under, as `KeyRing.names` has it; `''`: in clear.
+    """
+    here: tuple[str, ...] = () if ring is None else ring.names
+    counted = ", ".join(
+        f"{count:,} {f'under {_shown([name])[0]}' if name else 'in clear'}" for name, count in sorted(found.items())
+    )
+    if gone := sorted(found.keys() - {*here, ""}):
+        why = "which is another key than that of its name here" if {*_shown(gone)} & {*_shown(here)} else "not here"
+        advice = "add the key that they were written with to INTURN_ENCRYPTION_KEYS, behind the first"
+        return failed("at rest", f"the journal has rows under {', '.join(_shown(gone))}, {why}: {counted}", advice)
     if ring is not None and found.get(""):
         advice = "point to a journal that was begun with keys: rows in clear are refused where there are some"
         return failed("at rest", f"the journal has rows in clear: {counted}", advice)
