@@ -15,6 +15,7 @@ import pytest
 from inturn.cli.app import app
 from inturn.cli.extras import GROUP
 from inturn.client.settings import ClientSettings
+from inturn.encryption.keys import VARIABLE as ENCRYPTION_KEYS
 from inturn.testing import run
 from inturn_activities.limits.limits import Limits
 from inturn_worker.dev.agents import choose_agents
@@ -90,7 +91,12 @@ def test_inturn_dev_says_what_the_readme_shows(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("name", sorted(set(re.findall(r"\bINTURN_[A-Z_]+", README))))
 def test_every_setting_of_the_readme_exists(name: str) -> None:
     field = name.removeprefix("INTURN_").lower()
-    known = {*Settings.model_fields, *ClientSettings.model_fields, "tenant"}
+    known = {
+        *Settings.model_fields,
+        *ClientSettings.model_fields,
+        "tenant",
+        ENCRYPTION_KEYS.removeprefix("INTURN_").lower(),
+    }
     assert field in known | {f"limits_{limit}" for limit in Limits.model_fields}
 
 
