@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from inturn import Session, SessionClosed
 from tests.support.histories import replayed, reset, settled
@@ -269,8 +271,13 @@ async def test_a_close_that_was_acknowledged_outlasts_its_run(rig: Rig, how: str
             ends = [(entry.event_id, entry.type) async for entry in session.entries() if entry.type in types]
             waited = "event.cancelled" if how == "cancel" else "event.parked"
             assert ends == [("e0", "turn.completed"), ("e1", waited), ("new", waited)]
+            await until(lambda: _ended(handle))  # a signal that comes before is accepted, and rejected
             with pytest.raises(SessionClosed):
                 await session.send("later", event_id="later")
+
+
+async def _ended(handle: WorkflowHandle[Any, Any]) -> bool:
+    return (await handle.describe()).status is not WorkflowExecutionStatus.RUNNING
 
 
 async def _closed(session: Session) -> bool:
