@@ -10,7 +10,7 @@ import asyncio
 import random
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,7 @@ from tests.chaos.campaign.lanes import Lane, Worker
 from tests.chaos.campaign.witness import Witness
 from tests.support.processes.cluster import Cluster
 from tests.support.processes.proxy import Proxy
+from tests.support.waiting import until
 
 POINTS: Final = (
     *(f"{method}:{when}" for method in ("claim_model:model", "finish:model") for when in ("before", "after")),
@@ -35,6 +36,8 @@ FROZEN: Final = (6.0, 9.0)
 """Seconds: longer than a heartbeat (5 s)."""
 CUT: Final = (8.0, 14.0)
 """Seconds: the server gives a silent connection up after 5, and its worker's work is done again elsewhere."""
+DEAF: Final = 3.0
+"""Seconds for an answer to come that can be thrown away."""
 LULL: Final = (2.0, 11.0)
 """Seconds between two faults of server, network and disk."""
 GRACE: Final = 15.0
@@ -192,7 +195,7 @@ class Weather:
         return where, named[where]
 
     async def _disturb(self, kind: str, proxy: Proxy) -> int:
-        cut, dropped, links = proxy.cut, proxy.dropped, proxy.links
+        cut, links = proxy.cut, proxy.links
         match kind:
             case "latency":
                 proxy.latency = self.rng.uniform(0.02, 0.2)
@@ -209,9 +212,20 @@ class Weather:
                     await asyncio.sleep(self.rng.uniform(1.0, 8.0))
                 return links
             case _:
-                async with proxy.deaf():
-                    await asyncio.sleep(self.rng.uniform(0.05, 0.5))
-                return proxy.dropped - dropped
+                return await self._deafen(proxy)
+
+    async def _deafen(self, proxy: Proxy) -> int:
+        """Throw answers away, at least one where one comes; return their bytes."""
+        before = proxy.dropped
+
+        async def lost() -> bool:
+            return proxy.dropped > before
+
+        async with proxy.deaf():
+            await asyncio.sleep(self.rng.uniform(0.05, 0.5))
+            with suppress(TimeoutError):  # so short a time may be one in which nobody answers
+                await until(lost, within=DEAF)
+        return proxy.dropped - before
 
     async def _cut(self) -> int:
         """Take a worker off the network, long enough for others to take over, and let it back."""
