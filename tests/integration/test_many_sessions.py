@@ -12,7 +12,7 @@ from inturn import Client
 from tests.support.rig import Rig
 from tests.support.sizes import sized
 
-SESSIONS: Final = sized(sample=300, whole=10_000)
+SESSIONS: Final = sized(sample=600, whole=10_000)
 CACHED: Final = 50
 AT_ONCE: Final = 25
 EACH: Final = 100 * 1024
