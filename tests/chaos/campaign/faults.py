@@ -36,8 +36,8 @@ FROZEN: Final = (6.0, 9.0)
 """Seconds: longer than a heartbeat (5 s)."""
 CUT: Final = (8.0, 14.0)
 """Seconds: the server gives a silent connection up after 5, and its worker's work is done again elsewhere."""
-DEAF: Final = 3.0
-"""Seconds for an answer to come that can be thrown away."""
+REACHED: Final = 8.0
+"""Seconds for somebody to come by whom a fault of the network hits: a worker that was killed is replaced in less."""
 LULL: Final = (2.0, 11.0)
 """Seconds between two faults of server, network and disk."""
 GRACE: Final = 15.0
@@ -195,7 +195,7 @@ class Weather:
         return where, named[where]
 
     async def _disturb(self, kind: str, proxy: Proxy) -> int:
-        cut, links = proxy.cut, proxy.links
+        links, cut = await _used(proxy), proxy.cut
         match kind:
             case "latency":
                 proxy.latency = self.rng.uniform(0.02, 0.2)
@@ -224,12 +224,12 @@ class Weather:
         async with proxy.deaf():
             await asyncio.sleep(self.rng.uniform(0.05, 0.5))
             with suppress(TimeoutError):  # so short a time may be one in which nobody answers
-                await until(lost, within=DEAF)
+                await until(lost, within=REACHED)
         return proxy.dropped - before
 
     async def _cut(self) -> int:
         """Take a worker off the network, long enough for others to take over, and let it back."""
-        links = sum(proxy.links for proxy in self.island.proxies)
+        links = await _used(*self.island.proxies)
         async with AsyncExitStack() as stack:
             for proxy in self.island.proxies:
                 await stack.enter_async_context(proxy.hole())
@@ -264,3 +264,14 @@ class Weather:
         await asyncio.sleep(self.rng.uniform(1.0, 5.0))
         disk.free()
         return taken
+
+
+async def _used(*proxies: Proxy) -> int:
+    """Return how many connections go through the proxies, once one does: who used them may be dead just now."""
+
+    async def links() -> int:
+        return sum(proxy.links for proxy in proxies)
+
+    with suppress(TimeoutError):
+        return await until(links, within=REACHED)
+    return 0
