@@ -22,15 +22,16 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
-from inturn.decoding import Undecodable, decode, only_waits, read_event
+from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
 from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import CLEAR, verdict
-from inturn.events import ClaimedEvent, Event, derived_id
+from inturn.events import ClaimedEvent, Event, derived_id, split
 from inturn.histories import Fields, Times, came, carried, decoded, ended_how, refused, state_of
 from inturn.journal import Journal
 from inturn.journal.views.turns import FOR_GOOD, ended_events
 from inturn.keys import SessionKey, StepKey
 from inturn_activities import failures
+from inturn_activities.heartbeat import waits_for
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
@@ -47,6 +48,8 @@ _KEYS_MISSING: Final = 30
 """So often, about half an hour long, a worker is waited for that can decrypt what was sent."""
 _LISTED: Final = 4
 """So often it is asked which runs there are: every new session asks, and most have none."""
+_LEFT_OPEN: Final = "what earlier runs of the session left open"
+"""Said with the beats: the next attempt learns from them that there is something."""
 
 
 async def recovered(journal: Journal, step: StepKey, chain: str) -> bool:
@@ -77,9 +80,10 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     ended = await _found(session)
     if not ended or await journal.read(session, types=("session.closed",), limit=1):
         return 0
+    waits_for(_LEFT_OPEN)
     done = await ended_events(journal, session) | {running: FOR_GOOD}
     begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
-    sent, cancelled, closing = 0, list[str](), ""
+    sent, cancelled, closing = set[str](), set[str](), ""
     handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
@@ -89,26 +93,44 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
                     done[event_id] = FOR_GOOD
                     # One whose turn had begun does not expire any more.
                     when = {} if event_id not in begun else {names.AGAIN: True}
-                    await handle.signal(names.SUBMIT, message | {"event_id": event_id} | when)
-                    sent += 1
-                    cancelled += [event_id] if out else []
+                    again = await _small(journal, session, message | {"event_id": event_id} | when)
+                    await handle.signal(names.SUBMIT, again)
+                    sent.add(event_id)
+                if out and event_id in sent:  # by whichever run it was taken out: this may be its second recovery
+                    cancelled.add(event_id)
             closing = closing or old.closing
-    for event_id in cancelled:  # so they end as they had, in the journal, too
+    for event_id in sorted(cancelled):  # so they end as they had, in the journal, too
         control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
         cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
         await handle.signal(names.CONTROL, cancel)
     if closing:  # it was acknowledged, and is final: what waits ends as it was to
         await handle.signal(names.CONTROL, {"control_id": "again:close", "op": "close", "pending": closing})
-        sent += 1
-    return sent
+    return len(sent) + bool(closing)
+
+
+async def _small(journal: Journal, session: SessionKey, message: Fields) -> Fields:
+    """Return what travels of a message: what ended one run for its size is not to end the next."""
+    if sizes.written(message) <= sizes.INLINE or is_claimed(message):
+        return message
+    try:
+        event = read_event(message)
+    except Undecodable:  # carried by a newer version
+        return message
+    assert isinstance(event, Event)
+    travels, kept = split(event)
+    claim = await journal.put_content(session, message["event_id"], kept)
+    return travels | {"claim": claim, names.AGAIN: message[names.AGAIN]}
 
 
 async def _found(session: SessionKey) -> list[WorkflowExecution]:
     """Return the runs that were ended from outside; none where the server cannot tell: then hardly any is lost."""
+    found_before = activity.info().heartbeat_details
+    if found_before:  # by an attempt that was cut short: it had begun to send
+        waits_for(_LEFT_OPEN)
     try:
         return [run async for run in _ended(session)]
     except RPCError as error:
-        if error.status in _PASSING and activity.info().attempt < _LISTED:
+        if error.status in _PASSING and (found_before or activity.info().attempt < _LISTED):
             raise
         _unread(session, error)
         return []

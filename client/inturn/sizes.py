@@ -27,6 +27,9 @@ INLINE_RUN: Final = RUN // 2
 same room, and all of them fit into the other half."""
 SIGNALLED_RUN: Final = RUN * 4 // 5
 """A run's history up to which anything may be sent: with 10,000 signals of `INLINE` alone it has hardly more."""
+CUT_RUN: Final = RUN * 3 // 5
+"""A run's history beyond which a running model call is cut: whoever sends large signals all the same needs the rest
+until the run has ended."""
 
 # An event's.
 CONTENT: Final = 256 * 1024

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
 from inturn import Session
 from tests.support.histories import replayed, reset, settled
@@ -192,3 +193,46 @@ async def test_an_event_that_expired_meanwhile_is_not_processed_late(rig: Rig) -
 
 async def _true(value: bool) -> bool:
     return value
+
+
+async def test_large_signals_of_another_sdk_that_one_run_held_are_no_load_for_the_next(rig: Rig) -> None:
+    many, large = int(os.environ.get("INTURN_TEST_LARGE", "24")), "x" * 240_000
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("hi", event_id="e")
+        for n in range(many):
+            await _handle(rig).signal("submit", {"event_id": f"e{n}", "content": f"[[say ok]] {large}"})
+        await _handle(rig).terminate("an operator")
+        await session.send("came since", event_id="new")
+        async with rig.worker():
+            assert (await session.wait("new", timeout=60)).disposition == "applied"
+            assert await _started(session) == ["e", *(f"e{n}" for n in range(many)), "new"]
+            await _well(rig, session)
+    async for run in rig.temporal.list_workflows(f"WorkflowId = '{rig.key('s')}'"):
+        size = (await rig.temporal.get_workflow_handle(run.id, run_id=run.run_id).describe()).raw_description
+        if run.status is not WorkflowExecutionStatus.TERMINATED:
+            assert size.workflow_execution_info.history_size_bytes < 64 * 1024 + many * 4 * 1024
+
+
+async def test_one_that_was_cancelled_while_its_session_recovered_stays_cancelled_through_another_terminate(
+    rig: Rig,
+) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        async with rig.worker():
+            await session.ask("hi", event_id="done")
+            await session.pause()
+            await session.submit("hi", event_id="out")
+            await session.submit("hi", event_id="in")
+        await _handle(rig).terminate("an operator")
+        # What the first recovery brought and people did then; its worker is gone, so the journal knows nothing of it.
+        await session.send("hi", event_id="second")
+        await _handle(rig).signal("submit", {"event_id": "out", "content": "hi", "again": time.time()})
+        await _handle(rig).signal("control", {"control_id": "c", "op": "cancel", "event_id": "out"})
+        await _handle(rig).terminate("an operator, again")
+        await session.send("hi", event_id="third")
+        async with rig.worker():
+            assert (await session.wait("third", timeout=20)).disposition == "applied"
+            assert await _started(session) == ["done", "in", "second", "third"]
+            assert (await session.status()).counts.get("cancelled") == 1
+            await _well(rig, session)

@@ -10,6 +10,7 @@ from collections import deque
 
 from temporalio import workflow
 
+from inturn import sizes
 from inturn_workflows import policies
 from inturn_workflows.state import SessionState
 
@@ -53,7 +54,7 @@ class RunLimits:
         """
         if self._told or self._uses(1.0, but_bytes=self._began[1]):
             return True
-        if workflow.info().is_continue_as_new_suggested():
+        if workflow.info().is_continue_as_new_suggested() or self.cut_due:
             return True
         return self.flooded and self._grown(1.0)
 
@@ -70,7 +71,8 @@ class RunLimits:
     @property
     def cut_due(self) -> bool:
         """Whether a running model call is to be cut: the room left must last until the run ends."""
-        return self.signals > self._state.limits.cut_signals
+        full = workflow.info().get_current_history_size() > sizes.CUT_RUN
+        return full or self.signals > self._state.limits.cut_signals
 
     def _grown(self, share: float) -> bool:
         """Return whether a flooded run grew by so much since its first task: each gets something done."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +19,9 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from inturn import names
+from inturn import names, sizes
 from inturn.journal import open_journal
+from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.recovery import recovered
 from tests.support.steps import SESSION
 from tests.support.transport import rpc_error
@@ -35,6 +37,11 @@ class _Server:
         self.data_converter = SimpleNamespace(payload_codec=None)
         self.also = list[HistoryEvent]()
         """What else their histories hold."""
+        self.histories = dict[str, list[HistoryEvent]]()
+        """The histories of runs that had accepted more than one."""
+        self.messages = list[dict[str, Any]]()
+        self.killed_after = 0
+        """The worker is gone once so many signals are out."""
 
     async def list_workflows(self, query: str) -> AsyncIterator[Any]:
         self._called("list")
@@ -47,32 +54,58 @@ class _Server:
 
     async def _history(self, run_id: str) -> AsyncIterator[HistoryEvent]:
         self._called(run_id)
-        signal = HistoryEvent(event_id=2, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
-        attributes = signal.workflow_execution_signaled_event_attributes
-        attributes.signal_name = names.SUBMIT
-        payload = attributes.input.payloads.add(data=json.dumps({"event_id": run_id, "content": "hi"}).encode())
-        payload.metadata["encoding"] = b"json/plain"
         yield HistoryEvent(event_id=1)
-        yield signal
+        if run_id in self.histories:
+            for event in self.histories[run_id]:
+                yield event
+            return
+        yield _signalled(2, names.SUBMIT, {"event_id": run_id, "content": "hi"})
         for other in self.also:
             yield other
 
     async def _signal(self, name: str, message: dict[str, Any]) -> None:
         self._called("signal")
-        self.sent.append(message.get("event_id") or f"{message['op']} {message['pending']}")
+        self.messages.append(message)
+        said = message.get("event_id") if name == names.SUBMIT else f"{message['op']} {message.get('pending', '')}"
+        self.sent.append(f"cancel {message['event_id']}" if message.get("op") == "cancel" else str(said))
+        if len(self.sent) == self.killed_after:
+            raise asyncio.CancelledError
 
     def _called(self, what: str) -> None:
         if what in self.fails:
             raise rpc_error(self.fails[what])
 
 
-async def _recovered(server: Any, path: Path, *, attempt: int = 1) -> bool:
+def _signalled(event_id: int, name: str, message: dict[str, Any]) -> HistoryEvent:
+    event = HistoryEvent(event_id=event_id, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+    attributes = event.workflow_execution_signaled_event_attributes
+    attributes.signal_name = name
+    payload = attributes.input.payloads.add(data=json.dumps(message).encode())
+    payload.metadata["encoding"] = b"json/plain"
+    return event
+
+
+async def _recovered(
+    server: Any, path: Path, *, attempt: int = 1, said: Sequence[Any] = (), beats: list[Any] | None = None
+) -> bool:
+    """Run an attempt. `said`: with the last beat of the one before; `beats`: what this one says."""
     environment = ActivityEnvironment(client=server)
     step = SESSION.turn("new").step(0)
-    environment.info = dataclasses.replace(environment.info, activity_id=str(step), attempt=attempt)
+    environment.info = dataclasses.replace(
+        environment.info, activity_id=str(step), attempt=attempt, heartbeat_details=said
+    )
+    environment.on_heartbeat = lambda *details: beats.append(details) if beats is not None else None
     journal = open_journal(f"sqlite:///{path / 'j.db'}")
+
+    async def attempted() -> bool:
+        with Heartbeat(every=0.001):
+            try:
+                return await recovered(journal, step, "chain")
+            finally:
+                await asyncio.sleep(0.01)
+
     try:
-        return await environment.run(recovered, journal, step, "chain")
+        return await environment.run(attempted)
     finally:
         await journal.close()
 
@@ -118,12 +151,75 @@ async def test_a_close_that_had_not_ended_is_sent_again_behind_what_waited(
     if op is None:
         server.also = [HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED)]
     else:
-        control = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
-        control.workflow_execution_signaled_event_attributes.signal_name = names.CONTROL
-        payload = control.workflow_execution_signaled_event_attributes.input.payloads.add(
-            data=json.dumps({"control_id": "c"} | op).encode()
-        )
-        payload.metadata["encoding"] = b"json/plain"
-        server.also = [control]
+        server.also = [_signalled(3, names.CONTROL, {"control_id": "c"} | op)]
     assert await _recovered(server, tmp_path)
     assert server.sent == sent
+
+
+async def test_wherever_its_worker_is_killed_the_next_attempt_sends_all_in_order(tmp_path: Path) -> None:
+    submits = [_signalled(n, names.SUBMIT, {"event_id": f"e{n}", "content": "hi"}) for n in range(2, 7)]
+    out = _signalled(7, names.CONTROL, {"control_id": "c", "op": "cancel", "event_id": "e4"})
+    close = _signalled(8, names.CONTROL, {"control_id": "d", "op": "close"})
+    whole = ["e2", "e3", "e4", "e5", "e6", "cancel e4", "close park"]
+    for killed_after in range(1, len(whole) + 1):
+        server = _Server("old")
+        server.histories["old"], server.killed_after = [*submits, out, close], killed_after
+        with pytest.raises(asyncio.CancelledError):
+            await _recovered(server, tmp_path)
+        assert server.sent == whole[:killed_after]
+        assert await _recovered(server, tmp_path, attempt=2)
+        assert server.sent[killed_after:] == whole, "those that are there already are duplicates"
+
+
+async def test_two_recoveries_at_once_bring_each_event_first_in_its_order(tmp_path: Path) -> None:
+    server = _Server("old")
+    server.histories["old"] = [
+        _signalled(n, names.SUBMIT, {"event_id": f"e{n}", "content": "hi"}) for n in range(2, 30)
+    ]
+    assert await asyncio.gather(*(_recovered(server, tmp_path, attempt=n) for n in (1, 2, 3))) == [True] * 3
+    assert list(dict.fromkeys(server.sent)) == [f"e{n}" for n in range(2, 30)]
+
+
+async def test_what_an_attempt_found_open_the_next_one_does_not_give_up(tmp_path: Path) -> None:
+    server, beats = _Server("old", "later"), list[Any]()
+    server.fails = {"later": RPCStatusCode.UNAVAILABLE}
+    with pytest.raises(ApplicationError):
+        await _recovered(server, tmp_path, attempt=4, beats=beats)
+    assert server.sent == ["old"], "one of two was sent"
+    server.fails = {"list": RPCStatusCode.UNAVAILABLE}
+    for attempt in (5, 60):
+        said = beats[-1]
+        with pytest.raises(ApplicationError):
+            await _recovered(server, tmp_path, attempt=attempt, said=said, beats=beats)
+    server.fails = {}
+    assert await _recovered(server, tmp_path, attempt=61, said=beats[-1])
+    assert server.sent == ["old", "old", "later"]
+
+
+async def test_one_taken_out_while_it_was_recovered_is_not_brought_back_by_the_next_recovery(tmp_path: Path) -> None:
+    server = _Server("first", "second", "third")
+    brought = _signalled(2, names.SUBMIT, {"event_id": "e", "content": "hi"})
+    again = _signalled(2, names.SUBMIT, {"event_id": "e", "content": "hi", "again": 5.0})
+    out = _signalled(3, names.CONTROL, {"control_id": "c", "op": "cancel", "event_id": "e"})
+    server.histories |= {"first": [brought], "second": [again, out], "third": [again]}
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e", "cancel e"]
+
+
+@pytest.mark.promise("SUR-15")
+async def test_what_filled_one_run_does_not_fill_the_next(tmp_path: Path) -> None:
+    content = [{"type": "text", "text": "x" * 250_000}]
+    server = _Server("old")
+    server.histories["old"] = [
+        _signalled(n, names.SUBMIT, {"event_id": f"e{n}", "content": content, "source": "s", "sequence": n, "odd": n})
+        for n in range(2, 12)
+    ]
+    assert await _recovered(server, tmp_path)
+    assert [message["event_id"] for message in server.messages] == [f"e{n}" for n in range(2, 12)]
+    assert max(sizes.written(message) for message in server.messages) <= sizes.INLINE
+    assert all({"source", "sequence", "preview", "again"} <= message.keys() for message in server.messages)
+    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    kept = await journal.contents(SESSION)
+    await journal.close()
+    assert kept.keys() == {f"e{n}" for n in range(2, 12)}
+    assert all(size > 250_000 for size in kept.values())

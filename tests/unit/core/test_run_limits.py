@@ -12,7 +12,7 @@ from inturn_workflows import policies
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.run_limits import RunLimits
-from inturn_workflows.state import SessionState
+from inturn_workflows.state import Limits, SessionState
 
 pytestmark = pytest.mark.promise("SUR-6", "SUR-15")
 
@@ -62,4 +62,27 @@ def test_a_run_ends_by_its_events_and_when_the_server_says_so(info: Info) -> Non
     info.length = policies.MAX_EVENTS + 1
     assert run.reached
     info.length, info.suggested = 3, True
+    assert run.reached
+
+
+def test_a_model_call_is_cut_before_messages_fill_its_run_by_number_or_by_bytes(info: Info) -> None:
+    run = limits()
+    info.size = sizes.CUT_RUN
+    run.signals = policies.CUT_SIGNALS
+    assert not run.cut_due
+    info.size += 1
+    assert run.cut_due, "200 foreign signals of 250 KB end a run as 10,000 small ones do"
+    info.size, run.signals = 0, policies.CUT_SIGNALS + 1
+    assert run.cut_due
+
+
+def test_a_run_whose_call_is_to_be_cut_ends_however_much_it_began_with(info: Info) -> None:
+    info.size = sizes.CUT_RUN + 1  # before its first task
+    run = limits()
+    assert run.cut_due
+    assert run.reached, "else its call would be cut, and made again in the same run"
+    info.size = 0
+    run = RunLimits(SessionState(inbox=Inbox(dedup=DedupWindow(salt="s")), limits=Limits(cut_signals=2)))
+    run.signals = 3
+    assert run.cut_due
     assert run.reached
