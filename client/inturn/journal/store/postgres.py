@@ -22,7 +22,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal.store.postgres_connection import connect
 from inturn.journal.store.postgres_errors import is_guard, is_repeated, unavailable
 from inturn.journal.store.postgres_tables import prepare
-from inturn.journal.store.postgres_threads import Threads, quiet, undo
+from inturn.journal.store.postgres_threads import Threads, pipelined, undo
 from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.store.postgres_url import Address
 from inturn.journal.store.store import GuardFailed, Transaction
@@ -179,7 +179,7 @@ class PostgresStore:
         connection = threads.connection()
         job.committing = False
         try:
-            with connection.pipeline() as pipeline, quiet(pipeline):
+            with pipelined(connection) as pipeline:
                 tx = PostgresTransaction(connection, pipeline)
                 tx.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if job.reads else "BEGIN")
                 tx.send(*job.settings)

@@ -86,11 +86,20 @@ def undo(connection: Connection) -> bool:
 
 
 @contextmanager
-def quiet(pipeline: psycopg.Pipeline) -> Generator[None]:
-    """Have a pipeline end in good order behind an error, which psycopg would warn of: a guard that fails is no news."""
+def pipelined(connection: Connection) -> Generator[psycopg.Pipeline]:
+    """Yield a pipeline of a connection. What breaks it off is raised, and all that follows from that is no news.
+
+    psycopg logs a warning where a pipeline is left with an error and ends in another: so it is left without one.
+    """
+    broke: BaseException | None = None
     try:
-        yield
+        with connection.pipeline() as pipeline:
+            try:
+                yield pipeline
+            except BaseException as error:
+                broke = error
     except psycopg.Error:
-        with suppress(psycopg.Error):
-            pipeline.sync()
-        raise
+        if broke is None:
+            raise
+    if broke is not None:
+        raise broke
