@@ -14,7 +14,7 @@ from inturn.journal.ledger.renewals import Claims
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.log import blobs, position
-from inturn.journal.reader import SessionJournal
+from inturn.journal.reader import P, Rule, SessionJournal, T
 from inturn.journal.store.store import GuardFailed
 from inturn.journal.values import (
     Attempts,
@@ -144,7 +144,7 @@ class Journal(SessionJournal):
 
     async def renew(self, step: StepKey, token: str, *, lease: float) -> bool:
         """Hold the claim for `lease` more seconds; `False` when it is no longer ours."""
-        return await self._write(steps.renew, step, token, lease=lease)
+        return await self._write_soon(steps.renew, step, token, lease=lease)
 
     async def renew_all(self, claims: Claims, *, lease: float) -> list[tuple[StepKey, str]]:
         """Hold claims (steps with their tokens) for `lease` more seconds; return those that are no longer ours."""
@@ -152,7 +152,7 @@ class Journal(SessionJournal):
         lost = await self._store.write(
             lambda tx: renewals.renew_all(tx, claims, lease=lease), durable=False, urgent=True
         )
-        return [claim for claim in lost if not await self._write(steps.restore, *claim, lease=lease)]
+        return [claim for claim in lost if not await self._write_soon(steps.restore, *claim, lease=lease)]
 
     async def keep(self, step: StepKey, token: str, checkpoint: Any) -> None:
         """Keep a checkpoint for the step's next attempt.
@@ -185,10 +185,7 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-        written = await self._store.write(
-            lambda tx: steps.finish(tx, step, token, result, entries, outcome), urgent=True
-        )
-        return self._held(step, written)
+        return self._held(step, await self._write_soon(steps.finish, step, token, result, entries, outcome))
 
     async def fail(
         self,
@@ -209,7 +206,7 @@ class Journal(SessionJournal):
             Superseded: The token is no longer the step's: only the attempt that holds it may fail it.
         """
         return self._held(
-            step, await self._write(steps.fail, step, token, failure, clean=clean, place=place, usage=usage)
+            step, await self._write_soon(steps.fail, step, token, failure, clean=clean, place=place, usage=usage)
         )
 
     async def release(self, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> None:
@@ -217,7 +214,7 @@ class Journal(SessionJournal):
 
         `usage`: what it used all the same.
         """
-        await self._write(steps.release, step, token, usage=usage)
+        await self._write_soon(steps.release, step, token, usage=usage)
 
     async def record(
         self,
@@ -240,7 +237,8 @@ class Journal(SessionJournal):
         never replaces one of the same or a later redrive, other than `parked` -> `discarded`. `close` appends
         `session.closed` last.
         """
-        return await self._write(decisions.record, session, recorded, settle, close, cancelled, number, unclaimed)
+        write = self._write_soon if settle else self._write
+        return await write(decisions.record, session, recorded, settle, close, cancelled, number, unclaimed)
 
     async def put_blob(self, session: SessionKey, data: bytes) -> str:
         """Keep bytes and return their reference (by content: the same bytes have the same one)."""
@@ -263,7 +261,7 @@ class Journal(SessionJournal):
 
     async def leave(self, step: StepKey, *, part: str = "") -> None:
         """Release what a part of a step holds, or its tickets; without `part` those of the step's claim."""
-        await self._write(places.leave, step, part)
+        await self._write_soon(places.leave, step, part)
 
     async def break_deadlock(self, step: StepKey, victim: Victim) -> Deadlock | None:
         """Break the cycle of waits that a call is part of, if there is one that was not found before."""
@@ -288,3 +286,7 @@ class Journal(SessionJournal):
     async def lacking(self, step: StepKey) -> float:
         """Note that a step finds no worker that can do it; return for how many seconds that has been so."""
         return await self._write(serving.lacking, step)
+
+    async def _write_soon(self, rule: Rule[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Write what ends a claim or holds it: it waits for nobody who waits for a lock."""
+        return await self._store.write(lambda tx: rule(tx, *args, **kwargs), urgent=True)
