@@ -192,6 +192,7 @@ def _bounds() -> Iterator[str]:
     yield "|---|---|---|"
     rows = (
         ("an event's content", _size(sizes.CONTENT), "`InvalidEvent`; a raw signal is parked"),
+        ("files that the provider keeps, by their ids", "none", "`InvalidEvent`; a raw signal is parked"),
         ("its metadata; its unknown fields", _size(sizes.METADATA), "the same"),
         ("an event that travels whole", _size(sizes.INLINE), "the journal has what it says, a reference travels"),
         (

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN
+from inturn.turns.blocks import names_file
 
 MAX_CONTENT_BYTES: Final = sizes.CONTENT
 """Content of one event as JSON, in bytes."""
@@ -129,6 +130,8 @@ class Event(Envelope):
             for block in value:
                 if block.get("type") not in _BLOCK_TYPES:
                     raise ValueError(f"a content block's type must be one of {', '.join(_BLOCK_TYPES)}")
+            if any(map(names_file, value)):
+                raise ValueError("a file id may be any tenant's: send the file's content (base64, text) or its URL")
         return value
 
     @model_validator(mode="after")

@@ -2,7 +2,7 @@
 
 Invariant: what comes out of here the API takes by its shape, whatever came in: only fields that it knows, no cache
 markers (they are the request's own, and four are all it may hold), no blank texts. A block that cannot be sent is named
-in a text.
+in a text. No file of the provider's is named: its id opens it to whoever shares the account, so to every tenant.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/w
 _PAGES: Final = frozenset({"application/pdf"})
 _PLAIN: Final = frozenset({"text/plain"})
 _URL: Final = re.compile(r"https?://\S+")
-_FILE: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
 _FIELDS: Final = {
     "text": {"type", "text"},
     "image": {"type", "source"},
@@ -49,6 +48,17 @@ def are_blocks(value: object) -> bool:
     if not isinstance(value, list) or not value:
         return False
     return all(_is_block(item) for item in cast("list[object]", value))
+
+
+def names_file(block: object) -> bool:
+    """Return whether a block, or one within it, shows a file that the provider keeps."""
+    if not isinstance(block, dict):
+        return False
+    given = cast("Block", block)
+    source: object = given.get("source")
+    kept = isinstance(source, dict) and source.get("type") == "file"
+    inside = [given.get("content"), source.get("content") if isinstance(source, dict) else None]
+    return kept or any(names_file(item) for items in inside if isinstance(items, list) for item in items)
 
 
 def _is_block(item: object) -> bool:
@@ -95,8 +105,6 @@ def _source(source: object, media: Collection[str], *, nested: bool) -> Block | 
         return {"type": kind, "media_type": given["media_type"], "data": found}
     if kind == "url" and _matches(_URL, given.get("url")):
         return {"type": kind, "url": given["url"]}
-    if kind == "file" and _matches(_FILE, given.get("file_id")):
-        return {"type": kind, "file_id": given["file_id"]}
     if nested and kind == "text" and given.get("media_type") in _PLAIN and _says(data):
         return {"type": kind, "media_type": "text/plain", "data": data}
     if nested and kind == "content" and (inside := content_blocks(given.get("content"), ("text", "image"))):

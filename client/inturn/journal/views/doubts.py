@@ -34,7 +34,7 @@ def doubted_places(entry: Entry) -> set[Place]:
 def has_address(block: Block) -> bool:
     """Return whether what a block shows lies outside, where it may be gone."""
     source = block.get("source")
-    if isinstance(source, dict) and source.get("type") in ("url", "file"):
+    if isinstance(source, dict) and source.get("type") == "url":
         return True
     return any(has_address(inner) for inner in _inside(block))
 
