@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
-from inturn.journal import Want
+from inturn.journal import ResourceWait, Want
 from inturn.journal.limits import grants, places
 from inturn.journal.limits.grants import Grant
-from inturn.journal.limits.places import PRESENCE, Caller
+from inturn.journal.limits.places import PRESENCE, RESERVED, Caller
 from tests.support.journal import memory
 from tests.support.limits import call, permit, read, write
 
@@ -30,7 +30,8 @@ class Asked:
     number: int
     held: bool = False
     until: float = 0.0
-    lacks_lock: bool = field(default=False)
+    reserves: float = 0.0
+    """Until when it keeps a permit from those behind it: it waits in place, and for nothing but that."""
 
     def clashes(self, other: Asked) -> bool:
         """Whether the two cannot hold their locks at once."""
@@ -81,7 +82,8 @@ class Table(RuleBasedStateMachine):
         found = grants.take(self.tx, Caller(call(who)), mine.wants, lease=LEASE)
         if mine.held:
             assert isinstance(found, Grant), "it was its own already"
-        self.check(who, mine, isinstance(found, Grant))
+        else:
+            self.check(who, mine, found)
         mine.held, mine.until = (
             isinstance(found, Grant),
             self.tx.now + (LEASE if isinstance(found, Grant) else PRESENCE),
@@ -89,20 +91,21 @@ class Table(RuleBasedStateMachine):
         if isinstance(found, Grant):
             self.granted(mine, found)
 
-    def check(self, who: int, mine: Asked, granted: bool) -> None:
-        if mine.held:
-            return
+    def check(self, who: int, mine: Asked, found: Grant | ResourceWait) -> None:
         holders = [a for other, a in self.present(held=True).items() if other != who]
         ahead = [a for other, a in self.present(held=False).items() if other != who and a.number < mine.number]
         blocked = any(mine.clashes(a) for a in (*holders, *ahead))
-        mine.lacks_lock = blocked
-        full = mine.counted and sum(a.counted for a in holders) >= PERMITS
-        if granted:
+        reserved = sum(a.reserves > self.tx.now for a in ahead)
+        queued = mine.counted and sum(a.counted for a in holders) + reserved >= PERMITS
+        mine.reserves = 0.0
+        if isinstance(found, Grant):
             assert not blocked, "two hold it, or somebody present was overtaken"
-            assert not full, "more than there are permits"
+            assert not queued, "more than there are permits, or somebody in place was passed"
             return
-        queued = sum(a.counted for a in (*holders, *ahead)) >= PERMITS if mine.counted else False
-        assert blocked or full or queued, "it waits for nothing"
+        assert blocked or queued, "it waits for nothing"
+        if not blocked:
+            assert found.in_place is (reserved < PERMITS)
+            mine.reserves = self.tx.now + RESERVED if found.in_place else 0.0
 
     def granted(self, mine: Asked, grant: Grant) -> None:
         for want in mine.wants:
@@ -133,14 +136,14 @@ class Table(RuleBasedStateMachine):
     @precondition(lambda self: self.present(held=False))
     @rule(data=st.data())
     def hand_over(self, data: st.DataObject) -> None:
-        """The longest waiter, present among present ones, is served as soon as nobody holds anything."""
-        for who in [w for w, a in self.asked.items() if a.held]:
-            self.leave(who)
+        """The longest waiter is served as soon as it is back and nobody holds anything: nobody passes it again."""
         waiting = self.present(held=False)
         first = min(waiting, key=lambda who: waiting[who].number)
-        for who in data.draw(st.permutations(sorted(waiting))):
-            self.visit(who)
-        self.visit(first)
+        for _ in range(2):
+            for who in [w for w, a in self.asked.items() if a.held and w != first]:
+                self.leave(who)
+            for who in data.draw(st.permutations(sorted(self.present(held=False)))):
+                self.visit(who)
         assert self.asked[first].held, "who waits longest was not served"
 
     @invariant()

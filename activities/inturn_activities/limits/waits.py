@@ -1,8 +1,8 @@
 """Waiting for locks, permits and rates before a step is claimed.
 
-Invariant: who waits in place holds one of the worker's slots, so only the first waiter of a resource does, and not for
-long; all others leave at once and come back in 1-2 s, which costs no history. A waiter that is cancelled leaves no
-ticket that others would wait behind.
+Invariant: who waits in place holds one of the worker's slots, so only the next few of a resource do, and not for long;
+all others leave at once and come back when it may be their turn, which costs no history. A waiter that is cancelled
+leaves no ticket that others would wait behind.
 """
 
 from __future__ import annotations
@@ -33,6 +33,10 @@ SOON: Final = 1.0
 LATER: Final = 2.0
 """Seconds after which waiters come back: those near the front soon. The server's timers are no finer than about one."""
 NEAR: Final = 2
+LONGEST: Final = 60.0
+LONGEST_LOCKED: Final = 10.0
+"""Seconds after which they come back whatever is expected; who is to keep its place for a lock is seen before that is
+over. A thousand that came back every two seconds would do nothing else to a machine, and to all who share it."""
 
 
 class WaitedTooLong(Exception):
@@ -51,7 +55,7 @@ class Waits:
     async def claim(
         self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], *, within: float
     ) -> Claim:
-        """Claim a step with what it wants, waiting in place for at most `within` seconds where it is the first.
+        """Claim a step with what it wants, waiting in place for at most `within` seconds where it is among the next.
 
         `claim` uses one token: it is tried again where its answer was lost, and only its own attempt can do that.
 
@@ -77,7 +81,7 @@ class Waits:
                 return claimed
             await self._judge(step, waiting)
             left = end - time.monotonic()
-            if left <= 0 or not waiting.first:
+            if left <= 0 or not waiting.in_place:
                 raise failures.again(names.NOT_YET, str(waiting), after=_delay(waiting), benign=True)
             await self._wait_in_place(step, wants, min(left, SEEN), waiting)
 
@@ -90,14 +94,16 @@ class Waits:
     async def _wait_in_place(self, step: StepKey, wants: Sequence[Want], seconds: float, waiting: ResourceWait) -> None:
         """Wait until it may be free, for at most so many seconds."""
         heartbeat.waits_for(str(waiting))
-        end = time.monotonic() + seconds
+        end, lacking = time.monotonic() + seconds, waiting
         while time.monotonic() < end:
-            await asyncio.sleep(self._bounds.poll)
+            await asyncio.sleep(self._bounds.poll * (1 + lacking.ahead))  # those in front look more often
             try:
-                if await self._journal.lacks(step, wants) is None:
-                    return
+                found = await self._journal.lacks(step, wants)
             except JournalUnavailable:
                 return  # the claim says so
+            if found is None:
+                return
+            lacking = found
 
     async def _leave(self, step: StepKey) -> None:
         details = activity.cancellation_details()
@@ -108,4 +114,7 @@ class Waits:
 
 
 def _delay(waiting: ResourceWait) -> float:
-    return SOON if waiting.ahead <= NEAR else random.uniform(SOON, LATER)
+    if waiting.in_place or (waiting.is_lock and waiting.ahead <= NEAR):
+        return SOON
+    longest = LONGEST_LOCKED if waiting.is_lock else LONGEST
+    return random.uniform(SOON, LATER) * max(min(waiting.expected, longest) / LATER, 1.0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -253,24 +253,60 @@ async def test_a_model_call_needs_a_permit_of_its_tenant_and_its_rate(tmp_path: 
             await made.ask("e2")
 
 
+@pytest.mark.promise("ISO-4")
+async def test_who_comes_late_for_what_is_scarce_does_not_come_back_every_second_for_it(tmp_path: Path) -> None:
+    limits = Limits(rate_per_model={"m": 6})
+    async with rig(tmp_path, ["hello"], bounds=NO_PLACE, limits=limits) as made:
+        wants = limits.of_model(TENANT, "support", "m")
+        waiting = [await made.journal.claim_model(call(n), wants=wants, lease=60) for n in range(5)]
+        assert [claim.status for claim in waiting] == ["claimed", *["waiting"] * 4]
+        with pytest.raises(ApplicationError, match="waiting for calls per minute of m") as found:
+            await made.ask()
+        delay = found.value.next_retry_delay
+        assert delay is not None
+        assert timedelta(seconds=15) <= delay <= timedelta(seconds=60), "four before it get one each in ten seconds"
+
+
+@pytest.mark.promise("ISO-4")
+async def test_permits_go_from_hand_to_hand_among_more_than_there_are(tmp_path: Path) -> None:
+    bounds = Bounds(beat=0.01, lease=5, leased_wait=5, poll=0.005)
+    running, most = 0, 0
+
+    @tool
+    async def work() -> None:
+        """Take a moment."""
+        nonlocal running, most
+        running, most = running + 1, max(most, running + 1)
+        await asyncio.sleep(0.02)
+        running -= 1
+
+    many = [ToolCall("work") for _ in range(24)]
+    async with rig(tmp_path, [many], tools=[work], bounds=bounds, limits=Limits(per_tool={"work": 4})) as made:
+
+        async def ended(index: int, identity: str) -> None:
+            with contextlib.suppress(ApplicationError):
+                await made.tool(call=identity, index=index)
+
+        planned = (await made.ask()).calls
+        await asyncio.gather(*(ended(index, call.id) for index, call in enumerate(planned)))
+        places = await made.journal.places(TENANT)
+        done = len(await texts(made))
+        assert most <= 4
+        assert done >= 4 + 4, "four held one, and as many waited in place"
+        assert [place for place in places if place.state == "waiting"] == [], "nobody that left reserves one"
+        assert done + len({place.call for place in places if place.state == "away"}) == len(many)
+
+
 async def test_a_plain_turn_costs_the_same_transactions_with_limits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count = 0
-    write_, read_, renews = SqliteStore.write, SqliteStore.read, (Journal.renew, Journal.renew_all)
+    write_, read_ = SqliteStore.write, SqliteStore.read
 
     async def counted(self: Any, work: Any, **options: Any) -> Any:
         nonlocal count
         count += 1
         return await write_(self, work, **options)
-
-    def uncounted(renew: Callable[..., Any]) -> Any:
-        async def renewed(self: Any, *args: Any, **options: Any) -> Any:
-            nonlocal count
-            count -= 1  # only as many as it takes on a busy machine
-            return await renew(self, *args, **options)
-
-        return renewed
 
     async def counted_read(self: Any, work: Any) -> Any:
         nonlocal count
@@ -279,12 +315,10 @@ async def test_a_plain_turn_costs_the_same_transactions_with_limits(
 
     seen = []
     for limits in (Limits(max_steps=None), Limits(max_models=5, rate_per_model={"m": 6000})):
-        async with rig(tmp_path / str(limits.max_models), ["one", "two"], limits=limits) as made:
+        async with rig(tmp_path / str(limits.max_models), ["one", "two"], bounds=Bounds(), limits=limits) as made:
             await made.ask("e1")
             monkeypatch.setattr(SqliteStore, "write", counted)
             monkeypatch.setattr(SqliteStore, "read", counted_read)
-            for renew in renews:
-                monkeypatch.setattr(Journal, renew.__name__, uncounted(renew))
             count = 0
             await made.ask("e2")
             seen.append(count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
@@ -106,8 +107,8 @@ def test_a_waiter_hears_what_it_waits_for_who_holds_it_and_since_when(tx: Sqlite
     tx.now += 7
     found = waiting(tx, 3, write("file:report.md"))
     assert str(found) == "waiting for lock file:report.md, held by acme/s2 for 12 s"
-    assert found.first
-    assert not waiting(tx, 4, write("file:report.md")).first
+    assert found.in_place
+    assert not waiting(tx, 4, write("file:report.md")).in_place
     tx.now += 58
     late = waiting(tx, 3, write("file:report.md"))
     assert str(late) == "waiting for lock file:report.md, held by acme/s2 for 70 s (40 s over its limit)"
@@ -124,7 +125,7 @@ def test_a_waiter_that_nobody_sees_is_passed_over_and_keeps_its_number(tx: Sqlit
     assert not granted(tx, 3, write("a")), "the second is present for another second"
     tx.now += 2
     assert granted(tx, 3, write("a"))
-    assert waiting(tx, 4, write("a")).first
+    assert waiting(tx, 4, write("a")).in_place
     assert waiting(tx, 2, write("a")).waited == 16, "its ticket is as old as it is"
     places.leave(tx, call(3))
     assert not granted(tx, 4, write("a"))
@@ -206,8 +207,8 @@ def test_permits_are_counted_and_given_in_order(tx: SqliteTransaction) -> None:
     assert granted(tx, 1, permit(of=2))
     assert granted(tx, 2, permit(of=2))
     found = waiting(tx, 3, permit(of=2))
-    assert (str(found), found.first) == ("waiting for steps: all 2 taken", True)
-    assert not waiting(tx, 4, permit(of=2)).first
+    assert (str(found), found.in_place) == ("waiting for steps: all 2 taken", True)
+    assert (waiting(tx, 4, permit(of=2)).in_place, waiting(tx, 5, permit(of=2)).in_place) == (True, False)
     other = Want("initech", "steps", "permit", 2)
     assert granted(tx, 9, other), "another tenant does not notice"
     places.leave(tx, call(1))
@@ -215,6 +216,78 @@ def test_permits_are_counted_and_given_in_order(tx: SqliteTransaction) -> None:
     assert granted(tx, 3, permit(of=2))
     tx.now += LEASE + 1
     assert granted(tx, 4, permit(of=2)), "their workers died"
+
+
+@pytest.mark.promise("ISO-4")
+def test_a_permit_does_not_lie_idle_for_somebody_who_is_away(tx: SqliteTransaction) -> None:
+    only = permit(of=1)
+    assert granted(tx, 1, only)
+    assert [waiting(tx, who, only).in_place for who in (2, 3)] == [True, False]
+    places.leave(tx, call(1))
+    assert not granted(tx, 4, only), "the second waits in place"
+    assert granted(tx, 2, only)
+    places.leave(tx, call(2))
+    assert granted(tx, 5, only), "the third comes back later"
+    assert waiting(tx, 3, only).in_place, "now it is the next, and before all that came later"
+    places.leave(tx, call(5))
+    assert not granted(tx, 6, only)
+    assert granted(tx, 3, only)
+
+
+@pytest.mark.promise("ISO-4")
+def test_everybody_is_served_however_many_newcomers_there_are(tx: SqliteTransaction) -> None:
+    two, first = permit(of=2), range(1, 41)
+    holders = [who for who in first if granted(tx, who, two)]
+    left, newcomers, rounds = sorted(set(first) - set(holders)), itertools.count(100), 0
+    while left:
+        tx.now += 0.5
+        for who in holders:
+            places.leave(tx, call(who))
+        seated = [int(p.call.split("/")[1][1:]) for p in places.listed(tx) if p.state == "waiting" and p.present]
+        back = left[rounds % 4 :: 4]  # every two seconds each
+        coming = [next(newcomers), next(newcomers), *reversed(back), *seated]  # the worst order
+        holders = [who for who in dict.fromkeys(coming) if granted(tx, who, two)]
+        left = [who for who in left if who not in holders]
+        rounds += 1
+    assert rounds <= len(first), "of two permits at least one went to somebody who came first"
+
+
+@pytest.mark.promise("ISO-4")
+def test_whoever_waited_in_place_and_died_keeps_a_permit_from_nobody_for_long(tx: SqliteTransaction) -> None:
+    two = permit(of=2)
+    for who in (1, 2):
+        assert granted(tx, who, two)
+    for who in (3, 4):
+        assert waiting(tx, who, two).in_place
+    tx.now += LEASE + 1
+    assert not granted(tx, 5, two), "two died that held, two that waited may live"
+    tx.now += places.RESERVED - LEASE
+    assert granted(tx, 5, two)
+    assert granted(tx, 3, two), "it lives, and has its number still"
+
+
+def test_who_is_far_behind_hears_when_it_may_be_its_turn(tx: SqliteTransaction) -> None:
+    for who in range(24):
+        take(tx, who, permit(of=4))
+    tx.now += 3
+    for who in range(4):
+        places.renew(tx, call(who), lease=LEASE)
+    assert waiting(tx, 5, permit(of=4)).expected == 0, "it waits in place"
+    assert waiting(tx, 23, permit(of=4)).expected == pytest.approx(19 / 4 * 6), "each is held for twice three seconds"
+    for who in range(60, 69):
+        take(tx, who, rate(1, refill=0.5))
+    assert waiting(tx, 68, rate(1, refill=0.5)).expected == 7 / 0.5
+    take(tx, 50, write("a"))
+    take(tx, 51, write("a"))
+    tx.now += 2
+    assert waiting(tx, 52, write("a")).expected == 1 * 4
+
+
+def test_a_ticket_that_waits_for_a_permit_elsewhere_does_not_stand_before_its_holder(tx: SqliteTransaction) -> None:
+    assert granted(tx, 1, permit(of=1))
+    assert waiting(tx, 2, permit(of=1)).in_place
+    assert not waiting(tx, 3, write("a"), permit(of=1)).in_place, "it is away, and first in line for the lock"
+    assert granted(tx, 1, write("a"), part="1"), "the third waits for the first, and would never let it go"
 
 
 def test_a_ticket_reserves_only_permits_that_it_lacks(tx: SqliteTransaction) -> None:
@@ -250,7 +323,7 @@ def test_a_look_tells_the_same_and_leaves_no_trace(tx: SqliteTransaction) -> Non
     before = places.listed(tx)
     found = grants.look(tx, Caller(call(2)), [write("a")])
     assert found is not None
-    assert found.first
+    assert found.in_place
     assert grants.look(tx, Caller(call(3)), [write("b")]) is None
     assert places.listed(tx) == before
     places.leave(tx, call(1))

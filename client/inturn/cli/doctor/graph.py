@@ -32,7 +32,7 @@ async def examine_limits(journal: SessionJournal, tenant: str) -> tuple[Finding,
 def judge_limits(places: Sequence[Place]) -> Finding:
     """Return how many hold and wait, and whether some of them wait for one another."""
     held = sum(place.state == "held" and place.present for place in places)
-    waiting = {place.call for place in places if place.state == "waiting" and place.present}
+    waiting = {place.call for place in places if place.state in ("waiting", "away") and place.present}
     summary = f"{held} locks and permits held, {len(waiting)} calls waiting"
     circle = circles(waits(places))
     if circle:
@@ -81,7 +81,7 @@ def dot(places: Sequence[Place]) -> str:
 def _pairs(there: Sequence[Place]) -> Iterator[tuple[Place, Place]]:
     holders = [place for place in there if place.state == "held" and place.present]
     for place in there:
-        if place.state == "waiting" and place.present:
+        if place.state in ("waiting", "away") and place.present:
             yield from ((place, h) for h in holders if h.call != place.call and _excludes(place, h))
 
 

@@ -24,7 +24,8 @@ from inturn.keys import SessionKey, StepKey
 _JOINED: Final = (
     "FROM places w JOIN places o ON o.scope = w.scope AND o.resource = w.resource "
     "AND NOT (o.turn = w.turn AND o.step = w.step) "
-    "WHERE w.scope = ? AND w.turn = ? AND w.step = ? AND w.state = 'waiting' AND w.until > ? AND o.until > ? "
+    "WHERE w.scope = ? AND w.turn = ? AND w.step = ? AND w.state IN ('waiting', 'away') "
+    "AND w.until > ? AND o.until > ? "
 )
 _BLOCKED: Final = (
     f"SELECT DISTINCT o.turn, o.step {_JOINED} AND (o.state = 'held' OR (o.state = 'waiting' AND o.number < w.number)) "

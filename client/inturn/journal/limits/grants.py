@@ -8,7 +8,8 @@ takes on its way.
      runs, and a waiter that was seen within `PRESENCE`.
   3. A ticket keeps its number until it is granted or its step settled, also while nobody sees it.
   4. A ticket never stands before somebody whom it waits for: who holds something else may have to pass it.
-  5. Of permits and tokens a ticket reserves only what it lacks, and none while it lacks a lock.
+  5. Of permits and tokens a ticket reserves only what it lacks, and none while it lacks a lock or its caller is away:
+     what many come back for never lies idle for one of them. Whoever is back is before all that came later.
   6. Who takes over an expired lock takes the claim of the step that held it, too: that one can write nothing more.
 
 Invariant: a lock has one writer or any number of readers, and every grant of a lock has a higher fence than the ones
@@ -17,7 +18,7 @@ before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from inturn.journal.ledger import rows
@@ -181,24 +182,44 @@ def _forgive_clock(tx: Transaction, lacking: Iterable[Want]) -> None:
 
 
 def _queue(
-    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: dict[Want, ResourceWait]
+    tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, lacking: Mapping[Want, ResourceWait]
 ) -> ResourceWait:
     _forgive_clock(tx, lacking)
     now = micros(tx.now)
     if ticket.number is None:
         places.forget(tx)
         ticket = replace(ticket, number=counters.next_ticket(tx), since=now, seen=now)
-    locked = any(want.is_lock for want in lacking)
-    nonblocking = [want for want in wants if not want.is_lock and (locked or want not in lacking)]
-    places.queue(tx, caller, wants, ticket, nonblocking)
-    return _first_lacking(tx, lacking, ticket)
+    waiting = _first_lacking(tx, lacking, ticket)
+    places.queue(tx, caller, {want: _state(want, lacking, waiting) for want in wants}, ticket)
+    return waiting if waiting.in_place else replace(waiting, expected=_expected(tx, lacking, ticket))
 
 
-def _first_lacking(tx: Transaction, lacking: dict[Want, ResourceWait], ticket: Ticket) -> ResourceWait:
+def _state(want: Want, lacking: Mapping[Want, ResourceWait], waiting: ResourceWait) -> str:
+    """Return as what a caller stands at something that it wants."""
+    if want.is_lock:
+        return "waiting"
+    if want not in lacking or waiting.is_lock:
+        return "nonblocking"
+    return "waiting" if waiting.in_place else "away"
+
+
+def _expected(tx: Transaction, lacking: Mapping[Want, ResourceWait], ticket: Ticket) -> float:
+    """Return in how many seconds it may be a ticket's turn, by who came first and how long such things are held."""
+    longest = 0.0
+    for want, waiting in lacking.items():
+        before, age = places.line(tx, want, ticket.number or 0)
+        lasts = 1 / want.refill if want.refill else 2 * max(age, waiting.held_for) / want.capacity
+        longest = max(longest, before * lasts)
+    return longest
+
+
+def _first_lacking(tx: Transaction, lacking: Mapping[Want, ResourceWait], ticket: Ticket) -> ResourceWait:
     now = micros(tx.now)
+    locks = [waiting for waiting in lacking.values() if waiting.is_lock]
+    lacked = locks or list(lacking.values())
     return replace(
-        next(iter(lacking.values())),
-        ahead=max(waiting.ahead for waiting in lacking.values()),
+        lacked[0],
+        ahead=max(waiting.ahead for waiting in lacked),
         waited=max(now - (ticket.since or now), 0) / 1e6,
         waited_before=max(ticket.seen - ticket.since, 0) / 1e6,
         deadlock_victim=ticket.deadlock_victim,

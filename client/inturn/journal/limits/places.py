@@ -6,7 +6,7 @@ Nothing here decides; the rules are in `grants.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,14 +18,17 @@ from inturn.journal.store.store import Statement, Transaction
 from inturn.keys import StepKey, TurnKey
 
 PRESENCE: Final = 15.0
-"""Seconds after which a waiter that was not seen is passed over. Waiters come back after 2 s at most."""
+"""Seconds after which a waiter that was not seen is passed over."""
+RESERVED: Final = 7.0
+"""Seconds after which it reserves no permit any more, as long as who holds one has it without a sign of life."""
 LONGEST: Final = 120.0
 """Seconds for which nobody is present without a word: leases are far shorter."""
 FORGET_AFTER: Final = 24 * 3600.0
 """Seconds after which the rows of a step that never settled (its workflow was terminated) are deleted."""
 _COLUMNS_OF_KEY: Final = "turn, step, part, scope, resource"
 _MINE: Final = "turn = ? AND step = ? AND part = ?"
-_OTHERS: Final = "scope = ? AND resource = ? AND until > ? AND state <> 'nonblocking' AND NOT (turn = ? AND step = ?)"
+_IN_THE_WAY: Final = "state IN ('held', 'waiting')"
+_OTHERS: Final = f"scope = ? AND resource = ? AND until > ? AND {_IN_THE_WAY} AND NOT (turn = ? AND step = ?)"
 
 Call = tuple[str, str]
 """A step as the rows name it: its turn, and the step within it."""
@@ -91,7 +94,7 @@ def mine(tx: Transaction, caller: Caller) -> tuple[dict[tuple[str, str, str], bo
         if state == "held":
             held[scope, resource, mode] = until > micros(tx.now)
         else:
-            ticket = Ticket(number, since, until - micros(PRESENCE), *deadlock)
+            ticket = Ticket(number, since, until - micros(_presence(mode, state)), *deadlock)
     return held, ticket
 
 
@@ -118,11 +121,22 @@ def count(tx: Transaction, caller: Caller, want: Want, which: str = "") -> int:
     return int(tx.execute(f"SELECT COUNT(*) FROM places WHERE {_OTHERS} {which}", where)[0][0])
 
 
+def line(tx: Transaction, want: Want, number: int) -> tuple[int, float]:
+    """Return how many came before a ticket, seen lately or not, and how long ago its holders came, on average."""
+    now = micros(tx.now)
+    [(before, since)] = tx.execute(
+        "SELECT COUNT(CASE WHEN state <> 'held' THEN 1 END), AVG(CASE WHEN state = 'held' AND until > ? THEN since END)"
+        " FROM places WHERE scope = ? AND resource = ? AND until > ? AND number < ?",
+        (now, want.scope, want.resource, now - micros(LONGEST), number),
+    )
+    return int(before), max(now - float(since or now), 0.0) / 1e6
+
+
 def guard(tx: Transaction, want: Want) -> None:
     """Undo the transaction where what it took for granted was not free: others hold it, or came first."""
     here, where = "scope = ? AND resource = ? AND until > ?", (want.scope, want.resource, micros(tx.now))
     if want.mode == "permit":  # the caller's own is among them
-        tx.guard(f"(SELECT COUNT(*) FROM places WHERE {here} AND state <> 'nonblocking') <= ?", (*where, want.capacity))
+        tx.guard(f"(SELECT COUNT(*) FROM places WHERE {here} AND {_IN_THE_WAY}) <= ?", (*where, want.capacity))
         return
     waiting = f"SELECT COUNT(*) FROM places WHERE {here} AND state = 'waiting'"
     left = "SELECT tokens FROM buckets WHERE scope = ? AND resource = ?"
@@ -162,18 +176,21 @@ def hold(tx: Transaction, caller: Caller, wants: Sequence[Want], *, fence: int, 
         )
 
 
-def queue(tx: Transaction, caller: Caller, wants: Sequence[Want], ticket: Ticket, nonblocking: Sequence[Want]) -> None:
-    """Insert a waiting caller; `nonblocking` are the wants for which it is in nobody's way."""
-    until = micros(tx.now + PRESENCE)
+def queue(tx: Transaction, caller: Caller, wants: Mapping[Want, str], ticket: Ticket) -> None:
+    """Insert a caller that waits, in these states."""
     deadlock = (codec.whole(ticket.deadlock_victim), codec.whole(ticket.deadlock_reported))
-    for want in wants:
-        state = "nonblocking" if want in nonblocking else "waiting"
+    for want, state in wants.items():
         where = (*caller.key, want.scope, want.resource, want.mode, state)
+        until = micros(tx.now + _presence(want.mode, state))
         tx.execute(
             "INSERT INTO places (turn, step, part, scope, resource, mode, state, number, fence, since, until, done_by, "
             "deadlock_victim, deadlock_reported) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?, ?, 0, ?, ?)",
             (*where, ticket.number, ticket.since, until, *deadlock),
         )
+
+
+def _presence(mode: str, state: str) -> float:
+    return RESERVED if state == "waiting" and mode in ("permit", "rate") else PRESENCE
 
 
 def shorten(tx: Transaction, want: Want) -> None:

@@ -9,10 +9,13 @@ appears in messages as it is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 Mode = Literal["write", "read", "permit", "rate"]
 Victim = Literal["oldest_waiter", "youngest", "report_only"]
+
+SEATS: Final = 8
+"""So many wait in place for a permit, at most: it goes from hand to hand, however many come back later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ class ResourceWait:
         over: How long ago that one should have been done.
         behind: Whoever came first, where it is not held.
         capacity: How many permits or tokens there are.
-        ahead: How many wait before this caller; only the first may wait in place.
+        ahead: How many wait in place before this caller.
+        expected: Seconds in which it may be its turn, as far as can be told.
         waited: Since its ticket was made.
         waited_before: The same, at its visit before.
         deadlock_victim: It is the victim of a deadlock, which this text describes.
@@ -64,14 +68,15 @@ class ResourceWait:
     behind: str | None = None
     capacity: float = 1
     ahead: int = 0
+    expected: float = 0.0
     waited: float = 0.0
     waited_before: float = 0.0
     deadlock_victim: str = ""
 
     @property
-    def first(self) -> bool:
-        """Whether it is next."""
-        return self.ahead == 0
+    def in_place(self) -> bool:
+        """Whether it may wait in place: as the next for a lock, or as one of the next few for permits and tokens."""
+        return self.ahead < (1 if self.is_lock else min(self.capacity, SEATS))
 
     def __str__(self) -> str:
         """Return it in words, for people."""
@@ -90,7 +95,8 @@ class Place:
 
     Attributes:
         call: The step's key.
-        state: `held`, `waiting`, or `nonblocking`: it wants that too, and lacks something else.
+        state: `held`, `waiting`; `away`: it comes back for that later, and keeps nobody from it meanwhile; or
+            `nonblocking`: it wants that too, and lacks something else.
         lasted: Seconds for which it has been so, by the journal's clock.
         present: It was seen lately; a holder's lease has not run out.
     """
@@ -99,7 +105,7 @@ class Place:
     resource: str
     call: str
     mode: Mode
-    state: Literal["held", "waiting", "nonblocking"]
+    state: Literal["held", "waiting", "away", "nonblocking"]
     number: int
     fence: int
     lasted: float
