@@ -14,6 +14,7 @@ from inturn.journal import Journal, NewEntry, Outcome, Recorded, Written
 from inturn.journal.log import contents
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.values import Disposition
+from inturn_activities import sealed
 from inturn_activities.messages import Decision, Ended, RecordInput, RecordResult
 from inturn_activities.model import joined_events
 from inturn_activities.recorded_ends import recorded_outcome
@@ -26,7 +27,7 @@ MOVED: Final = 1024 * 1024
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
     session = step.session
-    parts, end, usage = _parts(input.decisions), Written(), dict[str, float]()
+    parts, end, usage = _parts(await sealed.kept(session, input.decisions)), Written(), dict[str, float]()
     for number, part in enumerate(parts):
         end = await journal.record(
             session,

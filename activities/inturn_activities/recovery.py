@@ -26,7 +26,7 @@ from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_ev
 from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import CLEAR, verdict
 from inturn.events import ClaimedEvent, Event, derived_id, split
-from inturn.histories import Fields, Times, came, carried, decoded, ended_how, refused, state_of
+from inturn.histories import Fields, SetAside, Times, came, carried, decoded, ended_how, refused, state_of
 from inturn.journal import Journal
 from inturn.journal.views.turns import FOR_GOOD, ended_events
 from inturn.keys import SessionKey, StepKey
@@ -173,6 +173,7 @@ class _EndedRun:
     """Updates that their handler refused: the server took them, the session did not."""
     _cancelled: dict[str, int] = field(default_factory=dict[str, int])
     """Events that people took out, and where in the history: the journal may not know yet."""
+    _set_aside: SetAside = field(default_factory=SetAside)
     closing: str = ""
     """What was to become of events that wait, where the session was closing."""
     _cleared: int = 0
@@ -189,6 +190,8 @@ class _EndedRun:
                 first = started.first_execution_run_id
                 if first[-8:] == chain:
                     return
+                async for other in self._history():
+                    self._set_aside.note(other)
                 async for other in self._history():
                     await self._look(other)
                 found = self._carried(await state_of(self.temporal, self.run.id, event))
@@ -223,7 +226,7 @@ class _EndedRun:
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
             self._closes("park")
         message = came(event)
-        if message is None or message.name != names.CONTROL:
+        if message is None or message.name != names.CONTROL or event in self._set_aside:
             return
         with contextlib.suppress(Undecodable):
             control = decode(await decoded(self.temporal, self.run.id, message.payloads), sizes.READ_CONTROL)
@@ -242,6 +245,8 @@ class _EndedRun:
     async def _brought(self, event: HistoryEvent, first: str, at: datetime) -> list[tuple[str, Fields]]:
         message = came(event)
         if message is None or message.name != names.SUBMIT or message.update_id in self._refused:
+            return []
+        if event in self._set_aside:  # it was nothing to the run: the journal has it for who redrives it
             return []
         args = await decoded(self.temporal, self.run.id, message.payloads)
         if message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args):

@@ -31,6 +31,8 @@ LATEST_TIME: Final = 32_503_680_000
 WhenBusy = Literal["queue", "reject", "interrupt", "steer", "merge"]
 Block = dict[str, Any]
 Content = str | list[Block]
+SAID: Final = ("event_id", "content", "claim", "preview", "source", "sender", "sent_at", "metadata", "agent", "trace")
+"""What an event needs for its turn that comes again, or late: its place in the order has passed."""
 _BLOCK_TYPES: Final = ("text", "image", "document")
 _Id = rf"^{ID_PATTERN}$"
 

@@ -6,7 +6,9 @@ Invariant: it is read as the session reads it; what a client's codec made of it 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -17,13 +19,17 @@ from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
 from temporalio.converter import WithSerializationContext, WorkflowSerializationContext
 
-from inturn import sizes
+from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
 from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import LOCKED, verdict
 
 Fields = dict[str, Any]
 
+_LOCKED: Final = re.compile(re.escape(names.TURNED_AWAY.format(said=LOCKED, number="")) + r"(\d+)")
+
+_PATCH: Final = "core_patch"
+"""What the SDK's Core calls the markers of `workflow.patched`."""
 _ENDED: Final = {"TERMINATED": "terminated", "FAILED": "failed", "TIMED_OUT": "timed out", "CANCELED": "cancelled"}
 """How runs end from outside, by the server's names."""
 
@@ -74,6 +80,48 @@ def refused(event: HistoryEvent) -> str | None:
     """Return the update that this event says was refused by its handler: the server took it, the session did not."""
     completed = event.workflow_execution_update_completed_event_attributes
     return completed.meta.update_id if completed.outcome.HasField("failure") else None
+
+
+@dataclass
+class SetAside:
+    """A run's signals that were set aside unread, for no worker had their key: known once its whole history was noted.
+
+    They were no events to the run, whoever can read them now.
+    """
+
+    _numbers: dict[int, int] = field(default_factory=dict[int, int])
+    _locked: set[int] = field(default_factory=set[int])
+
+    def note(self, event: HistoryEvent) -> None:
+        """Note the next event of the history."""
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            self._numbers[event.event_id] = len(self._numbers) + 1
+        marker = event.marker_recorded_event_attributes
+        for payloads in marker.details.values() if marker.marker_name == _PATCH else ():
+            found = (_LOCKED.search(payload.data.decode("utf-8", "replace")) for payload in payloads.payloads)
+            self._locked |= {int(match[1]) for match in found if match}
+
+    def __contains__(self, event: HistoryEvent) -> bool:
+        """Return whether an event brought one of them."""
+        return self._numbers.get(event.event_id) in self._locked
+
+
+async def signals(temporal: Client, workflow_id: str, run_id: str, numbers: Collection[int]) -> dict[int, Came]:
+    """Return signals of a run by their numbers, from 1, as they travelled; those that it has.
+
+    Raises:
+        RPCError: The server does not answer, or has the run no more.
+    """
+    found, count, last = dict[int, Came](), 0, max(numbers)
+    async for event in temporal.get_workflow_handle(workflow_id, run_id=run_id).fetch_history_events():
+        if event.event_type != EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
+            continue
+        count += 1
+        if count in numbers and (signal := came(event)) is not None:
+            found[count] = signal
+        if count >= last:
+            break
+    return found
 
 
 class Times:

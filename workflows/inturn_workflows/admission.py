@@ -117,15 +117,17 @@ class AdmissionController:
 
     def turned_away(self, name: str, args: Sequence[RawValue], why: TurnedAway) -> None:
         """Book a signal that came in clear to a worker with keys, or under a key that it does not have."""
-        chain = workflow.info().first_execution_run_id
-        number = f"sealed:{chain[-8:]}-{self._state.runs}-{why.number}"
+        run, chain = workflow.info().run_id, workflow.info().first_execution_run_id
+        made = "invalid:" if why.readable else names.SEALED
+        number = f"{made}{chain[-8:]}-{self._state.runs}-{why.number}"
         try:
             event = read_event(decode(args, sizes.READ_EVENT)) if why.readable and name == names.SUBMIT else None
         except Undecodable:
             event = None
         try:
             if event is None:
-                self._state.inbox.park_invalid(number, why.reason, workflow.time())
+                sealed = None if why.readable else {"run": run, "signal": why.number}
+                self._state.inbox.park_invalid(number, why.reason, workflow.time(), sealed=sealed)
             else:
                 named = self._state.inbox.identify(event, chain)
                 self._state.inbox.reject(named, Refusal(names.INVALID_EVENT, why.reason), workflow.time())

@@ -2,7 +2,8 @@
 
 Invariant: what was decided of a message is decided the same in each replay, whichever keys the worker has by then. That
 one was turned away stands in the history as a marker; in a replay the marker alone counts. So a session goes on when
-somebody sends it what nobody can read, and what it took before it had keys stays taken.
+somebody sends it what nobody can read, and what it took before it had keys stays taken. What is noted of it is the
+same, too, and so never what it says: with its key here a replay would read that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.encryption.payload_codec import CLEAR, LOCKED, verdict
 
-_TURNED_AWAY: Final = (CLEAR, LOCKED)
+_TURNED_AWAY: Final = {
+    CLEAR: "it came in clear, and only what is encrypted is taken (INTURN_ENCRYPTION_KEYS)",
+    LOCKED: "it is encrypted with a key that no worker had when it came. To do: redrive it where that key is, too",
+}
 """What depends on the keys that a worker has; that something is broken is the same for all that have its key."""
 
 
@@ -47,12 +51,12 @@ def turned_away(args: Sequence[RawValue], number: int) -> TurnedAway | None:
     if workflow.unsafe.is_replaying():
         for marked in _TURNED_AWAY:
             if workflow.patched(_marker(marked, number)):
-                return TurnedAway(number, reason or "its key was not here when it came", marked == CLEAR)
+                return TurnedAway(number, _TURNED_AWAY[marked], marked == CLEAR)
         if said == LOCKED:
             raise Unreadable(f"a signal was taken that this worker cannot read: {reason}")
     elif said in _TURNED_AWAY:
         workflow.patched(_marker(said, number))
-        return TurnedAway(number, reason, said == CLEAR)
+        return TurnedAway(number, _TURNED_AWAY[said], said == CLEAR)
     return None
 
 
@@ -83,4 +87,4 @@ def _verdict(args: Sequence[RawValue]) -> tuple[str, str]:
 
 
 def _marker(said: str, number: int) -> str:
-    return f"inturn-{said}-{number}"
+    return names.TURNED_AWAY.format(said=said, number=number)

@@ -14,6 +14,7 @@ from inturn.client.audit.audit import Auditor
 from inturn.client.call_order import CallOrder
 from inturn.client.controls import Controls
 from inturn.client.reader import SessionReader
+from inturn.client.sealed_events import SealedEvents
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
 from inturn.client.temporal.transport import SessionTransport
@@ -41,6 +42,7 @@ class Session:
         self._waiter = TurnWaiter(transport, self._submitter, self._controls)
         self._reader = SessionReader(connection, key)
         self._status = StatusReader(transport)
+        self._sealed = SealedEvents(transport, self._submitter, self._controls)
         self._unknown_calls = UnknownCalls(connection, key)
 
     @property
@@ -242,23 +244,21 @@ class Session:
         """
         live = await self._status.live()
         if live is not None and "parked" in live:
-            return [Parked.model_validate(parked) for parked in live["parked"]]
+            return await self._sealed.named([Parked.model_validate(parked) for parked in live["parked"]])
         return await self._reader.parked()
 
     async def redrive(self, event_id: str, *, force: bool = False) -> bool:
         """Put a parked event back into the queue, as a turn of its own; a parked delivery is delivered again.
 
         Args:
-            event_id: The event.
+            event_id: The event; `sealed:…`, where no worker had its key: it goes on under its own id.
             force: Do so though its failed turn had effects.
-
-        Returns:
-            True: what cannot be driven again raises.
 
         Raises:
             InvalidEvent: It is not parked, can never be valid, or had effects and `force` was not given.
+            Misconfigured: Its key is not here.
         """
-        return await self._controls.act("redrive", event_id=event_id, force=force)
+        return await self._sealed.redrive(event_id, force=force)
 
     async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
         """Discard a parked event; the journal keeps it. Returns True: what is not parked raises.

@@ -21,7 +21,7 @@ from inturn.client.claim_check import ClaimCheck
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import InturnError
-from inturn.events import Content, Event, EventOptions, derived_id, make_event
+from inturn.events import ClaimedEvent, Content, Event, EventOptions, derived_id, make_event
 from inturn.journal.views.turns import disposition_of
 from inturn.per_loop import PerLoop
 from inturn.values import Receipt
@@ -83,12 +83,15 @@ class Submitter:
 
     async def submit(self, content: Content | Event, **options: Unpack[EventOptions]) -> Receipt:
         """Return the session's receipt of an event."""
-        event = self.event(content, **options)
+        return await self.hand_over(self.event(content, **options))
+
+    async def hand_over(self, event: Event | ClaimedEvent) -> Receipt:
+        """Return the session's receipt of an event as it is."""
         update_id = _update_id(event)
 
         async with self._chains.get():
             self.order.updates(str(event.event_id))
-            message = await self._claims.carried(event)
+            message = event.wire() if isinstance(event, ClaimedEvent) else await self._claims.carried(event)
 
             async def completed() -> Message:
                 return await (await self.transport.update_with_start(message, update_id)).result()
@@ -137,6 +140,6 @@ def _made(content: Content, **options: Unpack[EventOptions]) -> Event:
     return make_event(content=content, **options)
 
 
-def _update_id(event: Event) -> str:
+def _update_id(event: Event | ClaimedEvent) -> str:
     """Return a call's update id: its retries are one to the server too, a later call with the same event is another."""
     return f"{event.event_id}~{uuid4().hex[:6]}"

@@ -29,14 +29,18 @@ def check_of(box: bytes) -> bytes:
     return box[_CHECK]
 
 
+def shown(key_id: str) -> str:
+    """Return a key's name as people see it: it is whatever somebody wrote there."""
+    return key_id[:32] if key_id.isprintable() else "?"
+
+
 class Locked(Exception):
     """It was sealed with a key that is not in this ring: whoever has that one can open it."""
 
     def __init__(self, key_id: str, *, another: bool = False) -> None:
         """Name the key; `another`: one of that name is here."""
-        shown = key_id[:32] if key_id.isprintable() else "?"
         why = "which is another one than the key of that name here" if another else "which is not among the keys here"
-        super().__init__(f"it is encrypted with key {shown!r}, {why}")
+        super().__init__(f"it is encrypted with key {shown(key_id)!r}, {why}")
 
 
 class Broken(Exception):

@@ -21,7 +21,7 @@ from temporalio.converter import (
     WorkflowSerializationContext,
 )
 
-from inturn.encryption.box import Broken, Locked, is_box, seal, unseal
+from inturn.encryption.box import Broken, Locked, is_box, seal, shown, unseal
 from inturn.encryption.keys import KeyRing
 
 ENCODING: Final = b"binary/inturn"
@@ -100,6 +100,11 @@ def verdict(payload: Payload) -> tuple[str, str]:
     if payload.metadata.get("encoding") == ENCODING and is_box(payload.data):
         return LOCKED, "it is encrypted, and there are no keys here (INTURN_ENCRYPTION_KEYS)"
     return "", ""
+
+
+def key_named(payload: Payload) -> str:
+    """Return the key that a payload is encrypted with, as it says itself."""
+    return shown(_text(payload, "key"))
 
 
 def _refused(payload: Payload, said: str, reason: str) -> Payload:

@@ -11,6 +11,8 @@ WIRE = {
     "CONTROL": "control",
     "AFTER": "after",
     "AGAIN": "again",
+    "SEALED": "sealed:",
+    "TURNED_AWAY": "inturn-{said}-{number}",
     "STATUS": "status",
     "CALL_MODEL": "call_model",
     "RUN_TOOL": "run_tool",

@@ -125,7 +125,7 @@ class Endings:
         body = {**told, **body, **_address(metadata)}
         self.books.decide("event.rejected", event_id, key, now, body)
 
-    def park_invalid(self, event_id: str, error: str, now: float, preview: str) -> str:
+    def park_invalid(self, event_id: str, error: str, now: float, preview: str, about: dict[str, Any]) -> str:
         """Park what is no event, or reject it where a flood could not be written down. Returns its disposition."""
         if self.books.full:
             self.reject(event_id, Refusal(names.INVALID_EVENT, error), now, {"preview": preview})
@@ -135,7 +135,8 @@ class Endings:
         n = self.books.accepted
         self.parked.add(ParkedEvent(turn=event_id, n=n, error=error, at=now, preview=preview, valid=False))
         self.books.count("parked")
-        body = {"error": error, "preview": preview, "attempts": 0, "turn": event_id, "n": n}
+        body: dict[str, Any] = {"error": error, "preview": preview, "attempts": 0, "turn": event_id, "n": n}
+        body |= {name: value for name, value in about.items() if value is not None}
         self.books.decide("event.parked", event_id, f"{event_id}/parked", now, body, "parked")
         return "parked"
 

@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, TypeVar
 from pydantic import Field
 
 from inturn import names, sizes
-from inturn.events import MAX_CONTENT_BYTES, ClaimedEvent, Event, derived_id
+from inturn.events import MAX_CONTENT_BYTES, SAID, ClaimedEvent, Event, derived_id
 from inturn.policy import InboxPolicy
 from inturn.wire import Message
 from inturn_workflows.inbox.books import Books
@@ -44,8 +44,6 @@ UNANSWERED: Final = "unanswered"
 """How it remembers a merged event whose host was set aside: there is none."""
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
-_SAID: Final = ("event_id", "content", "claim", "preview", "source", "sender", "sent_at", "metadata", "agent", "trace")
-"""What one that was lost or malformed and came again needs for its turn; its place in the order has passed."""
 MAX_REDRIVEN: Final = 100
 """Events that wait to be driven again: they count for no capacity."""
 OVERFULL: Final = "more came at once than the session can carry"
@@ -140,12 +138,13 @@ class Inbox(Message):
         self.endings.reject(str(event.event_id), refusal, now, body, event.metadata)
 
     def park_invalid(
-        self, event_id: str, error: str, now: float, preview: str = "", running: Container[str] = ()
+        self, event_id: str, error: str, now: float, preview: str = "", running: Container[str] = (), **about: Any
     ) -> Receipt:
         """Book something that is no event: it waits as parked, with its error, until what was meant comes."""
         if self.knows(event_id, running):
             return self.duplicate(event_id, running)
-        return Receipt(event_id, "accepted", disposition=self.endings.park_invalid(event_id, error, now, preview))
+        ended = self.endings.park_invalid(event_id, error, now, preview, about)
+        return Receipt(event_id, "accepted", disposition=ended)
 
     def knows(self, event_id: str, running: Container[str] = ()) -> bool:
         """Return whether an id was accepted: what waits, runs or is parked for long may outlast the window."""
@@ -317,7 +316,7 @@ class Inbox(Message):
             return None
         queued = Queued(at=now)
         if not (parked.lost and arrival.referred):  # else the journal has its content again
-            queued.event = {name: value for name, value in arrival.wire.items() if name in _SAID}
+            queued.event = {name: value for name, value in arrival.wire.items() if name in SAID}
             queued.size = arrival.size
         self._drive_again(parked, queued)
         return Receipt(arrival.event_id, "accepted", position=len(self.queue) - 1)

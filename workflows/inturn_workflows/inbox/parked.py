@@ -72,6 +72,11 @@ class DeadLetters(Message):
         parked = self.find(event_id)
         if isinstance(parked, Refusal):
             return parked
+        if parked.event_id.startswith(names.SEALED):
+            message = (
+                f"event {event_id} cannot be read here: a client that has its key, and reads the journal, redrives it"
+            )
+            return Refusal(names.INVALID_EVENT, message)
         if not parked.valid:
             message = f"event {event_id} was never valid ({parked.error}); it can only be discarded"
             return Refusal(names.INVALID_EVENT, message)

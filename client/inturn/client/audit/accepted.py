@@ -20,7 +20,7 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
-from inturn.histories import Came, Fields, Times, came, carried, decoded, ended_by, refused, state_of
+from inturn.histories import Came, Fields, SetAside, Times, came, carried, decoded, ended_by, refused, state_of
 
 _PATIENCE: Final = 30.0
 
@@ -97,10 +97,14 @@ class HistoryReader:
         times = Times()
         for event_id in _begun_with(await state_of(temporal, str(self.transport.key), history.events[0])):
             into.take(event_id, run_id, times.of(history.events[0]))
-        out = {refused(event) for event in history.events} - {None}
+        out, set_aside = {refused(event) for event in history.events} - {None}, SetAside()
+        for event in history.events:
+            set_aside.note(event)
         for event in history.events:
             at, message = times.of(event), came(event)
-            if message is not None and message.update_id not in out and _is_for_inbox(message):
+            if message is None or message.update_id in out or event in set_aside:
+                continue
+            if _is_for_inbox(message):
                 _take(into, run_id, at, message, await decoded(temporal, str(self.transport.key), message.payloads))
         return started.continued_execution_run_id
 
