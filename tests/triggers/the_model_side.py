@@ -262,8 +262,8 @@ TRIGGERS: Final = (
                 "a_committed_message_is_encoded_once_and_another_one_as_it_is_now",
                 Edit(
                     "client/inturn/models/encoding.py",
-                    "return message.encoded if isinstance(message, Committed) else encode(message)",
-                    "return encode(message)",
+                    "message.encoded if isinstance(message, Committed) else encode(message)",
+                    "encode(message)",
                 ),
             ),
         ),

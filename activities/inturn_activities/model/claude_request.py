@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from inturn.models import ModelRequest
-from inturn.models.encoding import encode, encode_message
+from inturn.models.encoding import encode, encode_messages
 from inturn.turns.answers import THINKING
 
 Message = dict[str, Any]
@@ -34,7 +34,7 @@ def encoded(request: ModelRequest) -> bytes:
         head["tools"] = request.tools
     if request.user_id:
         head["metadata"] = {"user_id": request.user_id}
-    messages = [encode_message(message) for message in request.messages]
+    messages = encode_messages(request.messages)
     if (at := last_tail(request.messages)) is not None:
         messages[at] = encode(_marked(request.messages[at]))
     return b'%b,"messages":[%b]}' % (encode(head)[:-1], b",".join(messages))

@@ -14,23 +14,27 @@ from inturn.journal.log import codec
 
 
 class Committed(dict[str, Any]):
-    """A message that was sent or answered: nothing changes it any more, so its bytes are made once."""
+    """A message that was sent or answered: nothing changes it any more, so its bytes are made once.
 
-    __slots__ = ("_encoded",)
+    Attributes:
+        encoded: The message as JSON.
+    """
 
-    @property
-    def encoded(self) -> bytes:
-        """The message as JSON."""
-        try:
-            return self._encoded
-        except AttributeError:
-            self._encoded: bytes = encode(self)
-            return self._encoded
+    __slots__ = ("encoded",)
+
+    encoded: bytes
+
+    def __getattr__(self, name: str) -> bytes:
+        """Make the bytes: asked for only where the slot is empty, so that a full one costs no call."""
+        if name != "encoded":
+            raise AttributeError(name)
+        self.encoded = encode(self)
+        return self.encoded
 
 
-def encode_message(message: dict[str, Any]) -> bytes:
-    """Return a message as JSON."""
-    return message.encoded if isinstance(message, Committed) else encode(message)
+def encode_messages(messages: list[dict[str, Any]]) -> list[bytes]:
+    """Return each message as JSON."""
+    return [message.encoded if isinstance(message, Committed) else encode(message) for message in messages]
 
 
 def encode(value: Any) -> bytes:
