@@ -1,8 +1,8 @@
 """What a session had accepted when a run of it was ended from outside (terminated, timed out, failed), sent again.
 
 Invariant: it goes in the order in which it was accepted, under its ids and by the ordinary way, a signal, so the
-session takes what it knows for a duplicate: to do this twice does nothing. What has an end in the journal is not sent.
-A history is read page by page, and only ids are kept of it.
+session takes what it knows for a duplicate: to do this twice does nothing. What has an end in the journal is not sent,
+and ends that the run had decided are written first. However large it came, it fits the run that it is sent to.
 """
 
 from __future__ import annotations
@@ -10,28 +10,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, Final
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.history.v1 import HistoryEvent
-from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
+from temporalio.client import WorkflowExecution, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names, sizes
-from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
+from inturn.decoding import Undecodable, is_claimed, read_event
 from inturn.encryption.converter import Undecryptable
-from inturn.encryption.payload_codec import CLEAR, verdict
-from inturn.events import ClaimedEvent, Event, derived_id, split
-from inturn.histories import Fields, SetAside, Times, came, carried, decoded, ended_how, refused, state_of
+from inturn.events import Event, split
+from inturn.histories import Fields, ended_how
 from inturn.journal import Journal
-from inturn.journal.views.turns import FOR_GOOD, ended_events
+from inturn.journal.views.turns import FOR_GOOD, Ends, ended_events
 from inturn.keys import SessionKey, StepKey
 from inturn_activities import failures
+from inturn_activities.ended_run import EndedRun
 from inturn_activities.heartbeat import waits_for
+from inturn_activities.unrecorded import merged
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
@@ -81,16 +78,32 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     if not ended or await journal.read(session, types=("session.closed",), limit=1):
         return 0
     waits_for(_LEFT_OPEN)
-    done = await ended_events(journal, session) | {running: FOR_GOOD}
-    begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
-    sent, cancelled, closing = set[str](), set[str](), ""
-    handle = activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
+    runs: list[EndedRun] = []
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
-            old = _EndedRun(activity.client(), run)
-            async for event_id, message, at, out in old.events(chain):
-                if event_id not in done or at > done[event_id]:
-                    done[event_id] = FOR_GOOD
+            old = EndedRun(activity.client(), run)
+            if await old.look(chain):
+                await old.unrecorded.write(journal, session)
+                runs.append(old)
+    done = await ended_events(journal, session)
+    done.told |= dict.fromkeys([running, *await merged(journal, session, done.told)], FOR_GOOD)
+    sent = await _sent_again(journal, session, runs, done)
+    for old in runs:
+        await old.unrecorded.write_others(journal, session, done.told)
+    closing = next((old.closing for old in runs if old.closing), "")
+    if closing:  # it was acknowledged, and is final: what waits ends as it was to
+        await _handle(session).signal(names.CONTROL, {"control_id": "again:close", "op": "close", "pending": closing})
+    return sent + bool(closing)
+
+
+async def _sent_again(journal: Journal, session: SessionKey, runs: Sequence[EndedRun], done: Ends) -> int:
+    begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
+    sent, cancelled, handle = set[str](), set[str](), _handle(session)
+    for old in runs:
+        with _retained(session):
+            async for event_id, message, at, out in old.events():
+                if not done.has(event_id, at):
+                    done.told[event_id] = FOR_GOOD
                     # One whose turn had begun does not expire any more.
                     when = {} if event_id not in begun else {names.AGAIN: True}
                     again = await _small(journal, session, message | {"event_id": event_id} | when)
@@ -98,14 +111,11 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
                     sent.add(event_id)
                 if out and event_id in sent:  # by whichever run it was taken out: this may be its second recovery
                     cancelled.add(event_id)
-            closing = closing or old.closing
     for event_id in sorted(cancelled):  # so they end as they had, in the journal, too
         control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
         cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
         await handle.signal(names.CONTROL, cancel)
-    if closing:  # it was acknowledged, and is final: what waits ends as it was to
-        await handle.signal(names.CONTROL, {"control_id": "again:close", "op": "close", "pending": closing})
-    return len(sent) + bool(closing)
+    return len(sent)
 
 
 async def _small(journal: Journal, session: SessionKey, message: Fields) -> Fields:
@@ -120,6 +130,10 @@ async def _small(journal: Journal, session: SessionKey, message: Fields) -> Fiel
     travels, kept = split(event)
     claim = await journal.put_content(session, message["event_id"], kept)
     return travels | {"claim": claim, names.AGAIN: message[names.AGAIN]}
+
+
+def _handle(session: SessionKey) -> WorkflowHandle[Any, Any]:
+    return activity.client().get_workflow_handle(str(session), run_id=activity.info().workflow_run_id)
 
 
 async def _found(session: SessionKey) -> list[WorkflowExecution]:
@@ -161,124 +175,3 @@ async def _ended(session: SessionKey) -> AsyncIterator[WorkflowExecution]:
             status = (await temporal.get_workflow_handle(run.id, run_id=run.run_id).describe()).status
         if ended_how(status):
             yield run
-
-
-@dataclass
-class _EndedRun:
-    """The history of one run."""
-
-    temporal: Client
-    run: WorkflowExecution
-    _refused: set[str] = field(default_factory=set[str])
-    """Updates that their handler refused: the server took them, the session did not."""
-    _cancelled: dict[str, int] = field(default_factory=dict[str, int])
-    """Events that people took out, and where in the history: the journal may not know yet."""
-    _set_aside: SetAside = field(default_factory=SetAside)
-    closing: str = ""
-    """What was to become of events that wait, where the session was closing."""
-    _cleared: int = 0
-    """Where they took out all that waited."""
-    _unnamed: int = 0
-
-    async def events(self, chain: str) -> AsyncIterator[tuple[str, Fields, datetime, bool]]:
-        """Yield the events that it began with and accepted, unless it is of that chain: when, and if taken out."""
-        first, times = "", Times()
-        async for event in self._history():
-            at = times.of(event)
-            if event.event_id == 1:
-                started = event.workflow_execution_started_event_attributes
-                first = started.first_execution_run_id
-                if first[-8:] == chain:
-                    return
-                async for other in self._history():
-                    self._set_aside.note(other)
-                async for other in self._history():
-                    await self._look(other)
-                found = self._carried(await state_of(self.temporal, self.run.id, event))
-            else:
-                found = await self._brought(event, first, at)
-            for event_id, message in found:
-                out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
-                yield event_id, message, at, out
-
-    async def _history(self) -> AsyncIterator[HistoryEvent]:
-        async for event in self.temporal.get_workflow_handle(
-            self.run.id, run_id=self.run.run_id
-        ).fetch_history_events():
-            yield event
-
-    def _carried(self, state: Fields) -> list[tuple[str, Fields]]:
-        self._closes(state.get("closing"))
-        books = (state.get("inbox") or {}).get("books") or {}
-        self._unnamed = int(books.get("unnamed") or 0)
-        turn, waiting = carried(state)
-        events = [item for item in [turn, *(turn.get("joined") or ()), *waiting] if item.get("event")]
-        return [
-            (item["turn"], _message(item["event"], item.get("at") or item.get("accepted_at") or True))
-            for item in events
-            if "~" not in item["turn"]
-        ]
-
-    async def _look(self, event: HistoryEvent) -> None:
-        """Note what an event says of others."""
-        if (update_id := refused(event)) is not None:
-            self._refused.add(update_id)
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
-            self._closes("park")
-        message = came(event)
-        if message is None or message.name != names.CONTROL or event in self._set_aside:
-            return
-        with contextlib.suppress(Undecodable):
-            control = decode(await decoded(self.temporal, self.run.id, message.payloads), sizes.READ_CONTROL)
-            if control.get("op") == "cancel":
-                self._cancelled[str(control.get("event_id"))] = event.event_id
-            if control.get("op") == "interrupt" and control.get("clear_queue"):
-                self._cleared = event.event_id
-            if control.get("op") == "close":
-                self._closes(control.get("pending", "park"))
-
-    def _closes(self, pending: object) -> None:
-        """Note that the session was to close; the first one to say so decides."""
-        if pending in ("park", "cancel"):
-            self.closing = self.closing or str(pending)
-
-    async def _brought(self, event: HistoryEvent, first: str, at: datetime) -> list[tuple[str, Fields]]:
-        message = came(event)
-        if message is None or message.name != names.SUBMIT or message.update_id in self._refused:
-            return []
-        if event in self._set_aside:  # it was nothing to the run: the journal has it for who redrives it
-            return []
-        args = await decoded(self.temporal, self.run.id, message.payloads)
-        if message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args):
-            return []  # as the session does: what came in clear is not encrypted for its sender
-        try:
-            fields = decode(args, sizes.READ_EVENT)
-            if only_waits(fields):
-                return []
-            brought = read_event(fields)
-        except Undecodable:  # it was parked as what it was, or is seen by the audit
-            return []
-        return [
-            (brought.event_id or self._derived(brought, message.update_id, first), _message(fields, at.timestamp()))
-        ]
-
-    def _derived(self, event: Event | ClaimedEvent, update_id: str | None, first: str) -> str:
-        """Return the id that the run gave an event without one; `first`: of its chain."""
-        assert isinstance(event, Event), "what refers to its content has an id"
-        if update_id is not None:
-            return derived_id(event, 0, update_id)
-        self._unnamed += 1
-        return derived_id(event, self._unnamed - 1, first)
-
-
-def _message(fields: Fields, at: float) -> Fields:
-    """Return an event's object as it is sent again: it waits its turn, whatever it was to do to another.
-
-    Args:
-        fields: As it came.
-        at: When, in seconds since 1970; not above 0: not known.
-    """
-    kept = {name: value for name, value in fields.items() if name not in ("wait", "inline", names.AFTER)}
-    if kept.get("when_busy") != "merge":
-        kept.pop("when_busy", None)
-    return kept | {names.AGAIN: at if at > 0 else True}

@@ -6,6 +6,7 @@ number is looked at before they are read, and the first error ends the reading.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -86,6 +87,14 @@ def named_id(args: Sequence[RawValue]) -> str | None:
         return _id_in(decode(args, sizes.READ_EVENT))
     except Undecodable:
         return None
+
+
+def invalid_id(args: Sequence[RawValue]) -> str:
+    """Return the id of what brings none of its own."""
+    digest = hashlib.blake2b(digest_size=12)
+    for raw in args:
+        digest.update(raw.payload.data)
+    return f"invalid:{digest.hexdigest()}"
 
 
 def _id_in(fields: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from temporalio.api.common.v1 import Payloads
 from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
@@ -23,6 +23,7 @@ from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
 from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import LOCKED, verdict
+from inturn.events import ClaimedEvent, Event, derived_id
 
 Fields = dict[str, Any]
 
@@ -142,6 +143,33 @@ class Times:
         elif event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED:
             self._again = False
         return datetime.min.replace(tzinfo=UTC) if self._again else event.event_time.ToDatetime(tzinfo=UTC)
+
+
+@dataclass(slots=True)
+class Unnamed:
+    """Names a run's events that came without an id, as their session does; asked with each of them, in order.
+
+    Attributes:
+        chain: The first run of the run's chain.
+        count: How many had come before it.
+    """
+
+    chain: str
+    count: int = 0
+
+    @classmethod
+    def of(cls, state: Fields, chain: str) -> Self:
+        """Begin as a run begins that carries a state."""
+        count = ((state.get("inbox") or {}).get("books") or {}).get("unnamed")
+        return cls(chain, count if isinstance(count, int) else 0)
+
+    def id_of(self, event: Event | ClaimedEvent, update_id: str | None) -> str:
+        """Return the id that the session gave the next such event."""
+        assert isinstance(event, Event), "what refers to its content has an id"
+        if update_id is not None:
+            return derived_id(event, 0, update_id)
+        self.count += 1
+        return derived_id(event, self.count - 1, self.chain)
 
 
 async def state_of(temporal: Client, workflow_id: str, event: HistoryEvent) -> Fields:

@@ -6,6 +6,8 @@ retries, continue-as-new, resets and workers. It is the activity id, the ledger'
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -13,12 +15,20 @@ from typing import Final
 ID_PATTERN: Final = r"[A-Za-z0-9._:@+=-]{1,128}"
 """What tenants, sessions, events and sources are named with. Has neither `/` nor `~`: keys use them."""
 
+SHORT_NAME: Final = 8
+"""Characters of an event's short name."""
+
 _ID = re.compile(ID_PATTERN)
 
 
 def is_id(value: object) -> bool:
     """Return whether a value can name a tenant, a session, an event or a source."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def short_name(event_id: str) -> str:
+    """Return what stands for an event where there are thousands: no other of its session has it, but by a wonder."""
+    return base64.urlsafe_b64encode(hashlib.blake2b(event_id.encode(), digest_size=6).digest()).decode()
 
 
 @dataclass(frozen=True, slots=True)

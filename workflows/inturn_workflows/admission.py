@@ -5,7 +5,6 @@ Invariant: nothing that arrives as a signal is lost or raises; what cannot be re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
@@ -15,7 +14,7 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
-from inturn.decoding import Undecodable, decode, named_id, only_waits, read_event
+from inturn.decoding import Undecodable, decode, invalid_id, named_id, only_waits, read_event
 from inturn.encryption.payload_codec import ENCODING
 from inturn.events import Event, derived_id
 from inturn.keys import is_id
@@ -300,14 +299,6 @@ class AdmissionController:
             self._gap_timer.start()
         state.interrupt_for(admission.interrupts)
         return admission.receipt
-
-
-def invalid_id(args: Sequence[RawValue]) -> str:
-    """Return the id of what brings none of its own."""
-    digest = hashlib.blake2b(digest_size=12)
-    for raw in args:
-        digest.update(raw.payload.data)
-    return f"invalid:{digest.hexdigest()}"
 
 
 def _update_id() -> str:

@@ -15,6 +15,10 @@ from temporalio.service import RPCStatusCode
 
 from inturn import sizes
 from inturn.client.audit.accepted import Accepted, HistoryReader
+from inturn.events import Event, derived_id
+from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.state import SessionState
 from tests.support.transport import FakeTransport, rpc_error
 
 pytestmark = pytest.mark.promise("ACC-8")
@@ -92,9 +96,21 @@ async def test_events_are_those_that_the_session_takes_for_events() -> None:
         _signal({"event_id": "a", "content": "hi"}),
         _signal({"event_id": "b", "content": "hi", "wait": True}),
         _update({"event_id": "c", "content": "hi", "wait": True}),
-        _signal({"content": "hi"}),
     )
     assert (set(found.events), found.named) == ({"a", "b", "c"}, set())
+
+
+async def test_events_without_an_id_have_those_that_the_session_gave_them() -> None:
+    inbox = Inbox(dedup=DedupWindow(salt="s"))
+    inbox.books.unnamed = 7
+    state = SessionState(inbox=inbox).model_dump(mode="json")
+    sent = [{"content": "hi"}, {"content": "hi"}, {"content": "hi", "sent_at": 5.0}]
+    found = await _read(
+        *map(_signal, sent), _signal({"content": ""}), _update({"content": "hi"}), start={"state": state}
+    )
+    named = [inbox.identify(Event.model_validate(fields), "first-of-chain").event_id for fields in sent]
+    assert set(found.events) == {*named, derived_id(Event(content="hi"), 0, "u")}
+    assert len(found.events) == 4
 
 
 async def test_what_is_parked_under_the_id_that_it_names_was_no_event() -> None:

@@ -9,8 +9,10 @@ import pytest
 from pydantic import ValidationError
 from pydantic_core import from_json
 
+from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, make_event
+from inturn.keys import SHORT_NAME, short_name
 from inturn.policy import InboxPolicy
 from inturn_activities.messages import Decision
 from inturn_workflows.controls import Control
@@ -326,9 +328,35 @@ def test_what_was_only_counted_is_told_by_source_and_by_so_many_sorts_at_most(in
         event = Event(event_id=f"e{number}", content="x", source=f"s{number % 2 if number < 580 else number}")
         inbox.reject(event, Refusal("Backpressure", "full"), NOW)
     counted = [decision.body for decision in inbox.books.drain_decisions(NOW)[MAX_DECISIONS:]]
+    ids = [body.pop("ids") for body in counted]
     assert counted[:2] == [{"reason": "Backpressure", "count": 40, "source": source} for source in ("s0", "s1")]
     assert len(counted) == 21
     assert counted[-1] == {"reason": "Backpressure", "count": 2}, "two sources too many"
+    assert ids[0] == "".join(short_name(f"e{number}") for number in range(500, 580, 2))
+    assert sum(map(len, ids)) == 100 * SHORT_NAME
+
+
+@pytest.mark.promise("ACC-8")
+def test_what_is_counted_and_comes_again_is_named_by_its_last_rejection_alone(inbox: Inbox) -> None:
+    refusal = Refusal("Backpressure", "full")
+    for number in range(503):
+        inbox.reject(Event(event_id=f"e{number}", content="x"), refusal, NOW)
+    send(inbox, "e500")
+    inbox.reject(Event(event_id="e501", content="x"), refusal, NOW)
+    body = inbox.books.drain_decisions(NOW)[-1].body
+    assert body["count"] == 4
+    assert body["ids"] == short_name("e501") + short_name("e502")
+
+
+@pytest.mark.promise("ACC-8", "SUR-15")
+def test_what_has_no_room_for_a_name_is_said_to_have_none(inbox: Inbox) -> None:
+    for number in range(30_000):
+        inbox.reject(Event(event_id=f"e{number}", content="x"), Refusal("Backpressure", "full"), NOW)
+    assert sizes.written(inbox.books) <= sizes.DECISIONS + sizes.COUNTED
+    body = inbox.books.drain_decisions(NOW)[-1].body
+    assert body["count"] == 29_500 == len(body["ids"]) // SHORT_NAME + body["nameless"]
+    assert body["nameless"] > 0
+    assert inbox.books.nameless == 0
 
 
 @pytest.mark.promise("ACC-7", "ACC-8")

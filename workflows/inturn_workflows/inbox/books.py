@@ -1,7 +1,8 @@
 """An inbox's books: how many events were accepted, how they ended, and what the journal must still learn.
 
 Invariant: `accepted` is always the sum of what waits, runs and has ended; nothing grows without bound: decisions that
-are not written yet are kept one by one up to `MAX_DECISIONS` and `sizes.DECISIONS`, and only counted beyond.
+are not written yet are kept one by one up to `MAX_DECISIONS` and `sizes.DECISIONS`, and only counted beyond, with a few
+bytes of each that say which it was.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from typing import Any, Final
 from pydantic import Field
 
 from inturn import sizes
+from inturn.keys import SHORT_NAME, short_name
 from inturn.wire import Message
+from inturn_activities.counted import counted_decisions
 from inturn_activities.messages import Decision
 
 MAX_DECISIONS: Final = 500
 MAX_COUNTED: Final = 20
 """Kinds of decisions that are counted by their source; further ones are without."""
+_NAME: Final = SHORT_NAME + len('"":99,')
+"""Bytes of a short name as it is carried."""
 _BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
 """Their sources get notices."""
 _ALWAYS_KEPT: Final = frozenset({"event.parked", "event.merged"})
@@ -34,6 +39,10 @@ class Books(Message):
     decisions: list[Decision] = Field(default_factory=list[Decision])
     overflowed: dict[str, int] = Field(default_factory=dict[str, int])
     """Decisions beyond `MAX_DECISIONS`, counted by type, error and, where it gets a notice, source."""
+    names: dict[str, int] = Field(default_factory=dict[str, int])
+    """The short names of their events, each with the place of its kind."""
+    nameless: int = 0
+    """How many of them have none: there was no room."""
     unwritten: int = 0
     """How many decisions were only counted, ever."""
     unwritten_bytes: int = 0
@@ -55,6 +64,13 @@ class Books(Message):
         """Return whether a decision with so many bytes of content would be kept one by one."""
         return len(self.decisions) < MAX_DECISIONS and self.bytes + content + sizes.NOTE <= sizes.DECISIONS
 
+    def accept(self, event_id: str) -> int:
+        """Count an event that was accepted, and return its number; what was rejected under its id is the past."""
+        if self.names:
+            self.names.pop(short_name(event_id), None)
+        self.accepted += 1
+        return self.accepted
+
     def count(self, disposition: str, change: int = 1) -> None:
         """Count an event's end, or take it back."""
         self.counts[disposition] = self.counts.get(disposition, 0) + change
@@ -67,7 +83,8 @@ class Books(Message):
         always = type_ in _ALWAYS_KEPT or disposition == "discarded"
         if self.full and not always:
             kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
-            self._overflow(kind, body["source"] if type_ in _BY_SOURCE and "source" in body else None)
+            source = body["source"] if type_ in _BY_SOURCE and "source" in body else None
+            self._overflow(kind, source, (turn or "").partition("~")[0])
             return
         decision = Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now)
         self.decisions.append(decision)
@@ -76,17 +93,23 @@ class Books(Message):
     def drain_decisions(self, now: float) -> list[Decision]:
         """Take what the journal must learn, in order."""
         drained, self.decisions = self.decisions, []
-        for kind, count in self.overflowed.items():
-            type_, reason, *source = kind.split(" ", 2)
-            body = {"reason": reason, "count": count} | ({"source": source[0]} if source else {})
-            drained.append(Decision(type=type_, key=f"{kind}/{self.unwritten}@{now:.3f}", body=body, at=now))
-        self.overflowed = {}
+        stamp = f"{self.unwritten}@{now:.3f}"
+        drained += counted_decisions(self.overflowed, self.names, self.nameless, stamp, now)
+        self.overflowed, self.names, self.nameless = {}, {}, 0
         self.unwritten_bytes = self.bytes = 0
         return drained
 
-    def _overflow(self, kind: str, source: str | None) -> None:
+    def _overflow(self, kind: str, source: str | None, event_id: str) -> None:
         named = kind if source is None else f"{kind} {source}"
         if named not in self.overflowed and len(self.overflowed) >= MAX_COUNTED:
             named = kind
         self.overflowed[named] = self.overflowed.get(named, 0) + 1
         self.unwritten += 1
+        if event_id:
+            self._name(short_name(event_id), list(self.overflowed).index(named))
+
+    def _name(self, name: str, place: int) -> None:
+        if name in self.names or self.bytes + _NAME * (len(self.names) + 1) <= sizes.DECISIONS:
+            self.names[name] = place
+        else:
+            self.nameless += 1

@@ -111,9 +111,8 @@ class Inbox(Message):
         """Accept a checked event. `turn`: the one that runs, for these ids (`running`)."""
         if self.knows(event_id := arrival.event_id, running):
             return Admission(self._found_again(arrival, now) or self.duplicate(event_id, running))
-        self.books.accepted += 1
+        n = self.books.accept(event_id)
         self.dedup.add(event_id, "pending")
-        n = self.books.accepted
         queued = Queued(turn=event_id, n=n, at=now, event=arrival.wire, size=arrival.size, inline=inline)
         if queued.numbered:
             return self._admit_numbered(queued, now, policy, turn)

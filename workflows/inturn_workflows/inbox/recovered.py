@@ -40,8 +40,8 @@ def admits(inbox: Inbox, arrival: Arrival, refusal: Refusal | None) -> bool:
 
 def admit(inbox: Inbox, arrival: Arrival, at: float) -> Receipt:
     """Take one that was accepted at a time before; its place comes with those of the others."""
-    inbox.books.accepted += 1
-    event_id, n = arrival.event_id, inbox.books.accepted
+    event_id = arrival.event_id
+    n = inbox.books.accept(event_id)
     inbox.dedup.add(event_id, "pending")
     inbox.queue.append(Queued(turn=event_id, n=n, at=at, event=arrival.wire, size=arrival.size, again=True))
     return Receipt(event_id, "accepted", position=len(inbox.queue) - 1)

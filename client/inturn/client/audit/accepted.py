@@ -7,7 +7,7 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -20,7 +20,8 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
-from inturn.histories import Came, Fields, SetAside, Times, came, carried, decoded, ended_by, refused, state_of
+from inturn.histories import Came, Fields, SetAside, Times, Unnamed, came, carried, decoded, ended_by, refused, state_of
+from inturn.journal.views.turns import Ends
 
 _PATIENCE: Final = 30.0
 
@@ -52,9 +53,9 @@ class Accepted:
         run_id = self.events[event_id]
         return f"{run_id} (which was {self.ended[run_id]})" if run_id in self.ended else run_id
 
-    def after(self, ended: Mapping[str, datetime]) -> list[str]:
+    def after(self, ends: Ends) -> list[str]:
         """Return the events that have not ended, or came again since: one that was rejected may."""
-        return [e for e in self.events if e not in ended or (e in self.came and self.came[e] > ended[e])]
+        return [event_id for event_id in self.events if not ends.has(event_id, self.came.get(event_id))]
 
 
 @dataclass
@@ -94,10 +95,11 @@ class HistoryReader:
         if (end := ended_by(history.events[-1])) is not None:
             into.ended[run_id] = end
         temporal = await self.transport.connection.temporal()
-        times = Times()
-        for event_id in _begun_with(await state_of(temporal, str(self.transport.key), history.events[0])):
+        times, state = Times(), await state_of(temporal, str(self.transport.key), history.events[0])
+        for event_id in _begun_with(state):
             into.take(event_id, run_id, times.of(history.events[0]))
-        out, set_aside = {refused(event) for event in history.events} - {None}, SetAside()
+        unnamed, set_aside = Unnamed.of(state, started.first_execution_run_id), SetAside()
+        out = {refused(event) for event in history.events} - {None}
         for event in history.events:
             set_aside.note(event)
         for event in history.events:
@@ -105,7 +107,8 @@ class HistoryReader:
             if message is None or message.update_id in out or event in set_aside:
                 continue
             if _is_for_inbox(message):
-                _take(into, run_id, at, message, await decoded(temporal, str(self.transport.key), message.payloads))
+                args = await decoded(temporal, str(self.transport.key), message.payloads)
+                _take(into, run_id, at, message, args, unnamed)
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
@@ -129,7 +132,7 @@ class HistoryReader:
         return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
 
-def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequence[RawValue]) -> None:
+def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequence[RawValue], unnamed: Unnamed) -> None:
     """Note what a message brought, read as the session reads it. An update was accepted; a signal may be anything."""
     try:
         fields = decode(args, sizes.READ_EVENT)
@@ -139,13 +142,12 @@ def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequen
     except Undecodable as invalid:
         into.named |= {invalid.event_id} if invalid.event_id else set()
         return
-    if event.event_id is None:
-        return  # the session named it
     if message.name != names.SUBMIT:
-        into.named.add(event.event_id)
+        into.named |= {event.event_id} if event.event_id else set()
         return
-    into.take(event.event_id, run_id, at)
-    into.claimed |= {event.event_id} if is_claimed(fields) else set()
+    event_id = event.event_id or unnamed.id_of(event, message.update_id)
+    into.take(event_id, run_id, at)
+    into.claimed |= {event_id} if is_claimed(fields) else set()
 
 
 def _is_for_inbox(message: Came) -> bool:

@@ -20,7 +20,7 @@ from inturn.client.status import StatusReader, open_events
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import InturnError, SessionNotFound, Unavailable
 from inturn.histories import ended_how
-from inturn.journal.views.turns import FOR_GOOD
+from inturn.journal.views.turns import COUNTED, FOR_GOOD, Ends
 from inturn.values import Audit, Entry
 
 if TYPE_CHECKING:
@@ -175,7 +175,9 @@ def _differences(read: _Books) -> list[str]:
     entries, endings = read.entries, read.endings
     found = [*read.left, *read.journal, *books.gaps(entries)]
     if read.carried is not None and (unequal := _unequal(read, read.carried)):
-        found += [*unequal, *books.unended(entries, endings, read.open)]
+        found += unequal
+    if read.carried is not None:
+        found += books.unended([entry for entry in entries if entry.seq <= read.head], endings, read.open)
     found += [*books.contradictory(endings), *books.doubled(entries), *books.out_of_order(entries)]
     found += books.without_content(entries, endings, read.kept.keys())
     if read.accepted is not None:
@@ -203,9 +205,10 @@ def _unequal(read: _Books, carried: Message) -> list[str]:
 
 def _missing(read: _Books, accepted: Accepted) -> list[str]:
     """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
-    decided = books.of_type(read.entries, *books.DECIDED)
-    ended = {str(entry.event_id): entry.at for entry in books.of_type(decided, "event.rejected")}
-    ended |= {event_id: FOR_GOOD for event_id, ending in read.endings.items() if ending.outcome is not None}
+    ends = Ends()
+    for entry in books.of_type(read.entries, *COUNTED):
+        ends.take(entry)
+    ends.told |= {event_id: FOR_GOOD for event_id, ending in read.endings.items() if ending.outcome is not None}
     said = {str(e.body.get("joined") or e.event_id) for e in books.of_type(read.entries, "user.message")}
     lost = [
         f"event {event_id} waits, and what it says is gone"
@@ -213,12 +216,11 @@ def _missing(read: _Books, accepted: Accepted) -> list[str]:
     ]
     found = [
         f"event {event_id}, accepted in run {accepted.run_of(event_id)}, has no outcome"
-        for event_id in accepted.after(ended)
+        for event_id in accepted.after(ends)
         if event_id not in read.open
     ]
-    # In a flood some were only counted: which of these they are is not known.
-    counted = sum(int(entry.body["count"]) for entry in decided if "count" in entry.body)
-    return lost + (found if len(found) > counted else [])
+    # In a flood there may be no room even for a few bytes of each: which of these they are is not known.
+    return lost + (found if len(found) > ends.nameless else [])
 
 
 def _unaccepted(read: _Books, accepted: Accepted) -> list[str]:

@@ -6,11 +6,12 @@ Invariant: a pure view; the entries are the truth, so any reader, at any time, s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
 from inturn.journal.values import Outcome
-from inturn.keys import SessionKey, redrive_of
+from inturn.keys import SHORT_NAME, SessionKey, redrive_of, short_name
 from inturn.turns.budget import total
 from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from inturn.journal.reader import SessionJournal
 
 FOR_GOOD: Final = datetime.max.replace(tzinfo=UTC)
+COUNTED: Final = ("event.rejected", "event.expired", "event.cancelled")
+"""Entries that may count many events."""
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
 
 
@@ -64,18 +67,50 @@ async def own_turn(journal: SessionJournal, session: SessionKey, event_id: str) 
     return turn_of(await entries_of(journal, session, event_id))
 
 
-async def ended_events(journal: SessionJournal, session: SessionKey) -> dict[str, datetime]:
-    """Return the events that have an end, with the time until which what came under their ids has ended.
+@dataclass(slots=True)
+class Ends:
+    """The events that have an end, with the time until which what came under their ids has ended.
 
     One that was rejected may come again: what came after its last rejection may wait.
+
+    Attributes:
+        told: By event id.
+        counted: Of those that entries only count, by short name.
+        nameless: How many of those have none.
+    """
+
+    told: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    counted: dict[str, datetime] = field(default_factory=dict[str, datetime])
+    nameless: int = 0
+
+    def take(self, entry: Entry) -> None:
+        """Take an entry that ends an event, or counts some that ended."""
+        until = entry.at if entry.type == "event.rejected" else FOR_GOOD
+        ids = str(entry.body.get("ids") or "")
+        for name in (ids[at : at + SHORT_NAME] for at in range(0, len(ids), SHORT_NAME)):
+            self.counted[name] = max(until, self.counted.get(name, until))
+        self.nameless += int(entry.body.get("nameless") or 0)
+        if entry.event_id and entry.type == "event.rejected":  # the others have outcomes
+            self.told[entry.event_id] = until
+
+    def has(self, event_id: str, came: datetime | None) -> bool:
+        """Return whether an event has ended that came last at a time; `None`: that is not known."""
+        times = self.told.get(event_id), self.counted.get(short_name(event_id))
+        return any(until is not None and (came is None or came <= until) for until in times)
+
+
+async def ended_events(journal: SessionJournal, session: SessionKey) -> Ends:
+    """Return the events that have an end.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    rejected = journal.entries(session, types=("event.rejected",))
-    ended = {entry.event_id: entry.at async for entry in rejected if entry.event_id}
+    ends = Ends()
+    async for entry in journal.entries(session, types=COUNTED):
+        ends.take(entry)
     endings = await journal.endings(session)
-    return ended | {event_id: FOR_GOOD for event_id, ending in endings.items() if ending.outcome is not None}
+    ends.told |= {event_id: FOR_GOOD for event_id, ending in endings.items() if ending.outcome is not None}
+    return ends
 
 
 async def disposition_of(journal: SessionJournal, session: SessionKey, event_id: str) -> Disposition | None:

@@ -1,0 +1,132 @@
+"""What a session had decided when a run of it was ended from outside, and the journal may not have.
+
+Invariant: a decision is written as it was made, under its key, so one that the journal has is not written again,
+however often it is brought. It is never sent: none is too large for that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Container
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client
+
+from inturn import names, sizes
+from inturn.decoding import Undecodable, decode
+from inturn.histories import Fields, decoded
+from inturn.journal import Journal
+from inturn.keys import SessionKey
+from inturn_activities.counted import counted_decisions
+from inturn_activities.messages import Decision, RecordInput
+from inturn_activities.record import record
+
+RECOVERED: Final = "~recovered"
+"""Stands for the turn, where recovery records."""
+
+
+@dataclass
+class Unrecorded:
+    """The decisions of one run."""
+
+    run_id: str
+    _carried: list[Decision] = field(default_factory=list[Decision])
+    """What the run before it had left to it."""
+    _counted: list[Decision] = field(default_factory=list[Decision])
+    """The same of events that were too many to be told one by one."""
+    _scheduled: dict[int, RecordInput] = field(default_factory=dict[int, RecordInput])
+    """What no step had said to have recorded when the run was ended."""
+    _discards: dict[str, tuple[datetime, str]] = field(default_factory=dict[str, tuple[datetime, str]])
+    """Parked events that somebody gave up: when, and why."""
+    _no_events: dict[str, Decision] = field(default_factory=dict[str, Decision])
+    """What was no event, by the id under which it is parked."""
+
+    def begin(self, state: Fields, at: float) -> None:
+        """Note what the run began with, at a time."""
+        books: Fields = (state.get("inbox") or {}).get("books") or {}
+        for item in books.get("decisions") or ():
+            with contextlib.suppress(ValidationError):
+                self._carried.append(Decision.model_validate(item))
+        counts, named, nameless = (books.get(name) for name in ("overflowed", "names", "nameless"))
+        self._counted = counted_decisions(counts or {}, named or {}, nameless or 0, self.run_id, at)
+
+    async def look(self, temporal: Client, workflow_id: str, event: HistoryEvent) -> None:
+        """Note what an event of the run says of its records."""
+        scheduled = event.activity_task_scheduled_event_attributes
+        if scheduled.activity_type.name == names.RECORD:
+            with contextlib.suppress(Undecodable, ValidationError):
+                args = await decoded(temporal, workflow_id, scheduled.input)
+                input = RecordInput.model_validate(decode(args, sizes.PAYLOAD, ours=True))
+                self._scheduled[event.event_id] = input
+                if any("count" in decision.body for decision in input.decisions):
+                    self._counted = []  # they are among these
+        self._scheduled.pop(event.activity_task_completed_event_attributes.scheduled_event_id, None)
+
+    def discarded(self, event_id: str, at: datetime, reason: object) -> None:
+        """Note that somebody gave a parked event up."""
+        self._discards[event_id] = at, reason if isinstance(reason, str) else "discarded"
+
+    def no_event(self, event_id: str, error: str, at: float) -> None:
+        """Note what was no event."""
+        body: dict[str, Any] = {"error": error, "attempts": 0, "turn": event_id}
+        key = f"{event_id}/parked"
+        made = Decision(type="event.parked", turn=event_id, key=key, disposition="parked", body=body, at=at)
+        self._no_events.setdefault(event_id, made)
+
+    async def write(self, journal: Journal, session: SessionKey) -> None:
+        """Write what was decided; before anything is sent again: what has ended is not."""
+        await _write(journal, session, RecordInput(decisions=[*self._carried, *self._counted]))
+        for input in self._scheduled.values():
+            await _write(journal, session, input.model_copy(update={"close": False, "policy": False}))
+        given_up = [await self._discard(journal, session, event_id) for event_id in self._discards]
+        await _write(journal, session, RecordInput(decisions=[decision for decision in given_up if decision]))
+
+    async def write_others(self, journal: Journal, session: SessionKey, events: Container[str]) -> None:
+        """Write what was no event; unless it has the id of one of these."""
+        others = [decision for event_id, decision in self._no_events.items() if event_id not in events]
+        await _write(journal, session, RecordInput(decisions=others))
+
+    async def _discard(self, journal: Journal, session: SessionKey, event_id: str) -> Decision | None:
+        """Return the decision that gives an event up, where it was parked before that."""
+        outcome, (at, reason) = await journal.outcome(session, event_id), self._discards[event_id]
+        if outcome is None or outcome.disposition != "parked":
+            return None
+        entry = await journal.entry(session, f"{outcome.turn}/parked")
+        if entry is None or entry.at > at:
+            return None
+        key, body = f"{outcome.turn}/discarded", {"reason": reason, "turn": outcome.turn}
+        return Decision(
+            type="event.cancelled",
+            turn=outcome.turn,
+            key=key,
+            disposition="discarded",
+            body=body,
+            at=at.timestamp(),
+        )
+
+
+async def merged(journal: Journal, session: SessionKey, ended: Container[str]) -> list[str]:
+    """Write that events ended which the journal says joined another's turn, and that have no end; return them.
+
+    They are not sent again: the turn that they joined has said them, and is run anew where it has not ended.
+    """
+    decisions: dict[str, Decision] = {}
+    async for entry in journal.entries(session, types=("user.message",)):
+        event_id, host = entry.body.get("joined"), entry.event_id
+        if isinstance(event_id, str) and host and event_id not in ended:
+            body = {"into": host, "source": str(entry.body.get("source", "client"))}
+            key, at = f"{event_id}/disposition", entry.at.timestamp()
+            decisions[event_id] = Decision(
+                type="event.merged", turn=event_id, key=key, disposition="merged", body=body, at=at
+            )
+    await _write(journal, session, RecordInput(decisions=list(decisions.values())))
+    return list(decisions)
+
+
+async def _write(journal: Journal, session: SessionKey, input: RecordInput) -> None:
+    if input.decisions or input.settle:
+        await record(journal, session.turn(RECOVERED).step(0), input)

@@ -1,0 +1,301 @@
+"""What a run had decided and not recorded when it was ended from outside is recorded, once, whatever its size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payloads
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import WorkflowExecutionStatus
+from temporalio.testing import ActivityEnvironment
+
+from inturn import names, sizes
+from inturn.decoding import invalid_id
+from inturn.journal import Journal
+from inturn.journal.views.turns import ended_events
+from inturn.keys import short_name
+from inturn_activities.messages import Decision, RecordInput
+from inturn_activities.recovery import recovered
+from inturn_workflows.inbox.books import Books
+from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.events import Queued, Refusal
+from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.state import SessionInput, SessionState
+from tests.support.steps import SESSION, StepRunner, rig
+
+pytestmark = pytest.mark.promise("ACC-1", "ACC-8", "SUR-11")
+
+BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Run:
+    """The history of a run that was terminated."""
+
+    def __init__(self, state: SessionState | None = None) -> None:
+        start = HistoryEvent(event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)
+        attributes = start.workflow_execution_started_event_attributes
+        attributes.first_execution_run_id = "the-first-of-old"
+        self.events = [start]
+        self._times(start)
+        if state is not None:
+            attributes.continued_execution_run_id = "before"
+            written = SessionInput(state=state).model_dump(mode="json")
+            self._write(attributes.input, json.dumps(written).encode())
+
+    def signalled(self, message: Any, name: str = names.SUBMIT) -> None:
+        event = self._next(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED)
+        event.workflow_execution_signaled_event_attributes.signal_name = name
+        data = message if isinstance(message, bytes) else json.dumps(message).encode()
+        self._write(event.workflow_execution_signaled_event_attributes.input, data)
+
+    def recording(self, input: RecordInput, *, done: bool = False) -> None:
+        event = self._next(EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        attributes = event.activity_task_scheduled_event_attributes
+        attributes.activity_type.name = names.RECORD
+        self._write(attributes.input, input.model_dump_json().encode())
+        if done:
+            end = self._next(EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED)
+            end.activity_task_completed_event_attributes.scheduled_event_id = event.event_id
+
+    def _next(self, kind: EventType.ValueType) -> HistoryEvent:
+        event = HistoryEvent(event_id=len(self.events) + 1, event_type=kind)
+        self._times(event)
+        self.events.append(event)
+        return event
+
+    def _times(self, event: HistoryEvent) -> None:
+        event.event_time.FromDatetime(BEGAN + timedelta(seconds=event.event_id))
+
+    def _write(self, into: Payloads, data: bytes) -> None:
+        into.payloads.add(data=data).metadata["encoding"] = b"json/plain"
+
+
+class _Server:
+    """Has the histories of runs that were terminated, and takes what is signalled."""
+
+    def __init__(self, *runs: _Run) -> None:
+        self.runs = {f"run{n}": run for n, run in enumerate(runs)}
+        self.data_converter = SimpleNamespace(payload_codec=None)
+        self.sent = list[dict[str, Any]]()
+
+    async def list_workflows(self, query: str) -> AsyncIterator[Any]:
+        for run_id in self.runs:
+            ended = WorkflowExecutionStatus.TERMINATED
+            yield SimpleNamespace(id=str(SESSION), run_id=run_id, status=ended, start_time=datetime.now(UTC))
+
+    def get_workflow_handle(self, workflow_id: str, *, run_id: str) -> Any:
+        return SimpleNamespace(fetch_history_events=lambda: self._history(run_id), signal=self._signal)
+
+    async def _history(self, run_id: str) -> AsyncIterator[HistoryEvent]:
+        for event in self.runs[run_id].events:
+            yield event
+
+    async def _signal(self, name: str, message: dict[str, Any]) -> None:
+        self.sent.append(message)
+
+
+async def _recovered(journal: Journal, *runs: _Run, running: str = "new") -> list[dict[str, Any]]:
+    """Recover twice, as by a retry: the second time nothing is written; give what was sent."""
+    server: Any = _Server(*runs)
+    environment = ActivityEnvironment(client=server)
+    step = SESSION.turn(running).step(0)
+    environment.info = dataclasses.replace(environment.info, activity_id=str(step), attempt=1)
+    await environment.run(recovered, journal, step, "chain")
+    sent, server.sent = list(server.sent), []
+    head = await journal.head(SESSION)
+    await environment.run(recovered, journal, step, "chain")
+    assert await journal.head(SESSION) == head, "nothing twice"
+    return sent
+
+
+def _state() -> SessionState:
+    return SessionState(inbox=Inbox(dedup=DedupWindow(salt="s")))
+
+
+def _queued(event_id: str, content: str = "hi") -> Queued:
+    return Queued(turn=event_id, n=1, at=1.0, event={"event_id": event_id, "content": content})
+
+
+async def _dispositions(run: StepRunner) -> dict[str, str | None]:
+    return {event_id: ending.outcome for event_id, ending in (await run.journal.endings(SESSION)).items()}
+
+
+@pytest.mark.parametrize("content", ["hi", "x" * 200_000])
+@pytest.mark.parametrize("disposition", ["parked", "expired", "cancelled"])
+async def test_an_end_that_a_run_began_with_is_recorded(tmp_path: Path, disposition: str, content: str) -> None:
+    state = _state()
+    if disposition == "parked":
+        state.inbox.endings.set_aside(_queued("e1", content), "late", 2.0)
+    else:
+        state.inbox.endings.end(_queued("e1", content), disposition, 2.0, {"reason": "so"})
+    async with rig(tmp_path) as run:
+        assert await _recovered(run.journal, _Run(state)) == []
+        assert await _dispositions(run) == {"e1": disposition}
+        [entry] = await run.entries(f"event.{disposition}")
+        if disposition == "parked":
+            assert entry.body["event"]["content"] == content
+
+
+async def test_what_is_merged_and_rejected_is_recorded_too(tmp_path: Path) -> None:
+    state = _state()
+    state.inbox.endings.merge("m1", "host", 2.0, {"source": "client"})
+    state.inbox.endings.reject("r1", Refusal(names.BACKPRESSURE, "full"), 2.0, {"preview": "hi"})
+    async with rig(tmp_path) as run:
+        await _recovered(run.journal, _Run(state))
+        assert await _dispositions(run) == {"m1": "merged"}
+        [entry] = await run.entries("event.rejected")
+        assert (entry.event_id, entry.body["error"]) == ("r1", names.BACKPRESSURE)
+
+
+async def test_what_a_large_parked_event_refers_to_moves_into_its_entry(tmp_path: Path) -> None:
+    state = _state()
+    async with rig(tmp_path) as run:
+        claim = await run.journal.put_content(SESSION, "e1", {"content": "y" * 100_000})
+        state.inbox.endings.set_aside(
+            Queued(turn="e1", n=1, event={"event_id": "e1", "claim": claim, "preview": "y"}), "late", 2.0
+        )
+        await _recovered(run.journal, _Run(state))
+        [entry] = await run.entries("event.parked")
+        assert entry.body["event"]["content"] == "y" * 100_000
+        assert await run.journal.contents(SESSION) == {}
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_what_a_record_had_not_said_to_have_written_is_written(tmp_path: Path, done: bool) -> None:
+    async with rig(tmp_path, ["ok"]) as run:
+        await run.ask("e0")
+        body = {"reason": "stopped", "turn": "e1", "n": 2}
+        end = Decision(type="turn.interrupted", turn="e1", key="e1/end", disposition="cancelled", body=body, at=2.0)
+        old = _Run()
+        old.signalled({"event_id": "e1", "content": "hi"})
+        old.recording(RecordInput(decisions=[end], settle=["e1"], close=True), done=done)
+        sent = await _recovered(run.journal, old)
+        assert [message["event_id"] for message in sent] == ([] if not done else ["e1"]), "done: it is in another book"
+        assert (await _dispositions(run)).get("e1") == (None if done else "cancelled")
+        assert await run.entries("session.closed") == []
+
+
+async def test_an_event_that_is_sent_anew_beside_its_own_unrecorded_end_has_ended(tmp_path: Path) -> None:
+    state = _state()
+    state.inbox.endings.end(_queued("e1"), "cancelled", 2.0, {"reason": "taken out"})
+    async with rig(tmp_path, ["ok"]) as run:
+        await _recovered(run.journal, _Run(state), running="e1")
+        result = await run.ask("e1", chain="chain")
+        assert result.stop == "ended"
+        assert result.ended is not None
+        assert result.ended.disposition == "cancelled"
+
+
+async def test_what_was_only_counted_stays_counted_and_is_not_sent_again(tmp_path: Path) -> None:
+    state = _state()
+    for n in range(520):
+        state.inbox.endings.reject(f"e{n}", Refusal(names.BACKPRESSURE, "full"), 2.0, {"source": "client"})
+    kept, state.inbox.books.decisions = len(state.inbox.books.decisions), []
+    async with rig(tmp_path) as run:
+        await _recovered(run.journal, _Run(state))
+        [entry] = await run.entries("event.rejected")
+        assert entry.body["count"] == 520 - kept
+        ends = await ended_events(run.journal, SESSION)
+        assert ends.has("e519", None)
+        assert not ends.has("e1", None)
+
+
+async def test_what_was_counted_and_then_recorded_is_not_counted_again(tmp_path: Path) -> None:
+    state = _state()
+    for n in range(520):
+        state.inbox.endings.reject(f"e{n}", Refusal(names.BACKPRESSURE, "full"), 2.0, {"source": "client"})
+    old = _Run(state)
+    drained = Books.model_validate(state.inbox.books.model_dump()).drain_decisions(9.0)
+    async with rig(tmp_path) as run:
+        await run.record(*drained)
+        old.recording(RecordInput(decisions=drained), done=True)
+        await _recovered(run.journal, old)
+        entries = run.journal.entries(SESSION, types=("event.rejected",))
+        assert sum([int(entry.body.get("count", 1)) async for entry in entries]) == 520
+
+
+async def _parked(run: StepRunner, *event_ids: str, at: float = BEGAN.timestamp()) -> None:
+    for event_id in event_ids:
+        body = {"turn": event_id, "error": "late", "event": {"event_id": event_id, "content": "hi"}}
+        key = f"{event_id}/parked"
+        await run.record(Decision(type="event.parked", turn=event_id, key=key, disposition="parked", body=body, at=at))
+
+
+async def test_a_parked_event_that_was_given_up_stays_given_up(tmp_path: Path) -> None:
+    old = _Run()
+    old.signalled({"control_id": "c", "op": "discard", "event_id": "p1", "reason": "spam"}, names.CONTROL)
+    old.signalled({"control_id": "d", "op": "discard", "event_id": "unknown"}, names.CONTROL)
+    old.signalled({"control_id": "e", "op": "discard", "event_id": "p3"}, names.CONTROL)
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1", "p2")
+        await _parked(run, "p3", at=BEGAN.timestamp() + 60)
+        await _recovered(run.journal, old)
+        assert await _dispositions(run) == {"p1": "discarded", "p2": "parked", "p3": "parked"}, "p3 was parked later"
+        [entry] = await run.entries("event.cancelled")
+        assert entry.body["reason"] == "spam"
+
+
+async def test_a_discard_finds_what_only_the_run_had_parked(tmp_path: Path) -> None:
+    state = _state()
+    state.inbox.endings.set_aside(_queued("p1"), "late", BEGAN.timestamp())
+    old = _Run(state)
+    old.signalled({"control_id": "c", "op": "discard", "event_id": "p1"}, names.CONTROL)
+    async with rig(tmp_path) as run:
+        await _recovered(run.journal, old)
+        assert await _dispositions(run) == {"p1": "discarded"}
+
+
+async def test_what_was_no_event_is_parked_and_what_has_its_id_is_sent(tmp_path: Path) -> None:
+    old, nonsense = _Run(), b"\x00" * 1_000
+    old.signalled(nonsense)
+    old.signalled({"event_id": "typo", "content": "hi"}, name="sbumit")
+    old.signalled({"event_id": "corrected", "content": ""})
+    old.signalled({"event_id": "corrected", "content": "now"})
+    old.signalled({"event_id": "waits", "wait": True})
+    async with rig(tmp_path) as run:
+        sent = await _recovered(run.journal, old)
+        assert [message["event_id"] for message in sent] == ["corrected"]
+        named = [d for d in await _dispositions(run) if d.startswith("invalid:")]
+        assert len(named) == 1
+        assert (await _dispositions(run)) == dict.fromkeys(["typo", "waits", *named], "parked")
+
+
+async def test_an_event_that_had_joined_another_is_not_said_again(tmp_path: Path) -> None:
+    old = _Run()
+    for event_id in ("host", "joins", "waits"):
+        old.signalled({"event_id": event_id, "content": "hi"})
+    async with rig(tmp_path, ["ok"]) as run:
+        await run.ask("host", joined=[{"event_id": "joins", "content": "too"}])
+        sent = await _recovered(run.journal, old)
+        assert [message["event_id"] for message in sent] == ["waits"]
+        outcome = await run.journal.outcome(SESSION, "joins")
+        assert outcome is not None
+        assert (outcome.disposition, outcome.into) == ("merged", "host")
+
+
+async def test_large_events_that_came_as_they_are_fit_the_run_that_they_are_sent_to(tmp_path: Path) -> None:
+    old = _Run()
+    for n in range(210):
+        old.signalled({"event_id": f"e{n}", "content": "x" * 240_000, "source": "cli", "sequence": n})
+    async with rig(tmp_path, ["ok"]) as run:
+        sent = await _recovered(run.journal, old)
+        assert [message["event_id"] for message in sent] == [f"e{n}" for n in range(210)]
+        assert sum(map(sizes.written, sent)) < 210 * 1024
+        assert [message["sequence"] for message in sent] == list(range(210))
+        event = {name: value for name, value in sent[0].items() if name != names.AGAIN}
+        await run.ask("e0", event=event, chain="chain")
+        [said] = await run.bodies("user.message")
+        assert said["content"] == "x" * 240_000
+
+
+def test_a_short_name_is_one_events_alone() -> None:
+    assert len({short_name(f"e{n}") for n in range(20_000)}) == 20_000
+    assert invalid_id([]).startswith("invalid:")
