@@ -61,6 +61,8 @@ def to_do(error: errors.InturnError) -> str | None:
                 f"`inturn parked SESSION` shows it; `inturn redrive SESSION {error.event_id}` runs it again, "
                 f"`inturn discard SESSION {error.event_id}` gives it up"
             )
+        case _ if "To do: " in str(error):  # it says itself what helps, and knows better
+            return None
         case _:
             return next((advice for kind, advice in _TO_DO if isinstance(error, kind)), None)
 

@@ -182,6 +182,20 @@ def test_a_parked_turn_names_the_commands_that_repair_it() -> None:
     assert to_do(errors.TurnFailed("e1", "expired", "late")) is None
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "the journal cannot be read: it is encrypted with key 'b', … To do: add it to INTURN_ENCRYPTION_KEYS",
+        "the journal is encrypted, and there are no keys here. To do: set INTURN_ENCRYPTION_KEYS",
+        "the journal was moved. To do: point to postgresql://there",
+        "the journal has schema version 9, … To do: inturn journal migrate",
+    ],
+)
+def test_an_error_that_says_what_helps_is_given_no_other_advice(message: str) -> None:
+    assert to_do(errors.JournalUnavailable(message)) is None
+    assert "--journal" in (to_do(errors.JournalUnavailable("no such file")) or "")
+
+
 def test_what_may_still_happen_is_named_so_that_the_call_can_be_repeated(fake: Fake) -> None:
     fake.answers["ask"] = errors.Unavailable("no worker took it in time")
     assert "session s, event e7" in fake.run("ask", "s", "hi", "--event-id", "e7").stderr
