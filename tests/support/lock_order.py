@@ -33,6 +33,7 @@ UNDER: Final = {
     "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",
     "blobs": "one statement; its rows never change",
+    "rewritten": "a copy that nobody uses yet; its rows never change",
     "cursors": "one statement",
     "agents": "a worker's own rows",
     "lacks": "a step's own row",

@@ -302,7 +302,20 @@ READS: Final = {
         "position",
         "seal",
     ),
-    *("seal", "latest_event", "parked", "verify", "blob", "contents", "outcome", "outcomes", "standing", "endings"),
+    *(
+        "seal",
+        "sealed",
+        "known",
+        "latest_event",
+        "parked",
+        "verify",
+        "blob",
+        "contents",
+        "outcome",
+        "outcomes",
+        "standing",
+        "endings",
+    ),
     *("unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
 }
 

@@ -34,6 +34,7 @@ COLUMNS: Final = (
     "shared_values.value",
     "queue_items.item",
     "operations.result",
+    "rewritten.proof",
 )
 """What is encrypted."""
 _TEXT: Final = "\x01inturn:"

@@ -119,6 +119,14 @@ class SessionJournal:
         """Return the seal of the log as it was up to `seq`; `None` where it has no such entry."""
         return await self._read(position.seal, session, seq)
 
+    async def sealed(self, session: SessionKey, identity: str, seq: int) -> str | None:
+        """Return the seal up to `seq` of the log that is known by an identity: this one, or this encrypted anew."""
+        return await self._read(position.sealed, session, identity, seq)
+
+    async def known(self, session: SessionKey, identity: str) -> bool:
+        """Return whether the session's log is the one of this identity, or that one encrypted anew."""
+        return await self._read(position.known, session, identity)
+
     async def accept(
         self, session: SessionKey, identity: str, head: int, *, by: str | None = None, reason: str | None = None
     ) -> bool:

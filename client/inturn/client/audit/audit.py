@@ -161,12 +161,12 @@ class Auditor:
         if not known:
             return []
         here, head = await journal.position(key), int(carried.get("head") or 0)
-        if here.identity != known:
+        if not await journal.known(key, known):
             return ["the journal here is another than the session's: it begins with another entry, or has none"]
         if here.head < head:
             return [f"the journal ends at entry {here.head}, and the session has seen entry {head}"]
         seq, seal = carried.get("seal") or (0, None)
-        if seal is not None and await journal.seal(key, seq) != seal:
+        if seal is not None and await journal.sealed(key, known, seq) != seal:
             return [f"the entries up to {seq} are not those that the session has seen: they were written anew"]
         return []
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from inturn.journal.log import codec
+from inturn.journal.log import codec, rewriting
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
 from inturn.keys import SessionKey
@@ -276,7 +276,7 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
         found.append("seq 1: is the first entry, but not the recorded one")
     if (known[0][:2] if known else (0, GENESIS)) != (seq, hash_):
         found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")
-    return found
+    return found + rewriting.faults(tx, session)
 
 
 def _faults(session: SessionKey, row: tuple[Any, ...], before: int, hash_before: str) -> Iterator[str]:

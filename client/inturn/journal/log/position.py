@@ -1,15 +1,16 @@
 """Where a session's log stands, and whether it is the one that its workflow knows.
 
 Invariant: a log is known by the hash of its first entry, and by its head: it moves with its entries, to whatever
-database they are copied or restored. One that is another, or ends before what the workflow has seen, takes no step of
-the session until somebody accepts that; what is missing is then said in an entry.
+database they are copied or restored; one that was encrypted anew is known by what it was, too. One that is another, or
+ends before what the workflow has seen, takes no step of the session until somebody accepts that; what is missing is
+then said in an entry.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from inturn.journal.log import log
+from inturn.journal.log import log, rewriting
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import JournalBehind, NewEntry, Position
@@ -19,7 +20,7 @@ GAP: Final = "session.gap"
 KIND: Final = "journal"
 """What an accepted entry's body has for `kind`; gaps in a source's sequence have none."""
 _SHORT: Final = 12
-_SEAL: Final = 8
+_SEAL: Final = rewriting.SEAL
 """Hex digits of a hash that travel with the session: they cost each turn its bytes."""
 
 
@@ -55,8 +56,21 @@ def seal(tx: Transaction, session: SessionKey, seq: int) -> str | None:
     return str(rows[0][0])[:_SEAL] if rows else None
 
 
+def sealed(tx: Transaction, session: SessionKey, identity: str, seq: int) -> str | None:
+    """Return the seal of an entry in the chain that a workflow knows: this one, or what it was; `None`: neither."""
+    if position(tx, session).identity == identity:
+        return seal(tx, session, seq)
+    old = rewriting.find(tx, session, identity)
+    return old.seal(seq) if old else None
+
+
+def known(tx: Transaction, session: SessionKey, identity: str) -> bool:
+    """Return whether the log is the one of this identity, or that one encrypted anew."""
+    return position(tx, session).identity == identity or rewriting.find(tx, session, identity) is not None
+
+
 def check(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:
-    """Return whether the log is another than the workflow's (or behind) and was accepted for it.
+    """Return whether the log is another than the workflow's (or behind) and may be taken for it.
 
     Raises:
         JournalBehind: It is another, or behind, and nobody accepted it.
@@ -93,6 +107,8 @@ def _covers(here: Position, identity: str, head: int) -> bool:
 
 
 def _accepted(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:
+    if log.head(tx, session) >= head and rewriting.find(tx, session, identity) is not None:
+        return True
     gaps = [entry.body for entry in log.read(tx, session, types=(GAP,))]
     return any(gap.get("kind") == KIND and gap.get("journal") == identity and gap["to"] >= head for gap in gaps)
 

@@ -1,27 +1,26 @@
 """A journal's copy under the first of its keys: of one that was in clear, or to be rid of a key.
 
 Invariant: what is read in the copy is what is read in the source. Its chain covers what is stored, so it is another
-one: each session accepts it, in an entry, and goes on.
+one; each session's log says which it was (`log.rewriting`), and the session goes on with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 from inturn.encryption.columns import CLEAR, COLUMNS, Sealing, key_of
-from inturn.journal.log import log, position
+from inturn.journal.log import log, position, rewriting
+from inturn.journal.log.rewriting import Rewritten
 from inturn.journal.moving.copying import Copied, CopyFailed, begin, sessions, take_place
-from inturn.journal.moving.tables import Table, tables
+from inturn.journal.moving.tables import PAGE, Table, tables
 from inturn.journal.store import schema
 from inturn.journal.store.store import Rows, Store, Transaction
-from inturn.journal.values import Position
 from inturn.keys import SessionKey
 
 Row = dict[str, Any]
-BY = "inturn journal reencrypt"
 
 
 async def reencrypt(source: Store, target: Store, sealing: Sealing, *, name: str) -> Copied:
@@ -44,19 +43,20 @@ async def reencrypt(source: Store, target: Store, sealing: Sealing, *, name: str
 
     def whole(tx: Transaction) -> Copied:
         tx.exclude()
+        tx.sealing = sealing
         there(lambda to: begin(to, schema.database(tx)))
         copied, chain = Copied(), dict[SessionKey, list[str]]()
         for session in sessions(tx, None):
             if faults := log.verify(tx, session):
                 raise CopyFailed(f"session {session}: {faults[0]}")
-        for table in tables():
+        for table in (table for table in tables() if table.name != "rewritten"):
             copied.rows[table.name] = 0
             for page in table.pages(tx, None):
                 there(partial(_put, table, _resealed(table, page, sealing, chain)))
                 copied.rows[table.name] += len(page)
         for session in sessions(tx, None):
-            known = position.position(tx, session)
-            there(partial(_linked, session=session, chain=chain.get(session, []), sealing=sealing, known=known))
+            old = [*rewriting.chains(tx, session), *_chain(tx, session)]
+            there(partial(_linked, session=session, chain=chain.get(session, []), sealing=sealing, old=old))
             copied.sessions += 1
         take_place(tx, there, name)
         return copied
@@ -104,8 +104,20 @@ def _put(table: Table, rows: Rows, tx: Transaction) -> None:
     table.put(tx, rows)
 
 
-def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sealing, known: Position) -> None:
-    """Note where a session's chain begins and ends, and have the session accept that it is another."""
+def _chain(tx: Transaction, session: SessionKey) -> list[Rewritten]:
+    """Return the chain that a log is now; none where it has no entry."""
+    here, where, seals, seq = position.position(tx, session), (session.tenant, session.session_id), list[str](), 0
+    while rows := tx.execute(
+        "SELECT seq, hash FROM entries WHERE tenant = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (*where, seq, PAGE),
+    ):
+        seals += [hash_[: rewriting.SEAL] for _, hash_ in rows]
+        seq = rows[-1][0]
+    return [Rewritten(here.identity, here.head, "".join(seals))] if seals else []
+
+
+def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sealing, old: Sequence[Rewritten]) -> None:
+    """Note where a session's chain begins and ends, and which it was."""
     if not chain:
         return
     tx.sealing = sealing
@@ -113,6 +125,7 @@ def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sea
         "UPDATE sessions SET first = ?, hash = ? WHERE tenant = ? AND session = ?",
         (chain[0], chain[-1], session.tenant, session.session_id),
     )
-    position.accept(tx, session, known.identity, known.head, by=BY, reason="the journal was encrypted anew")
+    for each in old:
+        rewriting.note(tx, session, each)
     if faults := log.verify(tx, session):
         raise CopyFailed(f"session {session}: {faults[0]}")

@@ -13,7 +13,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 8
+VERSION: Final = 9
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -49,6 +49,9 @@ _LOG: Final = (
         tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL, hash TEXT NOT NULL,
         gen BIGINT NOT NULL, data {bytes} NOT NULL, at BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, event_id, hash, gen))""",
+    """CREATE TABLE rewritten (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, identity TEXT NOT NULL, proof TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, identity))""",
     """CREATE TABLE cursors (
         tenant TEXT NOT NULL, name TEXT NOT NULL, session TEXT NOT NULL, seq BIGINT NOT NULL,
         PRIMARY KEY (tenant, name, session)) {clustered}""",
