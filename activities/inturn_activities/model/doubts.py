@@ -20,6 +20,7 @@ from inturn.journal.views.doubts import Place, has_address, is_shown
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelRequest
+from inturn.models.pictures import length, longest_side
 from inturn.turns.blocks import text
 
 MAX_REFUSALS: Final = 8
@@ -29,7 +30,8 @@ _SIZE: Final = re.compile(
     r"too (long|large|many|big)|exceed|at most|maximum|context (window|length|limit)|request_too_large|\b413\b", re.I
 )
 _PIXELS: Final = re.compile(r"\bdimensions?\b|\bpixels?\b", re.I)
-"""Of one image, though it may be too large only among many others."""
+_SHOWN: Final = re.compile(rf"{_PIXELS.pattern}|\bimage exceeds\b|\bpdf pages?\b", re.I)
+"""Of one image or document, though it may be too large only among many others."""
 _ASKED: Final = re.compile(r"\bmax_tokens\b")
 _TOO_LARGE: Final = "the event is too large for what the model still takes in this conversation"
 _PLACE: Final = re.compile(r"\bmessages\.(\d+)(?:\.content\.(\d+))?")
@@ -104,8 +106,8 @@ class Doubts:
         suspects = await self._enough(found)
         if suspects is None:
             return None
-        if _PIXELS.search(why):
-            return Finding([*found, *await self._first(found, suspects)], why, all=True)
+        if _SHOWN.search(why):
+            return await self._too_large_shown(found, suspects, why)
         while self._tries > 0:
             last = await self._last_guilty(found, suspects)
             if last is None:
@@ -141,8 +143,24 @@ class Doubts:
                 return suspects
         return None
 
-    async def _first(self, found: Sequence[Place], suspects: Sequence[Place]) -> Sequence[Place]:
-        """Return about as many of the suspects, oldest first, as have to be left out together."""
+    async def _too_large_shown(self, found: list[Place], suspects: Sequence[Place], why: str) -> Finding:
+        """Find what is too large by itself, else about as many as are too large together: the largest, the oldest."""
+        measure = self._transcript.measured(longest_side if _PIXELS.search(why) else length)
+        left = ordered = sorted(suspects, key=lambda place: -measure[place])
+        before = found
+        while True:
+            enough = left[: await self._first(found, left)]
+            last = enough[-1]
+            if len(enough) == 1 or (self._tries > 0 and await self._takes_without([*found, last])):
+                return Finding([*found, last], why, all=True)
+            if self._tries <= 0:
+                return Finding(found, why, all=False) if found != before else Finding([*found, *enough], why, all=True)
+            if await self._takes_without([*found, *(each for each in ordered if each != last)]):
+                return Finding([*found, *enough], why, all=True)  # none of them is, alone
+            found, left = [*found, last], enough[:-1]
+
+    async def _first(self, found: Sequence[Place], suspects: Sequence[Place]) -> int:
+        """Return about how many of the suspects, from the first on, have to be left out together."""
         low, high = 0, len(suspects)
         while high - low > 1 and self._tries > 0:
             middle = (low + high) // 2
@@ -150,7 +168,7 @@ class Doubts:
                 high = middle
             else:
                 low = middle
-        return suspects[:high]
+        return high
 
     async def _last_guilty(self, found: Sequence[Place], suspects: Sequence[Place]) -> int | None:
         """Return the last of the suspects that has to be left out; all of them are known to be enough."""
@@ -208,4 +226,4 @@ def of_event(refusal: ModelError) -> ModelError:
 
 def is_about_size(said: str) -> bool:
     """Return whether a refusal is about how much there is: leaving old blocks out would only hide that."""
-    return _SIZE.search(said) is not None and _PIXELS.search(said) is None
+    return _SIZE.search(said) is not None and _SHOWN.search(said) is None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import Agent, names
 from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models.pictures import longest_side
 from inturn.testing import Fault, ToolCall
 from inturn.testing.claude.script import Reply
 from inturn.tools import tool
@@ -379,3 +382,160 @@ async def test_an_event_that_looks_like_the_accounts_trouble_holds_its_session_f
             with pytest.raises(ApplicationError) as failed:
                 await r.ask("e4", attempt=attempt)
             assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
+
+
+def _shown(n: int, side: int, *, kind: str = "png", more: int = 20) -> dict[str, Any]:
+    """A picture of so many pixels; each is another one."""
+    head = {
+        "png": b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">II", side, 10),
+        "gif": b"GIF89a" + struct.pack("<HH", min(side, 65_535), 10),
+        "jpeg": b"\xff\xd8\xff\xe0\x00\x04ab\xff\xc0\x00\x11\x08" + struct.pack(">HH", 10, side),
+        "webp": b"RIFF\0\0\0\0WEBPVP8X" + b"\0" * 8 + (side - 1).to_bytes(3, "little") + b"\x09\0\0",
+    }[kind]
+    data = base64.b64encode(head + f" {n}".encode() + b"\0" * more).decode()
+    return {"type": "image", "source": {"type": "base64", "media_type": f"image/{kind}", "data": data}}
+
+
+def _refused_for_pixels(request: ModelRequest, most: int, most_of_many: int = 2_000) -> str | None:
+    sides = [longest_side(block) for message in request.messages for block in _pictures(message["content"])]
+    limit = most if len(sides) <= 20 else most_of_many
+    return (
+        f"400 messages: image dimensions exceed max allowed size: {limit} pixels"
+        if max(sides, default=0) > limit
+        else None
+    )
+
+
+def _pictures(blocks: Any) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for block in blocks if isinstance(blocks, list) else []:
+        found += [block] if block["type"] == "image" else _pictures(block.get("content"))
+    return found
+
+
+@pytest.mark.parametrize("kind", ["png", "gif", "jpeg", "webp"])
+def test_how_large_a_picture_is_stands_in_its_first_bytes(kind: str) -> None:
+    assert longest_side(_shown(1, 9_000, kind=kind)) == 9_000
+    result = {
+        "type": "tool_result",
+        "content": [{"type": "text", "text": "x"}, _shown(1, 50), _shown(2, 700, kind=kind)],
+    }
+    assert longest_side(result) == 700
+    assert longest_side({"type": "text", "text": "x"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("count", "large"),
+    [(4, {3: 9_000}), (4, {0: 9_000}), (15, {7: 9_000, 11: 12_000}), (30, {17: 3_000}), (30, {4: 9_000, 22: 2_500})],
+)
+async def test_the_pictures_that_are_too_large_are_left_out_and_no_other(
+    tmp_path: Path, count: int, large: dict[int, int]
+) -> None:
+    armed: list[str] = []
+    model = Fussy(lambda request: _refused_for_pixels(request, 8_000) if armed else None)
+    async with rig(tmp_path, model=model) as r:
+        for n in range(count):
+            await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, _shown(n, large.get(n, 40))])
+        armed.append("now")
+        await asked_again(r, "next")
+        sent = model.requests[-1].messages
+        left = [longest_side(picture) for message in sent for picture in _pictures(message["content"])]
+        assert left == [40] * (count - len(large))
+        assert all(f"plain {n}'" in str(sent) for n in range(count))
+        before = len(model.requests)
+        assert (await r.ask("last")).stop == "end_turn"
+        assert len(model.requests) == before + 1
+
+
+@pytest.mark.parametrize("where", ["old", "last"])
+async def test_a_large_picture_of_a_tools_costs_its_result_alone(tmp_path: Path, where: str) -> None:
+    sides = iter([9_000, 40] if where == "old" else [40, 9_000])
+
+    @tool
+    async def show() -> list[dict[str, Any]]:
+        """Show."""
+        return [{"type": "text", "text": "see"}, _shown(1, next(sides))]
+
+    armed: list[str] = []
+    fussy = Fussy(lambda request: _refused_for_pixels(request, 8_000) if armed else None)
+    made = fussy.respond
+
+    async def respond(request: ModelRequest, on_text: OnText) -> ModelMessage:
+        await made(request, on_text)
+        if "call it" in str(request.messages[-1]):
+            return answer([{"type": "tool_use", "id": f"t{len(request.messages)}", "name": "show", "input": {}}])
+        return answer([{"type": "text", "text": "fine"}], "end_turn")
+
+    fussy.respond = respond  # type: ignore[method-assign]
+    async with rig(tmp_path, model=fussy, tools=[show]) as r:
+        await r.ask("e0", [{"type": "text", "text": "mine"}, _shown(0, 40)])
+        for event_id in ("e1", "e2"):
+            await r.tools(await r.ask(event_id, "call it"), event_id)
+            assert (await r.ask(event_id, step=1)).stop == "end_turn"
+        armed.append("now")
+        await asked_again(r, "next")
+        sent = fussy.requests[-1].messages
+        assert [longest_side(p) for message in sent for p in _pictures(message["content"])] == [40, 40]
+
+
+def _by_url(n: int) -> dict[str, Any]:
+    return {"type": "image", "source": {"type": "url", "url": URL.format(n)}}
+
+
+@pytest.mark.parametrize("guilty", [{2}, {1, 6}])
+async def test_a_picture_elsewhere_that_has_grown_is_left_out_and_no_other(tmp_path: Path, guilty: set[int]) -> None:
+    grown: list[int] = []
+    why = "400 messages: image dimensions exceed max allowed size: 8000 pixels"
+    model = Fussy(lambda request: why if any(URL.format(n) in str(request.messages) for n in grown) else None)
+    async with rig(tmp_path, model=model) as r:
+        for n in range(9):
+            shown = _by_url(n) if n < 7 else _shown(n, 1_000 * n)
+            await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, shown])
+        grown += sorted(guilty)
+        await asked_again(r, "next")
+        sent = str(model.requests[-1].messages)
+        assert [n for n in range(7) if URL.format(n) not in sent] == sorted(guilty)
+        assert sent.count("base64") == 2
+
+
+def _paper(n: int, pages: int) -> dict[str, Any]:
+    data = base64.b64encode(f"%PDF {n} ".encode() + b"/Type /Page " * pages).decode()
+    return {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": data}}
+
+
+@pytest.mark.parametrize("papers", [{0: 200, 1: 5, 2: 5}, {0: 5, 1: 5, 2: 200, 3: 5}, {0: 5, 1: 150, 2: 5, 3: 200}])
+async def test_a_document_that_is_too_long_is_left_out_and_no_other(tmp_path: Path, papers: dict[int, int]) -> None:
+    armed: list[str] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        found = sum(papers[n] for n in papers if _paper(n, papers[n])["source"]["data"] in str(request.messages))
+        return (
+            f"400 messages: A maximum of 100 PDF pages may be provided. Found {found}."
+            if armed and found > 100
+            else None
+        )
+
+    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+        for n, pages in papers.items():
+            await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, _paper(n, pages)])
+        armed.append("now")
+        await asked_again(r, "next")
+        sent = str(model.requests[-1].messages)
+        assert [n for n in papers if _paper(n, papers[n])["source"]["data"] in sent] == [
+            n for n in papers if papers[n] == 5
+        ]
+
+
+async def test_a_picture_of_too_many_bytes_is_left_out_and_no_other(tmp_path: Path) -> None:
+    armed: list[str] = []
+    why = "400 messages: image exceeds 5 MB maximum: 6291456 bytes > 5242880 bytes"
+    model = Fussy(lambda request: why if armed and "AAAA" * 6_000 in str(request.messages) else None)
+    async with rig(tmp_path, model=model) as r:
+        for n in range(6):
+            image = _shown(n, 40, more=20_000 if n == 3 else n)
+            await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, image])
+        armed.append("now")
+        await asked_again(r, "next")
+        sent = model.requests[-1].messages
+        assert len([p for message in sent for p in _pictures(message["content"])]) == 5
+        assert "AAAA" * 6_000 not in str(sent)

@@ -139,6 +139,10 @@ class Transcript:
         """Return where the journal has what is committed, in order; `of`: blocks of some kind only."""
         return [place for part in self._committed for block, place in part.said if place is not None and of(block)]
 
+    def measured(self, by: Callable[[Block], int]) -> dict[Place, int]:
+        """Return what is committed with a measure of each block."""
+        return {place: by(block) for part in self._committed for block, place in part.said if place is not None}
+
     def places_of(self, message: int, block: int | None = None) -> list[Place]:
         """Return where the journal has a committed message of the last request's form, or one block of it."""
         at = self._view.positions[message] if message < len(self._view.positions) else len(self._committed)
