@@ -236,3 +236,57 @@ async def test_one_that_was_cancelled_while_its_session_recovered_stays_cancelle
             assert await _started(session) == ["done", "in", "second", "third"]
             assert (await session.status()).counts.get("cancelled") == 1
             await _well(rig, session)
+
+
+async def _parked(session: Session) -> set[str | None]:
+    return {entry.event_id async for entry in session.entries() if entry.type == "event.parked"}
+
+
+async def test_what_was_decided_beside_a_turn_stands_when_its_run_is_ended_from_outside(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, handle = client.session("s", agent="support"), _handle(rig)
+        await session.ask("hi", event_id="done")
+        await handle.signal("submit", {"event_id": "given-up", "content": ""})
+        await until(lambda: _has_parked(session, "given-up"))
+        await session.send('[[tool wait {"seconds": 4}]]', event_id="runs")
+        await session.submit("hi", event_id="taken-out")
+
+        async def running() -> bool:
+            return (await session.status()).turn is not None
+
+        await until(running)
+        assert await session.cancel("taken-out")
+        await session.discard("given-up", reason="spam")
+        await handle.signal("submit", {"event_id": "no-event", "content": ""})
+        await handle.signal("sbumit", {"event_id": "typo", "content": "hi"})
+        await until(lambda: _counts(session, 5))
+        await handle.terminate("an operator")
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=30)).disposition == "applied"
+        assert await _started(session) == ["done", "runs", "runs", "new"]
+        assert await _parked(session) == {"given-up", "no-event", "typo"}
+        ended = [e async for e in session.entries() if e.type == "event.cancelled"]
+        assert {(e.event_id, e.body.get("reason")) for e in ended} >= {("given-up", "spam")}
+        assert (await session.status()).counts.get("cancelled") == 1
+        await _well(rig, session)
+
+
+async def _has_parked(session: Session, event_id: str) -> bool:
+    return event_id in await _parked(session)
+
+
+async def test_a_run_that_never_began_a_turn_leaves_no_false_alarm(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, handle = client.session("s", agent="support"), _handle(rig)
+        await rig.temporal.start_workflow(
+            "Session",
+            id=str(rig.key("s")),
+            task_queue=rig.task_queue,
+            start_signal="submit",
+            start_signal_args=[{"event_id": "no-event", "content": ""}],
+        )
+        await until(lambda: _has_parked(session, "no-event"))
+        await handle.terminate("an operator")
+        await session.send("came since", event_id="new")
+        assert (await session.wait("new", timeout=20)).disposition == "applied"
+        await _well(rig, session)
