@@ -48,6 +48,11 @@ class EndedRun:
         """Begin with nothing."""
         self.unrecorded = Unrecorded(self.run.run_id)
 
+    @property
+    def chain(self) -> str:
+        """How its chain of runs is named; known once it was looked at."""
+        return self._first[-8:]
+
     async def look(self, chain: str) -> bool:
         """Read what it says of others, and what it had decided; return `False` where it is of that chain."""
         times = Times()
@@ -57,7 +62,7 @@ class EndedRun:
             at = times.of(event)
             if event.event_id == 1:
                 self._first = event.workflow_execution_started_event_attributes.first_execution_run_id
-                if self._first[-8:] == chain:
+                if self.chain == chain:
                     return False
                 self._state = await state_of(self.temporal, self.run.id, event)
                 self._closes(self._state.get("closing"))

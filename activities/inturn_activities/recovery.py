@@ -83,7 +83,7 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
         with _retained(session):
             old = EndedRun(activity.client(), run)
             if await old.look(chain):
-                await old.unrecorded.write(journal, session)
+                await old.unrecorded.write(journal, session, old.chain)
                 runs.append(old)
     done = await ended_events(journal, session)
     done.told |= dict.fromkeys([running, *await merged(journal, session, done.told)], FOR_GOOD)

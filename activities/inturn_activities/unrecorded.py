@@ -77,9 +77,11 @@ class Unrecorded:
         made = Decision(type="event.parked", turn=event_id, key=key, disposition="parked", body=body, at=at)
         self._no_events.setdefault(event_id, made)
 
-    async def write(self, journal: Journal, session: SessionKey) -> None:
-        """Write what was decided; before anything is sent again: what has ended is not."""
-        await _write(journal, session, RecordInput(decisions=[*self._carried, *self._counted]))
+    async def write(self, journal: Journal, session: SessionKey, chain: str) -> None:
+        """Write what was decided; before anything is sent again: what has ended is not. `chain`: the run's."""
+        body = {"run": self.run_id, "chain": chain}
+        noted = Decision(type="session.recovered", key=f"recovered/{self.run_id}", body=body)
+        await _write(journal, session, RecordInput(decisions=[noted, *self._carried, *self._counted]))
         for input in self._scheduled.values():
             await _write(journal, session, input.model_copy(update={"close": False, "policy": False}))
         given_up = [await self._discard(journal, session, event_id) for event_id in self._discards]

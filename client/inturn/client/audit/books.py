@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 TURN_ENDS: Final = ("turn.completed", "turn.interrupted", "turn.failed")
 DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
-READ: Final = ("turn.started", "session.gap", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
+READ: Final = ("turn.started", "session.gap", "session.recovered", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
 """The types of entries that an audit reads."""
 
 
@@ -26,6 +26,7 @@ _TURN: Final[dict[str, type]] = {"turn": str, "chain": str}
 _SHAPES: Final[dict[str, dict[str, type]]] = {
     "turn.started": _TURN | {"n": int, "resets": int, "sequence": int, "source": str, "when_busy": str},
     "session.gap": {"from": int, "to": int, "by": str, "kind": str},
+    "session.recovered": {"chain": str},
     "user.message": {"joined": str},
     "event.parked": {"joined": list, "lost": list},
     **{type_: _TURN for type_ in TURN_ENDS},
@@ -170,5 +171,6 @@ def _gap(entry: Entry) -> str:
 
 def older_chains(entries: Iterable[Entry], chain: str) -> set[str]:
     """Return the chains of runs, other than this one, whose events the journal holds, too."""
-    named = {str(e.body["chain"]) for e in entries if e.type == "turn.started" and e.body.get("chain")}
+    telling = of_type(entries, "turn.started", "session.recovered")
+    named = {str(e.body["chain"]) for e in telling if e.body.get("chain")}
     return named - {chain}
