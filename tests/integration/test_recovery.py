@@ -263,7 +263,7 @@ async def test_what_was_decided_beside_a_turn_stands_when_its_run_is_ended_from_
         await handle.terminate("an operator")
         await session.send("came since", event_id="new")
         assert (await session.wait("new", timeout=30)).disposition == "applied"
-        assert await _started(session) == ["done", "runs", "runs", "new"]
+        assert await _started(session) == ["done", "runs", "new"]
         assert await _parked(session) == {"given-up", "no-event", "typo"}
         ended = [e async for e in session.entries() if e.type == "event.cancelled"]
         assert {(e.event_id, e.body.get("reason")) for e in ended} >= {("given-up", "spam")}
