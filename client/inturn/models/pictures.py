@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import binascii
-import struct
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 UNKNOWN: Final = 2_000
 """Pixels of a picture that lies elsewhere, or is of a format that is not known: more than most, less than too many."""
@@ -36,7 +35,7 @@ def _data(block: Mapping[str, Any]) -> str | None:
 def _inside(block: Mapping[str, Any]) -> list[dict[str, Any]]:
     source = block.get("source")
     inside = [block.get("content"), source.get("content") if isinstance(source, dict) else None]
-    return [item for items in inside if isinstance(items, list) for item in cast("list[Any]", items) if _is_block(item)]
+    return [item for items in inside if isinstance(items, list) for item in items if _is_block(item)]
 
 
 def _is_block(item: object) -> bool:
@@ -52,9 +51,9 @@ def _decoded(data: str) -> bytes:
 
 def _side(data: bytes) -> int:
     if data.startswith(b"\x89PNG") and len(data) >= 24:
-        return max(struct.unpack(">II", data[16:24]))
+        return max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
     if data.startswith(b"GIF8") and len(data) >= 10:
-        return max(struct.unpack("<HH", data[6:10]))
+        return max(int.from_bytes(data[6:8], "little"), int.from_bytes(data[8:10], "little"))
     if data.startswith(b"\xff\xd8"):
         return _side_of_jpeg(data)
     return _side_of_webp(data) if data.startswith(b"RIFF") and data[8:12] == b"WEBP" and len(data) >= 30 else 0
@@ -65,7 +64,7 @@ def _side_of_jpeg(data: bytes) -> int:
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker = data[at + 1]
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # a frame's header
-            return max(struct.unpack(">HH", data[at + 5 : at + 9]))
+            return max(int.from_bytes(data[at + 5 : at + 7]), int.from_bytes(data[at + 7 : at + 9]))
         at += 2 + int.from_bytes(data[at + 2 : at + 4])
     return 0
 
@@ -78,7 +77,7 @@ def _side_of_webp(data: bytes) -> int:
             bits = int.from_bytes(data[21:25], "little")
             return 1 + max(bits & 0x3FFF, bits >> 14 & 0x3FFF)
         case b"VP8 ":
-            width, height = struct.unpack("<HH", data[26:30])
-            return max(width & 0x3FFF, height & 0x3FFF)
+            sides = int.from_bytes(data[26:28], "little"), int.from_bytes(data[28:30], "little")
+            return max(side & 0x3FFF for side in sides)
         case _:
             return 0
