@@ -236,6 +236,61 @@ TRIGGERS: Final = (
         ),
     ),
     Trigger(
+        "B1 decided",
+        "what a terminated run had decided and not recorded is nowhere",
+        {
+            "unit/activities/test_unrecorded.py": (
+                "an_end_that_a_run_began_with_is_recorded",
+                "what_a_record_had_not_said_to_have_written_is_written",
+                "a_parked_event_that_was_given_up_stays_given_up",
+                "what_was_no_event_is_parked_and_what_has_its_id_is_sent",
+                "an_event_that_had_joined_another_is_not_said_again",
+            ),
+            "integration/test_recovery.py": (
+                "what_was_decided_beside_a_turn_stands_when_its_run_is_ended_from_outside",
+                "a_run_that_never_began_a_turn_leaves_no_false_alarm",
+            ),
+        },
+        (
+            Plant(
+                "an_end_that_a_run_began_with_is_recorded",
+                Edit(
+                    "activities/inturn_activities/recovery.py",
+                    "await old.unrecorded.write(journal, session, old.chain)",
+                    "pass",
+                ),
+            ),
+            Plant(
+                "an_event_that_had_joined_another_is_not_said_again",
+                Edit(
+                    "activities/inturn_activities/recovery.py",
+                    "[running, *await merged(journal, session, done.told)]",
+                    "[running]",
+                ),
+            ),
+        ),
+    ),
+    Trigger(
+        "B1 counted",
+        "an event that was only counted and came again hides the loss of another",
+        {
+            "unit/client/test_audit_pairs.py": (
+                "a_loss_is_named_whatever_makes_up_for_it",
+                "one_that_is_lost_and_one_that_nobody_sent_are_both_named",
+            ),
+        },
+        (
+            Plant(
+                "a_loss_is_named_whatever_makes_up_for_it",
+                Edit(
+                    "client/inturn/journal/views/turns.py",
+                    'entry.body.get("nameless") or 0',
+                    'entry.body.get("count") or 0',
+                ),
+            ),
+        ),
+    ),
+    Trigger(
         "B2",
         "false alarms: an old duplicate counted twice, a signal that carries `wait` accepted by no run",
         {

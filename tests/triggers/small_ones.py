@@ -429,6 +429,35 @@ TRIGGERS: Final = (
         ),
     ),
     Trigger(
+        "K files",
+        "`source.type=file` names another tenant's file",
+        {
+            "unit/activities/test_provider_files.py": (
+                "an_event_that_names_one_is_refused_before_it_is_sent",
+                "one_that_another_sdk_sends_is_no_event",
+                "a_content_that_somebody_put_into_the_journal_names_none",
+                "a_message_that_joins_names_none",
+                "a_tools_result_shows_none_and_says_what_it_returned",
+                "an_answer_of_the_model_shows_none",
+                "a_parked_event_that_is_driven_again_shows_none",
+            )
+        },
+        (
+            Plant(
+                "an_event_that_names_one_is_refused_before_it_is_sent",
+                Edit(_EVENTS, "if any(map(names_file, value)):", "if False:"),
+            ),
+            Plant(
+                "a_parked_event_that_is_driven_again_shows_none",
+                Edit(
+                    "client/inturn/turns/blocks.py",
+                    '    if kind == "url" and',
+                    '    if kind == "file":\n        return given\n    if kind == "url" and',
+                ),
+            ),
+        ),
+    ),
+    Trigger(
         "K clocks",
         "an approver's old clock beats the expiry while no worker runs",
         {

@@ -123,6 +123,33 @@ TRIGGERS: Final = (
         ),
     ),
     Trigger(
+        "MODEL F9 large",
+        "a lone picture or document that is too large has others blamed that are not",
+        {
+            "unit/activities/test_doubts.py": (
+                "the_pictures_that_are_too_large_are_left_out_and_no_other",
+                "a_large_picture_of_a_tools_costs_its_result_alone",
+                "a_picture_elsewhere_that_has_grown_is_left_out_and_no_other",
+                "a_document_that_is_too_long_is_left_out_and_no_other",
+                "a_picture_of_too_many_bytes_is_left_out_and_no_other",
+            )
+        },
+        (
+            Plant(
+                "the_pictures_that_are_too_large_are_left_out_and_no_other",
+                Edit(_DOUBTS, "sorted(suspects, key=lambda place: -measure[place])", "list(suspects)"),
+            ),
+            Plant(
+                "a_picture_of_too_many_bytes_is_left_out_and_no_other",
+                Edit(
+                    _DOUBTS,
+                    "_SIZE.search(said) is not None and _SHOWN.search(said)",
+                    "_SIZE.search(said) is not None and _PIXELS.search(said)",
+                ),
+            ),
+        ),
+    ),
+    Trigger(
         "MODEL F9",
         "a conversation that outgrows the model parks every later event without a word",
         {
@@ -135,7 +162,7 @@ TRIGGERS: Final = (
         (
             Plant(
                 "what_is_too_much_leads_to_a_clear_error_and_never_to_doubt",
-                Edit(_DOUBTS, "return _SIZE.search(said) is not None and _PIXELS.search(said) is None", "return False"),
+                Edit(_DOUBTS, "return _SIZE.search(said) is not None and _SHOWN.search(said) is None", "return False"),
             ),
             Plant(
                 "an_agent_that_asks_for_too_much_itself_costs_no_event_its_turn",
