@@ -1,7 +1,8 @@
 """One bombardment: a server, a worker, sessions that are fired at, innocent ones beside them, and the judgement.
 
 Invariant: plain and hostile slices of the same pace follow each other, so that what hostility costs the innocent is a
-ratio of one run.
+ratio of one run. It is judged by the usual slice of each kind: a stall of the machine meets all sessions at once and is
+the whole tail of a slice, but not of most of them.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from inturn import Client
+from inturn import Client, Session
 from inturn.journal import open_journal
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.chaos.fuzz.garbling import garbled
-from tests.chaos.fuzz.innocents import Innocents, percentile
+from tests.chaos.fuzz.innocents import Innocents
 from tests.chaos.fuzz.judge import Judge, key_of
 from tests.chaos.fuzz.shots import Gun
 from tests.support.processes.server import ROOT, DevServer, clean_environment, first_line
@@ -48,6 +49,7 @@ class Result:
     runs: int = 0
     innocent_turns: int = 0
     p99_beside_plain: float = 0.0
+    """Of each slice its own, and of these the median."""
     p99_beside_hostile: float = 0.0
     memory_before: int = 0
     memory_most: int = 0
@@ -65,7 +67,7 @@ class Result:
 
 @dataclass
 class Bombardment:
-    """Fires for so many seconds at a pace, or so many inputs as fast as they go."""
+    """Fires for so many seconds, and at least so many inputs, whichever are given."""
 
     directory: Path
     seed: int
@@ -109,33 +111,39 @@ class Bombardment:
         self.tell("  waiting for what they have to do")
         result.findings += await judge.settle(victims)
         result.memory_most = max(result.memory_most, memory(pid))
-        self.tell("  judging")
         for gun in guns:
             result.answers += gun.fired.answers
             result.acknowledged += len(gun.fired.acknowledged)
-        result.findings += await all_of(judge.lost(s, gun.fired) for s, gun in zip(victims, guns, strict=True))
-        result.findings += await all_of(map(judge.failed_tasks, victims))
+        self.tell("  judging, and garbling others")
+        async with asyncio.TaskGroup() as group:  # an audit waits, to be sure, and so do garbled sessions
+            judging = group.create_task(self._judge(judge, result, victims, guns, innocents))
+            garbling = group.create_task(garbled(client, self.directory / "journal.db"))
+        result.findings += [*judging.result(), *garbling.result()]
+        result.inputs = result.answers.total()
+        result.innocent_turns = sum(len(took) for _, took in innocents.slices)
+        result.p99_beside_plain = innocents.usual("plain", 0.99)
+        result.p99_beside_hostile = innocents.usual("hostile", 0.99)
+        return result
+
+    async def _judge(
+        self, judge: Judge, result: Result, victims: list[Session], guns: list[Gun], innocents: Innocents
+    ) -> list[str]:
+        found = await all_of(judge.lost(s, gun.fired) for s, gun in zip(victims, guns, strict=True))
+        found += await all_of(map(judge.failed_tasks, victims))
         everyone = [*victims, *innocents.sessions]
         result.runs, unreplayable = await judge.unreplayable(everyone, self.directory / "histories")
-        result.findings += [*innocents.failed, *(f"does not replay: {name}" for name in unreplayable)]
-        result.findings += await all_of(judge.blind(s, self.directory / "journal.db") for s in victims[:3])
-        self.tell("  garbling")
-        result.findings += await garbled(client, self.directory / "journal.db")
-        result.inputs = result.answers.total()
-        result.innocent_turns = sum(map(len, innocents.seconds.values()))
-        result.p99_beside_plain = percentile(innocents.seconds.get("plain", ()), 0.99)
-        result.p99_beside_hostile = percentile(innocents.seconds.get("hostile", ()), 0.99)
-        return result
+        found += [*innocents.failed, *(f"does not replay: {name}" for name in unreplayable)]
+        return found + await all_of(judge.blind(s, self.directory / "journal.db") for s in victims[:3])
 
     async def _slices(self, guns: list[Gun], innocents: Innocents) -> Any:
         """Fire slice by slice; give the share that is done."""
         began, fired = time.monotonic(), 0
         while True:
             for phase in ("plain", "hostile") if self.pace else ("hostile",):
-                innocents.phase = phase
+                innocents.begin(phase)
                 fired += await self._slice(guns, plain=phase == "plain")
-            share = (time.monotonic() - began) / self.seconds if self.seconds else fired / (self.inputs or 1)
-            yield min(share, 1.0)
+            shares = (time.monotonic() - began) / (self.seconds or 1e-9), fired / (self.inputs or 1e-9)
+            yield (share := min(1.0, *shares))
             if share >= 1:
                 return
 

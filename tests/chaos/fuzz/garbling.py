@@ -13,6 +13,7 @@ from typing import Final
 
 from inturn import Client, InturnError, Session
 from tests.chaos.fuzz.judge import key_of
+from tests.support.waiting import until
 
 GARBLINGS: Final[dict[str, str]] = {
     "a body that is no JSON": "UPDATE entries SET body = substr(body, 1, 9) WHERE type = 'agent.message' AND {session}",
@@ -34,8 +35,10 @@ GARBLINGS: Final[dict[str, str]] = {
 }
 UNAUDITED: Final = frozenset({"steps without sense"})
 """The ledger's rows are no books of events."""
-ANSWERED_WITHIN: Final = 20.0
-"""Seconds in which an event after the garbling is answered, or fails and says why."""
+ANSWERED_WITHIN: Final = 40.0
+"""Seconds in which an event after the garbling is answered, or its session says what is wrong."""
+SAYS_WHAT: Final = frozenset({"journal_behind", "content_lost", "task_failing"})
+"""How the health of such a session is named."""
 
 
 async def garbled(client: Client, database: Path) -> list[str]:
@@ -59,12 +62,27 @@ async def _garbled(client: Client, database: Path, name: str) -> list[str]:
 
 
 async def _asked(session: Session) -> str:
-    """Return how the next event ends, or what the session waits for where it says so."""
+    """Return how the next event ends, or what the session waits for as soon as it says so."""
+    asking = asyncio.create_task(_answered(session))
+
+    async def told() -> str:
+        if asking.done():
+            return asking.result()
+        health = (await session.status()).health
+        return health if health in SAYS_WHAT else ""
+
     try:
-        return (await session.ask("innocent, still", event_id="after", timeout=ANSWERED_WITHIN)).text
+        return await until(told, within=2 * ANSWERED_WITHIN, every=0.5)
+    finally:
+        asking.cancel()
+
+
+async def _answered(session: Session) -> str:
+    try:
+        answer = await session.ask("innocent, still", event_id="after", timeout=ANSWERED_WITHIN)
     except InturnError as error:
-        status = await session.status()
-        return status.health if status.health != "ok" else f"{type(error).__name__}: {error}; {status.turn}"
+        return f"{type(error).__name__}: {error}"
+    return answer.text or "(nothing)"
 
 
 def _change(database: Path, session: Session, sql: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import statistics
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -25,10 +26,19 @@ class Innocents:
     """Asks them until it is left: `async with innocents.asking(): ...`."""
 
     client: Client
-    seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    """What their turns took, by what went on beside them."""
+    slices: list[tuple[str, list[float]]] = field(default_factory=lambda: [("warm", [])])
+    """What went on beside them, one after the other, and what the turns took that began meanwhile."""
     failed: list[str] = field(default_factory=list[str])
-    phase: str = "warm"
+
+    def begin(self, phase: str) -> None:
+        """Note what goes on beside them from now on."""
+        self.slices.append((phase, []))
+
+    def usual(self, phase: str, share: float) -> float:
+        """Return a percentile of each slice of a phase, and of these the median; 0 of none."""
+        return statistics.median(
+            [percentile(took, share) for name, took in self.slices if name == phase and took] or [0]
+        )
 
     @property
     def sessions(self) -> list[Session]:
@@ -50,7 +60,7 @@ class Innocents:
         await asyncio.sleep(PAUSE * number / COUNT)
         turn = 0
         while True:
-            phase, began = self.phase, time.perf_counter()
+            (_, took), began = self.slices[-1], time.perf_counter()
             turn += 1
             try:
                 answer = await session.ask(f"{INNOCENT} {turn}", event_id=f"i{turn}", timeout=60)
@@ -59,7 +69,7 @@ class Innocents:
             else:
                 if answer.text != "ok":
                     self.failed.append(f"{session.session_id} i{turn}: answered {answer.text!r}")
-                self.seconds.setdefault(phase, []).append(time.perf_counter() - began)
+                took.append(time.perf_counter() - began)
             await asyncio.sleep(PAUSE)
 
 

@@ -49,7 +49,8 @@ class Messages:
 
     def plain(self) -> Message:
         """Return a small event that is as it should be."""
-        data = json.dumps({"event_id": self._new_id(), "content": "plain"}).encode()
+        event_id = self._new_id()  # in its text, too: a model that fails at one fails at the others by another draw
+        data = json.dumps({"event_id": event_id, "content": f"plain {event_id}"}).encode()
         return "submit", [Payload(metadata={"encoding": b"json/plain"}, data=data)]
 
     def odd_event(self) -> dict[str, Any]:
