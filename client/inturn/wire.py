@@ -5,9 +5,28 @@ Invariant: readable by older and newer peers: fields that say nothing do not tra
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from typing import Any, ClassVar, Final, Self
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+
+
+class _Untold(set[str]):
+    """Stands for which fields of a message were set: nobody asks."""
+
+    __slots__ = ()
+
+    def add(self, element: str, /) -> None:
+        """Forget it."""
+
+    def update(self, *elements: Iterable[str]) -> None:
+        """Forget them."""
+
+    def __copy__(self) -> Self:
+        return self
+
+
+_UNTOLD: Final = _Untold()
 
 
 class Message(BaseModel):
@@ -22,6 +41,11 @@ class Message(BaseModel):
         """Note the defaults, once per class."""
         super().__pydantic_init_subclass__(**kwargs)
         cls._defaults = {name: field.get_default(call_default_factory=True) for name, field in cls.model_fields.items()}
+
+    def model_post_init(self, context: Any, /) -> None:
+        """Share what pydantic keeps for each model: a session that idles consists of a dozen of them."""
+        super().model_post_init(context)
+        object.__setattr__(self, "__pydantic_fields_set__", _UNTOLD)
 
     @model_serializer(mode="wrap")
     def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

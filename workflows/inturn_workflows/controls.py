@@ -7,7 +7,7 @@ a full queue, and it touches only the event or turn that it names.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from temporalio import workflow
@@ -92,18 +92,6 @@ class Controls:
         self._admission = admission
         self._faults = faults
         self._limits = limits
-        self._ops: dict[str, Callable[[Control], Result]] = {
-            "interrupt": self._interrupt,
-            "cancel": self._cancel,
-            "pause": self._pause,
-            "resume": self._resume,
-            "close": self._close,
-            "redrive": self._redrive,
-            "discard": self._discard,
-            "approve": self._answer,
-            "deny": self._answer,
-            "continue": self._continue,
-        }
 
     def updated(self, control: Control) -> Result:
         """Carry out a control that came as an update.
@@ -138,7 +126,7 @@ class Controls:
         if control.control_id in self._state.controls:
             known: Result = self._state.controls[control.control_id]
             return known
-        result = self._ops[control.op](control)
+        result = self._OPS[control.op](self, control)
         self._state.remember_control(control.control_id, result)
         return result
 
@@ -209,6 +197,19 @@ class Controls:
         now = workflow.time()
         decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
         return self._approvals.answer(control.approval_id or "", decided, now)
+
+    _OPS: ClassVar[dict[str, Callable[[Controls, Control], Result]]] = {
+        "interrupt": _interrupt,
+        "cancel": _cancel,
+        "pause": _pause,
+        "resume": _resume,
+        "close": _close,
+        "redrive": _redrive,
+        "discard": _discard,
+        "approve": _answer,
+        "deny": _answer,
+        "continue": _continue,
+    }
 
 
 def read_control(args: Sequence[RawValue]) -> Control:

@@ -10,6 +10,7 @@ from collections.abc import Container, Sequence
 from typing import Any, Final, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError
+from pydantic_core import from_json, to_json
 
 from inturn import sizes
 from inturn.policy import InboxPolicy
@@ -60,8 +61,8 @@ class SessionState(Message):
     """Answers to approvals that were not asked for yet."""
     settled: dict[str, Decided] = Field(default_factory=dict[str, Decided])
     """The latest approvals that were answered or expired."""
-    answers: dict[str, dict[str, Any]] = Field(default_factory=dict[str, dict[str, Any]])
-    """Turns whose text a caller without the journal may still fetch."""
+    answers: dict[str, str] = Field(default_factory=dict[str, str])
+    """Turns, as JSON, whose text a caller without the journal may still fetch: most are never looked at again."""
     answer_bytes: int = 0
     """Bytes of `answers` as JSON."""
     usage: Usage = Usage()
@@ -218,10 +219,15 @@ class SessionState(Message):
     def keep_answer(self, turn: str, answer: dict[str, Any]) -> None:
         """Keep a turn's answer for callers that come back for it; the oldest go first."""
         self._drop_answer(turn)
-        self.answers[turn] = answer
-        self.answer_bytes += _size_of(turn, answer)
+        kept = self.answers[turn] = to_json(answer).decode()
+        self.answer_bytes += _size_of(turn, kept)
         while len(self.answers) > MAX_ANSWERS or self.answer_bytes > sizes.ANSWERS:
             self._drop_answer(next(iter(self.answers)))
+
+    def answer_of(self, turn: str) -> dict[str, Any] | None:
+        """Return a turn's answer, if it is kept."""
+        kept = self.answers.get(turn)
+        return None if kept is None else from_json(kept)
 
     def _drop_answer(self, turn: str) -> None:
         if turn in self.answers:

@@ -105,8 +105,8 @@ class Waiters:
         """Return what is known of an event that no longer waits."""
         state, event_id, end = self._state, receipt.event_id, receipt.disposition
         remembered = state.inbox.dedup.disposition_of(event_id)
-        if event_id in state.answers:
-            return {"turn": state.answers[event_id]}
+        if (answer := state.answer_of(event_id)) is not None:
+            return {"turn": answer}
         if remembered == UNANSWERED:
             reason = "the turn that it was merged into was parked"
             return {"ended": {"disposition": "parked", "reason": reason, "merged": True}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -141,11 +142,48 @@ def test_kept_answers_are_bounded_in_bytes() -> None:
     state = empty()
     for number in range(50):
         state.keep_answer(f"t{number}", {"text": "é" * 5_000})
-    kept = sum(len(answer["text"].encode()) for answer in state.answers.values())
+    kept = sum(len(answer.encode()) for answer in state.answers.values())
     assert 100_000 < kept <= sizes.ANSWERS
     assert list(state.answers)[-1] == "t49"
     state.keep_answer("huge", {"text": "x" * 10**6})
     assert state.answers == {}, "what does not fit at all is in the journal"
+
+
+def test_a_kept_answer_is_given_as_it_came_also_by_the_next_run() -> None:
+    state, answer = empty(), {"text": 'é "quoted"\n', "usage": {"steps": 1}, "disposition": "applied"}
+    state.keep_answer("t1", answer)
+    for holder in (state, carried(state)):
+        assert holder.answer_of("t1") == answer
+        assert holder.answer_of("t2") is None
+
+
+def test_an_idle_session_keeps_little_beside_its_answers() -> None:
+    def session() -> SessionState:
+        state = empty()
+        for number in range(10):
+            state.keep_answer(
+                f"t{number}", {"event_id": f"t{number}", "text": f"{number}" * 500, "stop_reason": "end_turn"}
+            )
+        state.agent, state.policy = "bench", Policy(hash="abc")
+        return state
+
+    session()
+    tracemalloc.start()
+    try:
+        kept = [session() for _ in range(100)]
+        each = tracemalloc.get_traced_memory()[0] / len(kept)
+    finally:
+        tracemalloc.stop()
+    assert each < 13 * 1024, f"{each / 1024:.1f} KiB"
+
+
+def test_no_message_keeps_which_of_its_fields_were_set() -> None:
+    state = empty()
+    state.agent = "bench"
+    copied = state.limits.model_copy(update={"events": 50})
+    told = {id(one.model_fields_set) for one in (state, state.inbox, copied, carried(state), Policy(hash="abc"))}
+    assert len(told) == 1
+    assert state.model_fields_set == set()
 
 
 def test_fields_of_a_newer_version_stay_wherever_they_stand() -> None:
@@ -181,7 +219,7 @@ def test_one_session_shares_nothing_with_another() -> None:
     one.remember_control("c1", {})
     one.limits.events = 5
     one.policy.deliver = True
-    one.answers["t"] = {}
+    one.answers["t"] = ""
     assert other == empty()
 
 
