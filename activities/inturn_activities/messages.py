@@ -6,8 +6,12 @@ nothing do not travel (a turn's history bytes are a promise), and fields of a ne
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from inturn.policy import InboxPolicy
 from inturn.turns.call_results import CallStatus
 from inturn.wire import Message
 
@@ -89,6 +93,14 @@ class Policy(Message):
     hash: str = ""
     inbox: dict[str, Any] = {}
     deliver: bool = False
+
+    @cached_property
+    def for_inbox(self) -> InboxPolicy:
+        """What the inbox has to know; the defaults where a newer version's values are not known here."""
+        try:
+            return InboxPolicy.model_validate(self.inbox)
+        except ValidationError:  # no reason to stand still
+            return InboxPolicy()
 
 
 class Ended(Message):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any, Final, Literal
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field
 from pydantic_core import from_json, to_json
 
 from inturn import sizes
@@ -92,14 +92,9 @@ class SessionState(Message):
     """Named to the journal once: a session started anew on an old journal is a new chain of counts."""
     limits: Limits = Limits()
 
-    _inbox_policy: tuple[Policy, InboxPolicy] | None = PrivateAttr(default=None)
-
     def inbox_policy(self) -> InboxPolicy:
         """Return the agent's policy for the inbox, or the defaults before it is known."""
-        kept, policy = self._inbox_policy, self.policy  # read once: a private attribute is slow to read
-        if kept is None or kept[0] is not policy:
-            kept = self._inbox_policy = (policy, _inbox_policy(policy))
-        return kept[1]
+        return self.policy.for_inbox
 
     @property
     def policy_known(self) -> bool:
@@ -273,13 +268,6 @@ class SessionInput(Message):
     agent: str | None = None
     state: SessionState | None = None
     limits: Limits | None = None
-
-
-def _inbox_policy(policy: Policy) -> InboxPolicy:
-    try:
-        return InboxPolicy.model_validate(policy.inbox)
-    except ValidationError:  # of a newer version, with values that this one does not know: no reason to stand still
-        return InboxPolicy()
 
 
 def _keep(kept: dict[str, Any], name: str, value: Any, limit: int, most: int) -> None:
