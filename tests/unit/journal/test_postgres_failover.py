@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from inturn.errors import JournalUnavailable
-from inturn.journal import JournalBehind, open_journal
+from inturn.journal import JournalBehind, Want, open_journal
 from tests.support.journal import SESSION, plain_turn
 from tests.support.processes.postgres import USER, PostgresServer
 from tests.support.processes.postgres_proxy import PostgresProxy
@@ -31,23 +31,35 @@ def pair(postgres_server: PostgresServer) -> Iterator[Pair]:
             yield primary, standby, wire
 
 
+async def _replicated(pair: Pair, database: str) -> None:
+    """Return once the standby has what the primary has."""
+    primary, standby, _ = pair
+
+    async def arrived() -> bool:
+        return _heads(standby, database) == _heads(primary, database)
+
+    await until(arrived)
+
+
+def _fail_over(pair: Pair) -> None:
+    """Lose the primary, and have its standby take over."""
+    primary, standby, _ = pair
+    primary.stop()
+    with psycopg.connect(host="127.0.0.1", port=standby.port, user=USER, dbname="postgres", autocommit=True) as admin:
+        admin.execute("SELECT pg_promote()")
+
+
 @pytest.mark.promise("SUR-14")
 async def test_a_session_whose_last_entries_a_failover_took_says_so_and_goes_on(pair: Pair) -> None:
     primary, standby, wire = pair
     database = primary.create()
     journal = open_journal(f"postgresql://{USER}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/{database}")
     await plain_turn(journal, SESSION, "e1")
-
-    async def arrived() -> bool:
-        return _heads(standby, database) == [(5,)]
-
-    await until(arrived)
+    await _replicated(pair, database)
     wire.__exit__(None, None, None)  # nothing reaches the standby any more
     await plain_turn(journal, SESSION, "e2")
     known = await journal.position(SESSION)
-    primary.stop()
-    with psycopg.connect(host="127.0.0.1", port=standby.port, user=USER, dbname="postgres", autocommit=True) as admin:
-        admin.execute("SELECT pg_promote()")
+    _fail_over(pair)
 
     async def behind() -> bool:
         try:
@@ -66,6 +78,44 @@ async def test_a_session_whose_last_entries_a_failover_took_says_so_and_goes_on(
     assert (gap.body["from"], gap.body["to"]) == (5, known.head)
     assert await journal.verify(SESSION) == []
     await journal.close()
+
+
+@pytest.mark.promise("SUR-14", "SHR-2")
+async def test_a_fence_is_above_those_that_a_failover_took_back_and_the_log_says_when_that_was(
+    pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    primary, standby, wire = pair
+    database = primary.create()
+    journal = open_journal(f"postgresql://{USER}@127.0.0.1:{primary.port},127.0.0.1:{standby.port}/{database}")
+
+    async def locked(event_id: str) -> int:
+        step = SESSION.turn(event_id).step(0, 0)
+        claim = await journal.claim_call(step, lease=60, wants=[Want("acme", "lock a", "write")])
+        await journal.finish(step, claim.token, {"status": "ok"})
+        return claim.fence
+
+    await plain_turn(journal, SESSION, "e1")
+    fences = [await locked("e1")]
+    await _replicated(pair, database)
+    wire.__exit__(None, None, None)
+    fences += [await locked(f"lost-{n}") for n in range(3)]
+    _fail_over(pair)
+
+    async def again() -> bool:
+        try:
+            fences.append(await locked("e1~1"))
+        except JournalUnavailable:
+            return False  # its connections are those of the old primary
+        return True
+
+    await until(again)
+    assert fences == sorted(set(fences))
+    await until(lambda: _has_moved(caplog))
+    await journal.close()
+
+
+async def _has_moved(caplog: pytest.LogCaptureFixture) -> bool:
+    return any("timeline 2 keeps it now" in text and "timeline 1 did" in text for text in caplog.messages)
 
 
 def _heads(server: PostgresServer, database: str) -> list[tuple[int]]:

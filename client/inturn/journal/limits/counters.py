@@ -46,6 +46,17 @@ def count_up(tx: Transaction, counter: str) -> int:
     return int(rows[0][0])
 
 
+def next_fence(tx: Transaction, counter: str) -> int:
+    """Return a number above all that were given here, those too that a failover has taken back."""
+    rows = tx.execute(
+        f"INSERT INTO counters (scope, number) VALUES (?, {tx.epoch} + 1) ON CONFLICT (scope) DO UPDATE "
+        "SET number = CASE WHEN counters.number < excluded.number THEN excluded.number ELSE counters.number + 1 END "
+        "RETURNING number",
+        (counter,),
+    )
+    return int(rows[0][0])
+
+
 def next_ticket(tx: Transaction) -> int:
     """Return the number of a new ticket; where rows are locked it is a sequence's, which nobody waits for."""
     return int(tx.execute("SELECT nextval('tickets')")[0][0]) if tx.for_update else count_up(tx, TICKETS)

@@ -166,7 +166,7 @@ def _grant(
     for want in wants:
         if want.mode == "rate" and want not in unproved:
             buckets.take(tx, want)
-    fence = counters.count_up(tx, locks[0].scope) if locks else 0
+    fence = counters.next_fence(tx, locks[0].scope) if locks else 0
     held = [want for want in wants if want.mode != "rate"]
     places.hold(tx, caller, held, fence=fence, lease=lease, lasts=lasts)
     return Grant(fence, tuple(stale), unproved)

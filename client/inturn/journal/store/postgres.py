@@ -21,6 +21,7 @@ import psycopg
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.postgres_connection import connect
 from inturn.journal.store.postgres_errors import is_guard, is_repeated, unavailable
+from inturn.journal.store.postgres_identity import Identity
 from inturn.journal.store.postgres_tables import prepare
 from inturn.journal.store.postgres_threads import Threads, pipelined, undo
 from inturn.journal.store.postgres_transaction import PostgresTransaction
@@ -138,12 +139,14 @@ class PostgresStore:
     def _open(self) -> Threads:
         with self._lock:
             if self._threads is None:
+                identity = Identity(self._address.name)
                 try:
                     with connect(self._address) as connection:
                         prepare(connection, migrate=self._address.migrate)
+                        identity.confirm(connection)
                 except psycopg.Error as error:
                     raise unavailable(error, self._address.name) from error
-                self._threads, self._closed = Threads(self._address), False
+                self._threads, self._closed = Threads(self._address, identity), False
             return self._threads
 
     def _close(self) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import psycopg
 
 from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_identity import Identity
 from inturn.journal.store.postgres_transaction import Connection
 from inturn.journal.store.postgres_url import Address
 
@@ -30,10 +31,11 @@ _LONGEST_PAUSE: Final = 2.0
 class Threads:
     """As many threads as an address has connections, each connected when it is first used."""
 
-    def __init__(self, address: Address) -> None:
-        """Start none yet."""
+    def __init__(self, address: Address, identity: Identity) -> None:
+        """Start none yet; each connection has to reach the same journal."""
         reserved = min(RESERVED, address.pool - 1)
         self._address = address
+        self._identity = identity
         self._plain = ThreadPoolExecutor(address.pool - reserved, thread_name_prefix="inturn-journal")
         self._urgent = ThreadPoolExecutor(reserved, thread_name_prefix="inturn-journal") if reserved else self._plain
         self._local = threading.local()
@@ -74,6 +76,11 @@ class Threads:
             self._not_before = time.monotonic() + random.uniform(0.5, 1.0) * self._pause
             raise
         self._pause = self._not_before = 0.0
+        try:
+            self._identity.confirm(found)
+        except BaseException:
+            found.close()
+            raise
         return found
 
 

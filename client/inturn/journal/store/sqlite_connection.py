@@ -34,6 +34,7 @@ class SqliteTransaction:
     """An open transaction of a connection."""
 
     __slots__ = ("_connection", "for_update", "now", "sealing")
+    epoch = "0"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Wrap a connection on which a transaction has begun."""

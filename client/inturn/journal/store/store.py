@@ -42,6 +42,11 @@ class Transaction(Protocol):
         """What a SELECT ends with to lock its rows, where the backend needs it."""
         ...
 
+    @property
+    def epoch(self) -> str:
+        """An expression: no fence that was given before the last failover is above it."""
+        ...
+
     def ahead(self, statements: Sequence[Statement]) -> None:
         """Have these reads sent together, where each would cost a trip: `execute` of one of them then has its rows.
 
