@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.stores import postgres_server, store
+from tests.support.stores import postgres_server, sampled, store
 
 __all__ = ["postgres_server", "store"]
 
@@ -16,6 +16,12 @@ settings.register_profile(
     "inturn", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("inturn")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to the cluster what is not in the sample of the tests on PostgreSQL."""
+    items[:], left = sampled(items)
+    config.hook.pytest_deselected(items=left)
 
 
 @pytest.hookimpl(wrapper=True)

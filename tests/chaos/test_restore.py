@@ -16,7 +16,7 @@ from inturn import Client
 from tests.support.processes.cluster import DATABASE_SETTINGS, Cluster
 from tests.support.processes.postgres import PostgresServer, programs
 from tests.support.processes.server import WorkerProcess
-from tests.support.rig import CLUSTER
+from tests.support.stores import CLUSTER
 
 QUEUE = "restored"
 

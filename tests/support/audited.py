@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,6 +21,7 @@ from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.state import SessionState
+from tests.support import outside
 from tests.support.arrivals import arrival
 from tests.support.steps import SESSION, StepRunner, environment
 from tests.support.transport import FakeTransport
@@ -96,16 +95,14 @@ class Life:
 class Scene:
     """The books of a session, to be tampered with."""
 
-    path: Path
+    url: str
     status: dict[str, Any]
     accepted: Accepted
 
     @contextmanager
     def rows(self) -> Iterator[Callable[..., list[Any]]]:
-        database = sqlite3.connect(self.path)
-        with database:
-            yield lambda sql, *values: database.execute(sql, values).fetchall()
-        database.close()
+        with outside.opened(self.url) as tx:
+            yield lambda sql, *values: tx.execute(sql, values)
 
     def sql(self, statement: str, *values: Any) -> None:
         with self.rows() as run:
@@ -121,23 +118,23 @@ class Scene:
     def rehash(self) -> None:
         """Chain all entries anew, without gaps: as somebody would who knows how."""
         with self.rows() as run:
-            rows = run("SELECT rowid, key, type, event_id, step, at, body FROM entries ORDER BY seq")
+            rows = run("SELECT seq, key, type, event_id, step, at, body FROM entries ORDER BY seq")
             run("UPDATE entries SET seq = seq + 100000")
             prev = ""
-            for seq, (rowid, key, type_, event_id, step, at, body) in enumerate(rows, 1):
+            for seq, (old, key, type_, event_id, step, at, body) in enumerate(rows, 1):
                 hash_ = log.entry_hash(SESSION, prev, seq, key, type_, event_id, step, at, body)
-                run("UPDATE entries SET seq = ?, prev = ?, hash = ? WHERE rowid = ?", seq, prev, hash_, rowid)
+                run("UPDATE entries SET seq = ?, prev = ?, hash = ? WHERE seq = ?", seq, prev, hash_, old + 100_000)
                 prev = hash_
             run("UPDATE sessions SET head = ?, hash = ?", len(rows), prev)
 
     async def append(self, *entries: NewEntry) -> None:
         """Append entries by the journal's own rules."""
-        journal = open_journal(f"sqlite:///{self.path}")
+        journal = open_journal(self.url)
         await journal._store.write(lambda tx: _appended(tx, entries))
         await journal.close()
 
     async def audit(self, monkeypatch: pytest.MonkeyPatch, *, deep: bool) -> Audit:
-        journal = open_journal(f"sqlite:///{self.path}")
+        journal = open_journal(self.url)
         transport: Any = FakeTransport(journal=journal)
         transport.key, transport.state = SESSION, self.status
 

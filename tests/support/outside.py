@@ -5,25 +5,35 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.store.postgres_url import parse
+from inturn.journal.store.sqlite_connection import SqliteTransaction
+from inturn.journal.store.store import Transaction
 from tests.support.processes.postgres import programs
 from tests.support.stores import empty_database
 
 
-def change(url: str, *statements: str) -> None:
-    """Run statements on the journal."""
+@contextmanager
+def opened(url: str) -> Iterator[Transaction]:
+    """Yield a transaction on the journal, and commit it."""
     if url.startswith("sqlite:"):
         with closing(sqlite3.connect(_file(url))) as database, database:
-            for statement in statements:
-                database.execute(statement)
+            yield SqliteTransaction(database)
         return
-    with closing(connect(parse(url))) as connection:
+    with closing(connect(parse(url))) as connection, connection.transaction():
+        yield PostgresTransaction(connection)
+
+
+def change(url: str, *statements: str) -> None:
+    """Run statements on the journal."""
+    with opened(url) as tx:
         for statement in statements:
-            connection.execute(statement)
+            tx.execute(statement)
 
 
 def copy(url: str) -> str:

@@ -26,10 +26,8 @@ from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
 from tests.support.claude import ClaudeRig
 from tests.support.processes.server import DevServer, WorkerProcess
-from tests.support.stores import journal_url, on_postgres
+from tests.support.stores import CLUSTER, journal_url, on_postgres
 
-CLUSTER = bool(os.environ.get("INTURN_TEST_CLUSTER"))
-"""Whether `make test-cluster` runs."""
 BOUNDS = Bounds(lacking_named=0.5)
 """An agent that nobody has is not waited for as long as in earnest."""
 

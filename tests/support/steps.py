@@ -100,11 +100,12 @@ async def rig(
     limits: Limits | None = None,
     resources: Any = None,
     version: str | None = None,
+    url: str | None = None,
     **agent: Any,
 ) -> AsyncIterator[StepRunner]:
-    """Return a worker's steps with one agent named `support`, or with these agents."""
+    """Return a worker's steps with one agent named `support`, or with these agents; `url`: of their journal."""
     tmp_path.mkdir(exist_ok=True)
-    journal = open_journal(journal_url(tmp_path))
+    journal = open_journal(url or journal_url(tmp_path))
     await journal.open()
     values: dict[str, Any] = {"model": "m", "instructions": "Be brief.", "tools": tools, **agent}
     try:

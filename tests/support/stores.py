@@ -2,12 +2,15 @@
 
 A test (or an autouse fixture of its folder's conftest) that asks for `store` runs twice; what is opened with `memory`
 or by `journal_url` is then on the database of its kind. Where PostgreSQL is not installed that half skips and says so.
+The journal's own tests run whole on both; of the others' second half `sampled` keeps a part, and all on a cluster.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import ClassVar, Final, cast
@@ -21,8 +24,13 @@ from inturn.journal.store.postgres_transaction import Connection, PostgresTransa
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.processes import postgres
 from tests.support.processes.postgres import PostgresServer
+from tests.support.sizes import WHOLE
 
 STORES: Final = ("sqlite", "postgres")
+CLUSTER: Final = bool(os.environ.get("INTURN_TEST_CLUSTER"))
+"""Whether `make test-cluster` runs."""
+_WHOLE_ON_BOTH: Final = ("tests/unit/journal/", "tests/integration/", "tests/chaos/")
+_ONE_IN: Final = 12
 
 
 class _Current:
@@ -30,6 +38,7 @@ class _Current:
 
     server: PostgresServer | None = None
     databases: ExitStack
+    journals: ClassVar[dict[Path, str]] = {}
     idle: ClassVar[list[Connection]] = []
 
 
@@ -53,6 +62,20 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
         yield kind
 
 
+def sampled(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
+    """Return the tests that run, and those that only `make test-cluster` and `make test-long` run: on PostgreSQL."""
+    left: list[pytest.Item] = [] if CLUSTER or WHOLE else [item for item in items if _is_left_to_the_cluster(item)]
+    skipped = set(left)
+    return [item for item in items if item not in skipped], left
+
+
+def _is_left_to_the_cluster(item: pytest.Item) -> bool:
+    """By its name, so that it does not depend on what else was selected."""
+    parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    other = parameters.get("store") == "postgres" and not item.nodeid.startswith(_WHOLE_ON_BOTH)
+    return other and zlib.crc32(item.nodeid.encode()) % _ONE_IN != 0
+
+
 @contextmanager
 def on_postgres(server: PostgresServer) -> Iterator[None]:
     """Have the running test's journals on PostgreSQL."""
@@ -60,13 +83,17 @@ def on_postgres(server: PostgresServer) -> Iterator[None]:
     with ExitStack() as _Current.databases:
         yield
     _Current.server = None
+    _Current.journals.clear()
 
 
 def journal_url(directory: Path, name: str = "journal") -> str:
-    """Return the URL of a new journal on the running test's database; without `store` that is SQLite."""
+    """Return the URL of a directory's journal on the running test's database; without `store` that is SQLite."""
     if _Current.server is None:
         return f"sqlite:///{directory / name}.db"
-    return _database(_Current.server, empty=False)
+    place = directory / name
+    if place not in _Current.journals:
+        _Current.journals[place] = _database(_Current.server, empty=False)
+    return _Current.journals[place]
 
 
 def empty_database() -> str:
@@ -79,6 +106,20 @@ def _database(server: PostgresServer, *, empty: bool) -> str:
     name = server.create(empty=empty)
     _Current.databases.callback(server.drop, name)
     return server.url(name)
+
+
+def swap(first: str, second: str) -> None:
+    """Have two journals change places, whoever has them open."""
+    if _Current.server is not None:
+        _Current.server.swap(*(url.rpartition("/")[2] for url in (first, second)))
+        return
+    one, other = (Path(url.removeprefix("sqlite:///")) for url in (first, second))
+    for end in ("", "-wal", "-shm"):
+        files = [path.with_name(path.name + end) for path in (one, other)]
+        aside = one.with_name("aside")
+        for source, target in ((files[0], aside), (files[1], files[0]), (aside, files[1])):
+            if source.exists():
+                source.rename(target)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.opening import session_started, user_message
 from tests.support.claims import claimed
 from tests.support.steps import SESSION, StepRunner, environment, rig
+from tests.support.stores import journal_url
 from tests.support.waiting import until
 
 TEXT = "a long text " * 500
@@ -110,7 +111,7 @@ async def test_a_content_that_is_lost_parks_its_event_and_says_so(tmp_path: Path
 
 @pytest.mark.promise("SUR-16", "ACC-1")
 async def test_a_content_in_another_journal_is_waited_for(tmp_path: Path) -> None:
-    other = open_journal(f"sqlite:///{tmp_path}/other.db")
+    other = open_journal(journal_url(tmp_path, "other"))
     try:
         async with rig(tmp_path, ["ok"]) as run:
             event = await claimed(other, SESSION, "e1", TEXT)

@@ -27,6 +27,7 @@ from inturn_activities.messages import CallPlan, Ended, ModelInput, ModelResult,
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.roster import Roster
 from tests.support.steps import SESSION, WAIT, StepRunner, environment, rig
+from tests.support.stores import journal_url
 
 STEP = SESSION.turn("e1").step(0)
 
@@ -198,7 +199,7 @@ async def test_a_journal_restored_to_an_older_state_is_read_anew(tmp_path: Path)
 
 
 async def test_sessions_that_froze_the_same_tools_share_them_in_memory(tmp_path: Path) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    journal = open_journal(journal_url(tmp_path))
     agents = [Agent(name, model="m", instructions="the same") for name in ("a", "b")]
     steps = StepRunner(journal, ScriptedModel(), agents)
     transcripts = Transcripts(journal, sessions=10, size=1_000_000)
@@ -219,7 +220,7 @@ async def test_sessions_that_froze_the_same_tools_share_them_in_memory(tmp_path:
 
 @pytest.mark.parametrize("bounds", [{"sessions": 3, "size": 10**9}, {"sessions": 10**9, "size": 12_000}])
 async def test_transcripts_in_memory_are_bounded_in_number_and_bytes(tmp_path: Path, bounds: dict[str, int]) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    journal = open_journal(journal_url(tmp_path))
     steps = StepRunner(journal, ScriptedModel(), [Agent("a", model="m", instructions="")])
     transcripts = Transcripts(journal, **bounds)
     keys = [SessionKey("acme", f"s{i}") for i in range(20)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,9 @@ from inturn import names
 from inturn.journal import open_journal
 from inturn.tools import tool
 from inturn_activities.messages import Decision, ModelResult, RecordInput
+from tests.support import outside
 from tests.support.steps import SESSION, StepRunner, environment, rig
+from tests.support.stores import journal_url
 
 
 async def _known(runner: StepRunner, count: int = 2) -> tuple[str, int]:
@@ -55,11 +56,11 @@ async def test_a_worker_with_another_journal_takes_no_turn_however_long_that_is(
 async def test_a_worker_with_an_older_copy_takes_no_turn(tmp_path: Path) -> None:
     async with rig(tmp_path / "own") as own:
         await own.ask("e0")
-    shutil.copytree(tmp_path / "own", tmp_path / "old")
+    older = outside.copy(journal_url(tmp_path / "own"))
     async with rig(tmp_path / "own") as own:
         _, head = await _known(own, 3)
         journal = (await own.journal.position(SESSION)).identity
-    async with rig(tmp_path / "old") as old:
+    async with rig(tmp_path, url=older) as old:
         assert "ends at entry" in (await _waits(old, journal, head)).message
         assert (await old.ask("next", journal=journal, head=3)).stop == "end_turn", "as far as the session has seen"
 
@@ -68,8 +69,7 @@ async def test_a_worker_with_an_older_copy_takes_no_turn(tmp_path: Path) -> None
 async def test_a_journal_that_was_moved_is_the_same_one(tmp_path: Path) -> None:
     async with rig(tmp_path / "own") as own:
         known = await _known(own)
-    shutil.move(tmp_path / "own", tmp_path / "moved")
-    async with rig(tmp_path / "moved") as moved:
+    async with rig(tmp_path, url=outside.copy(journal_url(tmp_path / "own"))) as moved:
         result = await moved.ask("next", journal=known[0], head=known[1])
         assert (result.stop, result.journal) == ("end_turn", None), "the session knows it, so it is not told again"
 
@@ -200,7 +200,7 @@ async def test_the_seal_covers_the_log_up_to_the_turns_end(tmp_path: Path) -> No
         await own.ask("e2")
         assert result.seal == await own.journal.seal(SESSION, result.head)
         assert await own.journal.seal(SESSION, 99) is None
-    copied = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    copied = open_journal(journal_url(tmp_path))
     assert result.seal == await copied.seal(SESSION, result.head)
     await copied.close()
 

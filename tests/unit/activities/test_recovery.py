@@ -24,6 +24,7 @@ from inturn.journal import open_journal
 from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.recovery import recovered
 from tests.support.steps import SESSION
+from tests.support.stores import journal_url
 from tests.support.transport import rpc_error
 
 pytestmark = pytest.mark.promise("SUR-5", "SUR-11", "ACC-1")
@@ -95,7 +96,7 @@ async def _recovered(
         environment.info, activity_id=str(step), attempt=attempt, heartbeat_details=said
     )
     environment.on_heartbeat = lambda *details: beats.append(details) if beats is not None else None
-    journal = open_journal(f"sqlite:///{path / 'j.db'}")
+    journal = open_journal(journal_url(path))
 
     async def attempted() -> bool:
         with Heartbeat(every=0.001):
@@ -218,7 +219,7 @@ async def test_what_filled_one_run_does_not_fill_the_next(tmp_path: Path) -> Non
     assert [message["event_id"] for message in server.messages] == [f"e{n}" for n in range(2, 12)]
     assert max(sizes.written(message) for message in server.messages) <= sizes.INLINE
     assert all({"source", "sequence", "preview", "again"} <= message.keys() for message in server.messages)
-    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    journal = open_journal(journal_url(tmp_path))
     kept = await journal.contents(SESSION)
     await journal.close()
     assert kept.keys() == {f"e{n}" for n in range(2, 12)}

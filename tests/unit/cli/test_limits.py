@@ -18,6 +18,7 @@ from inturn.cli.options import hoisted
 from inturn.journal import Place, open_journal
 from inturn.journal.limits.requests import Mode
 from tests.support.limits import call, permit, write
+from tests.support.stores import journal_url
 
 
 def place(who: int, name: str, *, held: bool = False, mode: Mode = "write", present: bool = True) -> Place:
@@ -63,8 +64,9 @@ def test_no_name_reaches_the_terminal_raw(name: str) -> None:
     assert terminal.clean(drawn) == drawn
 
 
+@pytest.mark.usefixtures("store")
 def test_the_doctor_draws_the_live_journal(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path / 'journal.db'}"
+    url = journal_url(tmp_path)
 
     async def prepare() -> None:
         journal = open_journal(url)

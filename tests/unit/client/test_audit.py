@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ from inturn_workflows.inbox.books import MAX_DECISIONS
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from tests.support import outside
 from tests.support.arrivals import arrival
 from tests.support.journal import answer, applied
+from tests.support.stores import journal_url
 from tests.support.transport import FakeTransport
 
 KEY = SessionKey("t", "s")
@@ -126,10 +127,7 @@ async def _audit(life: Life, journal: Journal, *, deep: bool = False) -> Audit:
 
 
 def _tamper(tmp_path: Path, *statements: str) -> None:
-    with sqlite3.connect(tmp_path / "journal.db") as database:
-        for statement in statements:
-            database.execute(statement)
-    database.close()
+    outside.change(journal_url(tmp_path), *statements)
 
 
 @pytest.mark.promise("ACC-8")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +10,10 @@ import pytest
 import inturn.client.audit.audit
 from inturn.client.audit import books
 from inturn.journal import NewEntry
+from tests.support import outside
 from tests.support.audited import POLICY, Life, Scene
 from tests.support.steps import SESSION, rig
+from tests.support.stores import journal_url
 
 pytestmark = pytest.mark.promise("ACC-8")
 
@@ -56,8 +57,8 @@ async def scene(tmp_path: Path) -> Scene:
         life.accepted.claimed.add("claimed")
         await steps.journal.put_content(SESSION, "claimed", {"content": "x" * 5000})
         await life.recorded()
-        made = Scene(tmp_path / "copy.db", life.status(), life.accepted)
-    shutil.copy(tmp_path / "journal.db", made.path)
+        status, sent = life.status(), life.accepted
+    made = Scene(outside.copy(journal_url(tmp_path)), status, sent)
     return made
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,8 +15,10 @@ from inturn.journal.log import codec
 from inturn.keys import SHORT_NAME, short_name
 from inturn_workflows.inbox.books import MAX_DECISIONS
 from inturn_workflows.inbox.events import Refusal
+from tests.support import outside
 from tests.support.audited import POLICY, Life, Scene
 from tests.support.steps import rig
+from tests.support.stores import journal_url
 
 pytestmark = pytest.mark.promise("ACC-8")
 
@@ -54,8 +55,8 @@ async def flooded(tmp_path: Path) -> Scene:
         await life.ran()
         await life.ran()
         life.sent("waits")
-        made = Scene(tmp_path / "copy.db", life.status(), life.accepted)
-    shutil.copy(tmp_path / "journal.db", made.path)
+        status, sent = life.status(), life.accepted
+    made = Scene(outside.copy(journal_url(tmp_path)), status, sent)
     return made
 
 
@@ -106,13 +107,13 @@ def _unnamed(event_id: str) -> Callable[[Scene], None]:
 
     def forget(scene: Scene) -> None:
         with scene.rows() as run:
-            for rowid, body in run("SELECT rowid, body FROM entries WHERE type IN ('event.rejected', 'event.expired')"):
+            for seq, body in run("SELECT seq, body FROM entries WHERE type IN ('event.rejected', 'event.expired')"):
                 ids = str(codec.loads(body).get("ids") or "")
                 kept = [ids[at : at + SHORT_NAME] for at in range(0, len(ids), SHORT_NAME)]
                 kept = [name for name in kept if name != short_name(event_id)]
                 if len(kept) * SHORT_NAME != len(ids):
                     changed = codec.loads(body) | {"ids": "".join(kept)}
-                    run("UPDATE entries SET body = ? WHERE rowid = ?", codec.dumps(changed), rowid)
+                    run("UPDATE entries SET body = ? WHERE seq = ?", codec.dumps(changed), seq)
         _sealed(scene)
 
     return forget
@@ -123,14 +124,14 @@ def _named_twice(event_id: str) -> Callable[[Scene], None]:
 
     def count(scene: Scene) -> None:
         with scene.rows() as run:
-            [[rowid, body]] = [
+            [[seq, body]] = [
                 row
-                for row in run("SELECT rowid, body FROM entries WHERE type = 'event.rejected'")
+                for row in run("SELECT seq, body FROM entries WHERE type = 'event.rejected'")
                 if short_name(event_id) in str(codec.loads(row[1]).get("ids"))
             ]
             read = codec.loads(body)
             changed = read | {"ids": read["ids"] + short_name(event_id), "count": read["count"] + 1}
-            run("UPDATE entries SET body = ? WHERE rowid = ?", codec.dumps(changed), rowid)
+            run("UPDATE entries SET body = ? WHERE seq = ?", codec.dumps(changed), seq)
         _counts(scene, rejected=1, accepted=1)
         _sealed(scene)
 
@@ -249,8 +250,8 @@ async def test_what_has_no_name_is_allowed_for_by_its_number_alone(
 ) -> None:
     _unnamed(_last(1))(flooded)
     with flooded.rows() as run:
-        [[rowid, body]] = run("SELECT rowid, body FROM entries WHERE body LIKE '%count%' AND type = 'event.rejected'")
-        run("UPDATE entries SET body = ? WHERE rowid = ?", codec.dumps(codec.loads(body) | {"nameless": 1}), rowid)
+        [[seq, body]] = run("SELECT seq, body FROM entries WHERE body LIKE '%count%' AND type = 'event.rejected'")
+        run("UPDATE entries SET body = ? WHERE seq = ?", codec.dumps(codec.loads(body) | {"nameless": 1}), seq)
     _sealed(flooded)
     assert (await flooded.audit(monkeypatch, deep=True)).ok
     _never_arrived("gone")(flooded)

@@ -17,6 +17,7 @@ from inturn.client.listing import query_for
 from inturn.client.settings import read_settings, temporal_config
 from inturn.errors import Misconfigured
 from inturn.journal import open_journal
+from tests.support.stores import journal_url
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +142,7 @@ async def test_the_workers_default_journal_is_found_beside_it(tmp_path: Path) ->
 
 
 async def test_a_journal_that_was_handed_in_is_not_closed(tmp_path: Path) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path}/j.db")
+    journal = open_journal(journal_url(tmp_path))
     await journal.open()
     client = Client(journal=journal)
     assert [entry async for entry in client.session("s").entries()] == []
@@ -151,7 +152,7 @@ async def test_a_journal_that_was_handed_in_is_not_closed(tmp_path: Path) -> Non
 
 
 async def test_a_stored_cursor_never_moves_back(tmp_path: Path) -> None:
-    cursor = Client(journal=f"sqlite:///{tmp_path}/j.db").cursor("mirror")
+    cursor = Client(journal=journal_url(tmp_path)).cursor("mirror")
     assert await cursor.position("s") == 0
     assert await cursor.move("s", 7) == 7
     assert await cursor.move("s", 3) == 7

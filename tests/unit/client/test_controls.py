@@ -15,6 +15,7 @@ import inturn.client.controls
 from inturn.client.controls import Controls
 from inturn.errors import ApprovalConflict, InvalidEvent, SessionClosed, SessionNotFound, TurnTimeout, Unavailable
 from inturn.journal import NewEntry, Recorded, open_journal
+from tests.support.stores import journal_url
 from tests.support.transport import FakeTransport, accepted, never, refused, rpc_error
 
 FULL = rpc_error(Status.RESOURCE_EXHAUSTED, "limit on number of concurrent in-flight updates has been reached")
@@ -87,7 +88,7 @@ async def test_a_refused_control_says_why(error: Any, meaning: type[Exception]) 
 async def test_an_answer_that_the_session_has_forgotten_is_known_by_the_journal(
     tmp_path: Path, op: Literal["approve", "deny"], late: bool
 ) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = open_journal(journal_url(tmp_path))
     body = {"approval_id": "call:0123456789ab", "answer": "approved", "by": "ann"}
     transport = FakeTransport(accepted({"ok": True, "early": True}), journal=journal)
     await journal.record(transport.key, [Recorded(NewEntry("approval.answered", body, "e1", key="k"))])

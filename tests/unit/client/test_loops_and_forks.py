@@ -18,6 +18,7 @@ from inturn.errors import Misconfigured
 from inturn.journal import open_journal
 from inturn.keys import SessionKey
 from inturn.per_loop import PerLoop
+from tests.support.stores import journal_url
 
 KEY = SessionKey("acme", "s1")
 
@@ -56,7 +57,7 @@ async def test_a_lock_that_is_held_in_one_loop_keeps_no_other_loop_waiting() -> 
 
 @pytest.mark.promise("ACC-7")
 async def test_one_journal_serves_two_loops_at_once(tmp_path: Path) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = open_journal(journal_url(tmp_path))
     await journal.open()
 
     async def use() -> None:
@@ -72,8 +73,7 @@ async def test_one_journal_serves_two_loops_at_once(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 async def test_a_journal_that_was_opened_before_a_fork_works_in_the_child(tmp_path: Path) -> None:
-    path = tmp_path / "journal.db"
-    journal = open_journal(f"sqlite:///{path}")
+    journal = open_journal(journal_url(tmp_path))
     await journal.open()
     await journal.move_cursor("acme", "reader", "s1", 1)
 

@@ -17,6 +17,7 @@ from inturn.tools.call_operations import MAX_OPERATIONS
 from inturn.tools.shared_state import MAX_NAME, MAX_VALUE
 from inturn.values import Versioned
 from tests.support.steps import rig
+from tests.support.stores import journal_url
 
 ONE_CALL = [[ToolCall("count")], "done"]
 
@@ -72,8 +73,9 @@ async def test_update_tries_again_where_somebody_else_was_faster() -> None:
 
 
 @pytest.mark.promise("SHR-6")
+@pytest.mark.usefixtures("store")
 async def test_many_updates_at_once_all_come_through(tmp_path: Path) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'journal.db'}")
+    journal = open_journal(journal_url(tmp_path))
     shared = Client(tenant="acme", journal=journal).shared
     await asyncio.gather(*(shared.update("v", lambda value: (value or 0) + 1) for _ in range(50)))
     assert await shared.get("v") == Versioned(value=50, version=50)

@@ -13,11 +13,12 @@ from inturn.testing import ScriptedModel
 from inturn_activities.limits.limits import Limits
 from inturn_activities.registry import Steps
 from inturn_worker.agent_worker import Registration
+from tests.support.stores import journal_url
 
 
 def _queues(tmp_path: Path, instructions: str, version: str | None, *names: str, own: str | None = None) -> list[str]:
     agents = [Agent(name, model="m", instructions=instructions, task_queue=own) for name in names]
-    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    journal = open_journal(journal_url(tmp_path))
     registration = Registration(journal, agents, "q", Steps(journal, ScriptedModel(), agents), version)
     assert {row.version for row in registration.rows()} == {version}
     return registration.queues
@@ -37,8 +38,9 @@ def test_the_next_build_polls_the_queues_that_the_last_one_did(tmp_path: Path) -
 
 
 @pytest.mark.promise("ISO-4")
+@pytest.mark.usefixtures("store")
 async def test_workers_that_share_a_journal_hold_the_lowest_of_their_limits(tmp_path: Path) -> None:
-    journal = open_journal(f"sqlite:///{tmp_path / 'j.db'}")
+    journal = open_journal(journal_url(tmp_path))
     await journal.open()
     agents = [Agent("support", model="m", instructions="")]
 
