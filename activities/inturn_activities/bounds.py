@@ -22,8 +22,9 @@ class Bounds:
         leased_wait: An attempt waits in place for another one's lease, then comes back later and frees its slot.
         claim_wait: A call's attempt waits in place for a lock, a permit or a thread so long, and the workflow's timeout
             leaves 30 s for it.
-        claim_patience: A claim whose answer was lost is tried again so long, under its own token: no later attempt can
-            know whether that one's body began.
+        claim_patience: A claim that surely failed is tried again so long, then the attempt comes back later. One whose
+            answer was lost goes on for `claim_wait`, under its own token: no later attempt can know whether its body
+            began.
         poll: Between two looks at what it waits for: how fast a lock goes from hand to hand.
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).

@@ -18,7 +18,7 @@ from temporalio import activity
 
 from inturn import names
 from inturn.errors import JournalUnavailable
-from inturn.journal import Claim, Journal, ResourceWait, Want
+from inturn.journal import AnswerLost, Claim, Journal, ResourceWait, Want
 from inturn.journal.retries import retry_while_unavailable
 from inturn.keys import StepKey
 from inturn_activities import failures, heartbeat
@@ -74,7 +74,7 @@ class Waits:
         self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], end: float
     ) -> Claim:
         while True:
-            claimed = await retry_while_unavailable(claim, patience=self._bounds.claim_patience)
+            claimed = await self._answered(claim, end)
             waiting = claimed.waiting
             if waiting is None:
                 heartbeat.waits_for("")
@@ -84,6 +84,28 @@ class Waits:
             if left <= 0 or not waiting.in_place:
                 raise failures.again(names.NOT_YET, str(waiting), after=_delay(waiting), benign=True)
             await self._wait_in_place(step, wants, min(left, SEEN), waiting)
+
+    async def _answered(self, claim: Callable[[], Awaitable[Claim]], end: float) -> Claim:
+        """Return the answer to a claim, which is tried again for as long as it takes once it may have been committed.
+
+        No later attempt could know that this one's body never began.
+        """
+        lost = False
+
+        async def tried() -> Claim:
+            nonlocal lost
+            try:
+                return await claim()
+            except AnswerLost:
+                lost = True
+                raise
+
+        try:
+            return await retry_while_unavailable(tried, patience=self._bounds.claim_patience)
+        except JournalUnavailable:
+            if not lost:
+                raise
+            return await retry_while_unavailable(claim, patience=end - time.monotonic())
 
     async def _judge(self, step: StepKey, waiting: ResourceWait) -> None:
         report_waiting(step, waiting, every=self.limits.stuck_after)

@@ -150,11 +150,18 @@ class Effects:
         wants, lasts = (effect.wants, effect.policy.timeout) if decided is None else ((), 0.0)
         margin = bounds.thread_wait if decided is None and effect.policy.threaded else 0.0
 
-        token = new_token()
+        token, at = new_token(), activity.info().current_attempt_scheduled_time.timestamp()
 
         async def claimed() -> Claim:
             return await self._journal.claim_call(
-                step, lease=bounds.lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
+                step,
+                lease=bounds.lease,
+                begin=begin,
+                token=token,
+                seen=seen,
+                wants=wants,
+                lasts=lasts,
+                scheduled=at,
             )
 
         start = time.monotonic()

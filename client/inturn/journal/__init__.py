@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from inturn.errors import Misconfigured
 from inturn.journal.limits.requests import Deadlock, Place, ResourceWait, Victim, Want
 from inturn.journal.values import (
+    AnswerLost,
     Attempts,
     Claim,
     ClaimStatus,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from inturn.journal.store.store import Store
 
 __all__ = [
+    "AnswerLost",
     "Attempts",
     "Claim",
     "ClaimStatus",

@@ -112,18 +112,30 @@ class Journal(SessionJournal):
         seen: Position | None = None,
         wants: Sequence[Want] = (),
         lasts: float = 0.0,
+        scheduled: float = 0.0,
     ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
 
-        `token`, `seen`: as for `claim_model`.
+        `token`, `seen`, `scheduled`: as for `claim_model`.
 
         Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
         `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
         be done in `lasts` seconds.
+
+        Raises:
+            Superseded, JournalBehind: As `claim_model` does.
         """
         token = token or new_token()
         claim = partial(
-            steps.claim_call, step=step, lease=lease, begin=begin, token=token, seen=seen, wants=wants, lasts=lasts
+            steps.claim_call,
+            step=step,
+            lease=lease,
+            begin=begin,
+            token=token,
+            seen=seen,
+            wants=wants,
+            lasts=lasts,
+            scheduled=scheduled,
         )
         return await self._claimed(claim)
 

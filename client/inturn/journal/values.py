@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from inturn.errors import JournalUnavailable
 from inturn.journal.limits.requests import ResourceWait
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
@@ -25,6 +26,10 @@ journal; it has another size than the event said."""
 
 class Superseded(Exception):
     """The token is no longer the step's: it was settled, is done, or was claimed anew. Nothing was written."""
+
+
+class AnswerLost(JournalUnavailable):
+    """It is not known whether what was to be written is."""
 
 
 class JournalBehind(Exception):

@@ -426,6 +426,25 @@ async def test_an_attempt_that_froze_before_its_claim_takes_nothing_from_a_later
         await live.close()
 
 
+@pytest.mark.promise("EFF-3", "EFF-2")
+@pytest.mark.parametrize("begin", [True, False])
+async def test_an_attempt_of_a_call_that_froze_before_its_claim_takes_nothing_from_a_later_one(
+    tmp_path: Path, begin: bool
+) -> None:
+    frozen, live = await _two(tmp_path)
+    call = SESSION.turn("e1").step(0, 0)
+    try:
+        taken = await live.claim_call(call, lease=LEASE, begin=begin, scheduled=1_002.0)
+        for late in (1_000.0, 1_001.999, 0.0):
+            with pytest.raises(Superseded):
+                await frozen.claim_call(call, lease=LEASE, begin=begin, scheduled=late)
+        await live.finish(call, taken.token, {"status": "ok"})
+        assert (await frozen.claim_call(call, lease=LEASE, scheduled=1_000.0)).status == "done"
+    finally:
+        await frozen.close()
+        await live.close()
+
+
 @pytest.mark.promise("EFF-3")
 async def test_of_two_attempts_that_claim_at_once_the_later_one_stays(tmp_path: Path) -> None:
     frozen, live = await _two(tmp_path)

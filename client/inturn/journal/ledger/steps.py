@@ -98,6 +98,7 @@ def claim_call(
     seen: Position | None = None,
     wants: Sequence[Want] = (),
     lasts: float = 0.0,
+    scheduled: float = 0.0,
     hopeful: bool = False,
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`. `hopeful`: see `grants.take`."""
@@ -107,9 +108,11 @@ def claim_call(
         row = rows.find(tx, step, lock=True)
         if row and not row.open:
             return answers.answer(row.state, journal, row)
-        now = micros(tx.now)
+        now, at = micros(tx.now), micros(scheduled)
+        if row and row.overtaken(at, now):
+            raise Superseded(f"{step}: a later attempt holds it; nothing was written")
         if row and row.held_by(token):  # the answer to this claim was lost
-            return _claimed_call(journal, step, row, now + micros(lease) if begin else 0, lease)
+            return _claimed_call(journal, step, row, now + micros(lease), lease)
         if row and row.began and row.lease_until > now:
             if row.lease_until > (
                 longest := now + micros(places.LONGEST)
@@ -119,16 +122,15 @@ def claim_call(
             return answers.answer("leased", journal, row)
         if isinstance(granted := _granted(tx, step, wants, lease, lasts, hopeful=hopeful), ResourceWait):
             return replace(answers.answer("waiting", journal, row), waiting=granted)
-        token, until = token or new_token(), micros(tx.now + lease) if begin else 0
+        token, until = token or new_token(), micros(tx.now + lease)
         if row is None:
-            rows.insert(tx, step, token, began=begin, until=until)
+            rows.insert(tx, step, token, began=begin, until=until, scheduled=at)
         else:
             row = rows.count_lost(tx, step, row) if row.began else row
             places.abandon(tx, step)
-            changes = "token = ?, began = ?, began_before = ?, lease_until = ?"
-            rows.update(tx, step, changes, token, int(begin or row.began), row.began, until)
-        left = lease if begin else 0.0
-        claimed = replace(answers.answer("claimed", journal, row), token=token, fence=granted.fence, lease_left=left)
+            changes = "token = ?, began = ?, began_before = ?, lease_until = ?, scheduled = ?"
+            rows.update(tx, step, changes, token, int(begin or row.began), row.began, until, at)
+        claimed = replace(answers.answer("claimed", journal, row), token=token, fence=granted.fence, lease_left=lease)
         grants.prove(tx, granted)
         return claimed
 

@@ -1,7 +1,7 @@
 """The journal's store on PostgreSQL, for any number of machines.
 
 Invariant: a transaction is one connection's from BEGIN to COMMIT, and its work is done once: what is run again is what
-the server has surely undone. A COMMIT whose answer is lost is told as `JournalUnavailable`, never run again here.
+the server has surely undone. A COMMIT whose answer is lost is told as `AnswerLost`, never run again here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import psycopg
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.postgres_connection import connect
-from inturn.journal.store.postgres_errors import is_guard, is_repeated, unavailable
+from inturn.journal.store.postgres_errors import is_broken, is_guard, is_repeated, unavailable
 from inturn.journal.store.postgres_identity import Identity
 from inturn.journal.store.postgres_tables import prepare
 from inturn.journal.store.postgres_threads import Threads, pipelined, undo
@@ -168,15 +168,14 @@ class PostgresStore:
                     return job.fail(GuardFailed())
                 over = tries == _TRIES or time.monotonic() - begun > _NO_TRY_AFTER
                 if over or not self._may_repeat(error, job, tries):
-                    return job.fail(unavailable(error, self._address.name))
+                    return job.fail(unavailable(error, self._address.name, committing=job.committing))
                 time.sleep(random.uniform(0.001, 0.02))
             except BaseException as error:
                 return job.fail(error)
 
     def _may_repeat(self, error: psycopg.Error, job: _Job, tries: int) -> bool:
         """Return whether the server has surely undone a transaction, and running it again at once may help."""
-        broke = error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "25006", "25P03"))
-        return is_repeated(error) or (broke and tries == 1 and not job.committing)
+        return is_repeated(error) or (is_broken(error) and tries == 1 and not job.committing)
 
     def _transact(self, threads: Threads, job: _Job) -> None:
         connection = threads.connection()

@@ -10,6 +10,7 @@ from typing import Final
 import psycopg
 
 from inturn.errors import JournalUnavailable
+from inturn.journal.values import AnswerLost
 
 _REPEATED: Final = ("40P01", "40001", "57014", "55P03")
 """Deadlock, serialization failure, statement timeout, lock timeout: the transaction left no trace, and may be run
@@ -87,11 +88,17 @@ def is_guard(error: psycopg.Error) -> bool:
     return error.sqlstate == "22012"  # division by zero, which no other statement can do
 
 
-def unavailable(error: psycopg.Error, name: str) -> JournalUnavailable:
-    """Return the error that callers see, with `error` as its cause."""
+def is_broken(error: psycopg.Error) -> bool:
+    """Return whether the connection broke, or is of no use any more."""
+    return error.sqlstate is None or error.sqlstate.startswith(("08", "57P", "25006", "25P03"))
+
+
+def unavailable(error: psycopg.Error, name: str, *, committing: bool = False) -> JournalUnavailable:
+    """Return the error that callers see, with `error` as its cause; `committing`: COMMIT had been sent."""
     why, remedy = _advice(error)
     said = " ".join(str(error).split())
-    made = JournalUnavailable(f"journal {name}: {why} ({said}). To do: {remedy}")
+    kind = AnswerLost if committing and is_broken(error) else JournalUnavailable
+    made = kind(f"journal {name}: {why} ({said}). To do: {remedy}")
     made.__cause__ = error
     return made
 

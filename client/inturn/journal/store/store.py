@@ -95,7 +95,8 @@ class Store(Protocol):
         `urgent` it waits for nobody who waits for a lock: for what ends a claim, or holds it.
 
         Raises:
-            JournalUnavailable: Nothing was written, or (rarely) the answer was lost.
+            JournalUnavailable: Nothing was written.
+            AnswerLost: Or perhaps it was.
         """
         ...
 
