@@ -27,6 +27,8 @@ from inturn_activities.record import record
 
 RECOVERED: Final = "~recovered"
 """Stands for the turn, where recovery records."""
+AT_ONCE: Final = 200
+"""Decisions that go into one transaction."""
 
 
 @dataclass
@@ -130,5 +132,9 @@ async def merged(journal: Journal, session: SessionKey, ended: Container[str]) -
 
 
 async def _write(journal: Journal, session: SessionKey, input: RecordInput) -> None:
-    if input.decisions or input.settle:
+    if input.settle:
         await record(journal, session.turn(RECOVERED).step(0), input)
+        return
+    for at in range(0, len(input.decisions), AT_ONCE):  # other sessions write beside a flood of them
+        part = input.model_copy(update={"decisions": input.decisions[at : at + AT_ONCE]})
+        await record(journal, session.turn(RECOVERED).step(0), part)

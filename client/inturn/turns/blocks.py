@@ -21,6 +21,8 @@ IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/w
 _PAGES: Final = frozenset({"application/pdf"})
 _PLAIN: Final = frozenset({"text/plain"})
 _URL: Final = re.compile(r"https?://\S+")
+_WITHIN: Final = 4
+"""Blocks within each other in which a file is looked for; no block that can be sent has as many."""
 _FIELDS: Final = {
     "text": {"type", "text"},
     "image": {"type", "source"},
@@ -50,7 +52,7 @@ def are_blocks(value: object) -> bool:
     return all(_is_block(item) for item in cast("list[object]", value))
 
 
-def names_file(block: object) -> bool:
+def names_file(block: object, depth: int = _WITHIN) -> bool:
     """Return whether a block, or one within it, shows a file that the provider keeps."""
     if not isinstance(block, dict):
         return False
@@ -58,7 +60,9 @@ def names_file(block: object) -> bool:
     source: object = given.get("source")
     kept = isinstance(source, dict) and source.get("type") == "file"
     inside = [given.get("content"), source.get("content") if isinstance(source, dict) else None]
-    return kept or any(names_file(item) for items in inside if isinstance(items, list) for item in items)
+    return kept or (
+        depth > 0 and any(names_file(item, depth - 1) for items in inside if isinstance(items, list) for item in items)
+    )
 
 
 def _is_block(item: object) -> bool:

@@ -131,3 +131,13 @@ async def test_a_parked_event_that_is_driven_again_shows_none(tmp_path: Path, co
         await run.record(Decision(type="event.parked", turn="e1", key="e1/parked", disposition="parked", body=body))
         await run.ask("e1~1", event=None)
         assert OTHERS not in _told(run)
+
+
+@pytest.mark.parametrize("depth", [90, 600])
+def test_blocks_within_each_other_are_looked_into_no_deeper_than_any_can_be_sent(depth: int) -> None:
+    block: dict[str, Any] = DOCUMENT
+    for _ in range(depth):
+        block = {"type": "document", "source": {"type": "content", "content": [block]}}
+    with pytest.raises(InvalidEvent):
+        make_event(event_id="e1", content=[block])
+    assert OTHERS not in json.dumps(content_blocks([block]))

@@ -22,8 +22,11 @@ from inturn.decoding import invalid_id
 from inturn.journal import Journal
 from inturn.journal.views.turns import ended_events
 from inturn.keys import short_name
+from inturn.testing import ToolCall
+from inturn.tools import tool
 from inturn_activities.messages import Decision, RecordInput
 from inturn_activities.recovery import recovered
+from inturn_activities.unrecorded import AT_ONCE
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Queued, Refusal
@@ -299,3 +302,73 @@ async def test_large_events_that_came_as_they_are_fit_the_run_that_they_are_sent
 def test_a_short_name_is_one_events_alone() -> None:
     assert len({short_name(f"e{n}") for n in range(20_000)}) == 20_000
     assert invalid_id([]).startswith("invalid:")
+
+
+@pytest.mark.promise("ISO-4")
+async def test_a_flood_of_nonsense_is_written_in_parts_that_others_write_between(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = _Run()
+    for n in range(1_000):
+        old.signalled(b"\xff" + str(n).encode())
+    async with rig(tmp_path) as run:
+        sizes_of, record = list[int](), run.journal.record
+
+        async def counted(session: Any, recorded: Any, **options: Any) -> Any:
+            sizes_of.append(len(recorded))
+            return await record(session, recorded, **options)
+
+        monkeypatch.setattr(run.journal, "record", counted)
+        assert await _recovered(run.journal, old) == []
+        assert len(await _dispositions(run)) == 1_000
+        assert max(sizes_of) == AT_ONCE
+
+
+ODD = [
+    {"op": "discard"},
+    {"op": "discard", "event_id": 5},
+    {"op": "discard", "event_id": "p1", "reason": ["a"]},
+    {"op": ["discard"]},
+    {"op": "close", "pending": {}},
+    {"op": "cancel", "event_id": {}},
+]
+
+
+@pytest.mark.parametrize("control", ODD)
+async def test_an_odd_control_of_the_run_stops_nothing(tmp_path: Path, control: dict[str, Any]) -> None:
+    old = _Run()
+    old.signalled({"event_id": "e1", "content": "hi"})
+    old.signalled({"control_id": "c", **control}, names.CONTROL)
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1")
+        assert [message.get("event_id") for message in await _recovered(run.journal, old)] == ["e1"]
+
+
+async def test_what_was_no_event_in_one_run_and_came_right_in_the_next_is_sent(tmp_path: Path) -> None:
+    first, second = _Run(), _Run()
+    for old in (first, second):
+        old.signalled({"event_id": "e1", "content": "hi"})
+        old.signalled({"event_id": "bad", "content": ""})
+    second.signalled({"event_id": "bad", "content": "now good"})
+    async with rig(tmp_path) as run:
+        assert [message["event_id"] for message in await _recovered(run.journal, first, second)] == ["e1", "bad"]
+        assert await _dispositions(run) == {}
+
+
+async def test_an_interrupt_whose_record_was_cut_off_leaves_no_call_open(tmp_path: Path) -> None:
+    @tool
+    async def pay() -> str:
+        """Pay."""
+        return "paid"
+
+    async with rig(tmp_path, [[ToolCall("pay")], "ok"], tools=[pay]) as run:
+        await run.ask("e1")
+        body = {"reason": "stopped", "turn": "e1", "n": 1}
+        end = Decision(type="turn.interrupted", turn="e1", key="e1/end", disposition="cancelled", body=body, at=2.0)
+        old = _Run()
+        old.signalled({"event_id": "e1", "content": "hi"})
+        old.recording(RecordInput(decisions=[end], settle=["e1"]))
+        assert await _recovered(run.journal, old) == []
+        [result] = await run.bodies("agent.tool_result")
+        assert result["status"] == "interrupted"
+        assert (await run.ask("e2")).stop == "end_turn"
