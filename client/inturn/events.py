@@ -24,6 +24,8 @@ MAX_CONTENT_BYTES: Final = sizes.CONTENT
 MAX_METADATA_BYTES: Final = sizes.METADATA
 MAX_NESTING: Final = 100
 """Lists and objects within each other. JSON readers stop at 200, and a session carries its events inside others."""
+MAX_BITS: Final = 14_000
+"""Of a whole number: readers of JSON stop at 4,300 digits."""
 PREVIEW_CHARACTERS: Final = 80
 LATEST_TIME: Final = 32_503_680_000
 """The year 3000, in seconds since 1970. What is beyond was meant otherwise: milliseconds would never expire."""
@@ -257,12 +259,14 @@ def _shallow(*values: object) -> None:
     if any(_nests(value, MAX_NESTING) for value in values):
         raise ValueError(f"more than {MAX_NESTING} lists and objects within each other")
     if not all(map(_finite, values)):
-        raise ValueError("a number is infinite or none: JSON cannot say it")
+        raise ValueError("a number is infinite, none, or has thousands of digits: no reader of JSON takes it")
 
 
 def _finite(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
+    if isinstance(value, int):
+        return value.bit_length() <= MAX_BITS
     if not isinstance(value, dict | list):
         return True
     return all(map(_finite, value.values() if isinstance(value, dict) else value))

@@ -18,6 +18,8 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import sizes
 from inturn.decoding import Undecodable, decode, named_id, read_event
+from inturn.errors import InvalidEvent
+from inturn.events import make_event
 from inturn_workflows.controls import Control, read_control
 
 pytestmark = pytest.mark.promise("ACC-7", "SEC-5", "SUR-15")
@@ -189,3 +191,15 @@ def test_a_clipped_text_is_its_start_in_so_many_bytes(text: str, most: int) -> N
     clipped = sizes.clip(text, most + 3)
     assert sizes.written(clipped) - 2 <= most + 3
     assert clipped == text or (clipped.endswith("…") and text.startswith(clipped[:-1]))
+
+
+@pytest.mark.parametrize("value", [10**4_400, -(10**5_000), [10**9_000], {"n": {"n": [10**4_400]}}], ids=range(4))
+def test_a_number_that_no_session_reads_is_refused_before_it_is_sent(value: object) -> None:
+    with pytest.raises(InvalidEvent, match="thousands of digits"):
+        make_event(event_id="e1", content="hi", metadata={"n": value})
+
+
+@pytest.mark.parametrize("value", [10**4_200, -(10**4_200), 2**64, True], ids=range(4))
+def test_a_number_that_passes_is_read_by_the_session(value: object) -> None:
+    sent = make_event(event_id="e1", content="hi", metadata={"n": value})
+    assert read_event(decode(message(to_json(sent.wire())), sizes.READ_EVENT)).metadata == {"n": value}
