@@ -5,19 +5,26 @@ Rules:
   2. A browser reaches it from any page: only pages of the origins that were named get an answer, and on loopback only
      calls that name it by a loopback's name.
   3. It serves one namespace; a payload of another one stays shut.
+  4. A request has so many bytes and, whole, so many seconds, and so many are served at once: one that comes slowly, or
+     not at all, keeps its place no longer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
+import io
 import ipaddress
 import json
+import socket
+import threading
+import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
 
 from google.protobuf import json_format
@@ -30,7 +37,10 @@ from inturn.errors import Misconfigured
 MOST: Final = 16 * 1024 * 1024
 """Bytes of a request."""
 WITHIN: Final = 10.0
-"""Seconds that a caller has for each piece of its request."""
+"""Seconds that a caller has for its whole request, and then for reading the answer."""
+AT_ONCE: Final = 16
+"""Connections; others are told to come again."""
+_FULL: Final = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 WORKFLOW_HEADER: Final = "X-Inturn-Workflow-Id"
 """Binds what is encoded to a workflow; without it, it is bound to the namespace alone."""
 
@@ -69,7 +79,7 @@ def make_server(host: str, port: int, settings: CodecSettings) -> ThreadingHTTPS
         settings = bound
 
     try:
-        return ThreadingHTTPServer((host, port), Handler)
+        return _Server((host, port), Handler)
     except OSError as error:
         raise Misconfigured(f"the codec server cannot listen on {host}:{port}: {error.strerror}") from error
 
@@ -80,11 +90,63 @@ class _Refusal(Exception):
         self.status = status
 
 
+class _Server(ThreadingHTTPServer):
+    """Serves so many connections at once, each in a thread."""
+
+    daemon_threads = True
+    request_queue_size = 2 * AT_ONCE
+
+    def __init__(self, address: tuple[str, int], handler: type[_Handler]) -> None:
+        self._slots = threading.BoundedSemaphore(AT_ONCE)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection where there is room."""
+        if self._slots.acquire(blocking=False):
+            return super().process_request(request, client_address)
+        with suppress(OSError):
+            request.settimeout(0)
+            request.send(_FULL)
+        self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve it, and give its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of a caller that went away."""
+
+
+class _Timed(io.RawIOBase):
+    """What a caller sends, up to a time."""
+
+    def __init__(self, connection: socket.socket, until: float) -> None:
+        self._connection = connection
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(BaseHTTPRequestHandler):
     settings: CodecSettings
     server_version = "inturn-codec"
     sys_version = ""
-    timeout = WITHIN
+
+    def setup(self) -> None:
+        """Begin to read; the whole request has one deadline."""
+        super().setup()
+        self.rfile = io.BufferedReader(_Timed(self.connection, time.monotonic() + WITHIN))
 
     def do_OPTIONS(self) -> None:
         """Answer a browser's question whether a page may call."""
@@ -131,6 +193,8 @@ class _Handler(BaseHTTPRequestHandler):
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST:,} bytes")
         try:
             return json_format.Parse(self.rfile.read(int(length)), Payloads(), max_recursion_depth=20)
+        except TimeoutError as error:
+            raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the whole request may take {WITHIN:g} s") from error
         except (json_format.Error, ValueError, RecursionError, OSError) as error:
             raise _Refusal(HTTPStatus.BAD_REQUEST, 'expected {"payloads": [...]}') from error
 
@@ -150,6 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
         return json_format.MessageToDict(Payloads(payloads=coded))
 
     def _answer(self, status: HTTPStatus, answer: dict[str, object] | None) -> None:
+        self.connection.settimeout(WITHIN)
         body = b"" if answer is None else json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -7,15 +7,17 @@ import http.client
 import json
 import socket
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
-from inturn.encryption.codec_server import MOST, CodecSettings, make_server
+from inturn.encryption import codec_server
+from inturn.encryption.codec_server import AT_ONCE, MOST, CodecSettings, make_server
 from inturn.encryption.keys import Key, KeyRing
 from inturn.encryption.payload_codec import EncryptionCodec, verdict
 from inturn.errors import Misconfigured
@@ -163,3 +165,52 @@ def test_no_caller_folds_a_header_of_its_own_into_an_answer(port: int) -> None:
     asked = "Access-Control-Request-Headers: a\r\n b: c"
     answer = spoken(port, "OPTIONS /decode HTTP/1.1", "Host: localhost", f"Origin: {UI}", asked)
     assert "Access-Control-Allow-Headers: a b: c\r\n" in answer
+
+
+HEAD = b"POST /decode HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize(
+    "whole",
+    [
+        pytest.param(HEAD + b"X-Slow: " + b"x" * 1_000, id="headers"),
+        pytest.param(HEAD + b"Content-Length: 1000\r\n\r\n" + b" " * 1_000, id="body"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+def test_a_request_that_comes_bit_by_bit_is_ended_in_time(monkeypatch: pytest.MonkeyPatch, whole: bytes) -> None:
+    """Each piece comes at once: only the whole is late."""
+    monkeypatch.setattr(codec_server, "WITHIN", 0.5)
+    with serving() as port, socket.create_connection(("127.0.0.1", port), timeout=5) as caller:
+        began = time.monotonic()
+        caller.settimeout(0.02)
+        ended, pieces = False, iter(whole)
+        while not ended and time.monotonic() < began + 5:
+            with suppress(ConnectionError):
+                caller.send(bytes(byte for byte in [next(pieces, None)] if byte is not None))
+            try:
+                ended = not caller.recv(1_000)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+        assert ended
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.promise("SEC-2")
+def test_connections_beyond_its_room_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec_server, "WITHIN", 5.0)
+    with serving() as port, ExitStack() as idle:
+        for _ in range(AT_ONCE):
+            idle.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as late:
+            assert late.recv(1_000).startswith(b"HTTP/1.0 503")
+        idle.close()
+        until = time.monotonic() + 5
+        status = 0
+        while status != 200 and time.monotonic() < until:
+            with suppress(ConnectionError, http.client.HTTPException):
+                status, _, _ = call(port, "/decode")
+        assert status == 200, "their places are free again"
