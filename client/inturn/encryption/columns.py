@@ -61,6 +61,11 @@ class Sealing:
         """Whether columns are encrypted."""
         return self._ring is not None
 
+    @property
+    def names(self) -> str:
+        """Its keys, by their names and checks."""
+        return ", ".join(self._ring.names) if self._ring else ""
+
     @overload
     def seal(self, text: str, *place: str | int) -> str: ...
     @overload

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
+from inturn.client.hub import Hub
 from inturn.encryption import KeyRing
 from inturn.encryption.columns import CLEAR, Sealing
 from inturn.encryption.keys import VARIABLE, Key
@@ -16,6 +17,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, NewEntry, Outcome, Recorded, new_token, open_journal
 from inturn.journal.state.changes import Operation, Push, Put, Scope
 from inturn.keys import SessionKey, TurnKey
+from tests.support.journal import plain_turn
 from tests.support.keys import keys
 from tests.support.stores import journal_url
 
@@ -135,6 +137,44 @@ async def test_a_row_does_not_read_as_another(tmp_path: Path) -> None:
         with pytest.raises(JournalUnavailable, match=r"entries\.body of acme/s1/2 does not decrypt"):
             await journal.read(SESSION)
         assert await journal.verify(SESSION) == ["seq 2: was changed after it was written"]
+
+
+_SET: Final = "UPDATE entries SET body ="
+_E1: Final = "WHERE session = 's1' AND seq = 1"
+TAMPERING: Final = {
+    "another session's": f"{_SET} (SELECT body FROM entries WHERE session = 's2' AND seq = 1) {_E1}",
+    "another column's": f"{_SET} (SELECT result FROM steps WHERE result IS NOT NULL LIMIT 1) {_E1}",
+    "cut short": f"{_SET} SUBSTR(body, 1, LENGTH(body) - 8) {_E1}",
+    "cut to its name": f"{_SET} SUBSTR(body, 1, 12) {_E1}",
+    "under another key's name": f"{_SET} REPLACE(body, 'inturn:a:', 'inturn:b:') {_E1}",
+    "in clear": f"{_SET} '{{}}' {_E1}",
+    "empty": f"{_SET} '' {_E1}",
+}
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("how", TAMPERING)
+async def test_what_somebody_without_keys_puts_in_a_rows_place_is_refused(how: str, tmp_path: Path) -> None:
+    async with _opened(journal_url(tmp_path)) as journal:
+        await filled(journal)
+        await plain_turn(journal, SessionKey("acme", "s2"), "e1", "hello")
+        await journal._store.write(lambda tx: tx.execute(TAMPERING[how]))
+        with pytest.raises(JournalUnavailable):
+            await journal.read(SESSION)
+        assert await journal.verify(SESSION) != []
+
+
+@pytest.mark.promise("SEC-2")
+async def test_who_has_other_keys_looks_at_a_journal_for_themselves_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = journal_url(tmp_path)
+    async with _opened(url) as one, _opened(url) as same:
+        monkeypatch.setenv(VARIABLE, keys("b"))
+        async with _opened(url) as other:
+            hubs = Hub.of(one), Hub.of(same), Hub.of(other)
+    assert hubs[0] is hubs[1]
+    assert hubs[0] is not hubs[2]
 
 
 @pytest.mark.parametrize("place", [("c.x", "acme", "s2", 1), ("c.x", "other", "s1", 1), ("c.y", "acme", "s1", 1)])

@@ -24,8 +24,8 @@ class SealedStore:
 
     @property
     def name(self) -> str:
-        """The store's, and that there are keys: who has none is to read nothing through this one."""
-        return f"{self._store.name} (encrypted)"
+        """The store's, and which keys there are: who has others is to read nothing through this one."""
+        return f"{self._store.name} (encrypted: {self._sealing.names})"
 
     async def open(self) -> None:
         """Open the store."""
