@@ -136,6 +136,8 @@ class ModelResult(StepResult):
     apart: list[str] = []
     """Events that were to join and are no part of this step."""
     ended: Ended | None = None
+    recorded: bool = False
+    """It was done before: nothing was written for this asking, neither that the turn began nor its chain."""
     turn: dict[str, Any] | None = None
     """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""
 

@@ -1,8 +1,9 @@
 """The sandbox in which sessions run, and in which their histories replay.
 
-Invariant: it is the SDK's, whatever runs in it. All that is left out is asking the sandbox, six times a payload, whose
-the payload is, where nobody wants to know: each question enters and leaves the sandbox, in all a tenth of the CPU of a
-plain turn.
+Invariant: it is the SDK's, whatever runs in it. Two things are left out. What a session was started with beyond its one
+argument: the SDK would fail the session's first task for it, again and again. And asking the sandbox, six times a
+payload, whose the payload is, where nobody wants to know: each question enters and leaves the sandbox, in all a tenth
+of the CPU of a plain turn.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Sandbox(SandboxedWorkflowRunner):
     def create_instance(self, det: WorkflowInstanceDetails) -> WorkflowInstance:
         """Return a run of a workflow."""
         made = super().create_instance(det)
-        return made if self.contexts else _Contextless(made)
+        return _Run(made) if self.contexts else _Contextless(made)
 
 
 def wants_contexts(converter: DataConverter) -> bool:
@@ -39,13 +40,16 @@ def wants_contexts(converter: DataConverter) -> bool:
     return converter.payload_codec is not None or converter.external_storage is not None
 
 
-class _Contextless(WorkflowInstance):
-    """A run whose payloads pass as they are."""
+class _Run(WorkflowInstance):
+    """A run that begins with one argument at most."""
 
     def __init__(self, instance: WorkflowInstance) -> None:
         self._instance = instance
 
     def activate(self, act: WorkflowActivation) -> WorkflowActivationCompletion:
+        for job in act.jobs:
+            if job.HasField("initialize_workflow"):
+                del job.initialize_workflow.arguments[1:]
         return self._instance.activate(act)
 
     def get_info(self) -> Info:
@@ -53,6 +57,16 @@ class _Contextless(WorkflowInstance):
 
     def get_thread_id(self) -> int | None:
         return self._instance.get_thread_id()
+
+    def get_serialization_context(self, command_info: Any) -> Any:
+        return self._instance.get_serialization_context(command_info)
+
+    def get_external_store_context(self, command_info: Any) -> StorageDriverStoreContext:
+        return self._instance.get_external_store_context(command_info)
+
+
+class _Contextless(_Run):
+    """One whose payloads pass as they are."""
 
     def get_serialization_context(self, command_info: Any) -> None:
         return None

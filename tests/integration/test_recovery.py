@@ -290,3 +290,27 @@ async def test_a_run_that_never_began_a_turn_leaves_no_false_alarm(rig: Rig) -> 
         await session.send("came since", event_id="new")
         assert (await session.wait("new", timeout=20)).disposition == "applied"
         await _well(rig, session)
+
+
+@pytest.mark.promise("ORD-1", "SUR-9")
+async def test_the_order_of_each_beginning_is_its_own_whatever_its_first_turn_did_before(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session = client.session("s", agent="support")
+        for n in range(3):
+            await session.ask("hi", event_id=f"e{n}")
+        await _handle(rig).terminate("an operator")
+        await session.ask("hi", event_id="e1")  # known to the journal alone
+        await session.ask("hi", event_id="e3")
+        await _well(rig, session)
+        for n in range(2):  # each time in a tool, so that the turn began before
+            await session.send('[[tool wait {"seconds": 0.5}]]', event_id=f"tool{n}")
+            await until(lambda: _in_a_tool(session))
+            await session.send("hi", event_id=f"waits{n}")
+            await _handle(rig).terminate("an operator")
+            await session.ask("hi", event_id=f"since{n}", timeout=20)
+            await _well(rig, session)
+
+
+async def _in_a_tool(session: Session) -> bool:
+    turn = (await session.status()).turn
+    return turn is not None and turn.doing.startswith("tools")

@@ -194,11 +194,19 @@ class SessionState(Message):
         """Take what a model step tells of the session: what it used, whose agent and policy it is."""
         if result.usage:
             self.usage = add(self.usage, Usage.model_validate(result.usage))
-        self.chain = None
+        if self.chain is not None:
+            self._name_chain(begun=turn.step == 0 and not result.recorded)
         self.locate(result)
         self.agent = result.agent or self.agent or turn.agent or self.wanted
         if result.policy is not None:
             self.policy = result.policy
+
+    def _name_chain(self, *, begun: bool) -> None:
+        """Note that the journal knows this chain of runs, where a turn of it `begun` there: else the next turn says."""
+        if begun:
+            self.chain = None
+        else:  # by this asking, all the same
+            self.recovered = True
 
     def locate(self, result: StepResult) -> None:
         """Take what a step tells of the log. Calls end in any order; only another log may end before."""

@@ -61,9 +61,9 @@ class ModelAttempt:
         # An earlier attempt of this activity ended the turn, and its worker died before it could say so.
         lost = activity.info().attempt > 1 and record is not None
         if claim.status == "closed":
-            return ModelResult(stop="closed", head=claim.head)
+            return ModelResult(stop="closed", head=claim.head, recorded=True)
         if claim.status == "ended" and claim.outcome is not None and not lost:
-            return ModelResult(stop="ended", head=claim.head)
+            return ModelResult(stop="ended", head=claim.head, recorded=True)
         if record is None:
             raise failures.final(names.SUPERSEDED, "the step was settled without an answer")
-        return ModelResult.model_validate(record).model_copy(update={"head": claim.head})
+        return ModelResult.model_validate(record).model_copy(update={"head": claim.head, "recorded": True})

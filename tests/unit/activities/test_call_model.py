@@ -66,10 +66,10 @@ async def test_an_answer_that_was_recorded_is_given_again_and_not_paid_again(tmp
     async with rig(tmp_path, model=model, tools=[refund]) as r:
         first = await r.ask()
         head = await r.journal.head(SESSION)
-        assert await r.ask(attempt=2) == first.model_copy(update={"seal": None})
+        assert await r.ask(attempt=2) == first.model_copy(update={"seal": None, "recorded": True})
         await r.tools(first)
         last = await r.ask(step=1)
-        assert await r.ask(step=1, attempt=2) == last.model_copy(update={"seal": None})
+        assert await r.ask(step=1, attempt=2) == last.model_copy(update={"seal": None, "recorded": True})
         assert len(model.requests) == 2
         assert await r.journal.head(SESSION) == head + 3
 
@@ -634,6 +634,16 @@ async def test_the_chain_of_counts_goes_into_the_journal_once(tmp_path: Path) ->
         await r.ask(n=1, chain="c1")
         await r.ask("e2", n=2)
         assert await r.bodies("turn.started") == [{"n": 1, "turn": "e1", "chain": "c1"}, {"n": 2, "turn": "e2"}]
+
+
+@pytest.mark.promise("ORD-1", "SUR-11")
+async def test_a_step_that_was_done_before_says_so_and_names_no_chain(tmp_path: Path) -> None:
+    async with rig(tmp_path, ["hello", "and now"]) as r:
+        assert not (await r.ask(n=1, chain="c1")).recorded
+        assert (await r.ask(n=1, chain="c2")).recorded, "of a run that was terminated since"
+        assert [body.get("chain") for body in await r.bodies("turn.started")] == ["c1"]
+        assert not (await r.ask("e2", n=2, chain="c2")).recorded
+        assert [body.get("chain") for body in await r.bodies("turn.started")] == ["c1", "c2"]
 
 
 async def test_a_step_beats_while_the_model_thinks(tmp_path: Path) -> None:

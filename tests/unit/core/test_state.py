@@ -14,7 +14,7 @@ from pydantic_core import to_json
 from inturn import sizes
 from inturn.events import MAX_CONTENT_BYTES, Event
 from inturn.policy import InboxPolicy
-from inturn_activities.messages import Decision, Policy
+from inturn_activities.messages import Decision, ModelResult, Policy
 from inturn_workflows import state as state_module
 from inturn_workflows.inbox import books as books_module
 from inturn_workflows.inbox import sequencing
@@ -351,3 +351,18 @@ def test_an_arrivals_size_is_what_continue_as_new_writes_of_it_at_most(mode: Any
     if mode == "steer":
         queued.steers = f"{'t' * 128}~999"
     assert came.size - 64 < sizes.written(queued) < came.size
+
+
+@pytest.mark.promise("ORD-1", "SUR-11")
+def test_a_chain_of_runs_is_named_until_a_turn_of_it_began_in_the_journal() -> None:
+    state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="s")), chain="12345678")
+    turn = TurnState(turn="e1", event={"event_id": "e1", "content": "hi"})
+    assert state.model_input(turn).recover
+    state.learn(turn, ModelResult(recorded=True))
+    assert state.model_input(turn).chain == "12345678", "it was done in the chain before, and says nothing of this one"
+    assert not state.model_input(turn).recover, "but what that left open was asked for"
+    turn.step = 1
+    state.learn(turn, ModelResult())
+    assert state.chain == "12345678", "only a turn's first step says so"
+    state.learn(TurnState(turn="e2"), ModelResult())
+    assert state.chain is None
