@@ -14,8 +14,9 @@ from tests.support.processes.server import ROOT, clean_environment
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
+Inputs = dict[str, tuple[str, ...]]
 EVENT: Final = '{"event_id": "%s", "content": "hi"}'
-SIGNALS: Final = {
+SIGNALS: Final[Inputs] = {
     "nothing": (),
     "null": ("--input", "null"),
     "a list": ("--input", "[]"),
@@ -33,7 +34,7 @@ SIGNALS: Final = {
     "a wait": ("--input", '{"event_id": "waits", "wait": true}'),
     "again": ("--input", '{"event_id": "first", "content": "hi", "again": -1e308, "after": ["x"], "inline": {}}'),
 }
-CONTROLS: Final = {
+CONTROLS: Final[Inputs] = {
     "nothing": (),
     "null": ("--input", "null"),
     "no id": ("--input", '{"op": "pause"}'),
@@ -43,7 +44,7 @@ CONTROLS: Final = {
     "of another kind": ("--input", '{"op": ["pause"], "control_id": 4}'),
     "for nobody": ("--input", '{"op": "redrive", "control_id": "c5", "event_id": "nobody"}'),
 }
-STARTS: Final = {
+STARTS: Final[Inputs] = {
     "nothing": (),
     "null": ("--input", "null"),
     "two": ("--input", '{"agent": "support"}', "--input", '{"agent": "support"}'),
@@ -80,7 +81,7 @@ class CommandLine:
             said, _ = await process.communicate()
         return process.returncode or 0, said.decode()
 
-    async def each(self, *arguments: str, inputs: dict[str, tuple[str, ...]]) -> dict[str, tuple[int, str]]:
+    async def each(self, *arguments: str, inputs: Inputs) -> dict[str, tuple[int, str]]:
         """Run it with each input."""
         ran = await asyncio.gather(*(self.run(*arguments, *given) for given in inputs.values()))
         return dict(zip(inputs, ran, strict=True))
@@ -104,11 +105,8 @@ async def test_odd_messages_by_the_command_line_are_parked_or_refused_and_cost_n
         await session.ask("hi", event_id="first")
         of = ("--workflow-id", str(rig.key("s")))
         signal, update = ("workflow", "signal", *of, "--name"), ("workflow", "update", "execute", *of, "--name")
-        for name, inputs in (
-            ("submit", SIGNALS),
-            ("control", CONTROLS),
-            ("sbumit", {"x": ("--input", EVENT % "typo")}),
-        ):
+        typo: Inputs = {"unknown": ("--input", EVENT % "typo")}
+        for name, inputs in (("submit", SIGNALS), ("control", CONTROLS), ("sbumit", typo)):
             sent = await command.each(*signal, name, inputs=inputs)
             assert not (failed := {of: said for of, (code, said) in sent.items() if code}), failed
         refused = await command.each(

@@ -80,7 +80,12 @@ class Threads:
     @property
     def full(self) -> bool:
         """Whether threads that hang are in the way of calls that have nothing to do with them."""
-        return self._beside.total() >= self._spare and 2 * self._kept.total() >= self._size
+        if self._beside.total() >= self._spare and 2 * self._kept.total() >= self._size:
+            return True
+        tenants = Counter[str]()
+        for caller, hanging in self._kept.items():
+            tenants[caller.tenant] += hanging
+        return max(tenants.values(), default=0) >= self._size - self._size // 4  # of that one nothing runs any more
 
     @asynccontextmanager
     async def slot(self, *, wait: float, caller: Caller = NOBODY) -> AsyncIterator[ThreadSlot]:

@@ -161,7 +161,7 @@ def tool(fn: Callable[..., Any] | None = None, /, **options: Unpack[ToolOptions]
         TypeError: The function's signature cannot be called by name.
     """
     if fn is not None:
-        return Tool(fn)
+        return Tool(fn, **options)
     return lambda function: Tool(function, **options)
 
 

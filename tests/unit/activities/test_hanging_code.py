@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import itertools
 import logging
@@ -611,3 +612,23 @@ async def test_writing_a_result_down_holds_up_nobody(tmp_path: Path, kind: str, 
         results, lag = await _lag(r.tools(await r.ask()))
         assert lag < 0.5
         assert results[0].status == ("error" if kind == "endless" else "ok")
+
+
+@pytest.mark.promise("SUR-17")
+async def test_a_tenant_of_which_nothing_runs_any_more_for_what_hangs_needs_a_restart() -> None:
+    threads, gone = Threads(8, share=2, spare=64), threading.Event()
+
+    async def hang(tool: str) -> None:
+        with contextlib.suppress(TimeoutError, NoThread):
+            await threads.call(lambda: gone.wait(WAIT), timeout=0.05, caller=Caller("t", tool, "s"))
+
+    try:  # each tool beside the places as often as it may, which leaves room there for others', then in them
+        for number in range(3):
+            for _ in range(20):
+                await asyncio.gather(hang(f"tool{number}"), hang(f"tool{number}"), return_exceptions=True)
+        assert threads.full
+        with pytest.raises(NoThread):
+            await threads.call(int, timeout=0.05, caller=Caller("t", "another", "s"))
+        assert await threads.call(int, timeout=1, caller=Caller("other", "another", "s")) == 0
+    finally:
+        gone.set()

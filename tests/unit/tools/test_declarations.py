@@ -186,3 +186,15 @@ def test_an_option_that_cannot_work_is_refused(options: dict[str, Any]) -> None:
 
     with pytest.raises((TypeError, ValueError), match="tool work: "):
         tool(**options)(work)
+
+
+def test_options_beside_a_function_count_as_those_of_a_decorator_do() -> None:
+    def refund(cents: int) -> str:
+        """Refund."""
+        return "refunded"
+
+    made: Any = tool
+    given = made(refund, approval=True, timeout=3, retries=0, idempotent=True)
+    assert (given.approval, given.timeout, given.retries, given.idempotent) == (True, 3, 0, True)
+    with pytest.raises(ValueError, match="timeout"):
+        made(refund, timeout=-1)
