@@ -21,8 +21,7 @@ from inturn.decoding import Undecodable, decode
 from inturn.histories import Fields, decoded
 from inturn.journal import Journal
 from inturn.keys import SessionKey
-from inturn_activities.counted import counted_decisions
-from inturn_activities.messages import Decision, RecordInput
+from inturn_activities.messages import Decision, RecordInput, counted_decisions
 from inturn_activities.record import record
 
 RECOVERED: Final = "~recovered"

@@ -14,8 +14,7 @@ from pydantic import Field
 from inturn import sizes
 from inturn.keys import SHORT_NAME, short_name
 from inturn.wire import Message
-from inturn_activities.counted import counted_decisions
-from inturn_activities.messages import Decision
+from inturn_activities.messages import Decision, counted_decisions
 
 MAX_DECISIONS: Final = 500
 MAX_COUNTED: Final = 20
