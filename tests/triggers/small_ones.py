@@ -508,7 +508,13 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "an_attempt_that_froze_before_its_claim_takes_nothing_from_a_later_one",
-                Edit("client/inturn/journal/ledger/steps.py", "if row and row.overtaken(at, now):", "if False:"),
+                Edit(
+                    "client/inturn/journal/ledger/steps.py",
+                    "if row and row.overtaken(at, now):\n"
+                    '            raise Superseded(f"{step}: a later attempt holds it; nothing was written")\n'
+                    "        filled =",
+                    "filled =",
+                ),
             ),
         ),
     ),
