@@ -8,11 +8,12 @@ import time
 
 import pytest
 
-from inturn import Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
+from inturn import Client, Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.values import Usage
 from inturn_activities.failures import OwnFailure
 from tests.support.histories import settled
+from tests.support.measuring import usual
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -281,25 +282,32 @@ async def test_a_close_ends_a_call_that_waits_for_a_person_at_once_and_says_why(
 @pytest.mark.promise("ACC-11")
 async def test_fifty_waiting_asks_do_not_lock_out_controls(rig: Rig) -> None:
     async with rig.worker(), rig.client() as client:
-        session = client.session("s", agent="support")
-        await session.ask("hi", event_id="first")
-        await session.send("[[delay 20]] a b c d", event_id="long")
-        await _running(session, "long")
-        asks = [asyncio.create_task(client.session("s").ask("hi", event_id=f"ask{n}")) for n in range(50)]
 
-        async def queued() -> bool:
-            return len((await session.status()).queue) == 50
+        async def let_in(number: int) -> float:
+            return await _let_in_beside_asks(client, f"s{number}", 50)
 
-        await until(queued)
-        began = time.monotonic()
-        await client.session("s").submit("one more", event_id="more")
-        submitted = time.monotonic()
-        assert await client.session("s").interrupt(event_id="long")
-        interrupted = time.monotonic()
-        assert submitted - began < 1.0
-        assert interrupted - submitted < 1.0
-        turns = await asyncio.gather(*asks)
-        assert {turn.disposition for turn in turns} == {"applied"}
+        assert await usual(let_in, most=1.0) <= 1.0
+
+
+async def _let_in_beside_asks(client: Client, session_id: str, count: int) -> float:
+    """Return how long an event and an interrupt take to get in, the slower of them, while so many asks wait."""
+    session = client.session(session_id, agent="support")
+    await session.ask("hi", event_id="first")
+    await session.send("[[delay 20]] a b c d", event_id="long")
+    await _running(session, "long")
+    asks = [asyncio.create_task(client.session(session_id).ask("hi", event_id=f"ask{n}")) for n in range(count)]
+
+    async def queued() -> bool:
+        return len((await session.status()).queue) == count
+
+    await until(queued)
+    began = time.monotonic()
+    await client.session(session_id).submit("one more", event_id="more")
+    submitted = time.monotonic()
+    assert await client.session(session_id).interrupt(event_id="long")
+    interrupted = time.monotonic()
+    assert {turn.disposition for turn in await asyncio.gather(*asks)} == {"applied"}
+    return max(submitted - began, interrupted - submitted)
 
 
 async def test_a_control_sent_twice_acts_once(rig: Rig) -> None:

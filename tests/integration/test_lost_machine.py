@@ -12,12 +12,13 @@ import pytest
 
 from inturn import Client, Session
 from tests.support.claude import ClaudeRig
+from tests.support.measuring import usual
 from tests.support.processes.proxy import Proxy
 from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(400)]
 
 WITHIN = 12.0
 """Seconds until others have taken over, with the step's own."""
@@ -69,10 +70,12 @@ async def runs_on(rig: Rig, session: Session, worker: WorkerProcess) -> bool:
     return any(p.last_worker_identity.endswith(f":{worker.pid}") for p in seen.raw_description.pending_activities)
 
 
-async def in_mid_turn(rig: Rig, claude: ClaudeRig, client: Client, worker: WorkerProcess) -> tuple[Session, str]:
+async def in_mid_turn(
+    rig: Rig, claude: ClaudeRig, client: Client, worker: WorkerProcess, name: str
+) -> tuple[Session, str]:
     """Return a session whose model streams on that worker, and the event; others may take the step first."""
     for number in range(20):
-        session, event_id = client.session(f"busy{number}", agent="support"), f"story{number}"
+        session, event_id = client.session(f"busy{name}-{number}", agent="support"), f"story{name}-{number}"
         await session.send(f"[[delay 2]] tell me {event_id}- of some words", event_id=event_id)
         await claude.until_streaming(f"{event_id}-")
         if await runs_on(rig, session, worker):
@@ -83,33 +86,43 @@ async def in_mid_turn(rig: Rig, claude: ClaudeRig, client: Client, worker: Worke
 @pytest.mark.promise("SUR-13", "SUR-1", "EFF-3")
 @pytest.mark.parametrize("how", ["frozen", "cut off"])
 async def test_a_lost_machine_is_taken_over_and_its_late_word_counts_for_nothing(rig: Rig, how: str) -> None:
-    async with rig.claude() as claude, rig.client() as client, machine(rig, claude) as there:
-        idle = [client.session(f"idle{n}", agent="support") for n in range(3)]
+    async with rig.claude() as claude, rig.client() as client:
+
+        async def taken_over(number: int) -> float:
+            async with machine(rig, claude) as there:
+                return await _taken_over(rig, claude, client, there, how, name=f"{number}")
+
+        assert await usual(taken_over, most=WITHIN) <= WITHIN
+
+
+async def _taken_over(rig: Rig, claude: ClaudeRig, client: Client, there: Machine, how: str, *, name: str) -> float:
+    """Lose a machine in mid-turn; return how long its sessions waited at most, and see that it counts for nothing."""
+    idle = [client.session(f"idle{name}-{n}", agent="support") for n in range(3)]
+    for session in idle:
+        await session.ask("hello")
+    await asyncio.to_thread(rig.process(**environment(claude.url)).start)
+    busy, event_id = await in_mid_turn(rig, claude, client, there.worker, name)
+
+    async with there.lost(how):
+        began = time.monotonic()
+
+        async def taken_over(session: Session, event_id: str) -> float:
+            assert (await session.wait(event_id, timeout=100)).disposition == "applied"
+            return time.monotonic() - began
+
         for session in idle:
-            await session.ask("hello")
-        await asyncio.to_thread(rig.process(**environment(claude.url)).start)
-        busy, event_id = await in_mid_turn(rig, claude, client, there.worker)
+            await session.send("are you there?", event_id="next")
+        waiting = [taken_over(busy, event_id), *(taken_over(session, "next") for session in idle)]
+        took = await asyncio.gather(*waiting)
 
-        async with there.lost(how):
-            began = time.monotonic()
+    async def heard() -> bool:
+        return all(request.ended is not None for request in claude.requests)
 
-            async def taken_over(session: Session, event_id: str) -> float:
-                assert (await session.wait(event_id, timeout=100)).disposition == "applied"
-                return time.monotonic() - began
-
-            for session in idle:
-                await session.send("are you there?", event_id="next")
-            waiting = [taken_over(busy, event_id), *(taken_over(session, "next") for session in idle)]
-            took = await asyncio.gather(*waiting)
-
-        async def heard() -> bool:
-            return all(request.ended is not None for request in claude.requests)
-
-        await until(heard)  # the zombie knows by now
-        assert max(took) <= WITHIN, took
-        assert (await busy.ask("and now?", timeout=60)).disposition == "applied"
-        for session, event in [(busy, event_id), *((session, "next") for session in idle)]:
-            entries = [e async for e in session.entries(event_id=event)]
-            assert [e.type for e in entries].count("agent.message") == 1
-            audit = await session.audit()
-            assert audit.ok, audit.differences
+    await until(heard)  # the zombie knows by now
+    assert (await busy.ask("and now?", timeout=60)).disposition == "applied"
+    for session, event in [(busy, event_id), *((session, "next") for session in idle)]:
+        entries = [e async for e in session.entries(event_id=event)]
+        assert [e.type for e in entries].count("agent.message") == 1
+        audit = await session.audit()
+        assert audit.ok, audit.differences
+    return max(took)

@@ -11,6 +11,7 @@ import pytest
 from temporalio import activity
 
 from inturn import Agent, Client, tool
+from tests.support.measuring import usual
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -75,6 +76,7 @@ def _p(share: float, took: Sequence[float]) -> float:
 
 
 @pytest.mark.alone
+@pytest.mark.timeout(400)
 @pytest.mark.promise("ISO-4")
 async def test_twenty_quiet_tenants_do_not_notice_a_noisy_one_on_two_workers(rig: Rig) -> None:
     with ExitStack() as stack:
@@ -82,23 +84,30 @@ async def test_twenty_quiet_tenants_do_not_notice_a_noisy_one_on_two_workers(rig
             stack.enter_context(rig.process(INTURN_LIMITS_MAX_STEPS=CAP))
         async with rig.client() as client:
             await _phase(rig, client, "warm", 2)
-            alone = await _phase(rig, client, "alone")
-            noisy = client.with_options(tenant=f"{rig.tenant}-noisy")
-            names = [f"s{n}" for n in range(NOISY)]
-            sends = [noisy.session(name).send("[[delay 0.2]]") for name in names for _ in range(QUEUED)]
-            await asyncio.gather(*sends)
 
-            async def left() -> int:
-                found = await asyncio.gather(*(noisy.session(name).status() for name in names))
-                return sum(len(status.queue) for status in found)
+            async def slower(number: int) -> float:
+                return await _slower_beside_noise(rig, client, f"{number}")
 
-            before = await left()
-            beside = await _phase(rig, client, "beside")
-            after = await left()
-            beside_rate = (before - after) / (TURNS * EVERY)
-            for name, took in (("alone", alone), ("beside", beside)):
-                print(f"{name}: p50 {_p(0.5, took) * 1000:.0f} ms, p99 {_p(0.99, took) * 1000:.0f} ms")
-            print(f"noisy: {beside_rate:.1f} turns/s, {after} of {before} events left")
-            assert after > 0, "it had an end: the quiet ones were alone again"
-            assert before - after > 20, "it made no noise"
-            assert _p(0.99, beside) <= 1.3 * _p(0.99, alone)
+            assert await usual(slower, most=1.3) <= 1.3
+
+
+async def _slower_beside_noise(rig: Rig, client: Client, name: str) -> float:
+    """Return how much longer the quiet ones' p99 is beside a noisy tenant than right before."""
+    alone = await _phase(rig, client, f"alone-{name}")
+    noisy = client.with_options(tenant=f"{rig.tenant}-noisy")
+    sessions = [noisy.session(f"{name}-{n}") for n in range(NOISY)]
+    await asyncio.gather(*(session.send("[[delay 0.2]]") for session in sessions for _ in range(QUEUED)))
+
+    async def left() -> int:
+        return sum(len(status.queue) for status in await asyncio.gather(*(session.status() for session in sessions)))
+
+    before = await left()
+    beside = await _phase(rig, client, f"beside-{name}")
+    after = await left()
+    for phase, took in (("alone", alone), ("beside", beside)):
+        print(f"{phase}: p50 {_p(0.5, took) * 1000:.0f} ms, p99 {_p(0.99, took) * 1000:.0f} ms")
+    print(f"noisy: {(before - after) / (TURNS * EVERY):.1f} turns/s, {after} of {before} events left")
+    assert after > 0, "it had an end: the quiet ones were alone again"
+    assert before - after > 20, "it made no noise"
+    await asyncio.gather(*(session.pause() for session in sessions))
+    return _p(0.99, beside) / _p(0.99, alone)
