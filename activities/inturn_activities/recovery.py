@@ -23,6 +23,7 @@ from inturn.encryption.converter import Undecryptable
 from inturn.events import Event, split
 from inturn.histories import Fields, ended_how
 from inturn.journal import Journal
+from inturn.journal.log.pruned import CLOSES
 from inturn.journal.views.turns import FOR_GOOD, Ends, ended_events
 from inturn.keys import SessionKey, StepKey
 from inturn_activities import failures
@@ -75,7 +76,7 @@ async def recovered(journal: Journal, step: StepKey, chain: str) -> bool:
 
 async def _send(journal: Journal, session: SessionKey, chain: str, running: str) -> int:
     ended = await _found(session)
-    if not ended or await journal.read(session, types=("session.closed",), limit=1):
+    if not ended or await journal.read(session, types=CLOSES, limit=1):
         return 0
     waits_for(_LEFT_OPEN)
     runs: list[EndedRun] = []

@@ -223,6 +223,8 @@ class Audit(Value):
     """Runs that a deep audit could not read: the server keeps histories only so long."""
     unknown: tuple[UnknownOutcome, ...] = ()
     """Calls that somebody should look into: no event is lost by them, so `ok` does not count them."""
+    pruned: int = 0
+    """The entries up to this one were pruned: how their events ended is counted, and compared with nothing."""
 
 
 class SessionInfo(Value):

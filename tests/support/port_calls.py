@@ -316,7 +316,7 @@ READS: Final = {
         "standing",
         "endings",
     ),
-    *("unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
+    *("pruned", "unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
 }
 
 

@@ -47,5 +47,7 @@ def _print(session: str, found: Audit) -> None:
     if found.unknown:
         console().print(unknown_table(found.unknown))
         note("find out what they did, then `inturn settle CALL --done RESULT` or `--not-done`", style="yellow")
+    if found.pruned:
+        note(f"pruned: entries up to {found.pruned} are in the journal no more, and were not compared")
     if found.gone:
         note(f"past the server's retention, so not looked at: runs {', '.join(found.gone)}")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from inturn.cli.options import Reason, SessionId, options_of
+from inturn.cli.options import Reason, SessionId, journal_url, options_of
 from inturn.cli.output import document, note, say
+from inturn.cli.prune import prune
 from inturn.cli.running import reported, run
 
 if TYPE_CHECKING:
@@ -132,7 +134,7 @@ def migrate(ctx: typer.Context, url: Named = None) -> None:
         from inturn.journal import open_store, shown
         from inturn.journal.store.schema import VERSION
 
-        named = _url(ctx, url)
+        named = journal_url(ctx, url)
         migrating = f"{named}{'&' if '?' in named else '?'}migrate=1" if named.startswith("postgres") else named
         store = open_store(migrating)
         await store.open()
@@ -144,14 +146,21 @@ def migrate(ctx: typer.Context, url: Named = None) -> None:
 
 
 @commands.command()
-def verify(ctx: typer.Context, url: Named = None) -> None:
-    """Check the chain of hashes of every session, of all tenants."""
+def verify(
+    ctx: typer.Context,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="The journal, if not --journal; or an export of `prune`.")
+    ] = None,
+) -> None:
+    """Check the chain of hashes of every session, of all tenants; or that of a file that `prune` exported."""
+    if url is not None and url.endswith(".jsonl") and "://" not in url:
+        return _verify_export(ctx, url)
 
     async def work() -> dict[str, Any]:
         from inturn.journal import Journal, open_store
         from inturn.journal.moving.copying import sessions
 
-        store = open_store(_url(ctx, url))
+        store = open_store(journal_url(ctx, url))
         try:
             keys = await store.read(lambda tx: sessions(tx, None))
             faults = {str(key): found for key in keys if (found := await Journal(store).verify(key))}
@@ -168,10 +177,18 @@ def verify(ctx: typer.Context, url: Named = None) -> None:
             raise typer.Exit(1)
 
 
-def _url(ctx: typer.Context, named: str | None) -> str:
-    from inturn.client.settings import DEFAULT_JOURNAL, read_settings
+def _verify_export(ctx: typer.Context, path: str) -> None:
+    async def work() -> dict[str, Any]:
+        from inturn.journal.pruning.exports import check
 
-    return named or options_of(ctx).journal or read_settings().journal or DEFAULT_JOURNAL
+        found = check(Path(path))
+        return {"session": str(found.session), "rows": found.rows, "head": found.head, "hash": found.hash}
+
+    if found := _done(ctx, work()):
+        say(f"{found['session']}, {found['rows']} rows up to entry {found['head']}: the chain of hashes holds")
+
+
+commands.command()(prune)
 
 
 def _done(ctx: typer.Context, work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any] | None:

@@ -89,3 +89,10 @@ def load_environment(arguments: Sequence[str]) -> None:
         load_dev_environment()
     if os.path.isfile(".env"):
         load_dotenv()
+
+
+def journal_url(ctx: typer.Context, named: str | None) -> str:
+    """Return the URL of the journal that a command is about."""
+    from inturn.client.settings import DEFAULT_JOURNAL, read_settings
+
+    return named or options_of(ctx).journal or read_settings().journal or DEFAULT_JOURNAL

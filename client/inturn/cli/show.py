@@ -45,6 +45,8 @@ def show(ctx: typer.Context, session: SessionId) -> None:
             document({**plain(status), "parked": plain(list(parked)), "unknown": plain(list(unknown))})
             return
         _print_status(session, status, parked)
+        if status.state == "closed":
+            await _note_pruned(handle)
         if unknown:
             console().print(unknown_table(unknown))
 
@@ -94,6 +96,20 @@ async def _unknown(handle: Session) -> Sequence[UnknownOutcome]:
         return await handle.unknown_calls()
     except JournalUnavailable:
         return []
+
+
+async def _note_pruned(handle: Session) -> None:
+    from inturn.errors import JournalUnavailable
+    from inturn.journal.log.pruned import PRUNED
+
+    try:
+        first = await anext(handle.entries(), None)
+    except JournalUnavailable:
+        return
+    if first is not None and first.type == PRUNED:
+        file = (first.body.get("export") or {}).get("file")
+        where = f"; they were exported to {file}" if file else ""
+        note(f"pruned: entries up to {first.seq - 1} are in the journal no more{where}")
 
 
 def _may_have_parked(status: SessionStatus) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from inturn.client.temporal.connection import Connection
 from inturn.errors import InvalidEvent
+from inturn.journal.log.pruned import CLOSES
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import SessionKey
 from inturn.values import Entry, Parked
@@ -45,7 +46,7 @@ class SessionReader:
         while not closed:
             head = await hub.wait(self.key, after=after)
             async for entry in journal.entries(self.key, after=after, event_id=event_id):
-                after, closed = entry.seq, closed or entry.type == "session.closed"
+                after, closed = entry.seq, closed or entry.type in CLOSES
                 yield entry
             after = max(after, head)
             # The close is no entry of the event: what is asked for may never come.
@@ -54,7 +55,7 @@ class SessionReader:
     async def _closed(self, after: int) -> bool:
         """Return whether the session's close is among the entries up to `after`."""
         journal = await self.connection.any_journal()
-        closed = await journal.read(self.key, limit=1, types=("session.closed",))
+        closed = await journal.read(self.key, limit=1, types=CLOSES)
         return bool(closed) and closed[0].seq <= after
 
     async def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry]:

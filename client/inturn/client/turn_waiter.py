@@ -36,6 +36,7 @@ from inturn.errors import (
 )
 from inturn.events import Event
 from inturn.journal import Outcome
+from inturn.journal.log.pruned import CLOSES
 from inturn.journal.views.turns import read_turn
 from inturn.values import Turn
 
@@ -210,7 +211,7 @@ class TurnWaiter:
 
     async def _closed(self, journal: SessionJournal) -> bool:
         """Return whether the session was closed: nothing is driven again then."""
-        return bool(await journal.read(self.transport.key, limit=1, types=("session.closed",)))
+        return bool(await journal.read(self.transport.key, limit=1, types=CLOSES))
 
     async def _open(self, *event_ids: str) -> bool | None:
         """Return whether one of the events waits or runs in the session; `None` where the session does not answer."""

@@ -59,6 +59,7 @@ __all__ = [
     "Written",
     "new_token",
     "open_journal",
+    "open_sealed",
     "open_store",
     "shown",
 ]
@@ -82,13 +83,23 @@ def open_journal(url: str) -> "Journal":
         Misconfigured: The URL names no journal, or what its database needs is not installed, or the keys of
             `INTURN_ENCRYPTION_KEYS` cannot be read.
     """
+    from inturn.journal.journal import Journal
+
+    return Journal(open_sealed(url))
+
+
+def open_sealed(url: str) -> "Store":
+    """Return the database that a journal's URL names, with the keys of `INTURN_ENCRYPTION_KEYS`.
+
+    Raises:
+        Misconfigured: As `open_journal`.
+    """
     from inturn.encryption.columns import Sealing
     from inturn.encryption.keys import read_keys
-    from inturn.journal.journal import Journal
     from inturn.journal.store.sealed import SealedStore
 
     store, ring = open_store(url), read_keys()
-    return Journal(store if ring is None else SealedStore(store, Sealing(ring)))
+    return store if ring is None else SealedStore(store, Sealing(ring))
 
 
 def open_store(url: str) -> "Store":

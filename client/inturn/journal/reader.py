@@ -151,6 +151,10 @@ class SessionJournal:
         """Check the hash chain; return a line for each seq that does not fit."""
         return await self._read(log.verify, session)
 
+    async def pruned(self, session: SessionKey) -> Entry | None:
+        """Return the entry that says what of the session was pruned; `None`: nothing was."""
+        return await self._read(position.pruned_by, session)
+
     async def blob(self, session: SessionKey, ref: str) -> bytes | None:
         """Return the bytes of a reference; `None` where this session has no such reference."""
         return await self._read(blobs.get, session, ref)

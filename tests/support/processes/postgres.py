@@ -35,7 +35,9 @@ _GUARDED: Final = '"$@" & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid'
 
 
 def programs() -> Path | None:
-    """Return where the newest installed server's programs are; `None` where there are none."""
+    """Return where `INTURN_TEST_POSTGRES` or the newest installed server has its programs; `None`: there are none."""
+    if named := os.environ.get("INTURN_TEST_POSTGRES"):
+        return Path(named)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
     on_path = shutil.which("postgres")
     return found[-1].parent if found else Path(on_path).parent if on_path else None

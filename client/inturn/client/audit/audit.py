@@ -82,6 +82,8 @@ class Auditor:
         journal = await self.transport.connection.any_journal()
         faults = [f"the journal's hash chain: {fault}" for fault in await journal.verify(self.transport.key)]
         try:
+            if (pruned := await journal.pruned(self.transport.key)) is not None:
+                return _of_pruned(pruned, faults)
             return await self._compared(journal, faults, deep=deep)
         except InturnError:
             raise
@@ -169,6 +171,13 @@ class Auditor:
         if seal is not None and await journal.sealed(key, known, seq) != seal:
             return [f"the entries up to {seq} are not those that the session has seen: they were written anew"]
         return []
+
+
+def _of_pruned(pruned: Entry, faults: Sequence[str]) -> Audit:
+    """Return what there is to say of a session whose log was pruned: its ends are counted, and compared no more."""
+    counts = {str(name): int(count) for name, count in pruned.body.get("counts", {}).items()}
+    total = sum(counts.values())
+    return Audit(ok=not faults, accepted=total, counts=counts, differences=tuple(faults), pruned=pruned.seq - 1)
 
 
 def _differences(read: _Books) -> list[str]:

@@ -15,7 +15,7 @@ from inturn.journal.ledger import answers, attempts, rows
 from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.requests import ResourceWait, Want
-from inturn.journal.log import codec, contents, log, position
+from inturn.journal.log import codec, contents, log, position, pruned
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
 from inturn.journal.store.store import Statement, Transaction
@@ -108,6 +108,8 @@ def claim_call(
         row = rows.find(tx, step, lock=True)
         if row and not row.open:
             return answers.answer(row.state, journal, row)
+        if row is None and journal.closed and pruned.upto(tx, step.session):
+            return answers.answer("settled", journal, row)  # whether it ran is not known any more
         now, at = micros(tx.now), micros(scheduled)
         if row and row.overtaken(at, now):
             raise Superseded(f"{step}: a later attempt holds it; nothing was written")

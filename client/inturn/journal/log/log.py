@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from inturn.journal.log import codec, rewriting
+from inturn.journal.log import codec, pruned, rewriting
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
 from inturn.keys import SessionKey
@@ -258,9 +258,11 @@ def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
 
 
 def verify(tx: Transaction, session: SessionKey) -> list[str]:
-    """Check the chain from the first entry to the head; name each seq that does not fit."""
+    """Check the chain from the first entry that was not pruned to the head; name each seq that does not fit."""
     found: list[str] = []
-    seq, hash_, first = 0, GENESIS, GENESIS
+    behind = pruned.beginning(tx, session)
+    seq, hash_ = behind or (0, GENESIS)
+    first = GENESIS
     where = (session.tenant, session.session_id)
     while rows := tx.execute(
         "SELECT seq, key, type, event_id, step, at, body, prev, hash FROM entries "
@@ -272,7 +274,7 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
             first = first or row[8]
             seq, hash_ = row[0], row[8]
     known = tx.execute("SELECT head, hash, first FROM sessions WHERE tenant = ? AND session = ?", where)
-    if known and known[0][2] != first:
+    if known and known[0][2] != first and not behind:
         found.append("seq 1: is the first entry, but not the recorded one")
     if (known[0][:2] if known else (0, GENESIS)) != (seq, hash_):
         found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from inturn.journal.log import log, rewriting
+from inturn.journal.log import log, pruned, rewriting
 from inturn.journal.log.log import Log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import JournalBehind, NewEntry, Position
 from inturn.keys import SessionKey
+from inturn.values import Entry
 
 GAP: Final = "session.gap"
 KIND: Final = "journal"
@@ -67,6 +68,12 @@ def sealed(tx: Transaction, session: SessionKey, identity: str, seq: int) -> str
 def known(tx: Transaction, session: SessionKey, identity: str) -> bool:
     """Return whether the log is the one of this identity, or that one encrypted anew."""
     return position(tx, session).identity == identity or rewriting.find(tx, session, identity) is not None
+
+
+def pruned_by(tx: Transaction, session: SessionKey) -> Entry | None:
+    """Return the entry that says what of a session was pruned; `None`: nothing was."""
+    upto = pruned.upto(tx, session)
+    return log.keyed(tx, session, pruned.key_of(upto)) if upto else None
 
 
 def check(tx: Transaction, session: SessionKey, identity: str, head: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inturn.errors import JournalUnavailable
-from inturn.journal.log import codec
+from inturn.journal.log import codec, pruned
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
 
@@ -42,11 +42,12 @@ class Rewritten:
 
 
 def note(tx: Transaction, session: SessionKey, old: Rewritten) -> None:
-    """Write down that the log was another chain; its entries are there."""
-    [(to,)] = tx.execute(
+    """Write down that the log was another chain; its entries are there, or were pruned."""
+    rows = tx.execute(
         "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
         (session.tenant, session.session_id, old.head),
     )
+    to = rows[0][0] if rows else ""  # it was pruned
     proof = codec.dumps({"head": old.head, "to": to, "seals": old.seals})
     where = (session.tenant, session.session_id, old.identity)
     tx.execute(
@@ -81,6 +82,8 @@ def _faults(tx: Transaction, session: SessionKey) -> Iterator[str]:
             "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
             (session.tenant, session.session_id, old.head),
         )
+        if not rows and old.head <= pruned.upto(tx, session):
+            continue
         if not rows or rows[0][0] != to:
             yield f"seq 1 to {old.head}: are not the entries that were encrypted anew"
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from inturn.encryption.columns import CLEAR, COLUMNS, Sealing, key_of
-from inturn.journal.log import log, position, rewriting
+from inturn.journal.log import log, position, pruned, rewriting
 from inturn.journal.log.rewriting import Rewritten
 from inturn.journal.moving.copying import Copied, CopyFailed, begin, sessions, take_place
 from inturn.journal.moving.tables import PAGE, Table, tables
@@ -94,7 +94,7 @@ def _link(row: Row, chain: dict[SessionKey, list[str]]) -> None:
     """Give an entry its place in the chain over what is stored now."""
     session = SessionKey(row["tenant"], row["session"])
     hashes = chain.setdefault(session, [])
-    row["prev"] = hashes[-1] if hashes else log.GENESIS
+    row["prev"] = hashes[-1] if hashes else row["prev"]  # of a pruned log that is the last entry that went
     named = (row["key"], row["type"], row["event_id"], row["step"], row["at"])
     row["hash"] = log.entry_hash(session, row["prev"], row["seq"], *named, row["body"])
     hashes[:] = [hashes[0] if hashes else row["hash"], row["hash"]]
@@ -105,7 +105,9 @@ def _put(table: Table, rows: Rows, tx: Transaction) -> None:
 
 
 def _chain(tx: Transaction, session: SessionKey) -> list[Rewritten]:
-    """Return the chain that a log is now; none where it has no entry."""
+    """Return the chain that a log is now; none where it has no entry, or its first, which names it, was pruned."""
+    if pruned.beginning(tx, session) is not None:
+        return []
     here, where, seals, seq = position.position(tx, session), (session.tenant, session.session_id), list[str](), 0
     while rows := tx.execute(
         "SELECT seq, hash FROM entries WHERE tenant = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?",
@@ -121,10 +123,10 @@ def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sea
     if not chain:
         return
     tx.sealing = sealing
-    tx.execute(
-        "UPDATE sessions SET first = ?, hash = ? WHERE tenant = ? AND session = ?",
-        (chain[0], chain[-1], session.tenant, session.session_id),
-    )
+    where = (session.tenant, session.session_id)
+    tx.execute("UPDATE sessions SET hash = ? WHERE tenant = ? AND session = ?", (chain[-1], *where))
+    if pruned.beginning(tx, session) is None:  # else its first entry is gone, and names it still
+        tx.execute("UPDATE sessions SET first = ? WHERE tenant = ? AND session = ?", (chain[0], *where))
     for each in old:
         rewriting.note(tx, session, each)
     if faults := log.verify(tx, session):

@@ -1,0 +1,1 @@
+"""Deleting what was said in sessions that ended long ago."""

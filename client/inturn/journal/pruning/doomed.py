@@ -1,0 +1,98 @@
+"""What a session has in the journal, and which of it goes.
+
+Invariant: everything goes but the session's row, which says for ever that it is closed and where its log stood; what
+that was before it was encrypted anew; the entry that says what went; and keys of operations for as long as they are
+promised to be known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inturn.journal.log.log import micros
+from inturn.journal.moving.tables import PAGE, Table, tables
+from inturn.journal.state.operations import REMEMBER_FOR
+from inturn.journal.store.store import Rows, Transaction
+from inturn.keys import SessionKey
+
+_ORDER: Final = (
+    "entries",
+    "contents",
+    "lacks",
+    "steps",
+    "operations",
+    "shared_values",
+    "queues",
+    "queue_items",
+    "outcomes",
+    "blobs",
+)
+"""The tables that a session has rows in, in the order in which rows are locked."""
+_SAID: Final = {
+    "entries": "body",
+    "contents": "data",
+    "steps": "result",
+    "operations": "result",
+    "shared_values": "value",
+    "queue_items": "item",
+    "blobs": "data",
+}
+"""The column that makes a table's rows large."""
+_BESIDE: Final = 200
+"""Bytes that a row takes beside that, about, with its indexes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doomed:
+    """The rows of one table that go with a session.
+
+    Attributes:
+        where: Says which.
+        values: Its parameters.
+    """
+
+    table: Table
+    where: str
+    values: tuple[Any, ...]
+
+    def count(self, tx: Transaction) -> tuple[int, int]:
+        """Count the rows, and about how many bytes they take."""
+        said = _SAID.get(self.table.name)
+        size = f"COALESCE(SUM(LENGTH({said})), 0)" if said else "0"
+        [(rows, said_bytes)] = tx.execute(
+            f"SELECT COUNT(*), {size} FROM {self.table.name} WHERE {self.where}", self.values
+        )
+        return int(rows), int(said_bytes) + _BESIDE * int(rows)
+
+    def pages(self, tx: Transaction) -> Iterator[Rows]:
+        """Yield the rows in order of their keys."""
+        key, columns = ", ".join(self.table.key), ", ".join(self.table.columns)
+        where, last = self.where, ()
+        while rows := tx.execute(
+            f"SELECT {columns} FROM {self.table.name} WHERE {where} ORDER BY {key} LIMIT {PAGE}", (*self.values, *last)
+        ):
+            yield rows
+            last = tuple(rows[-1][self.table.columns.index(column)] for column in self.table.key)
+            where = f"{self.where} AND ({key}) > ({', '.join('?' * len(last))})"
+
+    def delete(self, tx: Transaction, limit: int) -> int:
+        """Delete some rows; return how many."""
+        key, name = ", ".join(self.table.key), self.table.name
+        some = f"SELECT {key} FROM {name} WHERE {self.where} ORDER BY {key} LIMIT {limit}"
+        return len(tx.execute(f"DELETE FROM {name} WHERE ({key}) IN ({some}) RETURNING 1", self.values))
+
+
+def doomed(tx: Transaction, session: SessionKey, upto: int) -> list[Doomed]:
+    """Return what goes with a session: its entries up to a seq, and all that is beside them."""
+    known, mine = {table.name: table for table in tables()}, (session.tenant, session.session_id)
+    more: dict[str, tuple[str, int]] = {
+        "entries": ("seq <= ?", upto),
+        "operations": ("NOT (turn = '~key' AND at > ?)", micros(tx.now - REMEMBER_FOR)),
+    }
+    found: list[Doomed] = []
+    for name in _ORDER:
+        which, value = more.get(name, ("? = 0", 0))
+        found.append(Doomed(known[name], f"tenant = ? AND session = ? AND {which}", (*mine, value)))
+    return found
