@@ -36,7 +36,8 @@ class Limits(BaseModel):
         lock_timeout: Seconds after which a call that waits for a lock ends with an error result.
         victim: Who gives way in a deadlock.
         backlog_spacing: Seconds at least from turn to turn of a backlogged session, while others are at work in the
-            same process; 0 for none. Unspaced, such turns doubled what others waited on two busy cores.
+            same process, and at most from step to step of a tenant that takes much of a busy one; 0 for none.
+            Unspaced, such turns doubled what others waited on two busy cores.
         stuck_after: Seconds without progress after which a step is reported, and again after each as many.
     """
 

@@ -39,6 +39,7 @@ from inturn_activities.leases import Leases
 from inturn_activities.limits.agreed import AgreedLimits
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
+from inturn_activities.limits.shares import Shares
 from inturn_activities.limits.stuck import note_progress, watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.messages import ModelInput, ModelResult
@@ -94,6 +95,7 @@ class ModelSteps:
         self._account = AccountWatch()
         self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing)
+        self._shares = Shares(limits.backlog_spacing)
 
     async def run(self, step: StepKey, input: ModelInput, *, seen: Position | None = None) -> ModelResult:
         """Return an answer, or the one that is recorded; `seen`: only where that is the session's log."""
@@ -101,6 +103,7 @@ class ModelSteps:
             return ModelResult(stop="recovered")
         if step.step == "0":
             await self._pacing.begin(step.session, backlogged=input.backlogged)
+        await self._shares.begin(step.session.tenant)
         agent = await self._agent(step, input)
         known = self._transcripts.known(step.session)
         apart = await joined_events.ended_before(self._journal, step.session, input.joined)

@@ -1,0 +1,129 @@
+"""Keeps a tenant from taking all of a busy worker's time.
+
+Permits bound what of a tenant's runs at once, over all workers; its cost is in what it begins. So while a worker's loop
+is late, there is a rate of model steps that no tenant exceeds in it: what asks for less does not notice, and what asks
+for more has as much as any other that does.
+
+Invariant: who waits here has no claim, lock or permit yet. A worker of one tenant, or with time to spare, holds nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from inturn import names
+from inturn_activities import failures
+from inturn_activities.limits.loop_lag import LoopLag
+
+MOST: Final = 100.0
+"""Steps in a second that no process begins: from here on a rate is none."""
+FIRST: Final = 10.0
+"""The rate at first."""
+CUT: Final = 2.0
+GROWTH: Final = 1.02
+"""By which the rate falls with each look that finds the loop late, and grows with each other one: so that one look in
+thirty-five does. It does so only while it matters: a pause of the loop's costs nobody anything who asks for little."""
+LATELY: Final = 0.5
+"""Seconds for which it matters that a tenant asked for much, or was held."""
+AT_WORK: Final = 60.0
+"""Seconds for which a tenant that began a step counts as at work."""
+BURST: Final = 1.0
+"""Seconds of the least rate whose steps may come at once."""
+IN_PLACE: Final = 2.0
+"""Seconds that a step waits here, at most. One that has to wait for longer leaves, and comes back."""
+LONGEST: Final = 30.0
+"""Seconds after which it does, whatever is expected."""
+REMEMBERED: Final = 1_000
+"""Tenants; a forgotten one begins its next step at once."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """A tenant's steps.
+
+    Attributes:
+        even: When the last one would begin if they began at the least rate.
+        free: When the last one of those that wait begins.
+        back: When the last one of those that left comes back.
+    """
+
+    even: float = 0.0
+    free: float = 0.0
+    back: float = 0.0
+
+
+class Shares:
+    """How much of a worker each tenant may have."""
+
+    def __init__(
+        self,
+        spacing: float,
+        wait: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin a tenant's steps at most `spacing` seconds apart, however busy the worker is; 0: hold nobody."""
+        self._least = 1 / spacing if spacing else MOST
+        self._rate = max(FIRST, self._least)
+        self._wait = wait
+        self._clock = clock
+        self._lag = LoopLag(self.judge)
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._heavy = self._held = -math.inf
+        """When a tenant last began more than the least rate, and when the rate last held one."""
+        self._latest: tuple[str, float] = ("", -math.inf)
+        self._other: tuple[str, float] = ("", -math.inf)
+        """The tenant that began the latest step, and the latest other one, with when they did."""
+
+    def judge(self, late: bool) -> None:
+        """Lower the rate where the loop was late, else raise it."""
+        since = self._clock() - LATELY
+        if late and self._heavy > since:
+            self._rate = max(self._rate / CUT, self._least)
+        elif not late and self._held > since:
+            self._rate = min(self._rate * GROWTH, MOST)
+
+    async def begin(self, tenant: str) -> None:
+        """Wait until a tenant may begin a step.
+
+        Raises:
+            ApplicationError: It has to come back later.
+        """
+        now = self._clock()
+        if not self._others_at_work(tenant, now):
+            return
+        self._lag.watch()
+        line, every = self._line(tenant), 1 / self._rate
+        line.even = min(max(line.even, now - BURST), now) + 1 / self._least
+        if line.even > now:
+            self._heavy = now
+        if self._rate >= MOST:
+            return
+        free = max(line.free, now - BURST * self._least * every) + every
+        if free > now:
+            self._held = now
+        if free > now + IN_PLACE:
+            line.back = max(line.back, now + IN_PLACE) + every
+            delay = min(line.back - now, LONGEST)
+            raise failures.again(names.NOT_YET, "leaving room for other tenants", after=delay, benign=True)
+        line.free = free
+        if free > now:
+            await self._wait(free - now)
+
+    def _others_at_work(self, tenant: str, now: float) -> bool:
+        if tenant != self._latest[0]:
+            self._other = self._latest
+        self._latest = (tenant, now)
+        return now - self._other[1] < AT_WORK
+
+    def _line(self, tenant: str) -> _Line:
+        line = self._lines.setdefault(tenant, _Line())
+        self._lines.move_to_end(tenant)
+        if len(self._lines) > REMEMBERED:
+            self._lines.popitem(last=False)
+        return line
