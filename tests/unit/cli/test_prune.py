@@ -37,7 +37,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def prune(*arguments: str) -> Result:
-    return CliRunner().invoke(app, hoisted(["journal", "prune", *arguments]))
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, hoisted(["journal", "prune", *arguments]))
 
 
 def test_without_yes_nothing_goes_and_everything_is_shown(url: str) -> None:

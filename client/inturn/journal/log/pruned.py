@@ -6,10 +6,11 @@ that is gone, so whoever kept an export proves it by that; and it is written bef
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from inturn.journal.store.store import Transaction
-from inturn.keys import SessionKey
+if TYPE_CHECKING:
+    from inturn.journal.store.store import Transaction
+    from inturn.keys import SessionKey
 
 PRUNED: Final = "session.pruned"
 CLOSES: Final = ("session.closed", PRUNED)

@@ -92,5 +92,5 @@ def _read(tx: Transaction, session: SessionKey) -> Iterator[tuple[Rewritten, str
     where = (session.tenant, session.session_id)
     rows = tx.execute("SELECT identity, proof FROM rewritten WHERE tenant = ? AND session = ? ORDER BY identity", where)
     for identity, stored in rows:
-        said = codec.loads(tx.sealing.unseal(stored, _PROOF, *where, identity))
+        said = codec.loads(tx.sealing.unseal(str(stored), _PROOF, *where, identity))
         yield Rewritten(identity, said["head"], said["seals"]), said["to"]

@@ -60,6 +60,8 @@ async def copy(source: Store, target: Store, *, name: str, tenant: str | None = 
         return _finish(tx, there, name, tenant)
 
     copied: Copied = await source.write(whole)
+    await target.close()  # its connections write into the journal that they opened, and this is another one now
+    await target.open()
     return copied
 
 
