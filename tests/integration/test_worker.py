@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -17,6 +18,7 @@ from urllib.request import urlopen
 
 import pytest
 from temporalio.api.workflowservice.v1 import RegisterNamespaceRequest
+from temporalio.service import RPCError
 
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
@@ -176,7 +178,15 @@ async def test_a_namespace_without_the_search_attributes_gets_them(rig: Rig) -> 
 
     await until(known, within=30)
     made = await connect(Settings(address=rig.address, namespace=name))
-    await made.count_workflows("InturnAgent = 'a' AND InturnTenant = 't' AND InturnState = 's' AND InturnParked > 0")
+
+    async def found() -> bool:
+        query = "InturnAgent = 'a' AND InturnTenant = 't' AND InturnState = 's' AND InturnParked > 0"
+        with suppress(RPCError):  # of a cluster, each service learns of them in its own time
+            await made.count_workflows(query)
+            return True
+        return False
+
+    await until(found)
 
 
 async def test_the_lifespan_serves_every_tool_and_the_logs_carry_the_ids(rig: Rig, cwd: Path, tmp_path: Path) -> None:
