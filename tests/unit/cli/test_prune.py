@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def prune(*arguments: str) -> Result:
-    return CliRunner(env={"COLUMNS": "200"}).invoke(app, hoisted(["journal", "prune", *arguments]))
+    return CliRunner().invoke(app, hoisted(["journal", "prune", *arguments]))
 
 
 def test_without_yes_nothing_goes_and_everything_is_shown(url: str) -> None:
@@ -45,15 +44,15 @@ def test_without_yes_nothing_goes_and_everything_is_shown(url: str) -> None:
     assert shown.exit_code == 0
     assert "1 sessions would go, 8 rows, " in shown.stdout
     assert "1 are kept" in shown.stdout
-    assert re.search(r"acme/unread .* the reader mirror has read no further than entry 1", shown.stdout)
+    assert "acme/unread" in shown.stdout
     assert "acme/s2" not in shown.stdout
     assert "--yes" in shown.stderr
     found = json.loads(prune(url, "--closed-before", "0s", "--json").stdout)
-    assert (found["pruned"], found["rows"], [one["session"] for one in found["sessions"]]) == (
-        False,
-        0,
-        ["s1", "unread"],
-    )
+    assert (found["pruned"], found["rows"]) == (False, 0)
+    assert {one["session"]: one["kept"] for one in found["sessions"]} == {
+        "s1": None,
+        "unread": "the reader mirror has read no further than entry 1",
+    }
 
 
 def test_with_yes_it_exports_and_deletes_and_a_second_time_finds_nothing(url: str, tmp_path: Path) -> None:
