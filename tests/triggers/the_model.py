@@ -260,7 +260,7 @@ TRIGGERS: Final = (
             Plant(
                 "thinking_that_is_not_taken_back_is_left_out_alone",
                 Edit(
-                    "activities/inturn_activities/model/doubts.py",
+                    "client/inturn/turns/doubts.py",
                     "        if await self._takes_without(()):\n            return Finding([], why, all=True)\n",
                     "",
                 ),

@@ -7,7 +7,7 @@ from typing import Final
 from tests.triggers.trigger import Edit, Plant, Trigger
 
 _ANSWERS: Final = "client/inturn/turns/answers.py"
-_DOUBTS: Final = "activities/inturn_activities/model/doubts.py"
+_DOUBTS: Final = "client/inturn/turns/doubts.py"
 _ERRORS: Final = "activities/inturn_activities/model/claude_errors.py"
 _LEASE: Final = "activities/inturn_activities/model/lease.py"
 _TRANSCRIPT: Final = "client/inturn/journal/views/transcript.py"

@@ -28,6 +28,7 @@ from inturn.models import Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
+from inturn.turns.doubts import Doubts, of_event
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
 from inturn_activities import failures
@@ -48,7 +49,6 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import Answered, answer, closing
-from inturn_activities.model.doubts import Doubts, of_event
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice

@@ -19,10 +19,10 @@ from inturn.models.pictures import longest_side
 from inturn.testing import Fault, ToolCall
 from inturn.testing.claude.script import Reply
 from inturn.tools import tool
+from inturn.turns.doubts import MAX_REFUSALS, is_about_size
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision
 from inturn_activities.model.account import AccountWatch
-from inturn_activities.model.doubts import MAX_REFUSALS, is_about_size
 from tests.support.steps import SESSION, StepRunner, rig
 from tests.support.strict import MODEL, StrictRig, answer, strict
 
