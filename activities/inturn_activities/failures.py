@@ -22,9 +22,9 @@ from inturn.journal import Attempts, FailureClass, JournalBehind
 from inturn.journal.log import codec
 from inturn.tools.secrets import redact
 from inturn.turns import call_results
+from inturn.turns.budget import UNKNOWN_ATTEMPTS
 from inturn.turns.call_results import MAX_MESSAGE, text_of
 
-UNKNOWN_ATTEMPTS: Final = 3
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""
 ACCOUNT_PROBE = 60.0

@@ -20,6 +20,7 @@ from inturn.journal import Journal, JournalBehind, Position, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
 from inturn.tools.threads import NoThread
+from inturn.turns.budget import UNKNOWN_ATTEMPTS
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.deliver import Deliveries
@@ -200,6 +201,6 @@ def _surprise(error: Exception, info: activity.Info) -> ApplicationError:
     """Judge what no step expected (a fault of ours): it may cost a turn, but never holds a session up for ever."""
     message = failures.describe(error)
     # Decisions are never dropped: a session that cannot record them waits for the mend.
-    if info.attempt >= failures.UNKNOWN_ATTEMPTS and info.activity_type != names.RECORD:
+    if info.attempt >= UNKNOWN_ATTEMPTS and info.activity_type != names.RECORD:
         return failures.final(names.UNKNOWN_FAILURE, f"{message} ({info.attempt} attempts)")
     return failures.again(names.UNKNOWN_FAILURE, message, after=min(failures.backoff(info.attempt), 15.0))

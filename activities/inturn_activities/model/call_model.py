@@ -28,7 +28,7 @@ from inturn.models import Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
-from inturn.turns.doubts import Doubts, of_event
+from inturn.turns.doubts import Doubts, of_event, of_more
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
 from inturn_activities import failures
@@ -233,7 +233,7 @@ class ModelSteps:
         )
         head = await self._journal.append(attempt.step, attempt.claim.token, [doubted])
         if not finding.all:
-            raise ModelError(f"more of the conversation is refused: {refused}")
+            raise of_more(refused)
         transcript = await self._transcripts.load(attempt.step.session, head)
         request = dataclasses.replace(request, messages=transcript.request_messages(form))
         try:

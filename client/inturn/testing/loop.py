@@ -13,9 +13,10 @@ from functools import partial
 from typing import Any
 
 from inturn.agents import Agent
-from inturn.errors import InturnError
+from inturn.errors import InturnError, ModelError
 from inturn.events import Content, Event
 from inturn.journal.log import codec
+from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
@@ -23,19 +24,20 @@ from inturn.keys import SessionKey, StepKey
 from inturn.models import Model, ModelMessage, ModelRequest
 from inturn.models.facts import facts
 from inturn.models.scripted import Entry as ScriptEntry
-from inturn.models.scripted import ScriptedModel
+from inturn.models.scripted import ScriptedModel, ScriptExhausted
 from inturn.testing.calls import Body, Call, Shared, settle
+from inturn.testing.earlier import Message, earlier_entries
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
 from inturn.tools.context import EVENT_FIELDS
 from inturn.tools.results import render_result
 from inturn.turns.answers import KeptAnswer, ToolUse, keep
-from inturn.turns.budget import add, exceeded
+from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded
+from inturn.turns.doubts import Doubts, of_event, of_more
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Approval, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
-Message = dict[str, Any]
 
 
 async def run(
@@ -50,18 +52,25 @@ async def run(
 ) -> Turn:
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
 
+    Where the model refuses the request (a `ModelError` of kind `own`), what it takes no more of the conversation is
+    looked for, left out as `(left out)`, in `messages`, too, and the turn goes on. The small requests of that search
+    take lines of the script like any other; where there are none left, the refusal stands. A line that is a function
+    of the request, or a `model`, can refuse by what a request holds.
+
     Args:
         agent: The agent; its tools and its `deliver` really run. Limits bind nothing.
         content: What the user says.
         script: The model's answers in order; without one it answers by rule (see `inturn.models.scripted_answers`).
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
         model: Another model to ask, instead of a script.
-        messages: An earlier conversation; the turn's messages are appended to it.
+        messages: An earlier conversation; it is brought into the form that the API takes, and the turn's messages are
+            appended to it.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
     Raises:
         InturnError: A call needs approval and there is no `approve`, the script is exhausted, or `deliver` failed.
+        ModelError: The model gave no answer.
     """
     turn = _TestTurn(agent, model or ScriptedModel(script), approve, [] if messages is None else messages, overrides)
     return await turn.run(content)
@@ -75,11 +84,11 @@ class _TestTurn:
         self._model = model
         self._approve = approve
         self._messages = messages
-        self._earlier = list(messages)
         self._overrides = dict(overrides)
         self._shared = Shared()
         self._entries: list[Entry] = []
-        self._transcript = Transcript()
+        self._transcript = Transcript(earlier_entries(messages))
+        self._form = Form.of(agent.model, facts(agent.model))
         self._used = Usage()
         self._session = SessionKey(overrides.get("tenant", "test"), overrides.get("session_id", "session"))
 
@@ -99,25 +108,48 @@ class _TestTurn:
         """Ask the model once, and settle the calls of its answer."""
         if exceeded(self._agent.budget, self._used):
             return "budget_reached"
-        request = self._request()
-        message = await self._model.respond(request, lambda text: None)
+        message = await self._respond()
         step = self._key.step(self._used.steps)
         self._used = add(self._used, message.usage)
-        taken = self._transcript.call_ids | _call_ids(self._earlier)
-        declared = [tool["name"] for tool in request.tools]
-        kept = keep(message.content, message.stop_reason, step=step, taken=taken, declared=declared)
         said = self._transcript
+        declared = [tool["name"] for tool in self._agent.manifest()["tools"]]
+        kept = keep(message.content, message.stop_reason, step=step, taken=said.call_ids, declared=declared)
         kept.bound(pauses=said.pauses(step.turn.event_id), nudged=said.nudged, after_tools=said.owes_results)
         self._append("agent.message", _answer(message, kept))
         if kept.stop == "tool_use":
             await self._settle(step, kept.calls)
         return kept.stop
 
+    async def _respond(self, attempts: int = UNKNOWN_ATTEMPTS) -> ModelMessage:
+        """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
+        request = self._request()
+        try:
+            return await self._ask_model(request)
+        except ModelError as error:
+            if error.kind != "own":
+                raise
+            refusal = error
+        try:
+            finding = await Doubts(self._ask_model, request, self._transcript, self._form).find(refusal)
+        except ScriptExhausted:
+            raise refusal from None
+        self._append("transcript.doubted", doubt(finding.places, finding.why))
+        if not finding.all:
+            if attempts == 1:
+                raise of_more(refusal)
+            return await self._respond(attempts - 1)
+        try:
+            return await self._ask_model(self._request())
+        except ModelError as error:
+            raise of_event(error) from None
+
+    async def _ask_model(self, request: ModelRequest) -> ModelMessage:
+        return await self._model.respond(request, lambda text: None)
+
     def _request(self) -> ModelRequest:
-        manifest, model = self._agent.manifest(), self._agent.model
-        messages = self._conversation(Form.of(model, facts(model)))
+        manifest, messages = self._agent.manifest(), self._transcript.request_messages(self._form)
         limit, user = self._agent.max_tokens, str(self._session)
-        return ModelRequest(model, manifest["system"] or "", messages, manifest["tools"], limit, user)
+        return ModelRequest(self._agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user)
 
     async def _settle(self, step: StepKey, uses: Sequence[ToolUse]) -> None:
         keys = [step.turn.step(step.step, index) for index in range(len(uses))]
@@ -173,7 +205,7 @@ class _TestTurn:
 
     def _append(self, type_: str, body: dict[str, Any], *, step: StepKey | None = None) -> None:
         entry = Entry(
-            seq=len(self._entries) + 1,
+            seq=self._transcript.seq + 1,
             type=type_,
             event_id=self._event.event_id,
             step=step and step.within_turn,
@@ -184,10 +216,7 @@ class _TestTurn:
         )
         self._entries.append(entry)
         self._transcript.apply(entry)
-        self._messages[:] = self._conversation(Form())
-
-    def _conversation(self, form: Form) -> list[Message]:
-        return _joined(self._earlier, self._transcript.request_messages(form))
+        self._messages[:] = self._transcript.request_messages()
 
     async def _put_blob(self, data: bytes) -> str:
         journal = await self._shared.memory()
@@ -197,21 +226,3 @@ class _TestTurn:
 def _answer(message: ModelMessage, kept: KeptAnswer) -> dict[str, Any]:
     usage = message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True)
     return {**kept.body(), "stop": message.stop_reason, "usage": usage}
-
-
-def _call_ids(messages: Sequence[Message]) -> set[str]:
-    """Return the ids of the calls in an earlier conversation."""
-    blocks = [block for message in messages for block in _blocks(message["content"])]
-    return {str(block.get("id")) for block in blocks if block.get("type") == "tool_use"}
-
-
-def _joined(earlier: Sequence[Message], messages: Sequence[Message]) -> list[Message]:
-    """Return one conversation: where the earlier one ends with a user's message, the next one continues that."""
-    if not (earlier and messages and earlier[-1]["role"] == messages[0]["role"] == "user"):
-        return [*earlier, *messages]
-    content = [*_blocks(earlier[-1]["content"]), *messages[0]["content"]]
-    return [*earlier[:-1], {"role": "user", "content": content}, *messages[1:]]
-
-
-def _blocks(content: Content) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content

@@ -12,6 +12,8 @@ from typing import Final
 
 from inturn.values import Usage
 
+UNKNOWN_ATTEMPTS: Final = 3
+"""Attempts of a step that fails, and nobody knows why."""
 MAX_APPROVAL_TIMEOUT: Final = 366 * 24 * 3600.0
 
 

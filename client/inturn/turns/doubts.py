@@ -217,6 +217,11 @@ class Doubts:
         return self._transcript.places_of(int(named[1]), None if named[2] is None else int(named[2]))
 
 
+def of_more(refusal: ModelError) -> ModelError:
+    """Return what a refusal means where not all that is to blame was found: it is worth another attempt."""
+    return ModelError(f"more of the conversation is refused: {refusal}")
+
+
 def of_event(refusal: ModelError) -> ModelError:
     """Return what a refusal means that follows a finding: this event is all that is left to blame."""
     if refusal.kind != "own" or not _SIZE.search(str(refusal)):
