@@ -64,7 +64,7 @@ async def run(
         approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
         model: Another model to ask, instead of a script.
         messages: An earlier conversation; it is brought into the form that the API takes, and the turn's messages are
-            appended to it.
+            appended to it. Of a turn that fails only what an answer has taken up stays.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
@@ -98,8 +98,12 @@ class _TestTurn:
         self._event = Event(event_id=given.event_id or "event", **carried)
         self._key = self._session.turn(str(self._event.event_id))
         self._append("user.message", carried)
-        while not ends_turn(stop := await self._step()):
-            pass
+        try:
+            while not ends_turn(stop := await self._step()):
+                pass
+        except Exception:
+            self._append("turn.failed", {})
+            raise
         turn = self._ended(stop)
         await self._deliver(turn, self._key.step("deliver"))
         return turn

@@ -15,6 +15,7 @@ from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnText
 from inturn.testing import ScriptedModel, ToolCall, run
 from inturn.tools import tool
+from inturn_activities.messages import Decision
 from tests.support.steps import StepRunner, rig
 
 Refuses = Callable[[ModelRequest], str | None]
@@ -138,6 +139,26 @@ async def test_a_refusal_ends_as_it_does_on_a_worker(tmp_path: Path, name: str) 
     assert kit.asked == worker.asked
     assert (failed is None) == (truth is None) == case.goes_on
     assert (failed or "") in (truth or "")
+
+
+@pytest.mark.parametrize("said", ["odd", "odd [[tool look {}]]", "[[tool look {}]]"])
+async def test_a_turn_that_failed_is_taken_back_as_on_a_worker(tmp_path: Path, said: str) -> None:
+    def refuses(request: ModelRequest) -> str | None:
+        return unnamed(request) if "tool" not in said else "400 no" if "'seen'" in str(request.messages) else None
+
+    kit, worker = Fussy(refuses), Fussy(refuses)
+    kit.armed = worker.armed = True
+    messages: list[dict[str, Any]] = []
+    await run(agent(), "one", model=kit, messages=messages)
+    with pytest.raises(ModelError):
+        await run(agent(), said, model=kit, messages=messages)
+    await run(agent(), "three", model=kit, messages=messages)
+    async with rig(tmp_path, model=worker, agents=[agent()]) as r:
+        await _turn(r, "e1", "one")
+        assert await _turn(r, "e2", said)
+        await r.record(Decision(type="turn.failed", turn="e2", key="e2/end", disposition="parked"), settle=["e2"])
+        assert await _turn(r, "e3", "three") is None
+    assert kit.asked == worker.asked
 
 
 async def by_kit(model: Fussy, said: Sequence[Any]) -> str | None:
