@@ -38,7 +38,7 @@ BURST: Final = 1.0
 IN_PLACE: Final = 2.0
 """Seconds that a step waits here, at most. One that has to wait for longer leaves, and comes back."""
 LONGEST: Final = 30.0
-"""Seconds after which it does, whatever is expected."""
+"""Seconds after which it does, whatever is expected. Those who come back all at once are spread anew."""
 REMEMBERED: Final = 1_000
 """Tenants; a forgotten one begins its next step at once."""
 
@@ -108,8 +108,8 @@ class Shares:
         if free > now:
             self._held = now
         if free > now + IN_PLACE:
-            line.back = max(line.back, now + IN_PLACE) + every
-            delay = min(line.back - now, LONGEST)
+            line.back = min(max(line.back, now + IN_PLACE) + every, now + LONGEST)  # else it runs away from the clock
+            delay = line.back - now
             raise failures.again(names.NOT_YET, "leaving room for other tenants", after=delay, benign=True)
         line.free = free
         if free > now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import time as clock
 from datetime import timedelta
 from functools import partial
@@ -156,6 +157,31 @@ async def test_one_that_has_to_wait_for_long_leaves_and_comes_back_one_after_the
     delays = [(error.next_retry_delay or timedelta()).total_seconds() for error in left]
     assert delays[:3] == pytest.approx([IN_PLACE + n / LEAST for n in (1, 2, 3)])
     assert max(delays) == delays[-1] == LONGEST
+
+
+async def test_a_thousand_that_leave_and_come_back_have_their_tenants_share_all_along(time: Time) -> None:
+    async def noted(_: float) -> None:
+        pass
+
+    shares = Shares(1 / LEAST, noted, time)
+    await busy(shares)
+    came = [(time.now, session) for session in range(1_000)]
+    began, end, quiet = list[float](), time.now + 8 * LONGEST, time.now
+    while came and came[0][0] < end:
+        at, session = heapq.heappop(came)
+        time.now = max(time.now, at)
+        if time.now >= quiet:
+            await shares.begin("quiet")
+            quiet = time.now + 1
+        try:
+            await shares.begin("noisy")
+            began.append(time.now)
+        except ApplicationError as error:
+            delay = error.next_retry_delay or timedelta()
+            heapq.heappush(came, (time.now + delay.total_seconds(), session))
+    every = [sum(n <= (at - end) / LONGEST + 8 < n + 1 for at in began) for n in range(8)]
+    assert min(every) >= 0.9 * LEAST * LONGEST, every
+    assert shares._lines["noisy"].back <= time.now + LONGEST
 
 
 async def test_a_rate_of_none_holds_nobody(time: Time) -> None:
