@@ -27,13 +27,15 @@ class LoopLag:
         self._until = 0.0
         self._looking = False
 
-    def watch(self) -> None:
-        """Look from now on, for a while."""
+    def watch(self) -> bool:
+        """Look from now on, for a while; return whether it did not look before."""
         loop = asyncio.get_running_loop()
         self._until = loop.time() + WATCHED
-        if not self._looking:
-            self._looking = True
-            self._look_again(loop)
+        if self._looking:
+            return False
+        self._looking = True
+        self._look_again(loop)
+        return True
 
     def _look_again(self, loop: asyncio.AbstractEventLoop) -> None:
         due = loop.time() + EVERY

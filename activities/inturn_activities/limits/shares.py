@@ -4,7 +4,8 @@ Permits bound what of a tenant's runs at once, over all workers; its cost is in 
 is late, there is a rate of model steps that no tenant exceeds in it: what asks for less does not notice, and what asks
 for more has as much as any other that does.
 
-Invariant: who waits here has no claim, lock or permit yet. A worker of one tenant, or with time to spare, holds nobody.
+Invariant: who waits here has no claim, lock or permit yet. A worker of one tenant, or one whose loop was not found late
+since it last had nothing to begin, holds nobody.
 """
 
 from __future__ import annotations
@@ -22,15 +23,13 @@ from inturn_activities import failures
 from inturn_activities.limits.loop_lag import LoopLag
 
 MOST: Final = 100.0
-"""Steps in a second that no process begins: from here on a rate is none."""
-FIRST: Final = 10.0
-"""The rate at first."""
+"""Steps in a second that no process begins: a rate of so many is none. It is the rate at first, and after each rest."""
 CUT: Final = 2.0
 GROWTH: Final = 1.02
 """By which the rate falls with each look that finds the loop late, and grows with each other one: so that one look in
-thirty-five does. It does so only while it matters: a pause of the loop's costs nobody anything who asks for little."""
+thirty-five does. It falls only while it matters: a pause of the loop's costs nobody anything who asks for little."""
 LATELY: Final = 0.5
-"""Seconds for which it matters that a tenant asked for much, or was held."""
+"""Seconds for which it matters that a tenant asked for much."""
 AT_WORK: Final = 60.0
 """Seconds for which a tenant that began a step counts as at work."""
 BURST: Final = 1.0
@@ -68,25 +67,24 @@ class Shares:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin a tenant's steps at most `spacing` seconds apart, however busy the worker is; 0: hold nobody."""
-        self._least = 1 / spacing if spacing else MOST
-        self._rate = max(FIRST, self._least)
+        self._least = min(1 / spacing, MOST) if spacing else MOST
+        self._rate = MOST
         self._wait = wait
         self._clock = clock
         self._lag = LoopLag(self.judge)
         self._lines: OrderedDict[str, _Line] = OrderedDict()
-        self._heavy = self._held = -math.inf
-        """When a tenant last began more than the least rate, and when the rate last held one."""
+        self._heavy = -math.inf
+        """When a tenant last began more than the least rate."""
         self._latest: tuple[str, float] = ("", -math.inf)
         self._other: tuple[str, float] = ("", -math.inf)
         """The tenant that began the latest step, and the latest other one, with when they did."""
 
     def judge(self, late: bool) -> None:
         """Lower the rate where the loop was late, else raise it."""
-        since = self._clock() - LATELY
-        if late and self._heavy > since:
-            self._rate = max(self._rate / CUT, self._least)
-        elif not late and self._held > since:
+        if not late:
             self._rate = min(self._rate * GROWTH, MOST)
+        elif self._heavy > self._clock() - LATELY:
+            self._rate = max(self._rate / CUT, self._least)
 
     async def begin(self, tenant: str) -> None:
         """Wait until a tenant may begin a step.
@@ -97,7 +95,8 @@ class Shares:
         now = self._clock()
         if not self._others_at_work(tenant, now):
             return
-        self._lag.watch()
+        if self._lag.watch():
+            self._rate = MOST  # nobody looked: what was found before is old
         line, every = self._line(tenant), 1 / self._rate
         line.even = min(max(line.even, now - BURST), now) + 1 / self._least
         if line.even > now:
@@ -105,8 +104,6 @@ class Shares:
         if self._rate >= MOST:
             return
         free = max(line.free, now - BURST * self._least * every) + every
-        if free > now:
-            self._held = now
         if free > now + IN_PLACE:
             line.back = min(max(line.back, now + IN_PLACE) + every, now + LONGEST)  # else it runs away from the clock
             delay = line.back - now
