@@ -30,8 +30,9 @@ GROWTH: Final = 1.02
 thirty-five does. It falls only while it matters: a pause of the loop's costs nobody anything who asks for little."""
 LATELY: Final = 0.5
 """Seconds for which it matters that a tenant asked for much."""
-AT_WORK: Final = 60.0
-"""Seconds for which a tenant that began a step counts as at work."""
+AT_WORK: Final = 10.0
+"""Seconds for which a tenant that began a step counts as at work: one that asks once a minute slows nobody down, and
+finds the loop late for some looks at most."""
 BURST: Final = 1.0
 """Seconds of the least rate whose steps may come at once."""
 IN_PLACE: Final = 2.0

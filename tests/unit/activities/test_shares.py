@@ -136,6 +136,18 @@ async def test_who_has_a_busy_worker_alone_is_not_held(shares: Shares, time: Tim
     assert time.waited == []
 
 
+async def test_one_that_asks_once_a_minute_slows_nobody_down_for_more_than_a_few_seconds(
+    shares: Shares, time: Time
+) -> None:
+    await busy(shares)
+    time.now += 30
+    await shares.begin("noisy")
+    time.waited.clear()
+    for _ in range(1_000):
+        await shares.begin("noisy")
+    assert time.waited == []
+
+
 async def test_the_rate_follows_the_loop(shares: Shares, time: Time) -> None:
     await busy(shares)
     for look in range(1, 41):
