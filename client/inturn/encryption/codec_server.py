@@ -103,7 +103,11 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection where there is room."""
         if self._slots.acquire(blocking=False):
-            return super().process_request(request, client_address)
+            try:
+                return super().process_request(request, client_address)
+            except BaseException:  # there was no thread for it
+                self._slots.release()
+                raise
         with suppress(OSError):
             request.settimeout(0)
             request.send(_FULL)

@@ -214,3 +214,16 @@ def test_connections_beyond_its_room_are_told_to_come_again(monkeypatch: pytest.
             with suppress(ConnectionError, http.client.HTTPException):
                 status, _, _ = call(port, "/decode")
         assert status == 200, "their places are free again"
+
+
+def test_a_connection_for_which_there_is_no_thread_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_thread(*_: Any, **__: Any) -> threading.Thread:
+        raise RuntimeError("can't start new thread")
+
+    with serving() as port:
+        with monkeypatch.context() as short:
+            short.setattr(threading, "Thread", no_thread)
+            for _ in range(AT_ONCE + 1):
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as caller, suppress(OSError):
+                    caller.recv(1)  # it is closed
+        assert call(port, "/encode")[0] == 200
