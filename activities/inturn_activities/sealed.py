@@ -6,6 +6,7 @@ stays there alone. The workflow never holds it: in a replay with the key it woul
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import logging
 from collections.abc import Sequence
@@ -25,6 +26,9 @@ from inturn_activities.messages import Decision
 logger = logging.getLogger("inturn.worker")
 _TRIES: Final = 4
 """So often the history is asked for: what is set aside must not hold up what is not."""
+
+_WITHIN: Final = 8.0
+"""Seconds for which a run's history is read: who is cut off by Temporal's timeout would begin again for ever."""
 
 
 async def kept(session: SessionKey, decisions: Sequence[Decision]) -> list[Decision]:
@@ -66,9 +70,11 @@ def _sealed(decision: Decision) -> dict[str, Any] | None:
 async def _came(session: SessionKey, run: str, numbers: set[int]) -> dict[int, Came]:
     """Return a run's signals by their numbers; none where the server cannot say: the history has them all the same."""
     try:
-        return await signals(activity.client(), str(session), run, numbers)
-    except RPCError as error:
-        if error.status is not RPCStatusCode.NOT_FOUND and activity.info().attempt < _TRIES:
+        async with asyncio.timeout(_WITHIN):
+            return await signals(activity.client(), str(session), run, numbers)
+    except (RPCError, TimeoutError) as error:
+        gone = isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND
+        if not gone and activity.info().attempt < _TRIES:
             message = f"what the session set aside cannot be read now: {failures.describe(error)}"
             raise failures.again(names.OUTAGE, message, after=failures.backoff(activity.info().attempt)) from error
         logger.warning("what session %s set aside cannot be read: %s", session, error)
