@@ -6,7 +6,7 @@ Invariant: it is read page by page, and only ids are kept of what it accepted: w
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -14,11 +14,12 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecution
+from temporalio.common import RawValue
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, invalid_id, only_waits, read_event
 from inturn.encryption.payload_codec import CLEAR, verdict
-from inturn.histories import Fields, SetAside, Times, Unnamed, came, carried, decoded, refused, state_of
+from inturn.histories import Came, Fields, SetAside, Times, Unnamed, came, carried, decoded, refused, state_of
 from inturn_activities.unrecorded import Unrecorded
 
 
@@ -107,6 +108,8 @@ class EndedRun:
         if message is None or message.name != names.CONTROL or event in self._set_aside:
             return
         args = await decoded(self.temporal, self.run.id, message.payloads)
+        if self._turned_away(event, message, args):  # what came in clear carries nothing out here either
+            return
         with contextlib.suppress(Undecodable):
             control = decode(args, sizes.READ_CONTROL)
             if control.get("op") == "cancel":
@@ -130,8 +133,7 @@ class EndedRun:
         if event in self._set_aside:  # it was nothing to the run: the journal has it for who redrives it
             return []
         args = await decoded(self.temporal, self.run.id, message.payloads)
-        if message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args):
-            return []  # as the session does: what came in clear is not encrypted for its sender
+        away = self._turned_away(event, message, args)
         try:
             fields = decode(args, sizes.READ_EVENT)
             if message.update_id is not None and only_waits(fields):
@@ -140,11 +142,17 @@ class EndedRun:
             if message.name != names.SUBMIT:
                 raise Undecodable(f"unknown signal {message.name[:80]!r}", brought.event_id)
         except Undecodable as error:
-            if message.update_id is None:
+            if message.update_id is None and not away:
                 named = error.event_id or invalid_id(args)
                 self.unrecorded.no_event(named, str(error), at.timestamp())
             return []
-        return [(brought.event_id or self._unnamed.id_of(brought, message.update_id), _message(fields, at.timestamp()))]
+        event_id = brought.event_id or self._unnamed.id_of(brought, message.update_id)  # also numbers what is rejected
+        return [] if away else [(event_id, _message(fields, at.timestamp()))]
+
+    def _turned_away(self, event: HistoryEvent, message: Came, args: Sequence[RawValue]) -> bool:
+        """Return whether it is a signal in clear that the session did not take: none encrypts it for its sender."""
+        clear = message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args)
+        return clear and not self._set_aside.took_clear(event)
 
 
 def _message(fields: Fields, at: float) -> Fields:

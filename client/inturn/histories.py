@@ -22,12 +22,12 @@ from temporalio.converter import WithSerializationContext, WorkflowSerialization
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
 from inturn.encryption.converter import Undecryptable
-from inturn.encryption.payload_codec import LOCKED, verdict
+from inturn.encryption.payload_codec import CLEAR, LOCKED, verdict
 from inturn.events import ClaimedEvent, Event, derived_id
 
 Fields = dict[str, Any]
 
-_LOCKED: Final = re.compile(re.escape(names.TURNED_AWAY.format(said=LOCKED, number="")) + r"(\d+)")
+_TURNED_AWAY: Final = re.compile(names.TURNED_AWAY.format(said=f"({LOCKED}|{CLEAR})", number=r"(\d+)"))
 
 _PATCH: Final = "core_patch"
 """What the SDK's Core calls the markers of `workflow.patched`."""
@@ -85,26 +85,34 @@ def refused(event: HistoryEvent) -> str | None:
 
 @dataclass
 class SetAside:
-    """A run's signals that were set aside unread, for no worker had their key: known once its whole history was noted.
+    """A run's signals that it turned away unread, as its markers say: known once its whole history was noted.
 
-    They were no events to the run, whoever can read them now.
+    Those whose key no worker had were no events to the run, whoever can read them now. Those in clear it took as long
+    as its workers had no keys.
     """
 
     _numbers: dict[int, int] = field(default_factory=dict[int, int])
-    _locked: set[int] = field(default_factory=set[int])
+    _marked: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
+    _handled: int = 0
+    """A worker has handled what is before that event."""
 
     def note(self, event: HistoryEvent) -> None:
         """Note the next event of the history."""
         if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED:
             self._numbers[event.event_id] = len(self._numbers) + 1
+        self._handled = max(self._handled, event.workflow_task_completed_event_attributes.started_event_id)
         marker = event.marker_recorded_event_attributes
         for payloads in marker.details.values() if marker.marker_name == _PATCH else ():
-            found = (_LOCKED.search(payload.data.decode("utf-8", "replace")) for payload in payloads.payloads)
-            self._locked |= {int(match[1]) for match in found if match}
+            found = (_TURNED_AWAY.search(payload.data.decode("utf-8", "replace")) for payload in payloads.payloads)
+            self._marked |= {(match[1], int(match[2])) for match in found if match}
 
     def __contains__(self, event: HistoryEvent) -> bool:
-        """Return whether an event brought one of them."""
-        return self._numbers.get(event.event_id) in self._locked
+        """Return whether an event brought one of them that no worker had the key of."""
+        return (LOCKED, self._numbers.get(event.event_id, 0)) in self._marked
+
+    def took_clear(self, event: HistoryEvent) -> bool:
+        """Return whether a signal that came in clear was taken: handled, by a worker without keys."""
+        return event.event_id < self._handled and (CLEAR, self._numbers.get(event.event_id, 0)) not in self._marked
 
 
 async def signals(temporal: Client, workflow_id: str, run_id: str, numbers: Collection[int]) -> dict[int, Came]:

@@ -20,6 +20,8 @@ from temporalio.service import RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from inturn import names, sizes
+from inturn.encryption.keys import Key, KeyRing
+from inturn.encryption.payload_codec import EncryptionCodec
 from inturn.journal import open_journal
 from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.recovery import recovered
@@ -35,7 +37,7 @@ class _Server:
 
     def __init__(self, *runs: str, **fails: RPCStatusCode) -> None:
         self.runs, self.fails, self.sent = runs, fails, list[str]()
-        self.data_converter = SimpleNamespace(payload_codec=None)
+        self.data_converter, self.namespace = SimpleNamespace(payload_codec=None), "default"
         self.also = list[HistoryEvent]()
         """What else their histories hold."""
         self.histories = dict[str, list[HistoryEvent]]()
@@ -224,3 +226,56 @@ async def test_what_filled_one_run_does_not_fill_the_next(tmp_path: Path) -> Non
     await journal.close()
     assert kept.keys() == {f"e{n}" for n in range(2, 12)}
     assert all(size > 250_000 for size in kept.values())
+
+
+def _in_clear(*signals: HistoryEvent, markers: Sequence[str] = (), handled: bool = True) -> _Server:
+    """A run whose signals came in clear, now read with keys. `markers`: of those that its workers turned away."""
+    server, kind = _Server("old"), EventType.EVENT_TYPE_MARKER_RECORDED
+    server.data_converter = SimpleNamespace(payload_codec=EncryptionCodec(KeyRing((Key("a", b"a" * 32),))))
+    history = server.histories["old"] = list(signals)
+    if handled:
+        done = HistoryEvent(event_id=51, event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)
+        done.workflow_task_completed_event_attributes.started_event_id = 50
+        history.append(done)
+    for number, marker in enumerate(markers):
+        event = HistoryEvent(event_id=52 + number, event_type=kind)
+        event.marker_recorded_event_attributes.marker_name = "core_patch"
+        payload = event.marker_recorded_event_attributes.details["patch-data"].payloads.add()
+        payload.data = json.dumps({"id": marker}).encode()
+        history.append(event)
+    return server
+
+
+async def test_what_a_session_took_in_clear_before_it_had_keys_is_sent_again(tmp_path: Path) -> None:
+    event = _signalled(2, names.SUBMIT, {"event_id": "e1", "content": "hi"})
+    cancelled = _signalled(3, names.SUBMIT, {"event_id": "e2", "content": "hi"})
+    cancel = _signalled(4, names.CONTROL, {"control_id": "c", "op": "cancel", "event_id": "e2"})
+    server = _in_clear(event, cancelled, cancel)
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e1", "e2", "cancel e2"]
+
+
+@pytest.mark.parametrize("handled", [True, False])
+@pytest.mark.parametrize(
+    "control", [{"op": "close", "pending": "cancel"}, {"op": "cancel", "event_id": "e1"}, {"op": "interrupt"}]
+)
+async def test_a_control_in_clear_is_carried_out_in_recovery_no_more_than_by_the_session(
+    tmp_path: Path, control: dict[str, Any], handled: bool
+) -> None:
+    codec = EncryptionCodec(KeyRing((Key("a", b"a" * 32),)), namespace="default", workflow_id=str(SESSION))
+    event = _signalled(2, names.SUBMIT, {"event_id": "e1", "content": "hi"})
+    payloads = event.workflow_execution_signaled_event_attributes.input.payloads
+    payloads[0].CopyFrom((await codec.encode(payloads))[0])
+    said = {"control_id": "c", "clear_queue": True} | control
+    marked = ["inturn-clear-2"] if handled else []
+    server = _in_clear(event, _signalled(3, names.CONTROL, said), markers=marked, handled=handled)
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e1"]
+
+
+async def test_events_without_an_id_are_numbered_beside_those_that_were_turned_away(tmp_path: Path) -> None:
+    first, second = (_signalled(number, names.SUBMIT, {"content": "hi"}) for number in (2, 3))
+    both, one = _in_clear(first, second), _in_clear(first, second, markers=["inturn-clear-1"])
+    assert await _recovered(both, tmp_path)
+    assert await _recovered(one, tmp_path)
+    assert one.sent == both.sent[1:]
