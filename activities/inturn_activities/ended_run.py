@@ -33,6 +33,8 @@ class EndedRun:
     """Updates that their handler refused: the server took them, the session did not."""
     _cancelled: dict[str, int] = field(default_factory=dict[str, int])
     """Events that people took out, and where in the history: the journal may not know yet."""
+    _asked: set[str] = field(default_factory=set[str])
+    """Controls that had taken events out, and those before the run: by their ids each is carried out once."""
     _set_aside: SetAside = field(default_factory=SetAside)
     unrecorded: Unrecorded = field(init=False)
     closing: str = ""
@@ -66,6 +68,7 @@ class EndedRun:
                 if self.chain == chain:
                     return False
                 self._state = await state_of(self.temporal, self.run.id, event)
+                self._asked = set(self._state.get("controls") or ())
                 self._closes(self._state.get("closing"))
                 self.unrecorded.begin(self._state, at.timestamp())
             await self._look(event, at)
@@ -112,14 +115,23 @@ class EndedRun:
             return
         with contextlib.suppress(Undecodable):
             control = decode(args, sizes.READ_CONTROL)
-            if control.get("op") == "cancel":
-                self._cancelled[str(control.get("event_id"))] = event.event_id
-            if control.get("op") == "interrupt" and control.get("clear_queue"):
-                self._cleared = event.event_id
+            control_id = control.get("control_id")
+            if not isinstance(control_id, str) or control_id in self._asked:
+                return  # it was none, or was answered as before
+            self._takes_out(control, control_id, event.event_id)
             if control.get("op") == "close":
                 self._closes(control.get("pending", "park"))
             if control.get("op") == "discard":
                 self.unrecorded.discarded(str(control.get("event_id")), at, control.get("reason"))
+
+    def _takes_out(self, control: Fields, control_id: str, at: int) -> None:
+        """Note what a control takes out, at that place of the history."""
+        if control.get("op") == "cancel":
+            self._cancelled[str(control.get("event_id"))] = at
+            self._asked.add(control_id)
+        if control.get("op") == "interrupt" and control.get("clear_queue"):
+            self._cleared = at
+            self._asked.add(control_id)
 
     def _closes(self, pending: object) -> None:
         """Note that the session was to close; the first one to say so decides."""

@@ -279,3 +279,18 @@ async def test_events_without_an_id_are_numbered_beside_those_that_were_turned_a
     assert await _recovered(both, tmp_path)
     assert await _recovered(one, tmp_path)
     assert one.sent == both.sent[1:]
+
+
+@pytest.mark.parametrize("again", [{"control_id": "c"}, {}, {"control_id": 7}])
+async def test_a_control_that_the_session_had_not_carried_out_takes_no_event_out(
+    tmp_path: Path, again: dict[str, Any]
+) -> None:
+    server, clear = _Server("old"), {"op": "interrupt", "clear_queue": True}
+    server.histories["old"] = [
+        _signalled(2, names.CONTROL, clear | {"control_id": "c"}),
+        _signalled(3, names.SUBMIT, {"event_id": "e1", "content": "hi"}),
+        _signalled(4, names.CONTROL, clear | again),
+        _signalled(5, names.CONTROL, {"op": "close"} | again),
+    ]
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e1"]
