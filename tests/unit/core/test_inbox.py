@@ -442,6 +442,14 @@ def test_what_was_never_an_event_can_only_be_discarded(inbox: Inbox) -> None:
     assert (discarded.key, discarded.disposition) == ("a/discarded", "discarded")
 
 
+def test_an_event_whose_sender_named_it_like_what_is_set_aside_unread_is_redriven_as_any_other(inbox: Inbox) -> None:
+    send(inbox, "sealed:a")
+    fail(inbox)
+    assert isinstance(inbox.redrive("sealed:a", NOW), ParkedEvent)
+    inbox.park_invalid("sealed:b", "its key is not here", NOW)
+    assert "a client that has its key" in refused(inbox.redrive("sealed:b", NOW)).message
+
+
 def test_what_is_not_parked_is_neither_redriven_nor_discarded(inbox: Inbox) -> None:
     send(inbox, "a")
     before = inbox.model_copy(deep=True)

@@ -72,7 +72,7 @@ class DeadLetters(Message):
         parked = self.find(event_id)
         if isinstance(parked, Refusal):
             return parked
-        if parked.event_id.startswith(names.SEALED):
+        if not parked.valid and parked.event_id.startswith(names.SEALED):
             message = (
                 f"event {event_id} cannot be read here: a client that has its key, and reads the journal, redrives it"
             )
