@@ -186,6 +186,16 @@ async def test_a_prune_that_is_killed_anywhere_is_gone_on_with(opened: Store, se
     assert await journal.verify(SESSION) == []
 
 
+async def test_what_a_killed_prune_had_decided_is_gone_on_with_though_that_was_lately(opened: Store) -> None:
+    await lived(opened)
+    before = await prune.now(opened)
+    [known] = await found(opened, before)
+    assert await opened.write(partial(prune.mark, known=known, export=None, by=None))
+    assert [again.marked for again in await found(opened, before)] == [True]
+    assert await pruned_all(opened, before=before) == [known.rows]
+    assert await found(opened, before) == []
+
+
 async def test_pruning_twice_takes_what_came_since_and_keeps_both_exports(opened: Store, tmp_path: Path) -> None:
     journal = await lived(opened)
     await pruned_all(opened, tmp_path)
@@ -198,6 +208,7 @@ async def test_pruning_twice_takes_what_came_since_and_keeps_both_exports(opened
     assert first
     assert second
     assert second.seq == first.seq + 2
+    assert second.body["counts"] == first.body["counts"] != {}, "what had ended before is counted still"
     assert await journal.verify(SESSION) == []
     one, two = sorted((exports.check(path) for path in tmp_path.glob("**/*.jsonl")), key=lambda export: export.head)
     assert (one.hash, one.head) == (first.prev, first.seq - 1)

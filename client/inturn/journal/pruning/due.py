@@ -74,9 +74,9 @@ def _judged(tx: Transaction, session: SessionKey, head: int, before: float) -> D
     if not last:
         return Due(session, 0.0, head, 0, 0, "its last entry is missing: see inturn journal verify", marked=False)
     [(at, type_)] = last
-    if at >= micros(before):
-        return None
     marked = type_ == pruned.PRUNED
+    if at >= micros(before) and not marked:  # that was decided, however lately
+        return None
     counts = [each.count(tx) for each in doomed(tx, session, head - 1 if marked else head)]
     rows, size = sum(count for count, _ in counts), sum(size for _, size in counts)
     if rows == 0:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from inturn.encryption.columns import key_of
-from inturn.journal.log import log, pruned
+from inturn.journal.log import log, position, pruned
 from inturn.journal.log.log import Log
 from inturn.journal.pruning import exports
 from inturn.journal.pruning.doomed import doomed
@@ -111,11 +112,18 @@ def _said(journal: Log, export: Export | None, by: str | None) -> dict[str, obje
     body = {
         "upto": journal.head,
         "hash": journal.hash,
-        "counts": outcomes.counts(journal.tx, journal.session),
+        "counts": dict(_counts(journal)),
         "export": file,
         "by": by,
     }
     return {name: value for name, value in body.items() if value is not None}
+
+
+def _counts(journal: Log) -> Counter[str]:
+    """Return how many events ended, and how; those whose outcomes went before are in the entry that says so."""
+    before = position.pruned_by(journal.tx, journal.session)
+    gone = before.body.get("counts") if before else None
+    return Counter(gone or {}) + Counter(outcomes.counts(journal.tx, journal.session))
 
 
 async def _delete(store: Store, session: SessionKey, progress: Callable[[int], None]) -> int:
