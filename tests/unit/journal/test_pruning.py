@@ -257,6 +257,22 @@ async def test_an_export_that_is_not_whole_is_found(opened: Store, damage: str, 
         exports.check(path)
 
 
+async def test_the_export_of_another_session_is_never_written_over(opened: Store, tmp_path: Path) -> None:
+    await lived(opened, OTHER)
+    await pruned_all(opened, tmp_path)
+    [made] = tmp_path.glob("**/*.jsonl")
+    await lived(opened)
+    before, [known] = await counted(opened), await found(opened)
+    here = tmp_path / f"tenant-{SESSION.tenant}" / f"{SESSION.session_id}.{known.head}.jsonl"
+    here.parent.mkdir(exist_ok=True)
+    made.rename(here)  # as it is there where names are the same but for their case
+    kept = here.read_bytes()
+    with pytest.raises(ExportFailed, match="is the export of"):
+        await pruned_all(opened, tmp_path)
+    assert here.read_bytes() == kept
+    assert await counted(opened) == before
+
+
 async def test_where_the_export_cannot_be_written_nothing_goes(opened: Store, tmp_path: Path) -> None:
     journal = await lived(opened)
     (tmp_path / "file").write_text("")

@@ -66,6 +66,8 @@ def write(tx: Transaction, session: SessionKey, head: int, directory: Path) -> E
         read = check(part)
         if (read.session, read.head, read.rows) != (session, head, rows):
             raise ExportFailed(f"{part}: has {read.rows} rows up to entry {read.head}, not {rows} up to {head}")
+        if path.exists() and (other := check(path).session) != session:  # to this disk A and a may be one name
+            raise ExportFailed(f"{path}: is the export of {other}. To do: name another directory for {session}")
         part.replace(path)
         _flush(path.parent)
     except OSError as error:
