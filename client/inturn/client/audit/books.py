@@ -57,7 +57,8 @@ def slim(entry: Entry) -> Entry:
     if entry.type == "event.parked":
         said: list[dict[str, Any]] = entry.body.get("joined") or []
         short = {"event": bool(entry.body.get("event")), "joined": [{"event_id": e.get("event_id")} for e in said]}
-        return entry.model_copy(update={"body": entry.body | short})
+        kept = {name: value for name, value in entry.body.items() if name != "sealed"}
+        return entry.model_copy(update={"body": kept | short})
     return entry
 
 
