@@ -28,4 +28,7 @@ async def worker(rig: Rig, *names: str) -> AsyncIterator[temporalio.client.Clien
 
 
 def client(rig: Rig, temporal: temporalio.client.Client) -> Client:
-    return Client(tenant=rig.tenant, task_queue=rig.task_queue, journal=rig.journal, temporal=temporal)
+    """A client by this connection, which is closed after the test."""
+    made = Client(tenant=rig.tenant, task_queue=rig.task_queue, journal=rig.journal, temporal=temporal)
+    rig.closing.push_async_callback(made.aclose)
+    return made

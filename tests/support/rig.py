@@ -54,6 +54,8 @@ class Rig:
         self.journal = journal_url(directory)
         self.effects = directory / "effects"
         self.effects.mkdir()
+        self.closing = AsyncExitStack()
+        """What is closed when the test is over, before its journal's database is dropped."""
         self._processes: list[WorkerProcess] = []
         self._temporal: temporalio.client.Client | None = None
 
@@ -162,4 +164,5 @@ async def rig(
     monkeypatch.setenv("INTURN_TEST_EFFECTS", str(made.effects))
     async with AsyncExitStack() as stack:
         stack.callback(made.end)
+        await stack.enter_async_context(made.closing)
         yield made
