@@ -311,25 +311,26 @@ async def test_an_interrupting_event_withdraws_the_question_and_goes_first(rig: 
         assert [e.event_id async for e in session.entries() if e.type == "turn.started"] == ["e1", "e3", "e2"]
 
 
-@tool
-async def publish(text: str, ctx: ToolContext) -> str:
-    """Publish, and never come back."""
-    await asyncio.sleep(3600)
-    return text
-
-
 @pytest.mark.promise("EFF-2", "MOD-1")
 async def test_an_operator_settles_a_call_that_was_cut_off_and_the_model_learns_of_it(rig: Rig) -> None:
+    begun: list[str] = []
+
+    @tool
+    async def publish(text: str, ctx: ToolContext) -> str:
+        """Publish, and never come back."""
+        begun.append(text)
+        await asyncio.sleep(3600)
+        return text
+
     agent = Agent("support", model="claude-sonnet-5-5", instructions="", tools=[publish])
     async with rig.claude() as claude, rig.worker([agent], model=claude.model), rig.client() as client:
         session = client.session("s", agent="support")
         await session.submit('[[tool publish {"text": "news"}]]', event_id="e1")
 
-        async def runs() -> bool:
-            turn = (await session.status()).turn
-            return turn is not None and turn.doing == "tools: publish"
+        async def publishes() -> bool:
+            return bool(begun)  # by the status alone the call may wait for a worker, and surely did nothing
 
-        await until(runs)
+        await until(publishes)
         await session.interrupt()
         await session.wait("e1")
         audit = await session.audit()

@@ -19,10 +19,13 @@ from tests.support.waiting import until
 
 
 async def _running(session: Session, event_id: str) -> None:
+    """Wait until a worker is at an event's turn: by the status alone it may still be on its way to one."""
+
     async def running() -> bool:
         with contextlib.suppress(SessionNotFound):  # it is being started
             turn = (await session.status()).turn
-            return turn is not None and turn.event_id == event_id
+            if turn is not None and turn.event_id == event_id:
+                return any([e.type == "turn.started" async for e in session.entries(event_id=event_id)])
         return False
 
     await until(running, within=10)
