@@ -84,11 +84,13 @@ class Life:
         )
         step = SESSION.turn("~record").step(self.records)
         self.state.locate(await environment(step).run(self.steps.steps.record, message))
+        self.inbox.books.note_written(decisions)
 
     def status(self) -> dict[str, Any]:
         waiting = [{"event_id": queued.event_id} for queued in self.inbox.queue.events]
         where = {"journal": self.state.journal, "head": self.state.head, "seal": self.state.seal}
-        return {"counts": self.inbox.balance(running=0), "queue": waiting, "chain": "chain", **where}
+        counts = {"counts": self.inbox.balance(running=0), "unrecorded": self.inbox.books.unrecorded}
+        return {"queue": waiting, "chain": "chain", **counts, **where}
 
 
 @dataclass

@@ -294,6 +294,7 @@ class ActivitySteps:
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
         self._state.inbox.parked.note_lost(result.lost)
         self._state.locate(result)
+        self._state.inbox.books.note_written(message.decisions)
         for decision in message.decisions:
             if decision.n and (end := result.stood.pop(decision.event_id, None)) is not None:
                 self._state.inbox.endings.take_back(decision, end, workflow.time())

@@ -20,7 +20,7 @@ from inturn.journal.values import Ending, Outcome, Position, Resolution, Serving
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
-from inturn.values import Entry, UnknownOutcome
+from inturn.values import Disposition, Entry, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,6 +193,10 @@ class SessionJournal:
     async def endings(self, session: SessionKey) -> dict[str, Ending]:
         """Return how each event ended, by its outcome and by the entries; those that did in either."""
         return await self._read(outcomes.endings, session)
+
+    async def ended_by(self, session: SessionKey, upto: int) -> dict[str, Disposition]:
+        """Return how each event had ended when the log ended at `upto`, by its entries."""
+        return await self._read(outcomes.ended_by, session, upto)
 
     # Calls whose outcome is unknown.
 

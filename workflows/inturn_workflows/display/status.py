@@ -37,7 +37,7 @@ def status(state: SessionState) -> dict[str, Any]:
         "seal": state.seal,
         "history_events": info.get_current_history_length(),
         "parked": [_parked(parked) for parked in state.inbox.parked.events],
-        "unrecorded": len(state.inbox.books.decisions),
+        "unrecorded": state.inbox.books.unrecorded,
         "fault": state.fault,
         "resets": state.resets,
         "chain": info.first_execution_run_id[-8:],

@@ -7,12 +7,14 @@ bytes of each that say which it was.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from inturn import sizes
-from inturn.keys import SHORT_NAME, short_name
+from inturn.keys import SHORT_NAME, redrive_of, short_name
 from inturn.wire import Message
 from inturn_activities.messages import Decision, counted_decisions
 
@@ -23,6 +25,8 @@ _NAME: Final = SHORT_NAME + len('"":99,')
 """Bytes of a short name as it is carried."""
 _BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
 """Their sources get notices."""
+_COUNTED: Final = frozenset({"event.expired", "event.rejected", "event.cancelled"})
+"""Where a decision counts, it counts ends."""
 _ALWAYS_KEPT: Final = frozenset({"event.parked", "event.merged"})
 """A parked event's decision may hold its only content, a merged one's says where its answer is; all are bounded."""
 
@@ -48,11 +52,23 @@ class Books(Message):
     """Content of late events that the journal does not have yet."""
     bytes: int = 0
     """What `decisions` have as written."""
+    _writing: dict[str, Decision] = PrivateAttr(default_factory=dict[str, Decision])
+    """Decisions on their way to the journal, by key; no run ends meanwhile."""
 
     @property
     def pending(self) -> bool:
         """Whether there is something that the journal must learn."""
         return bool(self.decisions or self.overflowed)
+
+    @property
+    def unrecorded(self) -> dict[str, int]:
+        """How the journal's counts change, by disposition, once it has learned what it must."""
+        changes = Counter[str]()
+        for decision in (self._writing | {decision.key: decision for decision in self.decisions}).values():
+            changes.update(_changes(decision))
+        for kind, count in self.overflowed.items():
+            changes[_ended(kind.partition(" ")[0])] += count
+        return {disposition: change for disposition, change in changes.items() if change}
 
     @property
     def full(self) -> bool:
@@ -96,7 +112,13 @@ class Books(Message):
         drained += counted_decisions(self.overflowed, self.names, self.nameless, stamp, now)
         self.overflowed, self.names, self.nameless = {}, {}, 0
         self.unwritten_bytes = self.bytes = 0
+        self._writing = {decision.key: decision for decision in drained}
         return drained
+
+    def note_written(self, decisions: Sequence[Decision]) -> None:
+        """Note that the journal has these decisions."""
+        for decision in decisions:
+            self._writing.pop(decision.key, None)
 
     def _overflow(self, kind: str, source: str | None, event_id: str) -> None:
         named = kind if source is None else f"{kind} {source}"
@@ -112,3 +134,19 @@ class Books(Message):
             self.names[name] = place
         else:
             self.nameless += 1
+
+
+def _changes(decision: Decision) -> dict[str, int]:
+    """Return how a decision changes the journal's counts: one that was parked there is so no more."""
+    if decision.type in _COUNTED and "count" in decision.body:
+        return {_ended(decision.type): int(decision.body["count"])}
+    if not decision.ends:
+        return {}
+    was_parked = decision.ends == "discarded" or (decision.disposition and redrive_of(decision.turn or ""))
+    changes = Counter({decision.ends: 1})
+    changes["parked"] -= 1 if was_parked else 0
+    return changes
+
+
+def _ended(type_: str) -> str:
+    return type_.removeprefix("event.")

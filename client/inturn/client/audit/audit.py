@@ -2,7 +2,8 @@
 
 Invariant: it compares books that were kept apart: what the session carries through all its runs (counts, and how far
 its journal went), and the outcomes and the entries in the journal; a deep one adds the histories of all runs that the
-server retains. It changes nothing.
+server retains. It changes nothing. A session goes on while its books are read: so its counts are compared with the
+journal as that was when the session had seen the last of it, whatever was written since.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import InturnError, SessionNotFound, Unavailable
 from inturn.histories import ended_how
 from inturn.journal.views.turns import COUNTED, FOR_GOOD, Ends
-from inturn.values import Audit, Entry
+from inturn.values import Audit, Disposition, Entry
 
 if TYPE_CHECKING:
     from inturn.journal import Ending, SessionJournal
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
 _OPEN: Final = frozenset({"accepted", "pending", "running", "held", "repeated"})
 """Counts that the journal's outcomes do not have; `repeated`: duplicates of events older than the session's window."""
 _SETTLE_WITHIN: Final = 3.0
-"""Seconds for what is on its way between the books to arrive: they are not read at one moment."""
+"""Seconds for what is on its way between the books to arrive, such as the end of an event that was just accepted."""
 _LONGEST_PAUSE: Final = 0.2
-"""Seconds between two looks: in a busy session the books agree for a moment only."""
+"""Seconds between two looks."""
 _MADE: Final = ("auto:", "invalid:", "sealed:", "~")
 
 
@@ -42,7 +43,9 @@ class _Books:
     Attributes:
         carried: The session's own status; `None` where it has no run that counts on.
         left: What a run that was ended from outside left open.
-        recorded: The counts of ended events in the journal.
+        endings: How events ended, by all that the journal has.
+        ended: How events had ended where the session had seen the journal's last entry.
+        recorded: The journal's counts of ended events, there.
         kept: Events whose content the journal keeps beside its entries.
         accepted: What the histories say, for a deep audit.
     """
@@ -51,6 +54,7 @@ class _Books:
     left: Sequence[str]
     entries: Sequence[Entry]
     endings: Mapping[str, Ending]
+    ended: Mapping[str, Disposition]
     recorded: Counter[str]
     kept: Mapping[str, int]
     accepted: Accepted | None
@@ -115,20 +119,26 @@ class Auditor:
         )
 
     async def _read(self, journal: SessionJournal, *, deep: bool) -> _Books:
-        """Read the books, while events go on: what was accepted, then what the session says of it, then its ends."""
+        """Read the books, while events go on: what was accepted, then what the session says of it, then its ends.
+
+        Content is looked for before the entries and behind them: it is kept until an entry says it.
+        """
         key = self.transport.key
         head = await journal.head(key)
         accepted = await self._accepted() if deep else None
         carried, left = await self._session(head)
+        kept = await journal.contents(key)
         damaged: list[str] = []
         entries = [books.sound(entry, damaged) async for entry in journal.entries(key, types=books.READ)]
-        recorded: Counter[str] = Counter(dict(await journal.outcomes(key)))
-        for entry in books.of_type(entries, *books.DECIDED):
+        seen = max((e.seq for e in entries), default=0) if carried is None else int(carried.get("head") or 0)
+        ended = await journal.ended_by(key, seen)
+        recorded: Counter[str] = Counter(ended.values())
+        for entry in books.of_type([e for e in entries if e.seq <= seen], *books.DECIDED):
             if entry.type == "event.rejected" or "count" in entry.body:
                 recorded[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         differs = damaged + ([] if carried is None else await self._located(journal, carried))
-        endings, kept = await journal.endings(key), await journal.contents(key)
-        return _Books(carried, left, entries, endings, recorded, kept, accepted, differs, head)
+        endings, kept = await journal.endings(key), kept | await journal.contents(key)
+        return _Books(carried, left, entries, endings, ended, recorded, kept, accepted, differs, head)
 
     async def _accepted(self) -> Accepted | None:
         """Return what the histories say; `None` where the server has none of the session."""
@@ -195,14 +205,15 @@ def _differences(read: _Books) -> list[str]:
 
 
 def _unequal(read: _Books, carried: Message) -> list[str]:
-    """Compare the session's counts with each other, and with the journal's."""
+    """Compare the session's counts with each other, and with the journal's and what that must still learn."""
     counts, recorded = read.counts, Counter(read.recorded)
+    recorded.update({str(name): int(count) for name, count in carried.get("unrecorded", {}).items()})
     accepted = counts.pop("accepted", 0)
     found: list[str] = []
     if (ended := sum(counts.values())) != accepted:
         found.append(f"{accepted} events were accepted, but {ended} are accounted for")
     # Until a redriven event's turn ends, the journal holds it as parked.
-    driven = sum(e in read.endings and read.endings[e].outcome == "parked" for e in read.open)
+    driven = sum(read.ended.get(event_id) == "parked" for event_id in read.open)
     recorded["parked"] -= min(driven, max(recorded["parked"] - counts.get("parked", 0), 0))
     unequal = [d for d in sorted((counts.keys() | recorded.keys()) - _OPEN) if counts.get(d, 0) != recorded[d]]
     if books.older_chains(read.entries, str(carried.get("chain") or "")):  # their events are in the journal alone

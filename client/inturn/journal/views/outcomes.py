@@ -29,6 +29,8 @@ _DISPOSITIONS: Final[dict[str, Disposition]] = {
 """Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
 _REASON: Final = "outcomes.reason"
 _DISCARDED: Final = "discarded"
+_ALL: Final = 2**63 - 1
+"""A seq that no log reaches."""
 Span = tuple[int | None, int | None]
 """First and last seq."""
 Known = tuple[tuple[Any, ...] | None, Span]
@@ -117,12 +119,17 @@ def endings(tx: Transaction, session: SessionKey) -> dict[str, Ending]:
             "SELECT event_id, disposition, host FROM outcomes WHERE tenant = ? AND session = ?", where
         )
     }
-    by_entries = _by_entries(tx, session)
+    by_entries = _by_entries(tx, session, _ALL)
     unknown = (None, None)
     return {
         event_id: _ending(recorded.get(event_id, unknown), by_entries.get(event_id, unknown))
         for event_id in recorded.keys() | by_entries.keys()
     }
+
+
+def ended_by(tx: Transaction, session: SessionKey, upto: int) -> dict[str, Disposition]:
+    """Return how each event had ended when the log ended at a seq, by its entries: later ones change that no more."""
+    return {event_id: disposition for event_id, (disposition, _) in _by_entries(tx, session, upto).items()}
 
 
 def _ending(
@@ -164,16 +171,16 @@ def _first_number(tx: Transaction, session: SessionKey, outcome: Outcome) -> int
     return begun
 
 
-def _by_entries(tx: Transaction, session: SessionKey) -> dict[str, tuple[Disposition, str | None]]:
-    """Return each event's disposition, and its host where it was merged, by its entries.
+def _by_entries(tx: Transaction, session: SessionKey, upto: int) -> dict[str, tuple[Disposition, str | None]]:
+    """Return each event's disposition, and its host where it was merged, by its entries up to a seq.
 
     Under the rule that outcomes keep to: one by one, in order.
     """
     found: dict[str, tuple[int, Disposition, str | None]] = {}
     for event_id, type_, key, seq, stored in tx.execute(
         "SELECT event_id, type, key, seq, body FROM entries WHERE tenant = ? AND session = ? AND event_id IS NOT NULL "
-        f"AND type IN ({', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
-        (session.tenant, session.session_id, *_DISPOSITIONS),
+        f"AND seq <= ? AND type IN ({', '.join('?' * len(_DISPOSITIONS))}) ORDER BY seq",
+        (session.tenant, session.session_id, upto, *_DISPOSITIONS),
     ):
         turn, _, kind = str(key).partition("/")
         if "/" in kind:
