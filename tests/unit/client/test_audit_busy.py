@@ -36,12 +36,13 @@ def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Busy:
-    """A session that does something between the look at it and each look at its journal."""
+    """A session that does something before each look at it, or between that and the look at its journal."""
 
     life: Life
     url: str
     goes_on: Callable[[Life], Awaitable[None]]
     tamper: Callable[[dict[str, Any]], None] = lambda status: None
+    before: Callable[[Life], Awaitable[None]] | None = None
     looks: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
 
     async def audit(self, monkeypatch: pytest.MonkeyPatch, *, deep: bool) -> Audit:
@@ -50,6 +51,8 @@ class Busy:
         transport.key = SESSION
 
         async def status(timeout: float) -> dict[str, Any]:
+            if self.before is not None:
+                await self.before(self.life)
             shown = self.life.status()
             self.tamper(shown)
             self.looks.append(shown)
@@ -155,3 +158,22 @@ async def test_what_is_only_counted_is_no_difference_while_the_journal_must_stil
         await life.recorded()
     assert life.inbox.books.unrecorded == {}
     assert len(busy.looks) == 2, "one look is enough"
+
+
+async def _decided(life: Life) -> None:
+    """Record what was decided before, and decide on two more."""
+    await life.recorded()
+    for _ in range(2):
+        life.inbox.cancel(life.inbox.queue.events[0].event_id, 1.0, None, POLICY)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_of_events_whose_ends_are_on_their_way_at_every_look_only_a_lost_one_is_missing(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    busy = Busy(life, journal_url(tmp_path), _nothing, before=_decided)
+    if lost:
+        life.accepted.events["gone"] = "run"
+    audit = await busy.audit(monkeypatch, deep=True)
+    assert audit.differences == (("event gone, accepted in run run, has no outcome",) if lost else ())
+    assert len(busy.looks) > 1

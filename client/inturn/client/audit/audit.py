@@ -96,17 +96,21 @@ class Auditor:
             return Audit(ok=False, accepted=0, counts={}, differences=(*faults, beyond))
 
     async def _compared(self, journal: SessionJournal, faults: Sequence[str], *, deep: bool) -> Audit:
-        """Compare the books; `faults` of the journal itself are differences, too."""
+        """Compare the books; `faults` of the journal itself are differences, too.
+
+        An event that one book lacks may be on its way there: it is missing if every look finds it so.
+        """
         read = await self._read(journal, deep=deep)
-        differences = _differences(read)
+        differences, missing = _differences(read), _missing(read)
         clock, pause = asyncio.get_running_loop().time, 0.05
         until = clock() + _SETTLE_WITHIN
-        while differences and clock() <= until:
+        while (differences or missing) and clock() <= until:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
             read = await self._read(journal, deep=deep)
-            differences = _differences(read)
-        differences += faults
+            differences, found = _differences(read), set(_missing(read))
+            missing = [event for event in missing if event in found]
+        differences += [*missing, *faults]
         counts = read.counts
         total = counts.pop("accepted", sum(counts.values()))
         return Audit(
@@ -191,16 +195,26 @@ def _of_pruned(pruned: Entry, faults: Sequence[str]) -> Audit:
 
 
 def _differences(read: _Books) -> list[str]:
-    entries, endings = read.entries, read.endings
-    found = [*read.left, *read.journal, *books.gaps(entries)]
-    if read.carried is not None and (unequal := _unequal(read, read.carried)):
-        found += unequal
+    """Return what is wrong whenever it is seen."""
+    found = [*read.left, *read.journal, *books.gaps(read.entries)]
+    if read.carried is not None:
+        found += _unequal(read, read.carried)
+    return [
+        *found,
+        *books.contradictory(read.endings),
+        *books.doubled(read.entries),
+        *books.out_of_order(read.entries),
+    ]
+
+
+def _missing(read: _Books) -> list[str]:
+    """Return what one book says of an event and another does not, or not yet."""
+    entries, endings, found = read.entries, read.endings, list[str]()
     if read.carried is not None:
         found += books.unended([entry for entry in entries if entry.seq <= read.head], endings, read.open)
-    found += [*books.contradictory(endings), *books.doubled(entries), *books.out_of_order(entries)]
     found += books.without_content(entries, endings, read.kept.keys())
     if read.accepted is not None:
-        found += [*_missing(read, read.accepted), *_unaccepted(read, read.accepted)]
+        found += [*_unanswered(read, read.accepted), *_unaccepted(read, read.accepted)]
     return found
 
 
@@ -223,7 +237,7 @@ def _unequal(read: _Books, carried: Message) -> list[str]:
     return found + [f"{d}: the session counts {counts.get(d, 0)}, the journal {recorded[d]}" for d in unequal]
 
 
-def _missing(read: _Books, accepted: Accepted) -> list[str]:
+def _unanswered(read: _Books, accepted: Accepted) -> list[str]:
     """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
     ends = Ends()
     for entry in books.of_type(read.entries, *COUNTED):
