@@ -314,6 +314,7 @@ READS: Final = {
         "outcome",
         "outcomes",
         "standing",
+        "ended_by",
         "endings",
     ),
     *("pruned", "unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),

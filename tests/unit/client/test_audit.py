@@ -122,7 +122,7 @@ async def life(journal: Journal) -> Life:
 
 async def _audit(life: Life, journal: Journal, *, deep: bool = False) -> Audit:
     transport: Any = FakeTransport(journal=journal)
-    transport.state = {"counts": life.inbox.balance(running=0)}
+    transport.state = {"counts": life.inbox.balance(running=0), "head": await journal.head(transport.key)}
     return await Auditor(transport).audit(deep=deep)
 
 
