@@ -55,6 +55,11 @@ async def test_receipts_say_what_became_of_the_event(rig: Rig) -> None:
         assert (await session.submit("b", event_id="e2")).status == "accepted"
         assert (await session.submit("b", event_id="e2")).status == "duplicate"
         await session.wait("e2")
+
+        async def idle() -> bool:  # the journal knows of a turn's end before its session does
+            return (await session.status()).turn is None
+
+        await until(idle)
         again = await session.submit("b", event_id="e2")
         assert (again.status, again.disposition) == ("duplicate", "applied")
 
@@ -400,7 +405,6 @@ async def test_an_audit_finds_an_event_that_the_journal_lost(rig: Rig) -> None:
         change(rig.journal, "DELETE FROM outcomes WHERE event_id = 'e1'")
         audit = await session.audit(deep=True)
         assert not audit.ok
-        assert "applied: the session counts 3, the journal 2" in audit.differences
         assert "event e1 ended applied by its entries, and has no outcome" in audit.differences
         assert any(difference.startswith("event e1, accepted in run ") for difference in audit.differences)
 

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -49,12 +49,11 @@ def port() -> Iterator[int]:
 def call(
     port: int, path: str, body: Any = SAID, *, method: str = "POST", **headers: str
 ) -> tuple[int, Any, dict[str, str]]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), given)
-    answer = connection.getresponse()
-    text = answer.read()
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request(method, path, body if isinstance(body, bytes) else json.dumps(body), given)
+        answer = connection.getresponse()
+        text = answer.read()
     return answer.status, json.loads(text) if text else None, dict(answer.getheaders())
 
 
