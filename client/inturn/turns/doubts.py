@@ -161,6 +161,16 @@ class Doubts:
 
     async def _first(self, found: Sequence[Place], suspects: Sequence[Place]) -> int:
         """Return about how many of the suspects, from the first on, have to be left out together."""
+        _, high = await self._bounds(found, suspects)
+        return high
+
+    async def _last_guilty(self, found: Sequence[Place], suspects: Sequence[Place]) -> int | None:
+        """Return the last of the suspects that has to be left out; all of them are known to be enough."""
+        low, high = await self._bounds(found, suspects)
+        return low if high - low == 1 else None
+
+    async def _bounds(self, found: Sequence[Place], suspects: Sequence[Place]) -> tuple[int, int]:
+        """Return how many of the suspects, from the first on, are too few and enough, as close as there are tries."""
         low, high = 0, len(suspects)
         while high - low > 1 and self._tries > 0:
             middle = (low + high) // 2
@@ -168,20 +178,7 @@ class Doubts:
                 high = middle
             else:
                 low = middle
-        return high
-
-    async def _last_guilty(self, found: Sequence[Place], suspects: Sequence[Place]) -> int | None:
-        """Return the last of the suspects that has to be left out; all of them are known to be enough."""
-        low, high = 0, len(suspects)
-        while high - low > 1:
-            if self._tries <= 0:
-                return None
-            middle = (low + high) // 2
-            if await self._takes_without([*found, *suspects[:middle]]):
-                high = middle
-            else:
-                low = middle
-        return high - 1
+        return low, high
 
     async def _too_large(self, refusal: ModelError) -> ModelError:
         """Return the error that says what is too large: this event, or what the session has grown to."""
