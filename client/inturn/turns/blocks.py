@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 Block = dict[str, Any]
@@ -59,10 +59,14 @@ def names_file(block: object, depth: int = _WITHIN) -> bool:
     given = cast("Block", block)
     source: object = given.get("source")
     kept = isinstance(source, dict) and source.get("type") == "file"
-    inside = [given.get("content"), source.get("content") if isinstance(source, dict) else None]
-    return kept or (
-        depth > 0 and any(names_file(item, depth - 1) for items in inside if isinstance(items, list) for item in items)
-    )
+    return kept or (depth > 0 and any(names_file(item, depth - 1) for item in inside(given)))
+
+
+def inside(block: Mapping[str, Any]) -> list[object]:
+    """Return what a block holds within it, of its own or of its source's: a result's and a document's blocks."""
+    source = block.get("source")
+    held = [block.get("content"), source.get("content") if isinstance(source, dict) else None]
+    return [item for items in held if isinstance(items, list) for item in items]
 
 
 def _is_block(item: object) -> bool:
@@ -111,8 +115,8 @@ def _source(source: object, media: Collection[str], *, nested: bool) -> Block | 
         return {"type": kind, "url": given["url"]}
     if nested and kind == "text" and given.get("media_type") in _PLAIN and _says(data):
         return {"type": kind, "media_type": "text/plain", "data": data}
-    if nested and kind == "content" and (inside := content_blocks(given.get("content"), ("text", "image"))):
-        return {"type": kind, "content": inside}
+    if nested and kind == "content" and (held := content_blocks(given.get("content"), ("text", "image"))):
+        return {"type": kind, "content": held}
     return None
 
 

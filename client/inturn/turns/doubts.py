@@ -20,8 +20,8 @@ from inturn.journal.views.doubts import Place, has_address, is_shown
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelRequest
-from inturn.models.pictures import length, longest_side
 from inturn.turns.blocks import text
+from inturn.turns.pictures import length, longest_side
 
 MAX_REFUSALS: Final = 8
 """Requests of one step that may be refused while it looks for what is to blame."""

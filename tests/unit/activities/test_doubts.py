@@ -15,11 +15,11 @@ from temporalio.exceptions import ApplicationError
 from inturn import Agent, names
 from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnText
-from inturn.models.pictures import longest_side
 from inturn.testing import Fault, ToolCall
 from inturn.testing.claude.script import Reply
 from inturn.tools import tool
 from inturn.turns.doubts import MAX_REFUSALS, is_about_size
+from inturn.turns.pictures import longest_side
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision
 from inturn_activities.model.account import AccountWatch

@@ -7,6 +7,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
+from inturn.turns.blocks import inside
+
 UNKNOWN: Final = 2_000
 """Pixels of a picture that lies elsewhere, or is of a format that is not known: more than most, less than too many."""
 _START: Final = 64 * 1024
@@ -33,13 +35,7 @@ def _data(block: Mapping[str, Any]) -> str | None:
 
 
 def _inside(block: Mapping[str, Any]) -> list[dict[str, Any]]:
-    source = block.get("source")
-    inside = [block.get("content"), source.get("content") if isinstance(source, dict) else None]
-    return [item for items in inside if isinstance(items, list) for item in items if _is_block(item)]
-
-
-def _is_block(item: object) -> bool:
-    return isinstance(item, dict)
+    return [item for item in inside(block) if isinstance(item, dict)]
 
 
 def _decoded(data: str) -> bytes:
