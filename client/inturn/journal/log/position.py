@@ -50,11 +50,8 @@ def confirm(journal: Log, seen: Position | None) -> None:
 
 def seal(tx: Transaction, session: SessionKey, seq: int) -> str | None:
     """Return the beginning of an entry's hash, which covers all entries up to it; `None` where there is no such."""
-    rows = tx.execute(
-        "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
-        (session.tenant, session.session_id, seq),
-    )
-    return str(rows[0][0])[:_SEAL] if rows else None
+    found = rewriting.hash_at(tx, session, seq)
+    return None if found is None else found[:_SEAL]
 
 
 def sealed(tx: Transaction, session: SessionKey, identity: str, seq: int) -> str | None:

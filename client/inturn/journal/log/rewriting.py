@@ -8,9 +8,9 @@ seen of it is compared as ever.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.log import codec, pruned
@@ -43,17 +43,22 @@ class Rewritten:
 
 def note(tx: Transaction, session: SessionKey, old: Rewritten) -> None:
     """Write down that the log was another chain; its entries are there, or were pruned."""
-    rows = tx.execute(
-        "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
-        (session.tenant, session.session_id, old.head),
-    )
-    to = rows[0][0] if rows else ""  # it was pruned
+    to = hash_at(tx, session, old.head) or ""  # it was pruned
     proof = codec.dumps({"head": old.head, "to": to, "seals": old.seals})
     where = (session.tenant, session.session_id, old.identity)
     tx.execute(
         "INSERT INTO rewritten (tenant, session, identity, proof) VALUES (?, ?, ?, ?)",
         (*where, tx.sealing.seal(proof, _PROOF, *where)),
     )
+
+
+def hash_at(tx: Transaction, session: SessionKey, seq: int) -> str | None:
+    """Return an entry's hash, which covers all entries up to it; `None` where there is no such."""
+    rows = tx.execute(
+        "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
+        (session.tenant, session.session_id, seq),
+    )
+    return str(rows[0][0]) if rows else None
 
 
 def find(tx: Transaction, session: SessionKey, identity: str) -> Rewritten | None:
@@ -78,13 +83,10 @@ def faults(tx: Transaction, session: SessionKey) -> list[str]:
 
 def _faults(tx: Transaction, session: SessionKey) -> Iterator[str]:
     for old, to in _read(tx, session):
-        rows: Sequence[Any] = tx.execute(
-            "SELECT hash FROM entries WHERE tenant = ? AND session = ? AND seq = ?",
-            (session.tenant, session.session_id, old.head),
-        )
-        if not rows and old.head <= pruned.upto(tx, session):
+        found = hash_at(tx, session, old.head)
+        if found is None and old.head <= pruned.upto(tx, session):
             continue
-        if not rows or rows[0][0] != to:
+        if found != to:
             yield f"seq 1 to {old.head}: are not the entries that were encrypted anew"
 
 
