@@ -22,6 +22,8 @@ SEALED: Final = "sealed:"
 """What the id begins with of a signal whose key the worker did not have: its own is encrypted with it."""
 TURNED_AWAY: Final = "inturn-{said}-{number}"
 """The marker in a run's history of a signal that a worker with keys did not take: why, and which of the run's."""
+COUNTED: Final = ("event.rejected", "event.expired", "event.cancelled")
+"""Entries of the journal that may count many events, too many to be told one by one."""
 STATUS: Final = "status"
 """Query: the session's status."""
 

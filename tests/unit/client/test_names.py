@@ -13,6 +13,7 @@ WIRE = {
     "AGAIN": "again",
     "SEALED": "sealed:",
     "TURNED_AWAY": "inturn-{said}-{number}",
+    "COUNTED": ("event.rejected", "event.expired", "event.cancelled"),
     "STATUS": "status",
     "CALL_MODEL": "call_model",
     "RUN_TOOL": "run_tool",

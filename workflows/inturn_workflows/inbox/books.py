@@ -15,6 +15,7 @@ from pydantic import Field, PrivateAttr
 
 from inturn import sizes
 from inturn.keys import SHORT_NAME, redrive_of, short_name
+from inturn.names import COUNTED
 from inturn.wire import Message
 from inturn_activities.messages import Decision, counted_decisions
 
@@ -25,8 +26,6 @@ _NAME: Final = SHORT_NAME + len('"":99,')
 """Bytes of a short name as it is carried."""
 _BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
 """Their sources get notices."""
-_COUNTED: Final = frozenset({"event.expired", "event.rejected", "event.cancelled"})
-"""Where a decision counts, it counts ends."""
 _ALWAYS_KEPT: Final = frozenset({"event.parked", "event.merged"})
 """A parked event's decision may hold its only content, a merged one's says where its answer is; all are bounded."""
 
@@ -138,7 +137,7 @@ class Books(Message):
 
 def _changes(decision: Decision) -> dict[str, int]:
     """Return how a decision changes the journal's counts: one that was parked there is so no more."""
-    if decision.type in _COUNTED and "count" in decision.body:
+    if decision.type in COUNTED and "count" in decision.body:
         return {_ended(decision.type): int(decision.body["count"])}
     if not decision.ends:
         return {}

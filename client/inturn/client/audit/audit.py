@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from inturn import names
 from inturn.client.audit import books
 from inturn.client.audit.accepted import Accepted, HistoryReader
 from inturn.client.audit.ended_runs import EndedRuns
@@ -21,7 +22,7 @@ from inturn.client.status import StatusReader, open_events
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import InturnError, SessionNotFound, Unavailable
 from inturn.histories import ended_how
-from inturn.journal.views.turns import COUNTED, FOR_GOOD, Ends
+from inturn.journal.views.turns import FOR_GOOD, Ends
 from inturn.values import Audit, Disposition, Entry
 
 if TYPE_CHECKING:
@@ -240,7 +241,7 @@ def _unequal(read: _Books, carried: Message) -> list[str]:
 def _unanswered(read: _Books, accepted: Accepted) -> list[str]:
     """Return the events of the histories that have not ended, do not wait, and were not rejected by an entry."""
     ends = Ends()
-    for entry in books.of_type(read.entries, *COUNTED):
+    for entry in books.of_type(read.entries, *names.COUNTED):
         ends.take(entry)
     ends.told |= {event_id: FOR_GOOD for event_id, ending in read.endings.items() if ending.outcome is not None}
     said = {str(e.body.get("joined") or e.event_id) for e in books.of_type(read.entries, "user.message")}

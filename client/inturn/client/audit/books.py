@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from inturn.journal import Ending
 
 TURN_ENDS: Final = ("turn.completed", "turn.interrupted", "turn.failed")
-DECIDED: Final = ("event.rejected", "event.expired", "event.cancelled", "event.merged")
+DECIDED: Final = (*names.COUNTED, "event.merged")
 READ: Final = ("turn.started", "session.gap", "session.recovered", "user.message", "event.parked", *TURN_ENDS, *DECIDED)
 """The types of entries that an audit reads."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
 
+from inturn import names
 from inturn.journal.values import Outcome
 from inturn.keys import SHORT_NAME, SessionKey, redrive_of, short_name
 from inturn.turns.budget import total
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from inturn.journal.reader import SessionJournal
 
 FOR_GOOD: Final = datetime.max.replace(tzinfo=UTC)
-COUNTED: Final = ("event.rejected", "event.expired", "event.cancelled")
-"""Entries that may count many events."""
 _ENDS: Final[dict[str, Disposition]] = {"turn.completed": "applied", "turn.interrupted": "cancelled"}
 
 
@@ -106,7 +105,7 @@ async def ended_events(journal: SessionJournal, session: SessionKey) -> Ends:
         JournalUnavailable: The journal cannot be read.
     """
     ends = Ends()
-    async for entry in journal.entries(session, types=COUNTED):
+    async for entry in journal.entries(session, types=names.COUNTED):
         ends.take(entry)
     endings = await journal.endings(session)
     ends.told |= {event_id: FOR_GOOD for event_id, ending in endings.items() if ending.outcome is not None}
