@@ -19,6 +19,7 @@ from inturn.cli.options import options_of
 from inturn.encryption.keys import read_keys
 from inturn.errors import Misconfigured
 from inturn.loading import add_to_import_path, load_agents, load_lifespan
+from inturn_worker.hiding import log_uncaught
 from inturn_worker.logs import configure_logs
 from inturn_worker.processes import Supervisor
 from inturn_worker.server import connect
@@ -90,7 +91,10 @@ def run(agents: Sequence[str], **flags: Any) -> NoReturn:
 
 
 def _run(specs: Sequence[str], settings: Settings) -> int:
-    configure_logs(settings.log_format, settings.log_level, hide=read_keys() is not None)
+    hidden = read_keys() is not None
+    configure_logs(settings.log_format, settings.log_level, hide=hidden)
+    if hidden:
+        log_uncaught()
     add_to_import_path(Path.cwd())
     agents = load_agents(specs)
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None

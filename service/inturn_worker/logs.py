@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import traceback
 from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
@@ -21,6 +20,7 @@ from inturn.keys import SessionKey, StepKey
 from inturn.terminal import as_json, clean
 from inturn.tools.context import current
 from inturn.tools.secrets import redact
+from inturn_worker import hiding
 from inturn_worker.settings import LogFormat
 
 _IDS: Final = "inturn_ids"
@@ -55,25 +55,19 @@ def add_ids(record: logging.LogRecord) -> bool:
 
 
 class HidingFormatter(logging.Formatter):
-    """What both kinds of lines have in common: with `hide` no text of an error."""
+    """What both kinds of lines have in common: with `hide` no text of an error (`inturn_worker.hiding`)."""
 
     def __init__(self, layout: str | None = None, *, datefmt: str | None = None, hide: bool = False) -> None:
         super().__init__(layout, datefmt=datefmt)
         self._hide = hide
 
     def message(self, record: logging.LogRecord) -> str:
-        """Return what a record says; beside an error that is hidden, without what it was filled in with."""
-        return str(record.msg) if self._hide and record.exc_info else record.getMessage()
+        """Return what a record says."""
+        return hiding.message(record) if self._hide else record.getMessage()
 
     def formatException(self, ei: Any) -> str:
         """Return an error's trace."""
-        if not self._hide:
-            return super().formatException(ei)
-        lines, error = list[str](), ei[1]
-        while error is not None:
-            lines = [*traceback.format_tb(error.__traceback__), f"{type(error).__name__}\n", *lines]
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-        return "".join(lines).rstrip()
+        return hiding.trace(ei[1]) if self._hide else super().formatException(ei)
 
 
 class JsonFormatter(HidingFormatter):
@@ -99,7 +93,7 @@ class ConsoleFormatter(HidingFormatter):
         super().__init__("%(asctime)s %(levelname)-7s %(name)s: %(message)s", datefmt="%H:%M:%S", hide=hide)
 
     def format(self, record: logging.LogRecord) -> str:
-        if self._hide and record.exc_info:
+        if self._hide:
             record = logging.makeLogRecord(
                 {**record.__dict__, "msg": self.message(record), "args": None, "exc_text": None}
             )

@@ -46,6 +46,7 @@ class AccountWatch:
                 model,
                 failure.message,
                 failures.ACCOUNT_PROBE,
+                extra={"quotes": True},  # the provider, and it perhaps the request: no worker with keys shows that
             )
         since = time.monotonic() - self._answered.get(model, float("-inf"))
         return dataclasses.replace(failure, kind="refused") if since <= failures.ACCOUNT_PROBE else failure
