@@ -16,7 +16,7 @@ from bench.rig import Rig
 from bench.sides import TEXT
 from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.values import Usage
 from inturn_activities.messages import ModelInput
 from inturn_activities.registry import Steps
@@ -33,7 +33,7 @@ class Instant:
     def __init__(self) -> None:
         self.messages = 0
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Say the same as ever."""
         self.messages = len(request.messages)
         return ModelMessage([{"type": "text", "text": TEXT}], "end_turn", Usage(steps=1), "instant")

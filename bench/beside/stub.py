@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from temporalio import activity
 
 from inturn import Agent, ToolContext, tool
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.scripted import NAME, call_ids
 from inturn.models.scripted_answers import Answer, by_rule, last_text, step_of
 from inturn.values import Usage
@@ -75,10 +75,10 @@ async def use_tool(use: Use) -> str:
 class Stub:
     """The model as inturn's worker calls it."""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer a conversation."""
         answer = await _answer(request.messages)
-        on_text(answer.text)
+        on_delta(0, "text", answer.text)
         content = answer.content(call_ids(request, len(answer.calls)))
         return ModelMessage(content, answer.stop_reason, Usage(steps=1), NAME)
 

@@ -11,7 +11,7 @@ import pytest
 from inturn import Agent, Backpressure, Session, tool
 from inturn.journal import Claim
 from inturn.keys import StepKey
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.values import Usage
 from inturn_activities.failures import OwnFailure
 from tests.support.rig import Rig
@@ -33,7 +33,7 @@ class Brief:
     def __init__(self) -> None:
         self.mended = False
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         told = str(request.messages[-1]["content"])[:60]
         if not self.mended and "poison" in told:
             raise OwnFailure("400: no")

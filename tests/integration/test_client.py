@@ -30,7 +30,7 @@ from inturn import (
     tool,
 )
 from inturn.client.temporal.transport import SessionTransport
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn_workflows.inbox import dedup as window
 from tests.support.histories import events, runs
 from tests.support.outside import change
@@ -226,7 +226,7 @@ async def test_a_failing_session_is_told_from_an_absent_worker(rig: Rig) -> None
 @pytest.mark.promise("SUR-12")
 async def test_status_says_what_the_running_step_failed_of(rig: Rig) -> None:
     class Away:
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             raise ConnectionError("the model is away")
 
     async with rig.worker(model=Away()), rig.client() as client:

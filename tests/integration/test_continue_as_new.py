@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from inturn import Agent, Backpressure, Client, InboxPolicy
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel
 from inturn_activities.model.claude_answer import BrokenStream
 from inturn_workflows import policies
@@ -118,14 +118,14 @@ async def test_a_model_call_that_fails_while_a_flood_cuts_it_is_called_again(rig
     class Breaking(ScriptedModel):
         cut = asyncio.Event()
 
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             if not self.cut.is_set():
                 try:
                     await asyncio.sleep(60)
                 except asyncio.CancelledError:
                     self.cut.set()
                     raise BrokenStream("cut off", place=None) from None
-            return await super().respond(request, on_text)
+            return await super().respond(request, on_delta)
 
     model = Breaking()
     async with rig.worker(model=model), rig.client() as client:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from inturn import Client, Session, SessionBusy, SessionClosed, SessionNotFound, TurnFailed
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.values import Usage
 from inturn_activities.failures import OwnFailure
 from tests.support.histories import settled
@@ -119,7 +119,7 @@ async def test_an_event_that_interrupts_stops_the_turn_that_runs_when_it_comes_a
 class Choosy:
     """A model that thinks long about a bad word, and refuses it wherever it comes from."""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         if "bad" in str(request.messages[-1]):
             if "good" not in str(request.messages[-1]):
                 await asyncio.sleep(60)

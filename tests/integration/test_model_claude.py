@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names
 from inturn.agents import Agent
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest
+from inturn.models import DeltaKind, ModelMessage, ModelRequest
 from inturn.testing import Answer, Fault, StrictClaude, ToolCall
 from inturn.testing.claude import overlaps
 from inturn.tools import tool
@@ -54,7 +55,7 @@ def request(text: str = "hi", **fields: object) -> ModelRequest:
     return ModelRequest(**values)  # type: ignore[arg-type]
 
 
-def nothing(text: str) -> None:
+def nothing(*piece: object) -> None:
     """Take no deltas."""
 
 
@@ -65,14 +66,20 @@ async def ask(claude: Claude, text: str = "hi") -> ModelMessage:
 
 async def test_an_answer_comes_with_its_blocks_verbatim_and_its_usage(server: StrictClaude, claude: Claude) -> None:
     server.script(Answer("I add.", (ToolCall("add", a=1, b=2),), thinking="hm"))
-    pieces: list[str] = []
-    message = await claude.respond(request(), pieces.append)
+    pieces: dict[tuple[int, DeltaKind], list[str]] = {}
+    message = await claude.respond(
+        request(), lambda block, kind, text: pieces.setdefault((block, kind), []).append(text)
+    )
     assert message.content == server.requests[0].answer
     assert [b["type"] for b in message.content] == ["thinking", "text", "tool_use"]
     assert message.content[0]["signature"]
     assert message.content[2]["input"] == {"a": 1, "b": 2}
     assert message.stop_reason == "tool_use"
-    assert "".join(pieces) == "I add."
+    said = {where: [piece for piece in some if piece] for where, some in pieces.items()}
+    assert "".join(said[0, "thinking"]) == "hm"
+    assert "".join(said[1, "text"]) == "I add."
+    tool, *arguments = said[2, "input"]
+    assert (tool, json.loads("".join(arguments))) == ("add", {"a": 1, "b": 2})
     assert message.request_id == server.requests[0].request_id
     assert message.model == MODEL
     assert message.usage.output_tokens > 0

@@ -85,7 +85,7 @@ async def ask(claude: Claude, text: str = "hi", **fields: object) -> ModelMessag
     said = [{"role": "user", "content": [{"type": "text", "text": text}]}]
     request = ModelRequest(model="m", system="", messages=said, **fields)  # type: ignore[arg-type]
     async with asyncio.timeout(WAIT):
-        return await claude.respond(request, lambda text: None)
+        return await claude.respond(request, lambda *piece: None)
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from inturn import Agent, InboxPolicy, ModelError, Session
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.scripted import ScriptedModel
 from tests.support.histories import replayed, reset, settled
 from tests.support.rig import Rig
@@ -27,10 +27,10 @@ async def every_history_replays(rig: Rig) -> AsyncIterator[None]:
 class Refusing(ScriptedModel):
     """Refuses one event, and answers the others."""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         if "broken" in str(request.messages[-1]):
             raise ModelError("this cannot be answered", kind="own")
-        return await super().respond(request, on_text)
+        return await super().respond(request, on_delta)
 
 
 def small() -> Agent:

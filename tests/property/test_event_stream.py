@@ -89,13 +89,17 @@ def test_an_answer_is_the_same_however_its_bytes_come(thinking: str, text: str, 
         {"type": "message_stop"},
     ]
     stream = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n: ping\n\n" for e in sent).encode()
-    answer, events = Answer(request_id="r"), EventStream()
+    told: list[tuple[int, str, str]] = []
+    answer, events = Answer(request_id="r", on_delta=lambda *piece: told.append(piece)), EventStream()
     for at in range(0, len(stream), size):
         for data in events.take(stream[at : at + size]):
             answer.take(data)
     message = answer.complete()
     assert message.content == [{"type": "thinking", "thinking": thinking}, {"type": "text", "text": text}]
-    assert answer.fresh_text() == text
+    assert [piece for piece in told if piece[2]] == [
+        *([(0, "thinking", thinking)] if thinking else []),
+        *((1, "text", piece) for piece in text),
+    ]
 
 
 def test_a_line_without_an_end_is_refused_before_it_fills_the_memory() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from temporalio.exceptions import ApplicationError
 
 from inturn import Agent
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import StrictClaude
 from inturn.values import Usage
 from inturn_activities.bounds import Bounds
@@ -96,7 +96,7 @@ class Given:
         self.requests: list[ModelRequest] = []
         self._answers = list(answers)
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Return the next answer."""
         self.requests.append(request)
         return self._answers.pop(0) if self._answers else answer([{"type": "text", "text": "done"}], "end_turn")

@@ -24,7 +24,7 @@ from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
-from inturn.models import Model, ModelRequest
+from inturn.models import DeltaKind, Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
@@ -226,7 +226,7 @@ class ModelSteps:
                 raise
             refused = refusal
         form = self._form(attempt.agent)
-        ask = partial(self._model.respond, on_text=_on_text)
+        ask = partial(self._model.respond, on_delta=_on_delta)
         finding = await Doubts(ask, request, transcript, form).find(refused)
         doubted = attempt.entry(
             "transcript.doubted", doubt(finding.places, finding.why), key=f"{attempt.key}/doubted/{transcript.seq}"
@@ -246,19 +246,19 @@ class ModelSteps:
         """Find out whether the model answers others, where none of them asked it lately."""
         said = [{"role": "user", "content": [text("hi")]}]
         with contextlib.suppress(Exception):  # then it does not, and who knows why
-            await self._model.respond(dataclasses.replace(request, messages=said, max_tokens=1), _on_text)
+            await self._model.respond(dataclasses.replace(request, messages=said, max_tokens=1), _on_delta)
             self._account.answered(request.model)
 
     async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
         """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""
         seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
         try:
-            return Answered(await self._model.respond(request, _on_text), transcript, seen)
+            return Answered(await self._model.respond(request, _on_delta), transcript, seen)
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
         messages = transcript.request_messages(self._form(attempt.agent), without=without)
-        message = await self._model.respond(dataclasses.replace(request, messages=messages), _on_text)
+        message = await self._model.respond(dataclasses.replace(request, messages=messages), _on_delta)
         return Answered(message, transcript, seen, without)
 
     def _form(self, agent: Agent) -> Form:
@@ -342,6 +342,6 @@ class ModelSteps:
         return result.model_copy(update=more) if more else result
 
 
-def _on_text(text: str) -> None:
+def _on_delta(block: int, kind: DeltaKind, text: str) -> None:
     """Note that the model is not stuck; nothing reads deltas yet."""
     note_progress()

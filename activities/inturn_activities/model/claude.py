@@ -17,7 +17,7 @@ import anthropic
 import httpx2
 
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn_activities.model.claude_answer import Answer, BrokenStream
 from inturn_activities.model.claude_errors import translated
@@ -98,16 +98,16 @@ class Claude:
                 if model in (error.api_message or ""):
                     raise ModelError(f"404: the API has no model {model!r}", kind="account") from error
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer a request.
 
         Raises:
             ModelError: The API refused it or failed, or the connection broke on the way.
         """
         async with self._opened(encoded(request)) as response:
-            answer = Answer(request_id=response.headers.get("request-id"))
+            answer = Answer(request_id=response.headers.get("request-id"), on_delta=on_delta)
             try:
-                await self._read(response, answer, on_text)
+                await self._read(response, answer)
                 return answer.complete()
             except (httpx2.HTTPError, TooLarge, TimeoutError) as error:
                 reason = f"the stream broke: {type(error).__name__}: {error}"[:200]
@@ -115,7 +115,7 @@ class Claude:
             finally:
                 request.on_usage(answer.used())
 
-    async def _read(self, response: httpx2.Response, answer: Answer, on_text: OnText) -> None:
+    async def _read(self, response: httpx2.Response, answer: Answer) -> None:
         """Read an answer to its end, or to its stream's."""
         loop, events, chunks = asyncio.get_running_loop(), EventStream(), response.aiter_bytes()
         async with asyncio.timeout(self._stall) as silence:  # aiohttp forgets its own where what comes is no HTTP
@@ -126,7 +126,6 @@ class Claude:
                     renewed = now
                 for data in events.take(chunk):
                     answer.take(data)
-                on_text(answer.fresh_text())
                 if answer.stopped:
                     break
         if answer.stopped:

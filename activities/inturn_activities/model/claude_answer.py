@@ -12,7 +12,7 @@ from typing import Any, Final
 from pydantic_core import from_json
 
 from inturn.errors import ModelError
-from inturn.models import ModelMessage
+from inturn.models import DeltaKind, ModelMessage, OnDelta
 from inturn.turns import arguments
 from inturn.values import Usage
 from inturn_activities.model.claude_errors import event_error
@@ -27,7 +27,7 @@ _USAGE: Final = {
     "cache_read_input_tokens": "cache_read_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
 }
-_TEXTS: Final = {"text_delta": "text", "thinking_delta": "thinking"}
+_TEXTS: Final[dict[str, DeltaKind]] = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
 class BrokenStream(ModelError):
@@ -45,19 +45,19 @@ class Answer:
         stopped: Whether it is whole: the stream has said `message_stop`.
     """
 
-    def __init__(self, *, request_id: str | None) -> None:
-        """Begin an answer."""
+    def __init__(self, *, request_id: str | None, on_delta: OnDelta) -> None:
+        """Begin an answer; tell of each piece as it comes."""
         self._request_id = request_id
+        self._on_delta = on_delta
         self._message: Event = {}
         self._stop_reason: str | None = None
         self._stop_details: Any = None
         self.stopped = False
         self._blocks: dict[int, Event] = {}
-        self._texts: dict[tuple[int, str], list[str]] = {}
+        self._texts: dict[tuple[int, DeltaKind], list[str]] = {}
         self._json: dict[int, list[str]] = {}
         self._usage: Event = {}
         self._streamed = 0
-        self._fresh = ""
 
     @property
     def place(self) -> int | None:
@@ -84,7 +84,7 @@ class Answer:
                 self._message = dict(event["message"])
                 self._count(self._message.get("usage"))
             case "content_block_start":
-                self._blocks[int(event["index"])] = dict(event["content_block"])
+                self._begin(int(event["index"]), dict(event["content_block"]))
             case "content_block_delta":
                 self._grow(int(event["index"]), event["delta"])
             case "message_delta":
@@ -97,12 +97,7 @@ class Answer:
                 wrong = event.get("error") or {}
                 raise event_error(str(wrong.get("type")), str(wrong.get("message") or ""), self._request_id)
             case _:
-                pass  # pings, ends of blocks, and what newer servers add
-
-    def fresh_text(self) -> str:
-        """Return the text that came since the last call."""
-        fresh, self._fresh = self._fresh, ""
-        return fresh
+                self._on_delta(0, "text", "")  # pings, ends of blocks, and what newer servers add
 
     def used(self) -> Usage:
         """Return what it has used so far; of an answer that is not whole, its tokens by their bytes."""
@@ -134,17 +129,27 @@ class Answer:
             raw_usage=self._usage or None,
         )
 
+    def _begin(self, index: int, block: Event) -> None:
+        self._blocks[index] = block
+        kind: Any = block.get("type")
+        if kind == "tool_use" and isinstance(name := block.get("name"), str):
+            self._on_delta(index, "input", name)
+        elif kind in ("text", "thinking") and isinstance(said := block.get(kind), str):
+            self._on_delta(index, kind, said)
+
     def _grow(self, index: int, delta: Event) -> None:
         block, kind = self._blocks[index], delta["type"]
         if kind in _TEXTS:
             name = _TEXTS[kind]
             piece = _text(delta[name])
             self._texts.setdefault((index, name), []).append(piece)
-            self._fresh += piece if name == "text" else ""
+            self._on_delta(index, name, piece)
         elif kind == "signature_delta":
             block["signature"] = delta["signature"]
         elif kind == "input_json_delta":
-            self._json.setdefault(index, []).append(_text(delta["partial_json"]))
+            piece = _text(delta["partial_json"])
+            self._json.setdefault(index, []).append(piece)
+            self._on_delta(index, "input", piece)
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
 

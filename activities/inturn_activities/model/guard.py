@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from inturn.errors import ModelError
 from inturn.journal.log import codec
-from inturn.models import Model, ModelMessage, ModelRequest, OnText
+from inturn.models import Model, ModelMessage, ModelRequest, OnDelta
 from inturn.models.encoding import encode
 from inturn.models.facts import ModelFacts, facts
 from inturn.tools.event_loop import is_cancelled
@@ -45,7 +45,7 @@ class GuardedModel:
         known = told(model) if callable(told) else None
         return known if isinstance(known, ModelFacts) else facts(model)
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer a request.
 
         Raises:
@@ -53,7 +53,7 @@ class GuardedModel:
         """
         paid = dataclasses.replace(request, on_usage=paying())
         try:
-            asked: Any = self._model.respond(paid, on_text)
+            asked: Any = self._model.respond(paid, on_delta)
             if not inspect.isawaitable(asked):
                 raise ModelError(f"{self._name}.respond must be async: it gave {_named(asked)}")
             answer: Any = await asked

@@ -1,13 +1,13 @@
 """The port to a language model.
 
-Invariant: a model gives a complete message or raises; nothing partial passes here.
+Invariant: a model gives a complete message or raises. What it says piece by piece is a preview: nobody decides by it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from inturn.values import Usage
 
@@ -57,14 +57,17 @@ class ModelMessage:
     raw_usage: dict[str, Any] | None = None
 
 
-OnText = Callable[[str], None]
-"""Called for every piece of text as it streams (empty for a sign of life without text)."""
+DeltaKind = Literal["text", "thinking", "input"]
+OnDelta = Callable[[int, DeltaKind, str], None]
+"""Called for every piece as it streams: which content block it is of, what it is, and the piece.
+
+The first piece of an `input` is the tool's name, what follows is its JSON. An empty piece is a sign of life."""
 
 
 class Model(Protocol):
     """Something that answers."""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer a request.
 
         Raises:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from inturn.errors import InturnError
-from inturn.models.model import ModelMessage, ModelRequest, OnText
+from inturn.models.model import ModelMessage, ModelRequest, OnDelta
 from inturn.models.scripted_answers import Answer, ToolCall, by_rule, pieces
 from inturn.models.scripted_sizes import Sizes
 from inturn.values import Usage
@@ -48,14 +48,14 @@ class ScriptedModel:
         """Lines of the script that were not used yet."""
         return len(self._script or ())
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
-        """Return the next answer, streaming its text over the answer's delay.
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
+        """Return the next answer, streaming it over the answer's delay.
 
         Raises:
             ScriptExhausted: The script has no more lines.
         """
         answer = await self._next(request)
-        await _stream(answer, on_text)
+        await _stream(answer, on_delta)
         content = answer.content(call_ids(request, len(answer.calls)))
         asked, answered = self._sizes.of(request.messages), len(to_json(content))
         usage = Usage(input_tokens=_tokens(asked), output_tokens=_tokens(answered), steps=1)
@@ -97,12 +97,15 @@ async def _answer(entry: Any, request: ModelRequest) -> Answer:
     raise TypeError(f"a script has texts, ToolCalls, lists of them, errors and functions; {entry!r} is none")
 
 
-async def _stream(answer: Answer, on_text: OnText) -> None:
+async def _stream(answer: Answer, on_delta: OnDelta) -> None:
     cut = pieces(answer.text) or [""]
     for piece in cut:
         if answer.delay:
             await asyncio.sleep(answer.delay / len(cut))
-        on_text(piece)
+        on_delta(0, "text", piece)
+    for block, call in enumerate(answer.calls, start=bool(answer.text)):
+        on_delta(block, "input", call.name)
+        on_delta(block, "input", to_json(call.args).decode())
 
 
 def _tokens(size: int) -> int:

@@ -148,7 +148,7 @@ class _TestTurn:
             raise of_event(error) from None
 
     async def _ask_model(self, request: ModelRequest) -> ModelMessage:
-        return await self._model.respond(request, lambda text: None)
+        return await self._model.respond(request, lambda *piece: None)
 
     def _request(self) -> ModelRequest:
         manifest, messages = self._agent.manifest(), self._transcript.request_messages(self._form)

@@ -19,7 +19,7 @@ from temporalio import activity
 
 from inturn import Agent, InboxPolicy, ToolContext, tool
 from inturn.keys import StepKey
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel
 from inturn_activities.failures import OwnFailure
 from inturn_activities.model.claude import Claude
@@ -40,7 +40,7 @@ def _tell(**row: Any) -> None:
 def _seen(model: type[Any]) -> None:
     respond = model.respond
 
-    async def seen(self: Any, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def seen(self: Any, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         key = activity.info().activity_id
         canaries = sorted({found.decode() for found in CANARY.findall(to_json(request.messages))})
         event_id = key.split("/")[2].partition("~")[0]
@@ -56,7 +56,7 @@ def _seen(model: type[Any]) -> None:
         )
         if POISON in text:
             raise OwnFailure("poison")
-        answer: ModelMessage = await respond(self, request, on_text)
+        answer: ModelMessage = await respond(self, request, on_delta)
         return answer
 
     model.respond = seen

@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from pydantic_core import to_json
 
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.values import Usage
 from tests.chaos.fuzz.hostile import Hostile
 
@@ -27,10 +27,10 @@ STEPS: Final = 3
 class HostileModel:
     """A `Model` of a user's own, at its worst."""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer by what was said last."""
         text = _last_text(request.messages)
-        on_text("…")
+        on_delta(0, "text", "…")
         chance = random.Random(to_json([text, len(request.messages)], inf_nan_mode="constants"))
         if text.startswith(INNOCENT) or _steps(request.messages) >= STEPS:
             return _message([{"type": "text", "text": "ok"}])

@@ -19,7 +19,7 @@ from inturn.agents import Agent
 from inturn.errors import ToolError
 from inturn.journal import Journal
 from inturn.keys import SessionKey, StepKey, TurnKey
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn.tools import Tool, tool
 from inturn.turns.stop_reasons import ends_turn
@@ -56,9 +56,9 @@ class Shared:
         """Return what holds for a model."""
         return facts(model)
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer as planned for the player whose request it is."""
-        return await PLAYER.get().model.respond(request, on_text)
+        return await PLAYER.get().model.respond(request, on_delta)
 
 
 class Workers:

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from pydantic_core import from_json
 
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing.claude import streaming
 from inturn.testing.claude.answering import Api, Judged
 from inturn.testing.claude.errors import Rejection
@@ -51,7 +51,7 @@ class Strict:
         """Take requests that were refused for new: another event, or a person, asks for them."""
         self._seen.clear()
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer a request.
 
         Raises:
@@ -82,7 +82,7 @@ class Strict:
             self.withheld += 1
         if planned is not None and planned.stop is None and message["stop_reason"] == "end_turn":
             message["stop_reason"] = None
-        answer, events = Answer(request_id="req_1"), EventStream()
+        answer, events = Answer(request_id="req_1", on_delta=lambda *piece: None), EventStream()
         for event in streaming.events(message):
             for data in events.take(streaming.encode(event)):
                 answer.take(data)

@@ -15,7 +15,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Position, retries
 from inturn.journal.views.turns import own_turn
 from inturn.keys import SessionKey, StepKey
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.policy import InboxPolicy
 from inturn.testing import Answer, ScriptedModel, ToolCall
 from inturn.tools import tool
@@ -176,7 +176,7 @@ class Choosy:
     def __init__(self) -> None:
         self.requests: list[str] = []
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         text = str(request.messages)
         self.requests.append(text)
         if "bad" in text:
@@ -306,7 +306,7 @@ async def test_a_budget_counts_one_turn_and_a_redrive_starts_anew(tmp_path: Path
 
 async def test_the_usage_of_a_turn_is_the_sum_of_its_steps(tmp_path: Path) -> None:
     class Model:
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             usage = Usage(input_tokens=10, output_tokens=2, cache_read_tokens=5, cache_write_tokens=1, usd=0.5)
             done = len(request.messages) > 1
             block = {"type": "tool_use", "id": "c1", "name": "refund", "input": {"order": "o", "cents": 1}}
@@ -533,12 +533,12 @@ async def test_an_attempt_whose_claim_went_to_another_does_not_say_how_the_step_
     class RefusesTheFirst:
         asked = 0
 
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             self.asked += 1
             if self.asked == 1:
                 await r.ask(attempt=1)  # held up on its way, and now it takes the claim and is answered
                 raise OwnFailure("400: too late")
-            return await ScriptedModel(["hello"]).respond(request, on_text)
+            return await ScriptedModel(["hello"]).respond(request, on_delta)
 
     async with rig(tmp_path, model=RefusesTheFirst()) as r:
         with pytest.raises(ApplicationError, match="another attempt holds the claim") as raised:
@@ -671,7 +671,7 @@ class Waiting:
         self.go = asyncio.Event()
         self.stopped = False
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         self.asked.set()
         try:
             await self.go.wait()

@@ -16,7 +16,7 @@ STEP = SessionKey("acme", "s1").turn("e1").step(0)
 
 def _input(*pieces: str) -> Any:
     """Return the input of the one call of an answer whose arguments stream in these pieces."""
-    answer = Answer(request_id="req_1")
+    answer = Answer(request_id="req_1", on_delta=lambda *piece: None)
     call = {"type": "tool_use", "id": "toolu_1", "name": "pay", "input": {}}
     events: list[dict[str, Any]] = [
         {"type": "message_start", "message": {"id": "msg_1", "model": "m", "usage": {"input_tokens": 1}}},

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import Agent, names
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import Fault, ToolCall
 from inturn.testing.claude.script import Reply
 from inturn.tools import tool
@@ -161,7 +161,7 @@ class Fussy:
         self.refuses = refuses
         self.requests: list[ModelRequest] = []
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         self.requests.append(request)
         if why := self.refuses(request):
             raise ModelError(why, kind="own")
@@ -359,7 +359,7 @@ async def test_an_event_that_looks_like_the_accounts_trouble_holds_its_session_f
         def __init__(self) -> None:
             self.forbidden = "rare"
 
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             if self.forbidden in str(request.messages):
                 raise ModelError("403 permission_error: that is not for you", kind="account")
             return answer([{"type": "text", "text": "fine"}], "end_turn")
@@ -460,8 +460,8 @@ async def test_a_large_picture_of_a_tools_costs_its_result_alone(tmp_path: Path,
     fussy = Fussy(lambda request: _refused_for_pixels(request, 8_000) if armed else None)
     made = fussy.respond
 
-    async def respond(request: ModelRequest, on_text: OnText) -> ModelMessage:
-        await made(request, on_text)
+    async def respond(request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
+        await made(request, on_delta)
         if "call it" in str(request.messages[-1]):
             return answer([{"type": "tool_use", "id": f"t{len(request.messages)}", "name": "show", "input": {}}])
         return answer([{"type": "text", "text": "fine"}], "end_turn")

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from inturn.agents import Agent
 from inturn.errors import ToolError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import tool
 from inturn.tools.context import ToolContext
@@ -175,7 +175,7 @@ def test_a_cause_that_cannot_say_what_it_is_does_not_travel() -> None:
 )
 async def test_whatever_a_model_raises_is_an_error_of_its_step(tmp_path: Path, raised: BaseException) -> None:
     class Raising:
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
             raise raised
 
     async with rig(tmp_path, model=Raising()) as r:

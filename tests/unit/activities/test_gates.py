@@ -10,7 +10,7 @@ import pytest
 
 from inturn.agents import Agent
 from inturn.journal.views.approvals import pending
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import Tool, tool
 from inturn.turns.budget import Budget
@@ -44,7 +44,7 @@ class Given:
     def __init__(self, *blocks: dict[str, Any]) -> None:
         self.blocks = list(blocks)
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         if not self.blocks:
             return ModelMessage([{"type": "text", "text": "done"}], "end_turn", Usage(), "m")
         return ModelMessage([self.blocks.pop(0)], "tool_use", Usage(), "m")

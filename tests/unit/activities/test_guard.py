@@ -10,7 +10,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from inturn import names
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import facts
 from inturn.testing import ScriptedModel
 from inturn.values import Usage
@@ -27,7 +27,7 @@ class Returning:
     def __init__(self, answer: Any) -> None:
         self.answer = answer
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer  # type: ignore[no-any-return]
@@ -36,7 +36,7 @@ class Returning:
 class Sync:
     """A model whose author forgot `async`."""
 
-    def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         return ModelMessage(TEXT, "end_turn", Usage(), "m")
 
 

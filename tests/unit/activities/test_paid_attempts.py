@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ToolCall
 from inturn.tools import tool
 from inturn.turns.budget import Budget
@@ -41,7 +41,7 @@ class Breaking:
         self.kind = kind
         self.asked = 0
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         self.asked += 1
         request.on_usage(Usage(input_tokens=90, output_tokens=1))
         request.on_usage(Usage(input_tokens=90, output_tokens=10))
@@ -59,7 +59,7 @@ class Slow:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         request.on_usage(Usage(input_tokens=90, output_tokens=10))
         self.asked.set()
         await asyncio.Event().wait()
@@ -165,8 +165,8 @@ async def test_an_attempt_ends_itself_before_temporal_takes_it_for_dead(
 
 async def test_a_later_step_counts_what_failed_in_an_earlier_one(tmp_path: Path) -> None:
     class Twice(Breaking):
-        async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
-            made = await super().respond(request, on_text)
+        async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
+            made = await super().respond(request, on_delta)
             if len(request.messages) > 1:
                 return made
             use = {"type": "tool_use", "id": "c1", "name": "add", "input": {"a": 1}}

@@ -14,7 +14,7 @@ from temporalio.common import RawValue
 from inturn.decoding import Undecodable, decode, read_event
 from inturn.errors import InvalidEvent
 from inturn.events import make_event
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel, ToolCall
 from inturn.tools import tool
 from inturn.turns.blocks import are_blocks, content_blocks
@@ -107,7 +107,7 @@ class _Answers:
         self.content = content
         self.asked = ""
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         self.asked = json.dumps(request.messages)
         return ModelMessage(content=self.content, stop_reason="end_turn", usage=Usage(), model="m")
 

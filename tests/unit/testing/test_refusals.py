@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import Agent, names
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import ScriptedModel, ToolCall, run
 from inturn.tools import tool
 from inturn_activities.messages import Decision
@@ -30,11 +30,11 @@ class Fussy(ScriptedModel):
         self.armed = False
         self.asked: list[tuple[list[dict[str, Any]], int]] = []
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         self.asked.append(([dict(message) for message in request.messages], request.max_tokens))
         if self.armed and (why := self.refuses(request)):
             raise ModelError(why, kind="own")
-        return await super().respond(request, on_text)
+        return await super().respond(request, on_delta)
 
 
 def picture(n: int) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pydantic import AfterValidator
 from inturn.agents import Agent
 from inturn.errors import Retry, ToolError
 from inturn.events import Event
-from inturn.models import ModelMessage, ModelRequest, OnText
+from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.testing import Answer, ScriptedModel, ToolCall, run
 from inturn.tools import Asked, Credentials, Granted, tool
 from inturn.tools.context import ToolContext, current
@@ -64,8 +64,8 @@ class Model(ScriptedModel):
         super().__init__(made.script)
         self._usage = made.usage
 
-    async def respond(self, request: ModelRequest, on_text: OnText) -> ModelMessage:
-        message = await super().respond(request, on_text)
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
+        message = await super().respond(request, on_delta)
         return ModelMessage(
             content=message.content,
             stop_reason=message.stop_reason,

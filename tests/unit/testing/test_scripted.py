@@ -19,7 +19,7 @@ def request(text: str = "hi") -> ModelRequest:
 
 
 async def ask(model: Model, asked: ModelRequest | None = None) -> tuple[list[dict[str, object]], str | None]:
-    message = await model.respond(asked or request(), lambda _: None)
+    message = await model.respond(asked or request(), lambda *_: None)
     return message.content, message.stop_reason
 
 
@@ -31,7 +31,7 @@ async def test_without_a_script_it_echoes_for_ever() -> None:
 
 
 async def test_its_answers_are_labelled_and_cost_nothing() -> None:
-    message = await ScriptedModel().respond(request(), lambda _: None)
+    message = await ScriptedModel().respond(request(), lambda *_: None)
     assert "scripted" in message.model
     assert message.usage.usd == 0
     assert message.usage.output_tokens > 0
@@ -100,7 +100,8 @@ async def test_call_ids_repeat_for_the_same_request_and_differ_otherwise() -> No
 
 async def test_text_streams_piece_by_piece_over_the_delay() -> None:
     heard: list[str] = []
-    answering = asyncio.create_task(ScriptedModel().respond(request("a b c [[delay 0.2]]"), heard.append))
+    asked = request("a b c [[delay 0.2]]")
+    answering = asyncio.create_task(ScriptedModel().respond(asked, lambda block, kind, text: heard.append(text)))
     async with asyncio.timeout(5):
         while not heard:
             await asyncio.sleep(0.005)
