@@ -22,6 +22,7 @@ from rich.table import Table
 
 from tests.chaos.campaign.campaign import ROUND, campaign
 from tests.chaos.campaign.crash_points import POINTS, TOOLS, CrashPoints
+from tests.chaos.campaign.ground import cluster, one_machine
 from tests.chaos.checker.__main__ import show
 from tests.chaos.fuzz.__main__ import show as show_fire
 from tests.chaos.fuzz.fuzz import Bombardment
@@ -76,7 +77,7 @@ def main() -> int:
         args.seed,
         keep=args.keep,
         length=min(args.round, args.minutes),
-        cluster=args.cluster,
+        ground=cluster if args.cluster else one_machine,
         tell=lambda line: console.print(line, markup=False, highlight=False),
         judged=lambda verdict: show(verdict, console),
     )

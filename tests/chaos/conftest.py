@@ -1,5 +1,12 @@
-"""The rig's fixtures."""
+"""The rig's fixtures; its journals are on the one store, and on the other."""
 
-from tests.support.rig import cluster_journal, rig, server_address
+import pytest
 
-__all__ = ["cluster_journal", "rig", "server_address"]
+from tests.support.rig import rig, server_address
+
+__all__ = ["rig", "server_address"]
+
+
+@pytest.fixture
+def cluster_journal(store: str) -> None:
+    """Have a rig's journal be on both, wherever its server is."""

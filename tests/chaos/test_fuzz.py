@@ -26,7 +26,9 @@ MEMORY: Final = 400 * 1024 * 1024
 @pytest.mark.alone
 @pytest.mark.timeout(1_500)
 @pytest.mark.promise("ACC-1", "ACC-7", "ACC-8", "SUR-3", "SUR-6", "SUR-7", "SUR-8", "SUR-15", "SUR-17", "SEC-5")
-def test_hostile_input_at_every_door_loses_nothing_sticks_nowhere_and_costs_the_innocent_little(tmp_path: Path) -> None:
+def test_hostile_input_at_every_door_loses_nothing_sticks_nowhere_and_costs_the_innocent_little(
+    store: str, tmp_path: Path
+) -> None:
     result = asyncio.run(Bombardment(tmp_path, seed=1, seconds=SECONDS, inputs=INPUTS, pace=PACE).run())
     assert result.findings == []
     assert result.inputs >= INPUTS

@@ -28,7 +28,9 @@ ROUNDS: Final = sized(sample=4, whole=10)
 @pytest.mark.alone
 @pytest.mark.timeout(900)
 @pytest.mark.promise("SUR-1", "EFF-1", "EFF-3", "ACC-1", "ACC-2", "ORD-1", "ORD-2", "MOD-2")
-async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(server_address: str, tmp_path: Path) -> None:
+async def test_killed_workers_lose_nothing_and_repeat_no_keyed_effect(
+    server_address: str, store: str, tmp_path: Path
+) -> None:
     async with ClaudeRig() as claude:
         campaigns = []
         for name, points in POINTS.items():

@@ -12,7 +12,7 @@ from tests.support.rig import Rig
 
 
 @pytest.mark.promise("ACC-1", "ACC-2")
-async def test_an_ask_survives_a_restart_of_the_server_in_the_middle(tmp_path: Path) -> None:
+async def test_an_ask_survives_a_restart_of_the_server_in_the_middle(store: str, tmp_path: Path) -> None:
     server = DevServer(port=fixed_port(), db=tmp_path / "temporal.db")
     await asyncio.to_thread(server.start)
     rig = await Rig(server.address, tmp_path).connect()

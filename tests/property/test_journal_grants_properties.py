@@ -15,6 +15,7 @@ from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.places import PRESENCE, RESERVED, Caller
 from tests.support.journal import memory
 from tests.support.limits import call, permit, read, write
+from tests.support.stores import examples
 
 LEASE = 5.0
 PERMITS = 3
@@ -165,4 +166,6 @@ class Table(RuleBasedStateMachine):
 
 
 def test_grants_keep_their_rules_in_any_order(store: str) -> None:
-    run_state_machine_as_test(Table, settings=settings(max_examples=100, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        Table, settings=settings(max_examples=examples(100, store), stateful_step_count=40, deadline=None)
+    )

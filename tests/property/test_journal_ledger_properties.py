@@ -24,6 +24,7 @@ from inturn.journal.views import outcomes
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import StepKey
 from tests.support.journal import SESSION, answer, applied, calls, memory, opening, result
+from tests.support.stores import examples
 
 TURNS = st.sampled_from(["e1", "e2"])
 INDEX = st.integers(0, 1)
@@ -168,4 +169,6 @@ class Ledger(RuleBasedStateMachine):
 
 @pytest.mark.promise("ORD-8")
 def test_each_step_happens_once_in_any_order(store: str) -> None:
-    run_state_machine_as_test(Ledger, settings=settings(max_examples=40, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(
+        Ledger, settings=settings(max_examples=examples(40, store), stateful_step_count=30, deadline=None)
+    )

@@ -19,6 +19,7 @@ from inturn.journal.ledger import steps
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, ClaimNext, Complete, Incr, Operation, Push, PutIfAbsent, Release, Scope
 from tests.support.journal import SESSION, memory
+from tests.support.stores import examples
 
 SCOPE = Scope("acme")
 CALLS = [SESSION.turn("e1").step(0, index) for index in range(2)]
@@ -171,4 +172,6 @@ class SharedState(RuleBasedStateMachine):
 
 @pytest.mark.promise("SHR-6")
 def test_each_change_happens_once_in_any_order(store: str) -> None:
-    run_state_machine_as_test(SharedState, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(
+        SharedState, settings=settings(max_examples=examples(60, store), stateful_step_count=40, deadline=None)
+    )

@@ -2,7 +2,8 @@
 
 A test (or an autouse fixture of its folder's conftest) that asks for `store` runs twice; what is opened with `memory`
 or by `journal_url` is then on the database of its kind. Where PostgreSQL is not installed that half skips and says so.
-The journal's own tests run whole on both; of the others' second half `sampled` keeps a part, and all on a cluster.
+The journal's own tests run whole on both; of the others' second half `sampled` keeps a part, and all on a cluster,
+where those of faults run on PostgreSQL alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from tests.support.sizes import WHOLE
 STORES: Final = ("sqlite", "postgres")
 CLUSTER: Final = bool(os.environ.get("INTURN_TEST_CLUSTER"))
 """Whether `make test-cluster` runs."""
-_WHOLE_ON_BOTH: Final = ("tests/unit/journal/", "tests/integration/", "tests/chaos/")
+_WHOLE_ON_BOTH: Final = (
+    "tests/unit/journal/",
+    "tests/property/",
+    "tests/integration/",
+    "tests/chaos/test_campaign",
+    "tests/chaos/test_crash",
+)
+_FAULTS: Final = "tests/chaos/"
 _ONE_IN: Final = 12
 
 
@@ -64,16 +72,25 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def sampled(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """Return the tests that run, and those that only `make test-cluster` and `make test-long` run: on PostgreSQL."""
-    left: list[pytest.Item] = [] if CLUSTER or WHOLE else [item for item in items if _is_left_to_the_cluster(item)]
+    left = [item for item in items if _is_left_out(item)]
     skipped = set(left)
     return [item for item in items if item not in skipped], left
 
 
-def _is_left_to_the_cluster(item: pytest.Item) -> bool:
+def _is_left_out(item: pytest.Item) -> bool:
     """By its name, so that it does not depend on what else was selected."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    other = parameters.get("store") == "postgres" and not item.nodeid.startswith(_WHOLE_ON_BOTH)
-    return other and zlib.crc32(item.nodeid.encode()) % _ONE_IN != 0
+    kind = parameters.get("store")
+    if CLUSTER:
+        return kind == "sqlite" and item.nodeid.startswith(_FAULTS)
+    if WHOLE or kind != "postgres" or item.nodeid.startswith(_WHOLE_ON_BOTH):
+        return False
+    return item.nodeid.startswith(_FAULTS) or zlib.crc32(item.nodeid.encode()) % _ONE_IN != 0
+
+
+def examples(count: int, store: str) -> int:
+    """Return with how many examples a property is tried: on PostgreSQL, `make test` has a quarter of them."""
+    return count if store == "sqlite" or CLUSTER or WHOLE else count // 4
 
 
 @contextmanager
@@ -120,6 +137,21 @@ def swap(first: str, second: str) -> None:
         for source, target in ((files[0], aside), (files[1], files[0]), (aside, files[1])):
             if source.exists():
                 source.rename(target)
+
+
+@contextmanager
+def away(url: str) -> Iterator[None]:
+    """Have a journal be where nobody finds it, whoever has it open."""
+    if _Current.server is not None:
+        with _Current.server.closed(url.rpartition("/")[2]):
+            yield
+        return
+    file = Path(url.removeprefix("sqlite:///"))
+    moved = file.rename(file.with_suffix(".moved"))
+    try:
+        yield
+    finally:
+        moved.rename(file)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from tests.chaos.campaign.ground import MakeGround, one_machine
 from tests.chaos.campaign.rounds import Round
 from tests.chaos.campaign.summary import Summary
 from tests.chaos.checker.__main__ import verdict_of
@@ -28,7 +29,7 @@ def campaign(
     *,
     keep: Path,
     length: float = ROUND,
-    cluster: bool = False,
+    ground: MakeGround = one_machine,
     tell: Callable[[str], None] = print,
     judged: Callable[[Verdict], None] = lambda verdict: None,
 ) -> Summary:
@@ -40,7 +41,7 @@ def campaign(
             tell(f"round {number + 1} of {count}, seed {seed}/{number}")
             before = summary.violations
             try:
-                played = Round(Path(directory), f"{seed}/{number}", minutes / count, tell, cluster=cluster)
+                played = Round(Path(directory), f"{seed}/{number}", minutes / count, tell, ground=ground)
                 figures = asyncio.run(played.run())
             except Exception as error:  # the other rounds count all the same
                 summary.add_broken(error)

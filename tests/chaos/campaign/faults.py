@@ -238,12 +238,12 @@ class Weather:
 
     async def _crash(self) -> str:
         """End a database as a crash does, and start it again."""
-        number = self.rng.randrange(len(self.ground.databases))
-        database = self.ground.databases[number]
+        whose = self.rng.choice(list(self.ground.databases))
+        database = self.ground.databases[whose]
         await asyncio.to_thread(database.stop)
         await asyncio.sleep(self.rng.uniform(0.0, 3.0))
         await asyncio.to_thread(database.start)
-        return ("temporal", "journal")[number]
+        return whose
 
     async def _restart(self) -> str:
         """Kill the server, or one service of a cluster, and start it again."""

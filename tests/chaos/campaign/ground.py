@@ -1,4 +1,4 @@
-"""What a round is played on: a dev server and a file on a small disk, or a cluster with two databases.
+"""What a round is played on: a dev server beside a file on a small disk or a database, or a cluster with two databases.
 
 Invariant: the lanes, the producers and the checker do not know which: what must hold is the same.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,7 +41,8 @@ class Ground:
     journal_port: int | None = None
     """Of the journals' database: `None` for a file."""
     disk: SmallDisk | None = None
-    databases: Sequence[PostgresServer] = field(default=())
+    databases: Mapping[str, PostgresServer] = field(default_factory=dict)
+    """By whose they are."""
 
     @property
     def port(self) -> int:
@@ -64,15 +65,27 @@ class Ground:
             yield Way(proxies[0].address, self.journal(lane, port), proxies)
 
 
+MakeGround = Callable[[Path], AbstractAsyncContextManager[Ground]]
+
+
 @asynccontextmanager
 async def one_machine(directory: Path) -> AsyncGenerator[Ground]:
     """A dev server, and a file for each lane's journal."""
     async with AsyncExitStack() as stack:
-        server = DevServer(port=fixed_port(), db=directory / "temporal.db", log=directory / "server.log")
-        await asyncio.to_thread(server.start)
-        stack.callback(server.stop)
+        server = await _dev_server(stack, directory)
         disk = stack.enter_context(small_disk(directory / "disk"))
         yield Ground(server, lambda lane, port: f"sqlite:///{directory / 'disk' / lane}.db", disk=disk)
+
+
+@asynccontextmanager
+async def with_database(directory: Path) -> AsyncGenerator[Ground]:
+    """A dev server, and one journal of all lanes on PostgreSQL."""
+    async with AsyncExitStack() as stack:
+        server = await _dev_server(stack, directory)
+        journals = PostgresServer(settings=DATABASE_SETTINGS)
+        await asyncio.to_thread(stack.enter_context, journals)
+        url = functools.partial(_url, journals.url(journals.create()), journals.port)
+        yield Ground(server, url, journals.port, databases={"journal": journals})
 
 
 @asynccontextmanager
@@ -86,7 +99,14 @@ async def cluster(directory: Path) -> AsyncGenerator[Ground]:
         await asyncio.to_thread(server.start)
         stack.callback(server.stop)
         url = functools.partial(_url, journals.url(journals.create()), journals.port)
-        yield Ground(server, url, journals.port, databases=[below, journals])
+        yield Ground(server, url, journals.port, databases={"temporal": below, "journal": journals})
+
+
+async def _dev_server(stack: AsyncExitStack, directory: Path) -> DevServer:
+    server = DevServer(port=fixed_port(), db=directory / "temporal.db", log=directory / "server.log")
+    await asyncio.to_thread(server.start)
+    stack.callback(server.stop)
+    return server
 
 
 def _url(url: str, own: int, lane: str, port: int | None) -> str:

@@ -24,7 +24,7 @@ from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.chaos.campaign.export import export
 from tests.chaos.campaign.faults import POINTS, Violence, Weather
-from tests.chaos.campaign.ground import Way, cluster, one_machine
+from tests.chaos.campaign.ground import MakeGround, Way, one_machine
 from tests.chaos.campaign.lanes import ForkServer, Lane
 from tests.chaos.campaign.producers import produce
 from tests.chaos.campaign.traffic import Traffic
@@ -75,8 +75,7 @@ class Round:
     slots: Mapping[str, int] = field(default_factory=lambda: SLOTS)
     mix: Mapping[str, Mapping[str, float]] = field(default_factory=lambda: MIX)
     traffic: Traffic = field(default_factory=Traffic)
-    cluster: bool = False
-    """Whether it is played on a cluster, with a journal on PostgreSQL."""
+    ground: MakeGround = one_machine
 
     async def run(self) -> dict[str, Any]:
         """Run it and leave the evidence; returns the figures that only the campaign knows."""
@@ -107,7 +106,7 @@ class Round:
     @asynccontextmanager
     async def _stage(self) -> AsyncGenerator[Stage]:
         async with AsyncExitStack() as stack:
-            ground = await stack.enter_async_context((cluster if self.cluster else one_machine)(self.directory))
+            ground = await stack.enter_async_context(self.ground(self.directory))
             claude = stack.enter_context(ClaudeProcess())
             model = await stack.enter_async_context(Proxy(int(claude.url.rpartition(":")[2])))
             witness = await stack.enter_async_context(Witness(self.directory))

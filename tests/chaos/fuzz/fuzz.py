@@ -28,6 +28,7 @@ from tests.chaos.fuzz.innocents import Innocents
 from tests.chaos.fuzz.judge import Judge, key_of
 from tests.chaos.fuzz.shots import Gun
 from tests.support.processes.server import ROOT, DevServer, clean_environment, first_line
+from tests.support.stores import journal_url
 
 VICTIMS: Final = 12
 SLICE: Final = 4.0
@@ -83,7 +84,7 @@ class Bombardment:
             return await self._run(server.address)
 
     async def _run(self, address: str) -> Result:
-        url = f"sqlite:///{self.directory / 'journal.db'}"
+        url = journal_url(self.directory)
         temporal = await connect(Settings(address=address))
         journal = open_journal(url)
         await journal.open()
@@ -117,7 +118,7 @@ class Bombardment:
         self.tell("  judging, and garbling others")
         async with asyncio.TaskGroup() as group:  # an audit waits, to be sure, and so do garbled sessions
             judging = group.create_task(self._judge(judge, result, victims, guns, innocents))
-            garbling = group.create_task(garbled(client, self.directory / "journal.db"))
+            garbling = group.create_task(garbled(client, journal_url(self.directory)))
         result.findings += [*judging.result(), *garbling.result()]
         result.inputs = result.answers.total()
         result.innocent_turns = sum(len(took) for _, took in innocents.slices)
@@ -133,7 +134,7 @@ class Bombardment:
         everyone = [*victims, *innocents.sessions]
         result.runs, unreplayable = await judge.unreplayable(everyone, self.directory / "histories")
         found += [*innocents.failed, *(f"does not replay: {name}" for name in unreplayable)]
-        return found + await all_of(judge.blind(s, self.directory / "journal.db") for s in victims[:3])
+        return found + await all_of(judge.blind(s, journal_url(self.directory)) for s in victims[:3])
 
     async def _slices(self, guns: list[Gun], innocents: Innocents) -> Any:
         """Fire slice by slice; give the share that is done."""

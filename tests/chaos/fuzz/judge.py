@@ -6,9 +6,8 @@ Invariant: a finding names its session and what is wrong, and none is left out f
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +22,7 @@ from inturn.keys import SessionKey
 from tests.chaos.campaign.export import export
 from tests.chaos.checker.replaying import replay_all
 from tests.chaos.fuzz.shots import Fired
+from tests.support import outside
 from tests.support.histories import runs
 from tests.support.waiting import until
 
@@ -93,17 +93,17 @@ class Judge:
         paths = sorted(directory.iterdir())
         return len(paths), await asyncio.to_thread(replay_all, paths)
 
-    async def blind(self, session: Session, database: Path) -> list[str]:
+    async def blind(self, session: Session, journal: str) -> list[str]:
         """Take one event's end out of the journal behind the session's back; return whether the audit saw nothing."""
         endings = await self._journal.endings(key_of(session))
         ended = [event_id for event_id, ending in endings.items() if ending.outcome is not None]
         if not ended:
             return []
-        with closing(sqlite3.connect(database, timeout=10)) as connection, connection:
+        with outside.opened(journal) as tx:
             key = key_of(session)
             where = (key.tenant, key.session_id, ended[0])
-            connection.execute("DELETE FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?", where)
-            connection.execute("DELETE FROM entries WHERE tenant = ? AND session = ? AND event_id = ?", where)
+            tx.execute("DELETE FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?", where)
+            tx.execute("DELETE FROM entries WHERE tenant = ? AND session = ? AND event_id = ?", where)
         audit = await session.audit()
         return [f"{key_of(session)}: the audit says ok, though event {ended[0]} was removed"] if audit.ok else []
 

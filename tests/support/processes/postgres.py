@@ -12,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
@@ -120,17 +121,24 @@ class PostgresServer:
 
     def swap(self, first: str, second: str) -> None:
         """Have two databases change names, whoever is connected."""
-        with self.connect() as connection:
-            for name in (first, second):
-                connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(name)))
-                connection.execute(
-                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1", (name,)
-                )
+        with self.closed(first), self.closed(second), self.connect() as connection:
             for old, new in ((first, "aside"), (second, first), ("aside", second)):
                 rename = sql.SQL("ALTER DATABASE {} RENAME TO {}").format(sql.Identifier(old), sql.Identifier(new))
                 connection.execute(rename)
-            for name in (first, second):
-                connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(name)))
+
+    @contextmanager
+    def closed(self, database: str) -> Iterator[None]:
+        """End all connections to a database, and have it take none."""
+        allow = sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}")
+        with self.connect() as connection:
+            connection.execute(allow.format(sql.Identifier(database), sql.SQL("false")))
+            ended = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1"
+            connection.execute(ended, (database,))
+        try:
+            yield
+        finally:
+            with self.connect() as connection:
+                connection.execute(allow.format(sql.Identifier(database), sql.SQL("true")))
 
     def _create(self, name: str, template: str) -> None:
         command = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))

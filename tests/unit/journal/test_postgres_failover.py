@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 
 import psycopg
@@ -25,8 +26,13 @@ def pair(postgres_server: PostgresServer) -> Iterator[Pair]:
     with PostgresServer(settings=settings) as primary, PostgresProxy(primary.port) as wire:
         standby = PostgresServer(settings=settings)
         shutil.chown(standby.directory, primary.directory.owner())
-        data, port = str(standby.directory / "data"), str(wire.port)
-        primary._run("pg_basebackup", "-h", "127.0.0.1", "-p", port, "-U", USER, "-D", data, "-R", "-c", "fast")
+        primary.stop("fast")
+        data = standby.directory / "data"
+        subprocess.run(["cp", "-a", str(primary.directory / "data"), str(data)], check=True)
+        (data / "standby.signal").touch()
+        with (data / "postgresql.auto.conf").open("a") as settled:
+            settled.write(f"primary_conninfo = 'host=127.0.0.1 port={wire.port} user={USER}'\n")
+        primary.start()
         with standby:
             yield primary, standby, wire
 
