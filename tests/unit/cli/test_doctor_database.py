@@ -38,6 +38,7 @@ def test_a_server_that_is_set_up_well_is_fine() -> None:
         (replace(SOUND, settings=SOUND.settings | {"fsync": "off"}), "a crash of the machine may take"),
         (replace(SOUND, synchronous=0), "2 standbys, none synchronous: a failover takes back"),
         (replace(SOUND, synchronous=0, standbys=0), "no standby"),
+        (replace(SOUND, which=None), "it does not tell its timeline"),
         (replace(SOUND, oldest=400.0), "open for 400 s"),
         (replace(SOUND, settings=SOUND.settings | {"autovacuum": "off"}), "autovacuum is off"),
         (replace(SOUND, dead=("places", DEAD + 1)), "places has 100001 dead rows"),

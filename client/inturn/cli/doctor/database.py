@@ -5,13 +5,13 @@ Invariant: it only reads, and what a role may not see is no finding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inturn.cli.doctor.findings import Finding, failed, fine, warned
-from inturn.errors import InturnError
+from inturn.errors import InturnError, JournalUnavailable
 from inturn.journal import open_store
-from inturn.journal.store.store import Transaction
+from inturn.journal.store.store import Store, Transaction
 
 OLD_SNAPSHOT: Final = 300.0
 """Seconds for which a transaction may stay open: each one makes every update of a session a little slower."""
@@ -27,7 +27,7 @@ _OLDEST: Final = (
 _DEAD: Final = (
     "SELECT relname, n_dead_tup FROM pg_stat_user_tables WHERE n_dead_tup > ? ORDER BY n_dead_tup DESC LIMIT 1"
 )
-_WHICH: Final = "SELECT system_identifier, timeline_id FROM pg_control_system(), pg_control_checkpoint()"
+_WHICH: Final = "SELECT system_identifier, pg_walfile_name(pg_current_wal_lsn()) FROM pg_control_system()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ class Server:
     synchronous: int
     oldest: float
     dead: tuple[str, int] | None
-    which: str
+    which: str | None
+    """Its system and its timeline, where it tells them."""
 
 
 async def examine_database(url: str | None) -> list[Finding]:
@@ -48,7 +49,7 @@ async def examine_database(url: str | None) -> list[Finding]:
         return []
     store = open_store(url)
     try:
-        return judge(await store.read(_asked))
+        return judge(replace(await store.read(_asked), which=await _which(store)))
     except InturnError as error:
         return [warned("postgresql", f"its state cannot be read: {error}", "GRANT pg_monitor to this role")]
     finally:
@@ -65,11 +66,17 @@ def _asked(tx: Transaction) -> Server:
     [(standbys, synchronous)] = tx.execute(_STANDBYS)
     [(oldest,)] = tx.execute(_OLDEST)
     dead: list[tuple[Any, ...]] = tx.execute(_DEAD, (DEAD,))
-    [(system, timeline)] = tx.execute(_WHICH)
     found = (str(dead[0][0]), int(dead[0][1])) if dead else None
-    return Server(
-        settings, int(standbys), int(synchronous), float(oldest), found, f"system {system}, timeline {timeline}"
-    )
+    return Server(settings, int(standbys), int(synchronous), float(oldest), found, None)
+
+
+async def _which(store: Store) -> str | None:
+    """Return which server it is; managed ones may refuse to say."""
+    try:
+        [(system, file)] = await store.read(lambda tx: tx.execute(_WHICH))
+    except JournalUnavailable:
+        return None
+    return f"system {system}, timeline {int(str(file)[:8], 16)}"
 
 
 def _kept(server: Server) -> Finding:
@@ -80,7 +87,16 @@ def _kept(server: Server) -> Finding:
             f"{' and '.join(off)} is off: a crash of the machine may take or damage what was acknowledged",
             "set it on, and restart the server",
         )
-    return fine("postgresql", f"version {server.settings['server_version']}, {server.which}")
+    version = f"version {server.settings['server_version']}"
+    if server.which is None:
+        return warned(
+            "postgresql",
+            f"{version}; it does not tell its timeline: after a failover that takes commits back a fence may be given "
+            "twice, and no log says when that was",
+            "GRANT EXECUTE ON FUNCTION pg_current_wal_lsn(), pg_control_system() to this role; a managed server that "
+            "has none of them needs failovers that keep every commit",
+        )
+    return fine("postgresql", f"{version}, {server.which}")
 
 
 def _failover(server: Server) -> Finding:

@@ -182,7 +182,7 @@ class PostgresStore:
         job.committing = False
         try:
             with pipelined(connection) as pipeline:
-                tx = PostgresTransaction(connection, pipeline)
+                tx = PostgresTransaction(connection, pipeline, epoch=threads.epoch)
                 tx.send("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if job.reads else "BEGIN")
                 tx.send(*job.settings)
                 result = job.work(tx)

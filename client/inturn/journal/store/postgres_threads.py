@@ -43,6 +43,11 @@ class Threads:
         self._pause = 0.0
         self._not_before = 0.0
 
+    @property
+    def epoch(self) -> str:
+        """What the transactions here have as their `epoch`."""
+        return self._identity.epoch
+
     def submit(self, work: Callable[[], None], *, urgent: bool) -> None:
         """Run `work` in a thread, which calls `connection`; RuntimeError after `stop`."""
         (self._urgent if urgent else self._plain).submit(work)

@@ -25,6 +25,7 @@ _CLOCK: Final = "SELECT (extract(epoch FROM clock_timestamp()))::float8"
 _LOCKS: Final = "FOR UPDATE"
 TIMELINE: Final = "('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::bigint"
 """Counts up with each failover."""
+EPOCH: Final = f"({TIMELINE} << 40)"
 _WRITTEN: Final = re.compile(r"\s*(?:INSERT\s+INTO|UPDATE|DELETE\s+FROM)\s+(\w+)")
 _READ: Final = re.compile(r"\b(?:FROM|JOIN)\s+(\w+)")
 
@@ -44,12 +45,12 @@ class PostgresTransaction:
     """An open transaction of a connection; in a pipeline its statements wait for one that answers."""
 
     for_update = _LOCKS
-    epoch = f"({TIMELINE} << 40)"
 
-    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None) -> None:
+    def __init__(self, connection: Connection, pipeline: psycopg.Pipeline | None = None, *, epoch: str = EPOCH) -> None:
         """Wrap a connection on which a transaction has begun, or whose BEGIN waits in a pipeline."""
         self._connection = connection
         self._pipeline = pipeline
+        self.epoch = epoch
         self.sealing = CLEAR
         self._ahead: dict[tuple[str, tuple[Any, ...]], list[Cursor]] = {}
         self._now: float | None = None
