@@ -356,6 +356,21 @@ def test_tickets_of_steps_that_never_settled_are_forgotten_after_a_day(tx: Sqlit
     assert [p.call for p in places.listed(tx)] == [str(call(1)), str(call(3))]
 
 
+def test_permits_of_steps_that_never_settled_are_forgotten_after_a_day_and_their_locks_are_kept(
+    tx: SqliteTransaction,
+) -> None:
+    only = permit(of=1)
+    assert granted(tx, 1, only, write("a"))
+    tx.now += 2 * 24 * 3600
+    assert granted(tx, 2, only)
+    waiting(tx, 3, only)
+    assert [(p.call, p.mode) for p in places.listed(tx)] == [
+        (str(call(1)), "write"),
+        (str(call(2)), "permit"),
+        (str(call(3)), "permit"),
+    ]
+
+
 @pytest.mark.promise("ISO-4")
 def test_a_permit_that_ran_out_is_asked_for_anew_behind_who_took_it(tx: SqliteTransaction) -> None:
     only = permit(of=1)

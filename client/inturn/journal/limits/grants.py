@@ -187,7 +187,7 @@ def _queue(
     _forgive_clock(tx, lacking)
     now = micros(tx.now)
     if ticket.number is None:
-        places.forget(tx)
+        places.forget(tx, wants)
         ticket = replace(ticket, number=counters.next_ticket(tx), since=now, seen=now)
     waiting = _first_lacking(tx, lacking, ticket)
     places.queue(tx, caller, {want: _state(want, lacking, waiting) for want in wants}, ticket)

@@ -6,7 +6,7 @@ Nothing here decides; the rules are in `grants.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -249,10 +249,17 @@ def settle(tx: Transaction, turn: TurnKey, number: str | None = None) -> None:
     tx.execute("DELETE FROM places WHERE turn = ? AND step || '/' LIKE ?", (str(turn), which))
 
 
-def forget(tx: Transaction) -> None:
-    """Delete what was not seen for long. An expired lock stays: who takes it over has to know whose it was."""
+def forget(tx: Transaction, wants: Iterable[Want]) -> None:
+    """Delete tickets that nobody saw for long, and the permits among `wants` that ran out as long ago.
+
+    An expired lock stays: who takes it over has to know whose it was.
+    """
     old = micros(tx.now - FORGET_AFTER)
-    sweep(tx, "places", _COLUMNS_OF_KEY, "until < ? AND (state <> 'held' OR mode = 'permit')", (old,))
+    sweep(tx, "places", _COLUMNS_OF_KEY, "until < ? AND state <> 'held'", (old,))  # as the index is declared
+    for want in wants:
+        if want.mode == "permit":
+            over = "scope = ? AND resource = ? AND until < ? AND state = 'held'"
+            sweep(tx, "places", _COLUMNS_OF_KEY, over, (want.scope, want.resource, old))
 
 
 def listed(tx: Transaction, tenant: str | None = None) -> list[Place]:

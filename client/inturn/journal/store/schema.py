@@ -13,7 +13,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 9
+VERSION: Final = 10
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -87,6 +87,7 @@ _LIMITS: Final = (
         deadlock_victim TEXT NOT NULL DEFAULT '', deadlock_reported TEXT NOT NULL DEFAULT '',
         PRIMARY KEY (turn, step, part, scope, resource)) {clustered}""",
     "CREATE INDEX places_of_resource ON places (scope, resource, until, state)",
+    "CREATE INDEX places_of_waiters ON places (until) WHERE state <> 'held'",
     """CREATE TABLE buckets (
         scope TEXT NOT NULL, resource TEXT NOT NULL, tokens DOUBLE PRECISION NOT NULL, at BIGINT NOT NULL,
         PRIMARY KEY (scope, resource)) {clustered}""",
@@ -104,6 +105,7 @@ _WORKERS: Final = (
         tenant TEXT NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL,
         since BIGINT NOT NULL, seen BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, step)) {clustered}""",
+    "CREATE INDEX lacks_seen ON lacks (seen)",
     """CREATE {unlogged} TABLE stops (
         tenant TEXT NOT NULL, session TEXT NOT NULL, step TEXT NOT NULL, at BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, step)) {clustered}""",
