@@ -7,8 +7,7 @@ the call and not the worker; and no secret that it was given leaves with what it
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ from inturn.errors import Retry, ToolError
 from inturn.journal.values import Superseded
 from inturn.tools.context import ToolContext, running
 from inturn.tools.event_loop import is_cancelled
-from inturn.tools.returned import finite, finite_async
+from inturn.tools.returned import finite, finite_async, is_async_iterator, is_awaitable, is_iterator
 from inturn.tools.secrets import CallSecrets
 from inturn.tools.threads import OnLate, ThreadSlot
 from inturn.tools.tool import Lookup, Tool, is_async
@@ -135,7 +134,7 @@ async def run_body(
 async def _in_thread(fn: Callable[[], Any], slot: ThreadSlot, on_late: OnLate | None) -> Any:
     def body() -> Any:
         result = fn()
-        if inspect.isawaitable(result) or isinstance(result, AsyncIterator):
+        if is_awaitable(result) or is_async_iterator(result):
             return result  # a decorator without `async` around an async tool: the loop goes on with it
         return finite(result, lambda: slot.given_up)
 
@@ -148,11 +147,11 @@ async def _awaited(result: Any) -> Any:
     Raises:
         TypeError: It is an iterator, which would run on the event loop.
     """
-    if inspect.isawaitable(result):
+    if is_awaitable(result):
         result = await result
-    if isinstance(result, AsyncIterator):
+    if is_async_iterator(result):
         return await finite_async(result)
-    if isinstance(result, Iterator):
+    if is_iterator(result):
         raise TypeError("an async tool returned an iterator: let it return a list, or be no async tool")
     return result
 

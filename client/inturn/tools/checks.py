@@ -7,8 +7,7 @@ tools do not share, and a time. Checks that hold no such code stay where they ar
 from __future__ import annotations
 
 import asyncio
-import inspect
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -18,7 +17,7 @@ from pydantic import ValidationError
 from inturn.events import explain
 from inturn.journal.log import codec
 from inturn.tools.event_loop import is_cancelled
-from inturn.tools.returned import finite, finite_async, is_small
+from inturn.tools.returned import finite, finite_async, is_async_iterator, is_awaitable, is_small
 from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.tools.tool import Tool, is_async
@@ -93,8 +92,8 @@ async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, 
     async with asyncio.timeout(timeout):
         try:
             result = fn() if is_async(fn) else await threads.call(fn, timeout=timeout, caller=caller)
-            result = await result if inspect.isawaitable(result) else result
-            if isinstance(result, AsyncIterator):
+            result = await result if is_awaitable(result) else result
+            if is_async_iterator(result):
                 return await finite_async(result)
             if is_small(result):
                 return result

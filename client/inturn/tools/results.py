@@ -48,13 +48,19 @@ async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]])
 def as_text(value: Any) -> str:
     """Return a result as text: strings as they are, all else as JSON."""
     if isinstance(value, str):
-        return value if value.strip() else EMPTY
+        text = str.__str__(value)  # one of an author's own class may have methods of its own
+        return text if text.strip() else EMPTY
     if value is None:
         return "(no result)"
     if (data := _json(value)) is not None:
         return data.decode(errors="replace")
     with contextlib.suppress(Exception):
         return codec.dumps(value)  # less exact, but it takes bytes and half characters
+    return unshown(value)
+
+
+def unshown(value: Any) -> str:
+    """Return what stands for a result that cannot be looked at."""
     return f"(a result of type {type(value).__name__} that cannot be shown)"
 
 

@@ -1,12 +1,14 @@
 """What a tool returned, made finite: a tool that yields is run to its end, and its result is the list of what it gave.
 
 Invariant: nothing of it runs after the call has its result, and it ends: by its own end, at the call's timeout, or
-where it gave more than a result may hold.
+where it gave more than a result may hold. A body that has returned has worked: what its result raises where it is
+looked at (a proxy out of its context, an object half made) leaves it unshown, and no error.
 """
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
@@ -17,7 +19,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 
 from inturn.errors import ToolError
-from inturn.tools.results import as_text
+from inturn.tools.results import as_text, unshown
 
 MAX_ITEMS: Final = 10_000
 MAX_YIELDED: Final = 4 * 1024 * 1024
@@ -32,6 +34,7 @@ MAX_BLOCK_VALUES: Final = 10_000
 """Values in content blocks; their texts are no more than are sent, whatever their length."""
 MAX_SMALL_DEPTH: Final = 20
 """Levels of such a result."""
+_END: Final = object()
 
 
 def finite(value: Any, given_up: Callable[[], bool]) -> Any:
@@ -41,8 +44,18 @@ def finite(value: Any, given_up: Callable[[], bool]) -> Any:
 
     Raises:
         ToolError: It gave too much.
+        BaseException: An iterator's own.
     """
     walk = _Walk(given_up)
+    try:
+        return _finite(value, walk)
+    except BaseException as error:
+        if isinstance(error, ToolError) or error is walk.failed:
+            raise
+        return unshown(value)
+
+
+def _finite(value: Any, walk: _Walk) -> Any:
     if isinstance(value, Iterator):
         value = walk.drained(value)
     if is_small(value):
@@ -50,16 +63,16 @@ def finite(value: Any, given_up: Callable[[], bool]) -> Any:
     walked = value
     try:
         walked = walk.without_iterators(value)
-    except RecursionError:
+    except RecursionError as error:
+        if error is walk.failed:
+            raise
         walk.left = -1
     if walk.left >= 0:
         return as_text(walked)
     if holds_iterator(value):  # the encoder would run it, without an end, and let nothing else run meanwhile
         return f"(a result of type {type(value).__name__} that is too large to run the iterators in it)"
-    try:  # it is large, or holds itself: only this encoder notices
-        return to_json(value, fallback=str).decode(errors="replace")
-    except Exception:
-        return f"(a result of type {type(value).__name__} that cannot be shown)"
+    # It is large, or holds itself: only this encoder notices.
+    return to_json(value, fallback=str).decode(errors="replace")
 
 
 async def finite_async(value: AsyncIterator[Any]) -> list[Any]:
@@ -81,6 +94,28 @@ def is_small(value: Any) -> bool:
     if type(value) is list and value and all(type(block) is dict and "type" in block for block in value):
         return _count(value, MAX_BLOCK_VALUES, text=sys.maxsize) >= 0
     return type(value) is str or _count(value, SMALL) >= 0
+
+
+def is_awaitable(value: Any) -> bool:
+    """Whether a result is to be awaited. An object that raises where it is asked what it is, is none; so for all."""
+    return _says(inspect.isawaitable, value)
+
+
+def is_async_iterator(value: Any) -> bool:
+    """Whether a result is an async iterator."""
+    return _says(lambda value: isinstance(value, AsyncIterator), value)
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether a result is an iterator."""
+    return _says(lambda value: isinstance(value, Iterator), value)
+
+
+def _says(question: Callable[[Any], bool], value: Any) -> bool:
+    try:
+        return question(value)
+    except Exception:
+        return False
 
 
 def holds_iterator(value: Any) -> bool:
@@ -117,6 +152,8 @@ class _Walk:
         self._given_up = given_up
         self._ran = 0
         self.left = MAX_LOOKED_AT
+        self.failed: BaseException | None = None
+        """What an iterator raised: it is part of the body."""
 
     def without_iterators(self, value: Any) -> Any:
         self.left -= 1
@@ -134,12 +171,19 @@ class _Walk:
         """Return what an iterator gives."""
         self._ran += 1
         size, items = _Size(), list[Any]()
-        for item in values:
-            if self._given_up():
-                raise ToolError("its call has ended")
+        while (item := self._next(values)) is not _END:
             items.append(self.without_iterators(item))
             size.add(items[-1])
         return items
+
+    def _next(self, values: Iterator[Any]) -> Any:
+        try:
+            if self._given_up():
+                raise ToolError("its call has ended")
+            return next(values, _END)
+        except BaseException as error:
+            self.failed = error
+            raise
 
 
 def _count(value: Any, left: int, depth: int = 0, text: int = SMALL_TEXT) -> int:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel, computed_field, field_validator
 from temporalio.exceptions import ApplicationError
 
 from inturn import names, sizes
@@ -174,3 +175,107 @@ async def test_a_model_step_that_kills_its_worker_each_time_fails_for_good(tmp_p
         assert failed.value.non_retryable
         assert failed.value.type == names.OWN_FAILURE
         assert (await r.ask("e2")).stop == "end_turn"
+
+
+def _no_context(_: object) -> type:
+    raise RuntimeError("working outside of its context")
+
+
+Detached = type("Detached", (), {"__class__": property(_no_context)})
+"""A proxy out of its context: it raises even where it is asked what it is."""
+
+
+@dataclasses.dataclass(slots=True)
+class Slotted:
+    """Its field is read when it is shown; a broken copy has none."""
+
+    field: int
+
+
+class Texted(str):
+    """A text with methods of its own."""
+
+    __slots__ = ()
+
+    def strip(self, *args: Any) -> str:
+        """Fail."""
+        raise RuntimeError("no")
+
+    encode = __str__ = strip  # type: ignore[assignment]
+
+
+class Mapped(dict[str, Any]):
+    """A mapping whose rows are gone."""
+
+    def items(self) -> Any:
+        """Fail."""
+        raise RuntimeError("the cursor is closed")
+
+    __iter__ = values = items
+
+
+class Exits:
+    """Its text ends the process."""
+
+    def __str__(self) -> str:
+        raise SystemExit(3)
+
+
+class Computed(BaseModel):
+    """Has a field that is worked out where it is shown."""
+
+    @computed_field
+    def total(self) -> int:
+        """Fail."""
+        raise SystemExit(4)
+
+
+LAZY: dict[str, Any] = {
+    "a proxy": Detached,
+    "in a list": lambda: [Detached()],
+    "half made": lambda: Slotted.__new__(Slotted),
+    "a text": lambda: Texted("x"),
+    "a mapping": lambda: Mapped(a=1),
+    "exits": Exits,
+    "many that exit": lambda: {"rows": [Exits()] * 3},
+    "computed": Computed,
+    "yielded": lambda: iter([Slotted.__new__(Slotted)]),
+}
+
+
+@pytest.mark.promise("EFF-4")
+@pytest.mark.parametrize("kind", LAZY)
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_a_call_that_worked_is_no_failure_for_what_its_result_raises_when_it_is_looked_at(
+    tmp_path: Path, kind: str, threaded: bool
+) -> None:
+    @tool(name="give")
+    async def in_the_loop() -> Any:
+        """Give something that raises where it is looked at."""
+        return LAZY[kind]() if kind != "yielded" else [*LAZY[kind]()]
+
+    @tool(name="give")
+    def in_a_thread() -> Any:
+        """Give something that raises where it is looked at."""
+        return LAZY[kind]()
+
+    async with rig(tmp_path, [ToolCall("give"), "done"], tools=[in_a_thread if threaded else in_the_loop]) as r:
+        [result] = await r.tools(await r.ask())
+        [body] = await r.bodies("agent.tool_result")
+        assert result.status == "ok", body
+        assert body["text"]
+        assert (await r.ask(step=1)).stop == "end_turn"
+
+
+@pytest.mark.promise("EFF-4")
+async def test_what_a_generator_raises_is_its_bodys_own_end(tmp_path: Path) -> None:
+    @tool
+    def rows() -> Any:
+        """Yield, then fail."""
+        yield 1
+        raise KeyError("the third row")
+
+    async with rig(tmp_path, [ToolCall("rows")], tools=[rows]) as r:
+        [result] = await r.tools(await r.ask())
+        assert result.status == "error"
+        assert "the third row" in (await r.bodies("agent.tool_result"))[0]["text"]
