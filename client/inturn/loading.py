@@ -96,7 +96,9 @@ def _import(name: str, spec: str) -> Any:
             why = f"no module named {missing!r} on the import path. It starts with the working directory {Path.cwd()}"
             raise Misconfigured(f"{spec}: {why}") from error
         raise Misconfigured(f"{spec}: {name} imports {missing!r}, which is not installed ({_where(error)})") from error
-    except (Exception, SystemExit) as error:  # the user's module may raise anything, and may be a script
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's module may raise anything, and may be a script
         reason = " ".join(str(error).split())[:300]
         raise Misconfigured(
             f"{spec}: importing {name} failed with {type(error).__name__}: {reason} ({_where(error)})"

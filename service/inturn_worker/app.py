@@ -67,6 +67,8 @@ STICKY_TIMEOUT = timedelta(seconds=2)
 DEADLOCK_TIMEOUT = 60
 # Seconds for which threads that hang must fill a worker before its process ends: those that are merely slow end first.
 FULL_FOR = 60
+# Seconds for which a lifespan begins without a word.
+SLOW_START = 15
 # Of the task queues where only workers like this one take steps: nobody is sent there in most deployments.
 POLLERS_BESIDE = 2
 # Seconds for which one thread keeps the interpreter from the others. In a flood a turn waits for that dozens of times:
@@ -144,17 +146,27 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
 
     Raises:
         Misconfigured: It cannot run as it is set up.
+        InturnError: It ended though nobody had told it to.
     """
     warn_of_unserved(agents)
     stop = Shutdown(settings.grace)
     stop.listen()
+    try:
+        await _serve(settings, agents, lifespan, stop)
+    except asyncio.CancelledError as error:
+        if stop.requested:
+            raise
+        raise InturnError("code of an agent's, or of the lifespan, cancelled the worker's main task") from error
+
+
+async def _serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan | None, stop: Shutdown) -> None:
     client = await connect(settings, core_runtime())
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(opened_journal(settings))
         model, model_name = choose_model(settings)
         if isinstance(model, Claude):
             stack.push_async_callback(model.aclose)
-        resources = await stack.enter_async_context(lifespan()) if lifespan else None
+        resources = await stack.enter_async_context(_begun(lifespan)) if lifespan else None
         worker = build_worker(client, agents, journal=journal, model=model, settings=settings, resources=resources)
         port = await _serve_health(stack, settings, worker, stop, client, journal)
         # What is loaded by now stays: without it a full collection takes 12 ms instead of 77.
@@ -175,6 +187,20 @@ async def serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan 
         logger.info("drained")
     if worker.pools.full:
         raise InturnError(f"this worker needed a restart: {worker.pools.trouble()}")
+
+
+@asynccontextmanager
+async def _begun(lifespan: Lifespan) -> AsyncGenerator[Any, None]:
+    """Yield what the lifespan yields; say so where it has not begun, or blocks the loop: nobody else would."""
+    said = f"the lifespan has not begun after {SLOW_START} s: the worker takes nothing before it has"
+    late = asyncio.get_running_loop().call_later(SLOW_START, logger.warning, said)
+    async with AsyncExitStack() as stack:
+        try:
+            with watched_loop():
+                resources = await stack.enter_async_context(lifespan())
+        finally:
+            late.cancel()
+        yield resources
 
 
 async def _until_full(pools: ThreadPools, stop: Shutdown) -> None:

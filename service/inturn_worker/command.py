@@ -84,7 +84,7 @@ def run(agents: Sequence[str], **flags: Any) -> NoReturn:
         code = 2
     except (KeyboardInterrupt, asyncio.CancelledError):
         code = 0  # told to stop while it started
-    except Exception:
+    except BaseException:  # also what is no `Exception`: users' code is called on the way
         logger.exception("the worker ended")
         code = 1
     _end(code)
@@ -100,7 +100,8 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
     if settings.processes > 1 and SUPERVISED not in os.environ:
         asyncio.run(connect(settings))  # what every process would find wrong is said once
-        return asyncio.run(Supervisor([sys.executable, *sys.orig_argv[1:]], settings.processes).run())
+        command = [sys.executable, *sys.orig_argv[1:]]
+        return asyncio.run(Supervisor(command, settings.processes, grace=settings.grace).run())
     from inturn_worker.app import serve
     from inturn_worker.loop import WorkerLoop  # half a second: not for --help, nor for a mistake
 

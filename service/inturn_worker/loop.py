@@ -1,7 +1,8 @@
 """The event loop of a worker, which no tool can stop, and the thread that notices when one blocks it.
 
 Invariant: the loop ends with the worker's own main task and with nothing else: what a task of a tool's raises
-(`SystemExit`), or a `stop()` that it calls, costs that task alone.
+(`SystemExit`), what a signal handler of its raises into the loop (`signal.alarm`), or a `stop()` that it calls, costs
+that task alone.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ logger = logging.getLogger("inturn.worker")
 
 EVERY: Final = 0.5
 """Seconds between two looks at the loop."""
+BROKEN: Final = 1.0
+"""Seconds within which a loop that raised twice is broken itself, as where somebody closed its files."""
 STALLED: Final = 1.0
 """Seconds without an answer after which it is said who blocks it."""
 
@@ -49,13 +52,17 @@ class WorkerLoop(asyncio.SelectorEventLoop):
         """
         if self.is_running():
             raise RuntimeError("the event loop runs already")
-        own = os.getpid()
+        own, broke = os.getpid(), -BROKEN
         while True:
             try:
                 super().run_forever()
-            except (SystemExit, KeyboardInterrupt) as error:
+            except BaseException as error:
                 if self._main is None or self._main.done() or os.getpid() != own:
                     raise
+                if not isinstance(error, SystemExit | KeyboardInterrupt):  # not a task's: those keep what they raise
+                    if self.time() - broke < BROKEN:
+                        raise
+                    broke = self.time()
                 logger.error("a task of a tool's raised %s: the worker goes on", type(error).__name__)
                 continue
             if self._main is None or self._main.done():

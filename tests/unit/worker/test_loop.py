@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
 import time
 from typing import Any
 
@@ -91,3 +93,32 @@ async def test_a_tool_that_blocks_the_loop_is_named_with_its_place(
     assert "test_loop.py" in stands
     assert "slow_body" in stands
     assert "the event loop goes on after 0." in goes_on
+
+
+@pytest.mark.promise("SUR-17")
+def test_a_signal_handler_that_raises_into_the_loop_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    def late(number: int, frame: object) -> None:
+        raise TimeoutError("the tool's own alarm")
+
+    async def main() -> str:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        await asyncio.sleep(0.3)  # the alarm rings while the loop waits for what is next
+        return "goes on"
+
+    before = signal.signal(signal.SIGALRM, late)
+    try:
+        assert run(main()) == "goes on"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert "raised TimeoutError" in caplog.text
+
+
+@pytest.mark.promise("SUR-17")
+def test_a_loop_that_is_broken_ends_with_what_broke_it() -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        os.close(loop._selector.fileno())  # type: ignore[attr-defined]
+        await asyncio.sleep(5)
+
+    with pytest.raises((OSError, ValueError)):
+        run(main())
