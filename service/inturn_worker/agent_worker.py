@@ -106,7 +106,7 @@ class Registration:
         try:
             await self._journal.register(self.rows())
             self._steps.agreed.agree(row.limits for row in await self._journal.serving())
-        except InturnError as error:
+        except Exception as error:  # whatever it is: the next time is in a few seconds, and nobody else would come
             logger.warning("the journal does not take which agents this worker serves: %s", error)
 
 

@@ -53,18 +53,18 @@ class Settings(BaseSettings):
     log_format: LogFormat = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
-    connect_timeout: float = Field(default=10, gt=0)
+    connect_timeout: float = Field(default=10, gt=0, le=3600)
     """Seconds to wait for the server at start."""
-    grace: float = Field(default=20, ge=0)
+    grace: float = Field(default=20, ge=0, le=24 * 3600)
     """Seconds that running steps get to finish after SIGTERM. Orchestrators usually kill after 30."""
 
-    cached_sessions: int = Field(default=500, ge=0)
+    cached_sessions: int = Field(default=500, ge=0, le=1_000_000)
     """Sessions kept in memory, at 110-215 KiB each; all others are replayed when their next event comes."""
-    session_slots: int = Field(default=100, ge=2)
+    session_slots: int = Field(default=100, ge=2, le=100_000)
     """Workflow tasks at once."""
-    step_slots: int = Field(default=500, ge=1)
+    step_slots: int = Field(default=500, ge=1, le=100_000)
     """Model and tool calls at once. They mostly wait for somebody else."""
-    pollers: int = Field(default=20, ge=2)
+    pollers: int = Field(default=20, ge=2, le=1_000)
     """Of each kind. With the SDK's 5, tasks sat for 2 s now and then (older servers)."""
 
     beat: float = Field(default=2.0, ge=0.2, le=20)
@@ -102,12 +102,17 @@ def read_settings(**flags: Any) -> Settings:
     try:
         return Settings(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
-        wrong = "; ".join(f"{_named(e['loc'], flags)} is {e['input']!r}: {e['msg']}" for e in error.errors())
+        wrong = "; ".join(f"{_named(e['loc'], flags)} is {_shown(e['input'])}: {e['msg']}" for e in error.errors())
         raise Misconfigured(f"wrong setting: {wrong}") from error
     except SettingsError as error:
         raise Misconfigured(
             f"wrong setting: {error}. Limits by name are JSON objects: INTURN_LIMITS_PER_TOOL='{{\"send_refund\": 2}}'"
         ) from error
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:99]}…"
 
 
 def _named(place: tuple[int | str, ...], flags: dict[str, Any]) -> str:

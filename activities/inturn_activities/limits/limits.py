@@ -16,8 +16,9 @@ from inturn.journal.log import codec
 from inturn.tools import lock_name
 from inturn.tools.checks import CheckedCall
 
-Count = Annotated[int, Field(ge=1)]
-PerMinute = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+PerMinute = Annotated[float, Field(ge=1e-6, le=1e9)]
+Seconds = Annotated[float, Field(le=30 * 24 * 3600)]
 _EVERYBODY: Final = ""
 """Scope of what all tenants share."""
 
@@ -50,10 +51,10 @@ class Limits(BaseModel):
     per_tool: dict[str, Count] = {}
     rate_per_model: dict[str, PerMinute] = {}
     rate_per_tenant: PerMinute | None = None
-    lock_timeout: float = Field(default=300, gt=0)
+    lock_timeout: Seconds = Field(default=300, gt=0)
     victim: Victim = "oldest_waiter"
-    backlog_spacing: float = Field(default=0.2, ge=0)
-    stuck_after: float = Field(default=30, gt=0)
+    backlog_spacing: float = Field(default=0.2, ge=0, le=60)
+    stuck_after: Seconds = Field(default=30, gt=0)
 
     def of_model(self, tenant: str, agent: str, model: str) -> tuple[Want, ...]:
         """Return what a model call needs."""

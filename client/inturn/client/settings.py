@@ -28,10 +28,10 @@ class ClientSettings(BaseSettings):
     task_queue: str = Field(default=names.TASK_QUEUE, min_length=1, max_length=1000)
     journal: str | None = None
     """`sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`; unset: answers come from the worker."""
-    connect_timeout: float = Field(default=5, gt=0)
-    patience: float = Field(default=30, gt=0)
+    connect_timeout: float = Field(default=5, gt=0, le=3600)
+    patience: float = Field(default=30, gt=0, le=7 * 24 * 3600)
     """How long a call is repeated while the server cannot take it."""
-    worker_timeout: float = Field(default=10, gt=0)
+    worker_timeout: float = Field(default=10, gt=0, le=3600)
     """How long `submit`, `ask` and controls wait for a worker to take them."""
 
 

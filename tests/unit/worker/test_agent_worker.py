@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inturn.agents import Agent
-from inturn.journal import open_journal
+from inturn.journal import Serving, open_journal
 from inturn.testing import ScriptedModel
 from inturn_activities.limits.limits import Limits
 from inturn_activities.registry import Steps
@@ -62,4 +62,53 @@ async def test_workers_that_share_a_journal_hold_the_lowest_of_their_limits(tmp_
             assert holds(high_steps) == lowest
         await high.refresh()
         assert holds(high_steps) == {"steps": 50, "model m": 9, "model calls per minute": 10}
+    await journal.close()
+
+
+ABOUTS = {
+    "a newer version's": '{"manifest":"m","tools":["t"],"deliver":true,"trouble":"","gpu":{"of":3},"limits":{}}',
+    "a limit that is none": '{"manifest":"m","tools":["t"],"deliver":true,"trouble":"","limits":{"max_steps":null}}',
+    "an endless limit": '{"manifest":"m","tools":["t"],"deliver":true,"limits":{"rate_per_tenant":Infinity}}',
+    "less": '{"tools":["t"]}',
+}
+MANGLED = {"cut": '{"manifest":"m', "empty": "", "another type": "[1]", "deep": "[" * 100_000, "tools": '{"tools":7}'}
+
+
+@pytest.mark.promise("SUR-16", "ISO-4")
+@pytest.mark.usefixtures("store")
+@pytest.mark.parametrize("about", [*ABOUTS, *MANGLED])
+async def test_what_one_worker_says_of_itself_keeps_no_other_from_its_work(tmp_path: Path, about: str) -> None:
+    journal = open_journal(journal_url(tmp_path))
+    await journal.open()
+    agents = [Agent("support", model="m", instructions="")]
+    steps = Steps(journal, ScriptedModel(), agents, limits=Limits(max_steps=7))
+    own = Registration(journal, agents, "q", steps)
+    await journal.register([Serving("other", "sales", "q2")])
+    text = {**ABOUTS, **MANGLED}[about]
+    await journal._store.write(
+        lambda tx: tx.execute("UPDATE agents SET about = ? WHERE worker = 'other'", (text,)), durable=False
+    )
+    async with own.kept():
+        [want] = steps.agreed.of_model("acme", "support", "m")
+        assert want.capacity == 7
+        others = [row for row in await journal.serving() if row.worker == "other"]
+        assert [row.tools for row in others] == ([("t",)] if about in ABOUTS else [])
+    await journal.close()
+
+
+@pytest.mark.promise("SUR-16")
+async def test_a_worker_goes_on_to_say_that_it_lives_whatever_went_wrong_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    journal = open_journal(journal_url(tmp_path))
+    await journal.open()
+    agents = [Agent("support", model="m", instructions="")]
+    own = Registration(journal, agents, "q", Steps(journal, ScriptedModel(), agents))
+
+    async def broken() -> None:
+        raise TypeError("one of ours")
+
+    monkeypatch.setattr(journal, "serving", broken)
+    await own.refresh()
+    assert "one of ours" in caplog.text
     await journal.close()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from inturn.client.settings import read_settings as read_client_settings
 from inturn.errors import Misconfigured
 from inturn_activities.limits.limits import Limits
 from inturn_worker.settings import read_settings
@@ -97,3 +98,38 @@ def test_what_is_to_be_pinned_needs_a_version(monkeypatch: pytest.MonkeyPatch) -
         read_settings(pin=True)
     monkeypatch.setenv("INTURN_VERSION", "none")  # as `inturn dev` has it
     assert read_settings().version is None
+
+
+NUMBERS = (
+    *("CONNECT_TIMEOUT", "GRACE", "BEAT", "CACHED_SESSIONS", "SESSION_SLOTS", "STEP_SLOTS", "POLLERS"),
+    *("LIMITS_MAX_STEPS", "LIMITS_RATE_PER_TENANT", "LIMITS_LOCK_TIMEOUT", "LIMITS_BACKLOG_SPACING"),
+    "LIMITS_STUCK_AFTER",
+)
+
+
+@pytest.mark.promise("ISO-4", "SUR-17")
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e400", "1e300", "9" * 30, "9" * 5_000, "-1", ""])
+def test_a_number_that_nothing_can_be_done_with_is_refused_in_a_short_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"INTURN_{name}", value)
+    with pytest.raises(Misconfigured) as refused:
+        read_settings()
+    assert len(str(refused.value)) < 600
+
+
+@pytest.mark.promise("ISO-4")
+@pytest.mark.parametrize("limits", ['{"m": Infinity}', '{"m": 1e400}', '{"m": 0}', '{"m": null}', "[]", '{"m": "x"}'])
+def test_limits_by_name_are_numbers_that_count(monkeypatch: pytest.MonkeyPatch, limits: str) -> None:
+    monkeypatch.setenv("INTURN_LIMITS_RATE_PER_MODEL", limits)
+    with pytest.raises(Misconfigured):
+        read_settings()
+
+
+@pytest.mark.parametrize("name", ["CONNECT_TIMEOUT", "PATIENCE", "WORKER_TIMEOUT"])
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "9" * 5_000, "0"])
+def test_a_clients_number_is_bounded_too(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"INTURN_{name}", value)
+    with pytest.raises(Misconfigured):
+        read_client_settings()

@@ -1,13 +1,17 @@
 """Which workers serve which agents, and since when a step has found none that serves its own.
 
 Invariant: a row is a worker's own word, and good for as long as it is repeated. Nothing is decided by it alone: a step
-that finds no row is judged as it would be without this table.
+that finds no row is judged as it would be without this table. No word of one worker, a newer one's or a mangled one,
+makes another one fail.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
+
+from pydantic import BaseModel, ValidationError
 
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
@@ -21,6 +25,18 @@ LIVE: Final = 20.0
 SAME: Final = 60.0
 """Seconds without a lack after which the next one is another."""
 _FORGOTTEN: Final = 24 * 3600.0
+
+
+class _About(BaseModel):
+    """What a worker says of itself, as far as this version knows it."""
+
+    manifest: str = ""
+    tools: tuple[str, ...] = ()
+    deliver: bool = False
+    trouble: str = ""
+    version: str | None = None
+    limits: dict[str, float | None] = {}
+    keys: tuple[str, ...] = ()
 
 
 def register(tx: Transaction, rows: Sequence[Serving]) -> None:
@@ -52,9 +68,13 @@ def serving(tx: Transaction, agent: str | None = None) -> list[Serving]:
     )
     found: list[Serving] = []
     for worker, name, queue, about, since, seen in rows:
-        said = codec.loads(about)
-        said["tools"], said["keys"] = tuple(said["tools"]), tuple(said.get("keys", ()))
-        found.append(Serving(worker, name, queue, since=since / 1e6, seen=seen / 1e6, **said))
+        try:
+            said = _About.model_validate_json(about)
+        except ValidationError:  # nothing that this version can go by
+            continue
+        limits = {limit: value for limit, value in said.limits.items() if value is not None and math.isfinite(value)}
+        known = said.model_dump(exclude={"limits"})
+        found.append(Serving(worker, name, queue, limits=limits, since=since / 1e6, seen=seen / 1e6, **known))
     return found
 
 
