@@ -25,9 +25,12 @@ from inturn_activities.limits.loop_lag import LoopLag
 MOST: Final = 100.0
 """Steps in a second that no process begins: a rate of so many is none. It is the rate at first, and after each rest."""
 CUT: Final = 2.0
-GROWTH: Final = 1.02
-"""By which the rate falls with each look that finds the loop late, and grows with each other one: so that one look in
-thirty-five does. It falls only while it matters: a pause of the loop's costs nobody anything who asks for little."""
+"""By which the rate falls when the loop is late twice within `TWICE` looks: once is chance. It falls only while it
+matters: a pause of the loop's costs nobody anything who asks for little."""
+TWICE: Final = 10
+GROWTH: Final = 1.0025
+"""By which it grows with each other look, doubling in fourteen seconds. The others notice peaks, not the mean, so it
+stays near what was found to be too much for as long as the loop has work: where one look in fifty is late."""
 LATELY: Final = 0.5
 """Seconds for which it matters that a tenant asked for much."""
 AT_WORK: Final = 10.0
@@ -74,6 +77,8 @@ class Shares:
         self._clock = clock
         self._lag = LoopLag(self.judge)
         self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._late = TWICE
+        """Looks since the one that last found the loop late."""
         self._heavy = -math.inf
         """When a tenant last began more than the least rate."""
         self._latest: tuple[str, float] = ("", -math.inf)
@@ -81,10 +86,13 @@ class Shares:
         """The tenant that began the latest step, and the latest other one, with when they did."""
 
     def judge(self, late: bool) -> None:
-        """Lower the rate where the loop was late, else raise it."""
+        """Lower the rate where the loop was late again, else raise it."""
+        self._late += 1
         if not late:
             self._rate = min(self._rate * GROWTH, MOST)
-        elif self._heavy > self._clock() - LATELY:
+            return
+        again, self._late = self._late < TWICE, 0
+        if again and self._heavy > self._clock() - LATELY:
             self._rate = max(self._rate / CUT, self._least)
 
     async def begin(self, tenant: str) -> None:

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
 from inturn_activities.limits import loop_lag
 from inturn_activities.limits.loop_lag import LoopLag
-from inturn_activities.limits.shares import AT_WORK, BURST, CUT, GROWTH, IN_PLACE, LONGEST, REMEMBERED, Shares
+from inturn_activities.limits.shares import AT_WORK, BURST, CUT, GROWTH, IN_PLACE, LONGEST, REMEMBERED, TWICE, Shares
 from tests.support.waiting import until
 
 LEAST = 4.0
@@ -101,7 +101,7 @@ async def test_one_that_was_late_holds_nobody_any_more_once_it_has_long_had_time
     shares: Shares, time: Time
 ) -> None:
     await busy(shares)
-    for _ in range(200):  # nobody asks for much, and nobody is held
+    for _ in range(1_400):  # nobody asks for much, and nobody is held
         time.now += 1 / LEAST
         await shares.begin("quiet")
         await shares.begin("calm")
@@ -154,8 +154,28 @@ async def test_the_rate_follows_the_loop(shares: Shares, time: Time) -> None:
         await _rate(shares, time, "noisy", 1)
         shares.judge(late=False)
         assert await _rate(shares, time, "noisy", 1) == pytest.approx(LEAST * GROWTH**look)
+    for _ in range(500):
+        shares.judge(late=False)
     shares.judge(late=True)
-    assert await _rate(shares, time, "noisy") == pytest.approx(LEAST * GROWTH**40 / CUT)
+    before = LEAST * GROWTH**540
+    assert await _rate(shares, time, "noisy") == pytest.approx(before)
+    shares.judge(late=True)
+    assert await _rate(shares, time, "noisy") == pytest.approx(before / CUT)
+
+
+@pytest.mark.parametrize(("apart", "cut"), [(TWICE - 1, True), (TWICE, False)])
+async def test_a_loop_that_is_late_now_and_then_is_so_by_chance(
+    shares: Shares, time: Time, apart: int, cut: bool
+) -> None:
+    await busy(shares)
+    for _ in range(500):
+        shares.judge(late=False)
+    for _ in range(3):
+        await _rate(shares, time, "noisy", 1)
+        for look in range(apart):
+            shares.judge(late=look == 0)
+    rate = await _rate(shares, time, "noisy")
+    assert (rate < LEAST * GROWTH**500) == cut
 
 
 async def test_a_loop_that_was_late_while_nobody_asked_for_much_changes_nothing(shares: Shares, time: Time) -> None:
@@ -175,6 +195,7 @@ async def test_who_asked_for_much_once_is_not_taken_for_that_for_ever(shares: Sh
         await shares.begin("noisy")
     time.now += 2 * BURST
     await shares.begin("noisy")
+    shares.judge(late=True)
     shares.judge(late=True)
     for _ in range(1_000):
         await shares.begin("noisy")
