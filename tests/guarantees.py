@@ -225,7 +225,7 @@ def _bounds() -> Iterator[str]:
         (
             "what the journal has yet to learn",
             f"{MAX_DECISIONS} decisions, {_size(sizes.DECISIONS)}",
-            "rejected and expired events are only counted, each with a short name, and late ones are rejected",
+            "rejected and expired events are only counted, each with a short name or a bit, and late ones are rejected",
         ),
         (
             "controls that are remembered",

@@ -19,7 +19,20 @@ from temporalio.common import RawValue
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, invalid_id, only_waits, read_event
 from inturn.encryption.payload_codec import CLEAR, verdict
-from inturn.histories import Came, Fields, SetAside, Times, Unnamed, came, carried, decoded, refused, state_of
+from inturn.histories import (
+    Came,
+    Fields,
+    SetAside,
+    Times,
+    Unnamed,
+    came,
+    carried,
+    decoded,
+    named_run,
+    refused,
+    state_of,
+)
+from inturn.signals import Signal
 from inturn_activities.unrecorded import Unrecorded
 
 
@@ -75,15 +88,15 @@ class EndedRun:
             await self.unrecorded.look(self.temporal, self.run.id, event)
         return True
 
-    async def events(self) -> AsyncIterator[tuple[str, Fields, datetime, bool]]:
-        """Yield the events that it began with and accepted: when, and if taken out."""
-        times = Times()
+    async def events(self) -> AsyncIterator[tuple[str, Fields, datetime, Signal, bool]]:
+        """Yield the events that it began with and accepted: when, by which of its signals, and if taken out."""
+        times, run = Times(), named_run(self._state, self._first)
         async for event in self._history():
             at = times.of(event)
             found = self._carried() if event.event_id == 1 else await self._brought(event, at)
             for event_id, message in found:
                 out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
-                yield event_id, message, at, out
+                yield event_id, message, at, Signal(run, self._set_aside.number_of(event)), out
 
     async def _history(self) -> AsyncIterator[HistoryEvent]:
         async for event in self.temporal.get_workflow_handle(

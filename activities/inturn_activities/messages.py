@@ -236,16 +236,16 @@ class Decision(Message):
 
 
 def counted_decisions(
-    counts: Mapping[str, int], names: Mapping[str, int], nameless: int, stamp: str, now: float
+    counts: Mapping[str, int], names: Mapping[str, int], signals: Mapping[str, str], stamp: str, now: float
 ) -> list[Decision]:
     """Return a decision for each kind of ends that were too many to be told one by one.
 
-    How many there were is always said, and of each which one it was, by a short name, as long as there was room.
+    How many there were is said, and of each event which one it was.
 
     Args:
         counts: How many of each kind: the type of its entries, a reason and perhaps a source, with spaces between.
-        names: The short names of events, each with the place of its kind.
-        nameless: How many have none.
+        names: The short names of events that had waited, each with the place of its kind.
+        signals: Which brought those that were rejected as they came, as `inturn.signals` marks them.
         stamp: What tells these decisions from others of the same kinds.
         now: The time, in seconds since 1970.
     """
@@ -258,8 +258,8 @@ def counted_decisions(
         body: dict[str, Any] = {"reason": reason, "count": count} | ({"source": source[0]} if source else {})
         if place in ids:
             body["ids"] = "".join(ids[place])
-        if nameless and place == 0:
-            body["nameless"] = nameless
+        if signals and type_ == "event.rejected":
+            body["signals"], signals = dict(signals), {}
         made.append(Decision(type=type_, key=f"{kind}/{stamp}", body=body, at=now))
     return made
 

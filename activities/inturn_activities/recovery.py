@@ -102,8 +102,8 @@ async def _sent_again(journal: Journal, session: SessionKey, runs: Sequence[Ende
     sent, cancelled, handle = set[str](), set[str](), _handle(session)
     for old in runs:
         with _retained(session):
-            async for event_id, message, at, out in old.events():
-                if not done.has(event_id, at):
+            async for event_id, message, at, signal, out in old.events():
+                if not done.has(event_id, at, signal):
                     done.told[event_id] = FOR_GOOD
                     # One whose turn had begun does not expire any more.
                     when = {} if event_id not in begun else {names.AGAIN: True}

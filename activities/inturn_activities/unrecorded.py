@@ -52,8 +52,8 @@ class Unrecorded:
         for item in books.get("decisions") or ():
             with contextlib.suppress(ValidationError):
                 self._carried.append(Decision.model_validate(item))
-        counts, named, nameless = (books.get(name) for name in ("overflowed", "names", "nameless"))
-        self._counted = counted_decisions(counts or {}, named or {}, nameless or 0, self.run_id, at)
+        counts, named, signals = (books.get(name) or {} for name in ("overflowed", "names", "signals"))
+        self._counted = counted_decisions(counts, named, signals, self.run_id, at)
 
     async def look(self, temporal: Client, workflow_id: str, event: HistoryEvent) -> None:
         """Note what an event of the run says of its records."""

@@ -24,6 +24,7 @@ from inturn.decoding import Undecodable, decode
 from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import CLEAR, LOCKED, verdict
 from inturn.events import ClaimedEvent, Event, derived_id
+from inturn.signals import run_name
 
 Fields = dict[str, Any]
 
@@ -106,13 +107,17 @@ class SetAside:
             found = (_TURNED_AWAY.search(payload.data.decode("utf-8", "replace")) for payload in payloads.payloads)
             self._marked |= {(match[1], int(match[2])) for match in found if match}
 
+    def number_of(self, event: HistoryEvent) -> int:
+        """Return which of the run's signals an event brought; 0: none."""
+        return self._numbers.get(event.event_id, 0)
+
     def __contains__(self, event: HistoryEvent) -> bool:
         """Return whether an event brought one of them that no worker had the key of."""
-        return (LOCKED, self._numbers.get(event.event_id, 0)) in self._marked
+        return (LOCKED, self.number_of(event)) in self._marked
 
     def took_clear(self, event: HistoryEvent) -> bool:
         """Return whether a signal that came in clear was taken: handled, by a worker without keys."""
-        return event.event_id < self._handled and (CLEAR, self._numbers.get(event.event_id, 0)) not in self._marked
+        return event.event_id < self._handled and (CLEAR, self.number_of(event)) not in self._marked
 
 
 async def signals(temporal: Client, workflow_id: str, run_id: str, numbers: Collection[int]) -> dict[int, Came]:
@@ -196,6 +201,12 @@ async def state_of(temporal: Client, workflow_id: str, event: HistoryEvent) -> F
     except Undecodable:
         return {}
     return state or {}
+
+
+def named_run(state: Fields, chain: str) -> str:
+    """Return the name of a run for its signals, by the state that it began with and its chain's first run."""
+    runs = state.get("runs")
+    return run_name(chain, runs if isinstance(runs, int) else 1)
 
 
 def carried(state: Fields) -> tuple[Fields, list[Fields]]:

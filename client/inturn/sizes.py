@@ -91,8 +91,9 @@ REDRIVEN: Final = 57 * 1024
 """Events and deliveries that wait to be driven again."""
 DECISIONS: Final = 298 * 1024
 """What the journal must learn yet; the largest event that came late finds room."""
-COUNTED: Final = 6 * 1024
-"""What of it is only counted."""
+COUNTED: Final = 9 * 1024
+"""What of it is only counted, with a bit for each signal of a run. Names of what had waited have no room of their own:
+where they are too many they are recorded first."""
 CONTROLS: Final = 32 * 1024
 """Results of controls, the latest."""
 EARLY: Final = 40 * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncIterator
@@ -11,7 +12,8 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
-from inturn import Session
+from inturn import Session, names
+from inturn.values import Entry
 from tests.support.histories import replayed, reset, settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -165,6 +167,36 @@ async def test_what_was_rejected_is_no_difference_after_a_reset(rig: Rig) -> Non
         await reset(rig.temporal, str(rig.key("s")), 0)
         await until(lambda: _counts(session, 2))
         await _well(rig, session)
+
+
+async def test_what_was_rejected_in_a_flood_of_nonsense_is_known_event_by_event(rig: Rig) -> None:
+    async with rig.client() as client:
+        session = client.session("s", agent="support")
+        await session.send("in their way", event_id="first")
+        for n in range(100):  # all of them are in one activation
+            nonsense = (_handle(rig).signal(names.SUBMIT, f"nonsense {n}-{each}") for each in range(7))
+            await asyncio.gather(*nonsense)
+            await session.send("busy?", event_id=f"r{n}", when_busy="reject")
+        async with rig.worker():
+            await session.wait("first", timeout=20)
+            await _well(rig, session)
+            counted = [entry.body for entry in await _entries(session, "event.rejected") if "count" in entry.body]
+            assert sum(body["count"] for body in counted) == 801 - 1 - 500
+            assert [list(body["signals"]) for body in counted if "signals" in body]
+            await reset(rig.temporal, str(rig.key("s")), 0)
+            await until(lambda: _counts(session, 800))
+            await _well(rig, session)
+            await session.send("and now", event_id="r99")
+            await session.wait("r99", timeout=20)
+            await _handle(rig).terminate("an operator")
+            await session.ask("came since", event_id="new")
+            assert (await _started(session))[-1:] == ["new"]
+            assert "r98" not in await _started(session)
+            await _well(rig, session)
+
+
+async def _entries(session: Session, type_: str) -> list[Entry]:
+    return [entry async for entry in session.entries() if entry.type == type_]
 
 
 @pytest.mark.promise("ACC-6")

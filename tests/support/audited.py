@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from inturn.events import Event
 from inturn.journal import NewEntry, open_journal
 from inturn.journal.log import codec, log
 from inturn.policy import InboxPolicy
+from inturn.signals import Signal, run_name
 from inturn.values import Audit
 from inturn_activities.messages import Decision, ModelInput, RecordInput
 from inturn_workflows.inbox.dedup import DedupWindow
-from inturn_workflows.inbox.events import ParkedEvent
+from inturn_workflows.inbox.events import ParkedEvent, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.state import SessionState
 from tests.support import outside
@@ -46,6 +48,12 @@ class Life:
         event = Event(event_id=event_id, content=f"say {event_id}", **fields)
         self.inbox.admit(arrival(event, 10), 0.0, POLICY)
         self.accepted.events[event_id] = "run"
+
+    def refused(self, event_id: str, refusal: Refusal, number: int) -> None:
+        """Reject an event that one of the run's signals brings."""
+        signal = Signal(run_name("chain", 1), number + 1)
+        self.inbox.reject(Event(event_id=event_id, content="hi"), refusal, 2.0, signal)
+        self.accepted.take(event_id, "run", datetime.fromtimestamp(1.0, UTC), signal)
 
     async def ran(self, now: float = 0.1) -> None:
         """Take the next turn and answer it."""

@@ -285,8 +285,8 @@ TRIGGERS: Final = (
                 "a_loss_is_named_whatever_makes_up_for_it",
                 Edit(
                     "client/inturn/journal/views/turns.py",
-                    'entry.body.get("nameless") or 0',
-                    'entry.body.get("count") or 0',
+                    "return any(until is not None",
+                    "return bool(self.signals) or any(until is not None",
                 ),
             ),
         ),

@@ -18,6 +18,7 @@ from inturn.decoding import Undecodable, decode, invalid_id, named_id, only_wait
 from inturn.encryption.payload_codec import ENCODING
 from inturn.events import Event, derived_id
 from inturn.keys import is_id
+from inturn.signals import Signal, run_name
 from inturn_activities.messages import Decision
 from inturn_workflows import policies
 from inturn_workflows.faults import Faults
@@ -84,14 +85,14 @@ class AdmissionController:
 
     # Signals.
 
-    def signalled(self, name: str, args: Sequence[RawValue]) -> None:
-        """Take a signal: accepted whatever it holds, and whatever goes wrong."""
+    def signalled(self, name: str, args: Sequence[RawValue], number: int) -> None:
+        """Take a signal, which of the run's: accepted whatever it holds, and whatever goes wrong."""
         try:
-            self._signalled(name, args)
+            self._signalled(name, args, number)
         except Exception as error:
             self._set_aside(args, self._faults.note("admitting a signal", error))
 
-    def _signalled(self, name: str, args: Sequence[RawValue]) -> None:
+    def _signalled(self, name: str, args: Sequence[RawValue], number: int) -> None:
         if name != names.SUBMIT:
             error = f"unknown signal {name[:_SHOWN]!r}: events are signalled as {names.SUBMIT!r}"
             self.park(args, sizes.clip(error, sizes.ERROR), named_id(args))
@@ -112,13 +113,13 @@ class AdmissionController:
         if refusal is None:
             self._admit(arrival, inline=False)
         else:
-            inbox.reject(arrival.event, refusal, now)
+            inbox.reject(arrival.event, refusal, now, Signal(self._run, number))
 
     def turned_away(self, name: str, args: Sequence[RawValue], why: TurnedAway) -> None:
         """Book a signal that came in clear to a worker with keys, or under a key that it does not have."""
         run, chain = workflow.info().run_id, workflow.info().first_execution_run_id
         made = "invalid:" if why.readable else names.SEALED
-        number = f"{made}{chain[-8:]}-{self._state.runs}-{why.number}"
+        number = f"{made}{self._run}-{why.number}"
         try:
             event = read_event(decode(args, sizes.READ_EVENT)) if why.readable and name == names.SUBMIT else None
         except Undecodable:
@@ -129,7 +130,8 @@ class AdmissionController:
                 self._state.inbox.park_invalid(number, why.reason, workflow.time(), sealed=sealed)
             else:
                 named = self._state.inbox.identify(event, chain)
-                self._state.inbox.reject(named, Refusal(names.INVALID_EVENT, why.reason), workflow.time())
+                refusal, signal = Refusal(names.INVALID_EVENT, why.reason), Signal(self._run, why.number)
+                self._state.inbox.reject(named, refusal, workflow.time(), signal)
         except Exception as error:
             self._faults.note("turning a signal away", error)
 
@@ -221,6 +223,11 @@ class AdmissionController:
             self._state.keep_notices(notices_of(decisions, overflow=self._state.inbox_policy().overflow))
 
     # Inside.
+
+    @property
+    def _run(self) -> str:
+        """The run, as its signals are named with."""
+        return run_name(workflow.info().first_execution_run_id, self._state.runs)
 
     def _set_aside(self, args: Sequence[RawValue], fault: str) -> None:
         """Park what a signal brought, as an event where it is one."""

@@ -89,8 +89,8 @@ class Session:
         elif name == names.CONTROL:
             self._mailbox.signal(args, lambda: self._controls.signalled(args))
         else:
-            size = sizes.QUEUED + sum(len(raw.payload.data) for raw in args)
-            self._mailbox.signal(args, lambda: self._admission.signalled(name, args), size=size)
+            size, number = sizes.QUEUED + sum(len(raw.payload.data) for raw in args), self._limits.signals
+            self._mailbox.signal(args, lambda: self._admission.signalled(name, args, number), size=size)
         self._display.refresh()
 
     @workflow.update(dynamic=True)

@@ -19,9 +19,11 @@ from temporalio.testing import ActivityEnvironment
 
 from inturn import names, sizes
 from inturn.decoding import invalid_id
+from inturn.events import Event
 from inturn.journal import Journal
 from inturn.journal.views.turns import ended_events
 from inturn.keys import short_name
+from inturn.signals import Signal
 from inturn.testing import ToolCall
 from inturn.tools import tool
 from inturn_activities.messages import Decision, RecordInput
@@ -127,6 +129,10 @@ def _queued(event_id: str, content: str = "hi") -> Queued:
     return Queued(turn=event_id, n=1, at=1.0, event={"event_id": event_id, "content": content})
 
 
+def _event(n: int) -> Event:
+    return Event(event_id=f"e{n}", content="hi")
+
+
 async def _dispositions(run: StepRunner) -> dict[str, str | None]:
     return {event_id: ending.outcome for event_id, ending in (await run.journal.endings(SESSION)).items()}
 
@@ -200,21 +206,22 @@ async def test_an_event_that_is_sent_anew_beside_its_own_unrecorded_end_has_ende
 async def test_what_was_only_counted_stays_counted_and_is_not_sent_again(tmp_path: Path) -> None:
     state = _state()
     for n in range(520):
-        state.inbox.endings.reject(f"e{n}", Refusal(names.BACKPRESSURE, "full"), 2.0, {"source": "client"})
+        state.inbox.reject(_event(n), Refusal(names.BACKPRESSURE, "full"), 2.0, Signal("chain-1", n))
     kept, state.inbox.books.decisions = len(state.inbox.books.decisions), []
     async with rig(tmp_path) as run:
         await _recovered(run.journal, _Run(state))
         [entry] = await run.entries("event.rejected")
         assert entry.body["count"] == 520 - kept
         ends = await ended_events(run.journal, SESSION)
-        assert ends.has("e519", None)
-        assert not ends.has("e1", None)
+        assert ends.has("e519", None, Signal("chain-1", 519))
+        assert not ends.has("e519", None, Signal("chain-2", 519))
+        assert not ends.has("e1", None, Signal("chain-1", 1))
 
 
 async def test_what_was_counted_and_then_recorded_is_not_counted_again(tmp_path: Path) -> None:
     state = _state()
     for n in range(520):
-        state.inbox.endings.reject(f"e{n}", Refusal(names.BACKPRESSURE, "full"), 2.0, {"source": "client"})
+        state.inbox.reject(_event(n), Refusal(names.BACKPRESSURE, "full"), 2.0, Signal("chain-1", n))
     old = _Run(state)
     drained = Books.model_validate(state.inbox.books.model_dump()).drain_decisions(9.0)
     async with rig(tmp_path) as run:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from inturn import names, sizes
 from inturn.events import Event
 from inturn.policy import InboxPolicy
+from inturn.signals import Signal
 from inturn_activities.messages import CallPlan, Decision, DeliverInput, Policy
 from inturn_workflows.inbox import books, parked, sequencing
 from inturn_workflows.inbox.dedup import RECENT, SIZE, DedupWindow
@@ -167,7 +168,8 @@ def fill_decisions(state: SessionState) -> None:
     state.inbox.endings.set_aside_or_reject(late, "late", NOW, POLICY)
     for number in range(1_000):
         event = Event(event_id=long(number), content=BAD * 100, source=long(number), metadata={"m": BAD * 28})
-        state.inbox.reject(event, Refusal(names.BACKPRESSURE, "m" * 300), NOW)
+        signal = Signal("chain-of-runs", 9_000 + number)
+        state.inbox.reject(event, Refusal(names.BACKPRESSURE, "m" * 300), NOW, signal)
 
 
 def fill_controls(state: SessionState) -> None:

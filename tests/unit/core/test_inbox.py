@@ -14,6 +14,7 @@ from inturn.errors import InvalidEvent
 from inturn.events import MAX_CONTENT_BYTES, MAX_NESTING, Event, make_event
 from inturn.keys import SHORT_NAME, short_name
 from inturn.policy import InboxPolicy
+from inturn.signals import Signal, read_marks
 from inturn_activities.messages import Decision
 from inturn_workflows.controls import Control
 from inturn_workflows.inbox.books import MAX_DECISIONS
@@ -326,37 +327,53 @@ def test_a_flood_that_is_rejected_is_booked_to_the_last_event_and_told_in_bounde
 def test_what_was_only_counted_is_told_by_source_and_by_so_many_sorts_at_most(inbox: Inbox) -> None:
     for number in range(600):
         event = Event(event_id=f"e{number}", content="x", source=f"s{number % 2 if number < 580 else number}")
-        inbox.reject(event, Refusal("Backpressure", "full"), NOW)
+        inbox.reject(event, Refusal("Backpressure", "full"), NOW, Signal("run-1", number))
     counted = [decision.body for decision in inbox.books.drain_decisions(NOW)[MAX_DECISIONS:]]
-    ids = [body.pop("ids") for body in counted]
+    marks = read_marks(counted[0].pop("signals"))
     assert counted[:2] == [{"reason": "Backpressure", "count": 40, "source": source} for source in ("s0", "s1")]
     assert len(counted) == 21
     assert counted[-1] == {"reason": "Backpressure", "count": 2}, "two sources too many"
-    assert ids[0] == "".join(short_name(f"e{number}") for number in range(500, 580, 2))
-    assert sum(map(len, ids)) == 100 * SHORT_NAME
+    assert marks == {"run-1": sum(1 << number for number in range(500, 600))}
 
 
 @pytest.mark.promise("ACC-8")
-def test_what_is_counted_and_comes_again_is_named_by_its_last_rejection_alone(inbox: Inbox) -> None:
-    refusal = Refusal("Backpressure", "full")
+def test_what_had_waited_and_is_only_counted_is_named_until_it_comes_again(inbox: Inbox) -> None:
     for number in range(503):
-        inbox.reject(Event(event_id=f"e{number}", content="x"), refusal, NOW)
-    send(inbox, "e500")
-    inbox.reject(Event(event_id="e501", content="x"), refusal, NOW)
+        send(inbox, f"e{number}")
+        inbox.cancel(f"e{number}", NOW, None, POLICY)
+    inbox.books.accept("e500")
     body = inbox.books.drain_decisions(NOW)[-1].body
-    assert body["count"] == 4
+    assert body["count"] == 3
     assert body["ids"] == short_name("e501") + short_name("e502")
 
 
 @pytest.mark.promise("ACC-8", "SUR-15")
-def test_what_has_no_room_for_a_name_is_said_to_have_none(inbox: Inbox) -> None:
-    for number in range(30_000):
-        inbox.reject(Event(event_id=f"e{number}", content="x"), Refusal("Backpressure", "full"), NOW)
+def test_in_a_flood_of_any_size_it_is_known_which_events_were_rejected(inbox: Inbox) -> None:
+    for number in range(1, 10_001):  # no run is sent more signals
+        refusal = Refusal("Backpressure", "full")
+        if number % 3:
+            inbox.reject(Event(event_id=f"e{number}", content="x"), refusal, NOW, Signal("run-1", number))
+        else:
+            inbox.park_invalid(f"invalid:{number}", "no event", NOW)
     assert sizes.written(inbox.books) <= sizes.DECISIONS + sizes.COUNTED
-    body = inbox.books.drain_decisions(NOW)[-1].body
-    assert body["count"] == 29_500 == len(body["ids"]) // SHORT_NAME + body["nameless"]
-    assert body["nameless"] > 0
-    assert inbox.books.nameless == 0
+    drained = inbox.books.drain_decisions(NOW)
+    told = {decision.turn for decision in drained}
+    [marks] = [read_marks(decision.body["signals"]) for decision in drained if "signals" in decision.body]
+    for number in range(1, 10_001):
+        assert (marks["run-1"] >> number & 1) == (number % 3 > 0 and f"e{number}" not in told), number
+    assert (inbox.books.names, inbox.books.signals) == ({}, {})
+
+
+@pytest.mark.promise("ACC-8", "SUR-15")
+def test_however_many_are_taken_out_each_is_named_and_what_is_carried_fits_once_they_are_recorded() -> None:
+    state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="salt")))
+    for number in range(12_000):  # no run is sent more signals and updates
+        send(state.inbox, f"e{number}", size=100, content=" " + "x" * 200)
+        state.inbox.cancel(f"e{number}", NOW, "r" * 500, POLICY)
+    [body] = [d.body for d in state.inbox.books.drain_decisions(NOW) if "count" in d.body]
+    assert body["count"] == len(body["ids"]) // SHORT_NAME
+    assert sizes.written(body) < sizes.RECORD
+    assert state.fit()
 
 
 @pytest.mark.promise("ACC-7", "ACC-8")

@@ -1,8 +1,9 @@
 """An inbox's books: how many events were accepted, how they ended, and what the journal must still learn.
 
 Invariant: `accepted` is always the sum of what waits, runs and has ended; nothing grows without bound: decisions that
-are not written yet are kept one by one up to `MAX_DECISIONS` and `sizes.DECISIONS`, and only counted beyond, with a few
-bytes of each that say which it was.
+are not written yet are kept one by one up to `MAX_DECISIONS` and `sizes.DECISIONS`, and only counted beyond, with what
+says of each event which it was: that an event is lost is never hidden by others. What was refused as it came is told by
+a bit; what had waited by a short name: no more than a run is sent, and written down before it is carried too far.
 """
 
 from __future__ import annotations
@@ -14,16 +15,15 @@ from typing import Any, Final
 from pydantic import Field, PrivateAttr
 
 from inturn import sizes
-from inturn.keys import SHORT_NAME, redrive_of, short_name
+from inturn.keys import redrive_of, short_name
 from inturn.names import COUNTED
+from inturn.signals import Signal, add_mark
 from inturn.wire import Message
 from inturn_activities.messages import Decision, counted_decisions
 
 MAX_DECISIONS: Final = 500
 MAX_COUNTED: Final = 20
 """Kinds of decisions that are counted by their source; further ones are without."""
-_NAME: Final = SHORT_NAME + len('"":99,')
-"""Bytes of a short name as it is carried."""
 _BY_SOURCE: Final = frozenset({"event.expired", "event.rejected"})
 """Their sources get notices."""
 _ALWAYS_KEPT: Final = frozenset({"event.parked", "event.merged"})
@@ -42,9 +42,9 @@ class Books(Message):
     overflowed: dict[str, int] = Field(default_factory=dict[str, int])
     """Decisions beyond `MAX_DECISIONS`, counted by type, error and, where it gets a notice, source."""
     names: dict[str, int] = Field(default_factory=dict[str, int])
-    """The short names of their events, each with the place of its kind."""
-    nameless: int = 0
-    """How many of them have none: there was no room."""
+    """The short names of those of their events that had waited, each with the place of its kind."""
+    signals: dict[str, str] = Field(default_factory=dict[str, str])
+    """Those of them that were rejected as they came, by run, as `inturn.signals` marks them."""
     unwritten: int = 0
     """How many decisions were only counted, ever."""
     unwritten_bytes: int = 0
@@ -91,25 +91,33 @@ class Books(Message):
 
     def decide(
         self, type_: str, turn: str | None, key: str, now: float, body: dict[str, Any], disposition: str | None = None
-    ) -> None:
-        """Note what the journal must learn."""
+    ) -> str | None:
+        """Note what the journal must learn; return the kind under which it is only counted, if it is."""
         # No more are discarded than were parked.
         always = type_ in _ALWAYS_KEPT or disposition == "discarded"
         if self.full and not always:
             kind = f"{type_} {body.get('error') or body.get('policy') or disposition or 'closed'}"
             source = body["source"] if type_ in _BY_SOURCE and "source" in body else None
-            self._overflow(kind, source, (turn or "").partition("~")[0])
-            return
+            return self._overflow(kind, source)
         decision = Decision(type=type_, turn=turn, key=key, disposition=disposition, body=body, at=now)
         self.decisions.append(decision)
         self.bytes += sizes.written(decision)
+        return None
+
+    def name(self, event_id: str, kind: str) -> None:
+        """Say which event it is that was only counted, by its short name."""
+        self.names[short_name(event_id)] = list(self.overflowed).index(kind)
+
+    def mark(self, signal: Signal) -> None:
+        """Say which event it is that was only counted, by the signal that brought it."""
+        self.signals[signal.run] = add_mark(self.signals.get(signal.run, ""), signal.number)
 
     def drain_decisions(self, now: float) -> list[Decision]:
         """Take what the journal must learn, in order."""
         drained, self.decisions = self.decisions, []
         stamp = f"{self.unwritten}@{now:.3f}"
-        drained += counted_decisions(self.overflowed, self.names, self.nameless, stamp, now)
-        self.overflowed, self.names, self.nameless = {}, {}, 0
+        drained += counted_decisions(self.overflowed, self.names, self.signals, stamp, now)
+        self.overflowed, self.names, self.signals = {}, {}, {}
         self.unwritten_bytes = self.bytes = 0
         self._writing = {decision.key: decision for decision in drained}
         return drained
@@ -119,20 +127,13 @@ class Books(Message):
         for decision in decisions:
             self._writing.pop(decision.key, None)
 
-    def _overflow(self, kind: str, source: str | None, event_id: str) -> None:
+    def _overflow(self, kind: str, source: str | None) -> str:
         named = kind if source is None else f"{kind} {source}"
         if named not in self.overflowed and len(self.overflowed) >= MAX_COUNTED:
             named = kind
         self.overflowed[named] = self.overflowed.get(named, 0) + 1
         self.unwritten += 1
-        if event_id:
-            self._name(short_name(event_id), list(self.overflowed).index(named))
-
-    def _name(self, name: str, place: int) -> None:
-        if name in self.names or self.bytes + _NAME * (len(self.names) + 1) <= sizes.DECISIONS:
-            self.names[name] = place
-        else:
-            self.nameless += 1
+        return named
 
 
 def _changes(decision: Decision) -> dict[str, int]:

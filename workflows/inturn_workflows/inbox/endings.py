@@ -10,6 +10,7 @@ from typing import Any
 
 from inturn import names, sizes
 from inturn.policy import InboxPolicy
+from inturn.signals import Signal
 from inturn_activities.messages import Decision, Ended
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.dedup import DedupWindow
@@ -96,7 +97,9 @@ class Endings:
         kind = {"parked": "parked", "rejected": f"rejected/{queued.n}"}.get(disposition, "disposition")
         key = f"{queued.turn}/{kind}"
         outcome = None if disposition == "rejected" else disposition  # a rejected id may come again: it has no outcome
-        self.books.decide(f"event.{disposition}", queued.turn, key, now, known | body, outcome)
+        counted = self.books.decide(f"event.{disposition}", queued.turn, key, now, known | body, outcome)
+        if counted is not None:
+            self.books.name(queued.event_id, counted)
 
     def set_aside(self, queued: Queued, error: str, now: float) -> None:
         """Park an event that did not run."""
@@ -115,15 +118,23 @@ class Endings:
         return "parked"
 
     def reject(
-        self, event_id: str, refusal: Refusal, now: float, body: dict[str, Any], metadata: dict[str, Any] | None = None
+        self,
+        event_id: str,
+        refusal: Refusal,
+        now: float,
+        body: dict[str, Any],
+        metadata: dict[str, Any] | None = None,
+        signal: Signal | None = None,
     ) -> None:
-        """Book what came where it could not be refused."""
+        """Book what came where it could not be refused. `signal`: which brought it, where it is an event."""
         self.books.accepted += 1
         self.books.count("rejected")
         key = f"{event_id}/rejected/{self.books.accepted}"
         told = {"reason": refusal.message, "error": refusal.type, "n": self.books.accepted}
         body = {**told, **body, **_address(metadata)}
-        self.books.decide("event.rejected", event_id, key, now, body)
+        counted = self.books.decide("event.rejected", event_id, key, now, body)
+        if counted is not None and signal is not None:
+            self.books.mark(signal)
 
     def park_invalid(self, event_id: str, error: str, now: float, preview: str, about: dict[str, Any]) -> str:
         """Park what is no event, or reject it where a flood could not be written down. Returns its disposition."""

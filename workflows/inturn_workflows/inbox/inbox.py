@@ -26,6 +26,7 @@ from pydantic import Field
 from inturn import names, sizes
 from inturn.events import MAX_CONTENT_BYTES, SAID, ClaimedEvent, Event, derived_id
 from inturn.policy import InboxPolicy
+from inturn.signals import Signal
 from inturn.wire import Message
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.capacity import SOONEST, Capacity
@@ -129,12 +130,12 @@ class Inbox(Message):
         if not refusal.behind_a_gap and self.sequencer.misses(event.source, event.sequence, policy):
             self.sequencer.extend_wait(event.source, now + refusal.retry_after + policy.gap_timeout)
 
-    def reject(self, event: Event | ClaimedEvent, refusal: Refusal, now: float) -> None:
-        """Book an event that came where it could not be refused (a signal). Its id may come again."""
+    def reject(self, event: Event | ClaimedEvent, refusal: Refusal, now: float, signal: Signal | None = None) -> None:
+        """Book an event that came where it could not be refused, by a signal. Its id may come again."""
         body: dict[str, Any] = {"source": event.source, "preview": event.preview}
         if isinstance(event, ClaimedEvent):
             body["claim"] = event.claim.model_dump(mode="json")
-        self.endings.reject(str(event.event_id), refusal, now, body, event.metadata)
+        self.endings.reject(str(event.event_id), refusal, now, body, event.metadata, signal)
 
     def park_invalid(
         self, event_id: str, error: str, now: float, preview: str = "", running: Container[str] = (), **about: Any

@@ -20,8 +20,22 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
-from inturn.histories import Came, Fields, SetAside, Times, Unnamed, came, carried, decoded, ended_by, refused, state_of
+from inturn.histories import (
+    Came,
+    Fields,
+    SetAside,
+    Times,
+    Unnamed,
+    came,
+    carried,
+    decoded,
+    ended_by,
+    named_run,
+    refused,
+    state_of,
+)
 from inturn.journal.views.turns import Ends
+from inturn.signals import Signal
 
 _PATIENCE: Final = 30.0
 
@@ -33,6 +47,8 @@ class Accepted:
     events: dict[str, str] = field(default_factory=dict[str, str])
     came: dict[str, datetime] = field(default_factory=dict[str, datetime])
     """When each came last."""
+    signals: dict[str, Signal] = field(default_factory=dict[str, Signal])
+    """Which brought those that came last by one."""
     named: set[str] = field(default_factory=set[str])
     """Ids that came with something else than an event: that is parked under its id, if it is still free."""
     claimed: set[str] = field(default_factory=set[str])
@@ -43,10 +59,15 @@ class Accepted:
     ended: dict[str, str] = field(default_factory=dict[str, str])
     """Runs that were ended from outside, and how."""
 
-    def take(self, event_id: str, run_id: str, at: datetime) -> None:
+    def take(self, event_id: str, run_id: str, at: datetime, signal: Signal | None = None) -> None:
         """Note an event that came."""
         self.events.setdefault(event_id, run_id)
-        self.came[event_id] = max(at, self.came.get(event_id, at))
+        if at < self.came.get(event_id, at):
+            return
+        self.came[event_id] = at
+        self.signals.pop(event_id, None)
+        if signal is not None:
+            self.signals[event_id] = signal
 
     def run_of(self, event_id: str) -> str:
         """Return the run that took an event, for people."""
@@ -55,7 +76,7 @@ class Accepted:
 
     def after(self, ends: Ends) -> list[str]:
         """Return the events that have not ended, or came again since: one that was rejected may."""
-        return [event_id for event_id in self.events if not ends.has(event_id, self.came.get(event_id))]
+        return [e for e in self.events if not ends.has(e, self.came.get(e), self.signals.get(e))]
 
 
 @dataclass
@@ -98,7 +119,8 @@ class HistoryReader:
         times, state = Times(), await state_of(temporal, str(self.transport.key), history.events[0])
         for event_id in _begun_with(state):
             into.take(event_id, run_id, times.of(history.events[0]))
-        unnamed, set_aside = Unnamed.of(state, started.first_execution_run_id), SetAside()
+        chain, set_aside = started.first_execution_run_id, SetAside()
+        unnamed, run = Unnamed.of(state, chain), named_run(state, chain)
         out = {refused(event) for event in history.events} - {None}
         for event in history.events:
             set_aside.note(event)
@@ -108,7 +130,8 @@ class HistoryReader:
                 continue
             if _is_for_inbox(message):
                 args = await decoded(temporal, str(self.transport.key), message.payloads)
-                _take(into, run_id, at, message, args, unnamed)
+                signal = None if message.update_id else Signal(run, set_aside.number_of(event))
+                _take(into, run_id, at, message, args, unnamed, signal)
         return started.continued_execution_run_id
 
     async def _listed(self) -> list[str]:
@@ -132,7 +155,15 @@ class HistoryReader:
         return await retry_rpc(fetch, patience=_PATIENCE, session=str(self.transport.key))
 
 
-def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequence[RawValue], unnamed: Unnamed) -> None:
+def _take(
+    into: Accepted,
+    run_id: str,
+    at: datetime,
+    message: Came,
+    args: Sequence[RawValue],
+    unnamed: Unnamed,
+    signal: Signal | None,
+) -> None:
     """Note what a message brought, read as the session reads it. An update was accepted; a signal may be anything."""
     try:
         fields = decode(args, sizes.READ_EVENT)
@@ -146,7 +177,7 @@ def _take(into: Accepted, run_id: str, at: datetime, message: Came, args: Sequen
         into.named |= {event.event_id} if event.event_id else set()
         return
     event_id = event.event_id or unnamed.id_of(event, message.update_id)
-    into.take(event_id, run_id, at)
+    into.take(event_id, run_id, at, signal)
     into.claimed |= {event_id} if is_claimed(fields) else set()
 
 

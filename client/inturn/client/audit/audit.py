@@ -254,8 +254,7 @@ def _unanswered(read: _Books, accepted: Accepted) -> list[str]:
         for event_id in accepted.after(ends)
         if event_id not in read.open
     ]
-    # In a flood there may be no room even for a few bytes of each: which of these they are is not known.
-    return lost + (found if len(found) > ends.nameless else [])
+    return lost + found
 
 
 def _unaccepted(read: _Books, accepted: Accepted) -> list[str]:

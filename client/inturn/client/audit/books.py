@@ -30,7 +30,7 @@ _SHAPES: Final[dict[str, dict[str, type]]] = {
     "user.message": {"joined": str},
     "event.parked": {"joined": list, "lost": list},
     **{type_: _TURN for type_ in TURN_ENDS},
-    **{type_: {"count": int, "ids": str, "nameless": int} for type_ in DECIDED},
+    **{type_: {"count": int, "ids": str, "signals": dict} for type_ in DECIDED},
 }
 """What is read of a body, where it is there."""
 

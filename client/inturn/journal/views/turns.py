@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, get_args
 from inturn import names
 from inturn.journal.values import Outcome
 from inturn.keys import SHORT_NAME, SessionKey, redrive_of, short_name
+from inturn.signals import Signal, read_marks
 from inturn.turns.budget import total
 from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
@@ -74,13 +75,13 @@ class Ends:
 
     Attributes:
         told: By event id.
-        counted: Of those that entries only count, by short name.
-        nameless: How many of those have none.
+        counted: Of those that entries only count and that had waited, by short name.
+        signals: Those of them that were rejected as they came: which of a run's brought them, as bits.
     """
 
     told: dict[str, datetime] = field(default_factory=dict[str, datetime])
     counted: dict[str, datetime] = field(default_factory=dict[str, datetime])
-    nameless: int = 0
+    signals: dict[str, int] = field(default_factory=dict[str, int])
 
     def take(self, entry: Entry) -> None:
         """Take an entry that ends an event, or counts some that ended."""
@@ -88,12 +89,15 @@ class Ends:
         ids = str(entry.body.get("ids") or "")
         for name in (ids[at : at + SHORT_NAME] for at in range(0, len(ids), SHORT_NAME)):
             self.counted[name] = max(until, self.counted.get(name, until))
-        self.nameless += int(entry.body.get("nameless") or 0)
+        for run, bits in read_marks(entry.body.get("signals")).items():
+            self.signals[run] = self.signals.get(run, 0) | bits
         if entry.event_id and entry.type == "event.rejected":  # the others have outcomes
             self.told[entry.event_id] = until
 
-    def has(self, event_id: str, came: datetime | None) -> bool:
-        """Return whether an event has ended that came last at a time; `None`: that is not known."""
+    def has(self, event_id: str, came: datetime | None, signal: Signal | None = None) -> bool:
+        """Return whether an event has ended that came last at a time, by a signal; `None`: that is not known."""
+        if signal is not None and self.signals.get(signal.run, 0) >> signal.number & 1:
+            return True
         times = self.told.get(event_id), self.counted.get(short_name(event_id))
         return any(until is not None and (came is None or came <= until) for until in times)
 
