@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from inturn.policy import InboxPolicy
 from inturn.turns.call_results import CallStatus
-from inturn.wire import Message
+from inturn.wire import Exchanged, Message
 
 
-class StepInput(Message):
+class StepInput(Exchanged):
     """What every step is told: which journal the session knows, and how far."""
 
     journal: str | None = None
@@ -25,7 +25,7 @@ class StepInput(Message):
     head: int = 0
 
 
-class StepResult(Message):
+class StepResult(Exchanged):
     """What every step tells of the journal."""
 
     journal: str | None = None

@@ -152,7 +152,13 @@ class Steps:
             return None
 
     async def _step(self, input: StepInput, made: Callable[..., R], run: Run[R], *, first: bool = False) -> R:
-        """Run a step where the journal is its session's; tell a session that does not know which that is."""
+        """Run a step where the journal is its session's; tell a session that does not know which that is.
+
+        One that came in clear to a worker with keys is not done: its session sends it anew, and a worker encrypts it.
+        """
+        if input.refused:
+            activity.logger.warning("a step that came in clear is not done (INTURN_ENCRYPTION_KEYS)")
+            return made(elsewhere=activity.info().task_queue)
 
         async def judged(step: StepKey) -> R:
             with Heartbeat(every=self._bounds.beat) as beating, self.stops.running(step, beating):
@@ -179,7 +185,7 @@ async def _step(run: Callable[[StepKey], Awaitable[R]]) -> R:
 async def _judged(run: Callable[[StepKey], Awaitable[R]]) -> R:
     info = activity.info()
     try:
-        return await run(StepKey.parse(info.activity_id))
+        return await run(_step_of(info))
     except JournalBehind as error:
         raise failures.journal_behind(error, info.attempt) from None
     except JournalUnavailable as error:
@@ -195,6 +201,18 @@ async def _judged(run: Callable[[StepKey], Awaitable[R]]) -> R:
         raise
     except Exception as error:
         raise _surprise(error, info) from error
+
+
+def _step_of(info: activity.Info) -> StepKey:
+    """Return the step's key.
+
+    Raises:
+        OwnFailure: Another workflow than the step's session asks: its input is encrypted for itself alone.
+    """
+    step = StepKey.parse(info.activity_id)
+    if info.workflow_id != str(step.session):
+        raise failures.OwnFailure(f"step {step} is none of workflow {info.workflow_id!r}")
+    return step
 
 
 def _surprise(error: Exception, info: activity.Info) -> ApplicationError:

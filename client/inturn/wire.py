@@ -54,3 +54,11 @@ class Message(BaseModel):
         dumped: dict[str, Any] = handler(self)
         # A field of a newer peer is in no `defaults`, and its value lies elsewhere than in `__dict__`: it stays.
         return {k: v for k, v in dumped.items() if k not in defaults or values[k] != defaults[k]}
+
+
+class Exchanged(Message):
+    """Base of what steps are sent and of what they send back."""
+
+    refused: str | None = None
+    """Why it is not to be taken, where there are keys: it came in clear, or was encrypted for something else. Who
+    decodes it says so; it does not travel."""

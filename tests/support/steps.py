@@ -125,7 +125,7 @@ async def rig(
 def environment(key: StepKey, attempt: int = 1) -> ActivityEnvironment:
     """Return what an activity sees of Temporal."""
     made = ActivityEnvironment()
-    made.info = dataclasses.replace(made.info, activity_id=str(key), attempt=attempt)
+    made.info = dataclasses.replace(made.info, activity_id=str(key), workflow_id=str(key.session), attempt=attempt)
     return made
 
 

@@ -5,8 +5,8 @@ Rules:
      event that is next, a decision, a delivery) is set aside with the error, and the session goes on.
   2. Where it cannot be laid to one of them, the session waits before it tries again: longer each time, and until
      something comes at most.
-  3. Not contained is what only another worker or a reset can mend: a history that does not replay, state of a newer
-     version, and what Temporal raises to unwind a workflow (no `Exception`).
+  3. Not contained is what only another worker or a reset can mend: a history that does not replay or that this worker
+     has not the keys of, state of a newer version, and what Temporal raises to unwind a workflow (no `Exception`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from typing import Final
 from temporalio import workflow
 
 from inturn import sizes
+from inturn_workflows.sealed import Unreadable
 from inturn_workflows.state import SessionState
 
-NOT_OURS: Final = (workflow.NondeterminismError, workflow.ReadOnlyContextError)
+NOT_OURS: Final = (workflow.NondeterminismError, workflow.ReadOnlyContextError, Unreadable)
 """Contained nowhere."""
 LONGEST_WAIT: Final = 3_600.0
 """Seconds between two tries at most: each costs a timer, and a history has an end."""

@@ -16,6 +16,7 @@ from inturn.decoding import Undecodable, decode
 from inturn.keys import SessionKey, is_id
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.sealed import takes_start
 from inturn_workflows.state import Limits, SessionInput, SessionState
 
 
@@ -40,6 +41,8 @@ def restored(start: RawValue) -> SessionState:
     carried = bool(workflow.info().continued_run_id)
     try:
         given = decode([start], sizes.PAYLOAD if carried else sizes.READ_START, ours=carried)
+        if not (carried or takes_start(start)):
+            given = {}
     except Undecodable:
         if carried:
             raise

@@ -60,6 +60,31 @@ def turned_away(args: Sequence[RawValue], number: int) -> TurnedAway | None:
     return None
 
 
+def takes_start(start: RawValue) -> bool:
+    """Return whether what a session was started with may be read: not what came in clear to a worker with keys."""
+    return verdict(start.payload)[0] != CLEAR or not workflow.patched(names.CLEAR_START)
+
+
+class Results:
+    """Which results of a run's steps were not made by a worker with the keys: the step is done again then."""
+
+    def __init__(self) -> None:
+        self._questioned = 0
+
+    def takes(self, refused: str | None) -> bool:
+        """Return whether the next result is taken. `refused`: why it is not to be, as it was decoded here.
+
+        Raises:
+            Unreadable: It is under a key that this worker does not have.
+        """
+        if refused == LOCKED:
+            raise Unreadable("a step failed, and what it says cannot be read by this worker (INTURN_ENCRYPTION_KEYS)")
+        if not refused:
+            return True
+        self._questioned += 1
+        return not workflow.patched(names.STRANGE_RESULT.format(number=self._questioned))
+
+
 def check_update(args: Sequence[RawValue]) -> None:
     """Check that an update may be read.
 

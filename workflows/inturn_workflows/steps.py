@@ -46,6 +46,7 @@ from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.endings import parked_as
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
+from inturn_workflows.sealed import Results, Unreadable
 from inturn_workflows.state import SessionState
 from inturn_workflows.turn import CLOSED, RECOVERED, ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
@@ -53,6 +54,10 @@ from inturn_workflows.turn_state import CallState, TurnState
 T = TypeVar("T", bound=StepResult)
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
+
+
+class NotTaken(Exception):
+    """What came back is not by a worker that has the keys."""
 
 
 class NobodyThere(Exception):
@@ -85,6 +90,7 @@ class ActivitySteps:
         self._display = display
         self._approvals = approvals
         self._admission = admission
+        self._results = Results()
 
     # The steps of a turn.
 
@@ -269,6 +275,8 @@ class ActivitySteps:
                 turn=asks.turn if asks else None,
                 cancel_if=lambda: asks is not None and bool(self._state.closing or asks.call.answer),
             )
+        except Unreadable:
+            raise
         except (Interrupted, ContinueDue):
             if asks is None or asks.turn.stop or not asks.call.answer:
                 raise
@@ -326,10 +334,12 @@ class ActivitySteps:
             except NobodyThere:
                 self._state.queue = None
                 continue
+            except NotTaken:
+                continue
             if result.elsewhere is None:
                 return result
             self._state.queue = result.elsewhere
-        raise StepFailed("it was sent from task queue to task queue, and nobody could do it")
+        raise StepFailed("it was sent from task queue to task queue, and nobody with the keys, if any, could do it")
 
     async def _once(
         self,
@@ -353,7 +363,11 @@ class ActivitySteps:
         try:
             result: T = await handle
         except ActivityError as error:
+            if not self._results.takes(getattr(error.cause, "refused", None)):
+                raise NotTaken from error
             raise _failure(error, turn) from error
+        if not self._results.takes(result.refused):
+            raise NotTaken
         return result
 
     def _place(self, message: StepInput) -> None:

@@ -6,9 +6,12 @@ Invariant: worker, client and replay have the same one; one of another kind is r
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
+from temporalio.api.failure.v1 import Failure
 from temporalio.common import RawValue
 from temporalio.contrib.pydantic import PydanticPayloadConverter, pydantic_data_converter
 from temporalio.converter import (
@@ -16,15 +19,18 @@ from temporalio.converter import (
     DataConverter,
     DefaultFailureConverterWithEncodedAttributes,
     EncodingPayloadConverter,
+    PayloadConverter,
 )
+from temporalio.exceptions import ApplicationError
 
 from inturn.encryption.keys import KeyRing, read_keys
-from inturn.encryption.payload_codec import ENCODING, EncryptionCodec, verdict
+from inturn.encryption.payload_codec import BROKEN, CLEAR, ENCODING, EncryptionCodec, verdict
 from inturn.errors import Misconfigured
+from inturn.wire import Exchanged
 
 
 class Undecryptable(Misconfigured):
-    """What came from Temporal is encrypted, and does not open here; the message says why."""
+    """What came from Temporal does not open here, or came in clear where there are keys; the message says why."""
 
 
 class _Unopened(EncodingPayloadConverter):
@@ -40,16 +46,49 @@ class _Unopened(EncodingPayloadConverter):
     def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
         if type_hint is None:
             return RawValue(payload)  # nobody says that it needs the value: what a lost attempt had reported
-        reason = verdict(payload)[1] or "it is not as this version encrypts"
+        said, reason = verdict(payload)
+        if said == BROKEN and isinstance(type_hint, type) and issubclass(type_hint, Exchanged):
+            return type_hint()  # who made it had no key, so nothing is lost: the step is taken for not done
+        reason = reason or "it is not as this version encrypts"
         raise Undecryptable(f"what came cannot be decrypted: {reason}. INTURN_ENCRYPTION_KEYS must hold its key")
 
 
 class ReadablePayloadConverter(CompositePayloadConverter):
-    """Pydantic's converter, which says of what is encrypted why it cannot be read."""
+    """Pydantic's converter, which says of what is encrypted why it cannot be read, and refuses what came in clear.
+
+    A session decides for itself: what it took before there were keys stays taken.
+    """
 
     def __init__(self) -> None:
         """Make a converter."""
         super().__init__(*PydanticPayloadConverter().converters.values(), _Unopened())
+
+    def from_payloads(self, payloads: Sequence[Payload], type_hints: list[type] | None = None) -> list[Any]:
+        """Return values; those of steps say whether they may be taken.
+
+        Raises:
+            Undecryptable: It cannot be decrypted; or it came in clear, to somebody else.
+        """
+        values = super().from_payloads(payloads, type_hints)
+        hints = type_hints or []
+        for payload, value, hint in zip(payloads, values, [*hints, *[None] * len(values)], strict=False):
+            said, reason = verdict(payload)
+            if isinstance(value, Exchanged):
+                value.refused = said or None
+            elif said == CLEAR and hint not in (None, RawValue) and not workflow.in_workflow():
+                raise Undecryptable(f"what came is not taken: {reason}")
+        return values
+
+
+class _Failures(DefaultFailureConverterWithEncodedAttributes):
+    """Encrypts what failures say, and tells in `refused` of one that somebody without the keys made why it is none."""
+
+    def from_failure(self, failure: Failure, payload_converter: PayloadConverter) -> BaseException:
+        error = super().from_failure(failure, payload_converter)
+        if isinstance(error, ApplicationError):
+            sealed = failure.HasField("encoded_attributes")
+            error.refused = verdict(failure.encoded_attributes)[0] if sealed else CLEAR  # type: ignore[attr-defined]
+        return error
 
 
 _CLEAR = dataclasses.replace(pydantic_data_converter, payload_converter_class=ReadablePayloadConverter)
@@ -70,7 +109,7 @@ def data_converter(keys: KeyRing | None = None) -> DataConverter:
     return dataclasses.replace(
         _CLEAR,
         payload_codec=EncryptionCodec(ring),
-        failure_converter_class=DefaultFailureConverterWithEncodedAttributes,
+        failure_converter_class=_Failures,
     )
 
 

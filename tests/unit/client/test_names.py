@@ -13,6 +13,8 @@ WIRE = {
     "AGAIN": "again",
     "SEALED": "sealed:",
     "TURNED_AWAY": "inturn-{said}-{number}",
+    "STRANGE_RESULT": "inturn-strange-{number}",
+    "CLEAR_START": "inturn-clear-start",
     "COUNTED": ("event.rejected", "event.expired", "event.cancelled"),
     "STATUS": "status",
     "CALL_MODEL": "call_model",
