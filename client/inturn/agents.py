@@ -9,7 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic_core import to_json
 
@@ -18,6 +18,8 @@ from inturn.models.facts import facts
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
 from inturn.turns.budget import Budget
+
+Stream = Literal["watched", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,8 @@ class Agent:
         max_tokens: The most tokens of one answer; what the model thinks counts.
         budget: The most one turn may use.
         inbox: How its sessions take events.
+        stream: When others see what the model says as it says it: while somebody looks (`watched`), `always`, or
+            `never`, where an answer must not be seen that is withdrawn in the end.
         task_queue: The task queue of its own on which its steps are taken; by default the worker's.
         deliver: A tool `(out, ctx)` that takes answers, approvals and notices out.
     """
@@ -46,6 +50,7 @@ class Agent:
     max_tokens: int = 32_000
     budget: Budget = field(default_factory=Budget)
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
+    stream: Stream = "watched"
     task_queue: str | None = None
     deliver: Callable[..., Any] | None = None
 
@@ -62,6 +67,10 @@ class Agent:
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"agent {self.name!r} has more than one tool named {', '.join(twice)}")
+        if self.stream not in get_args(Stream):
+            raise ValueError(
+                f"agent {self.name!r}: stream={self.stream!r:.60} is none of {', '.join(get_args(Stream))}"
+            )
         object.__setattr__(self, "tools", tools)
         self._check_request()
 

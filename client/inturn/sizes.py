@@ -57,6 +57,12 @@ READ_START: Final = 2 * 1024
 # A model's answer.
 STREAM_EVENT: Final = 32 * 1024 * 1024
 """One event of its stream: as much as the API takes in a whole request."""
+DELTAS: Final = 4 * 1024
+"""Characters of one row of its preview (`deltas`)."""
+PARTIAL: Final = 16 * 1024
+"""Characters that are kept of an answer that was stopped."""
+STREAMED: Final = 16 * 1024 * 1024
+"""Characters of its preview, at most."""
 
 # Texts that are carried, shown or told.
 PREVIEW: Final = 240

@@ -192,14 +192,26 @@ class Entry(Value):
         return text if isinstance(text, str) else None
 
 
+DeltaKind = Literal["start", "text", "thinking", "input"]
+
+
 class Delta(Value):
-    """A piece of a streaming answer. A higher `attempt` replaces the lower."""
+    """A piece of an answer as the model gives it: a preview, which the `agent.message` entry of its attempt ends.
+
+    Attributes:
+        attempt: The attempt that says it: a higher one replaces all that lower ones said and no entry holds.
+        index: Its place in the attempt. The first, of kind `start`, has no text: whoever shows the others begins anew.
+        kind: Of an `input` the first piece is the tool's name, the rest its arguments as JSON.
+        block: The number of its content block in the answer.
+    """
 
     event_id: str
     step: str
     attempt: int
     index: int
-    text: str
+    kind: DeltaKind = "text"
+    block: int = 0
+    text: str = ""
 
 
 class Parked(Value):

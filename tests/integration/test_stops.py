@@ -64,7 +64,7 @@ async def test_a_stop_reaches_a_step_that_runs_in_another_process(rig: Rig) -> N
         await claude.until_streaming("a blocker")
         await asyncio.to_thread(rig.process(**env).start)
         took = [await _interrupted(claude, session, number) for number in range(6)]
-        _, noticed = await journal.look({}, 0.0)
+        noticed = (await journal.look({}, 0.0)).stopped
         assert {step for step, _ in noticed} == {rig.key("s").turn(f"e{number}").step(0) for number in range(6)}
         assert sorted(took)[-2] <= ANOTHER_PROCESS, took
         await blocker.interrupt()

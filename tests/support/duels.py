@@ -112,5 +112,5 @@ def _unlocked(sql: str, tables: tuple[str, ...]) -> str:
     if sql.startswith("DELETE FROM") and "SKIP LOCKED" in sql and any(f"FROM {table} " in sql for table in tables):
         return re.sub(r"FOR UPDATE SKIP LOCKED\) AND (.*)", r") AND (\1 OR true)", sql)
     if any(re.search(rf"FROM {table}\b", sql) for table in tables):
-        return sql.replace("FOR UPDATE", "")
+        return re.sub(r"FOR UPDATE( OF sessions)?", "", sql)
     return sql

@@ -38,12 +38,15 @@ UNDER: Final = {
     "agents": "a worker's own rows",
     "lacks": "a step's own row",
     "stops": "a step's own row, and a sweep",
+    "deltas": "an attempt's own rows, until nobody needs them",
+    "watches": "one statement a session, sorted, and a sweep",
 }
 """The others, and what is locked before they are written, or why nothing need be."""
 MARK: Final = "/* locks */"
 _WRITES: Final = re.compile(r"^(?:INSERT INTO|UPDATE|DELETE FROM) (\w+)")
 _READS: Final = re.compile(r"FROM (\w+)")
 _SWEEP: Final = f"{MARK} SKIP LOCKED"  # waits for nobody
+_OF: Final = f"{MARK} OF sessions"  # and not of what is joined
 _KEYS: Final = {
     "sessions": 2,
     "counters": 1,
@@ -86,6 +89,7 @@ class OrderedTransaction(SqliteTransaction):
             sql = sql.replace(_SWEEP, "")
         elif (table := _locks(sql)) is not None:
             self._take(table, tuple(parameters), sql)
+            sql = sql.replace(_OF, "")
         return super().execute(sql, parameters)
 
     def _take(self, table: str, parameters: tuple[Any, ...], sql: str) -> None:

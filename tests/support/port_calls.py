@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inturn.journal import Journal, NewEntry, Outcome, Recorded, Resolution
+from inturn.journal import Journal, NewDelta, NewEntry, Outcome, Recorded, Resolution
 from inturn.journal.state.changes import ClaimNext, Complete, Incr, Operation, Push, Put, Release, Scope
 from inturn.journal.values import Serving
 from inturn.keys import SessionKey, StepKey
@@ -276,6 +276,27 @@ async def lacking(journal: Journal) -> Call:
     return lambda: journal.lacking(STEP)
 
 
+async def publish(journal: Journal) -> Call:
+    made = await model(journal)
+    rows = [NewDelta(made.step, made.token, 1, n, [[0, "t", "so"]]) for n in range(3)]
+    return lambda: journal.publish(rows)
+
+
+async def watch(journal: Journal) -> Call:
+    await journal.watch([OTHER], seconds=-LEASE)
+    return lambda: journal.watch([SESSION, OTHER], seconds=LEASE)
+
+
+async def claim_model_watched(journal: Journal) -> Call:
+    await journal.watch([SESSION], seconds=LEASE)
+    return lambda: journal.claim_model(STEP, opening("e1"), token=TOKEN, after=0, lease=LEASE)
+
+
+async def forget_deltas(journal: Journal) -> Call:
+    await (await publish(journal))()
+    return lambda: journal.forget_deltas([(SESSION, 1), (OTHER, 1)], age=-LEASE)
+
+
 PORT: Final[dict[str, Prepare]] = {
     prepare.__name__: prepare
     for prepare in (
@@ -285,6 +306,7 @@ PORT: Final[dict[str, Prepare]] = {
         *(record, record_the_close, record_what_waits, put_blob, put_content, accept, resolve_call, move_cursor),
         *(change, change_by_key, change_push, change_claim, change_complete, change_release),
         *(lock, lock_waiting, leave, break_deadlock, register, retire, lacking),
+        *(publish, watch, claim_model_watched, forget_deltas),
     )
 }
 READS: Final = {
@@ -317,7 +339,7 @@ READS: Final = {
         "ended_by",
         "endings",
     ),
-    *("pruned", "unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks"),
+    *("pruned", "unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks", "watched"),
 }
 
 

@@ -14,6 +14,7 @@ from inturn.agents import Agent
 from inturn.journal import Claim, NewEntry
 from inturn.keys import StepKey
 from inturn_activities import failures
+from inturn_activities.live.pen import Pen
 from inturn_activities.messages import ModelInput, ModelResult
 
 
@@ -25,6 +26,7 @@ class ModelAttempt:
         known: The seq up to which this worker had read the session before.
         opening: The entries that the claim wrote, or found written.
         since: Before when it claimed, by the monotonic clock.
+        pen: What writes down what the model says as it says it; `None`: nobody may see that.
     """
 
     step: StepKey
@@ -34,6 +36,7 @@ class ModelAttempt:
     known: int | None = None
     opening: Sequence[NewEntry] = ()
     since: float = field(default_factory=time.monotonic)
+    pen: Pen | None = None
 
     @property
     def key(self) -> str:

@@ -24,7 +24,7 @@ from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
-from inturn.models import DeltaKind, Model, ModelRequest
+from inturn.models import DeltaKind, Model, ModelRequest, OnDelta
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
@@ -43,6 +43,8 @@ from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.shares import Shares
 from inturn_activities.limits.stuck import note_progress, watched
 from inturn_activities.limits.waits import Waits
+from inturn_activities.live.deltas import Deltas
+from inturn_activities.live.pen import Pen
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import inline_answers, joined_events
 from inturn_activities.model.account import AccountWatch
@@ -93,6 +95,7 @@ class ModelSteps:
         self._limits = limits
         self._agreed = agreed
         self._account = AccountWatch()
+        self._deltas = Deltas(journal)
         self._names = OpaqueNames(journal)
         self._pacing = TurnPacing(limits.backlog_spacing)
         self._shares = Shares(limits.backlog_spacing)
@@ -151,8 +154,10 @@ class ModelSteps:
     async def _under_lease(self, attempt: ModelAttempt) -> ModelResult:
         bounds = self._bounds
         watching = watched(attempt.step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
-        with watching, metered() as meter:
-            lease = Lease(self._journal, attempt.step, attempt.claim.token, bounds, meter)
+        written = self._deltas.written(attempt.step, attempt.claim, attempt.agent.stream)
+        with watching, metered() as meter, written as pen:
+            attempt = dataclasses.replace(attempt, pen=pen)
+            lease = Lease(self._journal, attempt.step, attempt.claim.token, bounds, meter, pen)
             try:
                 async with self._leases.held(lease.step, lease.token), within(lease.left):
                     return await self._answer(attempt)
@@ -253,12 +258,13 @@ class ModelSteps:
         """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""
         seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
         try:
-            return Answered(await self._model.respond(request, _on_delta), transcript, seen)
+            return Answered(await self._model.respond(request, _written(attempt.pen)), transcript, seen)
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
         messages = transcript.request_messages(self._form(attempt.agent), without=without)
-        message = await self._model.respond(dataclasses.replace(request, messages=messages), _on_delta)
+        asked = dataclasses.replace(request, messages=messages)
+        message = await self._model.respond(asked, _written(attempt.pen))
         return Answered(message, transcript, seen, without)
 
     def _form(self, agent: Agent) -> Form:
@@ -342,6 +348,19 @@ class ModelSteps:
         return result.model_copy(update=more) if more else result
 
 
+def _written(pen: Pen | None) -> OnDelta:
+    """Return what writes down what a model says to a request; anew, where it was asked before."""
+    if pen is None:
+        return _on_delta
+    pen.begin()
+
+    def on_delta(block: int, kind: DeltaKind, text: str) -> None:
+        note_progress()
+        pen.add(block, kind, text)
+
+    return on_delta
+
+
 def _on_delta(block: int, kind: DeltaKind, text: str) -> None:
-    """Note that the model is not stuck; nothing reads deltas yet."""
+    """Note that the model is not stuck."""
     note_progress()

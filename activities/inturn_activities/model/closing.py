@@ -56,6 +56,7 @@ def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, faile
         "stop": message.stop_reason if isinstance(message.stop_reason, str) else None,
         "usage": _usage(total((message.usage, failed)).model_copy(update={"steps": 1})),
         "model": message.model,
+        "attempt": attempt.claim.fence,
     }
     told = {
         "asked": attempt.agent.model if attempt.agent.model != message.model else None,

@@ -23,6 +23,7 @@ from inturn_activities import failures, heartbeat
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed
 from inturn_activities.failures import Failure, OwnFailure
+from inturn_activities.live.pen import Pen
 from inturn_activities.model.usage import Meter
 from inturn_activities.telemetry.meters import count_retry
 
@@ -47,6 +48,7 @@ class Lease:
     token: str
     bounds: Bounds
     meter: Meter
+    pen: Pen | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -88,6 +90,7 @@ class Lease:
                 await committed(lambda: fail(self.step, self.token, kind, **used), patience=_RELEASE_PATIENCE)
             else:
                 release = self.journal.release
+                used |= {"said": said} if self.pen and (said := self.pen.said) else {}
                 await committed(lambda: release(self.step, self.token, **used), patience=_RELEASE_PATIENCE)
 
 

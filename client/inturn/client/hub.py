@@ -1,6 +1,7 @@
 """One look at a journal for everybody in a process who follows it, or runs steps that others may stop.
 
-Invariant: every entry comes once and in order, whichever process wrote it; and nothing is looked at while nobody waits.
+Invariant: every entry comes once and in order, whichever process wrote it, and so do previews of answers to those who
+ask for them; and nothing is looked at while nobody waits.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet, WeakValueDictionary
 
+from inturn.client.watching import Watching
 from inturn.errors import JournalUnavailable
+from inturn.journal.values import DeltaPlace, DeltaRow, News
 from inturn.keys import SessionKey, StepKey
 from inturn.per_loop import PerLoop
 from inturn.values import Entry
@@ -30,13 +33,18 @@ QUIET_AFTER: Final = 1.0
 """Seconds without news that are quiet."""
 
 
+Found = tuple[int, list[DeltaRow]]
+"""A session's head, and rows of its previews behind a place."""
+
+
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """Somebody who waits for entries of a session behind a seq."""
+    """Somebody who waits for entries of a session behind a seq, or for rows of its previews behind a place."""
 
     session: SessionKey
     after: int
-    head: asyncio.Future[int]
+    place: DeltaPlace | None
+    found: asyncio.Future[Found]
     looked: bool = False
 
 
@@ -46,6 +54,7 @@ class Hub:
     def __init__(self, journal: SessionJournal) -> None:
         """Follow this journal, once somebody waits."""
         self.journal = journal
+        self.watching = Watching(lambda: self.journal)
         self._others: WeakSet[SessionJournal] = WeakSet()
         """Connections of others in this process to the same database: their owners may close them at any time."""
         self._waiters: set[_Waiter] = set()
@@ -71,12 +80,24 @@ class Hub:
         Raises:
             JournalUnavailable: The journal cannot be read. Waiting again is safe.
         """
-        waiter = _Waiter(session, after, asyncio.get_running_loop().create_future())
+        head, _ = await self._found(session, after, None)
+        return head
+
+    async def news(self, session: SessionKey, *, after: int, place: DeltaPlace | None) -> Found:
+        """Wait for entries behind `after`, or rows of previews behind `place`; return the head then, and those rows.
+
+        Raises:
+            JournalUnavailable: As `wait`.
+        """
+        return await self._found(session, after, place)
+
+    async def _found(self, session: SessionKey, after: int, place: DeltaPlace | None) -> Found:
+        waiter = _Waiter(session, after, place, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         self._arrived.set()
         task = self._watched()
         try:
-            return await waiter.head
+            return await waiter.found
         except asyncio.CancelledError:
             if self._waiters == {waiter} and not self._stop_listeners:
                 task.cancel()
@@ -144,19 +165,29 @@ class Hub:
         """Read the heads that may be new to somebody; return whether one was."""
         due = [waiter for waiter in self._waiters if everywhere or not waiter.looked]
         after: dict[SessionKey, int] = {}
+        places: dict[SessionKey, DeltaPlace] = {}
         for waiter in due:
             after[waiter.session] = min(waiter.after, after.get(waiter.session, waiter.after))
+            if waiter.place is not None:
+                places[waiter.session] = min(waiter.place, places.get(waiter.session, waiter.place))
         since = max((at for _, at in self._stopped), default=0.0) if self._stop_listeners and everywhere else None
         if not after and since is None:
             return False
-        heads, stopped = await self.journal.look(after, since)
+        news = await self.journal.look(after, since, places)
         if since is not None:
-            self._tell(stopped)
+            self._tell(news.stopped)
         for waiter in due:
             waiter.looked = True
-            if (head := heads.get(waiter.session, 0)) > waiter.after and not waiter.head.done():
-                waiter.head.set_result(head)
-        return bool(heads)
+            self._answer(waiter, news)
+        return bool(news.heads or news.deltas)
+
+    def _answer(self, waiter: _Waiter, news: News) -> None:
+        """Give somebody what is news to them, if anything is."""
+        head, rows = news.heads.get(waiter.session, 0), list[DeltaRow]()
+        if waiter.place is not None:
+            rows = [row for row in news.deltas.get(waiter.session, ()) if (row.fence, row.index) > waiter.place]
+        if (head > waiter.after or rows) and not waiter.found.done():
+            waiter.found.set_result((max(head, waiter.after), rows))
 
     def _tell(self, stopped: Sequence[tuple[StepKey, float]]) -> None:
         """Tell of the stops that no earlier look found."""
@@ -175,10 +206,10 @@ class Hub:
             self.journal = self._others.pop()
             return
         for waiter in self._waiters:
-            if not waiter.head.done():
+            if not waiter.found.done():
                 own = JournalUnavailable(str(error))
                 own.__cause__ = error
-                waiter.head.set_exception(own)
+                waiter.found.set_exception(own)
 
 
 _hubs: Final = PerLoop(WeakValueDictionary[str, Hub])

@@ -1,21 +1,24 @@
 """Reading a session's journal.
 
 Invariant: a reader sees every entry once, in order of seq, from wherever it begins; who follows sees new ones as they
-are committed. Reading needs no worker and leaves no trace in any history.
+are committed, and who asks for it what models say before that. Reading needs no worker and leaves no trace in any
+history.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inturn.client.preview import Preview
 from inturn.client.temporal.connection import Connection
 from inturn.errors import InvalidEvent
 from inturn.journal.log.pruned import CLOSES
 from inturn.journal.views.transcript import Transcript
 from inturn.keys import SessionKey
-from inturn.values import Entry, Parked
+from inturn.values import Delta, Entry, Parked
 
 MAX_SEQ: Final = 2**63
 """What no seq reaches: the journal keeps them in 64 bits."""
@@ -35,22 +38,40 @@ class SessionReader:
         self, after: int = 0, *, event_id: str | None = None, follow: bool = False
     ) -> AsyncIterator[Entry]:
         """Yield entries in order; see `Session.entries`."""
-        if not 0 <= after < MAX_SEQ:
-            raise InvalidEvent(f"after is {after!r:.100}, it must be the seq of an entry, or 0")
+        _check(after)
         journal = await self.connection.any_journal()
         if not follow:
             async for entry in journal.entries(self.key, after=after, event_id=event_id):
                 yield entry
             return
-        hub, closed = await self.connection.hub(), await self._closed(after)
-        while not closed:
-            head = await hub.wait(self.key, after=after)
-            async for entry in journal.entries(self.key, after=after, event_id=event_id):
-                after, closed = entry.seq, closed or entry.type in CLOSES
-                yield entry
-            after = max(after, head)
-            # The close is no entry of the event: what is asked for may never come.
-            closed = closed or (event_id is not None and await self._closed(after))
+        async with aclosing(self._followed(after, event_id)) as found:
+            async for new in found:
+                if isinstance(new, Entry):
+                    yield new
+
+    async def _followed(
+        self, after: int, event_id: str | None, preview: Preview | None = None
+    ) -> AsyncGenerator[Entry | Delta]:
+        """Yield entries as they are committed, until the session is closed; and what comes before them of answers."""
+        journal, hub = await self.connection.any_journal(), await self.connection.hub()
+        closed = await self._closed(after)
+        if preview and after:
+            async for entry in journal.entries(self.key, event_id=event_id, types=("agent.message",)):
+                preview.note(entry, upto=after)
+        with hub.watching.watched(self.key) if preview else nullcontext():
+            while not closed:
+                head, rows = await hub.news(self.key, after=after, place=preview.place if preview else None)
+                if head > after:
+                    async for entry in journal.entries(self.key, after=after, event_id=event_id):
+                        after, closed = entry.seq, closed or entry.type in CLOSES
+                        if preview:
+                            preview.note(entry)
+                        yield entry
+                    after = max(after, head)
+                    # The close is no entry of the event: what is asked for may never come.
+                    closed = closed or (event_id is not None and await self._closed(after))
+                for delta in (delta for row in rows if preview for delta in preview.shown(row)):
+                    yield delta
 
     async def _closed(self, after: int) -> bool:
         """Return whether the session's close is among the entries up to `after`."""
@@ -58,21 +79,32 @@ class SessionReader:
         closed = await journal.read(self.key, limit=1, types=CLOSES)
         return bool(closed) and closed[0].seq <= after
 
-    async def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry]:
-        """Yield one turn's entries as they come, up to its end; see `Session.stream`."""
-        followed: str | None = event_id
+    async def stream(
+        self, event_id: str | None, *, after: int = 0, deltas: bool = True
+    ) -> AsyncIterator[Entry | Delta]:
+        """Yield one turn's entries as they come, up to its end, or all of the session; see `Session.stream`."""
+        if event_id is None:
+            _check(after)
+            async with aclosing(self._followed(after, None, Preview(None) if deltas else None)) as found:
+                async for new in found:
+                    yield new
+        followed = event_id
         while followed is not None:
             current, followed = followed, None
             if after and (end := await self._ended(current, after)):
                 followed = end.body.get("into") if end.type == "event.merged" else None
                 continue
-            async for entry in self.entries(after, event_id=current, follow=True):
-                yield entry
-                if entry.type == "event.merged":
-                    followed = entry.body.get("into")
-                    break
-                if _is_end(entry) and not await self._redriven(current, entry.seq):
-                    return
+            _check(after)
+            async with aclosing(self._followed(after, current, Preview(current) if deltas else None)) as found:
+                async for entry in found:
+                    yield entry
+                    if isinstance(entry, Delta):
+                        continue
+                    if entry.type == "event.merged":
+                        followed = entry.body.get("into")
+                        break
+                    if _is_end(entry) and not await self._redriven(current, entry.seq):
+                        return
 
     async def _ended(self, event_id: str, after: int) -> Entry | None:
         """Return the entry up to `after` with which an event ended; `None` where there is one behind, or a redrive."""
@@ -150,6 +182,11 @@ class Cursor:
             raise InvalidEvent(f"a cursor moves to the seq of an entry, not to {seq!r:.100}")
         journal = await self.connection.any_journal()
         return await journal.move_cursor(self.tenant, self.name, session_id, seq)
+
+
+def _check(after: int) -> None:
+    if not 0 <= after < MAX_SEQ:
+        raise InvalidEvent(f"after is {after!r:.100}, it must be the seq of an entry, or 0")
 
 
 def _is_end(entry: Entry) -> bool:

@@ -366,17 +366,18 @@ class Session:
         """
         return self._reader.entries(after, event_id=event_id, follow=follow)
 
-    def stream(self, event_id: str, *, after: int = 0) -> AsyncIterator[Entry | Delta]:
+    def stream(self, event_id: str | None, *, after: int = 0, deltas: bool = True) -> AsyncIterator[Entry | Delta]:
         """Yield the entries of one turn as they are written, up to its end. A merged event's go on in its host's turn.
 
         Args:
-            event_id: The event.
+            event_id: The event; it may be one that is only about to be sent. `None`: all, until the session is closed.
             after: The last `seq` that is known already.
+            deltas: Whether what the model says comes as it says it, before the entry that holds it (see `Delta`).
 
         Raises:
             JournalUnavailable: The journal cannot be read.
         """
-        return self._reader.stream(event_id, after=after)
+        return self._reader.stream(event_id, after=after, deltas=deltas)
 
     async def transcript(self) -> list[dict[str, Any]]:
         """Return the conversation as the model sees it: messages of Anthropic's Messages API.

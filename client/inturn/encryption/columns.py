@@ -35,6 +35,7 @@ COLUMNS: Final = (
     "queue_items.item",
     "operations.result",
     "rewritten.proof",
+    "deltas.data",
 )
 """What is encrypted."""
 _TEXT: Final = "\x01inturn:"

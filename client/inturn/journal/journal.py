@@ -5,7 +5,7 @@ Invariant: as in `reader.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from inturn.journal.ledger import decisions, renewals, serving, steps, stops
 from inturn.journal.ledger.renewals import Claims
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
+from inturn.journal.live import deltas, watches
 from inturn.journal.log import blobs, position
 from inturn.journal.reader import P, Rule, SessionJournal, T
 from inturn.journal.store.store import GuardFailed
@@ -20,6 +21,7 @@ from inturn.journal.values import (
     Attempts,
     Claim,
     FailureClass,
+    NewDelta,
     NewEntry,
     Outcome,
     Position,
@@ -221,12 +223,15 @@ class Journal(SessionJournal):
             step, await self._write_soon(steps.fail, step, token, failure, clean=clean, place=place, usage=usage)
         )
 
-    async def release(self, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> None:
+    async def release(
+        self, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None, said: str = ""
+    ) -> None:
         """Release a claim whose body surely did nothing: the next attempt need not wait or wonder.
 
-        `usage`: what it used all the same.
+        `usage`: what it used all the same. `said`: what a model's answer had said; where its turn ends here, the entry
+        of that end has it.
         """
-        await self._write_soon(steps.release, step, token, usage=usage)
+        await self._write_soon(steps.release, step, token, usage=usage, said=said)
 
     async def record(
         self,
@@ -280,6 +285,20 @@ class Journal(SessionJournal):
         if not await self._read(deadlocks.cycle, step.session.tenant, places.call_of(step)):
             return None
         return await self._write(deadlocks.break_cycle, step, victim)
+
+    # Previews. Best effort: what is lost of them is no loss.
+
+    async def publish(self, batch: Sequence[NewDelta]) -> None:
+        """Publish what models say now; rows of attempts that do not hold their steps any more are dropped."""
+        await self._store.write(lambda tx: deltas.publish(tx, batch), durable=False)
+
+    async def watched(self, sessions: Collection[SessionKey]) -> set[SessionKey]:
+        """Return which of these sessions somebody looks at."""
+        return await self._read(watches.watched, sessions)
+
+    async def forget_deltas(self, over: Collection[tuple[SessionKey, int]], *, age: float | None = None) -> None:
+        """Delete the previews of sessions up to a fence, and with `age` (in seconds) all that are older."""
+        await self._store.write(lambda tx: deltas.forget(tx, over, age=age), durable=False)
 
     # Workers, and what they serve.
 

@@ -6,17 +6,18 @@ SQL.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from inturn.journal.ledger import serving, stops, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
+from inturn.journal.live import deltas, watches
 from inturn.journal.log import blobs, codec, contents, cursors, log, position
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
-from inturn.journal.store.store import Store, Transaction
-from inturn.journal.values import Ending, Outcome, Position, Resolution, Serving, Superseded
+from inturn.journal.store.store import Statement, Store, Transaction
+from inturn.journal.values import DeltaPlace, Ending, News, Outcome, Position, Resolution, Serving, Superseded
 from inturn.journal.views import outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
@@ -95,17 +96,26 @@ class SessionJournal:
         return await self._read(log.head, session)
 
     async def look(
-        self, after: Mapping[SessionKey, int], stopped_since: float | None
-    ) -> tuple[dict[SessionKey, int], stops.Notices]:
-        """Return the heads behind the seqs given, and the steps that were stopped since a time, where one is given."""
+        self,
+        after: Mapping[SessionKey, int],
+        stopped_since: float | None = None,
+        previews: Mapping[SessionKey, DeltaPlace] | None = None,
+    ) -> News:
+        """Return what is new: heads behind the seqs given, steps stopped since a time, deltas behind places given."""
+        places = previews or {}
 
-        def look(tx: Transaction) -> tuple[dict[SessionKey, int], stops.Notices]:
-            reads = [log.heads_of(after)] if after else []
-            tx.ahead(reads if stopped_since is None else [*reads, stops.stopped_since(stopped_since)])
+        def look(tx: Transaction) -> News:
+            reads: list[Statement] = [log.heads_of(after)] if after else []
+            reads += [] if stopped_since is None else [stops.stopped_since(stopped_since)]
+            tx.ahead([*reads, deltas.behind(places)] if places else reads)
             noticed = [] if stopped_since is None else stops.since(tx, stopped_since)
-            return log.heads(tx, after), noticed
+            return News(log.heads(tx, after), noticed, deltas.read(tx, places))
 
         return await self._store.read(look)
+
+    async def watch(self, sessions: Collection[SessionKey], *, seconds: float) -> None:
+        """Have workers publish what the models of these sessions say, as it comes, for so long."""
+        await self._store.write(lambda tx: watches.watch(tx, sessions, seconds=seconds), durable=False)
 
     async def version(self) -> int | None:
         """Return a number that changes with every commit of any process, where looking at it is cheap; else `None`."""

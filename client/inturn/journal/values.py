@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.limits.requests import ResourceWait
+from inturn.keys import SessionKey, StepKey
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
 
 FailureClass = Literal["own", "account", "refused", "unknown", "outage", "broken", "overtime", "lost"]
@@ -78,6 +79,54 @@ class NewEntry:
     key: str | None = None
     at: float | None = None
     """Seconds since 1970, where it happened before it is written; else the transaction's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewDelta:
+    """A row of an answer's preview to publish, while its attempt holds the step.
+
+    Attributes:
+        token: The claim's.
+        fence: The claim's, too: rows of a session are in order of fence and index.
+        said: The row 0 says of which event and step they are, the others what was said: lists of the content block,
+            what it is (`t`ext, `k`: thinking, `n`: a tool's name, `j`: its input) and the piece.
+    """
+
+    step: StepKey
+    token: str
+    fence: int
+    index: int
+    said: Any
+
+
+@dataclass(frozen=True, slots=True)
+class DeltaRow:
+    """A row of a preview, as `NewDelta` wrote it."""
+
+    fence: int
+    index: int
+    said: Any
+
+
+DeltaPlace = tuple[int, int]
+"""A fence, and the index of a row under it: the rows of a session's previews are in this order."""
+BEGINNING: Final[DeltaPlace] = (0, -1)
+"""Before every row."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What one look finds.
+
+    Attributes:
+        heads: Those behind the seqs that are known.
+        stopped: Steps, and when they were stopped.
+        deltas: Rows of previews behind the places that are known.
+    """
+
+    heads: dict[SessionKey, int]
+    stopped: list[tuple[StepKey, float]]
+    deltas: dict[SessionKey, list[DeltaRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +201,7 @@ class Claim:
         entries: What was asked for with `after`, where the step was claimed; `None` where it is too much for a
             claim.
         apart: Events that were to join and whose content is not to be had.
+        watched: Somebody looks at the session now: what the model says is to be shown as it comes.
     """
 
     status: ClaimStatus
@@ -168,6 +218,7 @@ class Claim:
     waiting: ResourceWait | None = None
     missing: Missing | None = None
     apart: tuple[str, ...] = ()
+    watched: bool = False
 
 
 @dataclass(frozen=True, slots=True)

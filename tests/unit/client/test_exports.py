@@ -46,7 +46,7 @@ CALLS = {
     "audit": "deep",
     "entries": "event_id follow",
     "transcript": "",
-    "stream": "after",
+    "stream": "after deltas",
     "read_blob": "",
 }
 

@@ -33,10 +33,10 @@ class Counted(Journal):
         self.looks += 1
         return await super().version()
 
-    async def look(self, after: Mapping[SessionKey, int], stopped_since: float | None) -> Any:
+    async def look(self, after: Mapping[SessionKey, int], *more: Any) -> Any:
         self.reads += 1
         self.sessions += len(after)
-        return await super().look(after, stopped_since)
+        return await super().look(after, *more)
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from inturn.encryption import KeyRing
 from inturn.encryption.columns import CLEAR, Sealing
 from inturn.encryption.keys import VARIABLE, Key
 from inturn.errors import JournalUnavailable
-from inturn.journal import Journal, NewEntry, Outcome, Recorded, new_token, open_journal
+from inturn.journal import Journal, NewDelta, NewEntry, Outcome, Recorded, new_token, open_journal
 from inturn.journal.state.changes import Operation, Push, Put, Scope
+from inturn.journal.values import BEGINNING
 from inturn.keys import SessionKey, TurnKey
 from tests.support.journal import plain_turn
 from tests.support.keys import keys
@@ -57,6 +58,9 @@ async def filled(journal: Journal) -> tuple[str, dict[str, Any]]:
     parked = NewEntry("event.parked", {"error": CANARY}, event_id="e1", key="e1/parked")
     await journal.record(SESSION, [Recorded(parked, outcome)])
     ref = await journal.put_blob(SESSION, CANARY.encode())
+    answering = TurnKey(SESSION, "e3").step("0")
+    held = await journal.claim_model(answering, lease=5, token=new_token())
+    await journal.publish([NewDelta(answering, held.token, held.fence, 0, [[0, "t", CANARY]])])
     return ref, await journal.put_content(SESSION, "e2", {"content": CANARY})
 
 
@@ -74,8 +78,10 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
     again = await journal.claim_call(STEP, lease=5, token=new_token())
     assert again.result == {"text": CANARY, "status": "ok"}
     assert "canary" not in str(claim)
+    news = await journal.look({}, None, {SESSION: BEGINNING})
+    assert [row.said for row in news.deltas[SESSION]] == [[[0, "t", CANARY]]]
     rows = await journal._store.read(everything)
-    assert sum("inturn:a:" in repr(row) for row in rows) >= 8
+    assert sum("inturn:a:" in repr(row) for row in rows) >= 9
     await journal.close()
     assert CANARY not in repr(rows)
     for file in tmp_path.iterdir():
@@ -83,7 +89,7 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
 
 
 def everything(tx: Any) -> list[tuple[Any, ...]]:
-    tables = "entries steps outcomes blobs contents shared_values queue_items operations places agents".split()
+    tables = "entries steps outcomes blobs contents shared_values queue_items operations places agents deltas".split()
     return [tuple(map(_plain, row)) for table in tables for row in tx.execute(f"SELECT * FROM {table}")]
 
 

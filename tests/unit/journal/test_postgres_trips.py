@@ -9,6 +9,7 @@ import pytest
 import pytest_asyncio
 
 from inturn.journal import Journal, Want, new_token, open_journal
+from inturn.journal.values import BEGINNING
 from tests.support.journal import OTHER, SESSION, answer, applied, calls, opening, result
 from tests.support.processes.postgres import PostgresServer
 from tests.support.processes.postgres_proxy import PostgresProxy
@@ -74,10 +75,10 @@ async def test_a_look_at_many_sessions_and_at_stops_is_answered_after_one_trip(
     await journal.stop(step := OTHER.turn("e1").step(0))
     wire.delay = 0.2
     before = time.monotonic()
-    heads, stopped = await journal.look({SESSION: 0, OTHER: 0}, 0.0)
+    news = await journal.look({SESSION: 0, OTHER: 0}, 0.0, {SESSION: BEGINNING, OTHER: BEGINNING})
     assert time.monotonic() - before < 0.39
-    assert heads.keys() == {SESSION}
-    assert [found for found, _ in stopped] == [step]
+    assert news.heads.keys() == {SESSION}
+    assert [found for found, _ in news.stopped] == [step]
 
 
 async def test_all_leases_of_a_process_are_renewed_in_three_trips(journal: Journal, wire: PostgresProxy) -> None:

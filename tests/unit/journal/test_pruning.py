@@ -383,7 +383,7 @@ def test_every_table_of_sessions_goes_with_them() -> None:
             for (name,) in tx.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")
             if {"tenant", "session"} <= {column[1] for column in tx.execute(f"PRAGMA table_info({name})")}
         }
-    assert owned - tables == {"sessions", "rewritten", "cursors", "stops"}
+    assert owned - tables == {"sessions", "rewritten", "cursors", "stops", "deltas", "watches"}
 
 
 @pytest.mark.promise("ORD-8")

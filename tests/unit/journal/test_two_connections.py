@@ -204,7 +204,7 @@ def test_a_circles_end_and_a_calls_end_do_not_wait_for_each_other(
         duel.lock_all()
     found = duel.fight(
         lambda tx: deadlocks.break_cycle(tx, call(1), "oldest_waiter"),
-        r"SELECT head, hash, first, fence, closed FROM sessions",
+        r"SELECT head, hash, first, fence, closed, until FROM sessions",
         lambda tx: steps.finish(tx, call(1), first, {"status": "ok"}, [], None),
     )
     assert undone(found) is planted, found

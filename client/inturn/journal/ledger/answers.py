@@ -12,7 +12,7 @@ from typing import Final, cast
 from inturn.journal.ledger import rows
 from inturn.journal.log import codec, log
 from inturn.journal.log.contents import Filled
-from inturn.journal.log.log import Log
+from inturn.journal.log.log import Log, micros
 from inturn.journal.values import Attempts, Claim, ClaimStatus
 from inturn.keys import StepKey
 from inturn.values import Entry
@@ -35,7 +35,8 @@ def claimed(
 ) -> Claim:
     """Return the answer to a model step's claim; `head`: where the log stood before it."""
     found = replace(answer("claimed", journal, row), token=row.token, apart=tuple(filled.apart))
-    return replace(found, entries=_entries_behind(journal, after, types, head))
+    watched = journal.watched_until > micros(journal.tx.now)
+    return replace(found, entries=_entries_behind(journal, after, types, head), watched=watched)
 
 
 def answer(status: str, journal: Log, row: rows.Row | None) -> Claim:

@@ -6,7 +6,7 @@ Invariant: after a turn is settled none of its steps can write, and every call t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from inturn.journal.ledger import attempts, rows, steps
@@ -40,12 +40,12 @@ def record(
     with log.locked(tx, session) as journal:
         keys = [decision.entry.key for decision in recorded if decision.entry.key]
         repeated = bool(settle and keys and number is None) and all(map(journal.knows, keys))
-        paid = {turn.turn: unanswered(tx, turn) for turn in settle} if number is None else {}
+        left = {turn.turn: unanswered(tx, turn) for turn in settle} if number is None else {}
         if not repeated:
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
             _settle(journal, settle, number, ended, unclaimed=unclaimed)
         for decision in recorded:
-            _decide(journal, _priced(decision, paid))
+            _decide(journal, _told(decision, left))
         if close and not journal.closed:
             journal.append([NewEntry("session.closed", {}, key=CLOSED_KEY)])
             journal.close()
@@ -67,15 +67,31 @@ def settle_turns(tx: Transaction, turns: Sequence[TurnKey], number: str | None =
         places.settle(tx, turn, number)
 
 
-def unanswered(tx: Transaction, turn: TurnKey) -> dict[str, float]:
-    """Return what attempts of a turn's open model steps used: no answer counts it."""
-    spent = Attempts()
-    for (kept,) in tx.execute(
-        "SELECT attempts FROM steps WHERE tenant = ? AND session = ? AND turn = ? AND call = ? AND state = 'open'",
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """What attempts of a turn's open model steps left, of which no answer tells.
+
+    Attributes:
+        usage: What they used.
+        said: What the answer had said that was stopped.
+    """
+
+    usage: Mapping[str, float]
+    said: str = ""
+
+
+def unanswered(tx: Transaction, turn: TurnKey) -> Unanswered:
+    """Return what attempts left of a turn's steps that were not answered."""
+    spent, said = Attempts(), ""
+    for step, kept, checkpoint in tx.execute(
+        "SELECT step, attempts, checkpoint FROM steps "
+        "WHERE tenant = ? AND session = ? AND turn = ? AND call = ? AND state = 'open'",
         (turn.session.tenant, turn.session.session_id, turn.turn, rows.NO_CALL),
     ):
         attempts.add_usage(spent, codec.loads(kept).get(rows.USAGE))
-    return spent.usage
+        if checkpoint is not None and turn.step(step).is_model:
+            said = codec.loads(str(rows.unsealed(tx, "checkpoint", turn.step(step), checkpoint)))
+    return Unanswered(spent.usage, said)
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
@@ -97,11 +113,16 @@ def _usage(journal: Log, recorded: Sequence[Recorded]) -> dict[str, float]:
     return dict(written.body.get("usage") or {}) if written else {}
 
 
-def _priced(decision: Recorded, paid: Mapping[str, Mapping[str, float]]) -> Recorded:
-    """Return the end of a turn with what its attempts used that gave no answer."""
+def _told(decision: Recorded, left: Mapping[str, Unanswered]) -> Recorded:
+    """Return the end of a turn with what its attempts left that gave no answer."""
     entry = decision.entry
-    usage = paid.get(str(entry.body.get("turn"))) if entry.type in _UNANSWERED else None
-    return decision if not usage else replace(decision, entry=replace(entry, body=entry.body | {"usage": usage}))
+    found = left.get(str(entry.body.get("turn"))) if entry.type in _UNANSWERED else None
+    if found is None:
+        return decision
+    more: dict[str, Any] = {"usage": found.usage} if found.usage else {}
+    if found.said and entry.type == "turn.interrupted":
+        more["partial"] = found.said
+    return replace(decision, entry=replace(entry, body=entry.body | more))
 
 
 def _decide(journal: Log, decision: Recorded) -> None:

@@ -15,6 +15,7 @@ from inturn.journal.ledger import answers, attempts, rows
 from inturn.journal.limits import counters, grants, places
 from inturn.journal.limits.grants import Grant
 from inturn.journal.limits.requests import ResourceWait, Want
+from inturn.journal.live import deltas
 from inturn.journal.log import codec, contents, log, position, pruned
 from inturn.journal.log.log import Log, micros
 from inturn.journal.state import operations
@@ -79,11 +80,14 @@ def claim_model(
             row = rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
         else:
             row = replace(rows.count_lost(tx, step, row), token=token, fence=fence)
-            rows.update(tx, step, "token = ?, fence = ?, lease_until = ?, scheduled = ?", token, fence, until, at)
+            changes = "token = ?, fence = ?, lease_until = ?, scheduled = ?, checkpoint = NULL"
+            rows.update(tx, step, changes, token, fence, until, at)
         head = journal.head
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
         claimed = answers.claimed(journal, step, row, filled, after, types, head=head)
+        if claimed.watched:  # what earlier attempts said is said anew
+            deltas.forget(tx, [(step.session, fence - 1)])
         grants.prove(tx, granted)
         return claimed
 
@@ -183,8 +187,13 @@ def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
     return True
 
 
-def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None) -> bool:
-    """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted."""
+def release(
+    tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None, said: str = ""
+) -> bool:
+    """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted.
+
+    `said`: what its answer had said, which is kept until the next attempt.
+    """
     row = rows.locked(tx, step)
     if row is None or not row.held_by(token):
         return False
@@ -192,6 +201,8 @@ def release(tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, f
     attempts.add_usage(spent, usage)
     kept = rows.written(spent)
     rows.update(tx, step, "token = '', began = began_before, lease_until = 0, attempts = ?", kept)
+    if said:
+        rows.update(tx, step, "checkpoint = ?", rows.sealed(tx, "checkpoint", step, said))
     places.leave(tx, step)
     return True
 

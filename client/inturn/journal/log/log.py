@@ -48,6 +48,7 @@ class Log:
     Attributes:
         hash: Its last entry's.
         first: Its first entry's.
+        watched_until: When the last one goes who looks at what its models say, as `watches` has it.
     """
 
     tx: Transaction
@@ -57,6 +58,7 @@ class Log:
     first: str
     fence: int
     closed: bool
+    watched_until: int = 0
     changed: bool = False
     written: list[tuple[Any, ...]] = field(default_factory=list[tuple[Any, ...]])
 
@@ -123,9 +125,10 @@ def make(tx: Transaction, session: SessionKey) -> None:
 
 
 def locking(tx: Transaction, session: SessionKey) -> Statement:
-    """Return the statement that locks a session's row."""
-    select = "SELECT head, hash, first, fence, closed FROM sessions WHERE tenant = ? AND session = ?"
-    return f"{select} {tx.for_update}", (session.tenant, session.session_id)
+    """Return the statement that locks a session's row, and tells until when somebody watches it."""
+    columns, of = "head, hash, first, fence, closed, until", " OF sessions" if tx.for_update else ""
+    select = f"SELECT {columns} FROM sessions NATURAL LEFT JOIN watches WHERE tenant = ? AND session = ?"
+    return f"{select} {tx.for_update}{of}", (session.tenant, session.session_id)
 
 
 def asking(session: SessionKey, entries: Sequence[NewEntry]) -> list[Statement]:
@@ -143,8 +146,8 @@ def locked(tx: Transaction, session: SessionKey) -> Generator[Log]:
     if not rows:
         make(tx, session)
         rows = tx.execute(*select)
-    head, hash_, first, fence, closed = rows[0]
-    log = Log(tx, session, head, hash_, first, fence, bool(closed))
+    head, hash_, first, fence, closed, until = rows[0]
+    log = Log(tx, session, head, hash_, first, fence, bool(closed), until or 0)
     yield log
     if log.changed:
         tx.execute(

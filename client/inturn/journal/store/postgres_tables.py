@@ -23,6 +23,7 @@ _TUNING: Final = (
     f"ALTER TABLE places SET ({_CHANGING})",
     f"ALTER TABLE counters SET (fillfactor = 20, {_CHANGING})",
     "ALTER TABLE buckets SET (fillfactor = 20)",
+    f"ALTER TABLE deltas SET ({_CHANGING})",
     "ALTER TABLE entries SET (autovacuum_vacuum_insert_scale_factor = 0.05)",
 )
 """Rows that change have room beside them, so that no index is touched; what changes all the time is vacuumed often."""

@@ -112,10 +112,21 @@ _WORKERS: Final = (
     "CREATE INDEX stops_at ON stops (at)",
 )
 
+# Previews of answers, and who looks at them (live/).
+_LIVE: Final = (
+    """CREATE {unlogged} TABLE deltas (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, fence BIGINT NOT NULL, idx BIGINT NOT NULL,
+        at BIGINT NOT NULL, data TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, fence, idx)) {clustered}""",
+    """CREATE {unlogged} TABLE watches (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, until BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session)) {clustered}""",
+)
+
 _SEQUENCES: Final = ("CREATE SEQUENCE tickets",)
 """Where rows are locked, a number that all tenants count up would be a lock of all tenants."""
 
-TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS)
+TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS, *_LIVE)
 
 
 @dataclass(frozen=True, slots=True)

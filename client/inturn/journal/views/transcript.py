@@ -3,7 +3,8 @@
 Invariants (each request this gives is one that the API takes, and none contradicts an answered one):
   1. Messages are only ever appended. What an `agent.message` answered is committed in the same shape as it was sent.
   2. What came since is pending. It becomes at most one user message, results first and in call order, and behind it at
-     most one system message (the API takes those right after a user message only).
+     most one system message (the API takes those right after a user message only). What an answer had said that was
+     stopped is told there by the application: the model never gave it.
   3. Each tool_use of the last answer has exactly one result in the user message behind it: its own, or a synthetic
      error.
   4. `turn.failed`, and an answer that refused, take back what is pending of their event. Nothing takes back what is
@@ -38,6 +39,7 @@ TYPES: Final = (
     "agent.tool_result",
     "system.message",
     "turn.failed",
+    "turn.interrupted",
     "transcript.doubted",
 )
 """The entries that matter here: a cold read needs no others."""
@@ -46,6 +48,7 @@ UNANSWERED: Final = "interrupted: this call has no result"
 TOO_MANY: Final = "This call did not run: an answer had more calls than run at once. Make fewer calls in one answer."
 NO_MESSAGE: Final = "(no message)"
 EMPTY: Final = "(empty)"
+STOPPED: Final = f"{APPLICATION}\nYour last answer was stopped before its end. You had said: "
 GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go on."
 
 _PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "turn.failed"})
@@ -91,7 +94,7 @@ class Transcript:
             self._answer(entry)
         elif entry.type == "transcript.doubted":
             self._doubt(doubted_places(entry))
-        elif entry.type in _PENDING:
+        elif entry.type in _PENDING or (entry.type == "turn.interrupted" and entry.body.get("partial")):
             self._pending.append(entry)
         if entry.type == "session.started" and self.manifest is None:
             self.manifest = {name: entry.body.get(name) for name in ("agent", "model", "system", "tools")}
@@ -238,7 +241,7 @@ class Transcript:
         """Return what is pending as messages, and the entries that cannot be sent yet: system ones without a user's."""
         kept = _without_failed(pending)
         system = [e for e in kept if e.type == "system.message"]
-        asked = [said for e in kept if e.type == "user.message" for said in _asked(e)]
+        asked = [said for e in kept if e.type in ("user.message", "turn.interrupted") for said in _asked(e)]
         if not asked and (self._silent or self._last.get("nudge")):
             asked = [(text(NO_MESSAGE if self._silent else GO_ON), None)]
         if not asked and self._goes_on:
@@ -317,6 +320,8 @@ def _told(result: Block) -> Block:
 
 
 def _asked(entry: Entry) -> list[Said]:
+    if entry.type == "turn.interrupted":
+        return [(text(f"{STOPPED}{entry.body['partial']}"), (entry.seq, 0))]
     blocks = content_blocks(entry.body.get("content")) or [text(NO_MESSAGE)]
     return [(block, (entry.seq, n)) for n, block in enumerate(blocks)]
 

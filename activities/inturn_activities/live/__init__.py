@@ -1,0 +1,1 @@
+"""What models say, on its way to who looks."""

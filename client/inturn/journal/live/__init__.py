@@ -1,0 +1,1 @@
+"""Answers as they come, beside the log: previews, and who looks at them."""
