@@ -15,7 +15,6 @@ from inturn.cli import (
     approvals,
     audit,
     blob,
-    chat,
     codec,
     controls,
     deploy,
@@ -24,11 +23,12 @@ from inturn.cli import (
     parked,
     settle,
     show,
-    tail,
     talk,
 )
 from inturn.cli.doctor.command import doctor
 from inturn.cli.extras import CommandGroup
+from inturn.cli.live.chat import chat
+from inturn.cli.live.tail import tail
 
 _EPILOG: Final = (
     "Options of inturn itself (--json, --address …) may stand anywhere. Exit codes: 0 done, 1 it failed, 2 a mistake "
@@ -46,8 +46,8 @@ app: Final = typer.Typer(
 )
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
-    "Talk": (talk.send, talk.ask, talk.wait, chat.chat),
-    "Look": (tail.tail, show.ls, show.show, approvals.approvals, blob.blob, codec.codec),
+    "Talk": (talk.send, talk.ask, talk.wait, chat),
+    "Look": (tail, show.ls, show.show, approvals.approvals, blob.blob, codec.codec),
     "Steer": (
         controls.interrupt,
         controls.cancel,

@@ -18,8 +18,8 @@ from inturn import errors
 from inturn.cli import output
 from inturn.cli.app import app
 from inturn.cli.failures import exit_code, to_do
+from inturn.cli.live.tail import entry_line
 from inturn.cli.options import hoisted
-from inturn.cli.tail import entry_line
 from inturn.client import client as client_module
 from inturn.events import EventOptions
 from inturn.values import Audit, Entry, Parked, PendingApproval, Receipt, SessionStatus, Turn, UnknownOutcome

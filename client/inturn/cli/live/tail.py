@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from inturn.cli.live.screen import Screen, show
 from inturn.cli.options import SessionId, options_of
 from inturn.cli.output import compact, console, line
 from inturn.cli.running import run
 from inturn.terminal import one_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from rich.text import Text
 
     from inturn.client.client import Client
@@ -39,20 +42,36 @@ def tail(
     after: Annotated[int, typer.Option(help="Only entries behind this seq.", min=0)] = 0,
     event: Annotated[str | None, typer.Option(help="Only this event's entries.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as entries come, until Ctrl-C.")] = False,
+    live: Annotated[bool, typer.Option("--live", help="Follow, with answers word by word as they come.")] = False,
 ) -> None:
     """Print a session's journal, one line per entry."""
     as_json = options_of(ctx).json
 
     async def work(client: Client) -> None:
-        async for entry in client.session(session).entries(after, event_id=event, follow=follow):
+        from inturn.values import Delta
+
+        handle = client.session(session)
+        if live and not as_json and console().is_terminal:
+            with Screen(console(), _print) as screen:
+                return await show(handle, event, screen, after=after)
+        news: AsyncIterator[Entry | Delta]
+        if live:
+            news = handle.stream(event, after=after, deltas=as_json)
+        else:
+            news = handle.entries(after, event_id=event, follow=follow)
+        async for new in news:
             if as_json:
-                line(entry)
-            else:
-                out = console()
-                # A terminal shows what fits on one line; a file gets all of it.
-                out.print(entry_line(entry), no_wrap=True, overflow="ellipsis", soft_wrap=not out.is_terminal)
+                line(new)
+            elif not isinstance(new, Delta):
+                _print(new)
 
     run(ctx, work)
+
+
+def _print(entry: Entry) -> None:
+    out = console()
+    # A terminal shows what fits on one line; a file gets all of it.
+    out.print(entry_line(entry), no_wrap=True, overflow="ellipsis", soft_wrap=not out.is_terminal)
 
 
 def entry_line(entry: Entry) -> Text:
@@ -90,6 +109,8 @@ def summary(entry: Entry) -> str:
             return f"{body.get('tool')} {body.get('answer')}{by}{why}"
         case "session.started":
             return f"{body.get('agent')} ({body.get('model')})"
+        case "turn.interrupted" if body.get("partial"):
+            return f"{body.get('reason')}; it had said: {body['partial']}"
         case "turn.started":
             return f"event {body.get('n')}"
         case _:

@@ -1,0 +1,1 @@
+"""chat and tail: sessions as they go."""
