@@ -7,8 +7,9 @@ import itertools
 import pytest
 
 from tests.property.conversations.exploring import explore_now
+from tests.support.sizes import sized
 
-STEPS = 5_000
+STEPS = sized(sample=1_500, whole=5_000)
 
 
 @pytest.mark.promise("MOD-2", "MOD-8")

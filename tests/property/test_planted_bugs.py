@@ -6,7 +6,7 @@ import pytest
 
 from tests.property.exploring import explore
 from tests.property.planted import plants_of_books, plants_of_order
-from tests.property.planted.planting import Plant
+from tests.support.sizes import sized
 
 pytestmark = pytest.mark.promise(
     "ORD-1",
@@ -24,15 +24,29 @@ pytestmark = pytest.mark.promise(
     "SUR-6",
 )
 PLANTS = plants_of_books.PLANTS | plants_of_order.PLANTS
+STARTS = 120
+FOUND_AT = {
+    "late events are parked without end": 17,
+    "a steering event overtakes its source": 38,
+    "more bytes are merged than one event may have": 9,
+    "more bytes steer at once than one event may have": 31,
+    "events lose their host and join the turn before": 10,
+    "an event steers another turn": 5,
+}
+"""The first start that finds what takes long to find: a sample begins there, and goes on to all of them."""
 
 
-def _explore_widely() -> None:
-    for start in range(120):
+def _explore_widely(first: int) -> None:
+    for start in (first, *range(STARTS)):
         explore(15, 50, start=start, shrink=False)
 
 
-@pytest.mark.parametrize("plant", PLANTS.values(), ids=list(PLANTS))
-def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant(monkeypatch)
+@pytest.mark.parametrize("name", PLANTS)
+def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    PLANTS[name](monkeypatch)
     with pytest.raises((AssertionError, ExceptionGroup)):
-        _explore_widely()
+        _explore_widely(sized(sample=FOUND_AT.get(name, 0), whole=0))
+
+
+def test_every_start_that_is_noted_is_a_plants() -> None:
+    assert FOUND_AT.keys() <= PLANTS.keys()
