@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.stores import postgres_server, sampled, store
+from tests.support.stores import parametrize, postgres_server, sampled, store
 
 __all__ = ["postgres_server", "store"]
 
@@ -16,6 +16,11 @@ settings.register_profile(
     "inturn", deadline=None, derandomize=True, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("inturn")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Have tests of journals run on both stores."""
+    parametrize(metafunc)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

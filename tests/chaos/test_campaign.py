@@ -15,7 +15,7 @@ MINUTES: Final = {"sqlite": sized(sample=2.0, whole=10.0), "postgres": sized(sam
 GROUNDS: Final = {"sqlite": one_machine, "postgres": with_database}
 
 
-@pytest.mark.alone
+@pytest.mark.heavy
 @pytest.mark.timeout(2_400)
 @pytest.mark.promise("SUR-1", "SUR-2", "SUR-5", "SUR-6", "SUR-7", "ACC-1", "ACC-2", "ACC-8", "ISO-1")
 @pytest.mark.promise("ORD-1", "ORD-2", "ORD-11", "EFF-1", "EFF-2")

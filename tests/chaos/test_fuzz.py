@@ -23,7 +23,7 @@ MEMORY: Final = 400 * 1024 * 1024
 """Bytes of a worker with a few dozen sessions, whatever is thrown at them."""
 
 
-@pytest.mark.alone
+@pytest.mark.heavy
 @pytest.mark.timeout(1_500)
 @pytest.mark.promise("ACC-1", "ACC-7", "ACC-8", "SUR-3", "SUR-6", "SUR-7", "SUR-8", "SUR-15", "SUR-17", "SEC-5")
 def test_hostile_input_at_every_door_loses_nothing_sticks_nowhere_and_costs_the_innocent_little(

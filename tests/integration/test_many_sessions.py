@@ -20,7 +20,7 @@ EACH: Final = 100 * 1024
 """Bytes that a session takes at least while it is kept; 110-215 KiB were measured."""
 
 
-@pytest.mark.alone
+@pytest.mark.heavy
 @pytest.mark.timeout(1_200)
 @pytest.mark.promise("SUR-8")
 async def test_open_sessions_take_no_memory_beyond_those_that_are_kept(rig: Rig) -> None:

@@ -1,7 +1,8 @@
 """The databases that a journal's tests run on: each test on SQLite, and again on PostgreSQL.
 
-A test (or an autouse fixture of its folder's conftest) that asks for `store` runs twice; what is opened with `memory`
-or by `journal_url` is then on the database of its kind. Where PostgreSQL is not installed that half skips and says so.
+A test that asks for `store` runs twice (one that gets it from its room's conftest, where it has a directory for a
+journal); what is opened with `memory` or by `journal_url` is then on the database of its kind. Where PostgreSQL is not
+installed that half skips and says so.
 The journal's own tests run whole on both; of the others' second half `sampled` keeps a part, and all on a cluster,
 where those of faults run on PostgreSQL alone.
 """
@@ -25,7 +26,7 @@ from inturn.journal.store.postgres_transaction import Connection, PostgresTransa
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from tests.support.processes import postgres
 from tests.support.processes.postgres import PostgresServer
-from tests.support.sizes import WHOLE
+from tests.support.sizes import FAST, WHOLE
 
 STORES: Final = ("sqlite", "postgres")
 CLUSTER: Final = bool(os.environ.get("INTURN_TEST_CLUSTER"))
@@ -37,8 +38,12 @@ _WHOLE_ON_BOTH: Final = (
     "tests/chaos/test_campaign",
     "tests/chaos/test_crash",
 )
+_ROOMS: Final = ("tests/unit/activities/", "tests/unit/client/")
+"""Where the conftest asks for `store`, and many tests have no journal."""
 _FAULTS: Final = "tests/chaos/"
 _ONE_IN: Final = 12
+_FAST_ONE_IN: Final = 4
+"""Of those that `make test` runs whole on both."""
 
 
 class _Current:
@@ -62,12 +67,21 @@ def postgres_server() -> Iterator[PostgresServer]:
             _Current.idle.pop().close()
 
 
-@pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest) -> Iterator[str]:
+def parametrize(metafunc: pytest.Metafunc) -> None:
+    """Have a test run on each store, or once where it cannot have a journal: without a directory to put one in."""
+    if "store_kind" not in metafunc.fixturenames:
+        return
+    if metafunc.definition.nodeid.startswith(_ROOMS) and "tmp_path" not in metafunc.fixturenames:
+        metafunc.parametrize("store_kind", [pytest.param("sqlite", id=pytest.HIDDEN_PARAM)])
+    else:
+        metafunc.parametrize("store_kind", STORES)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, store_kind: str) -> Iterator[str]:
     """The kind of database that this test's journals are on."""
-    kind: str = request.param
-    with on_postgres(request.getfixturevalue("postgres_server")) if kind == "postgres" else nullcontext():
-        yield kind
+    with on_postgres(request.getfixturevalue("postgres_server")) if store_kind == "postgres" else nullcontext():
+        yield store_kind
 
 
 def sampled(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
@@ -80,12 +94,14 @@ def sampled(items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytes
 def _is_left_out(item: pytest.Item) -> bool:
     """By its name, so that it does not depend on what else was selected."""
     parameters = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-    kind = parameters.get("store")
+    kind = parameters.get("store_kind")
     if CLUSTER:
         return kind == "sqlite" and item.nodeid.startswith(_FAULTS)
-    if WHOLE or kind != "postgres" or item.nodeid.startswith(_WHOLE_ON_BOTH):
+    on_both = item.nodeid.startswith(_WHOLE_ON_BOTH)
+    if WHOLE or kind != "postgres" or (on_both and not FAST):
         return False
-    return item.nodeid.startswith(_FAULTS) or zlib.crc32(item.nodeid.encode()) % _ONE_IN != 0
+    one_in = _FAST_ONE_IN if on_both else _ONE_IN
+    return item.nodeid.startswith(_FAULTS) or zlib.crc32(item.nodeid.encode()) % one_in != 0
 
 
 def examples(count: int, store: str) -> int:

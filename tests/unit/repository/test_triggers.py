@@ -28,7 +28,7 @@ FAULTS: Final = (
 OF_MANY: Final = {"D": 10, "I": 4, "J": 10, "K": 5}
 PLANTS: Final = [(trigger, bug) for trigger in TRIGGERS for bug in trigger.plants]
 WITHOUT_SERVER: Final = [(t, bug) for t, bug in PLANTS if t.node(bug.fails).startswith("tests/unit/")]
-CHOSEN: Final = sized(sample=WITHOUT_SERVER[::25], whole=PLANTS)
+CHOSEN: Final = sized(fast=WITHOUT_SERVER[::75], sample=WITHOUT_SERVER[::25], whole=PLANTS)
 
 
 def _functions(path: Path) -> set[str]:
