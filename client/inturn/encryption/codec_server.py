@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
@@ -36,6 +36,8 @@ from inturn.errors import Misconfigured
 
 MOST: Final = 16 * 1024 * 1024
 """Bytes of a request."""
+PAYLOADS: Final = 10_000
+"""Of a request: sixteen MiB of empty ones would take a gigabyte."""
 WITHIN: Final = 10.0
 """Seconds that a caller has for its whole request, and then for reading the answer."""
 AT_ONCE: Final = 16
@@ -59,7 +61,7 @@ class CodecSettings:
     ring: KeyRing
     namespace: str
     origins: Collection[str] = ()
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
 
 
 def make_server(host: str, port: int, settings: CodecSettings) -> ThreadingHTTPServer:
@@ -196,7 +198,10 @@ class _Handler(BaseHTTPRequestHandler):
         if len(length) > 12 or int(length) > MOST:
             raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {MOST:,} bytes")
         try:
-            return json_format.Parse(self.rfile.read(int(length)), Payloads(), max_recursion_depth=20)
+            body = self.rfile.read(int(length))
+            if body.count(b"{") > 2 * PAYLOADS + 1:  # each has one, and its metadata one
+                raise _Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"at most {PAYLOADS:,} payloads")
+            return json_format.Parse(body, Payloads(), max_recursion_depth=20)
         except TimeoutError as error:
             raise _Refusal(HTTPStatus.REQUEST_TIMEOUT, f"the whole request may take {WITHIN:g} s") from error
         except (json_format.Error, ValueError, RecursionError, OSError) as error:

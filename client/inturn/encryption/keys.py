@@ -127,8 +127,8 @@ def _parsed(part: str, place: str) -> Key:
 
 def _read(file: str) -> str:
     try:
-        return Path(file).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return Path(file).read_text("utf-8-sig")
+    except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no text"
         raise Misconfigured(f"{FILE_VARIABLE}: the file {file} cannot be read: {reason}") from None
 

@@ -13,11 +13,12 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
 
 from inturn.encryption import codec_server
-from inturn.encryption.codec_server import AT_ONCE, MOST, CodecSettings, make_server
+from inturn.encryption.codec_server import AT_ONCE, MOST, PAYLOADS, CodecSettings, make_server
 from inturn.encryption.keys import Key, KeyRing
 from inturn.encryption.payload_codec import EncryptionCodec, verdict
 from inturn.errors import Misconfigured
@@ -132,6 +133,48 @@ def test_any_body_gets_an_answer(port: int, body: bytes, status: int) -> None:
 
 def test_a_body_that_is_too_large_is_not_read(port: int) -> None:
     assert call(port, "/decode", b"", Content_Length=str(MOST + 1))[0] == 413
+
+
+@pytest.mark.promise("SEC-5")
+@pytest.mark.parametrize(("count", "status"), [(PAYLOADS, 200), (2 * PAYLOADS + 2, 413)])
+def test_more_payloads_than_a_request_may_have_are_not_looked_at(port: int, count: int, status: int) -> None:
+    full = b'{"metadata": {"encoding": "YQ=="}}' if status == 200 else b"{}"
+    body = b'{"payloads": [' + b",".join([full] * count) + b"]}"
+    assert call(port, "/decode", body)[0] == status
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("given", ["", "Bearer", "Bearer ", "Bearer secre", "Bearer secret2", "Basic x", "Bearer \xe9"])
+@pytest.mark.parametrize("path", ["/decode", "/encode", "/prod/decode"])
+def test_no_token_but_its_own_opens_it(given: str, path: str) -> None:
+    with serving(token="secret") as port:
+        status, answer, headers = call(port, path, Authorization=given, Origin=UI)
+        assert (status, set(answer)) == (401, {"error"})
+        assert "secret" not in str(answer) + str(headers)
+        assert call(port, path, Authorization="Bearer secret", Origin="https://evil.example")[0] == 403
+        assert call(port, path, Authorization="Bearer secret", X_Namespace="prod2")[0] == 403
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("host", ["0.0.0.0", "", "::", "192.0.2.1", "localhost.example"])
+def test_wherever_others_reach_it_it_wants_a_token(host: str) -> None:
+    with pytest.raises(Misconfigured, match="INTURN_CODEC_TOKEN"):
+        make_server(host, 0, CodecSettings(RING, "prod"))
+    assert "s3cret" not in repr(CodecSettings(RING, "prod", token="s3cret"))
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "TRACE"])
+def test_other_methods_show_nothing(port: int, method: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert spoken(port, f"{method} /decode HTTP/1.1", "Host: localhost").startswith("HTTP/1.0 501")
+    assert capfd.readouterr().err == ""
+
+
+async def test_what_another_workflows_payload_says_is_shown_to_nobody_of_another_namespace(port: int) -> None:
+    elsewhere = EncryptionCodec(RING).with_context(WorkflowSerializationContext("test", "acme/s1"))
+    [sealed] = await elsewhere.encode([payload(SAID)])
+    asked = {"payloads": [json_format.MessageToDict(sealed)]}
+    assert b"not decrypted: it is encrypted for another namespace" in payload(call(port, "/decode", asked)[1]).data
 
 
 def spoken(port: int, *lines: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from inturn.encryption import keys
 from inturn.encryption.keys import FILE_VARIABLE, VARIABLE, KeyRing, parse_keys, read_keys
 from inturn.errors import Misconfigured
 
@@ -88,6 +89,52 @@ def test_a_file_that_cannot_be_read_and_two_sources_are_said(monkeypatch: pytest
     monkeypatch.setenv(VARIABLE, f"a:{encoded()}")
     with pytest.raises(Misconfigured, match="both set"):
         read_keys()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        (b"", "holds no key"),
+        (b"\n , \r\n", "holds no key"),
+        (b"\x00\xff\xfe\x80", "it is no text"),
+        (b"\x00" * 100, "does not begin with an ID"),
+        (b"# keys\na:" + b"A" * 43 + b"=", "key 1 does not begin with an ID"),
+        (b"a:" + b"A" * 22 + b"==", "has 16 bytes instead of 32"),
+        (b"a:" + b"A" * 86 + b"==", "has 64 bytes instead of 32"),
+        (b"a:", "has 0 bytes instead of 32"),
+        (b"a:" + b"A" * 43 + b"=\nb:" + b"A" * 43 + b"=", "key 2 is there twice"),
+        (b"a:" + b"A" * 43 + b"=\na:" + b"B" * 43 + b"=", "key 2 is there twice, or has the ID of another"),
+        (b"a:" + b"A" * 43 + b"= b:" + b"B" * 43 + b"=", "is not base64"),
+    ],
+)
+def test_a_file_that_holds_no_ring_of_keys_says_what_is_wrong(
+    written: bytes, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "keys").write_bytes(written)
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "keys"))
+    with pytest.raises(Misconfigured, match=said) as caught:
+        read_keys()
+    assert "AAAA" not in str(caught.value)
+    assert str(caught.value).startswith(FILE_VARIABLE)
+
+
+@pytest.mark.parametrize("form", ["\ufeffa:{}\r\nb:{}\r\n", "a:{},b:{}", "\n a : {} ,\n\n\tb:{}", "a:{}\nb:{}"])
+def test_a_file_of_any_editor_is_read(form: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "keys").write_bytes(form.format(encoded(), encoded()).encode())
+    monkeypatch.setenv(FILE_VARIABLE, str(tmp_path / "keys"))
+    assert _ids(read_keys()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("place", ["", "secret", "a\0b"])
+def test_what_is_no_file_and_one_that_may_not_be_read_are_said(
+    place: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "secret").write_text(f"a:{encoded()}")
+    (tmp_path / "secret").chmod(0)
+    if place == "secret" and os.access(tmp_path / "secret", os.R_OK):
+        pytest.skip("root reads everything")
+    with pytest.raises(Misconfigured, match=f"{FILE_VARIABLE}: the file .* cannot be read"):
+        keys._read(str(tmp_path / place))
 
 
 def test_without_the_library_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
