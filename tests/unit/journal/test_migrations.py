@@ -58,6 +58,15 @@ async def test_old_and_new_workers_use_a_journal_beside_each_other(
         await journal.close()
 
 
+@pytest.mark.parametrize(
+    "index", ["CREATE INDEX planted ON entries (type)", "create unique index\n planted on steps (token) WHERE call > 0"]
+)
+def test_a_migration_that_would_build_an_index_while_a_fleet_waits_cannot_be_written(index: str) -> None:
+    with pytest.raises(ValueError, match=r"builds an index on (entries|steps) while everybody waits"):
+        Migration(NEXT, (*ADDS, index), oldest=NEXT)
+    assert Migration(NEXT, (*ADDS, "CREATE INDEX planted_x ON planted (x)"), oldest=NEXT)
+
+
 async def test_a_version_that_may_not_go_on_beside_a_newer_one_is_refused(
     store: str, tmp_path: Path, newer: pytest.MonkeyPatch
 ) -> None:

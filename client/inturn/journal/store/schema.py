@@ -6,6 +6,7 @@ beside a newer one until that says otherwise (`oldest`); any other is left alone
 
 from __future__ import annotations
 
+import re
 import secrets
 from dataclasses import dataclass
 from typing import Final
@@ -129,9 +130,17 @@ _SEQUENCES: Final = ("CREATE SEQUENCE tickets",)
 TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS, *_LIVE)
 
 
+_TABLE: Final = re.compile(r"\s*CREATE\s+(?:\{unlogged\}\s+)?TABLE\s+(\w+)", re.IGNORECASE)
+_INDEX: Final = re.compile(r"\s*CREATE\s+(?:UNIQUE\s+)?INDEX\b.*?\bON\s+(\w+)", re.IGNORECASE | re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """What brings the tables from the version before to this one.
+    """What brings the tables from the version before to this one, in one transaction, while workers go on.
+
+    An index is built in it on a table of its own alone: on one that has rows it would keep everybody from writing for
+    as long as it takes. None is needed while there is one version: tables are made with theirs. The first that is
+    needed later has to be built before this transaction and outside any, `CONCURRENTLY`.
 
     Attributes:
         version: The version that they have then.
@@ -142,6 +151,15 @@ class Migration:
     version: int
     statements: tuple[str, ...]
     oldest: int
+
+    def __post_init__(self) -> None:
+        """Refuse what would hold up a fleet."""
+        made = {found[1] for statement in self.statements if (found := _TABLE.match(statement))}
+        for statement in self.statements:
+            if (on := _INDEX.match(statement)) and on[1] not in made:
+                raise ValueError(
+                    f"version {self.version} builds an index on {on[1]} while everybody waits: {statement}"
+                )
 
 
 MIGRATIONS: tuple[Migration, ...] = ()
