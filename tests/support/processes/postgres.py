@@ -73,7 +73,7 @@ class PostgresServer:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                **_as_owner(),
+                **as_owner(),
             )
         self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "30", retries=300)
         return self
@@ -153,7 +153,7 @@ class PostgresServer:
         for _ in range(retries):
             if subprocess.run(command, check=False).returncode == 0:
                 return
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **_as_owner())
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_owner())
 
 
 def _owner() -> str | None:
@@ -161,6 +161,7 @@ def _owner() -> str | None:
     return "postgres" if os.geteuid() == 0 else None
 
 
-def _as_owner() -> dict[str, Any]:
+def as_owner() -> dict[str, Any]:
+    """Return what a program is started with that refuses to run as root."""
     owner = _owner()
     return {} if owner is None else {"user": owner, "group": pwd.getpwnam(owner).pw_gid, "cwd": "/"}

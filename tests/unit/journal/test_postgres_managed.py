@@ -23,8 +23,8 @@ def managed(request: pytest.FixtureRequest, postgres_server: PostgresServer) -> 
     with postgres_server.connect(name) as admin:
         admin.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(sql.SQL(request.param)))
         admin.execute(sql.SQL("CREATE ROLE {} LOGIN IN ROLE pg_monitor").format(role))
-        for what in ("TABLES", "SEQUENCES"):
-            admin.execute(sql.SQL("GRANT ALL ON ALL {} IN SCHEMA public TO {}").format(sql.SQL(what), role))
+        for rights in ("SELECT, INSERT, UPDATE, DELETE ON ALL TABLES", "USAGE ON ALL SEQUENCES"):
+            admin.execute(sql.SQL("GRANT {} IN SCHEMA public TO {}").format(sql.SQL(rights), role))
     yield postgres_server.url(name).replace(USER, ROLE, 1)
     postgres_server.drop(name)
     with postgres_server.connect() as admin:
@@ -45,6 +45,9 @@ async def test_a_journal_whose_server_does_not_tell_which_it_is_works_and_says_o
     await journal.open()
     await plain_turn(journal, SESSION, "e1")
     assert [await locked(journal, f"l{n}") for n in range(3)] == [1, 2, 3]
+    held, waits = (SESSION.turn(event_id).step(0, 0) for event_id in ("held", "waits"))
+    first, second = [await journal.claim_call(s, lease=60, wants=[Want("acme", "b", "write")]) for s in (held, waits)]
+    assert (first.status, second.status) == ("claimed", "waiting")
     assert await journal.verify(SESSION) == []
     await journal.close()
     [said] = [text for text in caplog.messages if "does not tell which one it is (permission denied" in text]

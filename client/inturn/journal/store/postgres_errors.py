@@ -16,6 +16,10 @@ _REPEATED: Final = ("40P01", "40001", "57014", "55P03")
 """Deadlock, serialization failure, statement timeout, lock timeout: the transaction left no trace, and may be run
 again at once."""
 
+_POOLED: Final = (
+    "a pooler gives each transaction another connection, on which its prepared statements are not",
+    "put prepare=off into the journal's URL, or have the pooler keep whole sessions (pool_mode = session)",
+)
 _ADVICE: Final[dict[str, tuple[str, str]]] = {
     "08": ("the connection broke", "nothing, if it comes back: what was accepted waits and is then recorded"),
     "23": (
@@ -26,6 +30,7 @@ _ADVICE: Final[dict[str, tuple[str, str]]] = {
         "the server takes no writes: it is a standby, or was set read-only",
         "point to the primary (several hosts may be named: postgresql://…@host1,host2/…)",
     ),
+    "26000": _POOLED,
     "28": (
         "the server refused the login",
         "check user and password (~/.pgpass keeps it out of the URL) and pg_hba.conf",
@@ -40,6 +45,7 @@ _ADVICE: Final[dict[str, tuple[str, str]]] = {
         "let the tables' owner bring them up to date: inturn journal migrate URL; and GRANT SELECT, INSERT, UPDATE, "
         "DELETE on them to this role",
     ),
+    "42P05": _POOLED,
     "42P01": ("a table of the journal is missing", "bring its tables up to date: inturn journal migrate URL"),
     "42P07": (
         "the database has other tables under the journal's names",

@@ -1,0 +1,71 @@
+"""A pooler between a journal and its server gives each transaction another connection, or each client one of few."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inturn.errors import JournalUnavailable
+from inturn.journal import Journal, Want, open_journal
+from inturn.keys import SessionKey
+from tests.support.journal import plain_turn
+from tests.support.processes.pgbouncer import INSTALL, pgbouncer, program
+from tests.support.processes.postgres import PostgresServer
+
+pytestmark = pytest.mark.skipif(program() is None, reason=INSTALL)
+
+SESSIONS = [SessionKey("acme", f"s{number}") for number in range(6)]  # more than a pooler has connections
+
+
+async def work(journal: Journal, session: SessionKey, who: str) -> int:
+    """Do a session's turns, and a call with a lock and a permit; return the lock's fence."""
+    for number in range(4):
+        await plain_turn(journal, session, f"{who}{number}")
+    step = session.turn(f"{who}-call").step(0, 0)
+    wants = [Want("acme", f"lock {session}", "write"), Want("acme", "steps", "permit", 50)]
+    claim = await journal.claim_call(step, lease=60, wants=wants)
+    await journal.begin(step, claim.token, lease=60)
+    await journal.renew(step, claim.token, lease=60)
+    await journal.finish(step, claim.token, {"status": "ok"})
+    return claim.fence
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "options"),
+    [
+        ("transaction", 3, "?prepare=off"),
+        ("transaction", 1, "?prepare=off"),
+        ("session", 16, ""),
+        ("session", 6, "?pool=3"),
+    ],
+)
+async def test_a_journal_works_behind_a_pooler(
+    postgres_server: PostgresServer, mode: str, size: int, options: str
+) -> None:
+    with pgbouncer(postgres_server, mode, size) as port:
+        url = postgres_server.url(postgres_server.create(), options, port=port)
+        first, second = open_journal(url), open_journal(url)
+        fences = [
+            await asyncio.gather(*(work(j, s, f"e{who}-") for s in SESSIONS)) for who, j in enumerate((first, second))
+        ]
+        assert max(fences[0]) < min(fences[1])
+        assert len({*fences[0], *fences[1]}) == 2 * len(SESSIONS)
+        assert [await second.verify(session) for session in SESSIONS] == [[]] * 6
+        await first.close()
+        await second.close()
+
+
+async def test_a_pooler_that_loses_prepared_statements_is_named_with_what_to_do(
+    postgres_server: PostgresServer,
+) -> None:
+    with pgbouncer(postgres_server, "transaction", 2) as port:
+        journal = open_journal(postgres_server.url(postgres_server.create(), port=port))
+        works = [work(journal, session, "e") for session in SESSIONS]
+        errors = [done for done in await asyncio.gather(*works, return_exceptions=True) if not isinstance(done, int)]
+        await journal.close()
+    assert errors
+    for error in errors:
+        assert isinstance(error, JournalUnavailable)
+        assert "a pooler gives each transaction another connection" in str(error)
+        assert "prepare=off" in str(error)
