@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,6 +32,8 @@ USER: Final = "inturn"
 _TEMPLATE: Final = "journal"
 _FAST: Final = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "shared_buffers": "32MB"}
 """For tests of rules: no test of these pulls the plug."""
+_READY_WITHIN: Final = 60.0
+"""Seconds; after a crash it reads its log first."""
 _GUARDED: Final = '"$@" & pid=$!; cat >/dev/null; kill -QUIT $pid; wait $pid'
 """The server ends when this shell's input does: with whoever holds the other end."""
 
@@ -75,7 +78,12 @@ class PostgresServer:
                 stderr=log,
                 **as_owner(),
             )
-        self._run("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port), "-t", "30", retries=300)
+        deadline = time.monotonic() + _READY_WITHIN
+        while subprocess.run(
+            self._command("pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)), check=False
+        ).returncode:
+            assert time.monotonic() < deadline, (self.directory / "log").read_text()
+            time.sleep(0.05)
         return self
 
     def stop(self, how: str = "immediate") -> None:
@@ -148,12 +156,11 @@ class PostgresServer:
             with self.connect(name) as connection:  # each journal has an id of its own
                 connection.execute("UPDATE journal_schema SET id = md5(random()::text)")
 
-    def _run(self, program: str, *arguments: str, retries: int = 0) -> None:
-        command: Sequence[str] = [str(self._programs / program), *arguments]
-        for _ in range(retries):
-            if subprocess.run(command, check=False).returncode == 0:
-                return
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, **as_owner())
+    def _command(self, program: str, *arguments: str) -> Sequence[str]:
+        return [str(self._programs / program), *arguments]
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(self._command(program, *arguments), check=True, stdout=subprocess.DEVNULL, **as_owner())
 
 
 def _owner() -> str | None:
