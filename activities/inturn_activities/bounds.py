@@ -23,8 +23,7 @@ class Bounds:
         claim_wait: A call's attempt waits in place for a lock, a permit or a thread so long, and the workflow's timeout
             leaves 30 s for it.
         claim_patience: A claim that surely failed is tried again so long, then the attempt comes back later. One whose
-            answer was lost goes on for `claim_wait`, under its own token: no later attempt can know whether its body
-            began.
+            answer was lost goes on for `claim_wait`, under its own token; then the next attempt is told of it.
         poll: Between two looks at what it waits for: how fast a lock goes from hand to hand.
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).

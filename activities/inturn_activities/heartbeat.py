@@ -3,12 +3,14 @@
 Invariant: a step beats from its start to its end, every so often and no more often: each beat is a request to the
 server. Only the answer to one can be the cancel, so a step that is known to be stopped beats at once, and again and
 again until the cancel is here: its first beat may overtake the workflow's own command.
+
+A beat takes word to the step's next attempt, too: of claims that may have been committed, and whose bodies never began.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar, Token, copy_context
 from types import TracebackType
 from typing import Final, Self
@@ -41,6 +43,7 @@ class Heartbeat:
         self._timeout = timeout.total_seconds() if timeout is not None else float("inf")
         self._every = min(every, self._timeout / BEATS_PER_TIMEOUT)
         self._waiting, self._said = "", float("-inf")
+        self._unbegun = _told(activity.info().heartbeat_details)
         self._early: list[asyncio.TimerHandle] = []
         self.look: Callable[[], None] | None = None
 
@@ -61,6 +64,17 @@ class Heartbeat:
         if begins and self._loop.time() - self._said > SAID:
             self._said = self._loop.time()
             self._loop.call_soon(self._beat, context=self._context)
+
+    @property
+    def unbegun(self) -> Sequence[str]:
+        """Tokens of claims that may stand, and whose bodies never began; at first those that earlier attempts left."""
+        return self._unbegun
+
+    @unbegun.setter
+    def unbegun(self, tokens: Sequence[str]) -> None:
+        self._unbegun = tokens
+        if tokens:
+            self._beat()
 
     def __enter__(self) -> Self:
         """Start beating."""
@@ -99,7 +113,17 @@ class Heartbeat:
         self._early.clear()
 
     def _beat(self) -> None:
-        activity.heartbeat(*([redact(codec.whole(self._waiting))] if self._waiting else []))  # Temporal keeps it
+        waiting = redact(codec.whole(self._waiting)) if self._waiting else ""  # Temporal keeps it
+        activity.heartbeat(*([waiting, list(self._unbegun)] if self._unbegun else [waiting] if waiting else []))
+
+
+def _told(details: Sequence[object]) -> Sequence[str]:
+    """Return the tokens that an earlier attempt's last beat named."""
+    match details:
+        case [str(), list() as tokens]:
+            return [token for token in tokens if isinstance(token, str)]
+        case _:
+            return []
 
 
 def current() -> Heartbeat | None:
@@ -111,3 +135,14 @@ def waits_for(text: str) -> None:
     """Say what the step that runs here waits for; "" once it has it."""
     if (beating := _current.get()) is not None:
         beating.waits_for(text)
+
+
+def unbegun() -> Sequence[str]:
+    """Return the tokens of claims that earlier attempts of this step may have left, whose bodies never began."""
+    return [] if (beating := _current.get()) is None else beating.unbegun
+
+
+def leave_unbegun(*tokens: str) -> None:
+    """Tell the next attempt of this step of claims that may stand, whose bodies never began; none: there are none."""
+    if (beating := _current.get()) is not None:
+        beating.unbegun = tokens

@@ -86,10 +86,7 @@ class Waits:
             await self._wait_in_place(step, wants, min(left, SEEN), waiting)
 
     async def _answered(self, claim: Callable[[], Awaitable[Claim]], end: float) -> Claim:
-        """Return the answer to a claim, which is tried again for as long as it takes once it may have been committed.
-
-        No later attempt could know that this one's body never began.
-        """
+        """Return the answer to a claim, which is tried again for as long as it may take once it may be committed."""
         lost = False
 
         async def tried() -> Claim:

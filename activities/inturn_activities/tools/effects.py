@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -25,14 +25,15 @@ from typing import Any, Protocol
 from temporalio import activity
 
 from inturn import names
-from inturn.errors import Retry, ToolError
+from inturn.errors import JournalUnavailable, Retry, ToolError
 from inturn.journal import Claim, Journal, NewEntry, Position, Superseded, Want, new_token
+from inturn.journal.retries import retry_while_unavailable
 from inturn.keys import StepKey
 from inturn.tools.calling import CallPolicy, attempt_call
 from inturn.tools.checks import call_bounded
 from inturn.tools.threads import Caller, NoThread, Threads, ThreadSlot
 from inturn.turns.call_results import CRASH_LOOP, UNKNOWN, CallResult, FailedAttempt, error_result
-from inturn_activities import failures
+from inturn_activities import failures, heartbeat
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
 from inturn_activities.leases import Leases
@@ -150,31 +151,42 @@ class Effects:
         wants, lasts = (effect.wants, effect.policy.timeout) if decided is None else ((), 0.0)
         margin = bounds.thread_wait if decided is None and effect.policy.threaded else 0.0
 
-        token, at = new_token(), activity.info().current_attempt_scheduled_time.timestamp()
+        token, unbegun = new_token(), heartbeat.unbegun()
+        claimed = partial(
+            self._journal.claim_call,
+            step,
+            lease=bounds.lease,
+            begin=begin,
+            token=token,
+            seen=seen,
+            wants=wants,
+            lasts=lasts,
+            scheduled=activity.info().current_attempt_scheduled_time.timestamp(),
+            unbegun=unbegun,
+        )
+        try:
+            claim = await self._claimed(step, wants, claimed, bounds.claim_wait - margin)
+        except (JournalUnavailable, asyncio.CancelledError):  # it may have been committed all the same
+            heartbeat.leave_unbegun(*unbegun, token)
+            raise
+        heartbeat.leave_unbegun()
+        return claim
 
-        async def claimed() -> Claim:
-            return await self._journal.claim_call(
-                step,
-                lease=bounds.lease,
-                begin=begin,
-                token=token,
-                seen=seen,
-                wants=wants,
-                lasts=lasts,
-                scheduled=at,
-            )
-
-        start = time.monotonic()
+    async def _claimed(
+        self, step: StepKey, wants: Sequence[Want], claim: Callable[[], Awaitable[Claim]], within: float
+    ) -> Claim:
+        """Claim, and wait another attempt's lease out."""
+        bounds, start = self._bounds, time.monotonic()
         while True:
-            left = bounds.claim_wait - margin - (time.monotonic() - start)
-            claim = await self._waits.claim(step, wants, claimed, within=left)
-            if claim.status != "leased":
-                return claim
+            left = within - (time.monotonic() - start)
+            answer = await self._waits.claim(step, wants, claim, within=left)
+            if answer.status != "leased":
+                return answer
             if time.monotonic() >= start + bounds.leased_wait:
                 raise failures.again(
                     names.NOT_YET, "an earlier attempt of this call still runs", after=bounds.lease, benign=True
                 )
-            await asyncio.sleep(min(max(claim.lease_left + 0.01, 0.05), bounds.lease))
+            await asyncio.sleep(min(max(answer.lease_left + 0.01, 0.05), bounds.lease))
 
     def _may_last(self, effect: Effect) -> float:
         """Seconds for which it is held: a body that cannot be stopped must not keep the next attempt out for ever."""
@@ -192,12 +204,21 @@ class Effects:
             async with self._slot(effect) as slot:
                 # Who froze behind the claim looks again: its lease may be over, and another attempt at work.
                 if begun is None or time.monotonic() - begun > self._bounds.lease / 2:
-                    await self._journal.begin(effect.step, claim.token, lease=self._bounds.lease)
+                    await self._begin(effect.step, claim.token)
                 return await self._run(effect, claim, slot)
         except NoThread as error:
             return await self._without_thread(effect, claim, error)
         except asyncio.CancelledError:
             await self._hand_back(effect, claim)
+            raise
+
+    async def _begin(self, step: StepKey, token: str) -> None:
+        """Mark that the body begins now; where that may have been committed without an answer, it did not."""
+        begin = partial(self._journal.begin, step, token, lease=self._bounds.lease)
+        try:
+            await retry_while_unavailable(begin, patience=self._bounds.claim_patience)
+        except (JournalUnavailable, asyncio.CancelledError):
+            heartbeat.leave_unbegun(token)
             raise
 
     async def _without_thread(self, effect: Effect, claim: Claim, error: NoThread) -> CallResult:

@@ -115,10 +115,12 @@ class Journal(SessionJournal):
         wants: Sequence[Want] = (),
         lasts: float = 0.0,
         scheduled: float = 0.0,
+        unbegun: Sequence[str] = (),
     ) -> Claim:
         """Claim a tool call (or a delivery). With `begin` its body counts as begun from here, for `lease` seconds.
 
-        `token`, `seen`, `scheduled`: as for `claim_model`.
+        `token`, `seen`, `scheduled`: as for `claim_model`. `unbegun`: tokens of earlier attempts that ended without the
+        answer to their claim: where one of them holds the row, its body surely never began.
 
         Raises nothing for a row that another attempt holds: it answers `leased` while that one's body may run. With
         `wants` it is claimed only when it gets all of them, else it answers `waiting` and keeps a ticket; it should
@@ -138,6 +140,7 @@ class Journal(SessionJournal):
             wants=wants,
             lasts=lasts,
             scheduled=scheduled,
+            unbegun=unbegun,
         )
         return await self._claimed(claim)
 

@@ -103,6 +103,7 @@ def claim_call(
     wants: Sequence[Want] = (),
     lasts: float = 0.0,
     scheduled: float = 0.0,
+    unbegun: Sequence[str] = (),
     hopeful: bool = False,
 ) -> Claim:
     """Claim a call; see `Journal.claim_call`. `hopeful`: see `grants.take`."""
@@ -117,6 +118,9 @@ def claim_call(
         now, at = micros(tx.now), micros(scheduled)
         if row and row.overtaken(at, now):
             raise Superseded(f"{step}: a later attempt holds it; nothing was written")
+        if row and row.token and row.token in unbegun:
+            release(tx, step, row.token)
+            row = replace(row, token="", began=row.began_before, lease_until=0)
         if row and row.held_by(token):  # the answer to this claim was lost
             return _claimed_call(journal, step, row, now + micros(lease), lease)
         if row and row.began and row.lease_until > now:
