@@ -101,7 +101,8 @@ def verdict(failure: Failure, attempts: Attempts, *, patience: float) -> Applica
         return again(kind, failure.message, after=ACCOUNT_PROBE, benign=True)
     # At least once a minute, whatever the other side asks: its advice is about load, and one probe is none.
     advised = failure.retry_after
-    after = backoff(count) if advised is None or not math.isfinite(advised) else advised
+    told = isinstance(advised, int | float) and -math.inf < advised < math.inf
+    after = advised if advised is not None and told else backoff(count)
     return again(kind, failure.message, after=min(after, LONGEST_DELAY))
 
 

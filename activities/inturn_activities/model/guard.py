@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -99,12 +98,18 @@ def _is_block(block: Any) -> bool:
 
 
 def _details(value: Any) -> Any:
-    written = None if value is None else encode(value)
-    return from_json(written) if written is not None and len(written) <= MAX_DETAILS else None
+    written = b"" if value is None else encode(value)
+    try:
+        return from_json(written) if 0 < len(written) <= MAX_DETAILS else None
+    except ValueError:  # a number of thousands of digits is written, and read by nobody
+        return None
 
 
 def _text(value: Any) -> str | None:
-    return None if value is None else codec.whole(str(value))[:256]
+    try:
+        return None if value is None else codec.whole(str(value))[:256]
+    except Exception:  # the answer is whole without it
+        return None
 
 
 def _counted(usage: Any) -> Usage:
@@ -115,7 +120,7 @@ def _counted(usage: Any) -> Usage:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value) and 0 <= value <= MOST
+    return isinstance(value, int | float) and 0 <= value <= MOST
 
 
 def _named(value: Any) -> str:

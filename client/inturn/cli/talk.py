@@ -177,7 +177,7 @@ def _json(name: str, text: str, kind: type[list[Any]] | type[dict[str, Any]]) ->
     wanted = "list" if kind is list else "object"
     try:
         value = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise typer.BadParameter(f"{name} is not JSON ({error}); it must be a JSON {wanted}") from None
     if not isinstance(value, kind):
         raise typer.BadParameter(f"{name} is JSON, but no {wanted}")

@@ -234,7 +234,7 @@ def _step(step: StepKey, pending: PendingActivityInfo) -> TurnProgress:
 def _heartbeat(pending: PendingActivityInfo) -> str | None:
     """Return what a step that waits in place reports with its heartbeats."""
     for payload in pending.heartbeat_details.payloads:
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             reported = json.loads(payload.data)
             return reported if isinstance(reported, str) else None
     return None

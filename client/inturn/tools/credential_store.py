@@ -34,7 +34,7 @@ class Slot:
         """Return what is kept; `None` where there is nothing, or nothing that can be read."""
         try:
             kept = json.loads(self._path.read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
         return kept if isinstance(kept, dict) and "value" in kept else None
 

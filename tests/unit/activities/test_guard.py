@@ -10,6 +10,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from inturn import names
+from inturn.errors import ModelError
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import facts
 from inturn.testing import ScriptedModel
@@ -100,6 +101,8 @@ ODD_USAGE: list[dict[str, Any]] = [
     {"usd": -1.0},
     {"input_tokens": -5, "output_tokens": 7},
     {"input_tokens": 10**30, "output_tokens": 7},
+    {"input_tokens": 10**400, "output_tokens": 7},
+    {"usd": -(10**400), "output_tokens": 7},
     {"input_tokens": "many", "output_tokens": 7},
     {"new_count": float("nan"), "output_tokens": 7},
     {"input_tokens": None, "output_tokens": 7.9},
@@ -127,6 +130,47 @@ async def test_what_json_cannot_say_is_recorded_as_what_it_can(tmp_path: Path) -
         assert (await r.ask()).stop == "end_turn"
         [body] = await r.bodies("agent.message")
         assert body["content"][0]["text"].startswith("half ")
+
+
+class Unspeakable:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+BESIDE: list[dict[str, Any]] = [
+    {"raw_usage": {"n": 10**5_000}},
+    {"stop_details": [-(10**5_000)]},
+    {"id": Unspeakable(), "request_id": Unspeakable()},
+    {"model": Unspeakable(), "stop_details": Unspeakable()},
+]
+
+
+@pytest.mark.promise("MOD-9")
+@pytest.mark.parametrize("odd", BESIDE, ids=lambda odd: ",".join(odd))
+async def test_what_stands_beside_an_answer_costs_it_nothing(tmp_path: Path, odd: dict[str, Any]) -> None:
+    async with rig(tmp_path, model=Returning(answer(**odd))) as r:
+        assert (await r.ask()).stop == "end_turn"
+
+
+@pytest.mark.promise("MOD-9")
+@pytest.mark.parametrize("stop", [Unspeakable(), 10**5_000], ids=["unspeakable", "long"])
+async def test_a_reason_to_stop_that_has_no_text_is_none(tmp_path: Path, stop: Any) -> None:
+    async with rig(tmp_path, model=Returning(answer(stop=stop))) as r:
+        await r.ask()
+        assert (await r.bodies("agent.message"))[0]["content"] == TEXT
+
+
+@pytest.mark.promise("MOD-9", "SUR-5")
+@pytest.mark.parametrize("after", [10**400, float("nan"), float("-inf"), "soon"])
+async def test_whatever_a_model_asks_to_be_waited_for_an_outage_is_one(tmp_path: Path, after: Any) -> None:
+    async with rig(tmp_path, model=Returning(ModelError("away", kind="outage", retry_after=after))) as r:
+        with pytest.raises(ApplicationError, match="away") as failed:
+            await r.ask()
+        assert failed.value.type == names.OUTAGE
+        assert failed.value.next_retry_delay is not None
+        assert 0 < failed.value.next_retry_delay.total_seconds() <= 60
 
 
 def test_the_facts_are_the_providers_own_or_those_of_the_table() -> None:

@@ -15,7 +15,8 @@ from temporalio.converter import DataConverter
 from inturn import Client, InturnError, InvalidEvent, JournalUnavailable
 from inturn.client.listing import query_for
 from inturn.client.settings import read_settings, temporal_config
-from inturn.errors import Misconfigured
+from inturn.client.temporal import server_checks
+from inturn.errors import Misconfigured, Unavailable
 from inturn.journal import open_journal
 from tests.support.stores import journal_url
 
@@ -188,3 +189,12 @@ def test_every_listing_names_its_tenant_by_the_workflow_id() -> None:
     assert "InturnAgent = 'support'" in query
     assert "InturnState = 'paused'" in query
     assert "InturnParked > 0" in query
+
+
+@pytest.mark.promise("SEC-5")
+@pytest.mark.parametrize("address", ["host:99999", ":7233", "a b:7233", "h\u00e9:x", "[::1:7233", "\n"])
+async def test_an_address_that_none_can_have_is_said_to_be_none(address: str) -> None:
+    async with asyncio.timeout(30):
+        with pytest.raises((Misconfigured, Unavailable)) as refused:
+            await server_checks.connect(temporal_config(address), timeout=0.2, advice="Name another.")
+    assert len(str(refused.value)) < 1_000

@@ -24,7 +24,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from inturn.client.temporal.rpc_errors import short
 from inturn.client.temporal.search_attributes import SEARCH_ATTRIBUTES
 from inturn.encryption import data_converter
-from inturn.errors import Unavailable
+from inturn.errors import Misconfigured, Unavailable
 
 CALL_TIMEOUT: Final = timedelta(seconds=10)
 KINDS: Final = {
@@ -64,7 +64,7 @@ async def connect(config: Mapping[str, Any], *, timeout: float, advice: str, **o
 
     Raises:
         Unavailable: No server answered in time.
-        Misconfigured: The keys of `INTURN_ENCRYPTION_KEYS` cannot be read.
+        Misconfigured: The keys of `INTURN_ENCRYPTION_KEYS` cannot be read, or the address can be none.
     """
     converter = data_converter()
     if converter.payload_codec is not None:
@@ -77,6 +77,8 @@ async def connect(config: Mapping[str, Any], *, timeout: float, advice: str, **o
                     return await Temporal.connect(**config, data_converter=converter, **options)
                 except RuntimeError as error:  # what the SDK raises for every failed connect
                     why = error
+                except ValueError as error:  # it did not even try
+                    raise Misconfigured(f"no server has the address {config['target_host']!r:.200}: {error}") from error
                 await asyncio.sleep(_RETRY_EVERY)
     except TimeoutError:
         reason = f" ({short(why)})" if why else ""
