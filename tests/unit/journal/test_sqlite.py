@@ -20,6 +20,7 @@ from inturn.journal.store.sqlite import SqliteStore
 from inturn.journal.store.sqlite_connection import connect
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
+from tests.support import outside
 from tests.support.journal import SESSION, plain_turn, result
 
 
@@ -448,3 +449,17 @@ async def test_many_sessions_at_once_keep_their_logs_apart(journal: Journal) -> 
         assert await journal.head(session) == 21
         assert await journal.verify(session) == []
         assert await journal.outcomes(session) == {"applied": 5}
+
+
+@pytest.mark.promise("ORD-8")
+@pytest.mark.parametrize("seq", ["x'ff00'", "'x'", "1.5"])
+async def test_a_place_in_the_log_that_is_no_number_is_found(tmp_path: Path, seq: str) -> None:
+    url = f"sqlite:///{tmp_path}/j.db"
+    journal = open_journal(url)
+    await journal.open()
+    await journal.record(SESSION, [Recorded(NewEntry("note", {"n": n}, key=f"k{n}")) for n in range(5)])
+    outside.change(url, f"UPDATE entries SET seq = {seq} WHERE seq = 3")
+    found = await journal.verify(SESSION)
+    await journal.close()
+    assert any("is none" in fault for fault in found), found
+    assert any("missing" in fault for fault in found), found

@@ -13,6 +13,8 @@ from inturn.testing import ScriptedModel
 from inturn_activities.limits.limits import Limits
 from inturn_activities.registry import Steps
 from inturn_worker.agent_worker import Registration
+from tests.support import outside
+from tests.support.steps import rig
 from tests.support.stores import journal_url
 
 
@@ -94,6 +96,22 @@ async def test_what_one_worker_says_of_itself_keeps_no_other_from_its_work(tmp_p
         others = [row for row in await journal.serving() if row.worker == "other"]
         assert [row.tools for row in others] == ([("t",)] if about in ABOUTS else [])
     await journal.close()
+
+
+@pytest.mark.promise("ISO-4")
+@pytest.mark.parametrize("column", ["tokens", "at"])
+@pytest.mark.parametrize("value", ["x", "", b"\xff", 1e308, "9" * 400])
+async def test_a_mangled_rate_keeps_no_session_of_its_tenant_from_its_work(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    async with rig(
+        tmp_path, ["one", "two"], limits=Limits(rate_per_tenant=6_000), url=f"sqlite:///{tmp_path}/j.db"
+    ) as r:
+        await r.ask()
+        outside.change(f"sqlite:///{tmp_path}/j.db", "UPDATE buckets SET tokens = 1")
+        with outside.opened(f"sqlite:///{tmp_path}/j.db") as tx:
+            tx.execute(f"UPDATE buckets SET {column} = ?", (value,))
+        assert (await r.ask("e2")).stop == "end_turn"
 
 
 @pytest.mark.promise("SUR-16")

@@ -70,11 +70,13 @@ def serving(tx: Transaction, agent: str | None = None) -> list[Serving]:
     for worker, name, queue, about, since, seen in rows:
         try:
             said = _About.model_validate_json(about)
-        except ValidationError:  # nothing that this version can go by
+            since, seen = since / 1e6, seen / 1e6
+        except (ValidationError, TypeError):  # nothing that this version can go by
             continue
         limits = {limit: value for limit, value in said.limits.items() if value is not None and math.isfinite(value)}
-        known = said.model_dump(exclude={"limits"})
-        found.append(Serving(worker, name, queue, limits=limits, since=since / 1e6, seen=seen / 1e6, **known))
+        found.append(
+            Serving(worker, name, queue, limits=limits, since=since, seen=seen, **said.model_dump(exclude={"limits"}))
+        )
     return found
 
 

@@ -11,11 +11,14 @@ from inturn.journal.store.store import Transaction
 
 
 def level(tx: Transaction, want: Want) -> float:
-    """Return how many tokens a bucket holds now; one that was never used is full."""
+    """Return how many tokens a bucket holds now; one that was never used, or says no number, is full."""
     rows = tx.execute("SELECT tokens, at FROM buckets WHERE scope = ? AND resource = ?", (want.scope, want.resource))
     if not rows:
         return want.capacity
-    tokens, at = float(rows[0][0]), int(rows[0][1])
+    try:
+        tokens, at = float(rows[0][0]), int(rows[0][1])
+    except (ValueError, OverflowError):  # mangled: all sessions of a tenant read this row
+        return want.capacity
     passed = max(micros(tx.now) - at, 0) / 1e6  # a clock that was set back refills nothing
     return min(tokens + passed * want.refill, want.capacity)
 

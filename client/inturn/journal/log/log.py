@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from inturn.journal.log import codec, pruned, rewriting
+from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
 from inturn.keys import SessionKey
@@ -32,7 +33,6 @@ _INSERT: Final = (
 _MORE: Final = ", (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _AT_ONCE: Final = 50
 """Entries of one INSERT."""
-_VERIFY_PAGE: Final = 1000
 _BODY: Final = "entries.body"
 
 
@@ -266,17 +266,19 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
     behind = pruned.beginning(tx, session)
     seq, hash_ = behind or (0, GENESIS)
     first = GENESIS
-    where = (session.tenant, session.session_id)
-    while rows := tx.execute(
-        "SELECT seq, key, type, event_id, step, at, body, prev, hash FROM entries "
-        "WHERE tenant = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (*where, seq, _VERIFY_PAGE),
+    columns = ("seq", "key", "type", "event_id", "step", "at", "body", "prev", "hash")
+    where, mine = "tenant = ? AND session = ?", (session.tenant, session.session_id)
+    for rows in pages(
+        tx, "entries", columns, key=("seq",), large=("body",), where=f"{where} AND seq > ?", values=(*mine, seq)
     ):
         for row in rows:
+            if not isinstance(row[0], int):
+                found.append(f"seq {row[0]!r:.40}: is none")
+                continue
             found.extend(_faults(session, row, seq, hash_))
             first = first or row[8]
             seq, hash_ = row[0], row[8]
-    known = tx.execute("SELECT head, hash, first FROM sessions WHERE tenant = ? AND session = ?", where)
+    known = tx.execute(f"SELECT head, hash, first FROM sessions WHERE {where}", mine)
     if known and known[0][2] != first and not behind:
         found.append("seq 1: is the first entry, but not the recorded one")
     if (known[0][:2] if known else (0, GENESIS)) != (seq, hash_):

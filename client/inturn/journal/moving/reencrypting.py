@@ -15,8 +15,9 @@ from inturn.encryption.columns import CLEAR, COLUMNS, Sealing, key_of
 from inturn.journal.log import log, position, pruned, rewriting
 from inturn.journal.log.rewriting import Rewritten
 from inturn.journal.moving.copying import Copied, CopyFailed, begin, sessions, take_place
-from inturn.journal.moving.tables import PAGE, Table, tables
+from inturn.journal.moving.tables import Table, tables
 from inturn.journal.store import schema
+from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Rows, Store, Transaction
 from inturn.keys import SessionKey
 
@@ -108,13 +109,10 @@ def _chain(tx: Transaction, session: SessionKey) -> list[Rewritten]:
     """Return the chain that a log is now; none where it has no entry, or its first, which names it, was pruned."""
     if pruned.beginning(tx, session) is not None:
         return []
-    here, where, seals, seq = position.position(tx, session), (session.tenant, session.session_id), list[str](), 0
-    while rows := tx.execute(
-        "SELECT seq, hash FROM entries WHERE tenant = ? AND session = ? AND seq > ? ORDER BY seq LIMIT ?",
-        (*where, seq, PAGE),
-    ):
+    here, seals = position.position(tx, session), list[str]()
+    where, values = "tenant = ? AND session = ?", (session.tenant, session.session_id)
+    for rows in pages(tx, "entries", ("seq", "hash"), key=("seq",), where=where, values=values):
         seals += [hash_[: rewriting.SEAL] for _, hash_ in rows]
-        seq = rows[-1][0]
     return [Rewritten(here.identity, here.head, "".join(seals))] if seals else []
 
 

@@ -14,11 +14,20 @@ from typing import Any, Final
 
 from inturn.journal.limits.counters import TICKETS
 from inturn.journal.store import schema
+from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Rows, Transaction
 
-PAGE: Final = 500
-"""Rows that are read at once."""
-_OTHERWISE_KEPT: Final = {"counters": f"scope <> '{TICKETS}' AND "}
+_LARGE: Final = {
+    "entries": ("body",),
+    "contents": ("data",),
+    "steps": ("checkpoint", "result", "late_result"),
+    "operations": ("result",),
+    "shared_values": ("value",),
+    "queue_items": ("item",),
+    "blobs": ("data",),
+}
+"""The columns that make a table's rows large."""
+_OTHERWISE_KEPT: Final = {"counters": f"scope <> '{TICKETS}'"}
 """Rows that PostgreSQL has elsewhere: its tickets are numbered by a sequence."""
 _DECLARED: Final = re.compile(r"CREATE TABLE (\w+) \((.*)\)", re.DOTALL)
 _COLUMN: Final = re.compile(r"(?:^|,)\s*(\w+) (?:TEXT|BIGINT|DOUBLE PRECISION|\{bytes\})")
@@ -38,19 +47,19 @@ class Table:
         """The column that names whose a row is; `None`: it is nobody's alone."""
         return next((column for column in ("tenant", "scope") if column in self.columns), None)
 
+    @property
+    def large(self) -> tuple[str, ...]:
+        """The columns that make its rows large."""
+        return _LARGE.get(self.name, ())
+
+    def some(self, tx: Transaction, where: str, values: tuple[Any, ...]) -> Iterator[Rows]:
+        """Yield some of its rows in order of their keys."""
+        return pages(tx, self.name, self.columns, key=self.key, large=self.large, where=where, values=values)
+
     def pages(self, tx: Transaction, tenant: str | None) -> Iterator[Rows]:
         """Yield all rows in order of their keys, or one tenant's."""
-        columns, key = ", ".join(self.columns), ", ".join(self.key)
-        mine = _OTHERWISE_KEPT.get(self.name, "") + ("" if tenant is None else f"{self.owner} = ? AND ")
-        behind = f"({key}) > ({', '.join('?' * len(self.key))})"
-        start: tuple[Any, ...] = () if tenant is None else (tenant,)
-        rows = tx.execute(f"SELECT {columns} FROM {self.name} WHERE {mine}1 = 1 ORDER BY {key} LIMIT {PAGE}", start)
-        while rows:
-            yield rows
-            last = tuple(rows[-1][self.columns.index(column)] for column in self.key)
-            rows = tx.execute(
-                f"SELECT {columns} FROM {self.name} WHERE {mine}{behind} ORDER BY {key} LIMIT {PAGE}", (*start, *last)
-            )
+        kept = _OTHERWISE_KEPT.get(self.name, "1 = 1")
+        return self.some(tx, kept, ()) if tenant is None else self.some(tx, f"{kept} AND {self.owner} = ?", (tenant,))
 
     def put(self, tx: Transaction, rows: Rows) -> None:
         """Insert rows."""
@@ -63,7 +72,8 @@ class Table:
         count, digest = 0, hashlib.sha256()
         for page in self.pages(tx, tenant):
             count += len(page)
-            digest.update(repr(page).encode("utf-8", "surrogatepass"))
+            for row in page:  # not of the pages: another database may cut them elsewhere
+                digest.update(repr(tuple(row)).encode("utf-8", "surrogatepass"))
         return count, digest.hexdigest()
 
 

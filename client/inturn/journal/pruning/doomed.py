@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inturn.journal.log.log import micros
-from inturn.journal.moving.tables import PAGE, Table, tables
+from inturn.journal.moving.tables import Table, tables
 from inturn.journal.state.operations import REMEMBER_FOR
+from inturn.journal.store.pages import weight
 from inturn.journal.store.store import Rows, Transaction
 from inturn.keys import SessionKey
 
@@ -30,16 +31,6 @@ _ORDER: Final = (
     "blobs",
 )
 """The tables that a session has rows in, in the order in which rows are locked."""
-_SAID: Final = {
-    "entries": "body",
-    "contents": "data",
-    "steps": "result",
-    "operations": "result",
-    "shared_values": "value",
-    "queue_items": "item",
-    "blobs": "data",
-}
-"""The column that makes a table's rows large."""
 _BESIDE: Final = 200
 """Bytes that a row takes beside that, about, with its indexes."""
 
@@ -59,8 +50,7 @@ class Doomed:
 
     def count(self, tx: Transaction) -> tuple[int, int]:
         """Count the rows, and about how many bytes they take."""
-        said = _SAID.get(self.table.name)
-        size = f"COALESCE(SUM(LENGTH({said})), 0)" if said else "0"
+        size = f"COALESCE(SUM({weight(self.table.large)}), 0)"
         [(rows, said_bytes)] = tx.execute(
             f"SELECT COUNT(*), {size} FROM {self.table.name} WHERE {self.where}", self.values
         )
@@ -68,14 +58,7 @@ class Doomed:
 
     def pages(self, tx: Transaction) -> Iterator[Rows]:
         """Yield the rows in order of their keys."""
-        key, columns = ", ".join(self.table.key), ", ".join(self.table.columns)
-        where, last = self.where, ()
-        while rows := tx.execute(
-            f"SELECT {columns} FROM {self.table.name} WHERE {where} ORDER BY {key} LIMIT {PAGE}", (*self.values, *last)
-        ):
-            yield rows
-            last = tuple(rows[-1][self.table.columns.index(column)] for column in self.table.key)
-            where = f"{self.where} AND ({key}) > ({', '.join('?' * len(last))})"
+        return self.table.some(tx, self.where, self.values)
 
     def delete(self, tx: Transaction, limit: int) -> int:
         """Delete some rows; return how many."""
