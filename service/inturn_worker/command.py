@@ -95,13 +95,14 @@ def _run(specs: Sequence[str], settings: Settings) -> int:
     configure_logs(settings.log_format, settings.log_level, hide=hidden)
     if hidden:
         log_uncaught()
-    add_to_import_path(Path.cwd())
+    here = Path.cwd()  # a module of the user's may change it
+    add_to_import_path(here)
     agents = load_agents(specs)
     lifespan = load_lifespan(settings.lifespan) if settings.lifespan else None
     if settings.processes > 1 and SUPERVISED not in os.environ:
         asyncio.run(connect(settings))  # what every process would find wrong is said once
         command = [sys.executable, *sys.orig_argv[1:]]
-        return asyncio.run(Supervisor(command, settings.processes, grace=settings.grace).run())
+        return asyncio.run(Supervisor(command, settings.processes, grace=settings.grace, cwd=here).run())
     from inturn_worker.app import serve
     from inturn_worker.loop import WorkerLoop  # half a second: not for --help, nor for a mistake
 

@@ -2,7 +2,8 @@
 
 Invariant: the loop ends with the worker's own main task and with nothing else: what a task of a tool's raises
 (`SystemExit`), what a signal handler of its raises into the loop (`signal.alarm`), or a `stop()` that it calls, costs
-that task alone.
+that task alone. A copy of the process that a tool forked and let go on never runs it: the two would take each other's
+messages.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import selectors
 import sys
 import threading
 import time
@@ -23,6 +25,8 @@ from inturn_activities.limits.stuck import doing_in
 
 logger = logging.getLogger("inturn.worker")
 
+FORKED: Final = 70
+"""Exit code of a copy that a tool forked, and that came back from it."""
 EVERY: Final = 0.5
 """Seconds between two looks at the loop."""
 BROKEN: Final = 1.0
@@ -31,8 +35,25 @@ STALLED: Final = 1.0
 """Seconds without an answer after which it is said who blocks it."""
 
 
+class _OwnSelector(selectors.DefaultSelector):
+    """Ends a forked copy of the process that waits for what the process itself does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if os.getpid() != self._pid:
+            os._exit(FORKED)
+        return super().select(timeout)
+
+
 class WorkerLoop(asyncio.SelectorEventLoop):
     """Runs on until its main task is done."""
+
+    def __init__(self) -> None:
+        """Make a loop of this process's."""
+        super().__init__(_OwnSelector())
 
     _main: asyncio.Future[Any] | None = None
 

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from inturn_worker.parent import stop_with_parent
@@ -32,8 +33,9 @@ STUBBORN: Final = 5.0
 class Supervisor:
     """Runs a command N times, and again where one crashes."""
 
-    def __init__(self, command: Sequence[str], count: int, *, grace: float) -> None:
+    def __init__(self, command: Sequence[str], count: int, *, grace: float, cwd: Path | None = None) -> None:
         self._command = tuple(command)
+        self._cwd = cwd
         self._count = count
         self._grace = grace
         self._stop = asyncio.Event()
@@ -79,6 +81,7 @@ class Supervisor:
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 start_new_session=True,
+                cwd=self._cwd,
                 preexec_fn=stop_with_parent,
                 env={**os.environ, SUPERVISED: f"{index}/{self._count}"},
             )

@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -122,3 +124,29 @@ def test_a_loop_that_is_broken_ends_with_what_broke_it() -> None:
 
     with pytest.raises((OSError, ValueError)):
         run(main())
+
+
+FORKS = """
+import asyncio, os, sys
+from inturn_worker.loop import WorkerLoop
+
+async def tool():
+    return os.fork()
+
+async def main():
+    forked = await asyncio.create_task(tool())
+    await asyncio.sleep(0.01)
+    print("goes on", flush=True)
+    return forked
+
+with asyncio.Runner(loop_factory=WorkerLoop) as runner:
+    copy = runner.run(main())
+if copy:
+    print("copy", os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]), flush=True)
+"""
+
+
+@pytest.mark.promise("SUR-17", "EFF-3")
+def test_a_copy_of_the_worker_that_a_tool_forked_does_not_go_on_as_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORKS], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.stdout.splitlines() == ["goes on", f"copy {worker_loop.FORKED}"], ended.stderr

@@ -156,3 +156,16 @@ async def test_a_process_that_hears_no_signal_is_killed_when_its_time_is_over(
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(20):
         assert await running == 0
+
+
+@pytest.mark.promise("SUR-17")
+async def test_processes_begin_where_the_supervisor_did_wherever_a_users_module_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir("/")
+    command = [sys.executable, "-c", WORKER, "."]
+    running = asyncio.create_task(Supervisor(command, 1, grace=1, cwd=tmp_path).run())
+    await until(lambda: names(tmp_path) or running.done())
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert await running == 0
+    assert names(tmp_path)
