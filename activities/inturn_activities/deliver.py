@@ -90,7 +90,8 @@ class Delivery:
         self._reports = bodies.reports(step, claim, call_id)
         context = bodies.context(step, claim, call_id, event, self._reports)
         with tool_span(step, input.trace, "deliver", attempt=activity.info().attempt, kind="deliver"):
-            return await run_body(context, slot, partial(self._fn, out, context), shown=_nothing)
+            told = partial(bodies.told, step, "deliver")
+            return await run_body(context, slot, partial(self._fn, out, context), shown=_nothing, told=told)
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of a delivery that succeeded, and the ledger's result."""

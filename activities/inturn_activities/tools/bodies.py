@@ -23,10 +23,11 @@ from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
 from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
+from inturn.tools.raised import is_plain, settled, unsaid
 from inturn.tools.returned import finite, is_small
 from inturn.tools.secrets import CallSecrets, redact
 from inturn.tools.shared_state import State
-from inturn.tools.threads import Caller, Threads
+from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.turns.call_results import CallResult
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled
@@ -144,6 +145,16 @@ class Bodies:
             return result
         caller = Caller(step.session.tenant, tool.name, step.session.session_id)
         return await self.checks.call(partial(finite, result, bool), timeout=tool.timeout, caller=caller)
+
+    async def told(self, step: StepKey, name: str, error: BaseException) -> BaseException:
+        """Return what an async function raised as an error that the event loop may ask for its text."""
+        if is_plain(error):
+            return error
+        caller = Caller(step.session.tenant, name, step.session.session_id)
+        try:
+            return await self.checks.call(partial(settled, error), timeout=self.bounds.check, caller=caller)
+        except (TimeoutError, NoThread):
+            return unsaid(error)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run work beside the steps, to its end: the loop itself holds tasks weakly."""

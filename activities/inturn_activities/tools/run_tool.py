@@ -137,7 +137,8 @@ class ToolCall:
         number = activity.info().attempt
         with tool_span(self.step, self._trace, tool.name, call_id=call.use.id, attempt=number):
             late, shown = partial(self._keep_late, claim), partial(self._bodies.shown, self.step, tool)
-            return await run_body(context, slot, partial(tool.fn, **given), late, shown)
+            told = partial(self._bodies.told, self.step, tool.name)
+            return await run_body(context, slot, partial(tool.fn, **given), late, shown, told)
 
     async def record(self, result: CallResult) -> Record:
         """Return the entry of its result, and the ledger's."""

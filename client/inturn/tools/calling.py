@@ -109,10 +109,12 @@ async def run_body(
     fn: Callable[[], Any],
     on_late: OnLate | None = None,
     shown: Callable[[Any], Awaitable[Any]] | None = None,
+    told: Callable[[BaseException], Awaitable[BaseException]] | None = None,
 ) -> Any:
     """Call a function within a context; in a thread where it has a slot for one (see `ThreadSlot.run` for `on_late`).
 
-    What it returns or raises has no secret in it. `shown` makes a result finite that the event loop cannot look into.
+    What it returns or raises has no secret in it. `shown` makes a result finite that the event loop cannot look into,
+    `told` an error plain that it cannot ask.
     """
     secrets = context._secrets
     task = asyncio.current_task()
@@ -128,6 +130,7 @@ async def run_body(
                 raise  # it is the call's own end, not the body's
             failed = error
     # Out of the `except`, so that the new error does not bring the old one along.
+    failed = failed if told is None else await told(failed)
     raise secrets.redact_error(_survivable(ungrouped(failed)))
 
 

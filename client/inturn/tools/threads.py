@@ -17,6 +17,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final, NamedTuple, TypeVar
 
+from inturn.tools.raised import settled
+
 T = TypeVar("T")
 OnLate = Callable[[Any, BaseException | None], None]
 """Takes the result, or the error, of a thread whose caller was cancelled."""
@@ -198,13 +200,13 @@ class Threads:
 
 
 def _ended(fn: Callable[[], Any]) -> tuple[Any, BaseException | None]:
-    """Return what a function returned and raised: whatever it was belongs to the caller."""
+    """Return what a function returned and raised: whatever it was belongs to the caller, who may ask what it says."""
     try:
         return fn(), None
     except (StopIteration, GeneratorExit) as stop:  # a future cannot hold one, nor a coroutine be given the other
         return None, RuntimeError(f"the tool raised {type(stop).__name__}: {stop}")
     except BaseException as raised:
-        return None, raised
+        return None, settled(raised)
 
 
 def _survivably(fn: Callable[[], Any]) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import itertools
 import logging
@@ -17,7 +18,7 @@ import pytest
 from pydantic import AfterValidator, BaseModel, field_validator
 from temporalio.exceptions import ApplicationError
 
-from inturn.errors import Retry
+from inturn.errors import Retry, ToolError
 from inturn.testing import ToolCall
 from inturn.tools import tool
 from inturn.tools.context import ToolContext
@@ -632,3 +633,76 @@ async def test_a_tenant_of_which_nothing_runs_any_more_for_what_hangs_needs_a_re
         assert await threads.call(int, timeout=1, caller=Caller("other", "another", "s")) == 0
     finally:
         gone.set()
+
+
+class SlowlySaid(Exception):
+    """Takes its time to say what it is."""
+
+    def __str__(self) -> str:
+        time.sleep(0.6)
+        return "at last"
+
+
+class EndlesslySaid(ToolError):
+    """Never says what it is."""
+
+    def __str__(self) -> str:
+        GONE.wait(WAIT * 3)
+        return "late"
+
+
+class LongSaid(Exception):
+    """Says more than anybody reads."""
+
+    def __str__(self) -> str:
+        return "x" * 50_000_000
+
+
+RAISES: dict[str, Callable[[], BaseException]] = {
+    "slow": SlowlySaid,
+    "of a slow argument": lambda: ValueError(Lazy()),
+    "a slow cause": lambda: _because(ValueError("why"), SlowlySaid()),
+    "in a group": lambda: ExceptionGroup("both", [KeyError("a"), SlowlySaid()]),
+    "long": LongSaid,
+    "a wide group": lambda: ExceptionGroup("many", [ValueError(str(n)) for n in range(50_000)]),
+    "endless": EndlesslySaid,
+}
+
+
+class Lazy:
+    """Is worked out where somebody asks for its text."""
+
+    def __str__(self) -> str:
+        time.sleep(0.6)
+        return "at last"
+
+    __repr__ = __str__
+
+
+def _because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.promise("SUR-17")
+@pytest.mark.parametrize("raises", RAISES)
+@pytest.mark.parametrize("threaded", [False, True])
+async def test_what_an_error_says_is_worked_out_beside_the_event_loop(
+    tmp_path: Path, raises: str, threaded: bool
+) -> None:
+    @tool(name="fail", timeout=3)
+    async def in_the_loop() -> str:
+        """Fail."""
+        raise RAISES[raises]()
+
+    @tool(name="fail", timeout=3)
+    def in_a_thread() -> str:
+        """Fail."""
+        raise RAISES[raises]()
+
+    bounds = dataclasses.replace(BOUNDS, check=1.5)
+    async with rig(tmp_path, [ToolCall("fail")], tools=[in_a_thread if threaded else in_the_loop], bounds=bounds) as r:
+        asked = await r.ask()
+        [ended], lag = await _lag(r.tools(asked))
+        assert ended.status == ("timeout" if raises == "endless" and threaded else "error")
+        assert lag < 0.5
