@@ -32,7 +32,7 @@ class InboxPolicy(BaseModel):
     """What becomes of a signal that finds no room: rejected with a `Notice` through `deliver`, or without."""
     expires_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """How long an event may wait that says nothing itself."""
-    rate: float | None = Field(default=None, gt=0, le=1_000, allow_inf_nan=False)
+    rate: float | None = Field(default=None, ge=1e-6, le=1_000, allow_inf_nan=False)
     """Turns per second that may start, in the long run."""
     burst: int = Field(default=1, ge=1, le=10_000)
     """Turns that may start at once after a quiet time."""

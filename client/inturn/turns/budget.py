@@ -6,6 +6,7 @@ Invariant: one sum and one verdict, for the worker and for `inturn.testing.run`.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -41,10 +42,20 @@ class Budget:
         """Check what workflows will have to keep.
 
         Raises:
-            ValueError: Nobody can wait for so long.
+            ValueError: A bound is no number that something can be compared with, or nobody can wait for so long.
         """
+        for name, least in (("steps", 0), ("tokens", 0), ("failures", 1)):
+            bound: object = getattr(self, name)
+            if bound is not None and (type(bound) is not int or bound < least):
+                raise ValueError(f"{name} is {bound!r:.60}: a whole number from {least} on, or None")
+        if self.usd is not None and not (_is_amount(self.usd) and self.usd >= 0):
+            raise ValueError(f"usd is {self.usd!r:.60}: an amount of money, or None")
         if not 0 < self.approval_timeout <= MAX_APPROVAL_TIMEOUT:
             raise ValueError(f"approval_timeout is {self.approval_timeout} s: more than 0, at most a year")
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) in (int, float) and value == value and value not in (math.inf, -math.inf)
 
 
 def add(used: Usage, more: Usage) -> Usage:

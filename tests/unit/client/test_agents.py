@@ -124,3 +124,33 @@ def test_what_the_model_gives_and_what_nobody_knows_of_a_model_is_taken() -> Non
     assert agent(model="claude-sonnet-5-5", max_tokens=128_000).max_tokens == 128_000
     assert agent(model="my-gateway/llm", max_tokens=500_000).max_tokens == 500_000
     assert agent(instructions="").max_tokens == 32_000, "models that think by default need room to answer, too"
+
+
+WRONG_BUDGETS: list[dict[str, Any]] = [
+    {"steps": -1},
+    {"steps": 1.5},
+    {"steps": "many"},
+    {"steps": True},
+    {"tokens": -5},
+    {"tokens": float("nan")},
+    {"usd": float("nan")},
+    {"usd": float("inf")},
+    {"usd": -0.5},
+    {"usd": "1"},
+    {"failures": 0},
+    {"approval_timeout": float("nan")},
+]
+
+
+@pytest.mark.promise("SUR-17")
+@pytest.mark.parametrize("bounds", WRONG_BUDGETS, ids=str)
+def test_a_budget_that_bounds_nothing_or_cannot_be_compared_is_refused_where_it_is_made(bounds: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Budget(**bounds)
+
+
+@pytest.mark.promise("ORD-7")
+@pytest.mark.parametrize("rate", [5e-324, 1e-300, 1e-12, 0.0, float("nan")])
+def test_a_rate_whose_next_turn_no_clock_can_name_is_refused(rate: float) -> None:
+    with pytest.raises(ValueError, match="rate"):
+        InboxPolicy(rate=rate)
