@@ -231,6 +231,5 @@ OPEN: frozenset[str] = frozenset(
         "AGT-4",
         "SEC-1",
         "SEC-2",
-        "SEC-5",
     }
 )
