@@ -296,7 +296,7 @@ TRIGGERS: Final = (
         (
             Plant(
                 "whatever_a_tool_returns_the_model_sees",
-                Edit(_RESULTS, "return value if value.strip() else EMPTY", "return value"),
+                Edit(_RESULTS, "return text if text.strip() else EMPTY", "return text"),
                 (Edit(_TRANSCRIPT, "content or (said if said.strip() else EMPTY)", "content or said"),),
             ),
             Plant(
