@@ -9,7 +9,7 @@ import pytest
 from tests.property.conversations.exploring import explore_now
 from tests.support.sizes import sized
 
-STEPS = sized(fast=500, sample=1_500, whole=5_000)
+STEPS = sized(fast=500, sample=5_000, whole=20_000)
 
 
 @pytest.mark.promise("MOD-2", "MOD-8")
