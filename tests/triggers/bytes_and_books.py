@@ -277,7 +277,7 @@ TRIGGERS: Final = (
             "unit/client/test_audit_pairs.py": (
                 "a_loss_is_named_whatever_makes_up_for_it",
                 "one_that_is_lost_and_one_that_nobody_sent_are_both_named",
-                "what_has_no_name_is_allowed_for_by_its_number_alone",
+                "no_loss_hides_behind_a_flood_of_nonsense",
             ),
         },
         (

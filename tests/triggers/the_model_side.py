@@ -216,8 +216,8 @@ TRIGGERS: Final = (
                 "the_end_of_a_turn_without_an_answer_says_what_its_attempts_used",
                 Edit(
                     "client/inturn/journal/ledger/decisions.py",
-                    "return decision if not usage else",
-                    "return decision if True else",
+                    'more: dict[str, Any] = {"usage": found.usage} if found.usage else {}',
+                    "more: dict[str, Any] = {}",
                 ),
             ),
         ),
