@@ -22,6 +22,7 @@ from examples.shop import Shop
 from inturn import Backpressure, Client, Receipt, Session, SessionNotFound, SessionStatus
 from tests.support.processes.server import ROOT
 from tests.support.rig import Rig
+from tests.support.sizes import sized
 from tests.support.waiting import until
 
 ONE_IDEA = 60
@@ -136,7 +137,7 @@ async def test_a_scheduled_event_is_one_turn_a_day_however_often_it_is_started(c
 
 async def test_a_scheduled_script_ends_well_every_time(client: Client, unique: str) -> None:
     command = [sys.executable, "-m", "examples.schedule"]
-    for n in range(20):  # one in ten crashed in the interpreter's end, once
+    for n in range(sized(sample=8, whole=20)):  # one in ten crashed in the interpreter's end, once
         script = await asyncio.create_subprocess_exec(*command, f"{unique}-{n}", cwd=ROOT, env=_environment())
         assert await script.wait() == 0
 
