@@ -31,9 +31,9 @@ FULL = 10_000
 CAPACITY = 100
 PATIENT = 15
 """Updates of each producer at a paused session: more than its inbox takes."""
-QUIET = 60.0 if MIXED >= FULL else 10.0
+QUIET = 60.0 if MIXED >= FULL else sized(sample=7.0, whole=10.0)
 """Seconds of quiet that a flood is compared with, before it and after it."""
-WARM_UP = 5.0
+WARM_UP = sized(sample=4.0, whole=5.0)
 """Seconds before them, in which workers and clients load what they need, and what was queued goes."""
 
 pytestmark = pytest.mark.timeout(1_200)
