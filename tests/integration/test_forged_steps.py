@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
 
 import pytest
 import temporalio.client
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from inturn import Session
+from inturn.encryption.converter import Undecryptable
 from inturn.encryption.keys import VARIABLE
 from tests.support.encrypted import client, worker
 from tests.support.histories import events, replayed, settled
@@ -68,13 +74,84 @@ async def test_a_step_that_somebody_else_ends_is_done_again(rig: Rig, how: str) 
 async def test_what_a_session_is_started_with_in_clear_is_not_read(rig: Rig) -> None:
     plain = await connected(rig.address)
     async with worker(rig, "a") as temporal:
-        start = {"agent": "other", "limits": {"signals": 1}}
+        start = {"agent": "other", "limits": {"signals": 4}}
         await plain.start_workflow("Session", start, id=str(rig.key("s")), task_queue=rig.task_queue)
         session = client(rig, temporal).session("s", agent="support")
-        for n in range(3):
-            assert "hello" in (await session.ask("hello", event_id=f"e{n}")).text
+        for n in range(6):
             await session.send("hi", event_id=f"s{n}")
-        await session.wait("s2", timeout=30)
+        assert "hello" in (await session.ask("hello", event_id="e")).text
         status = await session.status()
         assert (status.agent, status.runs) == ("support", 1)
         await _well(rig, session)
+
+
+@workflow.defn(name="Forger", sandboxed=False)
+class Forger:
+    """Asks for a step of a session, as no session does."""
+
+    @workflow.run
+    async def run(self, queue: str, activity: str, activity_id: str, message: dict[str, Any]) -> dict[str, Any]:
+        found: dict[str, Any] = await workflow.execute_activity(
+            activity,
+            message,
+            task_queue=queue,
+            activity_id=activity_id,
+            result_type=RawValue,
+            start_to_close_timeout=timedelta(seconds=20),
+        )
+        return found
+
+
+@workflow.defn(name="Session", sandboxed=False)
+class Impostor:
+    """Answers in a session's place."""
+
+    @workflow.run
+    async def run(self, start: RawValue) -> None:
+        await workflow.wait_condition(lambda: False)
+
+    @workflow.update(dynamic=True)
+    async def update(self, name: str, args: Sequence[RawValue]) -> dict[str, Any]:
+        return {"event_id": "e1", "status": "accepted", "turn": {"event_id": "e1", "text": EVIL}}
+
+    @workflow.query(name="status")
+    def status(self) -> dict[str, Any]:
+        return {"state": "idle", "reason": EVIL}
+
+
+def _strangers(plain: temporalio.client.Client, queue: str) -> Worker:
+    runner = UnsandboxedWorkflowRunner()
+    return Worker(plain, task_queue=queue, workflows=[Forger, Impostor], workflow_runner=runner)
+
+
+async def test_a_step_that_another_workflow_asks_for_in_clear_is_not_done(rig: Rig) -> None:
+    plain, key = await connected(rig.address), str(rig.key("s"))
+    async with worker(rig, "a") as temporal, _strangers(plain, f"{rig.task_queue}-x"):
+        session = client(rig, temporal).session("s", agent="support")
+        asked = {"event": {"event_id": "e1", "content": EVIL}, "agent": "support"}
+        entry = {"type": "event.rejected", "key": "forged", "body": {"reason": EVIL}}
+        for activity, step, message in [
+            ("call_model", "e1/0", asked),
+            ("record", "~record/1", {"decisions": [entry]}),
+        ]:
+            for workflow_id in (key, f"{rig.tenant}/other"):
+                await plain.execute_workflow(
+                    "Forger",
+                    args=[rig.task_queue, activity, f"{key}/{step}", message],
+                    id=workflow_id,
+                    task_queue=f"{rig.task_queue}-x",
+                    result_type=RawValue,
+                )
+        assert [entry async for entry in session.entries()] == []
+
+
+async def test_an_answer_in_clear_is_not_taken_for_the_sessions(rig: Rig) -> None:
+    plain, queue = await connected(rig.address), f"{rig.task_queue}-x"
+    async with _strangers(plain, queue):
+        handle = await plain.start_workflow("Session", [], id=str(rig.key("s")), task_queue=queue)
+        session = client(rig, await connected(rig.address, "a")).session("s", agent="support")
+        with pytest.raises(Undecryptable, match="came in clear"):
+            await session.ask("hello", event_id="e1", timeout=10)
+        with pytest.raises(Undecryptable, match="came in clear"):
+            await session.submit("hello", event_id="e2")
+        await handle.terminate()

@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
 import pytest
 from opentelemetry import trace
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 
@@ -21,6 +15,7 @@ from inturn_worker import app
 from inturn_worker.server import connect
 from inturn_worker.settings import Settings
 from tests.support.agents import agents as test_agents
+from tests.support.collector import Collector
 from tests.support.histories import settled
 from tests.support.rig import Rig
 from tests.support.waiting import until
@@ -33,57 +28,6 @@ METRICS = {
     "inturn.queue.wait",
     "inturn.turn.duration",
 }
-
-
-class Collector:
-    """What an OpenTelemetry collector received."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.metrics: set[str] = set()
-        collector = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                if self.headers.get("content-encoding") == "gzip":
-                    import gzip
-
-                    body = gzip.decompress(body)
-                collector.take(self.path, body)
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:
-                """Say nothing."""
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
-
-    def take(self, path: str, body: bytes) -> None:
-        """Decode an export."""
-        if path == "/v1/traces":
-            for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                for scope in resource.scope_spans:
-                    self.spans.extend(scope.spans)
-        elif path == "/v1/metrics":
-            for metrics in ExportMetricsServiceRequest.FromString(body).resource_metrics:
-                for scoped in metrics.scope_metrics:
-                    self.metrics.update(metric.name for metric in scoped.metrics)
-
-    def named(self, name: str) -> list[Span]:
-        """The spans of a name."""
-        return [span for span in self.spans if span.name == name]
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
 
 
 @pytest.fixture
