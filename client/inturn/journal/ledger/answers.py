@@ -13,14 +13,15 @@ from inturn.journal.ledger import rows
 from inturn.journal.log import codec, log
 from inturn.journal.log.contents import Filled
 from inturn.journal.log.log import Log, micros
+from inturn.journal.store.store import Statement
 from inturn.journal.values import Attempts, Claim, ClaimStatus
-from inturn.keys import StepKey
+from inturn.keys import SessionKey, StepKey
 from inturn.values import Entry
 
 MAX_CLAIM_ENTRIES: Final = 50
 """Entries that a claim returns at most: reading them holds the writer up."""
 MAX_CLAIM_BYTES: Final = 1024 * 1024
-"""Characters of them, all together; one event's content has a quarter of it at most."""
+"""Characters of what it found, and of what it wrote itself; one event's content has a quarter of it at most."""
 
 
 def claimed(
@@ -28,15 +29,13 @@ def claimed(
     step: StepKey,
     row: rows.Row,
     filled: Filled,
-    after: int | None,
+    behind: list[Entry] | None,
     types: Sequence[str],
-    *,
-    head: int | None = None,
 ) -> Claim:
-    """Return the answer to a model step's claim; `head`: where the log stood before it."""
+    """Return the answer to a model step's claim; `behind`: what was behind its caller's seq before it."""
     found = replace(answer("claimed", journal, row), token=row.token, apart=tuple(filled.apart))
     watched = journal.watched_until > micros(journal.tx.now)
-    return replace(found, entries=_entries_behind(journal, after, types, head), watched=watched)
+    return replace(found, entries=_with_appended(journal, behind, types), watched=watched)
 
 
 def answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
@@ -56,19 +55,33 @@ def answer(status: str, journal: Log, row: rows.Row | None) -> Claim:
     )
 
 
-def _entries_behind(
-    journal: Log, after: int | None, types: Sequence[str], head: int | None
-) -> tuple[Entry, ...] | None:
+def reading(session: SessionKey, after: int | None, types: Sequence[str]) -> list[Statement]:
+    """Return the statement that reads what a claim brings; none where nothing was asked for."""
     if after is None:
-        return None
-    if after == head:  # nobody else wrote meanwhile: no need to read what was just written
-        found = journal.appended(types)
-        return None if _is_much(len(found), sum(len(row[8]) for row in journal.written)) else tuple(found)
-    tx, session = journal.tx, journal.session
-    if _is_much(*log.weighed(tx, session, after=after, limit=MAX_CLAIM_ENTRIES + 1, types=types)):
-        return None
-    return tuple(log.read(tx, session, after=after, limit=MAX_CLAIM_ENTRIES, types=types))
+        return []
+    limit = MAX_CLAIM_ENTRIES + 1
+    return [log.reading_behind(session, after=after, limit=limit, most=MAX_CLAIM_BYTES, types=types)]
 
 
-def _is_much(count: int, size: int) -> bool:
-    return count > MAX_CLAIM_ENTRIES or size > MAX_CLAIM_BYTES
+def behind(journal: Log, after: int | None, types: Sequence[str]) -> list[Entry] | None:
+    """Return what is behind the seq up to which a claim's caller has read; `None`: too much, or not asked for.
+
+    Before anything is appended: it was sent ahead.
+    """
+    if after == journal.head:
+        return []  # nobody else wrote meanwhile
+    for statement in reading(journal.session, after, types):
+        return log.read_behind(journal.tx, journal.session, statement, most=MAX_CLAIM_BYTES)
+    return None
+
+
+def _with_appended(journal: Log, behind: list[Entry] | None, types: Sequence[str]) -> tuple[Entry, ...] | None:
+    """Return what was behind, with what the claim itself appended: it need not be read."""
+    if behind is None:
+        return None
+    found = (*behind, *journal.appended(types))
+    return (
+        None
+        if len(found) > MAX_CLAIM_ENTRIES or sum(len(row[8]) for row in journal.written) > MAX_CLAIM_BYTES
+        else found
+    )

@@ -53,7 +53,8 @@ def claim_model(
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`. `hopeful`: see `grants.take`."""
     ended = outcomes.asking(step.session, step.turn.event_id)[:1]
-    _lock_for_claim(tx, step, seen, wants, *ended, *log.asking(step.session, opening))
+    asked = log.asking(step.session, opening), answers.reading(step.session, after, types)
+    _lock_for_claim(tx, step, seen, wants, *ended, *(statement for some in asked for statement in some))
     with log.locked(tx, step.session) as journal:
         position.confirm(journal, seen)
         row = rows.find(tx, step, lock=True)
@@ -67,10 +68,11 @@ def claim_model(
         if row and row.overtaken(at, now):
             raise Superseded(f"{step}: a later attempt holds it; nothing was written")
         filled = contents.opening(journal, opening)
+        behind = answers.behind(journal, after, types)
         if row and row.held_by(token):  # the answer to this claim was lost
             rows.update(tx, step, "lease_until = ?", now + micros(lease))
             places.renew(tx, step, lease=lease)
-            return answers.claimed(journal, step, row, filled, after, types)
+            return answers.claimed(journal, step, row, filled, behind, types)
         if filled.missing:
             return replace(answers.answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease, hopeful=hopeful), ResourceWait):
@@ -82,10 +84,9 @@ def claim_model(
             row = replace(rows.count_lost(tx, step, row), token=token, fence=fence)
             changes = "token = ?, fence = ?, lease_until = ?, scheduled = ?, checkpoint = NULL"
             rows.update(tx, step, changes, token, fence, until, at)
-        head = journal.head
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
-        claimed = answers.claimed(journal, step, row, filled, after, types, head=head)
+        claimed = answers.claimed(journal, step, row, filled, behind, types)
         if claimed.watched:  # what earlier attempts said is said anew
             deltas.forget(tx, [(step.session, fence - 1)])
         grants.prove(tx, granted)

@@ -193,17 +193,26 @@ def read(
     return [_entry(tx, session, row) for row in rows]
 
 
-def weighed(
-    tx: Transaction, session: SessionKey, *, after: int, limit: int, types: Sequence[str] = ()
-) -> tuple[int, int]:
-    """Count the entries that `read` would return, and their characters."""
+def reading_behind(session: SessionKey, *, after: int, limit: int, most: int, types: Sequence[str] = ()) -> Statement:
+    """Return the statement that reads entries behind a seq, with the characters of all; above `most` without bodies.
+
+    One statement, so that it can be sent ahead; `limit` and `types` as for `read`.
+    """
     where, parameters = "tenant = ? AND session = ? AND seq > ?", [session.tenant, session.session_id, after]
     if types:
         where += f" AND type IN ({', '.join('?' * len(types))})"
         parameters.extend(types)
-    inner = f"SELECT LENGTH(body) AS size FROM entries WHERE {where} ORDER BY seq LIMIT ?"
-    rows = tx.execute(f"SELECT COUNT(*), COALESCE(SUM(size), 0) FROM ({inner}) AS found", (*parameters, limit))
-    return int(rows[0][0]), int(rows[0][1])
+    inner = f"SELECT {_COLUMNS}, LENGTH(body) AS size FROM entries WHERE {where} ORDER BY seq LIMIT ?"
+    columns = _COLUMNS.replace("body", "CASE WHEN SUM(size) OVER () <= ? THEN body END")
+    return f"SELECT {columns}, SUM(size) OVER () FROM ({inner}) AS behind ORDER BY seq", (most, *parameters, limit)
+
+
+def read_behind(tx: Transaction, session: SessionKey, statement: Statement, *, most: int) -> list[Entry] | None:
+    """Run such a statement; `None`: its entries have more than `most` characters."""
+    rows = tx.execute(*statement)
+    if rows and int(rows[0][-1]) > most:
+        return None
+    return [_entry(tx, session, row[:-1]) for row in rows]
 
 
 def keyed(tx: Transaction, session: SessionKey, key: str) -> Entry | None:
