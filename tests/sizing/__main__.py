@@ -1,4 +1,4 @@
-"""What a turn costs each part of a cluster: `python -m tests.sizing [--sessions N] [--turns N]`.
+"""What a turn costs each part of a cluster: `python -m tests.sizing [--sessions N] [--turns N | --journal]`.
 
 Plain turns by `send` (a message and a reply of 500 characters), then one turn of ten seconds of every session at once,
 on the cluster of `make test-cluster` with two worker processes. It prints CPU, transactions, bytes and connections by
@@ -25,6 +25,7 @@ from rich.table import Table
 
 from bench.machine import cpu_seconds
 from inturn import Client
+from tests.sizing.journal import measure_journal
 from tests.support.processes.cluster import Cluster
 from tests.support.processes.postgres import PostgresServer
 from tests.support.processes.server import WorkerProcess
@@ -138,9 +139,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.sizing", description="What a turn costs each part.")
     parser.add_argument("--sessions", type=int, default=100, help="at once (default: 100)")
     parser.add_argument("--turns", type=int, default=15, help="that each has, plain (default: 15)")
+    parser.add_argument("--journal", action="store_true", help="what a turn costs the journal alone, and no time")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="inturn-sizing-") as directory:
-        asyncio.run(measure(Path(directory), args.sessions, args.turns, Console()))
+        if args.journal:
+            asyncio.run(measure_journal(Path(directory), Console()))
+        else:
+            asyncio.run(measure(Path(directory), args.sessions, args.turns, Console()))
 
 
 if __name__ == "__main__":
