@@ -1,15 +1,17 @@
 """The history of a run that was ended from outside: what it had accepted, and what it had decided.
 
-Invariant: it is read page by page, and only ids are kept of what it accepted: what is sent again is read anew.
+Invariant: it is read page by page, and only ids and controls are kept of what it accepted: what is sent again is read
+anew. A signal that cannot be read, and that no worker had handled, is set aside as the session would have done.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import logging
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -18,6 +20,7 @@ from temporalio.common import RawValue
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, invalid_id, only_waits, read_event
+from inturn.encryption.converter import Undecryptable
 from inturn.encryption.payload_codec import CLEAR, verdict
 from inturn.histories import (
     Came,
@@ -32,28 +35,33 @@ from inturn.histories import (
     refused,
     state_of,
 )
+from inturn.keys import StepKey
 from inturn.signals import Signal
+from inturn_activities.asked import Asked
 from inturn_activities.unrecorded import Unrecorded
+
+logger = logging.getLogger("inturn.worker")
+_CANCEL_REQUESTED: Final = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED
+_MOST: Final = 2 * sizes.READ_CONTROL
+"""Bytes of a control, encrypted: larger ones are not read."""
 
 
 @dataclass
 class EndedRun:
-    """The history of one run."""
+    """The history of one run.
+
+    Attributes:
+        patient: A worker that has all keys is waited for; else what cannot be read is set aside.
+    """
 
     temporal: Client
     run: WorkflowExecution
+    patient: bool = True
+    asked: Asked = field(default_factory=Asked)
+    unrecorded: Unrecorded = field(init=False)
     _refused: set[str] = field(default_factory=set[str])
     """Updates that their handler refused: the server took them, the session did not."""
-    _cancelled: dict[str, int] = field(default_factory=dict[str, int])
-    """Events that people took out, and where in the history: the journal may not know yet."""
-    _asked: set[str] = field(default_factory=set[str])
-    """Controls that had taken events out, and those before the run: by their ids each is carried out once."""
     _set_aside: SetAside = field(default_factory=SetAside)
-    unrecorded: Unrecorded = field(init=False)
-    closing: str = ""
-    """What was to become of events that wait, where the session was closing."""
-    _cleared: int = 0
-    """Where they took out all that waited."""
     _unnamed: Unnamed = field(default_factory=lambda: Unnamed(""))
     _first: str = ""
     """The first run of its chain."""
@@ -70,32 +78,43 @@ class EndedRun:
         return self._first[-8:]
 
     async def look(self, chain: str) -> bool:
-        """Read what it says of others, and what it had decided; return `False` where it is of that chain."""
-        times = Times()
-        async for event in self._history():
-            self._set_aside.note(event)
+        """Read what was asked of it, and what it had decided; return `False` where it is of that chain.
+
+        Raises:
+            Undecryptable: It had read what cannot be read here.
+        """
+        times, asking, running = Times(), list[tuple[HistoryEvent, datetime, str]](), ""
         async for event in self._history():
             at = times.of(event)
             if event.event_id == 1:
                 self._first = event.workflow_execution_started_event_attributes.first_execution_run_id
                 if self.chain == chain:
                     return False
-                self._state = await state_of(self.temporal, self.run.id, event)
-                self._asked = set(self._state.get("controls") or ())
-                self._closes(self._state.get("closing"))
-                self.unrecorded.begin(self._state, at.timestamp())
-            await self._look(event, at)
-            await self.unrecorded.look(self.temporal, self.run.id, event)
+                running = await self._began(event, at)
+            self._set_aside.note(event)
+            if (update_id := refused(event)) is not None:
+                self._refused.add(update_id)
+            running = _runs(event) or running
+            if _asks(event):
+                asking.append((event, at, running))
+            with self._without_what_is_locked("a record"):
+                await self.unrecorded.look(self.temporal, self.run.id, event)
+        for event, at, running in asking:  # what became of each stands behind it
+            await self._ask(event, at, running)
         return True
 
     async def events(self) -> AsyncIterator[tuple[str, Fields, datetime, Signal, bool]]:
-        """Yield the events that it began with and accepted: when, by which of its signals, and if taken out."""
+        """Yield the events that it began with and accepted: when, by which of its signals, and if taken out.
+
+        Raises:
+            Undecryptable: It had read what cannot be read here.
+        """
         times, run = Times(), named_run(self._state, self._first)
         async for event in self._history():
             at = times.of(event)
             found = self._carried() if event.event_id == 1 else await self._brought(event, at)
             for event_id, message in found:
-                out = max(self._cleared, self._cancelled.get(event_id, 0)) > event.event_id
+                out = self.asked.took_out(event_id, event.event_id)
                 yield event_id, message, at, Signal(run, self._set_aside.number_of(event)), out
 
     async def _history(self) -> AsyncIterator[HistoryEvent]:
@@ -103,6 +122,14 @@ class EndedRun:
             self.run.id, run_id=self.run.run_id
         ).fetch_history_events():
             yield event
+
+    async def _began(self, event: HistoryEvent, at: datetime) -> str:
+        """Read what it began with; return the event whose turn ran then."""
+        with self._without_what_is_locked("what it began with"):
+            self._state = await state_of(self.temporal, self.run.id, event)
+        self.unrecorded.begin(self._state, at.timestamp())
+        self.asked.begin(self._state, at)
+        return self.asked.running
 
     def _carried(self) -> list[tuple[str, Fields]]:
         self._unnamed = Unnamed.of(self._state, self._first)
@@ -114,50 +141,35 @@ class EndedRun:
             if "~" not in item["turn"]
         ]
 
-    async def _look(self, event: HistoryEvent, at: datetime) -> None:
-        """Note what an event says of others."""
-        if (update_id := refused(event)) is not None:
-            self._refused.add(update_id)
-        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_EXECUTION_CANCEL_REQUESTED:
-            self._closes("park")
+    async def _ask(self, event: HistoryEvent, at: datetime, running: str) -> None:
+        """Note what an event asks of the session."""
         message = came(event)
-        if message is None or message.name != names.CONTROL or event in self._set_aside:
+        if message is None:  # an operator's cancel
+            self.asked.close("park")
             return
-        args = await decoded(self.temporal, self.run.id, message.payloads)
-        if self._turned_away(event, message, args):  # what came in clear carries nothing out here either
+        if event in self._set_aside or message.update_id in self._refused:
+            return
+        args = await self._read(event, message)
+        if args is None or self._turned_away(
+            event, message, args
+        ):  # what came in clear carries nothing out here either
             return
         with contextlib.suppress(Undecodable):
             control = decode(args, sizes.READ_CONTROL)
-            control_id = control.get("control_id")
-            if not isinstance(control_id, str) or control_id in self._asked:
-                return  # it was none, or was answered as before
-            self._takes_out(control, control_id, event.event_id)
-            if control.get("op") == "close":
-                self._closes(control.get("pending", "park"))
-            if control.get("op") == "discard":
-                self.unrecorded.discarded(str(control.get("event_id")), at, control.get("reason"))
-
-    def _takes_out(self, control: Fields, control_id: str, at: int) -> None:
-        """Note what a control takes out, at that place of the history."""
-        if control.get("op") == "cancel":
-            self._cancelled[str(control.get("event_id"))] = at
-            self._asked.add(control_id)
-        if control.get("op") == "interrupt" and control.get("clear_queue"):
-            self._cleared = at
-            self._asked.add(control_id)
-
-    def _closes(self, pending: object) -> None:
-        """Note that the session was to close; the first one to say so decides."""
-        if pending in ("park", "cancel"):
-            self.closing = self.closing or str(pending)
+            self.asked.take(control, event.event_id, at, running, answered=message.update_id is not None)
 
     async def _brought(self, event: HistoryEvent, at: datetime) -> list[tuple[str, Fields]]:
         message = came(event)
-        if message is None or message.name == names.CONTROL or message.update_id in self._refused:
+        if message is None or message.update_id in self._refused:
             return []
         if event in self._set_aside:  # it was nothing to the run: the journal has it for who redrives it
+            self._keep_sealed(event, at)
             return []
-        args = await decoded(self.temporal, self.run.id, message.payloads)
+        args = await self._read(event, message)
+        if args is None:
+            self._keep_sealed(event, at)
+        if args is None or message.name == names.CONTROL:
+            return []
         away = self._turned_away(event, message, args)
         try:
             fields = decode(args, sizes.READ_EVENT)
@@ -174,10 +186,58 @@ class EndedRun:
         event_id = brought.event_id or self._unnamed.id_of(brought, message.update_id)  # also numbers what is rejected
         return [] if away else [(event_id, _message(fields, at.timestamp()))]
 
+    async def _read(self, event: HistoryEvent, message: Came) -> Sequence[RawValue] | None:
+        """Return what a message brought; `None`: its key is not here, and is not waited for.
+
+        Raises:
+            Undecryptable: Its key is not here; a worker that had it took it.
+        """
+        try:
+            return await decoded(self.temporal, self.run.id, message.payloads)
+        except Undecryptable as error:
+            if self.patient and (message.update_id is not None or self._set_aside.handled(event)):
+                raise
+            logger.warning("a message of run %s is left out: %s", self.run.run_id, error)
+            return None
+
+    @contextlib.contextmanager
+    def _without_what_is_locked(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except Undecryptable as error:
+            if self.patient:
+                raise
+            logger.warning("%s of run %s is left out: %s", what, self.run.run_id, error)
+
+    def _keep_sealed(self, event: HistoryEvent, at: datetime) -> None:
+        """Have the journal keep a signal that cannot be read for who has its key, as the session would have."""
+        if number := self._set_aside.number_of(event):
+            signal = Signal(named_run(self._state, self._first), number)
+            self.unrecorded.sealed(signal, at.timestamp())
+
     def _turned_away(self, event: HistoryEvent, message: Came, args: Sequence[RawValue]) -> bool:
         """Return whether it is a signal in clear that the session did not take: none encrypts it for its sender."""
         clear = message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args)
         return clear and not self._set_aside.took_clear(event)
+
+
+def _asks(event: HistoryEvent) -> bool:
+    """Return whether an event asks something of the session, and may be read."""
+    message = came(event)
+    if message is None:
+        return event.event_type == _CANCEL_REQUESTED
+    return message.name == names.CONTROL and message.payloads.ByteSize() <= _MOST
+
+
+def _runs(event: HistoryEvent) -> str:
+    """Return the event whose turn asks the model with this one; empty: it does not."""
+    scheduled = event.activity_task_scheduled_event_attributes
+    if scheduled.activity_type.name != names.CALL_MODEL:
+        return ""
+    try:
+        return StepKey.parse(scheduled.activity_id).turn.event_id
+    except ValueError:
+        return ""
 
 
 def _message(fields: Fields, at: float) -> Fields:

@@ -8,9 +8,8 @@ and ends that the run had decided are written first. However large it came, it f
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from temporalio import activity
@@ -26,10 +25,12 @@ from inturn.journal import Journal
 from inturn.journal.log.pruned import CLOSES
 from inturn.journal.views.turns import FOR_GOOD, Ends, ended_events
 from inturn.keys import SessionKey, StepKey
-from inturn_activities import failures
+from inturn_activities import dead_letters, failures
+from inturn_activities.asked import Ask, again
 from inturn_activities.ended_run import EndedRun
 from inturn_activities.heartbeat import waits_for
-from inturn_activities.unrecorded import merged
+from inturn_activities.messages import RecordInput
+from inturn_activities.unrecorded import merged, record_parts
 
 logger = logging.getLogger("inturn.worker")
 _TAKEN_OUT: Final = "cancelled before its run was ended"
@@ -66,9 +67,7 @@ async def recovered(journal: Journal, step: StepKey, chain: str) -> bool:
             raise failures.again(names.OUTAGE, message, after=failures.backoff(activity.info().attempt)) from error
         _unread(step.session, error)
     except Undecryptable as error:
-        if activity.info().attempt < _KEYS_MISSING:
-            raise failures.again(names.OUTAGE, str(error), after=failures.backoff(activity.info().attempt)) from error
-        _unread(step.session, error)
+        raise failures.again(names.OUTAGE, str(error), after=failures.backoff(activity.info().attempt)) from error
     except RuntimeError as error:  # no client in this process
         _unread(step.session, error)
     return False
@@ -82,19 +81,45 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     runs: list[EndedRun] = []
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
-            old = EndedRun(activity.client(), run)
+            old = EndedRun(activity.client(), run, patient=activity.info().attempt < _KEYS_MISSING)
             if await old.look(chain):
                 await old.unrecorded.write(journal, session, old.chain)
                 runs.append(old)
-    done = await ended_events(journal, session)
+    given_up, redrives = await dead_letters.asked(journal, session, _of_parked(runs))
+    await record_parts(journal, session, RecordInput(decisions=given_up))
+    parked = await journal.parked(session)
+    done = await ended_events(journal, session, but={str(e.event_id) for e in parked if not dead_letters.valid(e)})
     done.told |= dict.fromkeys([running, *await merged(journal, session, done.told)], FOR_GOOD)
+    told = set[str]()
+    await _control(session, dead_letters.letters(journal, session, told, [str(c["event_id"]) for c in redrives]))
+    await _control(session, redrives)
     sent = await _sent_again(journal, session, runs, done)
     for old in runs:
         await old.unrecorded.write_others(journal, session, done.told)
-    closing = next((old.closing for old in runs if old.closing), "")
+    await _control(session, dead_letters.letters(journal, session, told))
+    await _control(session, [answer for old in runs for answer in old.asked.answers])
+    closing = next((old.asked.closing for old in runs if old.asked.closing), "")
     if closing:  # it was acknowledged, and is final: what waits ends as it was to
-        await _handle(session).signal(names.CONTROL, {"control_id": "again:close", "op": "close", "pending": closing})
-    return sent + bool(closing)
+        await _control(session, [{"control_id": "again:close", "op": "close", "pending": closing}])
+    return sent + len(redrives) + bool(closing)
+
+
+async def _control(session: SessionKey, controls: Iterable[Fields] | AsyncIterator[Fields]) -> None:
+    """Send the session controls, in order."""
+    handle = _handle(session)
+    if isinstance(controls, AsyncIterator):
+        controls = [control async for control in controls]
+    for control in controls:
+        await handle.signal(names.CONTROL, control)
+
+
+def _of_parked(runs: Sequence[EndedRun]) -> dict[str, list[Ask]]:
+    """Return what was asked of parked events, in order."""
+    asks: dict[str, list[Ask]] = {}
+    for old in runs:
+        for event_id, each in old.asked.parked.items():
+            asks.setdefault(event_id, []).extend(each)
+    return asks
 
 
 async def _sent_again(journal: Journal, session: SessionKey, runs: Sequence[EndedRun], done: Ends) -> int:
@@ -107,16 +132,17 @@ async def _sent_again(journal: Journal, session: SessionKey, runs: Sequence[Ende
                     done.told[event_id] = FOR_GOOD
                     # One whose turn had begun does not expire any more.
                     when = {} if event_id not in begun else {names.AGAIN: True}
-                    again = await _small(journal, session, message | {"event_id": event_id} | when)
-                    await handle.signal(names.SUBMIT, again)
+                    small = await _small(journal, session, message | {"event_id": event_id} | when)
+                    await handle.signal(names.SUBMIT, small)
                     sent.add(event_id)
                 if out and event_id in sent:  # by whichever run it was taken out: this may be its second recovery
                     cancelled.add(event_id)
-    for event_id in sorted(cancelled):  # so they end as they had, in the journal, too
-        control_id = f"again:{hashlib.blake2b(event_id.encode(), digest_size=12).hexdigest()}"
-        cancel = {"control_id": control_id, "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
-        await handle.signal(names.CONTROL, cancel)
+    await _control(session, map(_cancel, sorted(cancelled)))  # so they end as they had, in the journal, too
     return len(sent)
+
+
+def _cancel(event_id: str) -> Fields:
+    return {"control_id": again(event_id), "op": "cancel", "event_id": event_id, "reason": _TAKEN_OUT}
 
 
 async def _small(journal: Journal, session: SessionKey, message: Fields) -> Fields:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Container
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -18,9 +17,11 @@ from temporalio.client import Client
 
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
+from inturn.encryption.payload_codec import UNREADABLE
 from inturn.histories import Fields, decoded
 from inturn.journal import Journal
 from inturn.keys import SessionKey
+from inturn.signals import Signal
 from inturn_activities.messages import Decision, RecordInput, counted_decisions
 from inturn_activities.record import record
 
@@ -41,8 +42,6 @@ class Unrecorded:
     """The same of events that were too many to be told one by one."""
     _scheduled: dict[int, RecordInput] = field(default_factory=dict[int, RecordInput])
     """What no step had said to have recorded when the run was ended."""
-    _discards: dict[str, tuple[datetime, str]] = field(default_factory=dict[str, tuple[datetime, str]])
-    """Parked events that somebody gave up: when, and why."""
     _no_events: dict[str, Decision] = field(default_factory=dict[str, Decision])
     """What was no event, by the id under which it is parked."""
 
@@ -67,10 +66,6 @@ class Unrecorded:
                     self._counted = []  # they are among these
         self._scheduled.pop(event.activity_task_completed_event_attributes.scheduled_event_id, None)
 
-    def discarded(self, event_id: str, at: datetime, reason: object) -> None:
-        """Note that somebody gave a parked event up."""
-        self._discards[event_id] = at, reason if isinstance(reason, str) else "discarded"
-
     def no_event(self, event_id: str, error: str, at: float) -> None:
         """Note what was no event."""
         body: dict[str, Any] = {"error": error, "attempts": 0, "turn": event_id}
@@ -78,38 +73,24 @@ class Unrecorded:
         made = Decision(type="event.parked", turn=event_id, key=key, disposition="parked", body=body, at=at)
         self._no_events.setdefault(event_id, made)
 
+    def sealed(self, signal: Signal, at: float) -> None:
+        """Note a signal that no worker had the key of; what came is read from the history once this is written."""
+        event_id, there = f"{names.SEALED}{signal.run}-{signal.number}", {"run": self.run_id, "signal": signal.number}
+        self.no_event(event_id, UNREADABLE, at)
+        self._no_events[event_id].body["sealed"] = there
+
     async def write(self, journal: Journal, session: SessionKey, chain: str) -> None:
         """Write what was decided; before anything is sent again: what has ended is not. `chain`: the run's."""
         body = {"run": self.run_id, "chain": chain}
         noted = Decision(type="session.recovered", key=f"recovered/{self.run_id}", body=body)
-        await _write(journal, session, RecordInput(decisions=[noted, *self._carried, *self._counted]))
+        await record_parts(journal, session, RecordInput(decisions=[noted, *self._carried, *self._counted]))
         for input in self._scheduled.values():
-            await _write(journal, session, input.model_copy(update={"close": False, "policy": False}))
-        given_up = [await self._discard(journal, session, event_id) for event_id in self._discards]
-        await _write(journal, session, RecordInput(decisions=[decision for decision in given_up if decision]))
+            await record_parts(journal, session, input.model_copy(update={"close": False, "policy": False}))
 
     async def write_others(self, journal: Journal, session: SessionKey, events: Container[str]) -> None:
         """Write what was no event; unless it has the id of one of these."""
         others = [decision for event_id, decision in self._no_events.items() if event_id not in events]
-        await _write(journal, session, RecordInput(decisions=others))
-
-    async def _discard(self, journal: Journal, session: SessionKey, event_id: str) -> Decision | None:
-        """Return the decision that gives an event up, where it was parked before that."""
-        outcome, (at, reason) = await journal.outcome(session, event_id), self._discards[event_id]
-        if outcome is None or outcome.disposition != "parked":
-            return None
-        entry = await journal.entry(session, f"{outcome.turn}/parked")
-        if entry is None or entry.at > at:
-            return None
-        key, body = f"{outcome.turn}/discarded", {"reason": reason, "turn": outcome.turn}
-        return Decision(
-            type="event.cancelled",
-            turn=outcome.turn,
-            key=key,
-            disposition="discarded",
-            body=body,
-            at=at.timestamp(),
-        )
+        await record_parts(journal, session, RecordInput(decisions=others))
 
 
 async def merged(journal: Journal, session: SessionKey, ended: Container[str]) -> list[str]:
@@ -126,11 +107,12 @@ async def merged(journal: Journal, session: SessionKey, ended: Container[str]) -
             decisions[event_id] = Decision(
                 type="event.merged", turn=event_id, key=key, disposition="merged", body=body, at=at
             )
-    await _write(journal, session, RecordInput(decisions=list(decisions.values())))
+    await record_parts(journal, session, RecordInput(decisions=list(decisions.values())))
     return list(decisions)
 
 
-async def _write(journal: Journal, session: SessionKey, input: RecordInput) -> None:
+async def record_parts(journal: Journal, session: SessionKey, input: RecordInput) -> None:
+    """Write decisions, of many some at a time."""
     if input.settle:
         await record(journal, session.turn(RECOVERED).step(0), input)
         return

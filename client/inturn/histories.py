@@ -115,9 +115,13 @@ class SetAside:
         """Return whether an event brought one of them that no worker had the key of."""
         return (LOCKED, self.number_of(event)) in self._marked
 
+    def handled(self, event: HistoryEvent) -> bool:
+        """Return whether a worker has handled what an event brought."""
+        return event.event_id < self._handled
+
     def took_clear(self, event: HistoryEvent) -> bool:
         """Return whether a signal that came in clear was taken: handled, by a worker without keys."""
-        return event.event_id < self._handled and (CLEAR, self.number_of(event)) not in self._marked
+        return self.handled(event) and (CLEAR, self.number_of(event)) not in self._marked
 
 
 async def signals(temporal: Client, workflow_id: str, run_id: str, numbers: Collection[int]) -> dict[int, Came]:

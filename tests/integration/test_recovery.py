@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from temporalio.client import WorkflowExecutionStatus, WorkflowHandle
 
-from inturn import Session, names
+from inturn import Session, TurnFailed, names
 from inturn.values import Entry
 from tests.support.histories import replayed, reset, settled
 from tests.support.rig import Rig
@@ -197,6 +197,32 @@ async def test_what_was_rejected_in_a_flood_of_nonsense_is_known_event_by_event(
 
 async def _entries(session: Session, type_: str) -> list[Entry]:
     return [entry async for entry in session.entries() if entry.type == type_]
+
+
+@pytest.mark.promise("SUR-3")
+async def test_what_is_parked_can_be_driven_again_through_a_terminate_and_a_redrive_that_waited_runs(rig: Rig) -> None:
+    async with rig.claude() as claude, rig.worker(model=claude.model), rig.client() as client:
+        session = client.session("s", agent="support")
+        for event_id in ("asked", "later", "given-up"):
+            with pytest.raises(TurnFailed):
+                await session.ask("[[fault 400]] poison", event_id=event_id)
+        await session.pause()
+        await session.send("waits", event_id="waits")
+        assert await session.redrive("asked")
+        await _handle(rig).terminate("an operator")
+        await session.ask("came since", event_id="new")
+        redriven = [e.body["turn"] for e in await _entries(session, "turn.started")]
+        assert redriven == ["asked", "later", "given-up", "asked~1", "waits", "new"]
+        assert (await session.wait("asked")).disposition == "applied"
+        assert [parked.event_id for parked in await session.parked()] == ["later", "given-up"]
+        assert await session.discard("given-up")
+        assert await session.redrive("later")
+        await until(lambda: _has_begun(session, "later~1"))
+        await _well(rig, session)
+
+
+async def _has_begun(session: Session, turn: str) -> bool:
+    return any(entry.body["turn"] == turn for entry in await _entries(session, "turn.started"))
 
 
 @pytest.mark.promise("ACC-6")

@@ -152,5 +152,26 @@ async def test_a_session_that_was_terminated_begins_anew_without_the_key_and_it_
         await _well(session)
 
 
+@pytest.mark.promise("SEC-2", "SUR-15", "ACC-1")
+async def test_one_that_no_worker_had_handled_holds_up_nothing_when_its_run_is_terminated(rig: Rig) -> None:
+    async with worker(rig, "a") as temporal:
+        await client(rig, temporal).session("s", agent="support").ask("hello", event_id="e1")
+    session = client(rig, await connected(rig.address, "a")).session("s", agent="support")
+    await session.send("before", event_id="e2")
+    await (await _stranger(rig)).signal("submit", {"event_id": "x", "content": "psst"})
+    await session.send("behind", event_id="e3")
+    await rig.temporal.get_workflow_handle(str(rig.key("s"))).terminate()
+    await session.send("after", event_id="e4")
+    async with worker(rig, "a") as temporal:
+        session = client(rig, temporal).session("s", agent="support")
+        assert "after" in (await session.wait("e4", timeout=20)).text
+        assert await _turns(session) == ["e1", "e2", "e3", "e4"]
+        [parked] = await _parked(session)
+        assert await (await _holder(rig, "a", "strange")).redrive(parked.event_id)
+        assert (await session.wait("x", timeout=20)).text.endswith("psst")
+        await until(lambda: _given_up(session, parked.event_id))
+        await _well(session)
+
+
 async def _waits(session: Session) -> bool:
     return bool((await session.status()).queue)

@@ -21,7 +21,8 @@ from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
 from inturn_workflows.display.display import Display
 from inturn_workflows.faults import Faults
-from inturn_workflows.inbox.events import Refusal
+from inturn_workflows.inbox import recovered
+from inturn_workflows.inbox.events import ParkedEvent, Refusal
 from inturn_workflows.run_limits import RunLimits
 from inturn_workflows.state import MAX_REDELIVERED, SessionState
 from inturn_workflows.turn_state import Decided
@@ -33,7 +34,9 @@ def _printed(name: str) -> str:
     return rf"^[!#-\[\]-~]{{1,{sizes.IN_CONTROL[name]}}}$"
 
 
-Op = Literal["interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny", "continue"]
+Op = Literal[
+    "interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny", "continue", "restore"
+]
 
 
 def _bounded(most: int) -> AfterValidator:
@@ -65,6 +68,8 @@ class Control(BaseModel):
     """When it was sent, by the sender's clock, in seconds since 1970: no worker may have run then."""
     pending: Literal["park", "cancel"] = "park"
     force: bool = False
+    parked: dict[str, Any] = Field(default_factory=dict[str, Any])
+    """What is noted of an event that was parked before the session began anew."""
 
 
 Result = dict[str, Any]
@@ -127,7 +132,8 @@ class Controls:
             known: Result = self._state.controls[control.control_id]
             return known
         result = self._OPS[control.op](self, control)
-        self._state.remember_control(control.control_id, result)
+        if control.op != "restore":  # it would do nothing twice, and pushes none of people's out
+            self._state.remember_control(control.control_id, result)
         return result
 
     def _interrupt(self, control: Control) -> Result:
@@ -178,6 +184,8 @@ class Controls:
             message = f"{MAX_REDELIVERED} deliveries wait to be tried again already"
             raise ApplicationError(message, type=names.BACKPRESSURE, non_retryable=True)
         redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
+        if self._state.recovering:
+            recovered.goes_first(self._state.inbox, control.event_id or "")
         if isinstance(redriven, Refusal):
             raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)
         if redriven.delivery is not None:
@@ -189,6 +197,20 @@ class Controls:
         refusal = self._state.inbox.discard(control.event_id or "", workflow.time(), control.reason)
         if refusal is not None:
             raise ApplicationError(refusal.message, type=refusal.type, non_retryable=True)
+        self._display.show()
+        return YES
+
+    def _restore(self, control: Control) -> Result:
+        """Take up an event that is parked: the session's own step says so, before the first turn."""
+        event_id = control.event_id or ""
+        if not self._state.recovering or self._state.inbox.knows(event_id, self._state.answered):
+            return NO
+        try:
+            parked = ParkedEvent.model_validate(control.parked)
+        except ValidationError:
+            return NO
+        if not recovered.park(self._state.inbox, event_id, parked):
+            return NO
         self._display.show()
         return YES
 
@@ -209,6 +231,7 @@ class Controls:
         "approve": _answer,
         "deny": _answer,
         "continue": _continue,
+        "restore": _restore,
     }
 
 

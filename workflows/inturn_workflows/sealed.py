@@ -17,11 +17,11 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn import names
-from inturn.encryption.payload_codec import CLEAR, LOCKED, verdict
+from inturn.encryption.payload_codec import CLEAR, LOCKED, UNREADABLE, verdict
 
 _TURNED_AWAY: Final = {
     CLEAR: "it came in clear, and only what is encrypted is taken (INTURN_ENCRYPTION_KEYS)",
-    LOCKED: "it is encrypted with a key that no worker had when it came. To do: redrive it where that key is, too",
+    LOCKED: UNREADABLE,
 }
 """What depends on the keys that a worker has; that something is broken is the same for all that have its key."""
 

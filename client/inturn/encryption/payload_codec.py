@@ -30,6 +30,10 @@ REFUSED: Final = "inturn-refused"
 CLEAR: Final = "clear"
 LOCKED: Final = "locked"
 BROKEN: Final = "broken"
+UNREADABLE: Final = (
+    "it is encrypted with a key that no worker had when it came. To do: redrive it where that key is, too"
+)
+"""What is said of a signal that is set aside for want of its key."""
 _REPLAY: Final = "ReplayNamespace"
 """What a `Replayer` calls the namespace that it was not told: a history does not say where it is from."""
 _CLEAR_REASON: Final = "it came in clear, and only what is encrypted is taken (INTURN_ENCRYPTION_KEYS)"

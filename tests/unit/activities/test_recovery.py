@@ -68,6 +68,8 @@ class _Server:
 
     async def _signal(self, name: str, message: dict[str, Any]) -> None:
         self._called("signal")
+        if message.get("op") == "restore":
+            return
         self.messages.append(message)
         said = message.get("event_id") if name == names.SUBMIT else f"{message['op']} {message.get('pending', '')}"
         self.sent.append(f"cancel {message['event_id']}" if message.get("op") == "cancel" else str(said))
@@ -294,3 +296,62 @@ async def test_a_control_that_the_session_had_not_carried_out_takes_no_event_out
     ]
     assert await _recovered(server, tmp_path)
     assert server.sent == ["e1"]
+
+
+async def _strange(event: HistoryEvent) -> HistoryEvent:
+    """Encrypt what a signal brings with a key that the session's workers do not have."""
+    codec = EncryptionCodec(KeyRing((Key("strange", b"s" * 32),)), namespace="default", workflow_id=str(SESSION))
+    payloads = event.workflow_execution_signaled_event_attributes.input.payloads
+    payloads[0].CopyFrom((await codec.encode(payloads))[0])
+    return event
+
+
+async def _kept(path: Path) -> dict[str, Any]:
+    journal = open_journal(journal_url(path))
+    entries = [entry async for entry in journal.entries(SESSION, types=("event.parked",))]
+    await journal.close()
+    return {str(entry.event_id): entry.body for entry in entries}
+
+
+@pytest.mark.promise("SEC-2")
+@pytest.mark.parametrize("name", [names.SUBMIT, names.CONTROL])
+async def test_what_cannot_be_read_and_no_worker_had_handled_is_set_aside_and_the_rest_is_sent(
+    tmp_path: Path, name: str
+) -> None:
+    said = {"event_id": "x", "content": "psst", "control_id": "c", "op": "close"}
+    first, last = (_signalled(n, names.SUBMIT, {"event_id": f"e{n}", "content": "hi"}) for n in (2, 60))
+    server = _in_clear(first, await _strange(_signalled(59, name, said)), last)
+    payloads = last.workflow_execution_signaled_event_attributes.input.payloads
+    own = EncryptionCodec(KeyRing((Key("a", b"a" * 32),)), namespace="default", workflow_id=str(SESSION))
+    payloads[0].CopyFrom((await own.encode(payloads))[0])
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e2", "e60"]
+    [(event_id, body)] = (await _kept(tmp_path)).items()
+    assert event_id.startswith("sealed:")
+    assert event_id.endswith("-1-2")
+    assert "key 'strange', which no worker had" in body["error"]
+    assert ("payload" in body["sealed"]) == (name == names.SUBMIT)
+
+
+@pytest.mark.promise("SEC-2")
+async def test_one_that_a_worker_had_read_is_waited_for_and_then_set_aside_alone(tmp_path: Path) -> None:
+    first = _signalled(2, names.SUBMIT, {"event_id": "e2", "content": "hi"})
+    server = _in_clear(first, await _strange(_signalled(3, names.SUBMIT, {"event_id": "x", "content": "psst"})))
+    for attempt in (1, 29):
+        with pytest.raises(ApplicationError, match="strange"):
+            await _recovered(server, tmp_path, attempt=attempt)
+        assert await _kept(tmp_path) == {}
+    server.sent.clear()
+    assert await _recovered(server, tmp_path, attempt=30)
+    assert server.sent == ["e2"]
+    assert len(await _kept(tmp_path)) == 1
+
+
+@pytest.mark.promise("SEC-2")
+async def test_one_that_was_set_aside_and_not_recorded_is_recorded(tmp_path: Path) -> None:
+    first = _signalled(2, names.SUBMIT, {"event_id": "e2", "content": "hi"})
+    strange = await _strange(_signalled(3, names.SUBMIT, {"event_id": "x", "content": "psst"}))
+    server = _in_clear(first, strange, markers=["inturn-locked-2"])
+    assert await _recovered(server, tmp_path)
+    assert server.sent == ["e2"]
+    assert len(await _kept(tmp_path)) == 1

@@ -31,9 +31,11 @@ from inturn_activities.recovery import recovered
 from inturn_activities.unrecorded import AT_ONCE
 from inturn_workflows.inbox.books import Books
 from inturn_workflows.inbox.dedup import DedupWindow
-from inturn_workflows.inbox.events import Queued, Refusal
+from inturn_workflows.inbox.events import ParkedEvent, Queued, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.recovered import park
 from inturn_workflows.state import SessionInput, SessionState
+from inturn_workflows.turn_state import TurnState
 from tests.support.steps import SESSION, StepRunner, rig
 
 pytestmark = pytest.mark.promise("ACC-1", "ACC-8", "SUR-11")
@@ -60,6 +62,21 @@ class _Run:
         event.workflow_execution_signaled_event_attributes.signal_name = name
         data = message if isinstance(message, bytes) else json.dumps(message).encode()
         self._write(event.workflow_execution_signaled_event_attributes.input, data)
+
+    def updated(self, control: dict[str, Any], *, refused: bool) -> None:
+        event = self._next(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
+        request = event.workflow_execution_update_accepted_event_attributes.accepted_request
+        request.meta.update_id, request.input.name = control["control_id"], names.CONTROL
+        self._write(request.input.args, json.dumps(control).encode())
+        end = self._next(EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_COMPLETED)
+        end.workflow_execution_update_completed_event_attributes.meta.update_id = control["control_id"]
+        if refused:
+            end.workflow_execution_update_completed_event_attributes.outcome.failure.message = "it is late"
+
+    def asks_model(self, turn: str) -> None:
+        event = self._next(EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+        event.activity_task_scheduled_event_attributes.activity_type.name = names.CALL_MODEL
+        event.activity_task_scheduled_event_attributes.activity_id = str(SESSION.turn(turn).step(0))
 
     def recording(self, input: RecordInput, *, done: bool = False) -> None:
         event = self._next(EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
@@ -90,6 +107,8 @@ class _Server:
         self.runs = {f"run{n}": run for n, run in enumerate(runs)}
         self.data_converter = SimpleNamespace(payload_codec=None)
         self.sent = list[dict[str, Any]]()
+        self.letters = list[dict[str, Any]]()
+        """What told of parked events."""
 
     async def list_workflows(self, query: str) -> AsyncIterator[Any]:
         for run_id in self.runs:
@@ -104,7 +123,7 @@ class _Server:
             yield event
 
     async def _signal(self, name: str, message: dict[str, Any]) -> None:
-        self.sent.append(message)
+        (self.letters if message.get("op") == "restore" else self.sent).append(message)
 
 
 async def _recovered(journal: Journal, *runs: _Run, running: str = "new") -> list[dict[str, Any]]:
@@ -379,3 +398,108 @@ async def test_an_interrupt_whose_record_was_cut_off_leaves_no_call_open(tmp_pat
         [result] = await run.bodies("agent.tool_result")
         assert result["status"] == "interrupted"
         assert (await run.ask("e2")).stop == "end_turn"
+
+
+def _redrive(event_id: str, control_id: str = "r", **fields: Any) -> dict[str, Any]:
+    return {"control_id": control_id, "op": "redrive", "event_id": event_id, **fields}
+
+
+async def test_a_redrive_that_had_not_run_is_asked_again_under_its_own_id(tmp_path: Path) -> None:
+    old = _Run()
+    old.signalled(_redrive("p1", force=True), names.CONTROL)
+    old.signalled(_redrive("unknown", "s"), names.CONTROL)
+    old.signalled(_redrive("later", "t"), names.CONTROL)
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1", "p2")
+        await _parked(run, "later", at=BEGAN.timestamp() + 60)  # it had run, and failed again
+        assert await _recovered(run.journal, old) == [_redrive("p1", force=True)]
+
+
+@pytest.mark.parametrize(("first", "then", "sent"), [("discard", "redrive", 0), ("redrive", "discard", 1)])
+async def test_of_what_was_asked_of_a_parked_event_the_first_counts(
+    tmp_path: Path, first: str, then: str, sent: int
+) -> None:
+    """It is not parked any more when the other comes."""
+    old = _Run()
+    for control_id, op in (("a", first), ("b", then)):
+        old.signalled({"control_id": control_id, "op": op, "event_id": "p1"}, names.CONTROL)
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1")
+        assert len(await _recovered(run.journal, old)) == sent
+        assert await _dispositions(run) == {"p1": "parked" if sent else "discarded"}
+
+
+@pytest.mark.parametrize("where", ["queued", "running"])
+async def test_a_redriven_event_that_a_run_began_with_is_driven_again(tmp_path: Path, where: str) -> None:
+    state = _state()
+    queued = Queued(turn="p1~1", n=1, at=1.0)
+    if where == "queued":
+        state.inbox.queue.append(queued)
+    else:
+        state.turn = TurnState.of(queued, 1.0)
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1", at=BEGAN.timestamp() - 60)
+        [control] = await _recovered(run.journal, _Run(state))
+        assert (control["op"], control["event_id"], control["force"]) == ("redrive", "p1", True)
+
+
+async def test_a_corrected_event_is_sent_though_what_came_first_is_parked_in_the_journal(tmp_path: Path) -> None:
+    old = _Run()
+    old.signalled({"event_id": "bad", "content": ""})
+    old.signalled({"event_id": "bad", "content": "now good"})
+    old.signalled({"event_id": "p1", "content": "once more"})
+    async with rig(tmp_path) as run:
+        state = _state()
+        state.inbox.park_invalid("bad", "content is empty", BEGAN.timestamp() + 60)
+        await run.record(*state.inbox.books.drain_decisions(1.0))
+        await _parked(run, "p1")
+        assert [message["event_id"] for message in await _recovered(run.journal, old)] == ["bad"]
+
+
+async def test_a_session_that_began_anew_is_told_of_what_is_parked(tmp_path: Path) -> None:
+    async with rig(tmp_path) as run:
+        await _parked(run, "p1")
+        await run.record(*_sealed_decisions())
+        server: Any = _Server(_Run())
+        environment = ActivityEnvironment(client=server)
+        step = SESSION.turn("new").step(0)
+        environment.info = dataclasses.replace(environment.info, activity_id=str(step), attempt=1)
+        assert not await environment.run(recovered, run.journal, step, "chain"), "nothing was open"
+    state = _state()
+    for letter in server.letters:
+        assert sizes.written(letter) <= sizes.CONTROL
+        assert park(state.inbox, letter["event_id"], ParkedEvent.model_validate(letter["parked"]))
+    assert [(parked.turn, parked.valid) for parked in state.inbox.parked.events] == [("p1", True), ("invalid:x", False)]
+    assert state.inbox.balance(running=0) == {"accepted": 2, "parked": 2}
+    assert not isinstance(state.inbox.redrive("p1", 3.0), Refusal)
+    assert [queued.turn for queued in state.inbox.queue.events] == ["p1~1"]
+
+
+def _sealed_decisions() -> list[Decision]:
+    state = _state()
+    state.inbox.park_invalid("invalid:x", "no event" * 200, 2.0, "\x07" * 500)
+    return state.inbox.books.drain_decisions(2.0)
+
+
+async def test_a_turn_that_was_to_stop_is_not_run_again(tmp_path: Path) -> None:
+    old, named = _Run(), _Run()
+    for run_of in (old, named):
+        run_of.signalled({"event_id": "e1", "content": "hi"})
+        run_of.signalled({"event_id": "e2", "content": "hi"})
+        run_of.asks_model("e1")
+        other = {"event_id": "e2"} if run_of is named else {}
+        run_of.signalled({"control_id": "c", "op": "interrupt", **other}, names.CONTROL)
+    async with rig(tmp_path) as run:
+        sent = await _recovered(run.journal, old)
+        assert [(m["event_id"], m.get("op")) for m in sent] == [("e1", None), ("e2", None), ("e1", "cancel")]
+        assert [m.get("op") for m in await _recovered(run.journal, named)] == [None, None], "another was meant"
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_an_answer_to_an_approval_that_the_session_took_is_given_again(tmp_path: Path, refused: bool) -> None:
+    old = _Run()
+    approve = {"control_id": "a", "op": "approve", "approval_id": "call:hash", "by": "ann", "at": 5.0}
+    old.updated(approve, refused=refused)
+    old.signalled(approve | {"control_id": "b"}, names.CONTROL)  # nobody knows whether it came in time
+    async with rig(tmp_path) as run:
+        assert await _recovered(run.journal, old) == ([] if refused else [approve])

@@ -7,15 +7,18 @@ what is missing among them is waited for as before. No room that others take kee
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from inturn import names, sizes
 from inturn.policy import InboxPolicy
-from inturn_workflows.inbox.events import Arrival, Queued, Receipt, Refusal
+from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.queue import EventQueue
 
+_REDRIVE: Final = re.compile(r"~[1-9][0-9]{0,8}")
+"""What a turn has behind its event's id, when that was driven again."""
 MAX_AGAIN: Final = 2_000
 """No inbox takes more events at once."""
 
@@ -45,6 +48,23 @@ def admit(inbox: Inbox, arrival: Arrival, at: float) -> Receipt:
     inbox.dedup.add(event_id, "pending")
     inbox.queue.append(Queued(turn=event_id, n=n, at=at, event=arrival.wire, size=arrival.size, again=True))
     return Receipt(event_id, "accepted", position=len(inbox.queue) - 1)
+
+
+def park(inbox: Inbox, event_id: str, parked: ParkedEvent) -> bool:
+    """Set an event aside that was parked before the session began anew; return whether that can be."""
+    number = parked.turn.removeprefix(event_id)
+    if parked.delivery is not None or not (number == "" or _REDRIVE.fullmatch(number)):
+        return False
+    parked.n = inbox.books.accept(parked.event_id)
+    inbox.dedup.add(parked.event_id, "pending")
+    inbox.endings.park(parked)
+    return True
+
+
+def goes_first(inbox: Inbox, event_id: str) -> None:
+    """Have what is driven again come before what came since: it had been asked before."""
+    for queued in inbox.queue.find(event_id):
+        queued.again = True
 
 
 def put_back(inbox: Inbox, first: Queued, policy: InboxPolicy) -> None:

@@ -5,7 +5,7 @@ Invariant: a pure view; the entries are the truth, so any reader, at any time, s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast, get_args
@@ -102,8 +102,8 @@ class Ends:
         return any(until is not None and (came is None or came <= until) for until in times)
 
 
-async def ended_events(journal: SessionJournal, session: SessionKey) -> Ends:
-    """Return the events that have an end.
+async def ended_events(journal: SessionJournal, session: SessionKey, but: Container[str] = ()) -> Ends:
+    """Return the events that have an end; `but`: whose outcome is none.
 
     Raises:
         JournalUnavailable: The journal cannot be read.
@@ -112,7 +112,8 @@ async def ended_events(journal: SessionJournal, session: SessionKey) -> Ends:
     async for entry in journal.entries(session, types=names.COUNTED):
         ends.take(entry)
     endings = await journal.endings(session)
-    ends.told |= {event_id: FOR_GOOD for event_id, ending in endings.items() if ending.outcome is not None}
+    ended = [event_id for event_id, ending in endings.items() if ending.outcome is not None and event_id not in but]
+    ends.told |= dict.fromkeys(ended, FOR_GOOD)
     return ends
 
 
