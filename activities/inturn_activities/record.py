@@ -27,7 +27,7 @@ MOVED: Final = 1024 * 1024
 async def record(journal: Journal, step: StepKey, input: RecordInput) -> RecordResult:
     """Write the decisions of a session."""
     session = step.session
-    parts, end, usage = _parts(await sealed.kept(session, input.decisions)), Written(), dict[str, float]()
+    parts, end, usage = _parts(await sealed.kept(journal, session, input.decisions)), Written(), dict[str, float]()
     for number, part in enumerate(parts):
         end = await journal.record(
             session,

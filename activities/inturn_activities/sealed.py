@@ -1,7 +1,8 @@
 """Signals that a session set aside for want of their key, kept for whoever has it.
 
-Invariant: the journal keeps what came as it came, beside where it is in the history; what is too much of it at once
-stays there alone. The workflow never holds it: in a replay with the key it would be something else.
+Invariant: the journal keeps what came as it came, beside where it is in the history; what is too much of it, at once
+or in all, stays there alone: whoever may signal may send junk for ever. The workflow never holds it: in a replay with
+the key it would be something else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from inturn import names, sizes
 from inturn.encryption.payload_codec import key_named
 from inturn.histories import Came, signals
+from inturn.journal import Journal
 from inturn.keys import SessionKey
 from inturn_activities import failures
 from inturn_activities.messages import Decision
@@ -31,7 +33,7 @@ _WITHIN: Final = 8.0
 """Seconds for which a run's history is read: who is cut off by Temporal's timeout would begin again for ever."""
 
 
-async def kept(session: SessionKey, decisions: Sequence[Decision]) -> list[Decision]:
+async def kept(journal: Journal, session: SessionKey, decisions: Sequence[Decision]) -> list[Decision]:
     """Return decisions, those on signals under strange keys with what came."""
     wanted = dict[str, set[int]]()
     for found in filter(None, map(_sealed, decisions)):
@@ -39,7 +41,7 @@ async def kept(session: SessionKey, decisions: Sequence[Decision]) -> list[Decis
     if not wanted:
         return list(decisions)
     came = {run: await _came(session, run, numbers) for run, numbers in wanted.items()}
-    room, filled = sizes.RECORD, list[Decision]()
+    room, filled = min(sizes.RECORD, sizes.SEALED - await journal.sealed_bytes(session)), list[Decision]()
     for decision in decisions:
         there = _sealed(decision)
         signal = came[there["run"]].get(there["signal"]) if there else None

@@ -100,6 +100,9 @@ DECISIONS: Final = 298 * 1024
 COUNTED: Final = 9 * 1024
 """What of it is only counted, with a bit for each signal of a run. Names of what had waited have no room of their own:
 where they are too many they are recorded first."""
+SEALED: Final = 8 * 1024 * 1024
+"""What the journal keeps of a session's signals that are parked for want of their key: more of them is in the history
+alone, for as long as the server keeps that."""
 CONTROLS: Final = 32 * 1024
 """Results of controls, the latest."""
 EARLY: Final = 40 * 1024

@@ -157,6 +157,10 @@ class SessionJournal:
         """Return the latest `event.parked` entries whose events are still parked."""
         return await self._read(log.parked, session, limit)
 
+    async def sealed_bytes(self, session: SessionKey) -> int:
+        """Return the bytes of entries on signals that are parked for want of their key."""
+        return await self._read(log.sealed_bytes, session)
+
     async def verify(self, session: SessionKey) -> list[str]:
         """Check the hash chain; return a line for each seq that does not fit."""
         return await self._read(log.verify, session)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from inturn import names
 from inturn.journal.log import codec, pruned, rewriting
 from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Statement, Transaction
@@ -267,6 +268,17 @@ def parked(tx: Transaction, session: SessionKey, limit: int) -> list[Entry]:
         (session.tenant, session.session_id, limit),
     )
     return [_entry(tx, session, row) for row in reversed(rows)]
+
+
+def sealed_bytes(tx: Transaction, session: SessionKey) -> int:
+    """Return the bytes of entries on signals that are parked for want of their key."""
+    [(kept,)] = tx.execute(
+        "SELECT coalesce(sum(length(e.body)), 0) FROM outcomes o JOIN entries e "
+        "ON e.tenant = o.tenant AND e.session = o.session AND e.key = o.turn || '/parked' "
+        "WHERE o.tenant = ? AND o.session = ? AND o.disposition = 'parked' AND o.event_id LIKE ?",
+        (session.tenant, session.session_id, f"{names.SEALED}%"),
+    )
+    return int(kept)
 
 
 def verify(tx: Transaction, session: SessionKey) -> list[str]:
