@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -21,7 +21,6 @@ from temporalio.common import RawValue
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode, invalid_id, only_waits, read_event
 from inturn.encryption.converter import Undecryptable
-from inturn.encryption.payload_codec import CLEAR, verdict
 from inturn.histories import (
     Came,
     Fields,
@@ -29,6 +28,7 @@ from inturn.histories import (
     Times,
     Unnamed,
     came,
+    came_clear,
     carried,
     decoded,
     named_run,
@@ -52,11 +52,14 @@ class EndedRun:
 
     Attributes:
         patient: A worker that has all keys is waited for; else what cannot be read is set aside.
+        chains: The chains of runs that the journal knows. Only in those may something have been taken in clear, before
+            there were keys: who has none may have ended a run of their own.
     """
 
     temporal: Client
     run: WorkflowExecution
     patient: bool = True
+    chains: Container[str] = ()
     asked: Asked = field(default_factory=Asked)
     unrecorded: Unrecorded = field(init=False)
     _refused: set[str] = field(default_factory=set[str])
@@ -76,6 +79,11 @@ class EndedRun:
     def chain(self) -> str:
         """How its chain of runs is named; known once it was looked at."""
         return self._first[-8:]
+
+    @property
+    def _known(self) -> bool:
+        """Whether the journal knows its chain."""
+        return self.chain in self.chains
 
     async def look(self, chain: str) -> bool:
         """Read what was asked of it, and what it had decided; return `False` where it is of that chain.
@@ -98,7 +106,7 @@ class EndedRun:
             if _asks(event):
                 asking.append((event, at, running))
             with self._without_what_is_locked("a record"):
-                await self.unrecorded.look(self.temporal, self.run.id, event)
+                await self.unrecorded.look(self.temporal, self.run.id, event, clear=self._known)
         for event, at, running in asking:  # what became of each stands behind it
             await self._ask(event, at, running)
         return True
@@ -126,7 +134,7 @@ class EndedRun:
     async def _began(self, event: HistoryEvent, at: datetime) -> str:
         """Read what it began with; return the event whose turn ran then."""
         with self._without_what_is_locked("what it began with"):
-            self._state = await state_of(self.temporal, self.run.id, event)
+            self._state = await state_of(self.temporal, self.run.id, event, clear=self._known)
         self.unrecorded.begin(self._state, at.timestamp())
         self.asked.begin(self._state, at)
         return self.asked.running
@@ -216,9 +224,9 @@ class EndedRun:
             self.unrecorded.sealed(signal, at.timestamp())
 
     def _turned_away(self, event: HistoryEvent, message: Came, args: Sequence[RawValue]) -> bool:
-        """Return whether it is a signal in clear that the session did not take: none encrypts it for its sender."""
-        clear = message.update_id is None and any(verdict(raw.payload)[0] == CLEAR for raw in args)
-        return clear and not self._set_aside.took_clear(event)
+        """Return whether it came in clear and the session did not take it: none encrypts it for its sender."""
+        taken = self._known and (message.update_id is not None or self._set_aside.took_clear(event))
+        return came_clear(args) and not taken
 
 
 def _asks(event: HistoryEvent) -> bool:

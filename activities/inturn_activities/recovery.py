@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Container, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from temporalio import activity
@@ -47,6 +47,8 @@ _KEYS_MISSING: Final = 30
 """So often, about half an hour long, a worker is waited for that can decrypt what was sent."""
 _LISTED: Final = 4
 """So often it is asked which runs there are: every new session asks, and most have none."""
+_ANSWERS: Final = 100
+"""A session keeps no more answers to approvals that it has not asked for yet."""
 _LEFT_OPEN: Final = "what earlier runs of the session left open"
 """Said with the beats: the next attempt learns from them that there is something."""
 
@@ -79,9 +81,11 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
         return 0
     waits_for(_LEFT_OPEN)
     runs: list[EndedRun] = []
+    begun = [entry async for entry in journal.entries(session, types=("turn.started",))]
+    chains, patient = {str(e.body.get("chain")) for e in begun}, activity.info().attempt < _KEYS_MISSING
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
-            old = EndedRun(activity.client(), run, patient=activity.info().attempt < _KEYS_MISSING)
+            old = EndedRun(activity.client(), run, patient=patient, chains=chains)
             if await old.look(chain):
                 await old.unrecorded.write(journal, session, old.chain)
                 runs.append(old)
@@ -93,11 +97,12 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     told = set[str]()
     await _control(session, dead_letters.letters(journal, session, told, [str(c["event_id"]) for c in redrives]))
     await _control(session, redrives)
-    sent = await _sent_again(journal, session, runs, done)
+    sent = await _sent_again(journal, session, runs, done, {entry.event_id for entry in begun})
     for old in runs:
         await old.unrecorded.write_others(journal, session, done.told)
     await _control(session, dead_letters.letters(journal, session, told))
-    await _control(session, [answer for old in runs for answer in old.asked.answers])
+    answers = [answer for old in runs for answer in old.asked.answers] if sent or redrives else []
+    await _control(session, answers[-_ANSWERS:])
     closing = next((old.asked.closing for old in runs if old.asked.closing), "")
     if closing:  # it was acknowledged, and is final: what waits ends as it was to
         await _control(session, [{"control_id": "again:close", "op": "close", "pending": closing}])
@@ -122,8 +127,9 @@ def _of_parked(runs: Sequence[EndedRun]) -> dict[str, list[Ask]]:
     return asks
 
 
-async def _sent_again(journal: Journal, session: SessionKey, runs: Sequence[EndedRun], done: Ends) -> int:
-    begun = {entry.event_id async for entry in journal.entries(session, types=("turn.started",))}
+async def _sent_again(
+    journal: Journal, session: SessionKey, runs: Sequence[EndedRun], done: Ends, begun: Container[str | None]
+) -> int:
     sent, cancelled, handle = set[str](), set[str](), _handle(session)
     for old in runs:
         with _retained(session):

@@ -18,7 +18,7 @@ from temporalio.client import Client
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
 from inturn.encryption.payload_codec import UNREADABLE
-from inturn.histories import Fields, decoded
+from inturn.histories import Fields, came_clear, decoded
 from inturn.journal import Journal
 from inturn.keys import SessionKey
 from inturn.signals import Signal
@@ -54,12 +54,14 @@ class Unrecorded:
         counts, named, signals = (books.get(name) or {} for name in ("overflowed", "names", "signals"))
         self._counted = counted_decisions(counts, named, signals, self.run_id, at)
 
-    async def look(self, temporal: Client, workflow_id: str, event: HistoryEvent) -> None:
-        """Note what an event of the run says of its records."""
+    async def look(self, temporal: Client, workflow_id: str, event: HistoryEvent, *, clear: bool) -> None:
+        """Note what an event of the run says of its records; `clear`: also where they are not encrypted."""
         scheduled = event.activity_task_scheduled_event_attributes
         if scheduled.activity_type.name == names.RECORD:
             with contextlib.suppress(Undecodable, ValidationError):
                 args = await decoded(temporal, workflow_id, scheduled.input)
+                if came_clear(args) and not clear:
+                    return
                 input = RecordInput.model_validate(decode(args, sizes.PAYLOAD, ours=True))
                 self._scheduled[event.event_id] = input
                 if any("count" in decision.body for decision in input.decisions):

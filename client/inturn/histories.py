@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final, Self
 
 from temporalio.api.common.v1 import Payloads
-from temporalio.api.enums.v1 import EventType, WorkflowTaskFailedCause
+from temporalio.api.enums.v1 import ContinueAsNewInitiator, EventType, WorkflowTaskFailedCause
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.common import RawValue
@@ -30,6 +30,11 @@ Fields = dict[str, Any]
 
 _TURNED_AWAY: Final = re.compile(names.TURNED_AWAY.format(said=f"({LOCKED}|{CLEAR})", number=r"(\d+)"))
 
+_BY_HAND: Final = (
+    ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE,
+    ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_RETRY,
+)
+"""Who else than a run of ours begins the next one: that has what the first one was started with."""
 _PATCH: Final = "core_patch"
 """What the SDK's Core calls the markers of `workflow.patched`."""
 _ENDED: Final = {"TERMINATED": "terminated", "FAILED": "failed", "TIMED_OUT": "timed out", "CANCELED": "cancelled"}
@@ -189,19 +194,23 @@ class Unnamed:
         return derived_id(event, self.count - 1, self.chain)
 
 
-async def state_of(temporal: Client, workflow_id: str, event: HistoryEvent) -> Fields:
+async def state_of(temporal: Client, workflow_id: str, event: HistoryEvent, *, clear: bool = True) -> Fields:
     """Return the state that a run began with, by its first event; empty where no run before had carried any.
 
-    What a session was started with by hand is none of it, whatever it says.
+    What a session was started with by hand is none of it, whatever it says; `clear`: what is not encrypted, where there
+    are keys, is.
 
     Raises:
         Undecryptable: Its key is not here.
     """
     started = event.workflow_execution_started_event_attributes
-    if not started.continued_execution_run_id:
+    if not started.continued_execution_run_id or started.initiator in _BY_HAND:
+        return {}
+    args = await decoded(temporal, workflow_id, started.input)
+    if came_clear(args) and not clear:
         return {}
     try:
-        state = decode(await decoded(temporal, workflow_id, started.input), sizes.PAYLOAD, ours=True).get("state")
+        state = decode(args, sizes.PAYLOAD, ours=True).get("state")
     except Undecodable:
         return {}
     return state or {}
@@ -218,6 +227,11 @@ def carried(state: Fields) -> tuple[Fields, list[Fields]]:
     inbox = state.get("inbox") or {}
     queue, held = (inbox.get("queue") or {}).get("events"), (inbox.get("sequencer") or {}).get("held")
     return state.get("turn") or {}, [*(queue or ()), *(item for item in held or () if item.get("event"))]
+
+
+def came_clear(args: Iterable[RawValue]) -> bool:
+    """Return whether something came in clear where there are keys."""
+    return any(verdict(raw.payload)[0] == CLEAR for raw in args)
 
 
 async def decoded(temporal: Client, workflow_id: str, payloads: Payloads) -> list[RawValue]:

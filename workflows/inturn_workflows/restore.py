@@ -24,8 +24,15 @@ def session_key() -> SessionKey:
     """Return the session that the workflow's id names.
 
     Raises:
-        ApplicationError: No session can have that name, so it was started by hand: no retry can mend that.
+        ApplicationError: No session has that name, or begins so: it was started by hand, and no retry can mend that.
     """
+    info = workflow.info()
+    if info.cron_schedule or info.attempt > 1:
+        # Such a run has an input of whoever started the first one, and looks as if a run of ours had left it that.
+        message = (
+            "a session has no cron schedule, and no run of it is retried: start it without these, or send an event"
+        )
+        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
     try:
         return SessionKey.parse(workflow.info().workflow_id)
     except ValueError as error:

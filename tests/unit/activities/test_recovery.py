@@ -22,7 +22,7 @@ from temporalio.testing import ActivityEnvironment
 from inturn import names, sizes
 from inturn.encryption.keys import Key, KeyRing
 from inturn.encryption.payload_codec import EncryptionCodec
-from inturn.journal import open_journal
+from inturn.journal import NewEntry, Recorded, open_journal
 from inturn_activities.heartbeat import Heartbeat
 from inturn_activities.recovery import recovered
 from tests.support.steps import SESSION
@@ -43,6 +43,8 @@ class _Server:
         self.histories = dict[str, list[HistoryEvent]]()
         """The histories of runs that had accepted more than one."""
         self.messages = list[dict[str, Any]]()
+        self.known = False
+        """The journal knows the chain of these runs."""
         self.killed_after = 0
         """The worker is gone once so many signals are out."""
 
@@ -57,7 +59,9 @@ class _Server:
 
     async def _history(self, run_id: str) -> AsyncIterator[HistoryEvent]:
         self._called(run_id)
-        yield HistoryEvent(event_id=1)
+        started = HistoryEvent(event_id=1)
+        started.workflow_execution_started_event_attributes.first_execution_run_id = "the-first-run"
+        yield started
         if run_id in self.histories:
             for event in self.histories[run_id]:
                 yield event
@@ -101,6 +105,9 @@ async def _recovered(
     )
     environment.on_heartbeat = lambda *details: beats.append(details) if beats is not None else None
     journal = open_journal(journal_url(path))
+    if server.known:
+        begun = NewEntry("turn.started", {"n": 1, "turn": "done", "chain": "irst-run"}, "done", key="done/started")
+        await journal.record(SESSION, [Recorded(begun)])
 
     async def attempted() -> bool:
         with Heartbeat(every=0.001):
@@ -233,6 +240,7 @@ async def test_what_filled_one_run_does_not_fill_the_next(tmp_path: Path) -> Non
 def _in_clear(*signals: HistoryEvent, markers: Sequence[str] = (), handled: bool = True) -> _Server:
     """A run whose signals came in clear, now read with keys. `markers`: of those that its workers turned away."""
     server, kind = _Server("old"), EventType.EVENT_TYPE_MARKER_RECORDED
+    server.known = True
     server.data_converter = SimpleNamespace(payload_codec=EncryptionCodec(KeyRing((Key("a", b"a" * 32),))))
     history = server.histories["old"] = list(signals)
     if handled:
@@ -273,6 +281,31 @@ async def test_a_control_in_clear_is_carried_out_in_recovery_no_more_than_by_the
     server = _in_clear(event, _signalled(3, names.CONTROL, said), markers=marked, handled=handled)
     assert await _recovered(server, tmp_path)
     assert server.sent == ["e1"]
+
+
+@pytest.mark.promise("SEC-2")
+async def test_in_a_run_of_who_has_no_key_nothing_in_clear_counts(tmp_path: Path) -> None:
+    """They may have a worker of their own that takes all of it."""
+    event = _signalled(2, names.SUBMIT, {"event_id": "forged", "content": "hi"})
+    close = _signalled(3, names.CONTROL, {"control_id": "c", "op": "close"})
+    update = HistoryEvent(event_id=4, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED)
+    request = update.workflow_execution_update_accepted_event_attributes.accepted_request
+    request.meta.update_id, request.input.name = "u", names.SUBMIT
+    payload = request.input.args.payloads.add(data=b'{"event_id": "forged-too", "content": "hi"}')
+    payload.metadata["encoding"] = b"json/plain"
+    recorded = HistoryEvent(event_id=5, event_type=EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED)
+    scheduled = recorded.activity_task_scheduled_event_attributes
+    scheduled.activity_type.name = names.RECORD
+    forged = {"type": "event.cancelled", "turn": "e", "key": "e/disposition", "disposition": "cancelled", "body": {}}
+    payload = scheduled.input.payloads.add(data=json.dumps({"decisions": [forged]}).encode())
+    payload.metadata["encoding"] = b"json/plain"
+    server = _in_clear(event, close, update, recorded)
+    server.known = False
+    assert not await _recovered(server, tmp_path)
+    assert server.sent == []
+    journal = open_journal(journal_url(tmp_path))
+    assert [entry.type async for entry in journal.entries(SESSION)] == ["session.recovered"]
+    await journal.close()
 
 
 async def test_events_without_an_id_are_numbered_beside_those_that_were_turned_away(tmp_path: Path) -> None:
