@@ -28,6 +28,7 @@ from bench.beside.sizes import BOUND
 from bench.curves import cold, queue, sessions, turns, workers
 from bench.curves.series import Curve, Curves
 from bench.curves.sizes import BOUNDS, FULL, QUICK, Sizes
+from bench.live import measure as live
 from bench.report import Book
 from bench.rig import Rig
 from bench.streaming import measure as streaming
@@ -44,6 +45,7 @@ PARTS: Final[dict[str, Part]] = {
     "lost": lost.measure,
     "streaming": streaming.measure,
     "journal": journal.measure,
+    "live": live.measure,
     "memory": memory.measure,
     "import": importing.measure,
     "inbox": admit.measure,

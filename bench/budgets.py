@@ -44,6 +44,12 @@ JOURNAL_TURNS: Final = {
 }
 JOURNAL_LOAD: Final = "turns of 8 sessions in 4 processes on PostgreSQL, a second"
 JOURNAL_TENANT: Final = "turns of one tenant on PostgreSQL at +5 ms, a second"
+STORES: Final = ("SQLite", "PostgreSQL")
+LIVE_ONE: Final = {store: f"a word from the model to 3 readers' processes, {store}" for store in STORES}
+LIVE_MANY: Final = {store: f"a word from the model to its reader, 100 at once, {store}" for store in STORES}
+LIVE_COMMITS: Final = {store: f"transactions of words, 100 at once, {store}" for store in STORES}
+LIVE_JOIN: Final = {store: f"first word for who begins to look, {store}" for store in STORES}
+LIVE_UNSEEN: Final = "CPU of writing down what nobody looks at, 200 pieces"
 MEMORY: Final = "memory per cached idle session"
 IMPORT: Final = "import inturn"
 ADMIT_SOME: Final = "admit and take, 1,000 queued against 10"
@@ -92,6 +98,12 @@ PARTS: Final[dict[str, list[Budget]]] = {
         Budget(JOURNAL_LOAD, 450, "turns", at_least=True),
         Budget(JOURNAL_TENANT, 250, "turns", at_least=True),
     ],
+    "live": [
+        *(Budget(name, 0.15, "s", by="p99") for names in (LIVE_ONE, LIVE_MANY) for name in names.values()),
+        *(Budget(name, 30, "a s") for name in LIVE_COMMITS.values()),
+        *(Budget(name, 1.2, "s", by="p99") for name in LIVE_JOIN.values()),
+        Budget(LIVE_UNSEEN, 0.1, "ms"),
+    ],
     "memory": [Budget(MEMORY, 1.3, "×", by="last")],
     "import": [Budget(IMPORT, 0.2, "s")],
     "inbox": [Budget(ADMIT_SOME, 2.0, "×"), Budget(ADMIT_MANY, 2.0, "×"), Budget(WINDOW, 1.0, "ms")],
@@ -107,8 +119,9 @@ BOUNDS: Final = {
     "lost": 90,
     "streaming": 180,
     "journal": 60,
+    "live": 120,
     "memory": 170,
     "import": 20,
     "inbox": 20,
 }
-"""Seconds that each part may take: twenty-one minutes together."""
+"""Seconds that each part may take: twenty-three minutes together."""

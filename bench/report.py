@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 Judged = Literal["median", "p99", "exact", "last"]
-DECIMALS: Final = {"×": 2, "s": 2, "ms": 1, "%": 1, "bytes": 0, "events": 0, "requests": 1, "turns": 0}
+DECIMALS: Final = {"×": 2, "s": 2, "ms": 1, "%": 1, "bytes": 0, "events": 0, "requests": 1, "turns": 0, "a s": 1}
 
 
 @dataclass(frozen=True, slots=True)

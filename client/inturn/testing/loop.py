@@ -6,6 +6,7 @@ same rules, and its requests and its `Turn` are the journal's own views of the s
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
 from inturn.keys import SessionKey, StepKey
-from inturn.models import Model, ModelMessage, ModelRequest
+from inturn.models import DeltaKind, Model, ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import facts
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel, ScriptExhausted
@@ -35,7 +36,7 @@ from inturn.turns.answers import KeptAnswer, ToolUse, keep
 from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded
 from inturn.turns.doubts import Doubts, of_event, of_more
 from inturn.turns.stop_reasons import Stop, ends_turn
-from inturn.values import Approval, Entry, StopReason, Turn, Usage
+from inturn.values import Approval, Delta, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
 
@@ -48,6 +49,7 @@ async def run(
     approve: Approve = None,
     model: Model | None = None,
     messages: list[Message] | None = None,
+    on_delta: Callable[[Delta], None] | None = None,
     **overrides: Any,
 ) -> Turn:
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
@@ -65,6 +67,7 @@ async def run(
         model: Another model to ask, instead of a script.
         messages: An earlier conversation; it is brought into the form that the API takes, and the turn's messages are
             appended to it. Of a turn that fails only what an answer has taken up stays.
+        on_delta: Called with what the model says as it says it: what `Session.stream` would yield between entries.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
@@ -72,18 +75,27 @@ async def run(
         InturnError: A call needs approval and there is no `approve`, the script is exhausted, or `deliver` failed.
         ModelError: The model gave no answer.
     """
-    turn = _TestTurn(agent, model or ScriptedModel(script), approve, [] if messages is None else messages, overrides)
+    model, told = model or ScriptedModel(script), on_delta if agent.stream != "never" else None
+    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, overrides)
     return await turn.run(content)
 
 
 class _TestTurn:
     def __init__(
-        self, agent: Agent, model: Model, approve: Approve, messages: list[Message], overrides: Mapping[str, Any]
+        self,
+        agent: Agent,
+        model: Model,
+        approve: Approve,
+        messages: list[Message],
+        told: Callable[[Delta], None] | None,
+        overrides: Mapping[str, Any],
     ) -> None:
         self._agent = agent
         self._model = model
         self._approve = approve
         self._messages = messages
+        self._told = told
+        self._attempts = 0
         self._overrides = dict(overrides)
         self._shared = Shared()
         self._entries: list[Entry] = []
@@ -128,7 +140,7 @@ class _TestTurn:
         """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
         request = self._request()
         try:
-            return await self._ask_model(request)
+            return await self._ask_model(request, self._preview())
         except ModelError as error:
             if error.kind != "own":
                 raise
@@ -143,12 +155,28 @@ class _TestTurn:
                 raise of_more(refusal)
             return await self._respond(attempts - 1)
         try:
-            return await self._ask_model(self._request())
+            return await self._ask_model(self._request(), self._preview())
         except ModelError as error:
             raise of_event(error) from None
 
-    async def _ask_model(self, request: ModelRequest) -> ModelMessage:
-        return await self._model.respond(request, lambda *piece: None)
+    async def _ask_model(self, request: ModelRequest, on_delta: OnDelta = lambda *piece: None) -> ModelMessage:
+        return await self._model.respond(request, on_delta)
+
+    def _preview(self) -> OnDelta:
+        """Return what tells of an attempt's words, from its start on."""
+        self._attempts += 1
+        told, event, step, attempt = self._told, str(self._event.event_id), str(self._used.steps), self._attempts
+        index = itertools.count()
+
+        def tell(block: int, kind: DeltaKind, text: str) -> None:
+            if told is None or not text:
+                return
+            if (at := next(index)) == 0:
+                told(Delta(event_id=event, step=step, attempt=attempt, index=0, kind="start"))
+                at = next(index)
+            told(Delta(event_id=event, step=step, attempt=attempt, index=at, kind=kind, block=block, text=text))
+
+        return tell
 
     def _request(self) -> ModelRequest:
         manifest, messages = self._agent.manifest(), self._transcript.request_messages(self._form)

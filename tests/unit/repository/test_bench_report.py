@@ -80,9 +80,9 @@ def test_numbers_carry_their_unit() -> None:
     ]
 
 
-def test_every_part_has_a_bound_and_all_together_fit_into_twenty_one_minutes() -> None:
+def test_every_part_has_a_bound_and_all_together_fit_into_twenty_three_minutes() -> None:
     assert set(PARTS) == set(budgets.PARTS) == set(budgets.BOUNDS)
-    assert sum(budgets.BOUNDS.values()) <= 21 * 60
+    assert sum(budgets.BOUNDS.values()) <= 23 * 60
 
 
 def test_the_report_holds_every_row_measured_or_not() -> None:

@@ -18,7 +18,7 @@ from inturn.testing import Answer, ToolCall, context, run
 from inturn.tools import tool
 from inturn.tools.context import ToolContext, current
 from inturn.turns.budget import Budget
-from inturn.values import Approval, Turn
+from inturn.values import Approval, Delta, Turn
 
 
 @tool
@@ -275,3 +275,27 @@ async def test_calls_are_cancelled_once_as_many_failed_as_the_agent_bears(failur
     turn = await run(agent, "go", script=[calls, "so it is"])
     assert [call.status for call in turn.tool_calls] == [slow, "ok", "error"]
     assert turn.text == "so it is"
+
+
+@pytest.mark.promise("MOD-7")
+async def test_words_are_heard_as_they_come_step_by_step() -> None:
+    heard: list[Delta] = []
+    script: list[Entry] = [["Let me add.", ToolCall("add", a=1, b=2)], "It is 3."]
+    turn = await run(agent(add), "1 + 2?", script=script, on_delta=heard.append)
+    said = [(d.step, d.attempt, d.kind, d.block, d.text) for d in heard if d.kind in ("start", "input")]
+    assert said == [
+        ("0", 1, "start", 0, ""),
+        ("0", 1, "input", 1, "add"),
+        ("0", 1, "input", 1, '{"a":1,"b":2}'),
+        ("1", 2, "start", 0, ""),
+    ]
+    assert "".join(d.text for d in heard if d.attempt == 1 and d.kind == "text") == "Let me add."
+    assert "".join(d.text for d in heard if d.attempt == 2) == turn.text == "It is 3."
+    for attempt in (1, 2):
+        assert [d.index for d in heard if d.attempt == attempt] == list(range(sum(d.attempt == attempt for d in heard)))
+
+
+async def test_an_agent_that_is_never_seen_is_not_heard() -> None:
+    heard: list[Delta] = []
+    await run(agent(stream="never"), "hi", script=["hello"], on_delta=heard.append)
+    assert heard == []
