@@ -224,7 +224,6 @@ OPEN: frozenset[str] = frozenset(
         "MOD-4",
         "MOD-5",
         "MOD-6",
-        "MOD-7",
         "AGT-1",
         "AGT-2",
         "AGT-3",

@@ -53,6 +53,7 @@ ENTRY = st.one_of(
     st.tuples(
         st.sampled_from(["turn.failed", "turn.interrupted", "turn.completed", "turn.started"]), EVENTS, st.just({})
     ),
+    st.tuples(st.just("turn.interrupted"), EVENTS, st.fixed_dictionaries({"partial": st.sampled_from(["It", " "])})),
     st.tuples(st.just("ask"), EVENTS, st.fixed_dictionaries({"alone": st.booleans()})),
 )
 """`ask` is no entry: there a model request is made, and the next answer says that it saw this much.

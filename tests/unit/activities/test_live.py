@@ -23,7 +23,9 @@ from inturn_activities.bounds import Bounds
 from inturn_activities.live import deltas
 from inturn_activities.live.pen import Pen
 from inturn_activities.messages import Decision, ModelInput
+from tests.support import outside
 from tests.support.steps import SESSION, WAIT, StepRunner, environment, rig, running
+from tests.support.stores import journal_url
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.promise("MOD-7")
@@ -381,6 +383,32 @@ async def test_a_journal_that_is_slow_makes_no_answer_wait(tmp_path: Path, monke
         async with asyncio.timeout(WAIT / 2):
             assert (await steps.ask()).stop == "end_turn"
         never.set()
+
+
+async def test_a_journal_whose_lock_somebody_holds_costs_nobody_the_answer(tmp_path: Path) -> None:
+    url = journal_url(tmp_path)
+    lock = "DELETE FROM deltas WHERE 1 = 0" if url.startswith("sqlite:") else "LOCK TABLE deltas"
+    gates = [Gate(), Gate()]
+
+    async def play(on_delta: OnDelta) -> str:
+        on_delta(0, "text", "before ")
+        await gates[0]()
+        on_delta(0, "text", "and behind")
+        await gates[1]()
+        return "before and behind"
+
+    async with rig(tmp_path, model=Played(play), bounds=Bounds(), url=url) as steps, looked_at(steps) as reader:
+        asking = asyncio.create_task(steps.ask())
+        await reader.sees("before ")
+        with outside.opened(url) as tx:
+            getattr(tx, "send", tx.execute)(lock)  # a LOCK gives no rows
+            gates[0].open.set()
+            await asyncio.sleep(0.5)
+            assert reader.screen == "before "
+        await reader.sees("before and behind")
+        gates[1].open.set()
+        await asking
+        await reader.ended()
 
 
 async def test_readers_that_vanish_are_watched_for_no_longer_than_their_lease(
