@@ -201,7 +201,11 @@ def _bounds() -> Iterator[str]:
             "`Backpressure`; `JournalUnavailable` where one is named and away. The server ends a run at "
             f"{_size(sizes.RUN)}",
         ),
-        ("a run's history, for all events", _size(sizes.SIGNALLED_RUN), "`Backpressure`: a client looks now and then"),
+        (
+            "a run's history, for all events",
+            _size(sizes.SIGNALLED_RUN),
+            "`Backpressure`: a client looks now and then, a session at each update",
+        ),
         ("a control", _size(sizes.CONTROL), "`InvalidEvent`"),
         ("an inbox, by number", f"{inbox.capacity:,} events", "`Backpressure`; a signal is `rejected`, with a notice"),
         ("an inbox, by what is carried", _size(inbox.capacity_bytes), "the same"),

@@ -7,9 +7,9 @@ import json
 import time
 
 import pytest
-from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError
+from temporalio.client import WorkflowQueryFailedError, WorkflowUpdateFailedError, WorkflowUpdateStage
 
-from inturn import Agent, Client, InvalidEvent, Session, TurnFailed
+from inturn import Agent, Client, InvalidEvent, Session, TurnFailed, names, sizes
 from inturn.values import Parked
 from tests.support.agents import agents as test_agents
 from tests.support.histories import Handle, settled
@@ -238,3 +238,37 @@ async def test_a_changed_agent_reaches_an_open_session_as_an_appended_message(ri
             assert len(notes) == 1
             systems = {json.dumps(request.body["system"]) for request in claude.requests}
             assert len(systems) == 1
+
+
+@pytest.mark.promise("ACC-1", "ACC-5", "SUR-15")
+async def test_updates_of_another_sdk_are_refused_before_their_bytes_end_the_run(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = {"event_id": "runs", "content": "x" * 250_000}
+    monkeypatch.setattr(sizes, "INLINE_RUN", 400_000)
+    monkeypatch.setattr(sizes, "SIGNALLED_RUN", 500_000)
+    start = {"agent": "support", "limits": {"bytes": 200_000}}
+    async with rig.worker(), rig.client() as client:
+        handle = await rig.temporal.start_workflow("Session", start, id=str(rig.key("s")), task_queue=rig.task_queue)
+        session = client.session("s", agent="support")
+        await session.send('[[tool wait {"seconds": 60}]]', event_id="runs")
+
+        async def running() -> bool:
+            return (await session.status()).turn is not None
+
+        await until(running)
+
+        async def refused() -> bool:
+            taken = await handle.start_update("submit", copy, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+            try:
+                await taken.result()
+            except WorkflowUpdateFailedError as error:
+                return getattr(error.cause, "type", None) == names.BACKPRESSURE
+            return False
+
+        await until(refused, within=60)
+        described = (await handle.describe()).raw_description.workflow_execution_info
+        assert described.history_size_bytes < 1_000_000
+        assert await session.interrupt()
+        assert (await session.wait("runs", timeout=20)).stop_reason == "interrupted"
+        assert (await session.ask("hi", timeout=20)).stop_reason == "end_turn"

@@ -35,6 +35,9 @@ from inturn_workflows.waiters import Waiter, Waiters
 _ENDING: Final = Refusal(
     names.BACKPRESSURE, "the session is flooded and moves on to its next run", policies.FLOOD_RETRY
 )
+_FULL: Final = Refusal(
+    names.BACKPRESSURE, "the run's history has no room: it ends once its turn lets it", policies.FLOOD_RETRY
+)
 _SHOWN: Final = 80
 """Of what was sent, in an error or beside it: characters of a name, bytes of a message."""
 _CLEARED: Final[dict[str, Literal["parked", "cancelled", "rejected"]]] = {
@@ -154,7 +157,10 @@ class AdmissionController:
         if name != names.SUBMIT:
             message = f"unknown update {name[:_SHOWN]!r}: use {names.SUBMIT!r} or {names.CONTROL!r}"
             raise ApplicationError(message, type=names.UNKNOWN_NAME, non_retryable=True)
-        request = self._read(args)
+        request, size = self._read(args), sum(len(raw.payload.data) for raw in args)
+        waits = request.arrival is None and size <= sizes.INLINE
+        if not (waits or self._limits.has_room(size)):
+            raise _refused(_FULL)  # also one that is known: the server would end the run
         refusal = self._refusal_in_flood(request.arrival) if request.arrival is not None else None
         # One that is missed in its source's order is refused by the handler: that the gap's clock stops is kept.
         if refusal is not None and (not _numbered(request) or refusal.retry_after is None):

@@ -74,6 +74,15 @@ class RunLimits:
         full = workflow.info().get_current_history_size() > sizes.CUT_RUN
         return full or self.signals > self._state.limits.cut_signals
 
+    @staticmethod
+    def has_room(size: int) -> bool:
+        """Return whether the run takes an update of so many bytes: what it brings is kept whole by the history.
+
+        What is left must last until the run ends. A client of this project looks itself; in a replay nobody asks.
+        """
+        most = sizes.SIGNALLED_RUN if size <= sizes.INLINE else sizes.INLINE_RUN
+        return workflow.info().get_current_history_size() <= most
+
     def _grown(self, share: float) -> bool:
         """Return whether a flooded run grew by so much since its first task: each gets something done."""
         return self._uses(share * policies.FLOOD_SHARE, *self._began)

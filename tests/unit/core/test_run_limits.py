@@ -86,3 +86,14 @@ def test_a_run_whose_call_is_to_be_cut_ends_however_much_it_began_with(info: Inf
     run.signals = 3
     assert run.cut_due
     assert run.reached
+
+
+def test_an_update_is_refused_where_its_bytes_would_end_the_run(info: Info) -> None:
+    run = limits()
+    info.size = sizes.INLINE_RUN
+    assert run.has_room(sizes.READ_EVENT)
+    info.size += 1
+    assert not run.has_room(sizes.INLINE + 1)
+    assert run.has_room(sizes.INLINE)
+    info.size = sizes.SIGNALLED_RUN + 1
+    assert not run.has_room(0)
