@@ -64,7 +64,7 @@ def read(tx: Transaction, after: Mapping[SessionKey, DeltaPlace]) -> dict[Sessio
     """Return the rows behind a place in each of these sessions, in order."""
     found: dict[SessionKey, list[DeltaRow]] = {}
     for tenant, session, fence, index, data in tx.execute(*behind(after)) if after else ():
-        said = codec.loads(tx.sealing.unseal(data, _DATA, tenant, session, fence, index))
+        said = codec.loads(tx.sealing.unseal(str(data), _DATA, tenant, session, fence, index))
         found.setdefault(SessionKey(tenant, session), []).append(DeltaRow(fence, index, said))
     return found
 
