@@ -205,7 +205,7 @@ async def test_what_is_parked_can_be_driven_again_through_a_terminate_and_a_redr
         session = client.session("s", agent="support")
         for event_id in ("asked", "later", "given-up"):
             with pytest.raises(TurnFailed):
-                await session.ask("[[fault 400]] poison", event_id=event_id)
+                await session.ask(f"[[fault 400]] poison {event_id}", event_id=event_id)
         await session.pause()
         await session.send("waits", event_id="waits")
         assert await session.redrive("asked")

@@ -20,6 +20,7 @@ from inturn import names, sizes
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, is_claimed, only_waits, read_event
+from inturn.encryption.converter import Undecryptable
 from inturn.histories import (
     Came,
     Fields,
@@ -129,7 +130,12 @@ class HistoryReader:
             if message is None or message.update_id in out or event in set_aside:
                 continue
             if _is_for_inbox(message):
-                args = await decoded(temporal, str(self.transport.key), message.payloads)
+                try:
+                    args = await decoded(temporal, str(self.transport.key), message.payloads)
+                except Undecryptable:
+                    if message.update_id is None and run_id in into.ended and not set_aside.handled(event):
+                        continue  # nobody had read it when the run was ended: it was no event to it
+                    raise
                 signal = None if message.update_id else Signal(run, set_aside.number_of(event))
                 _take(into, run_id, at, message, args, unnamed, signal)
         return started.continued_execution_run_id
