@@ -89,9 +89,9 @@ def _users_repository(directory: Path) -> None:
 
 
 def _pip(home: Path, *arguments: str) -> None:
-    """Install there as pip does, but leave it to Python to compile what it imports: most of it is not."""
+    """Install there, as a pip of its own would."""
     pip = [sys.executable, "-m", "pip", "--python", str(home / "bin" / "python"), "--disable-pip-version-check"]
-    command = [*pip, "install", "--quiet", "--no-compile", *arguments]
+    command = [*pip, "install", "--quiet", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
