@@ -24,19 +24,27 @@ def session_key() -> SessionKey:
     """Return the session that the workflow's id names.
 
     Raises:
-        ApplicationError: No session has that name, or begins so: it was started by hand, and no retry can mend that.
+        ApplicationError: No session can have that name, so it was started by hand: no retry can mend that.
     """
-    info = workflow.info()
-    if info.cron_schedule or info.attempt > 1:
-        # Such a run has an input of whoever started the first one, and looks as if a run of ours had left it that.
-        message = (
-            "a session has no cron schedule, and no run of it is retried: start it without these, or send an event"
-        )
-        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
     try:
         return SessionKey.parse(workflow.info().workflow_id)
     except ValueError as error:
         raise ApplicationError(str(error), type=names.INVALID_EVENT, non_retryable=True) from error
+
+
+def check_start() -> None:
+    """Refuse a run that a server begins by itself: by a cron schedule, or as a retry.
+
+    Its input is of whoever started the first one, and looks as if a run of ours had left it that.
+
+    Raises:
+        ApplicationError: It is one. What it took is sent again to the next that begins as sessions do.
+    """
+    if _begun_by_server():
+        message = (
+            "a session has no cron schedule, and no run of it is retried: start it without these, or send an event"
+        )
+        raise ApplicationError(message, type=names.INVALID_EVENT, non_retryable=True)
 
 
 def restored(start: RawValue) -> SessionState:
@@ -45,7 +53,7 @@ def restored(start: RawValue) -> SessionState:
     Raises:
         ValueError: It carries state that this version cannot read.
     """
-    carried = bool(workflow.info().continued_run_id)
+    carried = bool(workflow.info().continued_run_id) and not _begun_by_server()
     try:
         given = decode([start], sizes.PAYLOAD if carried else sizes.READ_START, ours=carried)
         if not (carried or takes_start(start)):
@@ -60,6 +68,11 @@ def restored(start: RawValue) -> SessionState:
         return _fresh(SessionInput.model_validate(given))
     except ValidationError:
         return _fresh(SessionInput())
+
+
+def _begun_by_server() -> bool:
+    info = workflow.info()
+    return bool(info.cron_schedule) or info.attempt > 1
 
 
 def _fresh(start: SessionInput) -> SessionState:

@@ -36,7 +36,7 @@ with workflow.unsafe.imports_passed_through():
     from inturn_workflows.inbox.repair import set_next_aside
     from inturn_workflows.mailbox import Mailbox
     from inturn_workflows.notices import notice_name
-    from inturn_workflows.restore import restored, session_key
+    from inturn_workflows.restore import check_start, restored, session_key
     from inturn_workflows.run_limits import RunLimits
     from inturn_workflows.sealed import check_accepted, check_update, turned_away
     from inturn_workflows.state import SessionInput
@@ -131,6 +131,7 @@ class Session:
     @workflow.run
     async def run(self, start: RawValue = _NO_INPUT) -> None:
         """Process events until the session is closed; an operator's cancel closes it in good order."""
+        check_start()
         # In a task of its own: a cancel must not cut a step short that the session waits for, nor lose what it records.
         work = asyncio.create_task(self._work())
         while True:
