@@ -229,6 +229,5 @@ OPEN: frozenset[str] = frozenset(
         "AGT-3",
         "AGT-4",
         "SEC-1",
-        "SEC-2",
     }
 )
