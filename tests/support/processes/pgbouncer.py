@@ -57,7 +57,6 @@ def _settings(server: PostgresServer, port: int, mode: str, size: int) -> str:
         "auth_type": "any",
         "pool_mode": mode,
         "default_pool_size": size,
-        "query_wait_timeout": 5,
     }
     lines = "\n".join(f"{name} = {value}" for name, value in values.items())
     return f"[databases]\n* = host=127.0.0.1 port={server.port} user={USER}\n[pgbouncer]\n{lines}\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -16,6 +18,15 @@ from tests.support.processes.postgres import PostgresServer
 pytestmark = pytest.mark.skipif(program() is None, reason=INSTALL)
 
 SESSIONS = [SessionKey("acme", f"s{number}") for number in range(6)]  # more than a pooler has connections
+
+
+@asynccontextmanager
+async def opened(url: str) -> AsyncIterator[Journal]:
+    journal = open_journal(url)
+    try:
+        yield journal
+    finally:
+        await journal.close()
 
 
 async def work(journal: Journal, session: SessionKey, who: str) -> int:
@@ -45,27 +56,25 @@ async def test_a_journal_works_behind_a_pooler(
 ) -> None:
     with pgbouncer(postgres_server, mode, size) as port:
         url = postgres_server.url(postgres_server.create(), options, port=port)
-        first, second = open_journal(url), open_journal(url)
-        fences = [
-            await asyncio.gather(*(work(j, s, f"e{who}-") for s in SESSIONS)) for who, j in enumerate((first, second))
-        ]
-        assert max(fences[0]) < min(fences[1])
-        assert len({*fences[0], *fences[1]}) == 2 * len(SESSIONS)
-        assert [await second.verify(session) for session in SESSIONS] == [[]] * 6
-        await first.close()
-        await second.close()
+        async with opened(url) as first, opened(url) as second:
+            fences = [
+                await asyncio.gather(*(work(journal, session, f"e{who}-") for session in SESSIONS))
+                for who, journal in enumerate((first, second))
+            ]
+            assert max(fences[0]) < min(fences[1])
+            assert len({*fences[0], *fences[1]}) == 2 * len(SESSIONS)
+            assert [await second.verify(session) for session in SESSIONS] == [[]] * 6
 
 
 async def test_a_pooler_that_loses_prepared_statements_is_named_with_what_to_do(
     postgres_server: PostgresServer,
 ) -> None:
     with pgbouncer(postgres_server, "transaction", 2) as port:
-        journal = open_journal(postgres_server.url(postgres_server.create(), port=port))
-        works = [work(journal, session, "e") for session in SESSIONS]
-        errors = [done for done in await asyncio.gather(*works, return_exceptions=True) if not isinstance(done, int)]
-        await journal.close()
+        async with opened(postgres_server.url(postgres_server.create(), port=port)) as journal:
+            works = [work(journal, session, "e") for session in SESSIONS]
+            ended = await asyncio.gather(*works, return_exceptions=True)
+    errors = [error for error in ended if isinstance(error, JournalUnavailable)]
     assert errors
     for error in errors:
-        assert isinstance(error, JournalUnavailable)
         assert "a pooler gives each transaction another connection" in str(error)
         assert "prepare=off" in str(error)
