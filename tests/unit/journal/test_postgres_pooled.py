@@ -46,7 +46,6 @@ async def work(journal: Journal, session: SessionKey, who: str) -> int:
     ("mode", "size", "options"),
     [
         ("transaction", 3, "?prepare=off"),
-        ("transaction", 1, "?prepare=off"),
         ("session", 16, ""),
         ("session", 6, "?pool=3"),
     ],
