@@ -320,6 +320,7 @@ READS: Final = {
         "head",
         "look",
         "look_within",
+        "sealed_bytes",
         "version",
         "position",
         "seal",
