@@ -14,6 +14,7 @@ ROUNDS: Final = sized(sample=1, whole=10)
 """Each has every kind of tool at every point; `make chaos` has thirty."""
 
 
+@pytest.mark.heavy
 @pytest.mark.timeout(600)
 @pytest.mark.promise("EFF-1", "EFF-2", "SUR-1")
 async def test_every_crash_point_of_a_call_ends_as_its_kind_of_tool_allows(rig: Rig) -> None:
