@@ -49,6 +49,8 @@ UNSERVED: Final = timedelta(seconds=15)
 """A step waits so long on another task queue than the session's own; then that one is asked again who can do it."""
 MAX_QUEUES: Final = 5
 """Task queues to which one step is sent, one after another."""
+LONGEST_PAUSE: Final = 60.0
+"""Seconds before what somebody without the keys said is recorded is recorded again; a second more each time."""
 
 # Continue as new: between turns or steps when a run's history has one of these.
 # Replayed, like everything a workflow decides: once released, a change needs a gate (`patches`).

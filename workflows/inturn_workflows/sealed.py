@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError
 
 from inturn import names
 from inturn.encryption.payload_codec import CLEAR, LOCKED, UNREADABLE, verdict
+from inturn.wire import Exchanged
+
+T = TypeVar("T", bound=Exchanged)
 
 _TURNED_AWAY: Final = {
     CLEAR: "it came in clear, and only what is encrypted is taken (INTURN_ENCRYPTION_KEYS)",
@@ -28,6 +31,10 @@ _TURNED_AWAY: Final = {
 
 class Unreadable(Exception):
     """The session's history has what this worker cannot decrypt: the task fails until one that can takes it."""
+
+
+class NotTaken(Exception):
+    """What a step gave is not by a worker that has the keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +78,26 @@ class Results:
     def __init__(self) -> None:
         self._questioned = 0
 
-    def takes(self, refused: str | None) -> bool:
-        """Return whether the next result is taken. `refused`: why it is not to be, as it was decoded here.
+    async def of(self, step: workflow.ActivityHandle[T]) -> T:
+        """Return what a step gave.
 
         Raises:
-            Unreadable: It is under a key that this worker does not have.
+            NotTaken: It is not by a worker that has the keys.
+            ActivityError: It failed.
+            Unreadable: It failed, and why is under a key that this worker does not have.
         """
+        try:
+            result = await step
+        except ActivityError as error:
+            if not self._takes(getattr(error.cause, "refused", None)):
+                raise NotTaken from error
+            raise
+        if not self._takes(result.refused):
+            raise NotTaken
+        return result
+
+    def _takes(self, refused: str | None) -> bool:
+        """Return whether the next result is taken. `refused`: why it is not to be, as it was decoded here."""
         if refused == LOCKED:
             raise Unreadable("a step failed, and what it says cannot be read by this worker (INTURN_ENCRYPTION_KEYS)")
         if not refused:

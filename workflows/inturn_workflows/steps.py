@@ -7,18 +7,13 @@ result counts if there is one: a stop and a completion may share one task.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from temporalio import workflow
-from temporalio.exceptions import (
-    ActivityError,
-    ApplicationError,
-    RetryState,
-    TimeoutType,
-    is_cancelled_exception,
-)
+from temporalio.exceptions import ActivityError, ApplicationError, RetryState, TimeoutType, is_cancelled_exception
 from temporalio.exceptions import TimeoutError as ActivityTimeout
 
 from inturn import names, sizes
@@ -46,7 +41,7 @@ from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.endings import parked_as
 from inturn_workflows.inbox.events import ParkedEvent
 from inturn_workflows.run_limits import RunLimits
-from inturn_workflows.sealed import Results, Unreadable
+from inturn_workflows.sealed import NotTaken, Results, Unreadable
 from inturn_workflows.state import SessionState
 from inturn_workflows.turn import CLOSED, RECOVERED, ContinueDue, Interrupted, StepFailed
 from inturn_workflows.turn_state import CallState, TurnState
@@ -54,10 +49,6 @@ from inturn_workflows.turn_state import CallState, TurnState
 T = TypeVar("T", bound=StepResult)
 SUMMARY_CHARACTERS: Final = 40
 """Of an event's text, for the Temporal UI's list of steps; it costs every turn its bytes."""
-
-
-class NotTaken(Exception):
-    """What came back is not by a worker that has the keys."""
 
 
 class NobodyThere(Exception):
@@ -289,16 +280,7 @@ class ActivitySteps:
     # Inside.
 
     async def _record(self, message: RecordInput) -> RecordResult:
-        self._state.records += 1
-        self._place(message)
-        key = self._turn_key("~record").step(self._state.records)
-        options = policies.record()
-        if message.policy:
-            options |= policies.queue(self._state.queue)
-        handle = workflow.start_activity(
-            names.RECORD, message, result_type=RecordResult, activity_id=str(key), **options
-        )
-        result: RecordResult = await handle
+        result = await self._recorded(message)
         metrics.parked(sum(decision.type == "event.parked" for decision in message.decisions))
         self._state.inbox.parked.note_lost(result.lost)
         self._state.locate(result)
@@ -307,6 +289,24 @@ class ActivitySteps:
             if decision.n and (end := result.stood.pop(decision.event_id, None)) is not None:
                 self._state.inbox.endings.take_back(decision, end, workflow.time())
         return result
+
+    async def _recorded(self, message: RecordInput) -> RecordResult:
+        """Have it recorded until a worker that has the keys says so: what is decided is nowhere else."""
+        tries = 0
+        while True:
+            self._state.records += 1
+            self._place(message)
+            key = self._turn_key("~record").step(self._state.records)
+            options = policies.record() | (policies.queue(self._state.queue) if message.policy else {})
+            handle: workflow.ActivityHandle[RecordResult] = workflow.start_activity(
+                names.RECORD, message, result_type=RecordResult, activity_id=str(key), **options
+            )
+            with contextlib.suppress(NotTaken):
+                result = await self._results.of(handle)
+                if result.elsewhere is None or message.policy:
+                    return result
+            tries += 1
+            await asyncio.sleep(min(tries, policies.LONGEST_PAUSE))
 
     async def _ask(self, turn: TurnState, call: CallState, index: int) -> None:
         self._display.show()
@@ -353,7 +353,9 @@ class ActivitySteps:
     ) -> T:
         """Run an activity, and cancel it where that is due, or where its turn is to stop."""
         self._place(message)
-        handle = workflow.start_activity(activity, message, result_type=result_type, activity_id=str(key), **options)
+        handle: workflow.ActivityHandle[T] = workflow.start_activity(
+            activity, message, result_type=result_type, activity_id=str(key), **options
+        )
         await workflow.wait_condition(
             lambda: handle.done() or (turn is not None and turn.stop is not None) or cancel_if()
         )
@@ -361,14 +363,9 @@ class ActivitySteps:
             handle.cancel()
             stops.tell(key)
         try:
-            result: T = await handle
+            return await self._results.of(handle)
         except ActivityError as error:
-            if not self._results.takes(getattr(error.cause, "refused", None)):
-                raise NotTaken from error
             raise _failure(error, turn) from error
-        if not self._results.takes(result.refused):
-            raise NotTaken
-        return result
 
     def _place(self, message: StepInput) -> None:
         """Tell a step which journal the session knows, and how far."""
