@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 
+from inturn import sizes
+from inturn.decoding import decode
 from inturn.events import Event
 from inturn.policy import InboxPolicy
 from inturn_workflows.inbox import recovered
 from inturn_workflows.inbox.dedup import DedupWindow
-from inturn_workflows.inbox.events import Arrival, Queued
+from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import Inbox
 
 pytestmark = pytest.mark.promise("SUR-11", "ORD-1", "ORD-3")
@@ -83,3 +87,20 @@ def test_what_comes_again_has_room_of_its_own_and_no_more() -> None:
 def test_anybody_may_say_when_an_event_was_accepted() -> None:
     said = (True, 3.5, 7, 10**400, 1e308, 0, -1, False, None, "3", [3])
     assert [recovered.accepted_at(again, 9.0) for again in said] == [9.0, 3.5, 7.0, 9.0, 9.0, *[None] * 6]
+
+
+@pytest.mark.promise("SUR-15")
+@pytest.mark.parametrize(
+    ("event_id", "said"),
+    [("e1", b'{"turn": "e1", "at": 1e999}'), ("", b'{"turn": "~1"}'), ("", b'{"turn": ""}'), ("e1", b'{"turn": "e2"}')],
+    ids=["parked at no time", "of no event", "of nothing", "of another event"],
+)
+def test_what_is_said_to_be_parked_and_could_not_be_carried_to_the_next_run_is_not_taken_up(
+    event_id: str, said: bytes
+) -> None:
+    inbox = Inbox(dedup=DedupWindow(salt="s"))
+    fields = decode([RawValue(Payload(metadata={"encoding": b"json/plain"}, data=said))], sizes.READ_CONTROL)
+    assert not recovered.park(inbox, event_id, ParkedEvent.model_validate(fields))
+    assert inbox.books.accepted == 0
+    assert recovered.park(inbox, "e1", ParkedEvent(turn="e1~2", at=3.0))
+    assert Inbox.model_validate_json(inbox.model_dump_json()).parked.holds("e1")

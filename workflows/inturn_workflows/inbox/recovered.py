@@ -7,6 +7,7 @@ what is missing among them is waited for as before. No room that others take kee
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Final
@@ -53,7 +54,8 @@ def admit(inbox: Inbox, arrival: Arrival, at: float) -> Receipt:
 def park(inbox: Inbox, event_id: str, parked: ParkedEvent) -> bool:
     """Set an event aside that was parked before the session began anew; return whether that can be."""
     number = parked.turn.removeprefix(event_id)
-    if parked.delivery is not None or not (number == "" or _REDRIVE.fullmatch(number)):
+    named = event_id and (number == "" or _REDRIVE.fullmatch(number))
+    if parked.delivery is not None or not named or not math.isfinite(parked.at):
         return False
     parked.n = inbox.books.accept(parked.event_id)
     inbox.dedup.add(parked.event_id, "pending")
