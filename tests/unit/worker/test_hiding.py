@@ -117,3 +117,17 @@ def test_what_a_provider_says_of_the_account(logged: Callable[[], str]) -> None:
     shown = logged()
     assert SAID not in shown
     assert "gives no answers until somebody mends the account" in shown
+
+
+def test_an_error_that_came_of_itself(logged: Callable[[], str]) -> None:
+    try:
+        raise RuntimeError(f"it has come to {SAID}")
+    except RuntimeError as first:
+        wrapped = ValueError(SAID)
+        wrapped.__cause__ = first
+        first.__cause__ = wrapped  # as `raise first from wrapped` makes it
+        logging.getLogger("a.users").exception("it broke: %s", first)
+        activity.logger.error(f"it broke: {first}")
+    shown = logged()
+    assert SAID not in shown
+    assert shown.count("ValueError") == 1
