@@ -104,6 +104,8 @@ class _Desk:
 
     def _flushed(self, _: asyncio.Task[None]) -> None:
         self._flusher = None
+        if self._ready:  # a thread wrote as it ended
+            self._flush()
 
     async def _publish(self) -> None:
         """Publish, with a pause after each transaction, until there is nothing to publish."""

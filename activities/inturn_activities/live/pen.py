@@ -1,12 +1,13 @@
 """What one attempt's model says, on its way to those who look at it.
 
 Invariant: text is kept in the order in which it came, in rows that a journal takes; a character whose halves come in
-two pieces is one. Nothing that a model calls it with can make an answer fail, and while nobody looks a piece costs an
-append to a list.
+two pieces is one. Nothing that a model calls it with, from whichever thread, can make an answer fail, and while nobody
+looks a piece costs an append to a list.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any, Final
@@ -22,6 +23,7 @@ Piece = tuple[int, str, str]
 
 _CODES: Final = {"text": "t", "thinking": "k", "input": "j"}
 _NAME: Final = "n"
+_BLOCKS: Final = 2**31
 
 
 class Pen:
@@ -50,6 +52,7 @@ class Pen:
         self._calls: set[int] = set()
         self._texts: list[str] = []
         self._kept = 0
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Note that the model is asked; asked once more, what it says then is another answer, and is not shown."""
@@ -58,9 +61,13 @@ class Pen:
         self._asked, self._texts, self._kept = True, [], 0
 
     def add(self, block: int, kind: DeltaKind, text: str) -> None:
-        """Write a piece."""
-        if not text or not _is_piece(block, kind, text):
+        """Write a piece; some models do so from a thread."""
+        if not _is_piece(block, kind, text):
             return
+        with self._lock:
+            self._add(block, kind, text)
+
+    def _add(self, block: int, kind: DeltaKind, text: str) -> None:
         if kind == "text" and self._kept < sizes.PARTIAL:
             self._texts.append(text)
             self._kept += len(text)
@@ -87,10 +94,11 @@ class Pen:
 
     def take(self, most: int) -> list[NewDelta]:
         """Return the next rows to publish."""
-        self._pack()
-        if not self._rows or self._over:
-            return []
-        rows, self._rows = self._rows[:most], self._rows[most:]
+        with self._lock:
+            self._pack()
+            if not self._rows or self._over:
+                return []
+            rows, self._rows = self._rows[:most], self._rows[most:]
         said: list[Any] = [*([self._header()] if self._index == 0 else []), *rows]
         made = [NewDelta(self.step, self._token, self.fence, self._index + n, one) for n, one in enumerate(said)]
         self._index += len(made)
@@ -126,4 +134,5 @@ class Pen:
 
 def _is_piece(block: object, kind: object, text: object) -> bool:
     """Return whether a model called with what the port asks for: it is users' code."""
-    return type(block) is int and isinstance(kind, str) and kind in _CODES and isinstance(text, str)
+    said = isinstance(kind, str) and kind in _CODES and isinstance(text, str) and bool(text)
+    return said and type(block) is int and 0 <= block < _BLOCKS

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -561,11 +563,64 @@ def _texts(pen: Pen) -> list[str]:
     return [piece[2] for row in pen.take(100) if row.index for piece in row.said]
 
 
+class Untold:
+    """Does not say whether it is empty, as an array."""
+
+    def __bool__(self) -> bool:
+        raise ValueError("it is ambiguous")
+
+
 def test_a_model_that_calls_with_nonsense_is_not_written_down_and_fails_nothing() -> None:
-    pen, nonsense = _pen(), [(0, "text", 3), ("0", "text", "x"), (0, "song", "x"), (0, [], "x"), (0, "text", None)]
+    pen = _pen()
+    nonsense: list[Any] = [(0, "text", 3), ("0", "text", "x"), (0, "song", "x"), (0, [], "x"), (0, "text", None)]
+    nonsense += [(10**5_000, "text", "x"), (-1, "text", "x"), (0, "text", Untold())]
     for piece in nonsense:
-        pen.add(*piece)  # type: ignore[arg-type]
+        pen.add(*piece)
     assert pen.take(10) == []
+
+
+def test_what_a_thread_says_while_rows_are_made_comes_behind_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, whole, size = _pen(), groupby, sizes.DELTAS
+    other = threading.Thread(target=made.add, args=(0, "text", "b" * size))
+
+    def grouped(*args: Any, **options: Any) -> Any:
+        if other.ident is None:
+            other.start()
+            other.join(0.1)
+        return whole(*args, **options)
+
+    monkeypatch.setattr("inturn_activities.live.pen.groupby", grouped)
+    made.add(0, "text", "a")
+    taken = _texts(made)
+    other.join()
+    assert "".join([*taken, *_texts(made)]) == "a" + "b" * size
+
+
+async def test_what_a_thread_says_as_the_last_was_published_is_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, late, take = Gate(), list[OnDelta](), deltas._Desk._batch
+
+    async def play(on_delta: OnDelta) -> str:
+        on_delta(0, "text", "early ")
+        late.append(on_delta)
+        await gate()
+        return "early late"
+
+    def batch(desk: deltas._Desk) -> Any:
+        found = take(desk)
+        if not found and late:
+            thread = threading.Thread(target=late.pop(), args=(0, "text", "late"))
+            thread.start()
+            thread.join()
+        return found
+
+    monkeypatch.setattr(deltas._Desk, "_batch", batch)
+    async with rig(tmp_path, model=Played(play)) as steps, looked_at(steps) as reader:
+        asking = asyncio.create_task(steps.ask())
+        await reader.sees("early late")
+        gate.open.set()
+        await asking
 
 
 def test_a_preview_has_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
