@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from inturn.journal import Claim, NewDelta
@@ -61,6 +63,21 @@ def test_what_a_settled_step_says_is_dropped() -> None:
         decisions.record(tx, SESSION, [], [STEP.turn], close=False)
         deltas.publish(tx, [new(held, 0)])
         assert said(tx) == []
+
+
+@pytest.mark.parametrize(
+    "ends", [{"settle": [STEP.turn], "close": False}, {"settle": [], "close": True}], ids=["a turn", "all"]
+)
+def test_what_was_said_and_had_no_answer_is_gone_when_its_turn_or_the_session_ends(ends: dict[str, Any]) -> None:
+    with memory() as tx:
+        dead = claim(tx)
+        other = claim(tx, OTHER.turn("e1").step(0))
+        deltas.publish(tx, [new(dead, 0), new(dead, 1), new(other, 0, step=OTHER.turn("e1").step(0))])
+        decisions.record(tx, SESSION, [], [STEP.turn], close=False, number="0")  # its calls alone
+        assert len(said(tx)) == 2
+        decisions.record(tx, SESSION, [], **ends)
+        assert said(tx) == []
+        assert len(said(tx, OTHER)) == 1
 
 
 def test_a_row_that_is_there_is_not_written_again() -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from inturn.journal.ledger import attempts, rows, steps
 from inturn.journal.limits import places
+from inturn.journal.live import deltas
 from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.log import Log
 from inturn.journal.state import operations
@@ -44,6 +45,8 @@ def record(
         if not repeated:
             ended = ("cancelled", cancelled) if cancelled else ("interrupted", INTERRUPTED)
             _settle(journal, settle, number, ended, unclaimed=unclaimed)
+        if close or (settle and number is None):  # who looks from now on is not shown what those had said
+            deltas.forget(tx, [(session, journal.fence)])
         for decision in recorded:
             _decide(journal, _told(decision, left))
         if close and not journal.closed:
