@@ -184,10 +184,10 @@ class Controls:
             message = f"{MAX_REDELIVERED} deliveries wait to be tried again already"
             raise ApplicationError(message, type=names.BACKPRESSURE, non_retryable=True)
         redriven = self._state.inbox.redrive(control.event_id or "", workflow.time(), force=control.force)
-        if self._state.recovering:
-            recovered.goes_first(self._state.inbox, control.event_id or "")
         if isinstance(redriven, Refusal):
             raise ApplicationError(redriven.message, type=redriven.type, non_retryable=True)
+        if self._state.recovering:
+            recovered.goes_first(self._state.inbox, control.event_id or "")
         if redriven.delivery is not None:
             self._state.redeliver.append(redriven)
         self._display.show()

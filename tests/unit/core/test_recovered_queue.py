@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from temporalio import workflow
 from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
 
 from inturn import sizes
 from inturn.decoding import decode
 from inturn.events import Event
 from inturn.policy import InboxPolicy
+from inturn_workflows.controls import Control, Controls
 from inturn_workflows.inbox import recovered
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.state import SessionState
 
 pytestmark = pytest.mark.promise("SUR-11", "ORD-1", "ORD-3")
 POLICY = InboxPolicy()
@@ -104,3 +108,13 @@ def test_what_is_said_to_be_parked_and_could_not_be_carried_to_the_next_run_is_n
     assert inbox.books.accepted == 0
     assert recovered.park(inbox, "e1", ParkedEvent(turn="e1~2", at=3.0))
     assert Inbox.model_validate_json(inbox.model_dump_json()).parked.holds("e1")
+
+
+def test_a_redrive_that_is_refused_moves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox, _ = _begun({"event_id": "first"}, {"event_id": "n1"}, {"event_id": "n2"})
+    unused: Any = None
+    monkeypatch.setattr(workflow, "time", lambda: 3.0)
+    controls = Controls(SessionState(inbox=inbox, chain="abc"), *[unused] * 6)
+    with pytest.raises(ApplicationError, match="is not parked here"):
+        controls.updated(Control(control_id="c1", op="redrive", event_id="n2"))
+    assert [queued.event_id for queued in inbox.queue.events if queued.again] == []
