@@ -81,8 +81,10 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
         return 0
     waits_for(_LEFT_OPEN)
     runs: list[EndedRun] = []
-    begun = [entry async for entry in journal.entries(session, types=("turn.started",))]
-    chains, patient = {str(e.body.get("chain")) for e in begun}, activity.info().attempt < _KEYS_MISSING
+    begun, chains, patient = set[str | None](), set[str](), activity.info().attempt < _KEYS_MISSING
+    async for entry in journal.entries(session, types=("turn.started",)):  # as many as there were turns
+        begun.add(entry.event_id)
+        chains.add(str(entry.body.get("chain")))
     for run in sorted(ended, key=lambda run: run.start_time):
         with _retained(session):
             old = EndedRun(activity.client(), run, patient=patient, chains=chains)
@@ -97,7 +99,7 @@ async def _send(journal: Journal, session: SessionKey, chain: str, running: str)
     told = set[str]()
     await _control(session, dead_letters.letters(journal, session, told, [str(c["event_id"]) for c in redrives]))
     await _control(session, redrives)
-    sent = await _sent_again(journal, session, runs, done, {entry.event_id for entry in begun})
+    sent = await _sent_again(journal, session, runs, done, begun)
     for old in runs:
         await old.unrecorded.write_others(journal, session, done.told)
     await _control(session, dead_letters.letters(journal, session, told))
