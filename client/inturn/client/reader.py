@@ -24,6 +24,9 @@ MAX_SEQ: Final = 2**63
 """What no seq reaches: the journal keeps them in 64 bits."""
 _ENDS: Final = frozenset({"turn.completed", "turn.interrupted", "turn.failed"})
 _WITHOUT_TURN: Final = frozenset({"event.parked", "event.cancelled", "event.expired", "event.rejected"})
+_ANSWERS: Final = ("agent.message",)
+_WINDOW: Final = 50
+"""Entries among which the last answer is looked for at first; a session may have a hundred thousand."""
 _LAST: Final = (*_ENDS, *_WITHOUT_TURN, "event.merged")
 
 
@@ -56,8 +59,7 @@ class SessionReader:
         journal, hub = await self.connection.any_journal(), await self.connection.hub()
         closed = await self._closed(after)
         if preview and after:
-            async for entry in journal.entries(self.key, event_id=event_id, types=("agent.message",)):
-                preview.note(entry, upto=after)
+            await self._note_answers(preview, after, event_id)
         with hub.watching.watched(self.key) if preview else nullcontext():
             while not closed:
                 head, rows = await hub.news(self.key, after=after, place=preview.place if preview else None)
@@ -72,6 +74,17 @@ class SessionReader:
                     closed = closed or (event_id is not None and await self._closed(after))
                 for delta in (delta for row in rows if preview for delta in preview.shown(row)):
                     yield delta
+
+    async def _note_answers(self, preview: Preview, after: int, event_id: str | None) -> None:
+        """Note what its reader has of answers: the last will do, for each is by a higher attempt than those before."""
+        journal, start, window = await self.connection.any_journal(), after, _WINDOW
+        noted = False
+        while start > 0 and not noted:
+            start, window = max(0, start - window), 2 * window
+            found = await journal.read(self.key, after=start, limit=window, event_id=event_id, types=_ANSWERS)
+            for entry in found:
+                preview.note(entry, upto=after)
+            noted = bool(found) and found[0].seq <= after
 
     async def _closed(self, after: int) -> bool:
         """Return whether the session's close is among the entries up to `after`."""

@@ -13,6 +13,8 @@ from inturn.client.reader import SessionReader
 from inturn.client.temporal.connection import Connection
 from inturn.journal import Journal, NewEntry, Recorded
 from inturn.keys import SessionKey
+from inturn.values import Entry
+from tests.support.waiting import until
 
 KEY = SessionKey("default", "s")
 
@@ -179,3 +181,30 @@ async def test_a_listing_of_less_than_one_is_refused(limit: int) -> None:
     client = Client(temporal=cast(Any, object()))
     with pytest.raises(InvalidEvent, match="above 0"):
         _ = [info async for info in client.sessions(limit=limit)]
+
+
+@pytest.mark.promise("MOD-7")
+@pytest.mark.parametrize("since", [0, 130])
+async def test_who_looks_on_is_shown_no_answer_that_it_has_and_reads_few_of_them(journal: Journal, since: int) -> None:
+    answers = [("agent.message", "e1", {"attempt": n}) for n in range(1, 401)]
+    await _append(journal, *answers, *[("tool.progress", "e1", {})] * since)
+    got, read, count = list[Any](), journal.read, list[int]()
+
+    async def counted(*args: Any, **options: Any) -> list[Entry]:
+        count.append(len(page := await read(*args, **options)))
+        return page
+
+    async def look() -> None:
+        async for new in Client(journal=journal).session("s").stream(None, after=400 + since):
+            got.append(new)
+
+    journal.read = counted  # type: ignore[method-assign]
+    rows = [(fence, *said) for fence in (400, 401) for said in ((0, '{"event": "e1"}'), (1, f'[[0, "t", "{fence}"]]'))]
+    insert = "INSERT INTO deltas (tenant, session, fence, idx, at, data) VALUES ('default', 's', ?, ?, 0, ?)"
+    await journal._store.write(lambda tx: [tx.execute(insert, row) for row in rows])
+    looking = asyncio.create_task(look())
+    await until(lambda: asyncio.sleep(0, len(got) == 2))
+    looking.cancel()
+    await asyncio.wait([looking])
+    assert [(new.kind, new.attempt, new.text) for new in got] == [("start", 401, ""), ("text", 401, "401")]
+    assert 0 < sum(count) <= 130
