@@ -1,6 +1,7 @@
 """A wire to PostgreSQL that counts what goes over it, and can be slow, or be cut where it hurts.
 
 A trip is a change of direction: the client sends again after it was answered. A statement is an Execute message.
+`in_turn` is the wire of a busy machine: what a client sends behind a Sync gets through after that is answered.
 """
 
 from __future__ import annotations
@@ -17,14 +18,17 @@ from typing import Final
 
 _PLAIN: Final = 80_000_000
 """Codes of first messages above this ask for encryption; those below begin a session."""
+_READY: Final = b"Z\0\0\0\5"
+"""What answers a Sync, before the state of the transaction."""
 
 
 class PostgresProxy:
     """`with PostgresProxy(port) as proxy:` listens at `proxy.port`; counts are of all connections together."""
 
-    def __init__(self, port: int, *, delay: float = 0.0) -> None:
+    def __init__(self, port: int, *, delay: float = 0.0, in_turn: bool = False) -> None:
         self._target = port
         self.delay = delay
+        self.in_turn = in_turn
         self.trips = 0
         self.statements = 0
         self.lose: Callable[[bytes], bool] | None = None
@@ -76,6 +80,7 @@ class _Wire:
         self._answered = True
         self._begun = False
         self._pending = b""
+        self._ready = threading.Event()
         self._client, self._server = client, server
         self._late: SimpleQueue[tuple[float, bytes]] = SimpleQueue()
         for pump in (self._requests, self._answers, self._deliver):
@@ -86,15 +91,26 @@ class _Wire:
             while data := self._client.recv(1 << 16):
                 if self._answered:
                     self._answered, self._proxy.trips = False, self._proxy.trips + 1
-                self._proxy.statements += self._executes(data)
-                self._server.sendall(data)
+                self._send(data, self._complete(data))
         self._close()
+
+    def _send(self, data: bytes, messages: list[bytes]) -> None:
+        self._proxy.statements += sum(message[:1] == b"E" for message in messages)
+        if not self._proxy.in_turn:
+            return self._server.sendall(data)
+        for message in messages:
+            self._ready.clear()
+            self._server.sendall(message)
+            if message[:1] == b"S":
+                self._ready.wait(10.0)
 
     def _answers(self) -> None:
         with suppress(OSError):
             while data := self._server.recv(1 << 16):
                 if self._proxy.lose is not None and self._proxy.lose(data):
                     break
+                if data[-6:-1] == _READY:
+                    self._ready.set()
                 self._late.put((time.monotonic() + self._proxy.delay, data))
         self._late.put((0.0, b""))
 
@@ -106,20 +122,18 @@ class _Wire:
                 self._client.sendall(late[1])
         self._close()
 
-    def _executes(self, data: bytes) -> int:
-        """Count the Execute messages that are complete by now."""
+    def _complete(self, data: bytes) -> list[bytes]:
+        """Return the messages that are complete by now; the first ones of a connection have no type."""
         self._pending += data
-        found = 0
-        while len(self._pending) >= 8:
+        found = list[bytes]()
+        while len(self._pending) >= (5 if self._begun else 8):
             typed = 1 if self._begun else 0
             end = int.from_bytes(self._pending[typed : typed + 4], "big") + typed
             if len(self._pending) < end:
                 break
             message, self._pending = self._pending[:end], self._pending[end:]
-            if self._begun:
-                found += message[:1] == b"E"
-            else:
-                self._begun = int.from_bytes(message[4:8], "big") < _PLAIN
+            found.append(message)
+            self._begun = self._begun or int.from_bytes(message[4:8], "big") < _PLAIN
         return found
 
     def _close(self) -> None:

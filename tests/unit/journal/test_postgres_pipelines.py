@@ -1,16 +1,22 @@
-"""However a transaction ends, its error is raised, and psycopg has nothing to say in the log."""
+"""However a transaction ends, its error is raised, and psycopg has nothing to say in the log; and it does end."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.postgres import PostgresStore
-from inturn.journal.store.postgres_transaction import PostgresTransaction
+from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_threads import pipelined
+from inturn.journal.store.postgres_transaction import Connection, PostgresTransaction
 from inturn.journal.store.postgres_url import parse
 from inturn.journal.store.store import GuardFailed, Transaction
 from tests.support.processes.postgres import PostgresServer
@@ -105,6 +111,36 @@ async def test_a_server_that_went_away_is_told_to_the_caller_alone(how: str, cap
                 await work(_reads)
         await store.close()
     assert _said(caplog) == []
+
+
+def test_a_statement_larger_than_a_network_takes_at_once_is_sent_whole(postgres_server: PostgresServer) -> None:
+    size = 2_000_000
+    database = postgres_server.create(empty=True)
+    with (
+        connect(parse(postgres_server.url(database))) as connection,
+        _narrow(connection),
+        pipelined(connection) as pipe,
+    ):
+        tx = PostgresTransaction(connection, pipe)
+        tx.send("BEGIN")
+        sent = tx.send("SELECT length(?::bytea)", (b"x" * size,))
+        assert tx.execute("SELECT 1") == [(1,)]
+        assert sent.fetchall() == [(size,)]
+        tx.send("COMMIT")
+    postgres_server.drop(database)
+
+
+@contextmanager
+def _narrow(connection: Connection) -> Iterator[None]:
+    """Have the system take little at once for a connection, as it does on a network; end one that hangs."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as wire:
+        wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16 * 1024)
+        hung = threading.Timer(30.0, wire.shutdown, [socket.SHUT_RDWR])
+        hung.start()
+        try:
+            yield
+        finally:
+            hung.cancel()
 
 
 def _said(caplog: pytest.LogCaptureFixture) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
@@ -14,6 +14,7 @@ from inturn.keys import SessionKey
 from tests.support.journal import plain_turn
 from tests.support.processes.pgbouncer import INSTALL, pgbouncer, program
 from tests.support.processes.postgres import PostgresServer
+from tests.support.processes.postgres_proxy import PostgresProxy
 
 pytestmark = pytest.mark.skipif(program() is None, reason=INSTALL)
 
@@ -46,6 +47,8 @@ async def work(journal: Journal, session: SessionKey, who: str) -> int:
     ("mode", "size", "options"),
     [
         ("transaction", 3, "?prepare=off"),
+        ("transaction", 2, "?prepare=off"),
+        ("transaction", 1, "?prepare=off"),
         ("session", 16, ""),
         ("session", 6, "?pool=3"),
     ],
@@ -63,6 +66,22 @@ async def test_a_journal_works_behind_a_pooler(
             assert max(fences[0]) < min(fences[1])
             assert len({*fences[0], *fences[1]}) == 2 * len(SESSIONS)
             assert [await second.verify(session) for session in SESSIONS] == [[]] * 6
+
+
+@pytest.mark.parametrize("size", [1, 2])
+async def test_journals_that_are_done_keep_no_connection_of_a_pooler(
+    postgres_server: PostgresServer, size: int
+) -> None:
+    with pgbouncer(postgres_server, "transaction", size) as pooler, PostgresProxy(pooler, in_turn=True) as wire:
+        url = postgres_server.url(postgres_server.create(), "?prepare=off", port=wire.port)
+        async with AsyncExitStack() as journals:
+            opens = [await journals.enter_async_context(opened(url)) for _ in range(3)]
+            try:
+                async with asyncio.timeout(20):
+                    for number, session in enumerate(SESSIONS):
+                        await plain_turn(opens[number % 3], session, "e0")
+            finally:
+                wire.cut()  # whoever waits for a connection for ever
 
 
 async def test_a_pooler_that_loses_prepared_statements_is_named_with_what_to_do(
