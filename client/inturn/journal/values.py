@@ -101,7 +101,7 @@ class NewDelta:
 
 @dataclass(frozen=True, slots=True)
 class DeltaRow:
-    """A row of a preview, as `NewDelta` wrote it."""
+    """A row of a preview, as `NewDelta` wrote it; `said` is `None` where it cannot be read."""
 
     fence: int
     index: int

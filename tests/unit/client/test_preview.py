@@ -54,6 +54,17 @@ def test_a_higher_attempt_begins_anew() -> None:
     ]
 
 
+@pytest.mark.parametrize("said", [None, 7, "no", {"event": "e1"}, [7], [[0, "t"]], [[0, "t", 7]], [["0", "t", "x"]]])
+def test_a_row_that_says_nothing_is_a_hole(said: Any) -> None:
+    found = shown(Preview("e1"), header(3), row(3, 1), DeltaRow(3, 2, said), row(3, 3), header(4), row(4, 1))
+    assert texts(found) == ["", "3.1 ", "", "4.1 "]
+
+
+@pytest.mark.parametrize("said", [None, 7, "no", [[0, "t", "x"]]])
+def test_an_attempt_whose_header_says_nothing_is_not_shown(said: Any) -> None:
+    assert shown(Preview(None), DeltaRow(3, 0, said), row(3, 1)) == []
+
+
 def test_nothing_is_shown_behind_a_hole_until_another_attempt_begins() -> None:
     found = shown(Preview("e1"), header(3), row(3, 1), row(3, 3), row(3, 4), header(4), row(4, 1))
     assert texts(found) == ["", "3.1 ", "", "4.1 "]

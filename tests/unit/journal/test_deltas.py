@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from inturn.encryption import parse_keys
+from inturn.encryption.columns import CLEAR, Sealing
 from inturn.journal import Claim, NewDelta
 from inturn.journal.ledger import decisions, steps
 from inturn.journal.live import deltas, watches
@@ -13,6 +15,7 @@ from inturn.journal.store.store import Transaction
 from inturn.journal.values import BEGINNING, DeltaRow
 from inturn.keys import SessionKey, StepKey
 from tests.support.journal import OTHER, SESSION, answer, applied, memory, opening
+from tests.support.keys import keys
 
 pytestmark = [pytest.mark.usefixtures("store"), pytest.mark.promise("MOD-7")]
 
@@ -103,6 +106,38 @@ def test_a_look_reads_so_many_rows_and_the_next_one_reads_on() -> None:
         rows = said(tx)
         assert len(rows) == deltas.LIMIT
         assert len(said(tx, after=(rows[-1].fence, rows[-1].index))) == 5
+
+
+@pytest.mark.parametrize("data", ["", "{", "[" * 100_000, "\x01inturn:k:AAAA", "1" * 5_000])
+def test_a_row_that_cannot_be_read_is_a_hole_in_its_own_answer_alone(data: str) -> None:
+    with memory() as tx:
+        held = {key: claim(tx, key.turn("e1").step(0)) for key in (SESSION, OTHER)}
+        deltas.publish(tx, [new(c, n, "x", key.turn("e1").step(0)) for n in range(3) for key, c in held.items()])
+        tx.execute("UPDATE deltas SET data = ? WHERE session = ? AND idx = 1", (data, SESSION.session_id))
+        assert [(row.index, row.said is None) for row in said(tx)] == [(0, False), (1, True), (2, False)]
+        assert [row.said for row in said(tx, SESSION, OTHER) if row.said] == [[[0, "t", "x"]]] * 5
+
+
+@pytest.mark.parametrize("column", ["fence", "idx"])
+def test_a_row_whose_place_is_no_number_is_none(store: str, column: str) -> None:
+    if store == "postgres":
+        pytest.skip("PostgreSQL keeps no text in a column of numbers")
+    with memory() as tx:
+        held = claim(tx)
+        deltas.publish(tx, [new(held, n) for n in range(3)])
+        tx.execute(f"UPDATE deltas SET {column} = 'x' WHERE idx = 1")
+        assert [row.index for row in said(tx)] == [0, 2]
+
+
+def test_rows_under_a_key_that_is_not_here_are_holes() -> None:
+    with memory() as tx:
+        tx.sealing = Sealing(parse_keys(keys("a")))
+        held = claim(tx)
+        deltas.publish(tx, [new(held, n) for n in range(2)])
+        assert [row.said for row in said(tx)] == [[[0, "t", "so"]]] * 2
+        for ring in (Sealing(parse_keys(keys("b"))), CLEAR):
+            tx.sealing = ring
+            assert [(row.index, row.said) for row in said(tx)] == [(0, None), (1, None)]
 
 
 def test_rows_are_forgotten_up_to_a_fence_or_once_they_are_old() -> None:

@@ -1,14 +1,16 @@
 """What answers say while they are being given: rows beside the log, under the fence of their attempt.
 
 Invariant: a delta is a preview and the entry is the truth. Rows are written only while their attempt holds its step, a
-higher fence replaces all below it, and nothing that decides anything reads them.
+higher fence replaces all below it, and nothing that decides anything reads them. One that cannot be read is a hole in
+its own answer and costs nobody else anything: one look is everybody's in a process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
+from inturn.errors import JournalUnavailable
 from inturn.journal.ledger import rows
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
@@ -64,9 +66,18 @@ def read(tx: Transaction, after: Mapping[SessionKey, DeltaPlace]) -> dict[Sessio
     """Return the rows behind a place in each of these sessions, in order."""
     found: dict[SessionKey, list[DeltaRow]] = {}
     for tenant, session, fence, index, data in tx.execute(*behind(after)) if after else ():
-        said = codec.loads(tx.sealing.unseal(str(data), _DATA, tenant, session, fence, index))
-        found.setdefault(SessionKey(tenant, session), []).append(DeltaRow(fence, index, said))
+        if isinstance(fence, int) and isinstance(index, int):  # a mangled one has no place
+            said = _said(tx, data, (tenant, session, fence, index))
+            found.setdefault(SessionKey(tenant, session), []).append(DeltaRow(fence, index, said))
     return found
+
+
+def _said(tx: Transaction, data: Any, place: tuple[str, str, int, int]) -> Any:
+    """Return what a row says; `None`: its key is not here, or it is mangled."""
+    try:
+        return codec.loads(tx.sealing.unseal(str(data), _DATA, *place))
+    except (JournalUnavailable, ValueError, RecursionError):
+        return None
 
 
 def forget(tx: Transaction, over: Collection[tuple[SessionKey, int]], *, age: float | None = None) -> None:
