@@ -15,11 +15,13 @@ import pytest
 from inturn.journal.ledger import decisions, rows, steps
 from inturn.journal.limits import deadlocks, places
 from inturn.journal.limits.requests import Want
-from inturn.journal.log import log
+from inturn.journal.live import watches
+from inturn.journal.log import log, sweeps
 from inturn.journal.state import queues, values
 from inturn.journal.state.changes import ClaimNext, Push, PutIfAbsent, Scope
 from inturn.journal.store.postgres_transaction import PostgresTransaction
 from inturn.journal.values import Attempts, Claim
+from inturn.keys import SessionKey
 from tests.support.duels import Duel
 from tests.support.journal import calls
 from tests.support.limits import call, write
@@ -206,5 +208,24 @@ def test_a_circles_end_and_a_calls_end_do_not_wait_for_each_other(
         lambda tx: deadlocks.break_cycle(tx, call(1), "oldest_waiter"),
         r"SELECT head, hash, first, fence, closed, until FROM sessions",
         lambda tx: steps.finish(tx, call(1), first, {"status": "ok"}, [], None),
+    )
+    assert undone(found) is planted, found
+
+
+@of()
+def test_two_that_begin_to_look_do_not_wait_for_what_the_other_sweeps(duel: Duel, planted: bool) -> None:
+    over = [SessionKey("acme", f"s{n:03}") for n in range(2 * sweeps.LIMIT)]
+    duel.run(lambda tx: watches.watch(tx, over, seconds=LEASE))
+    duel.run(lambda tx: tx.execute("UPDATE watches SET until = 1"))
+
+    def look(tx: Tx, at: SessionKey) -> None:
+        if planted:  # the sweep comes first, as it once did
+            watches.watch(tx, [], seconds=LEASE)
+        watches.watch(tx, [at], seconds=LEASE)
+
+    found = duel.fight(
+        lambda tx: look(tx, over[-1]),
+        "INSERT INTO watches" if planted else "DELETE FROM watches",
+        lambda tx: look(tx, over[0]),
     )
     assert undone(found) is planted, found

@@ -25,12 +25,12 @@ Notices = list[tuple[StepKey, float]]
 def put(tx: Transaction, step: StepKey) -> None:
     """Write a notice, and delete those that are old."""
     session, now = step.session, micros(tx.now)
-    sweep(tx, "stops", "tenant, session, step", "at < ?", (now - micros(LIFE),))
     tx.execute(
         "INSERT INTO stops (tenant, session, step, at) VALUES (?, ?, ?, ?) "
         "ON CONFLICT (tenant, session, step) DO UPDATE SET at = excluded.at",
         (session.tenant, session.session_id, step.within_session, now),
     )
+    sweep(tx, "stops", "tenant, session, step", "at < ?", (now - micros(LIFE),))  # last: it waits for nobody
 
 
 def since(tx: Transaction, at: float) -> Notices:

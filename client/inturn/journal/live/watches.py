@@ -15,7 +15,6 @@ from inturn.keys import SessionKey
 
 def watch(tx: Transaction, sessions: Collection[SessionKey], *, seconds: float) -> None:
     """Watch sessions for so long; never for shorter than others do."""
-    sweep(tx, "watches", "tenant, session", "until < ?", (micros(tx.now),))
     until = micros(tx.now + seconds)
     for session in sorted(sessions, key=str):
         tx.execute(
@@ -23,6 +22,7 @@ def watch(tx: Transaction, sessions: Collection[SessionKey], *, seconds: float) 
             "SET until = excluded.until WHERE watches.until < excluded.until",
             (session.tenant, session.session_id, until),
         )
+    sweep(tx, "watches", "tenant, session", "until < ?", (micros(tx.now),))  # last: it waits for nobody
 
 
 def watched(tx: Transaction, sessions: Collection[SessionKey]) -> set[SessionKey]:
