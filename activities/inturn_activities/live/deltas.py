@@ -67,7 +67,6 @@ class _Desk:
         self._pens: dict[Pen, None] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._ended: dict[SessionKey, int] = {}
-        self._swept = float("-inf")
         self._flusher: asyncio.Task[None] | None = None
         self._ready = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -152,14 +151,11 @@ class _Desk:
 
     def _forget(self) -> None:
         ended, self._ended = self._ended, {}
-        age = OLD if self._loop.time() - self._swept > OLD else None
-        if age is not None:
-            self._swept = self._loop.time()
-        self._spawn(self._delete(ended, age))
+        self._spawn(self._delete(ended))
 
-    async def _delete(self, ended: dict[SessionKey, int], age: float | None) -> None:
+    async def _delete(self, ended: dict[SessionKey, int]) -> None:
         try:
-            await self._journal.forget_deltas(list(ended.items()), age=age)
+            await self._journal.forget_deltas(list(ended.items()), age=OLD)
         except JournalUnavailable:
             pass  # whoever claims the session's next step does, or whoever finds them old
 

@@ -300,7 +300,7 @@ class Journal(SessionJournal):
         return await self._read(watches.watched, sessions)
 
     async def forget_deltas(self, over: Collection[tuple[SessionKey, int]], *, age: float | None = None) -> None:
-        """Delete the previews of sessions up to a fence, and with `age` (in seconds) all that are older."""
+        """Delete the previews of sessions up to a fence, and with `age` (in seconds) some of those that are older."""
         await self._store.write(lambda tx: deltas.forget(tx, over, age=age), durable=False)
 
     # Workers, and what they serve.

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from inturn.journal.ledger import serving, stops
+from inturn.journal.ledger import serving, steps, stops
 from inturn.journal.limits import places
 from inturn.journal.limits.places import Caller, Ticket
+from inturn.journal.live import deltas
 from inturn.journal.state import operations, values
 from inturn.journal.state.changes import Put, Scope
 from inturn.journal.state.operations import OperationKey
 from inturn.journal.store.sqlite_connection import SqliteTransaction
 from inturn.journal.store.store import Rows
+from inturn.journal.values import NewDelta
 from tests.support.journal import memory
 from tests.support.limits import call, permit, write
 
@@ -60,12 +62,19 @@ def _keys(tx: SqliteTransaction, names: Sequence[str]) -> None:
         operations.reserve(tx, OperationKey(("acme", "", "~key", name, 0), 0, keyed=True))
 
 
+def _deltas(tx: SqliteTransaction, names: Sequence[str]) -> None:
+    step = call("model").turn.step(0)
+    claim = steps.claim_model(tx, step, [], lease=5.0)
+    deltas.publish(tx, [NewDelta(step, claim.token, claim.fence, n, []) for n, _ in enumerate(names)])
+
+
 Fill = Callable[[SqliteTransaction, Sequence[str]], None]
 SWEPT: dict[str, tuple[str, Fill]] = {
     "tickets": ("places", _waiters),
     "permits": ("places", _permits),
     "lacks": ("lacks", _lacks),
     "stops": ("stops", _stops),
+    "previews": ("deltas", _deltas),
     "values": ("shared_values", _values),
     "keys of operations": ("operations", _keys),
 }
@@ -99,6 +108,8 @@ def test_a_sweep_reads_by_an_index_what_is_over(
 def _sweep(tx: SqliteTransaction, what: str) -> None:
     if what in ("tickets", "permits"):
         places.forget(tx, [permit()])
+    elif what == "previews":
+        deltas.forget(tx, [], age=60.0)
     else:
         SWEPT[what][1](tx, ["another"])
 

@@ -14,6 +14,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal.ledger import rows
 from inturn.journal.log import codec
 from inturn.journal.log.log import micros
+from inturn.journal.log.sweeps import sweep
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import DeltaPlace, DeltaRow, NewDelta
 from inturn.keys import SessionKey
@@ -81,9 +82,9 @@ def _said(tx: Transaction, data: Any, place: tuple[str, str, int, int]) -> Any:
 
 
 def forget(tx: Transaction, over: Collection[tuple[SessionKey, int]], *, age: float | None = None) -> None:
-    """Delete the rows of each session up to a fence, and with `age` (in seconds) all that are older."""
+    """Delete the rows of each session up to a fence, and with `age` (in seconds) some of those that are older."""
     for session, fence in sorted(over, key=str):
         where = (session.tenant, session.session_id, fence)
         tx.execute(f"DELETE FROM deltas WHERE {_OF_SESSION} AND fence <= ?", where)
     if age is not None:
-        tx.execute("DELETE FROM deltas WHERE at < ?", (micros(tx.now - age),))
+        sweep(tx, "deltas", "tenant, session, fence, idx", "at < ?", (micros(tx.now - age),))

@@ -14,7 +14,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 10
+VERSION: Final = 11
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -119,6 +119,7 @@ _LIVE: Final = (
         tenant TEXT NOT NULL, session TEXT NOT NULL, fence BIGINT NOT NULL, idx BIGINT NOT NULL,
         at BIGINT NOT NULL, data TEXT NOT NULL,
         PRIMARY KEY (tenant, session, fence, idx)) {clustered}""",
+    "CREATE INDEX deltas_at ON deltas (at)",
     """CREATE {unlogged} TABLE watches (
         tenant TEXT NOT NULL, session TEXT NOT NULL, until BIGINT NOT NULL,
         PRIMARY KEY (tenant, session)) {clustered}""",
