@@ -356,6 +356,15 @@ def test_tickets_of_steps_that_never_settled_are_forgotten_after_a_day(tx: Sqlit
     assert [p.call for p in places.listed(tx)] == [str(call(1)), str(call(3))]
 
 
+@pytest.mark.promise("ISO-4")
+@pytest.mark.parametrize("tokens", [-1.0, -1e300, float("-inf"), float("nan")], ids=str)
+def test_a_bucket_that_holds_less_than_nothing_is_full(tx: SqliteTransaction, tokens: float) -> None:
+    assert granted(tx, 1, rate(2, 0.5))
+    if tokens == tokens or tx.for_update:  # SQLite keeps no NaN
+        tx.execute("UPDATE buckets SET tokens = ?", (tokens,))
+    assert granted(tx, 2, rate(2, 0.5))
+
+
 def test_permits_of_steps_that_never_settled_are_forgotten_after_a_day_and_their_locks_are_kept(
     tx: SqliteTransaction,
 ) -> None:

@@ -71,6 +71,7 @@ ABOUTS = {
     "a newer version's": '{"manifest":"m","tools":["t"],"deliver":true,"trouble":"","gpu":{"of":3},"limits":{}}',
     "a limit that is none": '{"manifest":"m","tools":["t"],"deliver":true,"trouble":"","limits":{"max_steps":null}}',
     "an endless limit": '{"manifest":"m","tools":["t"],"deliver":true,"limits":{"rate_per_tenant":Infinity}}',
+    "no limit at all": '{"tools":["t"],"limits":{"max_steps":0,"rate_per_tenant":-1}}',
     "less": '{"tools":["t"]}',
 }
 MANGLED = {"cut": '{"manifest":"m', "empty": "", "another type": "[1]", "deep": "[" * 100_000, "tools": '{"tools":7}'}

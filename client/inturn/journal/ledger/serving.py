@@ -73,7 +73,7 @@ def serving(tx: Transaction, agent: str | None = None) -> list[Serving]:
             since, seen = since / 1e6, seen / 1e6
         except (ValidationError, TypeError):  # nothing that this version can go by
             continue
-        limits = {limit: value for limit, value in said.limits.items() if value is not None and math.isfinite(value)}
+        limits = {limit: value for limit, value in said.limits.items() if value and 0 < value < math.inf}
         found.append(
             Serving(worker, name, queue, limits=limits, since=since, seen=seen, **said.model_dump(exclude={"limits"}))
         )

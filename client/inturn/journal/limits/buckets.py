@@ -19,6 +19,8 @@ def level(tx: Transaction, want: Want) -> float:
         tokens, at = float(rows[0][0]), int(rows[0][1])
     except (ValueError, OverflowError):  # mangled: all sessions of a tenant read this row
         return want.capacity
+    if not tokens >= 0:  # so is less than nothing, and NaN
+        return want.capacity
     passed = max(micros(tx.now) - at, 0) / 1e6  # a clock that was set back refills nothing
     return min(tokens + passed * want.refill, want.capacity)
 
