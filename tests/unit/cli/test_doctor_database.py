@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,12 @@ def test_what_may_cost_commits_or_time_is_said_with_what_to_do(server: Server, s
     [finding] = [finding for finding in judge(server) if finding.state != "ok"]
     assert says in finding.found
     assert finding.to_do
+
+
+@pytest.mark.parametrize("function", re.findall(r"pg_\w+(?=\()", database._WHICH))
+def test_each_function_that_tells_the_timeline_is_named_where_it_is_refused(function: str) -> None:
+    [finding] = [finding for finding in judge(replace(SOUND, which=None)) if finding.state != "ok"]
+    assert function in str(finding.to_do)
 
 
 async def test_a_real_server_is_looked_at_and_one_without_fsync_is_a_failure(postgres_server: PostgresServer) -> None:

@@ -93,8 +93,8 @@ def _kept(server: Server) -> Finding:
             "postgresql",
             f"{version}; it does not tell its timeline: after a failover that takes commits back a fence may be given "
             "twice, and no log says when that was",
-            "GRANT EXECUTE ON FUNCTION pg_current_wal_lsn(), pg_control_system() to this role; a managed server that "
-            "has none of them needs failovers that keep every commit",
+            "GRANT EXECUTE ON FUNCTION pg_current_wal_lsn(), pg_walfile_name(pg_lsn), pg_control_system() "
+            "to this role; a managed server that has none of them needs failovers that keep every commit",
         )
     return fine("postgresql", f"{version}, {server.which}")
 
