@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pty
@@ -9,7 +10,10 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +42,24 @@ class Session:
     session_id = "s"
 
     async def ask(self, content, **options):
-        self.ended = asyncio.Event()
+        self.content, self.ended = content, asyncio.Event()
         await self.ended.wait()
         return Turn(event_id="e1", text="It is sunny", stop_reason="end_turn")
 
+    async def cancel(self, event_id, **options):
+        self.ended.set()
+
+    async def wait(self, event_id):
+        return Turn(event_id="e1", stop_reason="interrupted")
+
     async def stream(self, event_id, *, after=0):
         yield entry(1, "turn.started")
+        if self.content == "for ever":
+            yield delta("start", "", 1)
+            yield delta("text", "It rains", 1)
+            await self.ended.wait()
+            yield entry(2, "turn.interrupted")
+            return
         for kind, text, attempt in [("start", "", 1), ("text", "It rains", 1), ("start", "", 2), ("text", "It is", 2)]:
             await asyncio.sleep(0)
             yield delta(kind, text, attempt)
@@ -156,26 +172,50 @@ def test_of_a_long_answer_the_end_is_seen() -> None:
     assert "line 480" not in shown
 
 
-def test_a_chat_on_a_terminal_shows_words_as_they_come_and_the_answer_once() -> None:
+@contextmanager
+def _chat() -> Iterator[int]:
+    """A chat in a process of its own; yields its terminal."""
     path = os.pathsep.join(filter(None, [str(ROOT / "client"), os.environ.get("PYTHONPATH")]))
     ours, theirs = pty.openpty()
     environment = {**os.environ, "PYTHONPATH": path, "TERM": "xterm", "COLUMNS": "80"}
-    program = [sys.executable, "-c", CHAT]
-    chat = subprocess.Popen(program, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
+    chat = subprocess.Popen(
+        [sys.executable, "-c", CHAT], stdin=theirs, stdout=theirs, stderr=theirs, env=environment, preexec_fn=_own
+    )
     os.close(theirs)
     try:
         assert _read(ours, "> ")
-        os.write(ours, b"how is it?\n")
-        frames = [_STYLE.sub("", frame).strip("\r\n") for frame in _CLEARED.split(_read(ours, "> ", lines=2))]
+        yield ours
         os.write(ours, b"/quit\n")
         assert chat.wait(WITHIN) == 0
     finally:
         chat.kill()
         os.close(ours)
+
+
+def test_a_chat_on_a_terminal_shows_words_as_they_come_and_the_answer_once() -> None:
+    with _chat() as terminal:
+        os.write(terminal, b"how is it?\n")
+        frames = [_STYLE.sub("", frame).strip("\r\n") for frame in _CLEARED.split(_read(terminal, "> ", lines=2))]
     for expected in ("It rains", "It is", '→ look {"at":"sky"}', "… look runs"):
         assert expected in frames, frames
     assert not any("It rains" in frame and "It is" in frame for frame in frames)
     assert sum("It is sunny" in frame for frame in frames) == 1
+
+
+def test_what_a_chat_says_of_an_interrupt_stands_on_lines_of_its_own() -> None:
+    with _chat() as terminal:
+        os.write(terminal, b"for ever\n")
+        _read(terminal, "It rains")
+        os.write(terminal, b"\x03")
+        frames = [_STYLE.sub("", frame).strip("\r\n") for frame in _CLEARED.split(_read(terminal, "> ", lines=2))]
+    [said] = [frame for frame in frames if "interrupting" in frame]
+    assert said.splitlines()[0] == "interrupting … (Ctrl-C again leaves)", frames
+
+
+def _own() -> None:
+    """Have a process's terminal be the one that it reads: Ctrl-C there is for it."""
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
 def _read(terminal: int, end: str, *, lines: int = 0) -> str:

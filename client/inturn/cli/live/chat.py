@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Final
@@ -63,6 +63,8 @@ class _Chat:
     options: Options
     said: str | None = None
     """What was printed last of the running turn's answers."""
+    screen: Screen | None = None
+    """What the running turn is shown on."""
 
     def run(self) -> None:
         if sys.stdin.isatty():
@@ -107,7 +109,8 @@ class _Chat:
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) is not None:
                 task.uncancel()
-            note("interrupting … (Ctrl-C again leaves)")
+            with self.screen.paused() if self.screen else nullcontext():
+                note("interrupting … (Ctrl-C again leaves)")
             # By its id, waiting or running: what others sent stays.
             await self.session.cancel(event_id, reason="Ctrl-C in chat")
             return await self.session.wait(event_id)
@@ -115,7 +118,7 @@ class _Chat:
     @asynccontextmanager
     async def _shown_live(self, event_id: str) -> AsyncGenerator[None]:
         """Show the turn as it goes while the block waits for its end; on a terminal."""
-        self.said = None
+        self.said = self.screen = None
         if self.options.json or not console().is_terminal:
             yield
             return
@@ -131,6 +134,7 @@ class _Chat:
         from inturn.errors import JournalUnavailable
 
         with Screen(console(), self._print) as screen, suppress(JournalUnavailable):  # then the answer alone is shown
+            self.screen = screen
             await show(self.session, event_id, screen)
 
     def _print(self, entry: Entry) -> None:

@@ -7,7 +7,8 @@ its entry. Nothing that somebody said can move the cursor.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Self
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 QUIET: Final = 1.5
 """Seconds without news after which the session is asked what it waits for."""
 _TAIL: Final = 8_000
-"""Characters of the end of a long answer that are looked at for the lines that fit."""
+"""Characters that are kept of a block's end: the lines that fit are among them."""
 _DOES: Final = {
     "turn.started": "asks the model",
     "agent.tool_use": "{tool} runs",
@@ -64,6 +65,19 @@ class Screen:
             self._print(new)
         self._refresh()
 
+    @contextmanager
+    def paused(self) -> Generator[None]:
+        """Take away what it shows while the block prints; it comes again below."""
+        if not self._live.is_started:
+            yield
+            return
+        self._live.update("", refresh=True)
+        self._live.stop()
+        try:
+            yield
+        finally:
+            self._live.start()
+
     def waits(self, does: str) -> None:
         """Show what the turn does or waits for."""
         self._does = one_line(does)
@@ -75,17 +89,15 @@ class Screen:
             return
         _, said = self._pieces.get(delta.block, ("", ""))
         gap = " " if delta.kind == "input" and not said else ""  # behind the tool's name
-        self._pieces[delta.block] = (delta.kind, said + clean(delta.text) + gap)
+        self._pieces[delta.block] = (delta.kind, (said + clean(delta.text) + gap)[-_TAIL:])
 
     def _print(self, entry: Entry) -> None:
         if entry.type == "agent.message" or entry.type.startswith("turn."):
             self._pieces = {}
         said = {name: entry.body.get(name) for name in ("tool", "answer")}
         self._does = one_line(_DOES.get(entry.type, "").format(**said))
-        self._live.update("", refresh=True)
-        self._live.stop()  # what it shows is taken away, and comes again below what is printed now
-        self._shown(entry)
-        self._live.start()
+        with self.paused():
+            self._shown(entry)
 
     def _refresh(self) -> None:
         self._live.update(self._rendered(), refresh=True)
@@ -97,7 +109,7 @@ class Screen:
         text = Text()
         for _, (kind, said) in sorted(self._pieces.items()):
             style = {"thinking": "dim italic", "input": "magenta"}.get(kind, "")
-            text.append("\n" if text else "").append(said[-_TAIL:].strip("\n"), style)
+            text.append("\n" if text else "").append(said.strip("\n"), style)
         if self._does and not self._pieces:
             text.append(f"… {self._does}", "dim")
         lines = text.wrap(self._out, max(self._out.width, 1), overflow="fold")
