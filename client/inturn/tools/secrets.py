@@ -168,7 +168,7 @@ class CallSecrets:
         own = self._redactor.finds(text) or isinstance(error, BaseExceptionGroup)
         made = self._same(error, self.redact_text(text)) if own else error
         made.__cause__ = made.__context__ = None
-        made.add_note(self.redact_text(whole))
+        made.__notes__ = [self.redact_text(whole)]  # its own are in there
         return made
 
     def found_in(self, value: Any) -> bool:

@@ -27,6 +27,7 @@ from inturn.errors import Retry, ToolError
 from inturn.testing import context
 from inturn.tools import Credentials, Granted, Tool
 from inturn.tools.checks import check_call
+from inturn.tools.raised import settled
 from inturn.tools.secrets import MASK, CallSecrets, Redacted, Redactor, Secret, redact
 from inturn.turns.call_results import CallResult
 from inturn_activities import failures
@@ -230,6 +231,25 @@ def test_a_cause_with_a_secret_is_cut_off_and_told_in_a_note() -> None:
     assert made is error
     assert "canary" not in shown
     assert f"401 for {MASK}" in shown
+
+
+class Worded(Exception):
+    """Words its text itself."""
+
+    def __str__(self) -> str:
+        return "cannot"
+
+
+@pytest.mark.promise("SEC-3")
+@pytest.mark.parametrize("settle", [False, True])
+def test_a_note_with_a_secret_is_redacted(settle: bool) -> None:
+    error = raised(Worded(), cause=RuntimeError(f"401 for {CANARY}"))
+    error.add_note(f"with {CANARY}")
+    made = secrets_of(CANARY).redact_error(settled(error) if settle else error)
+    shown = "".join(traceback.format_exception(made))
+    assert "canary" not in shown
+    assert f"401 for {MASK}" in shown
+    assert f"with {MASK}" in shown
 
 
 @pytest.mark.promise("SEC-3")
