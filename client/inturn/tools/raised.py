@@ -41,7 +41,7 @@ def settled(error: BaseException) -> BaseException:
         return error
     try:
         made = _same(error)
-        trace = "".join(traceback.format_exception(error))
+        trace = _trace(error)
     except Exception:  # of an error that fails to be one, its kind is left
         return unsaid(error)
     made.add_note(trace if len(trace) <= LONG else trace[: trace.rfind("\n", 0, LONG) + 1] + "…")
@@ -52,6 +52,30 @@ def unsaid(error: BaseException) -> BaseException:
     """Return an error of the same kind without a text."""
     kinds: tuple[type[Exception], ...] = (ToolError, Retry, TimeoutError)
     return next((kind("") for kind in kinds if isinstance(error, kind)), _named(error, ""))
+
+
+def _trace(error: BaseException) -> str:
+    """Return where an error and what it came of were raised, the first few of them.
+
+    `traceback` makes an object for each of them and of a group, however many: the interpreter stands still when it
+    counts those.
+    """
+    shown, each = list[str](), error
+    while len(shown) < MOST:
+        some = [each, *islice(leaves(each), MOST)] if isinstance(each, BaseExceptionGroup) else [each]
+        shown.insert(0, "".join(map(_raised, some)))
+        cause = each.__cause__ or (None if each.__suppress_context__ else each.__context__)
+        if cause is None:
+            break
+        each = cause
+    return "Traceback (most recent call last):\n" + "\nwhich was the cause of, or came before:\n\n".join(shown)
+
+
+def _raised(error: BaseException) -> str:
+    where = "".join(traceback.format_tb(error.__traceback__))
+    notes = [note for note in islice(getattr(error, "__notes__", ()), MOST) if isinstance(note, str)]
+    said = "\n".join(text[:LONG] for text in (f"{type(error).__name__}: {text_of(error)}", *notes))
+    return f"{where}{said}\n"
 
 
 def _same(error: Exception) -> Exception:

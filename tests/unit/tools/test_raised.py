@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
+from collections.abc import Callable
 
 import pytest
 
 from inturn.errors import JournalUnavailable, Retry, ToolError
 from inturn.journal import Superseded
-from inturn.tools.raised import LONG, is_plain, settled
-from inturn.turns.call_results import FailedAttempt, describe, interpret_error
+from inturn.tools import raised
+from inturn.tools.raised import LONG, MOST, is_plain, settled
+from inturn.turns.call_results import FailedAttempt, describe, interpret_error, text_of
 
 pytestmark = pytest.mark.promise("SUR-17", "EFF-4")
 
@@ -80,6 +83,46 @@ def test_what_a_tool_told_within_a_group_is_found_in_it() -> None:
     made = settled(ExceptionGroup("both", [Told(), Odd()]))
     assert isinstance(made, ExceptionGroup)
     assert [type(inner).__name__ for inner in made.exceptions] == ["ToolError", "Odd"]
+
+
+def _wide() -> Exception:
+    return ExceptionGroup("many", [ValueError(str(n)) for n in range(5_000)])
+
+
+def _long() -> Exception:
+    error = Exception("first")
+    for n in range(5_000):
+        after = Exception(str(n))
+        after.__cause__, error = error, after
+    return error
+
+
+def _circle() -> Exception:
+    error, other = Exception("one"), Exception("other")
+    error.__cause__, other.__cause__ = other, error
+    return error
+
+
+@pytest.mark.parametrize("made", [_wide, _long, _circle])
+def test_of_an_error_that_came_of_many_the_first_few_are_looked_at(
+    made: Callable[[], Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[BaseException] = []
+
+    def text(error: BaseException) -> str:
+        asked.append(error)
+        return text_of(error)
+
+    monkeypatch.setattr(raised, "text_of", text)
+    monkeypatch.setattr(traceback, "TracebackException", None)  # which takes up all there are
+    for error in (made(), _because(Odd(), made())):
+        assert settled(error).__notes__[0].count("\n") > 1
+    assert len(asked) < 5 * MOST
+
+
+def _because(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
 
 
 class Broken(Exception):
