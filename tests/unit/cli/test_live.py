@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import io
 import os
@@ -12,13 +13,15 @@ import subprocess
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from rich.console import Console
 
+from inturn.cli.live import screen as live
 from inturn.cli.live.screen import Screen
 from inturn.values import Delta, DeltaKind, Entry
 from tests.support.journal import entry
@@ -170,6 +173,28 @@ def test_of_a_long_answer_the_end_is_seen() -> None:
     shown, *_ = [frame for frame in terminal.frames if "line 499" in frame]
     assert len(shown.splitlines()) <= 11
     assert "line 480" not in shown
+
+
+async def test_words_are_shown_while_a_session_does_not_say_what_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "QUIET", 0.01)
+    terminal, asked = Terminal(), asyncio.Event()
+
+    class Silent:
+        async def status(self) -> None:
+            asked.set()
+            await asyncio.Event().wait()
+
+        async def stream(self, event_id: str | None, *, after: int = 0) -> AsyncIterator[Entry | Delta]:
+            yield entry(1, "turn.started", {})
+            await asked.wait()
+            yield _delta("", kind="start")
+            yield _delta("It rains")
+
+    session: Any = Silent()
+    with terminal.screen:
+        async with asyncio.timeout(WITHIN):
+            await live.show(session, "e1", terminal.screen)
+    assert "It rains" in terminal.frames
 
 
 @contextmanager

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from inturn.values import Delta, Entry
 
 QUIET: Final = 1.5
-"""Seconds without news after which the session is asked what it waits for."""
+"""Seconds without news after which the session is asked what it waits for, and"""
+SELDOM: Final = 12.0
+"""after which it is asked again, at most."""
 _TAIL: Final = 8_000
 """Characters that are kept of a block's end: the lines that fit are among them."""
 _DOES: Final = {
@@ -124,16 +126,23 @@ async def show(session: Session, event_id: str | None, screen: Screen, *, after:
     """
     news = aiter(session.stream(event_id, after=after))
     while True:
-        coming = asyncio.ensure_future(anext(news, None))
+        waiting = asyncio.create_task(_show_waiting(session, screen))
         try:
-            while not (await asyncio.wait({coming}, timeout=QUIET))[0]:
-                screen.waits(await _doing(session))
-            new = await coming
+            new = await anext(news, None)
         finally:
-            coming.cancel()
+            waiting.cancel()
         if new is None:
             return
         screen.take(new)
+
+
+async def _show_waiting(session: Session, screen: Screen) -> None:
+    """Show what a session waits for, for as long as nothing comes; it is asked seldom where that is long."""
+    pause = QUIET
+    while True:
+        await asyncio.sleep(pause)
+        screen.waits(await _doing(session))
+        pause = min(pause * 2, SELDOM)
 
 
 async def _doing(session: Session) -> str:
