@@ -8,9 +8,10 @@ import pytest
 
 from inturn.encryption import parse_keys
 from inturn.encryption.columns import CLEAR, Sealing
-from inturn.journal import Claim, NewDelta
+from inturn.journal import Claim, NewDelta, NewEntry, Recorded
 from inturn.journal.ledger import decisions, steps
 from inturn.journal.live import deltas, watches
+from inturn.journal.log import log
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import BEGINNING, DeltaRow
 from inturn.keys import SessionKey, StepKey
@@ -180,3 +181,15 @@ def test_a_claim_that_somebody_watches_takes_away_what_earlier_attempts_said() -
         assert said(tx) == []
         deltas.publish(tx, [new(second, 0)])
         assert len(said(tx)) == 1
+
+
+@pytest.mark.parametrize("kept", ["{", "7", "\x01inturn:k:AAAA"])
+def test_a_turn_ends_though_what_its_answer_had_said_cannot_be_read(kept: str) -> None:
+    with memory() as tx:
+        held = claim(tx)
+        steps.release(tx, STEP, held.token, said="It rains")
+        tx.execute("UPDATE steps SET checkpoint = ?", (kept,))
+        ended = NewEntry("turn.interrupted", {"turn": "e1", "reason": "enough"}, "e1", key="e1/end")
+        decisions.record(tx, SESSION, [Recorded(ended)], [STEP.turn], close=False)
+        [found] = log.read(tx, SESSION, types=["turn.interrupted"])
+        assert found.body == {"turn": "e1", "reason": "enough"}

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from inturn.errors import JournalUnavailable
 from inturn.journal.ledger import attempts, rows, steps
 from inturn.journal.limits import places
 from inturn.journal.live import deltas
@@ -93,8 +94,17 @@ def unanswered(tx: Transaction, turn: TurnKey) -> Unanswered:
     ):
         attempts.add_usage(spent, codec.loads(kept).get(rows.USAGE))
         if checkpoint is not None and turn.step(step).is_model:
-            said = codec.loads(str(rows.unsealed(tx, "checkpoint", turn.step(step), checkpoint)))
+            said = _said(tx, turn.step(step), str(checkpoint))
     return Unanswered(spent.usage, said)
+
+
+def _said(tx: Transaction, step: StepKey, stored: str) -> str:
+    """Return what a stopped answer had said; nothing where that cannot be read: the turn ends all the same."""
+    try:
+        said = codec.loads(str(rows.unsealed(tx, "checkpoint", step, stored)))
+    except (JournalUnavailable, ValueError, RecursionError):
+        return ""
+    return said if isinstance(said, str) else ""
 
 
 def settle_unclaimed(tx: Transaction, step: StepKey) -> bool:
