@@ -87,11 +87,11 @@ class StatusReader:
             return await self._health(seen)
         return judge(Signs(failing=_fails(seen), failures=_failures(seen)))
 
-    async def live(self) -> Message | None:
+    async def live(self, within: float = LIVE_WITHIN) -> Message | None:
         """Return the session's own status; `None` when it does not answer in time."""
         try:
-            async with asyncio.timeout(LIVE_WITHIN), reraise_cancellation():
-                return await self.transport.status(LIVE_WITHIN)
+            async with asyncio.timeout(within), reraise_cancellation():
+                return await self.transport.status(within)
         except TimeoutError:
             return None
         except TemporalError as error:

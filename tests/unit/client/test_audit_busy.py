@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from temporalio.client import WorkflowExecutionStatus
 
 import inturn.client.audit.audit
 from inturn import names
@@ -94,6 +96,25 @@ async def test_a_journal_that_is_ahead_at_every_look_is_no_difference(
     assert audit.ok, audit.differences
     assert len(busy.looks) == 1, "one look is enough"
     assert audit.counts["applied"] == 1, "what the session had seen then"
+
+
+async def test_a_session_that_does_not_answer_at_once_is_asked_for_as_long_as_a_worker_is_waited_for(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Life] = []
+
+    async def late(life: Life) -> None:
+        asked.append(life)
+        if len(asked) == 1:
+            raise TimeoutError
+
+    async def described(_: FakeTransport) -> Any:
+        return SimpleNamespace(status=WorkflowExecutionStatus.RUNNING, run_id="run")
+
+    monkeypatch.setattr(FakeTransport, "describe", described)
+    audit = await Busy(life, journal_url(tmp_path), _turn, before=late).audit(monkeypatch, deep=False)
+    assert audit.ok, audit.differences
+    assert len(asked) == 2
 
 
 async def test_a_count_that_is_wrong_is_told_of_a_busy_session(

@@ -168,6 +168,8 @@ class Auditor:
             if left is None:
                 return None, [f"run {seen.run_id} was {how}, and what it left open is not known"]
             return None, [f"event {event_id} was open when run {seen.run_id} was {how}" for event_id in left]
+        if live is None:  # a worker that is there may be busy, or take the session over just now
+            live = await status.live(self.transport.connection.settings.worker_timeout)
         if live is None:
             raise Unavailable(f"session {self.transport.key} cannot be asked for its counts: no worker answers")
         return live, []
