@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -195,6 +196,7 @@ def test_the_waits_of_five_hundred_sources_end_at_once_and_in_order(inbox: Inbox
     policy = InboxPolicy(hold_capacity=500)
     for number in range(500):
         send(inbox, f"s{number % 250}", 1 + number // 250 * 2, policy, at=NOW + number % 250 % 7)
+    gc.collect()  # what earlier tests left is not looked at while this one measures
     began = time.process_time()
     inbox.release(NOW + 60, policy)
     assert time.process_time() - began < 0.5, "a task has two seconds, with everything else in it"
