@@ -9,6 +9,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -241,6 +242,7 @@ def _own() -> None:
     """Have a process's terminal be the one that it reads: Ctrl-C there is for it."""
     os.setsid()
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # who runs tests in the background ignores it
 
 
 def _read(terminal: int, end: str, *, lines: int = 0) -> str:
