@@ -74,7 +74,7 @@ class Calls:
         self.count += 1
         environment = ActivityEnvironment()
         key = SESSION.turn(f"event-{self.count}").step(0)
-        environment.info = dataclasses.replace(environment.info, activity_id=str(key))
+        environment.info = dataclasses.replace(environment.info, activity_id=str(key), workflow_id=str(key.session))
         input = ModelInput(event={"event_id": key.turn.event_id, "content": TEXT}, n=self.count, agent="bench")
         began = time.perf_counter()
         await environment.run(steps.call_model, input)
