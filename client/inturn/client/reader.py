@@ -78,13 +78,13 @@ class SessionReader:
     async def _note_answers(self, preview: Preview, after: int, event_id: str | None) -> None:
         """Note what its reader has of answers: the last will do, for each is by a higher attempt than those before."""
         journal, start, window = await self.connection.any_journal(), after, _WINDOW
-        noted = False
-        while start > 0 and not noted:
+        while start > 0:
             start, window = max(0, start - window), 2 * window
             found = await journal.read(self.key, after=start, limit=window, event_id=event_id, types=_ANSWERS)
             for entry in found:
                 preview.note(entry, upto=after)
-            noted = bool(found) and found[0].seq <= after
+            if found and found[0].seq <= after:
+                return
 
     async def _closed(self, after: int) -> bool:
         """Return whether the session's close is among the entries up to `after`."""
@@ -96,8 +96,8 @@ class SessionReader:
         self, event_id: str | None, *, after: int = 0, deltas: bool = True
     ) -> AsyncIterator[Entry | Delta]:
         """Yield one turn's entries as they come, up to its end, or all of the session; see `Session.stream`."""
+        _check(after)
         if event_id is None:
-            _check(after)
             async with aclosing(self._followed(after, None, Preview(None) if deltas else None)) as found:
                 async for new in found:
                     yield new
@@ -107,7 +107,6 @@ class SessionReader:
             if after and (end := await self._ended(current, after)):
                 followed = end.body.get("into") if end.type == "event.merged" else None
                 continue
-            _check(after)
             async with aclosing(self._followed(after, current, Preview(current) if deltas else None)) as found:
                 async for entry in found:
                     yield entry

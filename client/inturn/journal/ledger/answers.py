@@ -68,11 +68,12 @@ def behind(journal: Log, after: int | None, types: Sequence[str]) -> list[Entry]
 
     Before anything is appended: it was sent ahead.
     """
+    if after is None:
+        return None
     if after == journal.head:
         return []  # nobody else wrote meanwhile
-    for statement in reading(journal.session, after, types):
-        return log.read_behind(journal.tx, journal.session, statement, most=MAX_CLAIM_BYTES)
-    return None
+    [statement] = reading(journal.session, after, types)
+    return log.read_behind(journal.tx, journal.session, statement, most=MAX_CLAIM_BYTES)
 
 
 def _with_appended(journal: Log, behind: list[Entry] | None, types: Sequence[str]) -> tuple[Entry, ...] | None:
@@ -80,8 +81,5 @@ def _with_appended(journal: Log, behind: list[Entry] | None, types: Sequence[str
     if behind is None:
         return None
     found = (*behind, *journal.appended(types))
-    return (
-        None
-        if len(found) > MAX_CLAIM_ENTRIES or sum(len(row[8]) for row in journal.written) > MAX_CLAIM_BYTES
-        else found
-    )
+    much = len(found) > MAX_CLAIM_ENTRIES or sum(len(row[8]) for row in journal.written) > MAX_CLAIM_BYTES
+    return None if much else found
