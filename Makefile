@@ -16,8 +16,8 @@ stamp = $(VENV)/.installed
 help:
 	@echo 'make setup      the environment ($(VENV)); the others call it themselves'
 	@echo 'make demo       a Temporal server, workers, producers and a kill in mid-turn, checked (KEEP=1 leaves it running)'
-	@echo 'make test       every test, the large ones as a sample (19 minutes on two cores)'
-	@echo 'make test-fast  the checks and every test that needs no server (2 minutes)'
+	@echo 'make test       every test, the large ones as a sample (24 minutes on two cores)'
+	@echo 'make test-fast  the checks and every test that needs no server (4 minutes)'
 	@echo 'make test-long  every test, whole (about an hour)'
 	@echo 'make test-cluster  the tests with a server on a Temporal cluster and a journal on PostgreSQL (tests/README.md)'
 	@echo 'make check      format, lint, types, import contracts, promises, links'
