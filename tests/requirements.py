@@ -223,7 +223,6 @@ OPEN: frozenset[str] = frozenset(
         "SUR-10",
         "MOD-4",
         "MOD-5",
-        "MOD-6",
         "AGT-1",
         "AGT-2",
         "AGT-3",

@@ -59,6 +59,8 @@ class ModelInput(StepInput):
     """At step 0: how often the session was reset. Goes into `turn.started`; the order of acceptance begins anew."""
     joined: list[dict[str, Any]] = []
     """Events merged or steered into this turn, in order, as JSON objects."""
+    compact: str | None = None
+    """Somebody asked for a summary of the conversation; empty, or what the summary is to be like."""
     backlogged: bool = False
     """At step 0: many events wait behind this one, which did not come to interrupt."""
 
@@ -79,6 +81,8 @@ class CallPlan(Message):
     approval_timeout: float = 86_400.0
     """Seconds a person has to answer."""
     locks: list[str] = []
+    result: int | None = None
+    """Bytes of its result that the conversation has room for, where that is less than usual."""
     failures: int | None = None
     """So many failed calls of the step, and its others are cancelled."""
 
@@ -136,6 +140,8 @@ class ModelResult(StepResult):
     """What this step used: the fields of `Usage` that are not zero."""
     apart: list[str] = []
     """Events that were to join and are no part of this step."""
+    compacted: str | None = None
+    """The summary that the input asked for was seen to."""
     ended: Ended | None = None
     recorded: bool = False
     """It was done before: nothing was written for this asking, neither that the turn began nor its chain."""
@@ -166,6 +172,8 @@ class ToolInput(StepInput):
 
     call: str = ""
     """The model's id of the call, for people: nothing is found by it."""
+    result: int | None = None
+    """Bytes of its result that the conversation has room for; `None`: as many as usual."""
     agent: str | None = None
     denied: str | None = None
     """A person said no: record this reason as the call's result, run nothing."""

@@ -33,6 +33,7 @@ from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
 from inturn.tools.shared_state import State
 from inturn.turns.budget import Budget
+from inturn.turns.compaction import Compaction
 from inturn.values import (
     Approval,
     Audit,
@@ -69,6 +70,7 @@ __all__ = [
     "Backpressure",
     "Budget",
     "Client",
+    "Compaction",
     "Cursor",
     "Delta",
     "Entry",

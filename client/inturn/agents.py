@@ -18,6 +18,7 @@ from inturn.models.facts import facts
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
 from inturn.turns.budget import Budget
+from inturn.turns.compaction import Compaction
 
 Stream = Literal["watched", "always", "never"]
 
@@ -34,6 +35,7 @@ class Agent:
         subagents: Agents it may delegate to.
         max_tokens: The most tokens of one answer; what the model thinks counts.
         budget: The most one turn may use.
+        compaction: When its sessions are summarised to make room; `None`: only where a session cannot go on without.
         inbox: How its sessions take events.
         stream: When others see what the model says as it says it: while somebody looks (`watched`), `always`, or
             `never`, where an answer must not be seen that is withdrawn in the end.
@@ -49,6 +51,7 @@ class Agent:
     subagents: Sequence[Agent] = ()
     max_tokens: int = 32_000
     budget: Budget = field(default_factory=Budget)
+    compaction: Compaction | None = field(default_factory=Compaction)
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
     stream: Stream = "watched"
     task_queue: str | None = None

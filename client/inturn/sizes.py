@@ -76,7 +76,10 @@ FAILURE: Final = 4 * 1024
 """Why a turn failed, in the journal."""
 REASON: Final = 512
 """Why they did, and why anything was stopped or given up."""
-IN_CONTROL: Final = {"control_id": 128, "event_id": 160, "approval_id": 256, "by": WHO, "reason": REASON}
+IN_CONTROL: Final = {
+    **{"control_id": 128, "event_id": 160, "approval_id": 256, "by": WHO, "reason": REASON},
+    "instructions": REASON,
+}
 """Texts of a control: all of them together are below `CONTROL`."""
 
 # What a run carries into the next, by compartments. None takes another's room, so events never shut out a control, and

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 
 import pytest
 
@@ -12,7 +13,9 @@ from tests.support.sizes import sized
 STEPS = sized(fast=500, sample=5_000, whole=20_000)
 
 
-@pytest.mark.promise("MOD-2", "MOD-8")
+@pytest.mark.promise("MOD-2", "MOD-6", "MOD-8")
 @pytest.mark.parametrize("start", [0, 1_000_000, 2_000_000, 3_000_000])
 def test_nothing_that_was_committed_can_break_a_session(start: int) -> None:
-    assert explore_now(itertools.count(start), steps=STEPS) >= STEPS
+    compacted = Counter[str]()
+    assert explore_now(itertools.count(start), steps=STEPS, compacted=compacted) >= STEPS
+    assert min(compacted[by] for by in ("claude", "summary", "summary of all", "cut")) > 0, compacted

@@ -153,16 +153,25 @@ TRIGGERS: Final = (
         "MODEL F9",
         "a conversation that outgrows the model parks every later event without a word",
         {
+            "unit/activities/test_compaction.py": (
+                "a_conversation_far_longer_than_the_window_goes_on",
+                "what_fits_into_no_request_is_set_aside_and_the_next_event_answered",
+            ),
             "unit/activities/test_doubts.py": (
-                "what_is_too_much_leads_to_a_clear_error_and_never_to_doubt",
+                "what_is_too_much_is_compacted_and_never_doubted",
+                "where_even_the_least_is_too_much_the_event_is_set_aside_with_a_clear_error",
                 "an_event_that_is_too_much_says_that_it_is",
                 "an_agent_that_asks_for_too_much_itself_costs_no_event_its_turn",
-            )
+            ),
         },
         (
             Plant(
-                "what_is_too_much_leads_to_a_clear_error_and_never_to_doubt",
+                "what_is_too_much_is_compacted_and_never_doubted",
                 Edit(_DOUBTS, "return _SIZE.search(said) is not None and _SHOWN.search(said) is None", "return False"),
+            ),
+            Plant(
+                "a_conversation_far_longer_than_the_window_goes_on",
+                Edit("client/inturn/turns/making_room.py", "if number > MOST:", "if number > 0:"),
             ),
             Plant(
                 "an_agent_that_asks_for_too_much_itself_costs_no_event_its_turn",

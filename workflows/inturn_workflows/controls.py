@@ -35,7 +35,18 @@ def _printed(name: str) -> str:
 
 
 Op = Literal[
-    "interrupt", "cancel", "pause", "resume", "close", "redrive", "discard", "approve", "deny", "continue", "restore"
+    "interrupt",
+    "cancel",
+    "compact",
+    "pause",
+    "resume",
+    "close",
+    "redrive",
+    "discard",
+    "approve",
+    "deny",
+    "continue",
+    "restore",
 ]
 
 
@@ -61,6 +72,8 @@ class Control(BaseModel):
     event_id: str | None = Field(default=None, pattern=_printed("event_id"))
     """Also the name of a parked notice, which is no event's id."""
     reason: _Reason | None = None
+    instructions: _Reason | None = None
+    """What a summary is to be like."""
     clear_queue: bool = False
     approval_id: str | None = Field(default=None, pattern=_printed("approval_id"))
     by: _Who | None = None
@@ -167,6 +180,13 @@ class Controls:
         self._display.show()
         return YES
 
+    def _compact(self, control: Control) -> Result:
+        """The next model step does it, whenever that is."""
+        if self._state.closing:
+            return NO
+        self._state.compact = control.instructions or ""
+        return YES
+
     def _close(self, control: Control) -> Result:
         self.close(control.pending)
         return YES
@@ -230,6 +250,7 @@ class Controls:
         "discard": _discard,
         "approve": _answer,
         "deny": _answer,
+        "compact": _compact,
         "continue": _continue,
         "restore": _restore,
     }

@@ -51,6 +51,8 @@ class SessionState(Message):
     policy: Policy = Policy()
     policy_asked: bool = False
     """The agent's policy was asked for before its first turn."""
+    compact: str | None = None
+    """Somebody asked for a summary of the conversation, in this way: the next model step makes it."""
     paused: bool = False
     closing: Literal["park", "cancel", "rejected"] | None = None
     closed: bool = False
@@ -187,6 +189,7 @@ class SessionState(Message):
             recover=self.recovering and turn.step == 0,
             resets=self.resets if turn.step == 0 else 0,
             joined=[queued.event for queued in turn.joined],
+            compact=self.compact,
             backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
         )
 
@@ -197,6 +200,8 @@ class SessionState(Message):
         if self.chain is not None:
             self._name_chain(begun=turn.step == 0 and not result.recorded)
         self.locate(result)
+        if result.compacted == self.compact:  # else somebody asked again, in another way
+            self.compact = None
         self.agent = result.agent or self.agent or turn.agent or self.wanted
         if result.policy is not None:
             self.policy = result.policy

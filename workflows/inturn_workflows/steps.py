@@ -110,8 +110,9 @@ class ActivitySteps:
 
         The step may find that a person has to be asked first; the call waits for that then, and is run again.
         """
+        agent, refused, answer = self._state.agent, denial(call), call.answered()
         message = ToolInput(
-            call=call.id, agent=self._state.agent, denied=denial(call), answered=call.answered(), trace=turn.trace
+            call=call.id, result=call.result, agent=agent, denied=refused, answered=answer, trace=turn.trace
         )
         key = self._turn_key(turn.turn).step(turn.step - 1, index)
         options = policies.tool_call(call.timeout) | {"summary": call.tool}

@@ -77,7 +77,7 @@ class CallState(CallPlan):
     def ask(self, plan: CallPlan) -> None:
         """Wait for a person after all: the worker that is to run it found that the call needs that."""
         self.approval, self.approval_timeout, self.hash = True, plan.approval_timeout, plan.hash
-        self.timeout, self.retries = plan.timeout, plan.retries
+        self.timeout, self.retries = plan.timeout, plan.retries  # what its result may have stays as it was planned
 
     def decide(self, decided: Decided) -> None:
         """Take an answer."""

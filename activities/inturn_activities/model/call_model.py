@@ -28,7 +28,8 @@ from inturn.models import DeltaKind, Model, ModelRequest, OnDelta
 from inturn.turns.answers import ToolUse, keep
 from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
-from inturn.turns.doubts import Doubts, of_event, of_more
+from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
+from inturn.turns.making_room import RoomMaker
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
 from inturn_activities import failures
@@ -51,6 +52,7 @@ from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
 from inturn_activities.model.closing import Answered, answer, closing
+from inturn_activities.model.compactions import Compactions
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
@@ -97,6 +99,7 @@ class ModelSteps:
         self._account = AccountWatch()
         self._deltas = Deltas(journal)
         self._names = OpaqueNames(journal)
+        self._compactions = Compactions(journal, self._model, transcripts)
         self._pacing = TurnPacing(limits.backlog_spacing)
         self._shares = Shares(limits.backlog_spacing)
 
@@ -179,30 +182,29 @@ class ModelSteps:
         used = added(used, attempt.claim.attempts.usage)
         if exceeded(agent.budget, used):
             return await self._record(attempt, "budget_reached", used)
-        frozen = transcript.manifest or {}
-        request = ModelRequest(
-            model=agent.model,
-            system=frozen.get("system") or "",
-            messages=transcript.request_messages(self._form(agent)),
-            tools=frozen.get("tools") or [],
-            max_tokens=self._max_tokens(agent),
-            user_id=await self._names.of(step.session),
-        )
+        user = await self._names.of(step.session)
         await self._look_again(attempt)
+        maker = self._compactions.of(attempt, partial(self._request, agent, user))
+        asked = attempt.input.compact is not None
+        event_id = step.turn.event_id
+        transcript = await maker.make_room(transcript, event_id, first=step.step == "0", asked=asked)
+        request = maker.request(transcript)
         number = activity.info().attempt
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            answered = await self._respond(attempt, transcript, request)
+            answered = await self._respond(attempt, transcript, request, maker)
             span.answered(answered.message)
         message, transcript = answered.message, answered.transcript
         self._account.answered(agent.model)
-        declared = [tool["name"] for tool in request.tools]
+        declared = [tool["name"] for tool in (transcript.manifest or {}).get("tools") or []]
         kept = keep(message.content, message.stop_reason, step=step, taken=transcript.call_ids, declared=declared)
         pauses = transcript.pauses(step.turn.event_id)
+        room, calls = maker.results(message, transcript.size, len(kept.calls))
+        kept.run_at_most(calls)
         kept.bound(pauses=pauses, nudged=transcript.nudged, after_tools=transcript.owes_results)
         used = add(used, added(message.usage, unanswered()))
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
         entry = answer(attempt, answered, kept, failed=failed)
-        return await self._record(attempt, kept.stop, used, entry, kept.calls)
+        return await self._record(attempt, kept.stop, used, entry, kept.calls, room)
 
     async def _look_again(self, attempt: ModelAttempt) -> None:
         """Let an attempt that froze behind its claim pay for nothing where another one is at work.
@@ -215,11 +217,20 @@ class ModelSteps:
             if not await self._journal.renew(attempt.step, attempt.claim.token, lease=lease):
                 raise Superseded
 
-    def _max_tokens(self, agent: Agent) -> int:
-        known = self._model.facts(agent.model)
-        return min(agent.max_tokens, known.max_output) if known.known else agent.max_tokens
+    def _request(self, agent: Agent, user: str | None, transcript: Transcript) -> ModelRequest:
+        frozen = transcript.manifest or {}
+        return ModelRequest(
+            model=agent.model,
+            system=frozen.get("system") or "",
+            messages=transcript.request_messages(self._form(agent)),
+            tools=frozen.get("tools") or [],
+            max_tokens=self._compactions.room(agent).answer_to(transcript.size),
+            user_id=user,
+        )
 
-    async def _respond(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
+    async def _respond(
+        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest, maker: RoomMaker
+    ) -> Answered:
         """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
         try:
             return await self._ask(attempt, transcript, request)
@@ -232,7 +243,13 @@ class ModelSteps:
             refused = refusal
         form = self._form(attempt.agent)
         ask = partial(self._model.respond, on_delta=_on_delta)
-        finding = await Doubts(ask, request, transcript, form).find(refused)
+        try:
+            finding = await Doubts(ask, request, transcript, form).find(refused)
+        except Outgrown:
+            smaller = await maker.compact(transcript, tight=True)
+            if smaller is None:
+                raise
+            return await self._respond(attempt, smaller, maker.request(smaller), maker)
         doubted = attempt.entry(
             "transcript.doubted", doubt(finding.places, finding.why), key=f"{attempt.key}/doubted/{transcript.seq}"
         )
@@ -240,9 +257,8 @@ class ModelSteps:
         if not finding.all:
             raise of_more(refused)
         transcript = await self._transcripts.load(attempt.step.session, head)
-        request = dataclasses.replace(request, messages=transcript.request_messages(form))
         try:
-            answered = await self._ask(attempt, transcript, request)
+            answered = await self._ask(attempt, transcript, maker.request(transcript))
         except ModelError as error:
             raise of_event(error) from None
         return dataclasses.replace(answered, left_out=doubted.body["seqs"])
@@ -303,11 +319,14 @@ class ModelSteps:
         used: Usage,
         answered: NewEntry | None = None,
         made: Sequence[ToolUse] = (),
+        room: int | None = None,
     ) -> ModelResult:
-        """Record the step's end in one transaction; `made`: the calls of its answer."""
+        """Record the step's end in one transaction; `made`: the calls of its answer, each with `room` for a result."""
         uses = made if stop == "tool_use" else []
         check = partial(self._bodies.check, attempt.step)
         calls = list(await asyncio.gather(*(plan(attempt.agent, use, check) for use in uses)))
+        if room is not None:
+            calls = [call.model_copy(update={"result": room}) for call in calls]
         entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls)]
         turn = attempt.step.turn
         outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
@@ -338,6 +357,8 @@ class ModelSteps:
         """Add what this workflow does not know yet, or cannot read."""
         input, agent = attempt.input, attempt.agent
         more: dict[str, Any] = {"apart": list(apart)} if apart else {}
+        if input.compact is not None and result.stop not in ("ended", "closed"):
+            more["compacted"] = input.compact
         if input.agent != agent.name:
             more["agent"] = agent.name
         if input.policy != agent.policy_hash:

@@ -17,7 +17,8 @@ import anthropic
 import httpx2
 
 from inturn.errors import ModelError
-from inturn.models import ModelMessage, ModelRequest, OnDelta
+from inturn.journal.views.compactions import is_block
+from inturn.models import DeltaKind, ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn_activities.model.claude_answer import Answer, BrokenStream
 from inturn_activities.model.claude_errors import translated
@@ -32,6 +33,9 @@ STALL_TIMEOUT: Final = 60.0
 _TAIL: Final = 1.0
 """Seconds that a whole answer's connection has to come to its end, to be used again."""
 _PATH: Final = "/v1/messages"
+_BETA: Final = "anthropic-beta"
+COMPACTION: Final = "compact-2026-09-04"
+"""The beta of the API's own summaries: of who asks for one, and of who sends one back."""
 
 Stream = anthropic.AsyncStream[Any]
 
@@ -104,7 +108,24 @@ class Claude:
         Raises:
             ModelError: The API refused it or failed, or the connection broke on the way.
         """
-        async with self._opened(encoded(request)) as response:
+        compacted = bool(request.messages) and is_block(request.messages[0])
+        return await self._answer(encoded(request), request, on_delta, {_BETA: COMPACTION} if compacted else {})
+
+    async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
+        """Return the API's own summary of a conversation; `None` where the model has none.
+
+        Raises:
+            ModelError: As `respond` does.
+        """
+        if not facts(request.model).compaction:
+            return None
+        asked = {} if instructions is None else {"instructions": instructions}
+        return await self._answer(encoded(request, compaction=asked), request, _unheard, {_BETA: COMPACTION})
+
+    async def _answer(
+        self, body: bytes, request: ModelRequest, on_delta: OnDelta, headers: dict[str, str]
+    ) -> ModelMessage:
+        async with self._opened(body, headers) as response:
             answer = Answer(request_id=response.headers.get("request-id"), on_delta=on_delta)
             try:
                 await self._read(response, answer)
@@ -132,31 +153,31 @@ class Claude:
             await _run_out(chunks)
 
     @asynccontextmanager
-    async def _opened(self, body: bytes) -> AsyncGenerator[httpx2.Response]:
+    async def _opened(self, body: bytes, headers: dict[str, str]) -> AsyncGenerator[httpx2.Response]:
         with _model_errors():
-            stream = await self._send(body)
+            stream = await self._send(body, headers)
         try:
             yield stream.response
         finally:
             await stream.close()
 
-    async def _send(self, body: bytes) -> Stream:
+    async def _send(self, body: bytes, headers: dict[str, str]) -> Stream:
         try:
-            return await self._posted(self._client, body)
+            return await self._posted(self._client, body, headers)
         except anthropic.AuthenticationError:
             if self._client.credentials is None:
                 raise
             # A token that was withdrawn: one repeat of the SDK's own asks for another.
-            return await self._posted(self._client.with_options(max_retries=1), body)
+            return await self._posted(self._client.with_options(max_retries=1), body, headers)
 
-    async def _posted(self, client: anthropic.AsyncAnthropic, body: bytes) -> Stream:
+    async def _posted(self, client: anthropic.AsyncAnthropic, body: bytes, headers: dict[str, str]) -> Stream:
         try:
             async with asyncio.timeout(self._within):  # aiohttp has no bound for a body that nobody takes
                 return await client.post(
                     _PATH,
                     cast_to=object,
                     content=body,
-                    options={"headers": {"content-type": "application/json"}},
+                    options={"headers": {"content-type": "application/json", **headers}},
                     stream=True,
                     stream_cls=Stream,
                 )
@@ -170,6 +191,10 @@ async def _run_out(chunks: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(_TAIL):
             async for _ in chunks:
                 pass
+
+
+def _unheard(block: int, kind: DeltaKind, text: str) -> None:
+    """Show nobody a summary as it comes."""
 
 
 @contextmanager

@@ -150,6 +150,8 @@ class Answer:
             piece = _text(delta["partial_json"])
             self._json.setdefault(index, []).append(piece)
             self._on_delta(index, "input", piece)
+        elif kind == "compaction_delta":
+            block |= {name: delta[name] for name in ("content", "encrypted_content") if name in delta}
         elif kind == "citations_delta":
             block["citations"] = [*(block.get("citations") or []), delta["citation"]]
 

@@ -6,6 +6,7 @@ cache however much came in between.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from inturn.models import ModelRequest
@@ -19,8 +20,8 @@ LOOKBACK: Final = 15
 _CACHE: Final = {"type": "ephemeral"}
 
 
-def encoded(request: ModelRequest) -> bytes:
-    """Return the request's body."""
+def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = None) -> bytes:
+    """Return the request's body; `compaction`: it asks for a summary."""
     head: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_tokens,
@@ -32,6 +33,10 @@ def encoded(request: ModelRequest) -> bytes:
         head["system"] = [{"type": "text", "text": request.system, "cache_control": _CACHE}]
     if request.tools:
         head["tools"] = request.tools
+        if not request.calls_tools:
+            head["tool_choice"] = {"type": "none"}
+    if compaction is not None:
+        head["compaction"] = {"type": "summarize", **compaction}
     if request.user_id:
         head["metadata"] = {"user_id": request.user_id}
     messages = encode_messages(request.messages)

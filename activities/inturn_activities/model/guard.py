@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -51,11 +51,27 @@ class GuardedModel:
             ModelError: There is no answer, or what came is none.
         """
         paid = dataclasses.replace(request, on_usage=paying())
+        return self._checked(await self._awaited(lambda: self._model.respond(paid, on_delta)))
+
+    async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
+        """Summarise a conversation; `None` where the model cannot.
+
+        Raises:
+            ModelError: There is no summary, or what came is none.
+        """
+        compact: Any = getattr(self._model, "compact", None)
+        if not callable(compact):
+            return None
+        paid = dataclasses.replace(request, on_usage=paying())
+        answer = await self._awaited(lambda: compact(paid, instructions))
+        return None if answer is None else self._checked(answer)
+
+    async def _awaited(self, ask: Callable[[], Any]) -> Any:
         try:
-            asked: Any = self._model.respond(paid, on_delta)
+            asked = ask()
             if not inspect.isawaitable(asked):
                 raise ModelError(f"{self._name}.respond must be async: it gave {_named(asked)}")
-            answer: Any = await asked
+            return await asked
         except asyncio.CancelledError as error:
             if is_cancelled():
                 raise
@@ -64,7 +80,6 @@ class GuardedModel:
             raise
         except BaseException as error:  # it would end the worker, or leave the step without any end
             raise ModelError(f"{self._name} raised {type(error).__name__}") from error
-        return self._checked(answer)
 
     def _checked(self, answer: Any) -> ModelMessage:
         if not isinstance(answer, ModelMessage):

@@ -2,8 +2,8 @@
 
 Invariant: what a session froze never changes; the change is said in an entry of its own, once. Tools that are new are
 declared with it, behind those that were: from then on requests have them, and answers from before it lose their
-thinking where the model takes that for bound to the tools. The provider's cache of the conversation is written anew
-then, once.
+thinking, which some model may take for bound to the tools: this one, or one that the session comes back to. The
+provider's cache of the conversation is written anew then, once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 from pydantic_core import to_json
 
 from inturn.agents import Agent
-from inturn.models.facts import facts
 
 
 def added_tools(frozen: Mapping[str, Any], agent: Agent) -> list[dict[str, Any]]:
@@ -39,4 +38,4 @@ def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
         schema = to_json(offered[name]["input_schema"]).decode()
         lines.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
     body: dict[str, Any] = {"text": "\n\n".join(lines), "manifest": agent.manifest_hash}
-    return body | ({"tools": added, "unbinds": facts(agent.model).binds_thinking} if added else {})
+    return body | ({"tools": added} if added else {})

@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from inturn.journal import Journal
-from inturn.journal.views.transcript import TYPES, Transcript
+from inturn.journal.views.compactions import base_of
+from inturn.journal.views.transcript import LASTING, TYPES, Transcript
 from inturn.keys import SessionKey
 from inturn.values import Entry
 
+LONG: Final = 1_000
+"""Entries of a log from which on a compaction is looked for before it is read."""
 MANIFESTS: Final = 64
 """Different ones that sessions share; agents of one worker rarely have more."""
 
@@ -34,8 +37,9 @@ class _Cached:
 class Transcripts:
     """The least recently used go first."""
 
-    def __init__(self, journal: Journal, *, sessions: int, size: int) -> None:
-        """Keep so many, of so many bytes together."""
+    def __init__(self, journal: Journal, *, sessions: int, size: int, long: int = LONG) -> None:
+        """Keep so many, of so many bytes together; of a session with a `long` log read what matters of it."""
+        self._long = long
         self._journal = journal
         self._sessions = sessions
         self._size = size
@@ -58,12 +62,27 @@ class Transcripts:
         if entries is not None and after is not None and after <= kept.upto:
             self._extend(kept, entries)
             kept.upto = max(kept.upto, head)
+        if kept.upto == 0 and head > self._long:
+            await self._skip(session, kept)
         if kept.upto < head:
             async for entry in self._journal.entries(session, after=kept.upto, types=TYPES):
                 self._extend(kept, [entry])
         kept.upto = max(kept.upto, head)
         self._keep(session, kept)
         return kept.transcript
+
+    async def _skip(self, session: SessionKey, kept: _Cached) -> None:
+        """Begin behind what a compaction stands for."""
+        made = [entry async for entry in self._journal.entries(session, types=("session.compacted",))]
+        base = base_of(made)
+        if not base:
+            return
+        async for entry in self._journal.entries(session, types=LASTING):
+            if entry.seq > base:
+                break
+            self._extend(kept, [entry])
+        kept.transcript.begin_behind(base)
+        kept.upto = base
 
     def _keep(self, session: SessionKey, kept: _Cached) -> None:
         before = self._kept.pop(session, None)
@@ -82,6 +101,8 @@ class Transcripts:
                 kept.transcript.apply(entry)
                 kept.size += 2 * _weight(entry.body)  # as it is, and as the bytes that are sent
                 kept.upto = entry.seq
+                if entry.type == "session.compacted":
+                    kept.size = 2 * sum(_weight(part.message) for part in kept.transcript.committed.parts)
                 if entry.type == "session.started":
                     kept.transcript.manifest = self._shared(kept.transcript)
 

@@ -27,6 +27,8 @@ class Meter:
     def __init__(self) -> None:
         """Begin without a request."""
         self._requests: list[Usage] = []
+        self.written: dict[str, float] = {}
+        """What requests used whose usage is in the ledger already: the answer counts it, and no failure does."""
 
     def opened(self) -> OnUsage:
         """Begin a request; return what takes its usage so far."""
@@ -47,6 +49,11 @@ class Meter:
     def unanswered(self) -> dict[str, float]:
         """What all but the last one used: that one was answered, and counts by its answer."""
         return self._sum(self._requests[:-1])
+
+    def write(self, usage: Mapping[str, float]) -> None:
+        """Note that the ledger has the usage of all requests so far."""
+        self._requests = [Usage() for _ in self._requests]
+        self.written = _together(self.written, usage)
 
     @staticmethod
     def _sum(usages: list[Usage]) -> dict[str, float]:
@@ -77,7 +84,23 @@ def paying() -> OnUsage:
 def unanswered() -> dict[str, float]:
     """Return what this attempt used beside its answer."""
     meter = _meter.get()
-    return meter.unanswered if meter is not None else {}
+    return _together(meter.unanswered, meter.written) if meter is not None else {}
+
+
+def so_far() -> dict[str, float]:
+    """Return what this attempt used so far of which the ledger has nothing."""
+    meter = _meter.get()
+    return meter.all if meter is not None else {}
+
+
+def write_down(usage: Mapping[str, float]) -> None:
+    """Note that the ledger has what this attempt used so far."""
+    if (meter := _meter.get()) is not None:
+        meter.write(usage)
+
+
+def _together(used: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    return {name: used.get(name, 0) + more.get(name, 0) for name in {**used, **more}}
 
 
 def added(used: Usage, more: Mapping[str, float]) -> Usage:

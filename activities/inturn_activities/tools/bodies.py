@@ -23,6 +23,7 @@ from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
 from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
+from inturn.tools.pins import check_pin, name_of
 from inturn.tools.raised import is_plain, settled, unsaid
 from inturn.tools.returned import finite, is_small
 from inturn.tools.secrets import CallSecrets, redact
@@ -90,6 +91,25 @@ class Reports:
         note_progress()
         await before_cancelled(self._keep(value))
 
+    async def pin(self, text: str) -> None:
+        """Tell the model something for good.
+
+        Raises:
+            ToolError: It cannot be pinned.
+        """
+        note_progress()
+        await before_cancelled(retry_while_unavailable(partial(self._pinned, text), patience=self._patience))
+
+    async def _pinned(self, text: str) -> None:
+        step = self._step
+        entries = await self._journal.read(step.session, types=("session.pinned",))
+        if not check_pin(text, [entry.text or "" for entry in entries], self.secrets):
+            return
+        body = {"call_id": self._call_id, "text": text}
+        key = f"pinned/{name_of(text)}"
+        entry = NewEntry("session.pinned", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
+        await self._journal.append(step, self._token, [entry])
+
     async def _keep(self, value: Any) -> None:
         keep = partial(self._journal.keep, self._step, self._token, value)
         await retry_while_unavailable(keep, patience=self._patience)
@@ -129,6 +149,7 @@ class Bodies:
             shared=State(self._opened, Scope(step.session.tenant), operations),
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
+            _pin=reports.pin,
             _loop=asyncio.get_running_loop(),
             _secrets=reports.secrets,
             _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),

@@ -63,29 +63,29 @@ class ToolSteps:
 
     async def _effect(self, step: StepKey, input: ToolInput, call: Call) -> ToolCall:
         if input.denied is not None:
-            return ToolCall(self._bodies, step, call, decided=denied(input.denied))
+            return ToolCall(self._bodies, step, call, input.result, decided=denied(input.denied))
         if call.use.error is not None:
-            return ToolCall(self._bodies, step, call, decided=error_result(call.use.error))
+            return ToolCall(self._bodies, step, call, input.result, decided=error_result(call.use.error))
         agent = await self._lacks.agent(step, input.agent)
         tool = agent.tool(call.use.tool)
         if tool is None:
             await self._lacks.tool(step, agent, call.use.tool)
-            return ToolCall(self._bodies, step, call, decided=unknown_tool(call.use.tool))
+            return ToolCall(self._bodies, step, call, input.result, decided=unknown_tool(call.use.tool))
         checked = await self._bodies.check(step, tool, call.use.input)
         if checked is None:
             checked = UNCHECKED
         if isinstance(checked, CallResult):
-            return ToolCall(self._bodies, step, call, decided=checked)
+            return ToolCall(self._bodies, step, call, input.result, decided=checked)
         if checked.approval:
             plan = call_plans.planned(agent, call.use, tool)
             answer = await self._journal.entry(step.session, approvals.answered_key(step))
             if answer is None:
                 asks = call_plans.resolved(plan, agent, tool, checked)
-                return ToolCall(self._bodies, step, call, tool, checked.arguments, asks=asks)
+                return ToolCall(self._bodies, step, call, input.result, tool, checked.arguments, asks=asks)
             if not approvals.approves(answer, plan.approval_id):
-                return ToolCall(self._bodies, step, call, decided=denied(_answer_of(answer)))
+                return ToolCall(self._bodies, step, call, input.result, decided=denied(_answer_of(answer)))
         wants = self._limits.of_call(step.session.tenant, agent.name, tool.name, checked)
-        return ToolCall(self._bodies, step, call, tool, checked.arguments, wants=wants, trace=input.trace)
+        return ToolCall(self._bodies, step, call, input.result, tool, checked.arguments, wants=wants, trace=input.trace)
 
 
 class ToolCall:
@@ -96,6 +96,7 @@ class ToolCall:
         bodies: Bodies,
         step: StepKey,
         call: Call,
+        most: int | None = None,
         tool: Tool[..., Any] | None = None,
         arguments: Mapping[str, Any] | None = None,
         *,
@@ -104,7 +105,11 @@ class ToolCall:
         decided: CallResult | None = None,
         asks: CallPlan | None = None,
     ) -> None:
-        """Call a tool with these arguments; without one its end is `decided`. `asks`: a person is to answer first."""
+        """Call a tool with these arguments; without one its end is `decided`. `asks`: a person is to answer first.
+
+        `most`: bytes of its result.
+        """
+        self._most = most
         self._bodies = bodies
         self._call = call
         self._tool = tool
@@ -145,7 +150,7 @@ class ToolCall:
         step, call, journal = self.step, self._call, self._bodies.journal
         # An error may quote what its body never asked for; a result is its tool's own to give.
         value = result.value if result.status == "ok" else redact(str(result.value))
-        rendered = await render_result(value, partial(journal.put_blob, step.session))
+        rendered = await render_result(value, partial(journal.put_blob, step.session), self._most)
         body = {"call_id": call.use.id, "tool": call.use.tool, "status": result.status, **rendered}
         entry = NewEntry(
             "agent.tool_result",

@@ -51,6 +51,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Steer": (
         controls.interrupt,
         controls.cancel,
+        controls.compact,
         controls.pause,
         controls.resume,
         controls.close,

@@ -1,4 +1,4 @@
-"""interrupt, cancel, pause, resume, close, approve, deny: what people ask of a session, out of band.
+"""interrupt, cancel, compact, pause, resume, close, approve, deny: what people ask of a session, out of band.
 
 Invariant: a control names what it touches; where there was nothing to touch it says so, with exit code 1.
 """
@@ -52,6 +52,21 @@ def cancel(ctx: typer.Context, session: SessionId, event: EventId, reason: Reaso
 def pause(ctx: typer.Context, session: SessionId) -> None:
     """Start no more turns; the running one finishes, events are accepted."""
     _control(ctx, session, lambda handle: handle.pause(), "paused")
+
+
+def compact(
+    ctx: typer.Context,
+    session: SessionId,
+    instructions: Annotated[str | None, typer.Option(help="What the summary is to be like.")] = None,
+) -> None:
+    """Have the next turn begin with a summary of the conversation, which makes room."""
+    _control(
+        ctx,
+        session,
+        lambda handle: handle.compact(instructions=instructions),
+        "the next model step begins with a summary",
+        "the session is about to close",
+    )
 
 
 def resume(ctx: typer.Context, session: SessionId) -> None:

@@ -36,7 +36,7 @@ class Controls:
     order: CallOrder = field(default_factory=CallOrder)
 
     async def act(
-        self, op: Literal["cancel", "interrupt", "pause", "resume", "redrive", "discard"], **fields: Any
+        self, op: Literal["cancel", "interrupt", "pause", "resume", "redrive", "discard", "compact"], **fields: Any
     ) -> bool:
         """Make a control act, with those fields that say something; return whether there was something to do."""
         return bool((await self._control(op, **fields))["ok"])

@@ -190,6 +190,10 @@ class Session:
         """
         return await self._controls.act("interrupt", event_id=event_id, reason=reason, clear_queue=clear_queue)
 
+    async def compact(self, *, instructions: str | None = None) -> bool:
+        """Have the next model step begin with a summary, such as `instructions` ask for; return whether one follows."""
+        return await self._controls.act("compact", instructions=instructions)
+
     async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
         """Approve a tool call. The same answer again is fine.
 
@@ -262,10 +266,6 @@ class Session:
 
     async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
         """Discard a parked event; the journal keeps it. Returns True: what is not parked raises.
-
-        Args:
-            event_id: The event.
-            reason: For the journal.
 
         Raises:
             InvalidEvent: It is not parked.

@@ -179,13 +179,15 @@ class Journal(SessionJournal):
         """
         self._held(step, await self._write(steps.keep, step, token, checkpoint))
 
-    async def append(self, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int:
-        """Append entries while the step runs; return the new head.
+    async def append(
+        self, step: StepKey, token: str, entries: Sequence[NewEntry], *, usage: Mapping[str, float] | None = None
+    ) -> int:
+        """Append entries while the step runs; return the new head. `usage`: what the step used for them, see `fail`.
 
         Raises:
             Superseded: The token is no longer the step's.
         """
-        return self._held(step, await self._write(steps.append, step, token, entries))
+        return self._held(step, await self._write(steps.append, step, token, entries, usage))
 
     async def finish(
         self,

@@ -23,6 +23,7 @@ class ModelRequest:
     """What is sent: Anthropic's Messages shapes.
 
     Attributes:
+        calls_tools: Whether the answer may call any of the tools.
         user_id: Whose request it is, opaque, for the other side's abuse reports.
         on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
             stopped is paid, too.
@@ -34,6 +35,7 @@ class ModelRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     max_tokens: int = 32_000
     user_id: str | None = None
+    calls_tools: bool = True
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
 
 
@@ -72,5 +74,21 @@ class Model(Protocol):
 
         Raises:
             ModelError: There is no answer; it says whose fault that is. Any other exception counts as `unknown`.
+        """
+        ...
+
+
+class CompactingModel(Model, Protocol):
+    """One that summarises conversations itself, so that what is kept of them stays bound to what was summarised."""
+
+    async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
+        """Return a message with a block of type `compaction`, to be sent first from then on; `None`: it cannot.
+
+        Args:
+            request: The conversation to summarise, as it was sent before.
+            instructions: What to ask for, instead of its own prompt.
+
+        Raises:
+            ModelError: As `respond` does.
         """
         ...

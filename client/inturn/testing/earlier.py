@@ -29,7 +29,10 @@ def earlier_entries(messages: Sequence[Message]) -> list[Entry]:
 
 
 def _said(role: str, blocks: list[Block]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if role != "user":
+    if blocks and blocks[0].get("type") == "compaction":
+        yield "session.compacted", {"by": "claude", "block": blocks[0], "kept_from": None}
+        blocks = blocks[1:]
+    if role != "user" and blocks:
         yield ("agent.message" if role == "assistant" else "system.message"), {"content": blocks}
         return
     for block in blocks:

@@ -31,10 +31,15 @@ from inturn.testing.earlier import Message, earlier_entries
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
 from inturn.tools.context import EVENT_FIELDS
+from inturn.tools.pins import check_pin
 from inturn.tools.results import render_result
+from inturn.tools.secrets import CallSecrets
 from inturn.turns.answers import KeptAnswer, ToolUse, keep
-from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded
-from inturn.turns.doubts import Doubts, of_event, of_more
+from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded, total
+from inturn.turns.compacting import Summariser
+from inturn.turns.compaction import Room
+from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
+from inturn.turns.making_room import RoomMaker, used_by
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Approval, Delta, Entry, StopReason, Turn, Usage
 
@@ -102,6 +107,7 @@ class _TestTurn:
         self._transcript = Transcript(earlier_entries(messages))
         self._form = Form.of(agent.model, facts(agent.model))
         self._used = Usage()
+        self._beside = Usage()  # what the step's compactions used
         self._session = SessionKey(overrides.get("tenant", "test"), overrides.get("session_id", "session"))
 
     async def run(self, content: Content) -> Turn:
@@ -124,21 +130,25 @@ class _TestTurn:
         """Ask the model once, and settle the calls of its answer."""
         if exceeded(self._agent.budget, self._used):
             return "budget_reached"
-        message = await self._respond()
         step = self._key.step(self._used.steps)
-        self._used = add(self._used, message.usage)
+        maker, self._beside = self._room_maker(step), Usage()
+        await maker.make_room(self._transcript, step.turn.event_id, first=step.step == "0", asked=False)
+        message = await self._respond(maker)
         said = self._transcript
+        self._used = add(self._used, total((message.usage, self._beside)))
         declared = [tool["name"] for tool in self._agent.manifest()["tools"]]
         kept = keep(message.content, message.stop_reason, step=step, taken=said.call_ids, declared=declared)
+        room, calls = maker.results(message, said.size, len(kept.calls))
+        kept.run_at_most(calls)
         kept.bound(pauses=said.pauses(step.turn.event_id), nudged=said.nudged, after_tools=said.owes_results)
         self._append("agent.message", _answer(message, kept))
         if kept.stop == "tool_use":
-            await self._settle(step, kept.calls)
+            await self._settle(step, kept.calls, room)
         return kept.stop
 
-    async def _respond(self, attempts: int = UNKNOWN_ATTEMPTS) -> ModelMessage:
+    async def _respond(self, maker: RoomMaker, attempts: int = UNKNOWN_ATTEMPTS) -> ModelMessage:
         """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
-        request = self._request()
+        request = maker.request(self._transcript)
         try:
             return await self._ask_model(request, self._preview())
         except ModelError as error:
@@ -149,13 +159,17 @@ class _TestTurn:
             finding = await Doubts(self._ask_model, request, self._transcript, self._form).find(refusal)
         except ScriptExhausted:
             raise refusal from None
+        except Outgrown:
+            if await maker.compact(self._transcript, tight=True) is None:
+                raise
+            return await self._respond(maker, attempts)
         self._append("transcript.doubted", doubt(finding.places, finding.why))
         if not finding.all:
             if attempts == 1:
                 raise of_more(refusal)
-            return await self._respond(attempts - 1)
+            return await self._respond(maker, attempts - 1)
         try:
-            return await self._ask_model(self._request(), self._preview())
+            return await self._ask_model(maker.request(self._transcript), self._preview())
         except ModelError as error:
             raise of_event(error) from None
 
@@ -178,19 +192,41 @@ class _TestTurn:
 
         return tell
 
-    def _request(self) -> ModelRequest:
-        manifest, messages = self._agent.manifest(), self._transcript.request_messages(self._form)
-        limit, user = self._agent.max_tokens, str(self._session)
-        return ModelRequest(self._agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user)
+    def _room_maker(self, step: StepKey) -> RoomMaker:
+        agent, known = self._agent, facts(self._agent.model)
+        room = Room.of(known, agent.max_tokens, agent.compaction)
 
-    async def _settle(self, step: StepKey, uses: Sequence[ToolUse]) -> None:
+        def request(transcript: Transcript) -> ModelRequest:
+            manifest, messages = agent.manifest(), transcript.request_messages(self._form)
+            limit, user = room.answer_to(transcript.size), str(self._session)
+            return ModelRequest(agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user_id=user)
+
+        async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
+            self._beside = add(self._beside, used)
+            self._append("session.compacted", body | {"usage": used_by(used, {})})
+            return self._transcript
+
+        by = Summariser.of(
+            agent,
+            ask=self._ask_model,
+            compact=self._compact,
+            form=lambda model: Form.of(model, facts(model)),
+            instructions=None,
+        )
+        return RoomMaker(room, agent.compaction, by, step.within_session, request, write)
+
+    async def _compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
+        compact: Callable[..., Awaitable[ModelMessage | None]] | None = getattr(self._model, "compact", None)
+        return None if compact is None else await compact(request, instructions)
+
+    async def _settle(self, step: StepKey, uses: Sequence[ToolUse], room: int | None) -> None:
         keys = [step.turn.step(step.step, index) for index in range(len(uses))]
         for index, use in enumerate(uses):
             self._append("agent.tool_use", use.body(index), step=keys[index])
         calls = [self._call(key, use) for key, use in zip(keys, uses, strict=True)]
         results = await settle(calls, self._agent.budget.failures)
         for key, use, result in zip(keys, uses, results, strict=True):
-            rendered = await render_result(result.value, self._put_blob)
+            rendered = await render_result(result.value, self._put_blob, room)
             body = {"call_id": use.id, "tool": use.tool, "status": result.status, **rendered}
             self._append("agent.tool_result", body, step=key)
 
@@ -199,7 +235,8 @@ class _TestTurn:
         return Call(self._agent.tool(use.tool), use, self._fields(step, use.id), self._shared, ask)
 
     def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
-        key = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
+        key: dict[str, Any] = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
+        key["_pin"] = self._pin
         return key | self._overrides
 
     async def _ask(self, step: StepKey, use: ToolUse) -> bool:
@@ -249,6 +286,11 @@ class _TestTurn:
         self._entries.append(entry)
         self._transcript.apply(entry)
         self._messages[:] = self._transcript.request_messages()
+
+    async def _pin(self, text: str) -> None:
+        pinned = [entry.text or "" for entry in self._entries if entry.type == "session.pinned"]
+        if check_pin(text, pinned, CallSecrets()):
+            self._append("session.pinned", {"text": text})
 
     async def _put_blob(self, data: bytes) -> str:
         journal = await self._shared.memory()

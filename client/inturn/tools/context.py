@@ -24,6 +24,7 @@ from inturn.tools.shared_state import State
 
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
+Pin = Callable[[str], Coroutine[Any, Any, None]]
 
 EVENT_FIELDS: Final = ("content", "source", "sender", "sent_at", "metadata")
 """Of an event, what the journal keeps for its tools; the others are about its way in."""
@@ -36,6 +37,10 @@ async def _no_progress(text: str, done: float | None, total: float | None) -> No
 
 async def _no_checkpoint(value: Any) -> None:
     """Keep nothing: the default outside a worker."""
+
+
+async def _no_pin(text: str) -> None:
+    """Pin nothing: the default outside a worker."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +75,7 @@ class ToolContext:
     shared: State = field(default=_NOWHERE, repr=False)
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
+    _pin: Pin = field(default=_no_pin, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _secrets: CallSecrets = field(default_factory=CallSecrets, repr=False, compare=False)
     _locks: Locks = field(default_factory=NullLocks, repr=False)
@@ -98,6 +104,16 @@ class ToolContext:
         Await it; in a tool without `async`, just call it.
         """
         return run_on(self._loop, self._checkpoint(value))
+
+    def pin(self, text: str) -> Awaitable[None]:
+        """Tell the model something that no summary of the conversation may lose; a session has 4 KiB for all of it.
+
+        The same text again is fine. Await it; in a tool without `async`, just call it.
+
+        Raises:
+            ToolError: It is blank, holds a secret, or finds no room.
+        """
+        return run_on(self._loop, self._pin(text))
 
     def lock(self, name: str) -> Lock:
         """Hold a lock of the tenant's alone: `async with ctx.lock("order:17") as lock:`; `lock.fence` is its fence.

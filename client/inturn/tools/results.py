@@ -13,6 +13,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from inturn.journal.log import codec
+from inturn.turns import tokens
 from inturn.turns.blocks import are_blocks, content_blocks
 
 MAX_TEXT: Final = 32 * 1024
@@ -20,27 +21,34 @@ MAX_TEXT: Final = 32 * 1024
 MAX_BLOCKS: Final = 256 * 1024
 """The same for content blocks: an image cannot be cut, and an event may be as large."""
 EMPTY: Final = "(empty)"
+NOTE: Final = 192
+"""Bytes of what says so."""
 PREVIEW: Final = 4 * 1024
 """Bytes that the model sees of a larger one."""
 
 
-async def render_result(value: Any, put_blob: Callable[[bytes], Awaitable[str]]) -> dict[str, Any]:
+async def render_result(
+    value: Any, put_blob: Callable[[bytes], Awaitable[str]], most: int | None = None
+) -> dict[str, Any]:
     """Return `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`.
 
     Args:
         value: What the tool returned.
         put_blob: Keeps bytes, and returns a reference to them.
+        most: Bytes of text that it may have, where the conversation has no room for as many as usual.
     """
     if are_blocks(value) and (data := _json(value)) is not None:
-        if len(data) <= MAX_BLOCKS:
-            return {"content": content_blocks(value)} if content_blocks(value) else {"text": EMPTY}
+        blocks = content_blocks(value)
+        fits = most is None or tokens.of_message({"content": blocks}) * tokens.BYTES <= most
+        if len(data) <= MAX_BLOCKS and fits:
+            return {"content": blocks} if blocks else {"text": EMPTY}
     else:
         text = as_text(value)
         data = text.encode(errors="replace")
-        if len(data) <= MAX_TEXT:
+        if len(data) <= min(MAX_TEXT, most or MAX_TEXT):
             return {"text": text}
     ref = await put_blob(data)
-    start = data[:PREVIEW].decode(errors="ignore")
+    start = data[: min(PREVIEW, max(0, (most or MAX_TEXT) - NOTE))].decode(errors="ignore")
     text = f"{start}\n[cut: the whole result has {len(data):,} bytes; `inturn blob` reads it as {ref}]"
     return {"text": text, "ref": ref, "bytes": len(data)}
 

@@ -89,6 +89,8 @@ class KeptAnswer:
     said: list[str] = field(default_factory=list[str])
     changed: bool = False
     nudge: bool = False
+    cut: bool = False
+    """Not all of its calls get to run."""
     count: int = 0
     """All of its calls."""
 
@@ -104,9 +106,14 @@ class KeptAnswer:
             body["said"] = self.said
         if self.nudge:
             body["nudge"] = True
-        if self.count > MAX_CALLS:
+        if self.count > MAX_CALLS or self.cut:
             body["ran"] = len({call.id for call in self.calls} - set(self.said))
         return body
+
+    def run_at_most(self, calls: int) -> None:
+        """Let no more of its calls run; the others get an error result."""
+        if calls < len(self.calls):
+            self.calls, self.cut = self.calls[:calls], True
 
     def bound(self, *, pauses: int, nudged: bool, after_tools: bool) -> None:
         """End a turn that would pause for ever; have one go on once that says nothing about its tools' results."""

@@ -57,6 +57,14 @@ class Finding:
     all: bool
 
 
+class Outgrown(ModelError):
+    """There is too much for the model, and it is not this event alone: the conversation is to be compacted."""
+
+    def __init__(self, message: str) -> None:
+        """Make the error."""
+        super().__init__(message, kind="own")
+
+
 class Doubts:
     """One step's search."""
 
@@ -182,11 +190,14 @@ class Doubts:
 
     async def _too_large(self, refusal: ModelError) -> ModelError:
         """Return the error that says what is too large: this event, or what the session has grown to."""
-        if self._transcript.committed_places() and not await self._takes(self._transcript.probe(self._form)):
-            message = f"the conversation has outgrown the model; begin another session to go on: {refusal}"
-        else:
-            message = f"{_TOO_LARGE}: {refusal}"
-        return ModelError(message, kind="own")
+        if not self._transcript.committed_places():
+            return ModelError(f"{_TOO_LARGE}: {refusal}", kind="own")
+        if not await self._takes(self._transcript.probe(self._form)):
+            return Outgrown(f"the conversation has outgrown the model: {refusal}")
+        alone = self._transcript.alone(self._form)
+        if alone and not await self._takes(alone):
+            return ModelError(f"{_TOO_LARGE}: {refusal}", kind="own")
+        return Outgrown(f"{_TOO_LARGE}: {refusal}")
 
     async def _takes_without(self, places: Collection[Place]) -> bool:
         return await self._takes(self._transcript.probe(self._form, without=set(places)))

@@ -31,9 +31,10 @@ async def main() -> int:
         ways.setdefault(kind(broken), (seed, turns, broken))
         return not args.all
 
-    began = time.monotonic()
-    done = await explore(itertools.count(args.seed), steps=args.steps, found=found)
+    began, compacted = time.monotonic(), Counter[str]()
+    done = await explore(itertools.count(args.seed), steps=args.steps, found=found, compacted=compacted)
     print(f"{done:,} steps in {time.monotonic() - began:.1f} s: {sum(kinds.values())} faults of {len(kinds)} kinds")
+    print(", ".join(f"{count} by {name}" for name, count in compacted.most_common()) or "nothing compacted")
     for name, count in kinds.most_common():
         seed, turns, broken = ways[name]
         few, error = await shrunk(turns, broken)

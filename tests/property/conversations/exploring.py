@@ -9,6 +9,7 @@ import asyncio
 import dataclasses
 import itertools
 import tempfile
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,8 +45,17 @@ async def play(workers: Workers, turns: list[Turn]) -> tuple[int, Exception | No
         return player.steps, broken
 
 
-async def explore(seeds: Iterable[int], *, steps: int, found: Callable[[int, list[Turn], Exception], bool]) -> int:
-    """Play plans until so many steps are done, or `found` says that it is enough; return the steps done."""
+async def explore(
+    seeds: Iterable[int],
+    *,
+    steps: int,
+    found: Callable[[int, list[Turn], Exception], bool],
+    compacted: Counter[str] | None = None,
+) -> int:
+    """Play plans until so many steps are done, or `found` says that it is enough; return the steps done.
+
+    `compacted` counts how often conversations were, and by whom.
+    """
     done, enough = 0, False
     left = iter(seeds)
 
@@ -61,6 +71,8 @@ async def explore(seeds: Iterable[int], *, steps: int, found: Callable[[int, lis
     async with journal() as made:
         workers = Workers(made)
         await asyncio.gather(*(plays(workers) for _ in range(AT_ONCE)))
+    if compacted is not None:
+        compacted.update(workers.compacted)
     return done
 
 
@@ -95,7 +107,7 @@ def _smaller(turns: list[Turn]) -> Iterable[list[Turn]]:
 
 def _simpler(turn: Turn, content: str) -> Iterable[Turn]:
     plain = Turn(content)
-    for name in ("merged", "steered", "says", "stops", "denies", "gone", "redriven", "cold"):
+    for name in ("merged", "steered", "says", "stops", "denies", "gone", "compacts", "summaries", "redriven", "cold"):
         if getattr(turn, name) != getattr(plain, name):
             yield dataclasses.replace(turn, **{name: getattr(plain, name)})
     if not turn.bad and not str(turn.content).startswith("plain"):
@@ -107,7 +119,7 @@ def _simpler(turn: Turn, content: str) -> Iterable[Turn]:
             yield dataclasses.replace(turn, says=[*turn.says[:at], left, *turn.says[at + 1 :]])
 
 
-def explore_now(seeds: Iterable[int], *, steps: int) -> int:
+def explore_now(seeds: Iterable[int], *, steps: int, compacted: Counter[str] | None = None) -> int:
     """Play plans; return the steps done.
 
     Raises:
@@ -120,7 +132,7 @@ def explore_now(seeds: Iterable[int], *, steps: int) -> int:
         return True
 
     async def main() -> int:
-        done = await explore(seeds, steps=steps, found=found)
+        done = await explore(seeds, steps=steps, found=found, compacted=compacted)
         for seed, turns, broken in first:
             few, error = await shrunk(turns, broken)
             told = "\n".join(f"  {turn}" for turn in few)

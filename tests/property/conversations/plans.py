@@ -16,6 +16,8 @@ from inturn.errors import ToolError
 
 Block = dict[str, Any]
 Failure = Literal["outage", "unknown", "cut", "stopped"]
+Summary = Literal["fine", "null", "refusal", "max_tokens", "odd", "400", "outage", "unknown", "stopped"]
+"""What becomes of a request for a summary."""
 
 AGENTS: Final = 8
 """Versions of the agent; see `tests.property.conversations.stage`."""
@@ -44,6 +46,8 @@ class Turn:
         ran: How many of the calls of that step have run by then.
         denies: Whether a person says no to its calls.
         gone: Whether all addresses that were used are gone from here on.
+        compacts: Whether somebody asks for a summary before its first step.
+        summaries: What becomes of requests for one, in order; then all are fine.
         redriven: Whether it is driven once more where it was set aside.
     """
 
@@ -58,6 +62,8 @@ class Turn:
     ran: int = 0
     denies: bool = False
     gone: bool = False
+    compacts: bool = False
+    summaries: tuple[Summary, ...] = ()
     redriven: bool = False
 
 
@@ -65,10 +71,11 @@ def plan(seed: int, turns: int = 12) -> list[Turn]:
     """Return the plan of a seed."""
     rng = random.Random(seed)
     agent, made = 0, list[Turn]()
+    broken: tuple[Summary, ...] = ("400", "null", "odd") * 9 if rng.random() < 0.2 else ()
     for number in range(turns):
         agent = rng.randrange(AGENTS) if rng.random() < 0.2 else agent
         made.append(_turn(rng, number, agent))
-    return made
+    return [replace(turn, summaries=broken or turn.summaries) for turn in made]
 
 
 def _turn(rng: random.Random, number: int, agent: int) -> Turn:
@@ -88,8 +95,15 @@ def _turn(rng: random.Random, number: int, agent: int) -> Turn:
         ran=rng.randrange(3),
         denies=rng.random() < 0.05,
         gone=rng.random() < 0.05,
+        compacts=rng.random() < 0.1,
+        summaries=tuple(rng.choice(_SUMMARIES) for _ in range(rng.choice((0, 0, 1, 2, 3)))),
         redriven=rng.random() < 0.3,
     )
+
+
+_SUMMARIES: Final[tuple[Summary, ...]] = (
+    *("fine", "fine", "null", "refusal", "max_tokens", "odd", "400", "outage", "unknown", "stopped"),
+)
 
 
 def _few(rng: random.Random) -> int:
@@ -115,6 +129,8 @@ def _content(rng: random.Random, number: int, label: str = "e") -> Any:
         said + "\x00\x1b[31m",
         f"{said} [[tool look]]",
     ]
+    if label == "e" and rng.random() < 0.2:
+        return f"{said} {'word ' * rng.choice((500, 2_500))}"
     return rng.choice(odd) if rng.random() < 0.35 else said
 
 
@@ -287,6 +303,7 @@ RESULTS: Final[tuple[Any, ...]] = (
     b"\xff\x00",
     float("nan"),
     "long " * 20_000,
+    "wide " * 4_000,
     ToolError("no"),
     ToolError("half \ud800"),
     ToolError(""),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from temporalio.exceptions import ApplicationError
@@ -18,18 +19,23 @@ from temporalio.exceptions import ApplicationError
 from inturn.agents import Agent
 from inturn.errors import ToolError
 from inturn.journal import Journal
+from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn.tools import Tool, tool
+from inturn.turns.compaction import Compaction
 from inturn.turns.stop_reasons import ends_turn
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision, ModelInput, ModelResult, RecordInput, ToolInput
+from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.registry import Steps
 from tests.property.conversations.plans import AGENTS, RESULTS, Turn
 from tests.property.conversations.strict import Strict
 from tests.support.steps import environment
 
+SMALL: Final = Compaction(window=40_000, soft=0.3)
+TINY: Final = Compaction(window=14_000, soft=0.1, keep_turns=2)
 BOUNDS: Final = Bounds(beat=0.05, lease=5)
 MAX_STEPS: Final = 14
 MAX_ATTEMPTS: Final = 6
@@ -37,7 +43,11 @@ UNSEEN: Final = ("Unable to download the file", "messages: image dimensions exce
 FOREIGN: Final = ("Invalid `signature`", "Invalid `data`")
 """With those, why the API may refuse what was committed: what nobody can know without asking it."""
 
-TOO_LARGE: Final = ("too large for what the model still takes", "outgrown the model")
+TOO_LARGE: Final = (
+    "too large for what the model still takes",
+    "outgrown the model",
+    "too large for the model's window",
+)
 """What becomes of an event whose images are too many in this conversation: nothing older pays for it."""
 
 
@@ -60,13 +70,23 @@ class Shared:
         """Answer as planned for the player whose request it is."""
         return await PLAYER.get().model.respond(request, on_delta)
 
+    async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
+        """Summarise as planned for the player whose request it is."""
+        return await PLAYER.get().model.compact(request, instructions)
+
 
 class Workers:
-    """One worker for each version of the agent, on one journal."""
+    """One worker for each version of the agent, on one journal.
+
+    Attributes:
+        journal: It.
+        compacted: How often conversations were compacted, and by whom.
+    """
 
     def __init__(self, journal: Journal) -> None:
         """Start them."""
-        self._journal = journal
+        self.journal = journal
+        self.compacted: Counter[str] = Counter()
         self._model = Shared()
         self._versions = agents()
         self._warm = [self.fresh(version) for version in range(len(self._versions))]
@@ -77,7 +97,7 @@ class Workers:
 
     def fresh(self, version: int) -> Steps:
         """Return a worker of a version that has read nothing."""
-        return Steps(self._journal, self._model, [self._versions[version]], bounds=BOUNDS)
+        return Steps(self.journal, self._model, [self._versions[version]], bounds=BOUNDS)
 
 
 def agents() -> list[Agent]:
@@ -110,18 +130,24 @@ def agents() -> list[Agent]:
 
     every: list[Tool[..., Any]] = [look, pay, gone_tool, raises]
 
-    def version(model: str, instructions: str = "Be brief.", tools: list[Any] | None = None) -> Agent:
-        return Agent("support", model=model, instructions=instructions, tools=every if tools is None else tools)
+    def version(
+        model: str,
+        instructions: str = "Be brief.",
+        tools: list[Any] | None = None,
+        compaction: Compaction | None = SMALL,
+    ) -> Agent:
+        given = every if tools is None else tools
+        return Agent("support", model=model, instructions=instructions, tools=given, compaction=compaction)
 
     made = [
         version("claude-sonnet-5-5"),
-        version("claude-sonnet-5-5", "Be long."),
-        version("claude-sonnet-5-5", tools=[look, pay]),
-        version("claude-opus-5-5"),
-        version("claude-sonnet-4-6"),
-        version("claude-haiku-4-5", "Be long."),
-        version("claude-sonnet-5", tools=[look]),
-        version("claude-opus-9", "Be odd."),
+        version("claude-sonnet-5-5", "Be long.", compaction=SMALL),
+        version("claude-sonnet-5-5", tools=[look, pay], compaction=TINY),
+        version("claude-opus-5-5", compaction=None),
+        version("claude-sonnet-4-6", compaction=TINY),
+        version("claude-haiku-4-5", "Be long.", compaction=SMALL),
+        version("claude-sonnet-5", tools=[look], compaction=replace(SMALL, model="claude-haiku-4-5")),
+        version("claude-opus-9", "Be odd.", compaction=TINY),
     ]
     assert len(made) == AGENTS
     return made
@@ -152,12 +178,31 @@ class Player:
         agent = plan[-1].agent if plan else 0
         await self._turn(Turn("are you there?", agent=agent), "last")
         await self._turn(Turn("and now?", agent=agent), "very-last", calm=True)
+        made = await self.workers.journal.read(self.session, types=("session.compacted",))
+        self.workers.compacted.update(f"{e.body['by']}{'' if e.body['kept_from'] else ' of all'}" for e in made)
         return self.steps
+
+    async def _same(self, worker: Steps) -> None:
+        """Look whether a worker that has read all of it at once sends what this one sends."""
+        kept = worker._models._transcripts._kept.get(self.session)
+        if kept is None:
+            return
+        entries = await self.workers.journal.read(self.session, types=TYPES)
+        cold = Transcript([entry for entry in entries if entry.seq <= kept.upto])
+        sent = kept.transcript.request_messages()
+        if sent != cold.request_messages():
+            raise Broken("a cold worker sends something else")
+        short = Transcripts(self.workers.journal, sessions=1, size=10**9, long=0)
+        behind = await short.load(self.session, await self.workers.journal.head(self.session))
+        warm = await worker._models._transcripts.load(self.session, behind.seq)
+        if warm.request_messages() != behind.request_messages() or warm.manifest != behind.manifest:
+            raise Broken("a worker that reads no more than it has to sends something else")
 
     async def _turn(self, turn: Turn, event_id: str, *, calm: bool = False) -> None:
         model = self.model
         model.said.clear()
         model.said.extend(turn.says)
+        model.summaries = deque(turn.summaries)
         model.refusals.clear()
         model.withheld = 0
         self._urls |= {url for content in (turn.content, *turn.merged, *turn.steered) for url in _urls(content)}
@@ -168,6 +213,7 @@ class Player:
         worker = (self.workers.fresh if turn.cold else self.workers.warm)(turn.agent)
         parked = await self._drive(turn, worker, self.session.turn(event_id))
         self._judge(turn, event_id, parked, calm=calm)
+        await self._same(worker)
         if parked and turn.redriven:
             model.said.clear()
             await self._drive(turn, worker, self.session.turn(event_id, 1), redriven=True)
@@ -206,7 +252,8 @@ class Player:
         event = None if redriven else _event(key.event_id, turn.content)
         joined = [] if redriven else _joined(key, "m", turn.merged)
         for step in range(MAX_STEPS):
-            input = ModelInput(event=event if step == 0 else None, joined=joined, n=1)
+            compact = "" if turn.compacts and step == 0 else None
+            input = ModelInput(event=event if step == 0 else None, joined=joined, n=1, compact=compact)
             try:
                 result = await self._ask(worker, key.step(step), input)
             except ApplicationError as error:
@@ -249,7 +296,7 @@ class Player:
             self._called = True
             try:
                 await environment(key.step(step, index)).run(
-                    worker.run_tool, ToolInput(call=call.id, denied="no" if turn.denies else None)
+                    worker.run_tool, ToolInput(call=call.id, result=call.result, denied="no" if turn.denies else None)
                 )
             except ApplicationError:
                 pass  # it fails for good: the transcript gives the call an error result

@@ -308,7 +308,7 @@ async def test_of_thousands_of_calls_in_one_answer_as_many_run_as_fit_and_the_re
         {"type": "tool_use", "id": f"t{n}", "name": "touch", "input": {"n": n, "note": "y" * 220}} for n in range(2_000)
     ]
     model = Given(answer(many))
-    async with rig(tmp_path, model=model, tools=[touch]) as r:
+    async with rig(tmp_path, model=model, tools=[touch], compaction=None) as r:
         result = await r.ask("e1")
         assert len(result.calls) == MAX_CALLS
         assert len(result.model_dump_json()) < 50_000

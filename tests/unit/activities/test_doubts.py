@@ -193,19 +193,36 @@ SIZES = [
 
 
 @pytest.mark.parametrize("why", SIZES)
-async def test_what_is_too_much_leads_to_a_clear_error_and_never_to_doubt(tmp_path: Path, why: str) -> None:
+async def test_what_is_too_much_is_compacted_and_never_doubted(tmp_path: Path, why: str) -> None:
     assert is_about_size(why)
     full: list[str] = []
 
     def refuses(request: ModelRequest) -> str | None:
-        return why if len(request.messages) > 2 and full else None
+        return why if len(request.messages) > 8 and full else None
 
     async with rig(tmp_path, model=Fussy(refuses)) as r:
-        await r.ask("e1")
-        await r.ask("e2")
+        for n in range(4):
+            await r.ask(f"e{n}")
+        full.append("now")
+        assert (await r.ask("next")).stop == "end_turn"
+        assert await r.entries("transcript.doubted") == []
+        assert [body["by"] for body in await r.bodies("session.compacted")] == ["summary"]
+        for n in range(10):
+            assert (await r.ask(f"later{n}")).stop == "end_turn", "the session goes on"
+
+
+async def test_where_even_the_least_is_too_much_the_event_is_set_aside_with_a_clear_error(tmp_path: Path) -> None:
+    full: list[str] = []
+
+    def refuses(request: ModelRequest) -> str | None:
+        return SIZES[0] if len(request.messages) > 1 and full else None
+
+    async with rig(tmp_path, model=Fussy(refuses)) as r:
+        for n in range(4):
+            await r.ask(f"e{n}")
         full.append("now")
         with pytest.raises(ApplicationError, match="outgrown the model") as failed:
-            await r.ask("e3")
+            await r.ask("next")
         assert failed.value.non_retryable
         assert await r.entries("transcript.doubted") == []
 
@@ -216,7 +233,8 @@ async def test_an_event_that_is_too_much_says_that_it_is(tmp_path: Path) -> None
         await r.ask("e1")
         with pytest.raises(ApplicationError, match="the event is too large"):
             await r.ask("e2", "huge")
-        assert len(model.requests) == 4
+        assert len(model.requests) == 5
+        assert await r.entries("session.compacted") == [], "whoever sends too much costs nobody's memory"
 
 
 async def test_a_named_block_is_found_at_once_however_long_the_conversation_is(tmp_path: Path) -> None:
@@ -515,7 +533,7 @@ async def test_a_document_that_is_too_long_is_left_out_and_no_other(tmp_path: Pa
             else None
         )
 
-    async with rig(tmp_path, model=(model := Fussy(refuses))) as r:
+    async with rig(tmp_path, model=(model := Fussy(refuses)), compaction=None) as r:
         for n, pages in papers.items():
             await r.ask(f"e{n}", [{"type": "text", "text": f"plain {n}"}, _paper(n, pages)])
         armed.append("now")

@@ -18,7 +18,8 @@ from inturn.client import watching
 from inturn.errors import JournalUnavailable, ModelError
 from inturn.journal import Claim
 from inturn.journal.values import BEGINNING, DeltaRow
-from inturn.journal.views.transcript import STOPPED, Transcript
+from inturn.journal.views.said import STOPPED
+from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.values import Delta, Entry, Usage
 from inturn_activities.bounds import Bounds

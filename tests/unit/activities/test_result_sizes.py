@@ -29,7 +29,7 @@ async def test_a_plan_of_as_many_calls_as_an_answer_may_have_is_small_whatever_t
     tmp_path: Path, name: str
 ) -> None:
     calls = [ToolCall(name, order=f"{n}{LONG}") for n in range(MAX_CALLS)]
-    async with rig(tmp_path, [calls], tools=[ship]) as r:
+    async with rig(tmp_path, [calls], tools=[ship], compaction=None) as r:
         result = await r.ask()
         assert len(result.calls) == MAX_CALLS
         assert sizes.written(result) < 128 * 1024

@@ -29,7 +29,7 @@ async def said(r: StepRunner, count: int, content: str = LARGE) -> int:
 
 
 async def test_a_cold_read_takes_pieces_of_bytes_and_not_of_entries(tmp_path: Path) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, compaction=None) as r:
         head = await said(r, 60)
         pages: list[int] = []
         read = r.journal.read
@@ -48,7 +48,7 @@ async def test_a_cold_read_takes_pieces_of_bytes_and_not_of_entries(tmp_path: Pa
 
 
 async def test_small_entries_are_read_by_the_hundred(tmp_path: Path) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, compaction=None) as r:
         await said(r, 150, "hi")
         reads: list[int] = []
         read = r.journal.read
@@ -63,7 +63,7 @@ async def test_small_entries_are_read_by_the_hundred(tmp_path: Path) -> None:
 
 
 async def test_a_claim_brings_no_more_bytes_than_fit(tmp_path: Path) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, compaction=None) as r:
         await said(r, 2)
         turn = SESSION.turn("next")
         few = await r.journal.claim_model(turn.step(0), [], after=0, types=TYPES)
@@ -75,7 +75,7 @@ async def test_a_claim_brings_no_more_bytes_than_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sessions", [1, 3])
 async def test_the_bound_of_all_transcripts_holds_for_the_only_one_as_well(tmp_path: Path, sessions: int) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, compaction=None) as r:
         head = await said(r, 5)
         kept = Transcripts(r.journal, sessions=sessions, size=1_000_000)
         loaded = await kept.load(SESSION, head)
@@ -89,7 +89,7 @@ async def test_the_bound_of_all_transcripts_holds_for_the_only_one_as_well(tmp_p
 
 @pytest.mark.parametrize("ref", ["\ud800", "sha256:\udfff", "", "\0", "x" * 10_000])
 async def test_a_reference_that_is_none_has_no_bytes(tmp_path: Path, ref: str) -> None:
-    async with rig(tmp_path) as r:
+    async with rig(tmp_path, compaction=None) as r:
         known = await r.journal.put_blob(SESSION, b"bytes")
         assert known == f"sha256:{hashlib.sha256(b'bytes').hexdigest()}"
         assert await r.journal.blob(SESSION, ref) is None

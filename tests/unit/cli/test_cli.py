@@ -419,6 +419,7 @@ def test_an_audit_that_is_not_ok_fails(fake: Fake) -> None:
         (("cancel", "s", "e", "--reason", "r"), ("cancel", ("e",), {"reason": "r"})),
         (("redrive", "s", "e", "--force"), ("redrive", ("e",), {"force": True})),
         (("discard", "s", "e"), ("discard", ("e",), {"reason": None})),
+        (("compact", "s", "--instructions", "i"), ("compact", (), {"instructions": "i"})),
         (("pause", "s"), ("pause", (), {})),
         (("resume", "s"), ("resume", (), {})),
         (("close", "s", "--pending", "cancel"), ("close", (), {"pending": "cancel", "timeout": None})),

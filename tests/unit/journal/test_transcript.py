@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from inturn.journal.views.requests import NO_ANSWER
-from inturn.journal.views.transcript import NO_MESSAGE, UNANSWERED, Transcript
+from inturn.journal.views.said import NO_MESSAGE, UNANSWERED
+from inturn.journal.views.transcript import Transcript
 from inturn.values import Entry
 from tests.support.journal import entry
 

@@ -114,5 +114,14 @@ def summary(entry: Entry) -> str:
         case "turn.started":
             return f"event {body.get('n')}"
         case _:
-            shown = entry.text or body.get("error") or body.get("reason")
-            return str(shown) if shown else compact(body)
+            return _other(entry)
+
+
+def _other(entry: Entry) -> str:
+    body = entry.body
+    if entry.type == "session.compacted":
+        before, after = body.get("tokens") or (0, 0)
+        why = "; ".join(body.get("failures") or ())
+        return f"by {body.get('by')}: {before} -> {after} tokens" + (f" ({why})" if why else "")
+    shown = entry.text or body.get("error") or body.get("reason")
+    return str(shown) if shown else compact(body)

@@ -225,14 +225,28 @@ def lock(
     return granted if isinstance(granted, ResourceWait) else granted.fence
 
 
-def append(tx: Transaction, step: StepKey, token: str, entries: Sequence[NewEntry]) -> int | None:
-    """Append entries while the step runs; return the new head, `None` when the claim is not ours any more."""
+def append(
+    tx: Transaction,
+    step: StepKey,
+    token: str,
+    entries: Sequence[NewEntry],
+    usage: Mapping[str, float] | None = None,
+) -> int | None:
+    """Append entries while the step runs; return the new head, `None` when the claim is not ours any more.
+
+    `usage`: what the step used for them; of entries that are there already it is counted already.
+    """
     _lock(tx, step, *log.asking(step.session, entries))
     with log.locked(tx, step.session) as journal:
         row = rows.find(tx, step, lock=True)
         if row is None or not row.held_by(token):
             return None
+        before = journal.head
         journal.append(entries)
+        if usage and journal.head > before:
+            spent = row.failed_attempts()
+            attempts.add_usage(spent, usage)
+            rows.update(tx, step, "attempts = ?", rows.written(spent))
         return journal.head
 
 

@@ -25,6 +25,7 @@ NO_ANSWER: Final = "(no answer)"
 """Ends an answer without text: the API refuses assistant messages that are empty or end in thinking."""
 NO_IMAGE: Final = "[image: more than this model takes in one conversation]"
 APPLICATION: Final = "[From the application, not from the user]"
+SUMMARISED: Final = f"{APPLICATION}\nTo make room, what was said before this was summarised:\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,18 @@ class Form:
         model: Its name; `None`: no matter whose thinking it is.
         system: It takes messages of role `system`.
         images: How many it takes in one request; `None`: no matter.
+        compacted: It takes summaries of the API's own.
     """
 
     model: str | None = None
     system: bool = True
     images: int | None = None
+    compacted: bool = True
 
     @classmethod
     def of(cls, model: str, known: ModelFacts) -> Self:
         """Return what a model takes, by its facts."""
-        return cls(model, system=not known.says_system_as_text, images=known.max_images)
+        return cls(model, system=not known.says_system_as_text, images=known.max_images, compacted=known.compaction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,8 @@ class View:
     def _add(self, message: Message, owner: str | None) -> None:
         if message["role"] == "system" and not self.form.system:
             self.messages[-1] = Committed(with_application(self.messages[-1], message["content"]))
+        elif not self.form.compacted and message["content"][0]["type"] == "compaction":
+            self.messages.append(Committed({"role": "user", "content": [summary_as_text(message["content"][0])]}))
         elif message["role"] == "assistant" and self.form.model and owner and owner != self.form.model:
             self.messages.append(without_thinking(message))
         else:
@@ -116,6 +121,11 @@ class View:
         last = View(replace(self.form, images=None))  # what is too much of it, its event is told
         last.extend(tail)
         return [*self.messages, *last.messages]
+
+
+def summary_as_text(block: Block) -> Block:
+    """Return a summary of the API's own as the application's words, for whom it was not signed."""
+    return text(f"{SUMMARISED}{block.get('content') or ''}")
 
 
 def with_application(message: Message, words: Sequence[Block]) -> Message:

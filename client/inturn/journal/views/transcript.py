@@ -15,18 +15,28 @@ An `agent.message` may name in `seen` the seq up to which its request had read t
 request and answer then stays pending, as it was no part of what was answered. In `without` it may name events whose
 turns were stopped before an answer: the model refused the request that held what they had said, and took the one that
 did not; so nothing holds it again.
+
+A `session.compacted` puts a summary in the place of what stood before an answer (`inturn.journal.views.compactions`).
+One that also took up results of open calls (`consumed`) is taken back with the turn that it was made in, where that
+fails before another answer.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, cast
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
-from inturn.journal.views.doubts import LEFT_OUT, Place, doubted_places, replaced
+from inturn.journal.views import compactions
+from inturn.journal.views.compactions import STANDING, Cut
+from inturn.journal.views.conversation import BeforePause, CallIds, Conversation
+from inturn.journal.views.doubts import Place, doubted_places
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, Part, Said, View
+from inturn.journal.views.said import NO_MESSAGE, answered_with, asked_by, is_of, left, result_of, told, without_failed
+from inturn.turns import tokens
 from inturn.turns.answers import THINKING
-from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
+from inturn.turns.blocks import Block, text
 from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Entry
 
@@ -41,18 +51,34 @@ TYPES: Final = (
     "turn.failed",
     "turn.interrupted",
     "transcript.doubted",
+    "session.compacted",
+    "session.pinned",
 )
 """The entries that matter here: a cold read needs no others."""
+LASTING: Final = ("session.started", "system.message", "session.pinned", "session.compacted")
+"""Those of them that matter though a compaction stands for what was said then."""
 
-UNANSWERED: Final = "interrupted: this call has no result"
-TOO_MANY: Final = "This call did not run: an answer had more calls than run at once. Make fewer calls in one answer."
-NO_MESSAGE: Final = "(no message)"
-EMPTY: Final = "(empty)"
-STOPPED: Final = f"{APPLICATION}\nYour last answer was stopped before its end. You had said: "
 GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go on."
 
-_PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "turn.failed"})
-_SENDABLE: Final = frozenset({"text", "thinking", "redacted_thinking", "tool_use"})
+_PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "session.pinned", "turn.failed"})
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What stood before a compaction that took up results of a running turn.
+
+    Attributes:
+        events: Whose end takes the compaction back.
+        taken: The entries that it took up.
+    """
+
+    events: frozenset[str]
+    before: Conversation
+    taken: Sequence[Entry]
+    manifest: dict[str, Any] | None
+    manifest_hash: str | None
+    call_ids: CallIds
+    standing: Sequence[Entry]
 
 
 class Transcript:
@@ -63,7 +89,10 @@ class Transcript:
             `None` before `session.started`.
         manifest_hash: The hash of the manifest that the model was last given.
         seq: The last applied entry.
-        call_ids: The ids of all calls that its answers made.
+        call_ids: The ids that no other call may have.
+        committed: What is committed.
+        compactions: The entries that compacted it.
+        refrozen: One of them froze the agent anew.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -71,16 +100,14 @@ class Transcript:
         self.manifest: dict[str, Any] | None = None
         self.manifest_hash: str | None = None
         self.seq = 0
-        self.call_ids: set[str] = set()
-        self._committed: list[Part] = []
+        self.call_ids = CallIds()
+        self.committed = Conversation()
+        self.compactions: list[Entry] = []
+        self.refrozen = False
         self._view = View()
-        self._last: Mapping[str, Any] = {}  # the last answer's entry
-        self._goes_on = False  # it paused, and is sent back as it came
-        self._before_pause: tuple[int, list[str], set[str], Mapping[str, Any]] = (0, [], set(), {})
-        self._calls: list[str] = []  # the tool_use ids that have no result yet, in order
-        self._late: set[str] = set()  # those of them that did not get to run
-        self._paused: tuple[str | None, int] = (None, 0)  # how often an event's turn paused
         self._pending: list[Entry] = []
+        self._standing: list[Entry] = []  # what the application said, for whoever summarises it away
+        self._undo: Undo | None = None
         self._silent = False  # somebody says that nobody says anything
         for entry in entries:
             self.apply(entry)
@@ -90,12 +117,17 @@ class Transcript:
         if entry.seq <= self.seq:
             return
         self.seq = entry.seq
+        self._withdraw(entry)
         if entry.type == "agent.message":
             self._answer(entry)
         elif entry.type == "transcript.doubted":
             self._doubt(doubted_places(entry))
+        elif entry.type == "session.compacted":
+            self._compact(entry)
         elif entry.type in _PENDING or (entry.type == "turn.interrupted" and entry.body.get("partial")):
             self._pending.append(entry)
+        if entry.type in ("system.message", "session.pinned"):
+            self._standing.append(entry)
         if entry.type == "session.started" and self.manifest is None:
             self.manifest = {name: entry.body.get(name) for name in ("agent", "model", "system", "tools")}
         if entry.type == "system.message" and "tools" in entry.body:
@@ -103,13 +135,17 @@ class Transcript:
         if entry.type in ("session.started", "system.message"):
             self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
 
+    def begin_behind(self, seq: int) -> None:
+        """Go on behind a seq up to which a compaction stands for all but the entries that were applied."""
+        self._pending, self.seq = [], seq
+
     def awaits(self, event_id: str) -> bool:
         """Return whether what an event asks is yet to be answered."""
         return any(entry.type == "user.message" and entry.event_id == event_id for entry in self._pending)
 
     def others(self, event_id: str) -> list[str]:
         """Return the events, but this one, that a request made now would hold something unanswered of."""
-        kept = [e for e in _without_failed(self._pending) if e.type != "system.message"]
+        kept = [e for e in without_failed(self._pending) if e.type not in STANDING]
         return list(dict.fromkeys(e.event_id for e in kept if e.event_id and e.event_id != event_id))
 
     def request_messages(self, form: Form | None = None, *, without: Collection[str] = ()) -> list[Message]:
@@ -120,36 +156,37 @@ class Transcript:
         form = form or Form()
         if self._view.form != form:
             self._view = View(form)
-        self._view.extend(self._committed)
-        asked, _ = self._tail(_left(self._pending, without))
+        self._view.extend(self.committed.parts)
+        asked, _ = self._tail(left(self._pending, without))
         return self._view.rendered(asked)
 
     @property
     def nudged(self) -> bool:
         """Whether the last answer was empty, and the model is asked to go on."""
-        return bool(self._last.get("nudge"))
+        return bool(self.committed.last.get("nudge"))
 
     @property
     def owes_results(self) -> bool:
         """Whether the next request brings results of calls."""
-        return bool(self._calls)
+        return bool(self.committed.calls)
 
     def pauses(self, event_id: str | None) -> int:
         """Return how often the model paused in an event's turn, if that is the last one."""
-        return self._paused[1] if self._paused[0] == event_id else 0
+        return self.committed.paused[1] if self.committed.paused[0] == event_id else 0
 
     def committed_places(self, of: Callable[[Block], bool] = bool) -> list[Place]:
         """Return where the journal has what is committed, in order; `of`: blocks of some kind only."""
-        return [place for part in self._committed for block, place in part.said if place is not None and of(block)]
+        return [place for block, place in self.committed.said() if of(block)]
 
     def measured(self, by: Callable[[Block], int]) -> dict[Place, int]:
         """Return what is committed with a measure of each block."""
-        return {place: by(block) for part in self._committed for block, place in part.said if place is not None}
+        return {place: by(block) for block, place in self.committed.said()}
 
     def places_of(self, message: int, block: int | None = None) -> list[Place]:
         """Return where the journal has a committed message of the last request's form, or one block of it."""
-        at = self._view.positions[message] if message < len(self._view.positions) else len(self._committed)
-        places = self._committed[at].places if at < len(self._committed) else []
+        parts = self.committed.parts
+        at = self._view.positions[message] if message < len(self._view.positions) else len(parts)
+        places = parts[at].places if at < len(parts) else []
         shown = self._view.messages[message]["content"] if places else []
         block = block if len(shown) == len(places) else None  # the application's words stand between
         return [p for n, p in enumerate(places) if p is not None and block in (None, n)]
@@ -162,89 +199,152 @@ class Transcript:
             without: Committed blocks to leave out, and all that answers thought.
         """
         probe = copy.copy(self)
-        probe._committed = [*self._committed]
+        probe.committed = self.committed.copied()
         if without is not None:
             probe._doubt(without)
-        probe._pending = [e for e in self._pending if e.type == "system.message"]
+        probe._pending = [e for e in self._pending if e.type in STANDING]
         probe._silent = True
         probe._view = View(form)
         return probe.request_messages(form)
 
+    def alone(self, form: Form) -> list[Message]:
+        """Return what is new as a conversation of its own, without results: those belong to their calls."""
+        said = [each for e in without_failed(self._pending) if e.type == "user.message" for each in asked_by(e)]
+        return View(form).rendered([Part.of("user", said)] if said else [])
+
+    # For whoever compacts it.
+
+    @property
+    def size(self) -> int:
+        """About how many tokens a request made now has: as the last answer counted them, and what is new."""
+        if self.committed.counted is not None:
+            return self.committed.counted + self.pending_size()
+        frozen = self.manifest or {}
+        fixed = tokens.of_value(frozen.get("system") or "") + tokens.of_value(frozen.get("tools") or [])
+        return fixed + self.committed.size + self.pending_size()
+
+    def pending_size(
+        self, guess: Callable[[Iterable[Message]], int] = tokens.of_messages, *, without: Collection[str] = ()
+    ) -> int:
+        """Return about how many tokens are new; `without`: events whose unanswered entries are left out."""
+        asked, _ = self._tail(left(self._pending, without))
+        return guess(part.message for part in asked)
+
+    def said_so_far(self, form: Form) -> list[Message]:
+        """Return all that is committed, with the results of open calls, and nothing that a user said since."""
+        view = View(form)
+        view.extend(self.committed.parts)
+        results = self._results(without_failed(self._pending)) if self.committed.calls else []
+        return view.rendered([*self.committed.unsaid(), *([Part.of("user", results)] if results else [])])
+
+    def restated(self, cut: Cut | None, *, change: bool) -> tuple[list[int], str]:
+        """Return what is said again of what stands before a cut; `None`: of all that is committed."""
+        waits = {entry.seq for entry in self._pending}
+        upto = self.seq if cut is None else cut.seen
+        gone = {e.seq for e in self._standing if e.seq <= upto and e.seq not in waits}
+        return compactions.restated(self._standing, gone, change=change)
+
+    def consumed(self) -> list[str]:
+        """Return the events of whose calls results wait to be sent."""
+        ids = [e.event_id for e in self._pending if e.type == "agent.tool_result" and e.event_id]
+        return list(dict.fromkeys(ids)) if self.committed.calls else []
+
     def _answer(self, answer: Entry) -> None:
-        seen = answer.body.get("seen")
+        body, now = answer.body, self.committed
+        seen = body.get("seen")
         upto = seen if isinstance(seen, int) else answer.seq
-        content = _answered(answer, self.call_ids)
+        content = answered_with(answer, self.call_ids)
         self.call_ids |= {str(block.get("id")) for block, _ in content if block["type"] == "tool_use"}
         if answer.body.get("stop") == "refusal":
             self._take_back(answer, upto)
             return
-        asked = _left([e for e in self._pending if e.seq <= upto], answer.body.get("without") or ())
-        answered, left = self._tail(asked)
-        if not self._committed and not answered:
+        asked = left([e for e in self._pending if e.seq <= upto], body.get("without") or ())
+        answered, waiting = self._tail(asked)
+        if not now.parts and not answered:
             answered = [Part.of("user", [(text(NO_MESSAGE), None)])]
-        before = (len(self._committed), self._calls, self._late, self._last)
-        self._committed += [part.committed() for part in answered]
         goes_on = _pauses(answer.body) and bool(content)
-        if goes_on and not self._goes_on:
-            self._before_pause = before
+        if goes_on and not now.goes_on:
+            now.before_pause = BeforePause(len(now.parts), now.calls, now.late, now.last)
         if not goes_on and (not content or content[-1][0]["type"] in THINKING):
             content.append((text(NO_ANSWER), None))
-        said = set(answer.body.get("said") or ())
         calls = [str(block.get("id")) for block, _ in content if block["type"] == "tool_use"]
-        ran = answer.body.get("ran")
-        self._late = set(calls[ran:]) if isinstance(ran, int) else set()
-        counts = _is_pause(answer.body) or bool(answer.body.get("nudge"))
-        self._paused = (answer.event_id, self.pauses(answer.event_id) + counts)
-        self._calls = [*(self._calls if self._goes_on and not answered else []), *calls, *said]
-        self._last, self._goes_on = answer.body, goes_on
-        owner = answer.body.get("asked", answer.body.get("model"))
-        self._committed.append(Part.of("assistant", content, owner).committed())
-        self._pending = left + [e for e in self._pending if e.seq > upto]
+        ran = body.get("ran")
+        now.late = set(calls[ran:]) if isinstance(ran, int) else set()
+        counts = _is_pause(body) or bool(body.get("nudge"))
+        now.paused = (answer.event_id, self.pauses(answer.event_id) + counts)
+        now.calls = [*(now.calls if now.goes_on and not answered else []), *calls, *set(body.get("said") or ())]
+        now.last, now.goes_on = body, goes_on
+        now.answer(answered, content, answer, upto)
+        now.counted = _counted(body)
+        self._pending = waiting + [e for e in self._pending if e.seq > upto]
 
     def _take_back(self, refusal: Entry, upto: int) -> None:
         """Commit nothing of a refused event since its last answer: the model would refuse whatever holds it."""
-        self._pending = [e for e in self._pending if e.seq > upto or not _is_of(e, {refusal.event_id})]
-        if self._goes_on:  # what paused before was a part of the answer that is refused
-            count, self._calls, self._late, self._last = self._before_pause
-            del self._committed[count:]
-            self._view, self._goes_on = View(self._view.form), False
-        self._last = {name: value for name, value in self._last.items() if name != "nudge"}
+        self._pending = [e for e in self._pending if e.seq > upto or not is_of(e, {refusal.event_id})]
+        if self.committed.goes_on:  # what paused before was a part of the answer that is refused
+            self.committed.take_back_pause()
+            self._view = View(self._view.form)
+        last = self.committed.last
+        self.committed.last = {name: value for name, value in last.items() if name != "nudge"}
 
     def _doubt(self, places: Collection[Place]) -> None:
-        """Leave blocks out, in place; no answer's thinking is bound to what it answered any more."""
-        left_out = {
-            str(block.get("id"))
-            for part in self._committed
-            for block, place in part.said
-            if place in places and block["type"] == "tool_use"
-        }
-        for at, part in enumerate(self._committed):
-            said = [
-                (replaced(block) if place in places or block.get("tool_use_id") in left_out else block, place)
-                for block, place in part.said
-            ]
-            kept = [(block, place) for block, place in said if block["type"] not in THINKING]
-            made = Part.of(part.message["role"], kept or [(text(NO_ANSWER), None)], part.owner)
-            self._committed[at] = made.committed()
+        self.committed.doubt(places)
         self._view = View(self._view.form)
-        if self._goes_on:  # what paused is not what it was
-            self._goes_on, self._last = False, {**self._last, "nudge": True}
 
     def _declare(self, change: Mapping[str, Any]) -> None:
-        """Declare the tools that a changed agent has more; thinking that was bound to those before goes."""
+        """Declare the tools that a changed agent has more; thinking goes: some model's was bound to those before."""
         manifest = self.manifest or {}
         self.manifest = {**manifest, "tools": [*(manifest.get("tools") or []), *change["tools"]]}
-        if change.get("unbinds"):
-            self._doubt(())
+        if self.committed.counted is not None:
+            self.committed.counted += tokens.of_value(change["tools"])
+        self._doubt(())
+
+    def _compact(self, entry: Entry) -> None:
+        body, now = entry.body, self.committed
+        cut, before = now.cut_of(entry), (self.manifest, self.manifest_hash)
+        if "frozen" in body:
+            self.manifest, self.refrozen = {**(self.manifest or {}), **body["frozen"]}, True
+        self.manifest_hash = body.get("manifest", self.manifest_hash)
+        standing, self._view = self._standing, View(self._view.form)
+        if body["by"] != "claude":  # the agent of today is frozen: what it was changed to before is no more
+            self._standing = [said for said in standing if "manifest" not in said.body]
+        if body["by"] == "claude" and body.get("text"):
+            self._pending.append(entry)
+        if cut is None and body.get("kept_from") is not None:  # before what is read of the session
+            now.unbind(entry)
+            return
+        if consumed := frozenset(body.get("consumed") or ()):
+            taken = [e for e in self._pending if e.type == "agent.tool_result"]
+            self._undo = Undo(consumed, now.copied(), taken, *before, self.call_ids, standing)
+        now.compact(entry)
+        self.compactions.append(entry)
+        self.call_ids = CallIds(now.call_ids(), forgot=True)
+        if cut is None:
+            self._pending = [e for e in self._pending if e.type != "agent.tool_result"]
+
+    def _withdraw(self, entry: Entry) -> None:
+        """Take back a compaction that took up results of a turn that fails, or is refused, before the next answer."""
+        answers = entry.type == "agent.message"
+        ends = entry.type == "turn.failed" or (answers and entry.body.get("stop") == "refusal")
+        undo = self._undo
+        if undo is not None and ends and {entry.event_id, entry.body.get("turn")} & undo.events:
+            self.committed, self.manifest, self.manifest_hash = undo.before, undo.manifest, undo.manifest_hash
+            known = {said.seq for said in undo.standing}
+            self.call_ids = undo.call_ids
+            self._standing = [*undo.standing, *(said for said in self._standing if said.seq not in known)]
+            self._pending = sorted([*undo.taken, *self._pending], key=lambda e: e.seq)
+            self._view, self.compactions, self._undo = View(self._view.form), self.compactions[:-1], None
+        if answers:
+            self._undo = None
 
     def _tail(self, pending: list[Entry]) -> tuple[list[Part], list[Entry]]:
         """Return what is pending as messages, and the entries that cannot be sent yet: system ones without a user's."""
-        kept = _without_failed(pending)
-        system = [e for e in kept if e.type == "system.message"]
-        asked = [said for e in kept if e.type in ("user.message", "turn.interrupted") for said in _asked(e)]
-        if not asked and (self._silent or self._last.get("nudge")):
-            asked = [(text(NO_MESSAGE if self._silent else GO_ON), None)]
-        if not asked and self._goes_on:
+        kept = without_failed(pending)
+        system = [e for e in kept if e.type in STANDING]
+        asked = [said for e in kept if e.type in ("user.message", "turn.interrupted") for said in asked_by(e)]
+        if not asked and (self._silent or self.committed.last.get("nudge")):
+            asked = [(text(NO_MESSAGE if self._silent else self.committed.last.get("words", GO_ON)), None)]
+        if not asked and self.committed.goes_on:
             return [], system
         said: list[Said] = [*self._results(kept), *asked]
         if not said:
@@ -253,9 +353,7 @@ class Transcript:
         texts: list[Said] = [(text(e.text), (e.seq, 0)) for e in system if e.text and e.text.strip()]
         if texts:
             parts.append(Part.of("system", texts))
-        if self._goes_on and self._committed[-1].message["content"][-1]["type"] in THINKING:
-            parts.insert(0, Part.of("assistant", [(text(NO_ANSWER), None)]))
-        return parts, []
+        return [*self.committed.unsaid(), *parts], []
 
     def _results(self, pending: list[Entry]) -> list[Said]:
         """Return one result per call, in call order; the first one counts. Behind them those of calls said as text."""
@@ -263,31 +361,17 @@ class Transcript:
         for entry in pending:
             if entry.type == "agent.tool_result":
                 given.setdefault(entry.body.get("call_id"), entry)
-        said = self._last.get("said") or ()
-        made = [_result(call, given.get(call), TOO_MANY if call in self._late else UNANSWERED) for call in self._calls]
+        now, said = self.committed, self.committed.last.get("said") or ()
+        made = [result_of(call, given.get(call), late=call in now.late) for call in now.calls]
         results = [(block, place) for block, place in made if block["tool_use_id"] not in said]
-        return results + [(_told(block), place) for block, place in made if block["tool_use_id"] in said]
+        return results + [(told(block), place) for block, place in made if block["tool_use_id"] in said]
 
 
-def _left(pending: list[Entry], without: Collection[str]) -> list[Entry]:
-    return [e for e in pending if e.type == "system.message" or e.event_id not in without] if without else pending
-
-
-def _without_failed(pending: list[Entry]) -> list[Entry]:
-    """Leave out what failed turns take back: what their events, or events that joined them, put in before."""
-    kept: list[Entry] = []
-    failed: set[str | None] = set()
-    for entry in reversed(pending):
-        if entry.type == "turn.failed":
-            failed |= {entry.event_id, entry.body.get("turn")} - {None}
-        elif not _is_of(entry, failed):
-            kept.append(entry)
-    return kept[::-1]
-
-
-def _is_of(entry: Entry, events: set[str | None]) -> bool:
-    """Return whether an entry is one of these events', and goes with them."""
-    return entry.type != "system.message" and bool(events & {entry.event_id, entry.body.get("turn")})
+def _counted(answer: Mapping[str, Any]) -> int | None:
+    """Return the tokens of a request and its answer, by its own count; what other attempts used is not of them."""
+    usage, failed = answer.get("usage") or {}, answer.get("failed") or {}
+    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+    return sum(int(usage.get(name, 0)) - int(failed.get(name, 0)) for name in names) or None
 
 
 def _pauses(answer: Mapping[str, Any]) -> bool:
@@ -298,49 +382,3 @@ def _pauses(answer: Mapping[str, Any]) -> bool:
 def _is_pause(answer: Mapping[str, Any]) -> bool:
     stop = answer.get("stop")
     return isinstance(stop, str) and stop in PAUSES
-
-
-def _result(call: str, entry: Entry | None, otherwise: str) -> Said:
-    block: Block = {"type": "tool_result", "tool_use_id": call}
-    if entry is None:
-        return {**block, "content": otherwise, "is_error": True}, None
-    body = entry.body
-    failed = body.get("status") != "ok"
-    # The API takes nothing but text in an error's result.
-    content = content_blocks(body.get("content"), TEXT if failed else CONTENT)
-    said = str(body.get("text") or "")
-    block["content"] = content or (said if said.strip() else EMPTY)
-    return {**block, "is_error": True} if failed else block, (entry.seq, 0)
-
-
-def _told(result: Block) -> Block:
-    content = result["content"]
-    said = content if isinstance(content, str) else " ".join(str(block.get("text", LEFT_OUT)) for block in content)
-    return text(f"[From the application: the result of that call] {said}")
-
-
-def _asked(entry: Entry) -> list[Said]:
-    if entry.type == "turn.interrupted":
-        return [(text(f"{STOPPED}{entry.body['partial']}"), (entry.seq, 0))]
-    blocks = content_blocks(entry.body.get("content")) or [text(NO_MESSAGE)]
-    return [(block, (entry.seq, n)) for n, block in enumerate(blocks)]
-
-
-def _answered(entry: Entry, taken: Collection[str]) -> list[Said]:
-    """Return the blocks of an answer that can be sent back; of calls with one id the session's first."""
-    content = entry.body.get("content")
-    content = [text(content)] if isinstance(content, str) else content
-    items = cast("list[object]", content) if isinstance(content, list) else []
-    said: list[Said] = []
-    ids = set(taken)
-    for n, item in enumerate(items):
-        block = cast("Block", item) if isinstance(item, dict) else {}
-        kind = block.get("type")
-        if kind not in _SENDABLE or (kind == "text" and not str(block.get("text") or "").strip()):
-            continue
-        if kind == "tool_use":
-            if str(block.get("id")) in ids:
-                continue
-            ids.add(str(block.get("id")))
-        said.append((block, (entry.seq, n)))
-    return said

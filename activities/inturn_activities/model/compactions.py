@@ -1,0 +1,89 @@
+"""Compactions of a model step, under its claim.
+
+Invariant: the entry is written under the claim, so a late attempt writes none, and the next one finds it and pays for
+none; what it used is said in it, and counted with its step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from temporalio import activity
+
+from inturn.agents import Agent
+from inturn.journal import Journal
+from inturn.journal.views.requests import Form
+from inturn.journal.views.transcript import Transcript
+from inturn.models import ModelMessage, ModelRequest
+from inturn.turns.compacting import Summariser
+from inturn.turns.compaction import Room
+from inturn.turns.making_room import RoomMaker, used_by
+from inturn.values import Usage
+from inturn_activities.limits.stuck import note_progress
+from inturn_activities.model.attempt import ModelAttempt
+from inturn_activities.model.guard import GuardedModel
+from inturn_activities.model.transcript_cache import Transcripts
+from inturn_activities.model.usage import so_far, write_down
+
+
+@dataclass(frozen=True, slots=True)
+class Compactions:
+    """Makes room in sessions, by a model."""
+
+    journal: Journal
+    model: GuardedModel
+    transcripts: Transcripts
+
+    def room(self, agent: Agent) -> Room:
+        """Return the room that an agent's requests have."""
+        return Room.of(self.model.facts(agent.model), agent.max_tokens, agent.compaction)
+
+    def of(self, attempt: ModelAttempt, request: Callable[[Transcript], ModelRequest]) -> RoomMaker:
+        """Return what makes room for a step; `request` makes the request of a transcript."""
+        agent = attempt.agent
+
+        async def ask(asked: ModelRequest) -> ModelMessage:
+            _tell(attempt)
+            return await self.model.respond(asked, _on_delta)
+
+        async def compact(asked: ModelRequest, instructions: str | None) -> ModelMessage | None:
+            _tell(attempt)
+            return await self.model.compact(asked, instructions)
+
+        by = Summariser.of(
+            agent,
+            ask=ask,
+            compact=compact,
+            form=self._form,
+            instructions=attempt.input.compact,
+        )
+
+        async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
+            usage = used_by(used, so_far())
+            body |= {"turn": attempt.step.turn.turn, **({"usage": usage} if usage else {})}
+            entry = attempt.entry("session.compacted", body, key=f"compacted/{attempt.key}/{number}")
+            head = await self.journal.append(attempt.step, attempt.claim.token, [entry], usage=usage)
+            write_down(usage)
+            before, after = body["tokens"]
+            activity.logger.info(
+                "%s: compacted by %s, from about %d to %d tokens", attempt.key, body["by"], before, after
+            )
+            return await self.transcripts.load(attempt.step.session, head)
+
+        return RoomMaker(self.room(agent), agent.compaction, by, attempt.key, request, write)
+
+    def _form(self, model: str) -> Form:
+        return Form.of(model, self.model.facts(model))
+
+
+def _tell(attempt: ModelAttempt) -> None:
+    """Tell whoever looks that the answer comes later."""
+    if attempt.pen is not None:
+        attempt.pen.compacts()
+
+
+def _on_delta(block: int, kind: str, text: str) -> None:
+    """Note that the model is not stuck."""
+    note_progress()

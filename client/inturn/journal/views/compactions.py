@@ -1,0 +1,106 @@
+"""What stands in the place of a conversation's beginning: `session.compacted`.
+
+Invariant: a conversation is cut directly before an answer, behind what that answered. So what is summarised is a
+request that was sent, no call is open in it, and what is kept begins with the model's own words. What holds beyond any
+summary (pins, the settled ends of unknown calls, the agent's last change) is said again behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from inturn.journal.views.requests import APPLICATION, NO_ANSWER, SUMMARISED, Part
+from inturn.turns.answers import THINKING
+from inturn.turns.blocks import Block, text
+from inturn.values import Entry
+
+By = Literal["claude", "summary", "cut"]
+"""Who made it: the API itself, a request of ours for a summary, or nobody: the beginning is left out."""
+
+STANDING: Final = frozenset({"system.message", "session.pinned", "session.compacted"})
+"""The application's words: no failed turn takes them back."""
+MAX_RESTATED: Final = 16 * 1024
+"""Characters of what is said again beside pins; the latest goes first."""
+TAKEN_UP: Final = "I have read the summary and go on from there."
+GO_ON: Final = f"{APPLICATION}\nPlease go on from where the summary ends."
+_STILL: Final = "What follows was said before it, and still holds:"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A place before an answer.
+
+    Attributes:
+        at: Which message of what is committed the answer is.
+        seq: The answer's entry.
+        seen: The seq up to which its request had read.
+        event_id: Whose turn it is of.
+    """
+
+    at: int
+    seq: int
+    seen: int
+    event_id: str | None
+
+
+def base_of(entries: Iterable[Entry]) -> int:
+    """Return the seq up to which the last compaction that keeps an answer stands for what was said; 0 without one."""
+    return max((int(entry.body["seen"]) for entry in entries if entry.body.get("kept_from") is not None), default=0)
+
+
+def is_block(message: Mapping[str, Any]) -> bool:
+    """Return whether a message begins with a summary of the API's own."""
+    content = message.get("content")
+    return isinstance(content, list) and bool(content) and content[0].get("type") == "compaction"
+
+
+def heads(entry: Entry) -> list[Part]:
+    """Return the messages that stand in the place of what was left out."""
+    body = entry.body
+    block: Block = body["block"]
+    if body["by"] == "claude":
+        return [Part.of("assistant", [(block, (entry.seq, 0))], body.get("model")).committed()]
+    said = [part for part in (_told(body), body.get("text")) if part]
+    head = Part.of("user", [(text("\n\n".join(said)), (entry.seq, 0))]).committed()
+    if body.get("kept_from") is not None:
+        return [head]
+    return [head, Part.of("assistant", [(text(TAKEN_UP), None)]).committed()]
+
+
+def _told(body: Mapping[str, Any]) -> str:
+    if body["by"] == "cut":
+        return f"{APPLICATION}\n[{body.get('left_out', 0)} earlier messages were left out; they are in the journal]"
+    return SUMMARISED + str(body["block"].get("text") or "")
+
+
+def without_thoughts(part: Part) -> Part:
+    """Return a message that is bound to nothing before it any more."""
+    said = [(block, place) for block, place in part.said if block["type"] not in THINKING]
+    if len(said) == len(part.places):
+        return part
+    return Part.of(part.message["role"], said or [(text(NO_ANSWER), None)], part.owner).committed()
+
+
+def restated(standing: Sequence[Entry], gone: Collection[int], *, change: bool) -> tuple[list[int], str]:
+    """Return which of the application's words are said again, and how.
+
+    Args:
+        standing: All that were ever said, in order.
+        gone: Those of them that stand in what is left out.
+        change: Whether the agent's last change is one of them: else the agent is frozen anew as it is now.
+    """
+    changes = [entry for entry in standing if "manifest" in entry.body]
+    pinned = [entry for entry in standing if entry.type == "session.pinned"]
+    others = [entry for entry in standing if entry.type == "system.message" and "manifest" not in entry.body]
+    kept, room = list[Entry](), MAX_RESTATED
+    for entry in reversed(others):
+        room -= len(entry.text or "")
+        if room >= 0:
+            kept.append(entry)
+    chosen = [*(changes[-1:] if change else []), *kept[::-1], *pinned]
+    again = [entry for entry in chosen if entry.seq in gone and (entry.text or "").strip()]
+    if not again:
+        return [], ""
+    return [entry.seq for entry in again], "\n\n".join([_STILL, *(str(entry.text) for entry in again)])

@@ -1,0 +1,207 @@
+"""What is committed of a session's messages, and what the next request owes it.
+
+Invariant: its messages alternate as the API wants them, and end with an answer; none changes but by a finding that the
+API takes it no more (in place), by a refusal of what had only paused, and by a compaction, which puts what stands for
+the beginning in its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from inturn.journal.views import compactions
+from inturn.journal.views.compactions import Cut
+from inturn.journal.views.doubts import Place, replaced
+from inturn.journal.views.requests import NO_ANSWER, Form, Message, Part, Said, View, summary_as_text
+from inturn.turns import tokens
+from inturn.turns.answers import THINKING
+from inturn.turns.blocks import Block, text
+from inturn.values import Entry
+
+UNIQUE: Final = 16
+"""Characters of an id from which on it is taken for one that nobody makes twice."""
+
+
+@dataclass(frozen=True, slots=True)
+class BeforePause:
+    """What stood before an answer that paused, for whoever takes it back."""
+
+    count: int = 0
+    calls: list[str] = field(default_factory=list[str])
+    late: set[str] = field(default_factory=set[str])
+    last: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+class CallIds(set[str]):
+    """The ids of calls so far.
+
+    Attributes:
+        forgot: Those of what was left out are known no more; each short one counts as one of them.
+    """
+
+    def __init__(self, ids: Iterable[str] = (), *, forgot: bool = False) -> None:
+        """Make them."""
+        super().__init__(ids)
+        self.forgot = forgot
+
+    def __contains__(self, call_id: object) -> bool:
+        """Return whether no other call may have this id."""
+        return super().__contains__(call_id) or (self.forgot and len(str(call_id)) < UNIQUE)
+
+
+@dataclass(slots=True)
+class Conversation:
+    """A conversation so far.
+
+    Attributes:
+        parts: Its messages.
+        head: How many of them stand for what was left out.
+        calls: The tool_use ids that have no result yet, in order.
+        late: Those of them that did not get to run.
+        last: The last answer's entry.
+        goes_on: It paused, and is sent back as it came.
+        before_pause: What stood before it then.
+        paused: How often an event's turn paused.
+        counted: Tokens up to the last answer, by its own count.
+        stripped: Answers of requests that had not read so far lose what they thought.
+    """
+
+    parts: list[Part] = field(default_factory=list[Part])
+    head: int = 0
+    calls: list[str] = field(default_factory=list[str])
+    late: set[str] = field(default_factory=set[str])
+    last: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    goes_on: bool = False
+    before_pause: BeforePause = field(default_factory=BeforePause)
+    paused: tuple[str | None, int] = (None, 0)
+    counted: int | None = None
+    stripped: int = 0
+    _cuts: list[Cut] = field(default_factory=list[Cut])
+    _sizes: list[int] = field(default_factory=list[int])
+    """Of the messages that were measured, from the first on."""
+
+    def copied(self) -> Conversation:
+        """Return one that changes for itself."""
+        return replace(self, parts=[*self.parts], _cuts=[*self._cuts], _sizes=[*self._sizes])
+
+    def said(self) -> Iterator[tuple[Block, Place]]:
+        """Yield its blocks that the journal has, with where."""
+        for part in self.parts:
+            yield from ((block, place) for block, place in part.said if place is not None)
+
+    @property
+    def size(self) -> int:
+        """About how many tokens its messages are."""
+        return self.size_from(0)
+
+    def size_from(self, at: int) -> int:
+        """Return about how many tokens its messages are, from one on."""
+        self._sizes += [tokens.of_message(part.message) for part in self.parts[len(self._sizes) :]]
+        return sum(self._sizes[at:])
+
+    @property
+    def length(self) -> int:
+        """How many messages it has, without those that stand for others."""
+        return len(self.parts) - self.head
+
+    @property
+    def cuts(self) -> list[Cut]:
+        """Where it can be cut so that something is left out, oldest first."""
+        # What an answer that paused had answered may yet be taken back.
+        most = self.before_pause.count if self.goes_on else len(self.parts)
+        return [cut for cut in self._cuts if self.head < cut.at <= most]
+
+    def unsaid(self) -> list[Part]:
+        """Return what is to stand behind an answer that paused in its thoughts, where something else follows it."""
+        if self.goes_on and self.parts[-1].message["content"][-1]["type"] in THINKING:
+            return [Part.of("assistant", [(text(NO_ANSWER), None)])]
+        return []
+
+    def before(self, cut: Cut | None, form: Form) -> list[Message]:
+        """Return the messages that an answer answered, as they were sent; `None`: all."""
+        view = View(form)
+        view.extend(self.parts[: self._at(cut)])
+        return view.messages
+
+    def left_out(self, cut: Cut | None) -> int:
+        """Return how many messages stand before a cut; `None`: behind all."""
+        return self._at(cut) - self.head
+
+    def tools_used(self, cut: Cut | None) -> set[str]:
+        """Return the tools that are called behind a cut."""
+        kept = self.parts[self._at(cut) :]
+        return {str(block["name"]) for part in kept for block, _ in part.said if block["type"] == "tool_use"}
+
+    def call_ids(self) -> set[str]:
+        """Return the ids of its calls."""
+        return {str(block.get("id")) for part in self.parts for block, _ in part.said if block["type"] == "tool_use"}
+
+    def _at(self, cut: Cut | None) -> int:
+        return len(self.parts) if cut is None else cut.at
+
+    def answer(self, answered: Sequence[Part], content: Sequence[Said], answer: Entry, seen: int) -> None:
+        """Commit an answer, and what it answered, as it was sent."""
+        self.parts += [part.committed() for part in answered]
+        if answered:
+            self._cuts.append(Cut(len(self.parts), answer.seq, seen, answer.event_id))
+        made = Part.of("assistant", content, answer.body.get("asked", answer.body.get("model"))).committed()
+        self.parts.append(compactions.without_thoughts(made) if seen < self.stripped else made)
+
+    def take_back_pause(self) -> None:
+        """Take back what paused, with what it answered."""
+        count = self.before_pause.count
+        self.calls, self.late, self.last = self.before_pause.calls, self.before_pause.late, self.before_pause.last
+        del self.parts[count:], self._sizes[count:]
+        self._cuts = [cut for cut in self._cuts if cut.at < count]
+        self.goes_on = False
+
+    def doubt(self, places: Collection[Place]) -> None:
+        """Leave blocks out, in place; no answer's thinking is bound to what it answered any more."""
+        calls = (block for block, place in self.said() if place in places and block["type"] == "tool_use")
+        left_out = {str(block.get("id")) for block in calls}
+
+        def doubted(block: Block, place: Place | None) -> Block:
+            return replaced(block) if place in places or block.get("tool_use_id") in left_out else block
+
+        for at, part in enumerate(self.parts):
+            role, owner = part.message["role"], part.owner
+            kept = [(doubted(*said), said[1]) for said in part.said if said[0]["type"] not in THINKING]
+            if kept and kept[0][0]["type"] == "compaction" and kept[0][1] in places:
+                role, kept = "user", [(summary_as_text(kept[0][0]), None)]
+            self.parts[at] = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
+        self._sizes = []
+        self.pause_no_more()
+
+    def pause_no_more(self) -> None:
+        """Ask to go on behind an answer that paused: it is not what it was."""
+        if self.goes_on:
+            self.goes_on, self.last = False, {**self.last, "nudge": True}
+
+    def cut_of(self, entry: Entry) -> Cut | None:
+        """Return where a compaction cuts; `None`: all goes."""
+        return next((cut for cut in self._cuts if cut.seq == entry.body.get("kept_from")), None)
+
+    def unbind(self, entry: Entry, at: int = 0) -> None:
+        """Take from answers what they thought that a compaction leaves without what it was bound to."""
+        # What the model itself summarised it takes for unchanged; whatever others thought was bound to another form.
+        bound = entry.body.get("model") if entry.body["by"] == "claude" else None
+        kept = [p if bound and p.owner == bound else compactions.without_thoughts(p) for p in self.parts[at:]]
+        self.parts, self.counted, self._sizes = [*self.parts[:at], *kept], None, []
+        if bound is None:
+            self.stripped = entry.seq
+            self.pause_no_more()
+
+    def compact(self, entry: Entry) -> None:
+        """Put what stands for it in the place of what was said before a cut."""
+        cut, heads = self.cut_of(entry), compactions.heads(entry)
+        at = self._at(cut)
+        self.unbind(entry, at)
+        moved = len(heads) - at
+        self.parts, self.head = [*heads, *self.parts[at:]], len(heads)
+        self._cuts = [replace(c, at=c.at + moved) for c in self._cuts if c.at >= at]
+        self.before_pause = replace(self.before_pause, count=self.before_pause.count + moved)
+        if cut is None:
+            self.calls, self.late, self.goes_on = [], set(), False
+            self.last = {"nudge": True, "words": compactions.GO_ON}

@@ -1,0 +1,134 @@
+"""Room for one step's request: when its conversation is compacted, and how often.
+
+Invariant: the same for the worker and for `inturn.testing.run`. What stands for the beginning is written down before
+any request relies on it; a step compacts a few times at most, each time by less trusting means, and then goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inturn.errors import ModelError
+from inturn.journal.views.transcript import Transcript
+from inturn.models import ModelMessage, ModelRequest
+from inturn.turns import tokens
+from inturn.turns.compacting import Compacting, Summariser
+from inturn.turns.compaction import Compaction, Room
+from inturn.values import Usage
+
+MOST: Final = 3
+"""Times that one step compacts."""
+
+Write = Callable[[dict[str, Any], int, Usage], Awaitable[Transcript]]
+"""Writes down what stands for the beginning; also given: the how many-th it is of its step, and what it used."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMaker:
+    """Makes room for a step.
+
+    Attributes:
+        room: What its requests have.
+        settings: The agent's; `None`: only what must be.
+        by: Who summarises.
+        of: The step's name in its session.
+        request: Makes the request of a transcript.
+        write: Writes an entry.
+    """
+
+    room: Room
+    settings: Compaction | None
+    by: Summariser
+    of: str
+    request: Callable[[Transcript], ModelRequest]
+    write: Write
+
+    async def make_room(self, transcript: Transcript, event_id: str, *, first: bool, asked: bool) -> Transcript:
+        """Return the transcript, compacted where its request leaves too little room, or somebody asked for it.
+
+        Args:
+            transcript: The conversation.
+            event_id: Whose turn it is.
+            first: It is the turn's first step.
+            asked: Somebody asked for it.
+
+        Raises:
+            ModelError: What is new fits into no request; or the model is away, which passes.
+        """
+        self._check(transcript, event_id)
+        done = len(compactions_of(self.of, transcript))
+        wanted, size = asked and not done, transcript.size
+        if first and not done and not wanted and self.settings is not None:
+            much = size > self.settings.soft * self.room.window
+            wanted = much and self._compacting(transcript).worth_it()
+        while wanted or self._is_full(size):
+            smaller = await self.compact(transcript, needed=self._is_full(size))
+            if smaller is None:
+                break  # the answer is shorter then, or the model says what is wrong
+            transcript, size, wanted = smaller, smaller.size, False
+        return transcript
+
+    def results(self, message: ModelMessage, guessed: int, calls: int) -> tuple[int | None, int]:
+        """Return the bytes that each result of an answer's calls may have, and how many of them run.
+
+        `guessed`: the tokens of the request that it answers.
+        """
+        if self.settings is None:
+            return None, calls
+        return self.room.results(size_of(message, guessed), calls)
+
+    def _check(self, transcript: Transcript, event_id: str) -> None:
+        """Refuse what fits into no request, and is this event's own."""
+        pending = transcript.pending_size(tokens.least, without=transcript.others(event_id))
+        if self.settings is not None and not self.room.takes(pending):
+            message = f"too large for the model's window: {pending:,} tokens at least, of {self.room.window:,}"
+            raise ModelError(message, kind="own")
+
+    def _is_full(self, size: int) -> bool:
+        return self.settings is not None and not self.room.fits(size)
+
+    async def compact(self, transcript: Transcript, *, needed: bool = True, tight: bool = False) -> Transcript | None:
+        """Compact once more; return the transcript, or `None` where nothing is left to compact.
+
+        Args:
+            transcript: The conversation.
+            needed: There is no room without it.
+            tight: The model itself says so, so nothing is known of how much would fit: as little as can be is kept.
+
+        Raises:
+            ModelError: The model is away, or its account is in trouble: that passes.
+        """
+        done = compactions_of(self.of, transcript)
+        number = len(done) + 1
+        if number > MOST:
+            return None
+        making = self._compacting(transcript, tight=tight)
+        body = await making.body(needed=needed, asks=not any(body.get("tight", False) == tight for body in done))
+        if body is None:
+            return None
+        body |= {"tight": True} if tight else {}
+        smaller = await self.write({**body, "of": self.of}, number, making.used)
+        return smaller if len(compactions_of(self.of, smaller)) == number else None
+
+    def _compacting(self, transcript: Transcript, *, tight: bool = False) -> Compacting:
+        return Compacting(self.by, self.request(transcript), transcript, self.room, tight=tight)
+
+
+def compactions_of(step: str, transcript: Transcript) -> list[dict[str, Any]]:
+    """Return what a step compacted, whichever attempt of it."""
+    return [entry.body for entry in transcript.compactions if entry.body.get("of") == step]
+
+
+def used_by(answered: Usage, told: Mapping[str, float]) -> dict[str, float]:
+    """Return what was used, by the answers and by what a provider told on the way: both say the same, or one knows."""
+    counted = answered.model_dump(mode="json", exclude={"steps"}, exclude_defaults=True)
+    return {name: max(counted.get(name, 0), told.get(name, 0)) for name in {**counted, **told}}
+
+
+def size_of(message: ModelMessage, guessed: int) -> int:
+    """Return the tokens of a request and its answer: as the model counted them, or else as they were guessed."""
+    usage = message.usage
+    counted = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
+    return (counted or guessed) + (usage.output_tokens or tokens.of_value(message.content))
