@@ -192,7 +192,7 @@ class Entry(Value):
         return text if isinstance(text, str) else None
 
 
-DeltaKind = Literal["start", "text", "thinking", "input"]
+DeltaKind = Literal["start", "text", "thinking", "input", "compacting"]
 
 
 class Delta(Value):
@@ -201,7 +201,8 @@ class Delta(Value):
     Attributes:
         attempt: The attempt that says it: a higher one replaces all that lower ones said and no entry holds.
         index: Its place in the attempt. The first, of kind `start`, has no text: whoever shows the others begins anew.
-        kind: Of an `input` the first piece is the tool's name, the rest its arguments as JSON.
+        kind: Of an `input` the first piece is the tool's name, the rest its arguments as JSON; `compacting` says that
+            the conversation is summarised first.
         block: The number of its content block in the answer.
     """
 

@@ -23,6 +23,7 @@ Piece = tuple[int, str, str]
 
 _CODES: Final = {"text": "t", "thinking": "k", "input": "j"}
 _NAME: Final = "n"
+_COMPACTS: Final = "c"
 _BLOCKS: Final = 2**31
 
 
@@ -86,6 +87,16 @@ class Pen:
             self._pack()
         if self.live:
             self._ready()
+
+    def compacts(self) -> None:
+        """Tell that the conversation is summarised before the model answers: it takes a while."""
+        with self._lock:
+            if self._over:
+                return
+            self._last.append((0, _COMPACTS, "…"))
+            self._size += 1
+            if self.live:
+                self._ready()
 
     @property
     def said(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 from inturn.journal.values import BEGINNING, DeltaPlace, DeltaRow
 from inturn.values import Delta, DeltaKind, Entry
 
-_KINDS: Final[dict[str, DeltaKind]] = {"t": "text", "k": "thinking", "n": "input", "j": "input"}
+_KINDS: Final[dict[str, DeltaKind]] = {"t": "text", "k": "thinking", "n": "input", "j": "input", "c": "compacting"}
 
 
 class Preview:

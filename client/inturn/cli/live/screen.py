@@ -89,6 +89,9 @@ class Screen:
         if delta.kind == "start":
             self._pieces = {}
             return
+        if delta.kind == "compacting":
+            self._does = "summarises the conversation, to make room"
+            return
         _, said = self._pieces.get(delta.block, ("", ""))
         gap = " " if delta.kind == "input" and not said else ""  # behind the tool's name
         self._pieces[delta.block] = (delta.kind, (said + clean(delta.text) + gap)[-_TAIL:])
