@@ -91,7 +91,7 @@ class Api:
         """Return the message that answers a request, and the seconds over which it streams."""
         body, line = asked.body, asked.line
         if body.get("compaction"):
-            return self._message(asked, [_summary(body, line)], "compaction", None), 0.0
+            return self._compacted(asked), 0.0
         reply, answer = self._next(asked)
         again = self._refuses_still(asked)
         if again or body["max_tokens"] == 0:
@@ -102,6 +102,14 @@ class Api:
             content = _said(body, line, answer)
         details = reply.stop_details if reply is not None else None
         return self._message(asked, content, answer.stop_reason, details), answer.delay
+
+    def _compacted(self, asked: Judged) -> dict[str, Any]:
+        reply = self.replies.take(asked.session, asked.text, compacts=True)
+        if reply is None or (reply.content is None and reply.stop is None):
+            return self._message(
+                asked, [_summary(asked.body, asked.line, reply.text if reply else None)], "compaction", None
+            )
+        return self._message(asked, [dict(b) for b in reply.content or ()], reply.stop or "compaction", None)
 
     def _next(self, asked: Judged) -> tuple[Reply | None, Answer]:
         probes = asked.body["max_tokens"] <= 1  # whoever asks for no more than a token only looks whether it passes
@@ -138,7 +146,9 @@ class Api:
         self.memory.invented.update(str(call.get("id")) for call in calls if call.get("name") not in declared)
         if stop in _PAUSES and content:
             self.memory.paused.add(_extended(asked.line, len(asked.body["messages"]), content)[-1].digest)
-        if stop == "refusal" and asked.line[-1].role != "assistant":  # not of an answer that it paused itself
+        if (
+            stop == "refusal" and not asked.body.get("compaction") and asked.line[-1].role != "assistant"
+        ):  # not of an answer that it paused itself
             self.memory.refused.add(asked.line[-1].digest)
 
     def _refuses_still(self, asked: Judged) -> bool:
@@ -186,10 +196,10 @@ def _blocks(body: dict[str, Any], line: Sequence[Position], given: Sequence[Mapp
     return made
 
 
-def _summary(body: dict[str, Any], line: Sequence[Position]) -> Block:
+def _summary(body: dict[str, Any], line: Sequence[Position], said: str | None) -> Block:
     """Return the API's summary of a conversation: how long it was, and what the user said last."""
     text, _ = last_text(body["messages"])
-    content = f"Summary of {len(body['messages'])} messages; the user said last: {text[:200]}"
+    content = said or f"Summary of {len(body['messages'])} messages; the user said last: {text[:200]}"
     head = next((p.digest for p in reversed(line) if p.message < 0), b"")
     signed = Summary.of(content, head=head, end=line[-1].digest, role=line[-1].role)
     return {"type": "compaction", "content": content, "signature": signed.signature()}

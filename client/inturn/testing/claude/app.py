@@ -130,7 +130,7 @@ class Claude:
         """Return the fault that is due: a queued one, else one that the text asks for and did not get yet."""
         session, messages = asked.session, asked.body["messages"]
         text, step = last_text(messages)
-        fault = self.faults.take(session, text)
+        fault = self.faults.take(session, text, compacts=bool(asked.body.get("compaction")))
         for wish in () if fault else step_of(messages).faults:
             try:
                 wished = Fault.model_validate(wish)

@@ -22,6 +22,7 @@ class Matched(BaseModel):
         when: The last user text holds this.
         session: The request's `metadata.user_id` is this.
         times: For how many requests; `None` for all.
+        compacts: Whether the request asks for a summary of the API's own; `None`: no matter.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -29,10 +30,12 @@ class Matched(BaseModel):
     when: str | None = None
     session: str | None = None
     times: int | None = Field(default=1, ge=1)
+    compacts: bool | None = None
 
-    def matches(self, session: str | None, text: str) -> bool:
+    def matches(self, session: str | None, text: str, *, compacts: bool = False) -> bool:
         """Return whether a request is meant."""
-        return (self.when is None or self.when in text) and (self.session is None or self.session == session)
+        meant = (self.when is None or self.when in text) and (self.session is None or self.session == session)
+        return meant and self.compacts in (None, compacts)
 
 
 class Call(BaseModel):
@@ -45,8 +48,9 @@ class Call(BaseModel):
 
 
 class Reply(Matched):
-    """An answer as JSON; a string alone is its text."""
+    """An answer as JSON; a string alone is its text. To a request for a summary it is one only where it says so."""
 
+    compacts: bool | None = False
     text: str = ""
     calls: list[Call] = []
     stop: str | None = None
@@ -112,10 +116,10 @@ class Queue(Generic[M]):
         """Drop everything."""
         self._items.clear()
 
-    def take(self, session: str | None, text: str) -> M | None:
+    def take(self, session: str | None, text: str, *, compacts: bool = False) -> M | None:
         """Return the first that matches; one that was taken `times` times leaves."""
         for at, (item, used) in enumerate(self._items):
-            if item.matches(session, text):
+            if item.matches(session, text, compacts=compacts):
                 used[0] += 1
                 if item.times is not None and used[0] >= item.times:
                     del self._items[at]
