@@ -157,13 +157,14 @@ class Answered(Message):
     tool: str = ""
     answer: Literal["approved", "denied", "expired"] = "approved"
     by: str | None = None
+    via: str | None = None
     reason: str | None = None
     at: float = 0.0
     """Seconds since 1970 by the workflow's clock."""
 
     def body(self) -> dict[str, Any]:
         """Return the body of its journal entry."""
-        fields = ("approval_id", "call_id", "tool", "answer", "by", "reason")
+        fields = ("approval_id", "call_id", "tool", "answer", "by", "via", "reason")
         return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
 

@@ -57,6 +57,7 @@ from inturn.values import (
 
 if TYPE_CHECKING:
     from inturn.client.client import Client
+    from inturn.client.control.steering import ControlOptions
     from inturn.client.reader import Cursor
     from inturn.client.session import Session
 
@@ -71,6 +72,7 @@ __all__ = [
     "Budget",
     "Client",
     "Compaction",
+    "ControlOptions",
     "Cursor",
     "Delta",
     "Entry",
@@ -114,7 +116,12 @@ __all__ = [
     "tool",
 ]
 
-_LAZY = {"Client": "inturn.client.client", "Cursor": "inturn.client.reader", "Session": "inturn.client.session"}
+_LAZY = {
+    "Client": "inturn.client.client",
+    "ControlOptions": "inturn.client.control.steering",
+    "Cursor": "inturn.client.reader",
+    "Session": "inturn.client.session",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,12 +18,21 @@ ID_PATTERN: Final = r"[A-Za-z0-9._:@+=-]{1,128}"
 SHORT_NAME: Final = 8
 """Characters of an event's short name."""
 
+VISIBLE: Final = r"[!#-\[\]-~]"
+"""A character of an id in a control: visible ASCII, without what JSON would write as two characters."""
+
 _ID = re.compile(ID_PATTERN)
+_VISIBLE = re.compile(f"{VISIBLE}+")
 
 
 def is_id(value: object) -> bool:
     """Return whether a value can name a tenant, a session, an event or a source."""
     return isinstance(value, str) and _ID.fullmatch(value) is not None
+
+
+def is_visible(text: str) -> bool:
+    """Return whether a text can be an id in a control."""
+    return _VISIBLE.fullmatch(text) is not None
 
 
 def short_name(event_id: str) -> str:

@@ -70,6 +70,8 @@ ERROR: Final = 512
 """Why something was set aside or refused."""
 WHO: Final = 256
 """Who answered an approval."""
+VIA: Final = 64
+"""Through what."""
 STEP_FAILURE: Final = 2_000
 """What stopped a step, with its causes: of one over 4 KB, with about 1 KB of traceback, the server keeps no type."""
 FAILURE: Final = 4 * 1024
@@ -77,7 +79,7 @@ FAILURE: Final = 4 * 1024
 REASON: Final = 512
 """Why they did, and why anything was stopped or given up."""
 IN_CONTROL: Final = {
-    **{"control_id": 128, "event_id": 160, "approval_id": 256, "by": WHO, "reason": REASON},
+    **{"control_id": 128, "event_id": 160, "approval_id": 256, "by": WHO, "via": VIA, "reason": REASON},
     "instructions": REASON,
 }
 """Texts of a control: all of them together are below `CONTROL`."""

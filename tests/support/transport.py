@@ -87,6 +87,9 @@ class FakeTransport:
     async def status(self, timeout: float) -> Any:
         return await _play(self.state)
 
+    async def control_result(self, control_id: str) -> Any:
+        return await self._next("query control", {"control_id": control_id}) or None
+
     async def ended(self) -> None:
         await self._next("ended", {})
 

@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from inturn import names, sizes
 from inturn.decoding import Undecodable, decode
 from inturn.events import explain
+from inturn.keys import VISIBLE
 from inturn_workflows.admission import AdmissionController
 from inturn_workflows.approvals import Approvals
 from inturn_workflows.display.display import Display
@@ -30,8 +31,8 @@ from inturn_workflows.waiters import Waiters
 
 
 def _printed(name: str) -> str:
-    """Return the pattern of an id: visible ASCII, without what JSON would write as two characters."""
-    return rf"^[!#-\[\]-~]{{1,{sizes.IN_CONTROL[name]}}}$"
+    """Return the pattern of an id."""
+    return f"^{VISIBLE}{{1,{sizes.IN_CONTROL[name]}}}$"
 
 
 Op = Literal[
@@ -60,6 +61,7 @@ def _bounded(most: int) -> AfterValidator:
 
 
 _Who = Annotated[str, Field(max_length=sizes.WHO), _bounded(sizes.WHO)]
+_Through = Annotated[str, Field(max_length=sizes.VIA), _bounded(sizes.VIA)]
 _Reason = Annotated[str, Field(max_length=sizes.REASON), _bounded(sizes.REASON)]
 
 
@@ -77,6 +79,7 @@ class Control(BaseModel):
     clear_queue: bool = False
     approval_id: str | None = Field(default=None, pattern=_printed("approval_id"))
     by: _Who | None = None
+    via: _Through | None = None
     at: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """When it was sent, by the sender's clock, in seconds since 1970: no worker may have run then."""
     pending: Literal["park", "cancel"] = "park"
@@ -126,14 +129,23 @@ class Controls:
             raise ApplicationError(fault, type=names.UNKNOWN_FAILURE, non_retryable=True) from error
 
     def signalled(self, args: Sequence[RawValue]) -> None:
-        """Carry out a control that came as a signal: its result goes nowhere."""
+        """Carry out a control that came as a signal: its sender asks later what came of it, if at all."""
         try:
-            self._act(read_control(args))
+            control = read_control(args)
         except ApplicationError as error:
-            if error.type == names.UNKNOWN_NAME:  # it could not be read
-                self._admission.park(args, error.message)
+            self._admission.park(args, error.message)
+            return
+        try:
+            self._act(control)
+        except ApplicationError as error:
+            refused = {"error": error.type, "message": sizes.clip(error.message, sizes.ERROR), "details": error.details}
+            self._state.remember_control(control.control_id, {"ok": False} | refused)
         except Exception as error:
             self._admission.park(args, self._faults.note("acting on a control", error))
+
+    def result(self, control_id: str) -> Result:
+        """Return what came of a control, empty where that is not remembered."""
+        return dict(self._state.controls.get(control_id) or {})
 
     def close(self, pending: Literal["park", "cancel"]) -> None:
         """Take no more events and begin no more steps; the session ends once the running ones have."""
@@ -143,6 +155,9 @@ class Controls:
     def _act(self, control: Control) -> Result:
         if control.control_id in self._state.controls:
             known: Result = self._state.controls[control.control_id]
+            if "error" in known:
+                details = known.get("details") or ()
+                raise ApplicationError(str(known["message"]), *details, type=str(known["error"]), non_retryable=True)
             return known
         result = self._OPS[control.op](self, control)
         if control.op != "restore":  # it would do nothing twice, and pushes none of people's out
@@ -237,8 +252,10 @@ class Controls:
     def _answer(self, control: Control) -> Result:
         answer: Literal["approved", "denied"] = "approved" if control.op == "approve" else "denied"
         now = workflow.time()
-        decided = Decided(answer=answer, by=control.by, reason=control.reason, at=min(control.at or now, now))
-        return self._approvals.answer(control.approval_id or "", decided, now)
+        decided = Decided(answer=answer, by=control.by, via=control.via, reason=control.reason)
+        decided.at = min(control.at or now, now)
+        result = self._approvals.answer(control.approval_id or "", decided, now)
+        return result | {"approval_id": control.approval_id} if "early" in result else result
 
     _OPS: ClassVar[dict[str, Callable[[Controls, Control], Result]]] = {
         "interrupt": _interrupt,

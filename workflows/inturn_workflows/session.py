@@ -126,6 +126,11 @@ class Session:
         """Show the session at a glance."""
         return status(self._state)
 
+    @workflow.query(name=names.CONTROL)
+    def control_result(self, control_id: str) -> dict[str, Any]:
+        """Return what came of a control, empty where that is not remembered."""
+        return self._controls.result(control_id)
+
     # The main loop.
 
     @workflow.run

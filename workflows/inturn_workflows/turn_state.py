@@ -25,6 +25,8 @@ class Decided(Message):
 
     answer: Literal["approved", "denied", "expired"]
     by: str | None = None
+    via: str | None = None
+    """Through what they said it."""
     reason: str | None = None
     at: float = 0.0
     """Seconds since 1970."""
@@ -42,6 +44,7 @@ class CallState(CallPlan):
     """When it began to wait for a person, in seconds since 1970."""
     answer: Literal["approved", "denied", "expired"] | None = None
     by: str | None = None
+    via: str | None = None
     reason: str | None = None
     answered_at: float = 0.0
     delivered: bool = False
@@ -81,7 +84,8 @@ class CallState(CallPlan):
 
     def decide(self, decided: Decided) -> None:
         """Take an answer."""
-        self.answer, self.by, self.reason, self.answered_at = decided.answer, decided.by, decided.reason, decided.at
+        self.answer, self.by, self.via = decided.answer, decided.by, decided.via
+        self.reason, self.answered_at = decided.reason, decided.at
 
     def answered(self) -> Answered | None:
         """Return what became of its approval, for the journal; `None` where it needed none."""
@@ -93,6 +97,7 @@ class CallState(CallPlan):
             tool=self.tool,
             answer=self.answer,
             by=self.by,
+            via=self.via,
             reason=self.reason,
             at=self.answered_at,
         )

@@ -88,12 +88,12 @@ def close(
 
 def approve(ctx: typer.Context, session: SessionId, approval: ApprovalId, by: By = None, reason: Reason = None) -> None:
     """Allow a tool call that asks for it."""
-    _control(ctx, session, lambda handle: handle.approve(approval, by=by, reason=reason), "approved")
+    _control(ctx, session, lambda handle: handle.approve(approval, by=by, via="cli", reason=reason), "approved")
 
 
 def deny(ctx: typer.Context, session: SessionId, approval: ApprovalId, by: By = None, reason: Reason = None) -> None:
     """Refuse a tool call that asks for it."""
-    _control(ctx, session, lambda handle: handle.deny(approval, by=by, reason=reason), "denied")
+    _control(ctx, session, lambda handle: handle.deny(approval, by=by, via="cli", reason=reason), "denied")
 
 
 def _control(

@@ -13,7 +13,7 @@ from temporalio.client import WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import TemporalError
 
 from inturn import names
-from inturn.client.approvals import ApprovalReader
+from inturn.client.control.approvals import ApprovalReader
 from inturn.client.status import StatusReader
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import translate_error

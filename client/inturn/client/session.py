@@ -7,24 +7,25 @@ process, mean the same session.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any, Literal, Unpack
+from typing import Any, Unpack
 
 from inturn.client.accepting import JournalAcceptance
 from inturn.client.audit.audit import Auditor
 from inturn.client.call_order import CallOrder
-from inturn.client.controls import Controls
+from inturn.client.control.controls import Controls
+from inturn.client.control.sealed_events import SealedEvents
+from inturn.client.control.steering import Steering
+from inturn.client.control.unknown_calls import UnknownCalls
 from inturn.client.reader import SessionReader
-from inturn.client.sealed_events import SealedEvents
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
 from inturn.client.temporal.transport import SessionTransport
 from inturn.client.turn_waiter import TurnWaiter
-from inturn.client.unknown_calls import UnknownCalls
 from inturn.events import Content, Event, EventOptions
 from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 
 
-class Session:
+class Session(Steering):
     """One session: a conversation or task that takes events one at a time.
 
     Made by `Client.session`, without a round trip; the first event starts the session. Events that one handle sends are
@@ -38,11 +39,12 @@ class Session:
         self._transport = transport
         order = CallOrder()
         self._submitter = Submitter(transport, order)
-        self._controls = Controls(transport, order)
-        self._waiter = TurnWaiter(transport, self._submitter, self._controls)
+        controls = Controls(transport, order)
+        sealed = SealedEvents(transport, self._submitter, controls)
+        super().__init__(controls, sealed)
+        self._waiter = TurnWaiter(transport, self._submitter, controls)
         self._reader = SessionReader(connection, key)
         self._status = StatusReader(transport)
-        self._sealed = SealedEvents(transport, self._submitter, self._controls)
         self._unknown_calls = UnknownCalls(connection, key)
 
     @property
@@ -160,84 +162,6 @@ class Session:
         """
         return await self._waiter.wait(event_id, timeout=timeout)
 
-    # Controls.
-
-    async def cancel(self, event_id: str, *, reason: str | None = None) -> bool:
-        """Take a held, queued or running event out, and only that one.
-
-        Returns:
-            Whether there was something to take out.
-
-        Raises:
-            SessionNotFound: No such session.
-            SessionClosed: The session was closed.
-            Unavailable: Nobody took the call in time. So for every control.
-        """
-        return await self._controls.act("cancel", event_id=event_id, reason=reason)
-
-    async def interrupt(
-        self, *, event_id: str | None = None, reason: str | None = None, clear_queue: bool = False
-    ) -> bool:
-        """Stop the running turn; what it did stays.
-
-        Args:
-            event_id: Stop it only if it is this event's.
-            reason: For the journal.
-            clear_queue: Cancel what waits, too.
-
-        Returns:
-            Whether a turn was running to be stopped.
-        """
-        return await self._controls.act("interrupt", event_id=event_id, reason=reason, clear_queue=clear_queue)
-
-    async def compact(self, *, instructions: str | None = None) -> bool:
-        """Have the next model step begin with a summary, such as `instructions` ask for; return whether one follows."""
-        return await self._controls.act("compact", instructions=instructions)
-
-    async def approve(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Approve a tool call. The same answer again is fine.
-
-        Args:
-            approval_id: `{call_id}:{hash}`, from `status().approvals`.
-            by: Who says so.
-            reason: Why.
-
-        Raises:
-            ApprovalConflict: It has another answer, or this one is too late.
-            InvalidEvent: The call has other arguments than those, or asks for no approval.
-        """
-        await self._controls.answer("approve", approval_id, by=by, reason=reason)
-
-    async def deny(self, approval_id: str, *, by: str | None = None, reason: str | None = None) -> None:
-        """Deny a tool call; the model learns of it. Otherwise as `approve`."""
-        await self._controls.answer("deny", approval_id, by=by, reason=reason)
-
-    async def pause(self) -> None:
-        """Take up no event after the running turn, which finishes; events are still accepted."""
-        await self._controls.act("pause")
-
-    async def resume(self) -> None:
-        """Take up events again, after `pause`."""
-        await self._controls.act("resume")
-
-    async def close(self, *, pending: Literal["park", "cancel"] = "park", timeout: float | None = None) -> None:
-        """End the session for good, and return once it is closed: a `send` after it raises `SessionClosed`.
-
-        A step that runs ends first, and no further model call begins. Calls whose bodies have not begun, as those that
-        wait for a person or a lock, end at once: the session was closed. A closed session stays closed: calling this
-        again is fine, and waits for a close that is under way.
-
-        Args:
-            pending: What becomes of events that wait: `park` or `cancel`.
-            timeout: Seconds to wait from when the session has taken the call; `None` waits as long as it takes.
-
-        Raises:
-            TurnTimeout: `timeout` passed. Only the waiting ends: the session will close.
-            SessionNotFound: No such session.
-            Unavailable: Nobody took the call in time.
-        """
-        await self._controls.close(pending, timeout=timeout)
-
     # Dead letters.
 
     async def parked(self) -> list[Parked]:
@@ -250,27 +174,6 @@ class Session:
         if live is not None and "parked" in live:
             return await self._sealed.named([Parked.model_validate(parked) for parked in live["parked"]])
         return await self._reader.parked()
-
-    async def redrive(self, event_id: str, *, force: bool = False) -> bool:
-        """Put a parked event back into the queue, as a turn of its own; a parked delivery is delivered again.
-
-        Args:
-            event_id: The event; `sealed:…`, where no worker had its key: it goes on under its own id.
-            force: Do so though its failed turn had effects.
-
-        Raises:
-            InvalidEvent: It is not parked, can never be valid, or had effects and `force` was not given.
-            Misconfigured: Its key is not here.
-        """
-        return await self._sealed.redrive(event_id, force=force)
-
-    async def discard(self, event_id: str, *, reason: str | None = None) -> bool:
-        """Discard a parked event; the journal keeps it. Returns True: what is not parked raises.
-
-        Raises:
-            InvalidEvent: It is not parked.
-        """
-        return await self._controls.act("discard", event_id=event_id, reason=reason)
 
     # Calls whose outcome is unknown.
 

@@ -19,8 +19,8 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
-from inturn.client.approvals import ApprovalReader
 from inturn.client.audit.ended_runs import EndedRuns
+from inturn.client.control.approvals import ApprovalReader
 from inturn.client.health import Signs, judge
 from inturn.client.temporal.retries import reraise_cancellation, retry_rpc
 from inturn.client.temporal.rpc_errors import translate_error

@@ -19,7 +19,7 @@ from temporalio.exceptions import TemporalError
 from temporalio.service import RPCError, RPCStatusCode
 
 from inturn import names
-from inturn.client.controls import Controls
+from inturn.client.control.controls import Controls
 from inturn.client.status import open_events
 from inturn.client.submitter import Submitter
 from inturn.client.temporal.retries import jittered, reraise_cancellation, retry_rpc

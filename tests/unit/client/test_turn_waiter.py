@@ -9,7 +9,7 @@ import pytest
 from temporalio.service import RPCStatusCode as Status
 
 import inturn.client.turn_waiter
-from inturn.client.controls import Controls
+from inturn.client.control.controls import Controls
 from inturn.client.submitter import Submitter
 from inturn.client.turn_waiter import TurnWaiter
 from inturn.errors import (

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import cast
+import json
+from typing import Any, cast
 
 import pytest
+from temporalio import workflow
+from temporalio.api.common.v1 import Payload
+from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 from inturn_workflows.approvals import Approvals
+from inturn_workflows.controls import Control, Controls
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.inbox import Inbox
@@ -57,3 +62,53 @@ def test_who_answered_too_late_by_a_wrong_clock_is_told_so() -> None:
     approvals, call = waiting()
     with pytest.raises(ApplicationError, match="expired already"):
         approvals.answer(call.approval_id, Decided(answer="approved", at=ASKED - 1), EXPIRES)
+
+
+@pytest.fixture
+def controls(monkeypatch: pytest.MonkeyPatch) -> Controls:
+    """Return the controls of a session whose call waits for an approval."""
+    approvals, _ = waiting()
+    monkeypatch.setattr(workflow, "time", lambda: ASKED + 1)
+    unused = cast("Any", None)
+    return Controls(approvals._state, unused, unused, approvals, *[unused] * 3)
+
+
+def signal(controls: Controls, **fields: Any) -> None:
+    data = json.dumps(fields).encode()
+    controls.signalled([RawValue(Payload(data=data, metadata={"encoding": b"json/plain"}))])
+
+
+@pytest.mark.promise("EFF-7")
+def test_who_answered_and_through_what_is_on_record_and_the_second_learns_who_was_first(controls: Controls) -> None:
+    approval = {"approval_id": "toolu_1:cafe"}
+    assert controls.result("c1") == {}
+    signal(controls, control_id="c1", op="approve", by="slack:T1:U7", via="slack", **approval)
+    signal(controls, control_id="c2", op="deny", by="page:ann", via="page", **approval)
+    signal(controls, control_id="c2", op="deny", by="page:ann", via="page", **approval)
+    assert controls.result("c1") == {"ok": True, "answer": "approved", "by": "slack:T1:U7"}
+    refused = controls.result("c2")
+    assert (refused["ok"], refused["error"]) == (False, "ApprovalConflict")
+    assert list(refused["details"]) == ["approved", "slack:T1:U7"]
+    turn = controls._state.turn
+    assert turn is not None
+    answered = turn.calls[0].answered()
+    assert answered is not None
+    said = {"answer": "approved", "by": "slack:T1:U7", "via": "slack", "call_id": "toolu_1", "tool": "refund"}
+    assert answered.body() == said | approval
+    restored = SessionState.model_validate_json(controls._state.model_dump_json())
+    assert json.loads(json.dumps(restored.controls["c2"])) == json.loads(json.dumps(refused)), "it is carried"
+
+
+def test_the_update_that_follows_a_signal_gets_what_came_of_that(controls: Controls) -> None:
+    fields = {"control_id": "c1", "op": "approve", "approval_id": "toolu_1:other"}
+    signal(controls, **fields)
+    for _ in range(2):
+        with pytest.raises(ApplicationError, match="other arguments") as refused:
+            controls.updated(Control.model_validate(fields))
+        assert refused.value.type == "InvalidEvent"
+
+
+@pytest.mark.parametrize("via", ["v" * 65, "\x01" * 30, 7, ["slack"]])
+def test_through_what_it_came_is_short(via: object) -> None:
+    with pytest.raises(ValueError, match="via"):
+        Control.model_validate({"control_id": "c", "op": "approve", "via": via})

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from inturn.client.control.unknown_calls import UnknownCalls
 from inturn.client.temporal.connection import Connection
-from inturn.client.unknown_calls import UnknownCalls
 from inturn.errors import InvalidEvent
 from inturn.journal import Journal, NewEntry, Recorded, Resolution, Superseded, Want
 from inturn.journal.views.transcript import Transcript

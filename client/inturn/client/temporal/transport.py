@@ -122,6 +122,12 @@ class SessionTransport:
             "Message", await handle.query(names.STATUS, result_type=dict, rpc_timeout=timedelta(seconds=timeout))
         )
 
+    async def control_result(self, control_id: str) -> Message | None:
+        """Return what the session remembers of a control; `None`: it has not acted on it, or long ago."""
+        handle, within = await self.handle(), timedelta(seconds=ALIVE_WITHIN)
+        found = await handle.query(names.CONTROL, control_id, result_type=dict, rpc_timeout=within)
+        return cast("Message | None", found or None)
+
     async def alive(self) -> bool:
         """Return whether the session answers, and so has a worker."""
         try:

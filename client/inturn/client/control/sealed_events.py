@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payload, Payloads
 from temporalio.service import RPCError
 
 from inturn import names, sizes
-from inturn.client.controls import Controls
+from inturn.client.control.controls import Controls, How
 from inturn.client.submitter import Submitter
 from inturn.client.temporal.transport import SessionTransport
 from inturn.decoding import Undecodable, decode, read_event
@@ -35,11 +35,12 @@ class SealedEvents:
     submitter: Submitter
     controls: Controls
 
-    async def redrive(self, name: str, *, force: bool) -> bool:
+    async def redrive(self, name: str, how: How, *, force: bool) -> bool:
         """Hand an event over under its own id, then give up what was set aside; any other is the session's to redrive.
 
         Args:
             name: What it was set aside as.
+            how: See `inturn.ControlOptions`; such an event is handed over all the same.
             force: See `Session.redrive`.
 
         Raises:
@@ -48,7 +49,7 @@ class SealedEvents:
         """
         entry = await self._entry(name) if name.startswith(names.SEALED) else None
         if entry is None or "sealed" not in entry.body:
-            return await self.controls.act("redrive", event_id=name, force=force)
+            return await self.controls.act("redrive", how, event_id=name, force=force)
         event = await self._event(name, entry.body["sealed"])
         await self.submitter.hand_over(event)
         with suppress(InvalidEvent):  # somebody else has
