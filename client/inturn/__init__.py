@@ -28,6 +28,8 @@ from inturn.errors import (
     VersionConflict,
 )
 from inturn.events import Event, EventOptions
+from inturn.models.server_tools import CodeExecution, ServerTool, WebFetch, WebSearch
+from inturn.models.settings import ModelSettings
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, tool
 from inturn.tools.context import ToolContext, current
@@ -71,6 +73,7 @@ __all__ = [
     "Backpressure",
     "Budget",
     "Client",
+    "CodeExecution",
     "Compaction",
     "ControlOptions",
     "Cursor",
@@ -84,6 +87,7 @@ __all__ = [
     "JournalUnavailable",
     "Misconfigured",
     "ModelError",
+    "ModelSettings",
     "Notice",
     "Parked",
     "PendingApproval",
@@ -92,6 +96,7 @@ __all__ = [
     "Receipt",
     "Refused",
     "Retry",
+    "ServerTool",
     "Session",
     "SessionBusy",
     "SessionClosed",
@@ -112,6 +117,8 @@ __all__ = [
     "Usage",
     "VersionConflict",
     "Versioned",
+    "WebFetch",
+    "WebSearch",
     "current",
     "tool",
 ]

@@ -8,19 +8,24 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, field
-from typing import Any, Literal, get_args
+from dataclasses import KW_ONLY, dataclass, field, replace
+from typing import Any, Final, Literal, get_args
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from inturn.keys import is_id
-from inturn.models.facts import facts
+from inturn.models.facts import ModelFacts, facts
+from inturn.models.server_tools import ServerTool
+from inturn.models.settings import CacheTtl, ModelSettings, refusal
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
 from inturn.turns.budget import Budget
 from inturn.turns.compaction import Compaction
+from inturn.turns.output import schema_of
 
 Stream = Literal["watched", "always", "never"]
+MAX_MODELS: Final = 16
 
 
 @dataclass(frozen=True)
@@ -33,12 +38,18 @@ class Agent:
         instructions: The system prompt; frozen in a session when it starts.
         tools: Functions decorated with `@tool`, or plain ones.
         subagents: Agents it may delegate to.
+        server_tools: Tools that the provider runs itself: `WebSearch()`, `WebFetch()`, `CodeExecution()`.
+        models: Other models that an event may name to be answered by.
+        fallback: Models that answer instead, in this order, where the model is away for a minute or refuses.
+        output: The pydantic model that answers have to fit: `Turn.output` has them then, as JSON.
+        settings: How its models are to answer.
         max_tokens: The most tokens of one answer; what the model thinks counts.
         budget: The most one turn may use.
         compaction: When its sessions are summarised to make room; `None`: only where a session cannot go on without.
         inbox: How its sessions take events.
         stream: When others see what the model says as it says it: while somebody looks (`watched`), `always`, or
             `never`, where an answer must not be seen that is withdrawn in the end.
+        cache_ttl: How long the provider is to keep a conversation that it has read; `1h` costs more to write.
         task_queue: The task queue of its own on which its steps are taken; by default the worker's.
         deliver: A tool `(out, ctx)` that takes answers, approvals and notices out.
     """
@@ -49,11 +60,17 @@ class Agent:
     instructions: str
     tools: Sequence[Any] = ()
     subagents: Sequence[Agent] = ()
+    server_tools: Sequence[ServerTool] = ()
+    models: Sequence[str] = ()
+    fallback: Sequence[str] = ()
+    output: type[BaseModel] | None = None
+    settings: ModelSettings = field(default_factory=ModelSettings)
     max_tokens: int = 32_000
     budget: Budget = field(default_factory=Budget)
     compaction: Compaction | None = field(default_factory=Compaction)
     inbox: InboxPolicy = field(default_factory=InboxPolicy)
     stream: Stream = "watched"
+    cache_ttl: CacheTtl = "5m"
     task_queue: str | None = None
     deliver: Callable[..., Any] | None = None
 
@@ -66,7 +83,8 @@ class Agent:
         if not is_id(self.name):
             raise ValueError(f"agent name {self.name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
         tools = tuple(as_tool(t) for t in self.tools)
-        names = [t.name for t in tools]
+        self._check_server_tools()
+        names = [*(t.name for t in tools), *(t.name for t in self.server_tools)]
         twice = sorted({n for n in names if names.count(n) > 1})
         if twice:
             raise ValueError(f"agent {self.name!r} has more than one tool named {', '.join(twice)}")
@@ -76,6 +94,49 @@ class Agent:
             )
         object.__setattr__(self, "tools", tools)
         self._check_request()
+        self._check_models()
+        self._check_settings()
+
+    def _check_server_tools(self) -> None:
+        given: Any = self.server_tools
+        for tool in given if isinstance(given, (list, tuple)) else [given]:
+            if not (isinstance(tool, ServerTool) and tool.type):
+                raise ValueError(f"agent {self.name!r}: {tool!r:.60} is no tool of the provider's, such as WebSearch()")
+        object.__setattr__(self, "server_tools", tuple(given))
+
+    def _check_models(self) -> None:
+        for field_, given in (("models", self.models), ("fallback", self.fallback)):
+            names: Any = given
+            if isinstance(names, str) or not all(isinstance(each, str) and _is_text(each) for each in names):
+                raise ValueError(f"agent {self.name!r}: {field_}={names!r:.60} is no list of models")
+            if len(names) > MAX_MODELS or not all(each.strip() for each in names):
+                raise ValueError(f"agent {self.name!r}: {field_}= names a blank model, or more than {MAX_MODELS}")
+            object.__setattr__(self, field_, tuple(dict.fromkeys(names)))
+
+    def _check_settings(self) -> None:
+        if not isinstance(self.settings, ModelSettings) or self.settings.output is not None:
+            raise ValueError(f"agent {self.name!r}: settings= takes ModelSettings; a form of answers goes to output=")
+        if self.output is not None:
+            try:
+                self._schema  # noqa: B018
+            except ValueError as error:
+                raise ValueError(f"agent {self.name!r}: {error}") from error
+        try:
+            replace(self.settings, cache_ttl=self.cache_ttl)
+        except ValueError as error:
+            raise ValueError(f"agent {self.name!r}: {error}") from error
+        self.check_settings()
+
+    def check_settings(self, known: Callable[[str], ModelFacts] = facts) -> None:
+        """Check that each of its models takes its settings; `known`: what holds for a model.
+
+        Raises:
+            ValueError: One does not.
+        """
+        tools = [tool.name for tool in (*self.tools, *self.server_tools)]
+        for model in self.all_models:
+            if why := refusal(self.settings_at("0"), known(model), tools, self.max_tokens):
+                raise ValueError(f"agent {self.name!r}: model {model} refuses {why}")
 
     def _check_request(self) -> None:
         """Refuse what no request could be made of."""
@@ -99,6 +160,21 @@ class Agent:
         """Return one of its tools."""
         return next((t for t in self.tools if t.name == name), None)
 
+    @property
+    def all_models(self) -> tuple[str, ...]:
+        """Return the models that may answer for it, its own first."""
+        return tuple(dict.fromkeys((self.model, *self.models, *self.fallback)))
+
+    def settings_at(self, step: str) -> ModelSettings:
+        """Return how its models are to answer at a step of a turn: a call is forced at the first alone."""
+        given = self.settings
+        return replace(
+            given,
+            tool_choice=None if given.forces and step != "0" else given.tool_choice,
+            cache_ttl="1h" if "1h" in (self.cache_ttl, given.cache_ttl) else "5m",
+            output=self._schema,
+        )
+
     def manifest(self) -> dict[str, Any]:
         """Return what a session freezes: the system prompt and the tools as the model sees them, sorted by name."""
         return {**self._manifest}
@@ -107,8 +183,12 @@ class Agent:
 
     @functools.cached_property
     def _manifest(self) -> dict[str, Any]:
-        tools = sorted((t.definition() for t in self.tools), key=lambda t: str(t["name"]))
+        tools = sorted((t.definition() for t in (*self.tools, *self.server_tools)), key=lambda t: str(t["name"]))
         return {"agent": self.name, "system": self.instructions, "tools": tools}
+
+    @functools.cached_property
+    def _schema(self) -> dict[str, Any] | None:
+        return None if self.output is None else schema_of(self.output)
 
     @functools.cached_property
     def manifest_hash(self) -> str:

@@ -9,40 +9,85 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from inturn.models import ModelRequest
+import anthropic
+
+from inturn.models import ModelRequest, ModelSettings
 from inturn.models.encoding import encode, encode_messages
+from inturn.models.facts import facts
+from inturn.models.settings import FREE, MIN_THINKING
 from inturn.turns.answers import THINKING
 
 Message = dict[str, Any]
 
 LOOKBACK: Final = 15
 """Blocks behind a marker in which the API is relied on to find what it cached; it looks through 20."""
-_CACHE: Final = {"type": "ephemeral"}
+MAX_THINKING: Final = 32_000
+"""Tokens that a model may think whose thinking has a budget."""
 
 
 def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = None) -> bytes:
     """Return the request's body; `compaction`: it asks for a summary."""
+    cache = _marker(request.settings)
     head: dict[str, Any] = {
         "model": request.model,
         "max_tokens": request.max_tokens,
         "stream": True,
-        "cache_control": _CACHE,  # moves with the conversation's tail
+        "cache_control": cache,  # moves with the conversation's tail
+        **answered_as(request),
     }
     if request.system:
         # Covers the tools too, which come before the system prompt.
-        head["system"] = [{"type": "text", "text": request.system, "cache_control": _CACHE}]
+        head["system"] = [{"type": "text", "text": request.system, "cache_control": cache}]
     if request.tools:
         head["tools"] = request.tools
-        if not request.calls_tools:
-            head["tool_choice"] = {"type": "none"}
     if compaction is not None:
         head["compaction"] = {"type": "summarize", **compaction}
     if request.user_id:
         head["metadata"] = {"user_id": request.user_id}
     messages = encode_messages(request.messages)
     if (at := last_tail(request.messages)) is not None:
-        messages[at] = encode(_marked(request.messages[at]))
+        messages[at] = encode(_marked(request.messages[at], cache))
     return b'%b,"messages":[%b]}' % (encode(head)[:-1], b",".join(messages))
+
+
+def answered_as(request: ModelRequest) -> dict[str, Any]:
+    """Return the fields that say how a request is to be answered."""
+    settings = request.settings
+    output: dict[str, Any] = {} if settings.effort is None else {"effort": settings.effort}
+    if settings.output is not None:
+        output["format"] = {"type": "json_schema", "schema": anthropic.transform_schema(dict(settings.output))}
+    fields = {
+        "thinking": None if settings.thinking is None else _thinking(request),
+        "output_config": output,
+        "tool_choice": _choice(settings) if request.tools else None,
+    }
+    return {**settings.extra, **{name: value for name, value in fields.items() if value}}
+
+
+def _thinking(request: ModelRequest) -> dict[str, Any]:
+    known = facts(request.model)
+    if not request.settings.thinking:
+        return {"type": "disabled"}
+    if "adaptive" in known.thinking or not known.known:
+        return {"type": "adaptive"}
+    if request.max_tokens <= MIN_THINKING:  # whoever asks for so little wants to know something else
+        return {"type": "disabled"}
+    return {"type": "enabled", "budget_tokens": max(MIN_THINKING, min(request.max_tokens // 2, MAX_THINKING))}
+
+
+def _choice(settings: ModelSettings) -> dict[str, Any] | None:
+    choice = settings.tool_choice or "auto"
+    if choice == "none":
+        return {"type": choice}
+    chosen = {"type": choice} if choice in (*FREE, "any") else {"type": "tool", "name": choice}
+    if not settings.parallel:
+        return {**chosen, "disable_parallel_tool_use": True}
+    return None if choice == "auto" else chosen
+
+
+def _marker(settings: ModelSettings) -> dict[str, str]:
+    """Return what marks the end of what is to be cached."""
+    return {"type": "ephemeral"} | ({"ttl": settings.cache_ttl} if settings.cache_ttl != "5m" else {})
 
 
 def last_tail(messages: list[Message]) -> int | None:
@@ -68,8 +113,8 @@ def _markable(message: Message) -> int | None:
     return takes[-1] if takes else None
 
 
-def _marked(message: Message) -> Message:
+def _marked(message: Message, cache: Mapping[str, str]) -> Message:
     at, blocks = _markable(message), list(message["content"])
     if at is not None:
-        blocks[at] = {**blocks[at], "cache_control": _CACHE}
+        blocks[at] = {**blocks[at], "cache_control": cache}
     return {**message, "content": blocks}

@@ -35,6 +35,7 @@ class ModelFacts:
         thinks: Whether it thinks where a request says nothing.
         effort: The `output_config.effort` values that it takes.
         forced_tools: Whether `tool_choice` may force a call.
+        formats: Whether an answer can be made to fit a JSON schema.
         prefill: Whether a conversation may end with the assistant.
         binds_thinking: Whether thinking is refused once anything before it has changed.
         images: Whether it sees images and pages.
@@ -50,6 +51,7 @@ class ModelFacts:
     thinks: bool = False
     effort: frozenset[Effort] = frozenset()
     forced_tools: bool = False
+    formats: bool = False
     prefill: bool = False
     binds_thinking: bool = True
     images: bool = True
@@ -73,7 +75,7 @@ _TO_MAX: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "max"})
 _ALL: Final[frozenset[Effort]] = frozenset({"low", "medium", "high", "xhigh", "max"})
 
 _4_0: Final = ModelFacts(known=True, thinking=_MANUAL, forced_tools=True, prefill=True, binds_thinking=False)
-_4_5: Final = replace(_4_0, max_output=64_000)
+_4_5: Final = replace(_4_0, max_output=64_000, formats=True)
 _4_6: Final = replace(
     _4_5,
     window=1_000_000,

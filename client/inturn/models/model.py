@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from inturn.models.settings import ModelSettings
 from inturn.values import Usage
 
 OnUsage = Callable[[Usage], None]
@@ -23,8 +24,8 @@ class ModelRequest:
     """What is sent: Anthropic's Messages shapes.
 
     Attributes:
-        calls_tools: Whether the answer may call any of the tools.
         user_id: Whose request it is, opaque, for the other side's abuse reports.
+        settings: How the model is to answer.
         on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
             stopped is paid, too.
     """
@@ -35,7 +36,7 @@ class ModelRequest:
     tools: list[dict[str, Any]] = field(default_factory=list)
     max_tokens: int = 32_000
     user_id: str | None = None
-    calls_tools: bool = True
+    settings: ModelSettings = field(default_factory=ModelSettings)
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
 
 

@@ -145,7 +145,8 @@ class Compacting:
         if not by.form.compacted or by.other is not None:
             return None
         messages = self._said.before(cut, by.form)
-        answer = await self._asked(by.compact(replace(self._request, messages=messages), by.instructions))
+        request = replace(self._request, messages=messages, settings=self._request.settings.free())
+        answer = await self._asked(by.compact(request, by.instructions))
         if answer is None:
             return None
         blocks = [block for block in answer.content if block["type"] == "compaction"]
@@ -163,7 +164,7 @@ class Compacting:
             cut, consumed = None, self._transcript.consumed()
         messages = self._said.before(cut, form) if cut is not None else self._transcript.said_so_far(form)
         model, most = by.settings.model or self._request.model, min(self._request.max_tokens, self._room.summary)
-        request = replace(self._request, model=model, max_tokens=most, calls_tools=False)
+        request = replace(self._request, model=model, max_tokens=most, settings=self._request.settings.in_words())
         for said in (messages, in_plain_words(messages)):
             asked = with_instructions(said, by.instructions or _ASKED)
             answer = await self._asked(by.ask(replace(request, messages=asked)))

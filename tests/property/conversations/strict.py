@@ -66,7 +66,7 @@ class Strict:
             ModelError: It is refused, or a failure was planned.
         """
         asked = self._judged(request, encoded(request))
-        if not request.calls_tools:
+        if request.settings.tool_choice == "none":
             return self._summarised(asked)
         planned = self.said[0] if self.said and request.max_tokens > 1 else None
         if planned is not None and self._failed < len(planned.failures):

@@ -489,7 +489,7 @@ class Telling:
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer."""
-        if not request.calls_tools:
+        if request.settings.tool_choice == "none":
             return answer([{"type": "text", "text": "canary-of-a-summary"}], "end_turn")
         if len(request.messages) == 1:
             return answer([{"type": "tool_use", "id": "toolu_1", "name": "remember", "input": {}}])

@@ -25,7 +25,7 @@ class Brief:
     async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Answer."""
         self.requests.append(request)
-        said = "fine" if request.calls_tools else "the codeword is swordfish"
+        said = "the codeword is swordfish" if request.settings.tool_choice == "none" else "fine"
         return ModelMessage([{"type": "text", "text": said}], "end_turn", Usage(), "brief")
 
 
@@ -37,7 +37,7 @@ async def test_a_long_conversation_is_compacted_in_a_test_as_well() -> None:
     for n in range(20):
         turn = await run(agent, f"{n}: {'word ' * 300}", model=model, messages=messages)
         assert turn.text == "fine"
-    summaries = [request for request in model.requests if not request.calls_tools]
+    summaries = [request for request in model.requests if request.settings.tool_choice == "none"]
     assert summaries
     assert len(messages) < 30
     assert messages[0]["content"][0]["text"].startswith(SUMMARISED)

@@ -33,6 +33,7 @@ _RULES: Final[Sequence[Rule]] = (
     thinking.output_tokens,
     thinking.config,
     thinking.effort,
+    thinking.form,
     media.images,
     media.documents,
     media.addresses,

@@ -1,12 +1,30 @@
-"""Rules about how a model answers: how much, with which thinking, with which effort. They differ by model."""
+"""Rules about how a model answers: how much, with which thinking, with which effort, in which form.
+
+They differ by model.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from inturn.models.facts import facts
 from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.rules.asked import Asked, Body
+from inturn.testing.claude.rules.schemas import Freedom, freedom, parts
+
+MAX_OPTIONAL: Final = 24
+MAX_UNIONS: Final = 16
 
 _OFF = ("disabled", "between_tools")
+_UNSUPPORTED: Final = frozenset(
+    {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength", "maxLength", "pattern"}
+    | {"maxItems", "uniqueItems", "prefixItems", "minProperties", "maxProperties", "patternProperties", "not", "if"}
+    | {"oneOf", "default", "discriminator"}
+)
+_FORMATS: Final = frozenset(
+    {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6", "uuid"}
+)
+"""Of texts."""
 
 
 def thinks(body: Body) -> bool:
@@ -52,3 +70,33 @@ def effort(asked: Asked) -> None:
         raise Rejection(f"output_config.effort: '{level}' is not supported on this model")
     if level in ("xhigh", "max") and (asked.body.get("thinking") or {}).get("type") in _OFF:
         raise Rejection(f"output_config.effort: '{level}' is not supported with thinking turned off")
+
+
+def form(asked: Asked) -> None:
+    """The form of an answer is a closed schema of few freedoms, and the model can be held to it."""
+    given = (asked.body.get("output_config") or {}).get("format")
+    if given is None:
+        return
+    where, schema = "output_config.format.schema", given["schema"]
+    if not asked.facts.formats:
+        raise Rejection("output_config.format: is not supported on this model")
+    for part in parts(schema):
+        if unsupported := sorted(_UNSUPPORTED & part.keys()):
+            raise Rejection(f"{where}: property '{unsupported[0]}' is not supported")
+        if part.get("format") not in (None, *_FORMATS):
+            raise Rejection(f"{where}: format '{part['format']}' is not supported")
+        if part.get("minItems") not in (None, 0, 1):
+            raise Rejection(f"{where}: 'minItems' values other than 0 and 1 are not supported")
+    found = freedom(schema)
+    _closed(found, where)
+
+
+def _closed(found: Freedom, where: str) -> None:
+    if found.open:
+        raise Rejection(f"{where}: for 'object' type, 'additionalProperties' must be explicitly set to false")
+    if found.recursive:
+        raise Rejection(f"{where}: recursive schemas are not supported")
+    if found.optional > MAX_OPTIONAL:
+        raise Rejection(f"{where}: {found.optional} optional parameters, at most {MAX_OPTIONAL} are allowed")
+    if found.unions > MAX_UNIONS:
+        raise Rejection(f"{where}: {found.unions} parameters of union types, at most {MAX_UNIONS} are allowed")

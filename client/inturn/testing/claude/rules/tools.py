@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any, Final
 
 from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.rules.asked import Asked
+from inturn.testing.claude.rules.schemas import freedom
 
 MAX_STRICT: Final = 20
 MAX_OPTIONAL: Final = 24
@@ -38,16 +38,15 @@ def strict(asked: Asked) -> None:
         raise Rejection(f"tools: at most {MAX_STRICT} strict tools are allowed, found {len(tools)}")
     optional = unions = 0
     for tool in tools:
-        for schema in _schemas(tool["input_schema"]):
-            optional += len(schema.get("properties", {}).keys() - set(schema.get("required", ())))
-            unions += "anyOf" in schema or isinstance(schema.get("type"), list)
-            if "$ref" in schema and _recurses(tool["input_schema"], schema["$ref"]):
-                raise Rejection(f"tools: strict tool '{tool['name']}' has a recursive schema")
-            if schema.get("type") == "object" and schema.get("additionalProperties") is not False:
-                raise Rejection(
-                    f"tools: strict tool '{tool['name']}': for 'object' type, 'additionalProperties' "
-                    "must be explicitly set to false"
-                )
+        found = freedom(tool["input_schema"])
+        optional, unions = optional + found.optional, unions + found.unions
+        if found.recursive:
+            raise Rejection(f"tools: strict tool '{tool['name']}' has a recursive schema")
+        if found.open:
+            raise Rejection(
+                f"tools: strict tool '{tool['name']}': for 'object' type, 'additionalProperties' "
+                "must be explicitly set to false"
+            )
     if optional > MAX_OPTIONAL:
         raise Rejection(f"tools: strict tools have {optional} optional parameters, at most {MAX_OPTIONAL} are allowed")
     if unions > MAX_UNIONS:
@@ -86,31 +85,3 @@ def _schema(schema: dict[str, Any], where: str) -> None:
         raise Rejection(f"{where}.properties: Input should be a valid dictionary")
     if any(not _PROPERTY.fullmatch(key) for key in properties or ()):
         raise Rejection(f"{where}.properties: Property keys should match pattern '^[a-zA-Z0-9_.-]{{1,64}}$'")
-
-
-def _schemas(schema: Any) -> Iterator[dict[str, Any]]:
-    """Return a schema and all that it holds."""
-    if isinstance(schema, dict):
-        yield schema
-        for value in schema.values():
-            yield from _schemas(value)
-    elif isinstance(schema, list):
-        for value in schema:
-            yield from _schemas(value)
-
-
-def _recurses(root: dict[str, Any], ref: str) -> bool:
-    """Return whether a definition holds a reference to itself."""
-    seen: set[str] = set()
-    left = [ref]
-    while left:
-        current = left.pop()
-        target: Any = root
-        for part in current.removeprefix("#").strip("/").split("/"):
-            target = target.get(part, {}) if part and isinstance(target, dict) else target
-        found = {inner["$ref"] for inner in _schemas(target) if isinstance(inner.get("$ref"), str)}
-        if ref in found:
-            return True
-        left += found - seen
-        seen |= found
-    return False
