@@ -36,7 +36,7 @@ from inturn_worker.agent_worker import AgentWorker, Registration
 from inturn_worker.beats import BeatsEvery
 from inturn_worker.health import Check, serve_health
 from inturn_worker.loop import watched_loop
-from inturn_worker.models import choose_model, looked_up
+from inturn_worker.models import check_settings, choose_model, looked_up
 from inturn_worker.sandbox import Sandbox, wants_contexts
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
@@ -164,6 +164,7 @@ async def _serve(settings: Settings, agents: Sequence[Agent], lifespan: Lifespan
     async with AsyncExitStack() as stack:
         journal = await stack.enter_async_context(opened_journal(settings))
         model, model_name = choose_model(settings)
+        check_settings(model, agents)
         if isinstance(model, Claude):
             stack.push_async_callback(model.aclose)
         resources = await stack.enter_async_context(_begun(lifespan)) if lifespan else None

@@ -21,6 +21,7 @@ from inturn.models import Model
 from inturn.models.facts import AS_OF, MODELS, facts
 from inturn.models.scripted import ScriptedModel
 from inturn_activities.model.claude import Claude
+from inturn_activities.model.guard import GuardedModel
 from inturn_worker.settings import Settings
 
 logger = logging.getLogger("inturn.worker")
@@ -47,6 +48,19 @@ def choose_model(settings: Settings) -> tuple[Model, str]:
     return ScriptedModel(), "scripted"
 
 
+def check_settings(model: Model, agents: Sequence[Agent]) -> None:
+    """Check that the agents' models take what is asked of them, as their provider knows them.
+
+    Raises:
+        Misconfigured: One does not.
+    """
+    for agent in agents:
+        try:
+            agent.check_settings(GuardedModel(model).facts)
+        except ValueError as error:
+            raise Misconfigured(str(error)) from error
+
+
 @asynccontextmanager
 async def looked_up(model: Model, agents: Sequence[Agent]) -> AsyncGenerator[None]:
     """Look the agents' models up while the block runs, and say which the API does not have."""
@@ -65,7 +79,8 @@ async def looked_up(model: Model, agents: Sequence[Agent]) -> AsyncGenerator[Non
 async def _look_up(claude: Claude, agents: Sequence[Agent]) -> None:
     users: dict[str, list[str]] = {}
     for agent in agents:
-        users.setdefault(agent.model, []).append(agent.name)
+        for model in agent.all_models:
+            users.setdefault(model, []).append(agent.name)
     for model, names in users.items():
         try:
             async with asyncio.timeout(_WITHIN):

@@ -184,7 +184,7 @@ class ModelSteps:
             return await self._record(attempt, "budget_reached", used)
         user = await self._names.of(step.session)
         await self._look_again(attempt)
-        maker = self._compactions.of(attempt, partial(self._request, agent, user))
+        maker = self._compactions.of(attempt, partial(self._request, attempt, user))
         asked = attempt.input.compact is not None
         event_id = step.turn.event_id
         transcript = await maker.make_room(transcript, event_id, first=step.step == "0", asked=asked)
@@ -217,8 +217,8 @@ class ModelSteps:
             if not await self._journal.renew(attempt.step, attempt.claim.token, lease=lease):
                 raise Superseded
 
-    def _request(self, agent: Agent, user: str | None, transcript: Transcript) -> ModelRequest:
-        frozen = transcript.manifest or {}
+    def _request(self, attempt: ModelAttempt, user: str | None, transcript: Transcript) -> ModelRequest:
+        agent, frozen = attempt.agent, transcript.manifest or {}
         return ModelRequest(
             model=agent.model,
             system=frozen.get("system") or "",
@@ -226,6 +226,7 @@ class ModelSteps:
             tools=frozen.get("tools") or [],
             max_tokens=self._compactions.room(agent).answer_to(transcript.size),
             user_id=user,
+            settings=agent.settings_at(attempt.step.step),
         )
 
     async def _respond(

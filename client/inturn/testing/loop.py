@@ -198,8 +198,15 @@ class _TestTurn:
 
         def request(transcript: Transcript) -> ModelRequest:
             manifest, messages = agent.manifest(), transcript.request_messages(self._form)
-            limit, user = room.answer_to(transcript.size), str(self._session)
-            return ModelRequest(agent.model, manifest["system"] or "", messages, manifest["tools"], limit, user_id=user)
+            return ModelRequest(
+                model=agent.model,
+                system=manifest["system"] or "",
+                messages=messages,
+                tools=manifest["tools"],
+                max_tokens=room.answer_to(transcript.size),
+                user_id=str(self._session),
+                settings=agent.settings_at(step.step),
+            )
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
             self._beside = add(self._beside, used)

@@ -13,10 +13,12 @@ import pytest_asyncio
 
 from inturn.agents import Agent
 from inturn.errors import Misconfigured
+from inturn.models import ModelSettings
+from inturn.models.facts import ModelFacts
 from inturn.models.scripted import ScriptedModel
 from inturn.testing import StrictClaude
 from inturn_activities.model.claude import Claude
-from inturn_worker.models import choose_model, looked_up
+from inturn_worker.models import check_settings, choose_model, looked_up
 from inturn_worker.settings import Settings
 from tests.support.waiting import until
 
@@ -74,6 +76,20 @@ def test_a_profile_that_cannot_be_read_is_one_line(nothing: Path, monkeypatch: p
     monkeypatch.setenv("ANTHROPIC_PROFILE", "broken")
     with pytest.raises(Misconfigured, match="credentials for Anthropic cannot be read"):
         choose_model(Settings())
+
+
+class _Own(ScriptedModel):
+    def facts(self, model: str) -> ModelFacts:
+        return ModelFacts(known=True, effort=frozenset({"low"}))
+
+
+def test_settings_that_a_providers_model_refuses_are_one_line_before_the_first_event() -> None:
+    agents = [
+        Agent(each, model="own-1", instructions="", settings=ModelSettings(effort=each)) for each in ("low", "max")
+    ]
+    check_settings(_Own(), agents[:1])
+    with pytest.raises(Misconfigured, match="agent 'max': model own-1 refuses effort='max': it takes low"):
+        check_settings(_Own(), agents)
 
 
 @pytest.mark.promise("MOD-9")
