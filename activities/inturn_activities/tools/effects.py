@@ -238,8 +238,8 @@ class Effects:
         return await self._retry(effect, claim, ended) if isinstance(ended, FailedAttempt) else ended
 
     async def _retry(self, effect: Effect, claim: Claim, failed: FailedAttempt) -> CallResult:
-        attempts = claim.attempts.counts.get("unknown", 0) + 1
-        if attempts > effect.policy.retries:
+        attempts, policy = claim.attempts.counts.get("unknown", 0) + 1, effect.policy
+        if attempts > policy.retries and claim.attempts.lasted("unknown") >= policy.patience:
             return failed.result(attempts)
         await self._journal.fail(effect.step, claim.token, "unknown", clean=failed.clean)
         count_retry("tool", "unknown")

@@ -14,14 +14,19 @@ from inturn.testing.contexts import context
 from inturn.testing.loop import run
 
 if TYPE_CHECKING:
+    from inturn.testing.channels import channel
     from inturn.testing.claude import ClaudeProcess, Fault, StrictClaude
 
-__all__ = ["Answer", "ClaudeProcess", "Fault", "ScriptedModel", "StrictClaude", "ToolCall", "context", "run"]
+__all__ = ["Answer", "ClaudeProcess", "Fault", "ScriptedModel", "StrictClaude", "ToolCall", "channel", "context", "run"]
 
 _SERVER = ("ClaudeProcess", "Fault", "StrictClaude")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "channel":
+        from inturn.testing import channels
+
+        return channels.channel
     if name not in _SERVER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

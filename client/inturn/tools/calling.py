@@ -45,6 +45,7 @@ class CallPolicy:
         idempotent: Trying again is always safe.
         lookup: Tells what an earlier attempt did: its result, or `None` for nothing.
         threaded: It is not async, so it needs a thread.
+        patience: Seconds for which attempts follow, instead of `retries`.
     """
 
     timeout: float = 0.0
@@ -52,6 +53,7 @@ class CallPolicy:
     idempotent: bool = False
     lookup: Lookup = None
     threaded: bool = False
+    patience: float = 0.0
 
 
 def tool_policy(tool: Tool[..., Any]) -> CallPolicy:
@@ -60,9 +62,14 @@ def tool_policy(tool: Tool[..., Any]) -> CallPolicy:
 
 
 def delivery_policy(deliver: Callable[..., Any]) -> CallPolicy:
-    """Return the policy of an agent's `deliver`: that of a tool, or the default."""
+    """Return the policy of an agent's `deliver`: that of a tool, or the default.
+
+    One with a `patience` (`inturn.channels.route`) keeps itself what it sent: any attempt may go on with it.
+    """
     if not isinstance(deliver, Tool):
-        return CallPolicy(DELIVERY_TIMEOUT, DELIVERY_RETRIES, threaded=not is_async(deliver))
+        patience = float(getattr(deliver, "patience", 0.0))
+        threaded = not is_async(deliver)
+        return CallPolicy(DELIVERY_TIMEOUT, DELIVERY_RETRIES, bool(patience), None, threaded, patience)
     timeout = min(deliver.timeout, DELIVERY_TIMEOUT)
     return CallPolicy(timeout, deliver.retries, deliver.idempotent, deliver.lookup, threaded=not deliver.is_async)
 
@@ -98,7 +105,7 @@ async def attempt_call(body: Callable[[], Awaitable[Any]], policy: CallPolicy) -
             raise
         return interpret_error(error, idempotent=policy.idempotent)
     except Exception as error:
-        if limit.expired() and isinstance(error, TimeoutError):
+        if limit.expired() and isinstance(error, TimeoutError) and not policy.patience:
             return timed_out(policy.timeout, idempotent=policy.idempotent)
         return interpret_error(error, idempotent=policy.idempotent)
 
