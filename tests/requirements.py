@@ -203,6 +203,14 @@ PROMISES: dict[str, str] = {
     "AGT-2": "Interrupting or closing the parent reaches its children",
     "AGT-3": "A circular delegation is refused or broken with the chain in the error",
     "AGT-4": "Long-lived memory is a versioned document: frozen per session, written with compare-and-set",
+    # Out, by channels
+    "OUT-1": (
+        "An answer goes out once, in order, in parts, through kills, as far as the platform allows; where it does not, "
+        "the journal says so"
+    ),
+    "OUT-2": "Limits of platforms are kept; a failing delivery is parked and redriven alone",
+    "OUT-3": "Text of a model pings nobody, unfurls nothing, breaks no format",
+    "OUT-4": ("A person's click is bound to person, call and arguments; the first answer wins and every card tells it"),
     # Safety
     "SEC-1": "Tenant and session come from verified credentials; forged, stale, replayed webhook calls are refused",
     "SEC-2": (
@@ -227,6 +235,7 @@ OPEN: frozenset[str] = frozenset(
         "AGT-2",
         "AGT-3",
         "AGT-4",
+        "OUT-4",
         "SEC-1",
     }
 )

@@ -9,11 +9,11 @@ no clock, nothing kept. What a call is believed to be follows from its proof alo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import TypeAlias
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from inturn.channels.call import Call, Reply
-from inturn.channels.inbound import Click, Inbound, Taken
+from inturn.channels.inbound import Answered, Click, Inbound, Taken
 from inturn.tools.context import ToolContext
 from inturn.values import Approval, Notice, Turn
 
@@ -74,8 +74,11 @@ class Channel:
         """Return why a click does not count, or `None`: it does. By default none counts."""
         return "nobody may answer approvals here"
 
-    async def told(self, click: Click, answer: str) -> None:
-        """Tell the person and every card what came of a click; best effort."""
+    async def told(self, click: Click, answered: Answered) -> None:
+        """Tell what came of a click: on its card, or the person alone where the click was refused. Best effort."""
+
+    async def show(self, card: Mapping[str, Any], answered: Answered) -> None:
+        """Show on a card that `deliver` kept (`inturn.channels.cards`) how its approval was answered. Best effort."""
 
     async def deliver(self, out: Out, ctx: ToolContext) -> None:
         """Bring an answer, an approval or a notice out. Any attempt may go on where another one stopped: `outbox`."""

@@ -59,8 +59,13 @@ class Message:
             given["aliases"] = list(self.aliases)
         if self.when_busy != "queue":
             given["when_busy"] = self.when_busy
-        metadata = {"channel": channel, **self.address}
-        return {"event_id": self.event_id, "source": self.source or channel, "metadata": metadata, **given}
+        metadata = {**self.address, "channel": channel}  # no address names another channel
+        return {
+            "event_id": self.event_id,
+            "source": self.source or channel.replace("/", ":"),
+            "metadata": metadata,
+            **given,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,3 +145,20 @@ class Taken:
     reason: str = ""
     retry_after: float = 1.0
     event_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """How an approval stands after a click.
+
+    Attributes:
+        answer: `approved`, `denied` or `expired`, whoever said so; `refused`: the click did not count.
+        by: Who answered.
+        reason: Why, where somebody said so, or the click was refused.
+        at: When, in seconds since 1970.
+    """
+
+    answer: Literal["approved", "denied", "expired", "refused"]
+    by: str | None = None
+    reason: str | None = None
+    at: float | None = None

@@ -13,7 +13,8 @@ from inturn import names
 from inturn.channels import Channel, Out, ToolContext, outbox, render, route, sending, split
 from inturn.channels.failures import Refusal
 from inturn_activities.bounds import Bounds
-from tests.support.steps import SESSION, StepRunner, rig
+from tests.support.deliveries import delivered
+from tests.support.steps import SESSION, rig
 
 EVENT = {"event_id": "e1", "content": "hi", "metadata": {"channel": "wall", "to": "C1"}}
 TEXT = "\n\n".join(f"Part {n} " + "x" * 55 for n in range(3))
@@ -63,18 +64,6 @@ class Wall(Channel):
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "REQUEST", 0.05)
     monkeypatch.setattr(sending, "LISTED", 0.0)
-
-
-async def delivered(r: StepRunner, step: str = "deliver") -> int:
-    """Deliver as Temporal would, attempt after attempt; return how many there were."""
-    for attempts in range(1, 30):
-        try:
-            await r.deliver(step=step)
-            return attempts
-        except ApplicationError as error:
-            if error.non_retryable:
-                raise
-    raise AssertionError("it never came through")
 
 
 @pytest.mark.parametrize("kind", ["keyed", "findable", "blind"])
@@ -167,7 +156,7 @@ async def test_what_is_refused_for_good_is_parked_and_a_redrive_goes_on_behind_w
         with pytest.raises(ApplicationError, match="channel archived") as told:
             await r.deliver()
         assert told.value.non_retryable
-        assert await delivered(r, "deliver~1") == 1
+        assert await delivered(r, step="deliver~1") == 1
     assert wall.texts == split(TEXT, 64)
     assert wall.calls == 4  # the first part was not asked for again
 
