@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final, Literal, TypedDict
+from typing import Annotated, Any, Final, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import to_json
@@ -17,6 +18,7 @@ from pydantic_core import to_json
 from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN
+from inturn.policy import Sequencing
 from inturn.turns.blocks import names_file
 
 MAX_CONTENT_BYTES: Final = sizes.CONTENT
@@ -24,6 +26,8 @@ MAX_CONTENT_BYTES: Final = sizes.CONTENT
 MAX_METADATA_BYTES: Final = sizes.METADATA
 MAX_NESTING: Final = 100
 """Lists and objects within each other. JSON readers stop at 200, and a session carries its events inside others."""
+MAX_ALIASES: Final = 4
+"""Other ids of one event: each takes a place in the session's memory."""
 MAX_BITS: Final = 14_000
 """Of a whole number: readers of JSON stop at 4,300 digits."""
 PREVIEW_CHARACTERS: Final = 80
@@ -33,7 +37,19 @@ LATEST_TIME: Final = 32_503_680_000
 WhenBusy = Literal["queue", "reject", "interrupt", "steer", "merge"]
 Block = dict[str, Any]
 Content = str | list[Block]
-SAID: Final = ("event_id", "content", "claim", "preview", "source", "sender", "sent_at", "metadata", "agent", "trace")
+SAID: Final = (
+    "event_id",
+    "aliases",
+    "content",
+    "claim",
+    "preview",
+    "source",
+    "sender",
+    "sent_at",
+    "metadata",
+    "agent",
+    "trace",
+)
 """What an event needs for its turn that comes again, or late: its place in the order has passed."""
 _BLOCK_TYPES: Final = ("text", "image", "document")
 _Id = rf"^{ID_PATTERN}$"
@@ -45,11 +61,17 @@ class EventOptions(TypedDict, total=False):
     event_id: str | None
     """Unique in its session: the same id twice is one turn. Unset, one is made: of source, sender, content and
     `sent_at` where that is given (the same thing sent twice is one event then), else at random."""
+    aliases: Sequence[str]
+    """At most 4 other ids under which the same thing may come again: an event that is known under any of its ids is a
+    duplicate."""
     source: str
     """Where it comes from; `client` by default. An id, as `event_id`: `[A-Za-z0-9._:@+=-]{1,128}`."""
     sequence: int | None
     """Its number in its source, from 0: events of a source are taken in this order, and gaps are waited for. Unset, the
     order of acceptance."""
+    sequencing: Sequencing | None
+    """What its source's numbers are: `dense` (without holes) or `sparse` (growing, such as times). Unset, as the
+    agent's `InboxPolicy` has it."""
     sender: str | None
     """Who wrote it, for the model and the journal; at most 256 characters."""
     sent_at: float | datetime | None
@@ -73,8 +95,10 @@ class Envelope(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     event_id: str | None = Field(default=None, pattern=_Id)
+    aliases: tuple[Annotated[str, Field(pattern=_Id)], ...] = ()
     source: str = Field(default="client", pattern=_Id)
     sequence: int | None = Field(default=None, ge=0, lt=2**63)
+    sequencing: Sequencing | None = None
     sender: str | None = Field(default=None, max_length=256)
     sent_at: float | None = Field(default=None, ge=0, lt=LATEST_TIME, allow_inf_nan=False)
     """Seconds since 1970."""
@@ -94,6 +118,13 @@ class Envelope(BaseModel):
             return value.timestamp()
         if isinstance(value, int | float) and value >= LATEST_TIME:
             raise ValueError("it is in seconds since 1970, and this is beyond the year 3000 (milliseconds?)")
+        return value
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _not_many(cls, value: object) -> object:
+        if isinstance(value, list | tuple) and len(value) > MAX_ALIASES:
+            raise ValueError(f"{len(value):,} aliases, the limit is {MAX_ALIASES}")
         return value
 
     @field_validator("content", mode="before", check_fields=False)

@@ -5,9 +5,12 @@ Invariant: pure, and what workflows import of an agent; workflow code never sees
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
+
+Sequencing: TypeAlias = Literal["dense", "sparse"]
+"""What an event's `sequence` means: numbers without holes, or growing ones with holes (chat timestamps)."""
 
 
 class InboxPolicy(BaseModel):
@@ -36,8 +39,8 @@ class InboxPolicy(BaseModel):
     """Turns per second that may start, in the long run."""
     burst: int = Field(default=1, ge=1, le=10_000)
     """Turns that may start at once after a quiet time."""
-    sequencing: Literal["dense", "sparse"] = "dense"
-    """What `sequence` means: numbers without holes, or growing ones with holes (chat timestamps)."""
+    sequencing: Sequencing = "dense"
+    """What `sequence` means where a source's events do not say it themselves."""
     first_sequence: int | None = Field(default=0, ge=0)
     """A dense source's first number; `None`: whichever comes first. A source begins anew once 1,000 others came."""
     gap_timeout: float = Field(default=5.0, ge=0, le=3_600, allow_inf_nan=False)
@@ -46,6 +49,8 @@ class InboxPolicy(BaseModel):
     """Then: go on without it, or set aside what waited behind it."""
     reorder_window: float = Field(default=1.0, ge=0, le=3_600, allow_inf_nan=False)
     """How long an event of a sparse source waits for lower numbers."""
+    on_late: Literal["park", "accept"] = "park"
+    """What comes after its place in its source's order has passed: set aside, or taken as if it had no `sequence`."""
     hold_capacity: int = Field(default=100, ge=1, le=500)
     """Events that may be held for their sequence."""
     hold_overflow: Literal["reject", "release"] = "reject"

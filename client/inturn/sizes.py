@@ -93,9 +93,9 @@ HELD: Final = WAITING - WHOLE - 1024
 """Of these, held ones: the one that they wait for finds room beside them, however large it is."""
 RUNNING: Final = WHOLE + 1024
 """Content of the running turn: its event's and those of events that joined it, until a step has recorded them."""
-CALLS: Final = 102 * 1024
+CALLS: Final = 107 * 1024
 """Its calls, with what people answered to them."""
-MERGED: Final = 80 * 1024
+MERGED: Final = 60 * 1024
 """What is noted of the events that joined it, until it ends."""
 PARKED: Final = 64 * 1024
 REDRIVEN: Final = 57 * 1024
@@ -114,7 +114,7 @@ EARLY: Final = 40 * 1024
 """Answers to approvals that were not asked for yet, the latest."""
 SETTLED: Final = 24 * 1024
 """How approvals ended, the latest."""
-SOURCES: Final = 188 * 1024
+SOURCES: Final = 203 * 1024
 """Where 1,000 sources stand."""
 WINDOW: Final = 124 * 1024
 """Which ids came lately."""

@@ -29,6 +29,7 @@ ORDER: Final = (
 UNDER: Final = {
     "entries": "its session",
     "contents": "its session",
+    "aliases": "its session",
     "places": "its step's row; who only frees takes one statement",
     "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",

@@ -109,7 +109,7 @@ class AdmissionController:
         arrival = Arrival.of(self._state.inbox.identify(event, workflow.info().first_execution_run_id))
         inbox, refusal, now = self._state.inbox, self._refusal(arrival), workflow.time()
         again = recovered.accepted_at(fields.get(names.AGAIN), now) if self._state.recovering else None
-        if again is not None and not inbox.knows(arrival.event_id, self._state.answered):
+        if again is not None and inbox.ids.of(arrival, self._state.answered) is None:
             if recovered.admits(inbox, arrival, refusal):
                 recovered.admit(inbox, arrival, again)
                 return
@@ -198,7 +198,7 @@ class AdmissionController:
     def _updated(self, request: Request) -> Waiter:
         arrival, inbox = request.arrival, self._state.inbox
         if arrival is None:
-            receipt = inbox.duplicate(request.event_id, self._state.answered)
+            receipt = self._named(inbox.duplicate(request.event_id, self._state.answered))
         else:
             if _numbered(request) and (refusal := self._refusal(arrival)) is not None:
                 inbox.note_refusal(arrival.event, refusal, self._state.inbox_policy(), workflow.time())
@@ -284,7 +284,7 @@ class AdmissionController:
 
     def _refusal(self, arrival: Arrival) -> Refusal | None:
         state, event = self._state, arrival.event
-        if state.closing and not state.inbox.knows(arrival.event_id, state.answered):
+        if state.closing and state.inbox.ids.of(arrival, state.answered) is None:
             return Refusal(names.SESSION_CLOSED, "the session is closed")
         if event.agent and state.agent and event.agent != state.agent:
             return Refusal(names.INVALID_EVENT, f"the session belongs to agent {state.agent!r}, not {event.agent!r}")
@@ -297,7 +297,7 @@ class AdmissionController:
         if not self._limits.flooded:
             return refusal
         full = refusal is not None and refusal.type == names.BACKPRESSURE
-        known = self._state.inbox.knows(arrival.event_id, self._state.answered)
+        known = self._state.inbox.ids.of(arrival, self._state.answered) is not None
         # Only what is new, has no sequence, and could be kept out by nothing but room may come later.
         if self._limits.nearly_reached and not known and arrival.event.sequence is None and (full or refusal is None):
             return _ENDING
@@ -311,7 +311,13 @@ class AdmissionController:
         if admission.held:
             self._gap_timer.start()
         state.interrupt_for(admission.interrupts)
-        return admission.receipt
+        return self._named(admission.receipt)
+
+    def _named(self, receipt: Receipt) -> Receipt:
+        """Return a receipt under the id of the running event, where it is under another of that."""
+        turn = self._state.turn
+        known = turn is not None and receipt.status == "duplicate" and receipt.event_id in turn.aliases
+        return replace(receipt, event_id=turn.event_id) if turn is not None and known else receipt
 
 
 def _update_id() -> str:

@@ -15,7 +15,7 @@ from inturn_workflows.display import metrics
 from inturn_workflows.faults import Faults
 from inturn_workflows.inbox.endings import parked_as
 from inturn_workflows.inbox.events import ParkedEvent, Queued
-from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.inbox.known import INTERRUPTED, UNANSWERED
 from inturn_workflows.inbox.recovered import put_back
 from inturn_workflows.inbox.repair import lost
 from inturn_workflows.state import SessionState
@@ -55,7 +55,12 @@ class TurnEnds:
 
     def _ended_before(self, turn: TurnState, end: Ended, answer: dict[str, Any] | None) -> str | None:
         """Take the end that the journal holds: of a duplicate beyond the window, or of a turn re-run after a reset."""
-        self._endings.take_over(end, parked_as(end, turn.turn, turn.n, workflow.time(), turn.preview))
+        parked = parked_as(end, turn.turn, turn.n, workflow.time(), turn.preview)
+        if parked.event_id != turn.event_id and not self._state.resets:  # it is that one, which was counted
+            self._endings.repeat(turn.event_id, end.disposition)
+        else:
+            self._endings.take_over(end, parked)
+            self._endings.dedup.note(turn.event_id, end.disposition)
         if end.stop == "interrupted":
             self._endings.dedup.note(turn.event_id, INTERRUPTED)
         self._announce(turn, end.disposition, stop=end.stop, reason=end.reason, answer=answer)

@@ -119,6 +119,8 @@ class TurnState(Message):
     """Events that joined it, until the next model step has recorded them."""
     merged: dict[str, dict[str, str]] = Field(default_factory=dict[str, dict[str, str]])
     """All that joined it, by id, with what the journal learns of each when the turn ends."""
+    aliases: list[str] = Field(default_factory=list[str])
+    """Other ids of its event."""
     preview: str = ""
     inline: bool = False
     trace: str | None = None
@@ -138,6 +140,7 @@ class TurnState(Message):
             accepted_at=queued.at,
             started_at=now,
             event=event,
+            aliases=queued.aliases,
             preview=queued.preview,
             inline=queued.inline,
             trace=event.get("trace") if event else None,
@@ -177,8 +180,8 @@ class TurnState(Message):
         return sizes.MERGED - sizes.written(self.merged) if len(self.merged) < MAX_JOINED else 0
 
     def __contains__(self, event_id: object) -> bool:
-        """Return whether it answers an event."""
-        return event_id == self.event_id or event_id in self.merged
+        """Return whether it answers an event that is known by this id."""
+        return event_id == self.event_id or event_id in self.merged or event_id in self.aliases
 
     def part(self, event_ids: Container[str]) -> list[Queued]:
         """Take out those of the joined events that are no part of this turn."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from inturn_workflows import policies
 from inturn_workflows.inbox.events import Receipt
-from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.inbox.known import INTERRUPTED, UNANSWERED
 from inturn_workflows.state import SessionState
 from inturn_workflows.turn_state import TurnState
 

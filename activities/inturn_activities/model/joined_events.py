@@ -17,8 +17,10 @@ from inturn.keys import SessionKey, TurnKey
 
 
 async def ended_before(journal: Journal, session: SessionKey, events: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the ids of those that have an outcome."""
-    return [outcome.event_id for outcome in await _outcomes(journal, session, [str(e["event_id"]) for e in events])]
+    """Return the ids of those that have an outcome, under whichever of their ids."""
+    known = [(str(event["event_id"]), *event.get("aliases", ())) for event in events]
+    found = await asyncio.gather(*(journal.outcome_by(session, *ids) for ids in known))
+    return [ids[0] for ids, outcome in zip(known, found, strict=True) if outcome is not None]
 
 
 async def elsewhere(journal: Journal, turn: TurnKey, event_ids: Sequence[str]) -> list[Outcome]:

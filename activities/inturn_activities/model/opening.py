@@ -19,7 +19,7 @@ from inturn_activities.messages import ModelInput
 from inturn_activities.model.joined_events import elsewhere
 
 SESSION_KEY: Final = "session"
-_CARRIED: Final = ("source", "sender", "sent_at", "metadata")
+_CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases")
 
 
 async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Agent, *, known: bool) -> list[NewEntry]:

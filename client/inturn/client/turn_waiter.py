@@ -75,7 +75,9 @@ class TurnWaiter:
             async with _within(timeout, event_id):
                 handle = await self.submitter.accepted(event)
                 journal = await self.transport.connection.journal()
-                return await self._follow(event_id, await self._result(handle), journal, taken=True)
+                reply = await self._result(handle)
+                known = (reply.get("receipt") or {}).get("event_id")  # a duplicate's original, by another id
+                return await self._follow(str(known or event_id), reply, journal, taken=True)
         except (asyncio.CancelledError, TurnTimeout):
             if cancel_on_exit:
                 with suppress(InturnError, TimeoutError):
@@ -276,7 +278,7 @@ class TurnWaiter:
 
     async def _ended(self, journal: SessionJournal, event_id: str) -> Outcome | None:
         """Return how the turn ended that answers an event: of a merged one that is its host's."""
-        outcome = await journal.outcome(self.transport.key, event_id)
+        outcome = await journal.outcome_by(self.transport.key, event_id)
         if outcome is not None and outcome.disposition == "merged" and outcome.into:
             return await journal.outcome(self.transport.key, outcome.into)
         return outcome

@@ -18,7 +18,7 @@ from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
 from inturn.journal.values import DeltaPlace, Ending, News, Outcome, Position, Resolution, Serving, Superseded
-from inturn.journal.views import outcomes
+from inturn.journal.views import aliases, outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
 from inturn.values import Disposition, Entry, UnknownOutcome
@@ -195,6 +195,14 @@ class SessionJournal:
     async def outcome(self, session: SessionKey, event_id: str) -> Outcome | None:
         """Return how an event ended, where it did."""
         return await self._read(outcomes.get, session, event_id)
+
+    async def outcome_by(self, session: SessionKey, *ids: str) -> Outcome | None:
+        """Return how the event ended that is known by one of these ids, its own or other ones."""
+        return await self._read(outcomes.known, session, ids)
+
+    async def aliases(self, session: SessionKey) -> dict[str, str]:
+        """Return the session's events by their other ids."""
+        return await self._read(aliases.of, session)
 
     async def outcomes(self, session: SessionKey) -> dict[str, int]:
         """Count the session's ended events by disposition."""

@@ -119,7 +119,9 @@ def fill_calls(state: SessionState) -> None:
     for number in range(MAX_CALLS):
         call = CallState.of(plan.model_copy(update={"id": long(number), "approval_timeout": 86_399.999999999}))
         call.asked_at, call.delivered, call.done, call.failed, call.cancelled = NOW, True, True, True, True
-        call.decide(Decided(answer="approved", by="b" * sizes.WHO, reason="r" * sizes.REASON, at=NOW))
+        call.decide(
+            Decided(answer="approved", by="b" * sizes.WHO, via="v" * sizes.VIA, reason="r" * sizes.REASON, at=NOW)
+        )
         state.turn.calls.append(call)
 
 
@@ -184,6 +186,7 @@ def fill_sources(state: SessionState) -> None:
     for number in range(sequencing.MAX_SOURCES + 50):
         state.inbox.sequencer.extend_wait(long(number), NOW)
         state.inbox.sequencer.sources[long(number)].next = 2**63
+        state.inbox.sequencer.sources[long(number)].sparse = False
 
 
 def fill_window(state: SessionState) -> None:
@@ -202,7 +205,7 @@ def fill_rest(state: SessionState) -> None:
     state.limits = Limits(events=2**30, bytes=2**30, signals=2**30, cut_signals=2**30, updates=2**30)
     state.closing, state.journal, state.seal, state.head = "rejected", "j" * 128, (2**60, "s" * 64), 2**60
     turn = TurnState(turn=f"{long('t')}~99", n=10**9, step=10**6, preview=BAD * 40, trace=BAD * 128, agent=long("a"))
-    turn.stop = "r" * sizes.REASON
+    turn.stop, turn.aliases = "r" * sizes.REASON, [long(number) for number in range(4)]
     state.turn = state.turn or turn
     for disposition in "applied merged cancelled expired rejected parked discarded repeated".split():
         state.inbox.books.count(disposition, 2**40)

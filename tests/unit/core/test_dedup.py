@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inturn_workflows.inbox.dedup import RECENT, SIZE, DedupWindow
-from inturn_workflows.inbox.inbox import INTERRUPTED, UNANSWERED
+from inturn_workflows.inbox.known import INTERRUPTED, UNANSWERED
 
 pytestmark = pytest.mark.promise("ACC-2", "SUR-6")
 

@@ -306,3 +306,65 @@ def test_the_place_of_an_event_that_is_held_says_what_it_waits_for() -> None:
     assert (gap.first, gap.last) == (0, 4)
     assert sequencer.missing(queued, SPARSE) is None
     assert sequencer.deadline(queued, SPARSE) == NOW + 1
+
+
+# What an event says of its source, and what becomes of what comes late.
+
+
+def say(inbox: Inbox, number: int, policy: InboxPolicy = DENSE, *, at: float = NOW, **fields: Any) -> Receipt:
+    event = Event(event_id=f"e{number}", content="x", source="chat", sequence=number, **fields)
+    return inbox.admit(arrival(event, 10), at, policy).receipt
+
+
+@pytest.mark.promise("ORD-12")
+def test_a_chats_times_are_sparse_though_the_agents_policy_is_dense(inbox: Inbox) -> None:
+    for number in (1_700, 1_400, 1_900):
+        assert say(inbox, number, sequencing="sparse").status == "held"
+    assert send(inbox, "plain", 0) == Receipt("plain0", "accepted", position=0)
+    assert inbox.next_due(DENSE) == 0, "the plain one"
+    inbox.release(NOW + DENSE.reorder_window, DENSE)
+    assert order(inbox) == ["plain0", "e1400", "e1700", "e1900"]
+    assert gaps(inbox) == []
+
+
+def test_a_source_is_what_the_latest_of_its_events_says_and_one_that_says_nothing_changes_nothing(
+    inbox: Inbox,
+) -> None:
+    say(inbox, 5, SPARSE, sequencing="dense")
+    assert not inbox.sequencer.sparse("chat", SPARSE)
+    say(inbox, 9, SPARSE)
+    assert not inbox.sequencer.sparse("chat", SPARSE)
+    say(inbox, 7, SPARSE, sequencing="sparse")
+    carried = Inbox.model_validate_json(inbox.model_dump_json())
+    assert all(each.sequencer.sparse("chat", DENSE) for each in (inbox, carried))
+    assert carried.sequencer.sparse("other", SPARSE)
+
+
+@pytest.mark.promise("ORD-6")
+@pytest.mark.parametrize("sequencing", ["dense", "sparse"])
+def test_what_comes_late_is_taken_in_its_turn_where_the_policy_has_it_so(inbox: Inbox, sequencing: Any) -> None:
+    policy = InboxPolicy(on_late="accept", first_sequence=None)
+    say(inbox, 3, policy, sequencing=sequencing)
+    inbox.release(NOW + 9, policy)
+    late = say(inbox, 1, policy, at=NOW + 60, sequencing=sequencing)
+    assert late == Receipt("e1", "accepted", position=1)
+    assert order(inbox) == ["e3", "e1"]
+    assert not inbox.queue.events[1].numbered, "it has no place in the order of its source any more"
+    assert inbox.balance(running=0) == {"accepted": 2, "pending": 2}
+    assert say(inbox, 1, policy).status == "duplicate"
+    assert say(inbox, 0, InboxPolicy(), sequencing=sequencing).disposition == "parked"
+
+
+def test_what_comes_late_to_interrupt_does(inbox: Inbox) -> None:
+    policy = InboxPolicy(on_late="accept")
+    for number in (0, 1):
+        say(inbox, number, policy)
+    event = Event(event_id="stop", content="x", source="chat", sequence=0, when_busy="interrupt")
+    admitted = inbox.admit(arrival(event, 10), NOW, policy, turn="e0")
+    assert (admitted.interrupts, admitted.receipt.position) == ("stop", 0)
+
+
+@pytest.mark.parametrize("said", ["loose", "", 7, ["dense"], True])
+def test_what_no_source_can_be_is_refused(said: Any) -> None:
+    with pytest.raises(ValueError, match="sequencing"):
+        Event(event_id="e", content="x", sequencing=said)

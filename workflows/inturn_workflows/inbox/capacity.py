@@ -86,13 +86,15 @@ class Capacity:
             return None
         if len(sequencer.held) < policy.hold_capacity and sequencer.bytes + size <= sizes.HELD:
             return None
-        if sequencer.verdict(event.source, event.sequence, policy) != "held":
+        if sequencer.verdict(event.source, event.sequence, policy, event.sequencing) != "held":
             return None
         return self._backpressure(f"{len(sequencer.held)} events wait for missing ones already", 0)
 
     def _fills(self, event: Envelope) -> bool:
         """Return whether held events wait for just this one."""
-        return event.sequence is not None and self.sequencer.fills(event.source, event.sequence, self.policy)
+        if event.sequence is None:
+            return False
+        return self.sequencer.fills(event.source, event.sequence, self.policy, event.sequencing)
 
     def _waiting_of(self, source: str) -> int:
         """Return how many events of a source wait, queued and held."""

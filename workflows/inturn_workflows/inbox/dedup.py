@@ -1,7 +1,7 @@
 """The dedup window: which event ids a session has taken.
 
-Invariant: the last `SIZE` accepted ids are known, across continue-as-new, in a few bytes each. Older ids are the
-journal's.
+Invariant: the last `SIZE` ids are known, own ones and aliases, across continue-as-new, in a few bytes each. Older ids
+are the journal's.
 
 An id is kept as an 8-byte hash keyed by the session's salt (so nobody can craft collisions between sessions). The
 newest stand in a dict with their disposition; the rest is one block in order of arrival, so that the oldest fall out at
@@ -18,6 +18,8 @@ from pydantic import ConfigDict, Field
 from inturn.wire import Message
 
 SIZE: Final = 10_000
+ALIAS: Final = ""
+"""How the window remembers an event's other id: how that stands is kept under its own."""
 RECENT: Final = 256
 """Ids whose disposition is known, at least. Replayed, as `SIZE` is: neither ever changes."""
 _WIDTH: Final = 8
@@ -32,6 +34,14 @@ class DedupWindow(Message):
     recent: dict[str, str] = Field(default_factory=dict[str, str])
     """Hash (hex) -> the event's disposition, or where it stands; in order of arrival."""
     block: bytes = b""
+    newest: int = 0
+    """The number of the event whose id came last."""
+    settled: int = 0
+    """That number as it was when ids went into the block last."""
+    marks: list[int] = Field(default_factory=list[int])
+    """For each `RECENT` ids of the block, the oldest first: no event above this number is among them."""
+    forgotten: int = 0
+    """The ids of events above this number are all known."""
 
     def __contains__(self, event_id: str) -> bool:
         digest = self._hash(event_id)
@@ -40,16 +50,16 @@ class DedupWindow(Message):
     def __len__(self) -> int:
         return len(self.recent) + len(self.block) // _WIDTH
 
-    def add(self, event_id: str, disposition: str) -> None:
-        """Remember an id that is not in the window yet."""
+    def add(self, event_id: str, disposition: str, number: int = 0) -> None:
+        """Remember an id that is not in the window yet. `number`: its event's, in the order of acceptance."""
         self.recent[self._hash(event_id).hex()] = disposition
+        self.newest = max(self.newest, number)
         if len(self.recent) >= 2 * RECENT:
             self._compact()
 
-    @staticmethod
-    def reaches(then: int, now: int) -> bool:
-        """Return whether the window, at event number `now`, surely knows the one that was accepted as number `then`."""
-        return now - then <= SIZE
+    def reaches(self, number: int) -> bool:
+        """Return whether the window surely knows the ids of the event that was accepted as this number."""
+        return number > self.forgotten
 
     def note(self, event_id: str, disposition: str) -> None:
         """Note where a remembered event stands now; ids that are no longer recent keep no disposition."""
@@ -58,8 +68,8 @@ class DedupWindow(Message):
             self.recent[key] = disposition
 
     def disposition_of(self, event_id: str) -> str | None:
-        """Return how a remembered event ended or where it stands, if that is still known."""
-        return self.recent.get(self._hash(event_id).hex())
+        """Return how a remembered event ended or where it stands, if that is still known by its own id."""
+        return self.recent.get(self._hash(event_id).hex()) or None
 
     def forget(self, event_id: str) -> None:
         """Forget an id: it may come again."""
@@ -76,6 +86,10 @@ class DedupWindow(Message):
             del self.recent[key]
         block = self.block + b"".join(bytes.fromhex(key) for key in old)
         self.block = block[max(0, len(block) - SIZE * _WIDTH) :]
+        self.marks.append(self.settled)
+        self.settled = self.newest
+        while len(self.marks) > SIZE // RECENT:
+            self.forgotten = self.marks.pop(0)
 
     def _find(self, digest: bytes) -> int:
         at = self.block.find(digest)

@@ -52,7 +52,7 @@ class Endings:
     def take_over(self, end: Ended, parked: ParkedEvent) -> None:
         """Book the end that the journal holds of an event; as `parked` it waits, where that is it."""
         # The window would know one that was counted here not long ago: so after a reset it is only counted once more.
-        if end.n and not self.dedup.reaches(end.n, parked.n):
+        if end.n and not self.dedup.reaches(end.n):
             self.repeat(parked.event_id, end.disposition)
         elif end.disposition == "parked":
             self.park(parked)
@@ -89,11 +89,15 @@ class Endings:
     def end(self, queued: Queued, disposition: str, now: float, body: dict[str, Any]) -> None:
         """Book an end, and note it for the journal."""
         self.finish(queued.event_id, disposition)
+        for alias in queued.aliases if disposition == "rejected" else ():
+            self.dedup.forget(alias)
         known: dict[str, Any] = {"preview": queued.preview, "source": queued.source, "n": queued.n}
         if disposition in ("expired", "rejected"):
             known |= _address(queued.event.get("metadata"))
         if disposition == "rejected" and queued.referred:
             known["claim"] = queued.event["claim"]
+        if disposition in ("expired", "cancelled") and queued.aliases:  # a parked one's are in its event
+            known["aliases"] = queued.aliases
         kind = {"parked": "parked", "rejected": f"rejected/{queued.n}"}.get(disposition, "disposition")
         key = f"{queued.turn}/{kind}"
         outcome = None if disposition == "rejected" else disposition  # a rejected id may come again: it has no outcome
@@ -142,8 +146,8 @@ class Endings:
             self.reject(event_id, Refusal(names.INVALID_EVENT, error), now, {"preview": preview})
             return "rejected"
         self.books.accepted += 1
-        self.dedup.add(event_id, "parked")
         n = self.books.accepted
+        self.dedup.add(event_id, "parked", n)
         self.parked.add(ParkedEvent(turn=event_id, n=n, error=error, at=now, preview=preview, valid=False))
         self.books.count("parked")
         body: dict[str, Any] = {"error": error, "preview": preview, "attempts": 0, "turn": event_id, "n": n}

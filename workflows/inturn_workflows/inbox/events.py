@@ -6,12 +6,13 @@ Invariant: these are plain values; what continue-as-new carries keeps the fields
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, get_args
 
 from pydantic import Field
 
 from inturn import sizes
 from inturn.events import ClaimedEvent, Event, preview
+from inturn.policy import Sequencing
 from inturn.wire import Message
 
 _QUEUED: Final = 128
@@ -40,6 +41,16 @@ class Arrival:
         """The event's id."""
         assert self.event.event_id is not None, "Inbox.identify() comes first"
         return self.event.event_id
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All that it may be known by, its own first."""
+        return (self.event_id, *self.aliases)
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Its other ids, each once."""
+        return tuple(dict.fromkeys(alias for alias in self.event.aliases if alias != self.event.event_id))
 
     @property
     def referred(self) -> int:
@@ -143,6 +154,17 @@ class Queued(Message):
     def sequence(self) -> int:
         """Its number in its source, 0 where it has none."""
         return self.place[1] if self.place else int(self.event.get("sequence") or 0)
+
+    @property
+    def sequencing(self) -> Sequencing | None:
+        """What it says of its source's numbers."""
+        said = self.event.get("sequencing")
+        return said if said in get_args(Sequencing) else None
+
+    @property
+    def aliases(self) -> list[str]:
+        """Its other ids."""
+        return list(self.event.get("aliases") or ())
 
     @property
     def numbered(self) -> bool:

@@ -33,16 +33,13 @@ from inturn_workflows.inbox.capacity import SOONEST, Capacity
 from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.endings import Endings
 from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queued, Receipt, Refusal, bytes_of, note_size
+from inturn_workflows.inbox.known import KnownIds
 from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.queue import EventQueue
 from inturn_workflows.inbox.rate import TokenBucket
 from inturn_workflows.inbox.sequencing import Gap, Release, Sequencer
 
 E = TypeVar("E", bound=Event | ClaimedEvent)
-INTERRUPTED: Final = "interrupted"
-"""How the window remembers a cancelled event whose turn ran: there is a turn to show."""
-UNANSWERED: Final = "unanswered"
-"""How it remembers a merged event whose host was set aside: there is none."""
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
 MAX_REDRIVEN: Final = 100
@@ -67,6 +64,11 @@ class Inbox(Message):
     def endings(self) -> Endings:
         """How its events end."""
         return Endings(self.books, self.dedup, self.parked)
+
+    @property
+    def ids(self) -> KnownIds:
+        """Under which ids it knows events."""
+        return KnownIds(self.queue, self.sequencer, self.parked, self.dedup)
 
     # Accepting.
 
@@ -94,7 +96,7 @@ class Inbox(Message):
 
         `beside`: events and bytes that are to be admitted before it. `running`: the ids that the running turn answers.
         """
-        if self.knows(arrival.event_id, running) and self._comes_again(arrival) is None:
+        if self.ids.of(arrival, running) is not None and self._comes_again(arrival) is None:
             return None
         pace = 1.0 if self.pace is None else self.pace
         return Capacity(self.queue, self.sequencer, self.rate, pace, policy, now, beside).refusal(arrival, busy=busy)
@@ -110,10 +112,10 @@ class Inbox(Message):
         running: Container[str] = (),
     ) -> Admission:
         """Accept a checked event. `turn`: the one that runs, for these ids (`running`)."""
-        if self.knows(event_id := arrival.event_id, running):
-            return Admission(self._found_again(arrival, now) or self.duplicate(event_id, running))
-        n = self.books.accept(event_id)
-        self.dedup.add(event_id, "pending")
+        if (known := self.ids.of(arrival, running)) is not None:
+            return Admission(self._found_again(arrival, now) or self.duplicate(known, running))
+        n = self.books.accept(event_id := arrival.event_id)
+        self.ids.remember(arrival, n)
         queued = Queued(turn=event_id, n=n, at=now, event=arrival.wire, size=arrival.size, inline=inline)
         if queued.numbered:
             return self._admit_numbered(queued, now, policy, turn)
@@ -125,9 +127,10 @@ class Inbox(Message):
 
         Not where held events alone keep it out: that wait would never end.
         """
-        if event.sequence is None or refusal.retry_after is None or policy.sequencing == "sparse":
+        said, sequence = event.sequencing, event.sequence
+        if sequence is None or refusal.retry_after is None or self.sequencer.sparse(event.source, policy, said):
             return
-        if not refusal.behind_a_gap and self.sequencer.misses(event.source, event.sequence, policy):
+        if not refusal.behind_a_gap and self.sequencer.misses(event.source, sequence, policy, said):
             self.sequencer.extend_wait(event.source, now + refusal.retry_after + policy.gap_timeout)
 
     def reject(self, event: Event | ClaimedEvent, refusal: Refusal, now: float, signal: Signal | None = None) -> None:
@@ -147,23 +150,12 @@ class Inbox(Message):
         return Receipt(event_id, "accepted", disposition=ended)
 
     def knows(self, event_id: str, running: Container[str] = ()) -> bool:
-        """Return whether an id was accepted: what waits, runs or is parked for long may outlast the window."""
-        return event_id in running or self.waits(event_id) or self.parked.holds(event_id) or event_id in self.dedup
+        """Return whether an event came under an id."""
+        return self.ids.knows(event_id, running)
 
     def duplicate(self, event_id: str, running: Container[str] = ()) -> Receipt:
         """Return the receipt of an id that is known."""
-        if queued := self.queue.find(event_id):
-            position = min(map(self.queue.index, queued))
-            return Receipt(event_id, "duplicate", position=position, disposition="pending")
-        if self.sequencer.holds(event_id):
-            return Receipt(event_id, "duplicate", disposition="held")
-        if event_id in running:
-            return Receipt(event_id, "duplicate", disposition="running")
-        if self.parked.holds(event_id):
-            return Receipt(event_id, "duplicate", disposition="parked")
-        disposition = self.dedup.disposition_of(event_id)
-        known = {INTERRUPTED: "cancelled", UNANSWERED: "merged"}.get(disposition or "", disposition)
-        return Receipt(event_id, "duplicate", disposition=known)
+        return self.ids.duplicate(event_id, running)
 
     def waits(self, event_id: str) -> bool:
         """Return whether an event is queued or held."""
@@ -330,10 +322,10 @@ class Inbox(Message):
         self.dedup.note(parked.event_id, "pending")
 
     def _admit_numbered(self, queued: Queued, now: float, policy: InboxPolicy, turn: str | None) -> Admission:
-        verdict = self.sequencer.verdict(queued.source, queued.sequence, policy)
+        verdict = self.sequencer.verdict(queued.source, queued.sequence, policy, queued.sequencing)
         if verdict == "late":
-            disposition = self.endings.set_aside_or_reject(queued, LATE, now, policy)
-            return Admission(Receipt(queued.event_id, "accepted", disposition=disposition))
+            interrupts = self._late([queued], now, policy, turn)
+            return Admission(self._receipt_of(queued), interrupts)
         if verdict == "next":
             interrupts = self._enqueue_all(self.sequencer.advance(queued), now, policy, turn)
             return Admission(Receipt(queued.event_id, "accepted", position=self.queue.index(queued)), interrupts)
@@ -361,11 +353,20 @@ class Inbox(Message):
     def _released(self, released: Release, now: float, policy: InboxPolicy, turn: str | None) -> str | None:
         if released.gap is not None:
             self._note_gap(released.gap, now, policy)
-        for queued in released.late:
-            self.endings.set_aside_or_reject(queued, LATE, now, policy)
+        interrupts = self._late(released.late, now, policy, turn)
         for queued in released.parked:
             self.endings.set_aside_or_reject(queued, BEHIND_A_GAP, now, policy)
-        return self._enqueue_all(released.ready, now, policy, turn)
+        return self._enqueue_all(released.ready, now, policy, turn) or interrupts
+
+    def _late(self, late: Sequence[Queued], now: float, policy: InboxPolicy, turn: str | None) -> str | None:
+        """Set aside what came after its place, or queue it without one. Returns the last event that interrupts."""
+        if policy.on_late == "park":
+            for queued in late:
+                self.endings.set_aside_or_reject(queued, LATE, now, policy)
+            return None
+        for queued in late:
+            del queued.event["sequence"]
+        return self._enqueue_all(late, now, policy, turn)
 
     def _note_gap(self, gap: Gap, now: float, policy: InboxPolicy) -> None:
         missing, count = [gap.first, gap.last], gap.last - gap.first + 1

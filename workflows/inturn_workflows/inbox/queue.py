@@ -39,6 +39,11 @@ class EventQueue(Message):
         return by_id
 
     @cached_property
+    def _by_alias(self) -> dict[str, Queued]:
+        """What waits by its other ids."""
+        return {alias: queued for queued in self.events for alias in queued.aliases}
+
+    @cached_property
     def _counts(self) -> Counter[str]:
         """How many wait of each source; redriven ones are of none."""
         return Counter(queued.source for queued in self.events if queued.event)
@@ -51,6 +56,10 @@ class EventQueue(Message):
     def find(self, event_id: str) -> list[Queued]:
         """Return what waits under an event's id."""
         return self._by_id.get(event_id, [])
+
+    def under_alias(self, id_: str) -> Queued | None:
+        """Return what waits under one of its other ids."""
+        return self._by_alias.get(id_)
 
     @property
     def redriven(self) -> int:
@@ -97,6 +106,7 @@ class EventQueue(Message):
     def insert(self, index: int, queued: Queued) -> None:
         """Put one at a place."""
         self._by_id[queued.event_id].append(queued)
+        self._by_alias.update(dict.fromkeys(queued.aliases, queued))
         self._counts[queued.source] += bool(queued.event)
         self.events.insert(index, queued)
         self.bytes += queued.size
@@ -110,6 +120,8 @@ class EventQueue(Message):
         """Take out the one at a place."""
         queued = self.events[index]
         self._counts[queued.source] -= bool(queued.event)
+        for alias in queued.aliases:
+            self._by_alias.pop(alias, None)
         others = [other for other in self._by_id.pop(queued.event_id) if other is not queued]
         if others:
             self._by_id[queued.event_id] = others
@@ -137,5 +149,6 @@ class EventQueue(Message):
         """Take all out."""
         cleared, self.events, self.bytes, self.referred = self.events, [], 0, 0
         self._by_id.clear()
+        self._by_alias.clear()
         self._counts.clear()
         return cleared

@@ -46,7 +46,7 @@ def admit(inbox: Inbox, arrival: Arrival, at: float) -> Receipt:
     """Take one that was accepted at a time before; its place comes with those of the others."""
     event_id = arrival.event_id
     n = inbox.books.accept(event_id)
-    inbox.dedup.add(event_id, "pending")
+    inbox.ids.remember(arrival, n)
     inbox.queue.append(Queued(turn=event_id, n=n, at=at, event=arrival.wire, size=arrival.size, again=True))
     return Receipt(event_id, "accepted", position=len(inbox.queue) - 1)
 
@@ -58,7 +58,7 @@ def park(inbox: Inbox, event_id: str, parked: ParkedEvent) -> bool:
     if parked.delivery is not None or not named or not math.isfinite(parked.at):
         return False
     parked.n = inbox.books.accept(parked.event_id)
-    inbox.dedup.add(parked.event_id, "pending")
+    inbox.dedup.add(parked.event_id, "pending", parked.n)
     inbox.endings.park(parked)
     return True
 
@@ -94,14 +94,15 @@ def _in_order(inbox: Inbox, waiting: list[Queued], source: str, policy: InboxPol
     ordered = sorted((waiting[place] for place in places), key=lambda queued: queued.sequence)
     for place, queued in zip(places, ordered, strict=True):
         waiting[place] = queued
-    if policy.sequencing == "sparse":
-        inbox.sequencer.go_on(source, ordered[-1].sequence)
+    said = next((queued.sequencing for queued in reversed(ordered) if queued.sequencing), None)
+    if inbox.sequencer.sparse(source, policy, said):
+        inbox.sequencer.go_on(source, ordered[-1].sequence, said)
         return []
     expected = ordered[0].sequence
     for place, queued in enumerate(ordered):
         if queued.sequence > expected:
-            inbox.sequencer.go_on(source, expected)
+            inbox.sequencer.go_on(source, expected, said)
             return ordered[place:]
         expected = queued.sequence + 1
-    inbox.sequencer.go_on(source, expected)
+    inbox.sequencer.go_on(source, expected, said)
     return []

@@ -45,12 +45,12 @@ def set_arrival_aside(inbox: Inbox, arrival: Arrival, error: str, now: float, *,
     _rebuild(inbox)
     missing = lost(inbox, running=running)
     inbox.books.accepted -= min(missing, 0)
-    if inbox.waits(arrival.event_id) or (missing <= 0 and arrival.event_id in inbox.dedup):
+    if inbox.waits(arrival.event_id) or (missing <= 0 and inbox.ids.of(arrival) is not None):
         return
     if missing <= 0:
         inbox.books.accepted += 1
     if arrival.event_id not in inbox.dedup:
-        inbox.dedup.add(arrival.event_id, "pending")
+        inbox.ids.remember(arrival, inbox.books.accepted)
     queued = Queued(turn=arrival.event_id, n=inbox.books.accepted, at=now, event=arrival.wire, size=arrival.size)
     inbox.endings.set_aside(queued, error, now)
 

@@ -6,7 +6,8 @@ Rules:
      then the gap ends, by `on_gap`, and is reported. A missing one that is refused stops that clock: it is on its way.
   3. `sparse`: growing numbers with holes (chat timestamps). Each event waits `reorder_window` seconds for lower ones.
   4. What comes after its place has passed is late; it never overtakes backwards.
-  5. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
+  5. Which of the two a source is, the latest of its events says that says so; else the policy does.
+  6. At most `hold_capacity` events are held and `MAX_SOURCES` sources remembered.
 
 Pure: time is an argument, in seconds since 1970.
 """
@@ -24,7 +25,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from inturn import sizes
-from inturn.policy import InboxPolicy
+from inturn.policy import InboxPolicy, Sequencing
 from inturn.wire import Message
 from inturn_workflows.inbox.events import Queued
 
@@ -59,6 +60,8 @@ class Source(Message):
 
     next: int | None = None
     """The lowest number that is not late: dense, the one behind the last that left; sparse, the last itself."""
+    sparse: bool | None = None
+    """Whether its numbers have holes, as its events say; `None`: none did."""
     wait_until: float = 0.0
     """A gap is waited for until then at least: an event was refused and is to come again."""
 
@@ -84,6 +87,11 @@ class Sequencer(Message):
         """How many are held under each event id."""
         return Counter(queued.event_id for queued in self.held if queued.event)
 
+    @cached_property
+    def _by_alias(self) -> dict[str, Queued]:
+        """What is held by its other ids."""
+        return {alias: queued for queued in self.held for alias in queued.aliases}
+
     @property
     def bytes(self) -> int:
         """What the held events have as JSON, and the places that cancelled ones keep."""
@@ -96,10 +104,17 @@ class Sequencer(Message):
 
     # Arrivals.
 
-    def verdict(self, source: str, sequence: int, policy: InboxPolicy) -> Verdict:
+    def sparse(self, source: str, policy: InboxPolicy, said: Sequencing | None = None) -> bool:
+        """Return whether a source's numbers have holes. `said`: by the event that comes."""
+        known = self.sources.get(source)
+        if said is None and known is not None and known.sparse is not None:
+            return known.sparse
+        return (said or policy.sequencing) == "sparse"
+
+    def verdict(self, source: str, sequence: int, policy: InboxPolicy, said: Sequencing | None = None) -> Verdict:
         """Return what an arriving event would be. Changes nothing."""
-        expected = self._expected(source, sequence, policy)
-        if policy.sequencing == "sparse":
+        expected = self._expected(source, sequence, policy, said)
+        if self.sparse(source, policy, said):
             return "late" if sequence < expected else "held"
         if sequence < expected or self._is_held(source, sequence):
             return "late"
@@ -109,31 +124,38 @@ class Sequencer(Message):
         """Return whether an event is held."""
         return self._ids[event_id] > 0
 
-    def fills(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
-        """Return whether events of its source wait for it."""
-        return self.verdict(source, sequence, policy) == "next" and bool(self._of(source))
+    def under_alias(self, id_: str) -> Queued | None:
+        """Return what is held under one of its other ids."""
+        return self._by_alias.get(id_)
 
-    def misses(self, source: str, sequence: int, policy: InboxPolicy) -> bool:
+    def fills(self, source: str, sequence: int, policy: InboxPolicy, said: Sequencing | None = None) -> bool:
+        """Return whether events of its source wait for it."""
+        return self.verdict(source, sequence, policy, said) == "next" and bool(self._of(source))
+
+    def misses(self, source: str, sequence: int, policy: InboxPolicy, said: Sequencing | None = None) -> bool:
         """Return whether a number lies before all that its source holds, and is not late."""
         held = self._of(source)
-        return self._expected(source, sequence, policy) <= sequence and not (held and held[0].sequence <= sequence)
+        return self._expected(source, sequence, policy, said) <= sequence and not (
+            held and held[0].sequence <= sequence
+        )
 
     def hold(self, queued: Queued) -> None:
         """Keep an event back."""
-        self._touch(queued.source)
+        self._touch(queued.source, queued.sequencing)
         insort(self._groups.setdefault(queued.source, []), queued, key=_place)
         self._ids[queued.event_id] += 1
+        self._by_alias.update(dict.fromkeys(queued.aliases, queued))
         self.held.append(queued)
 
     def advance(self, queued: Queued) -> list[Queued]:
         """Pass the next one of a dense source. Returns it with those that waited for it."""
-        source = self._touch(queued.source)
+        source = self._touch(queued.source, queued.sequencing)
         source.next = queued.sequence + 1
         return [queued, *self._run(queued.source)]
 
-    def go_on(self, source: str, number: int) -> None:
-        """Have a source go on from a number, whatever left already."""
-        self._touch(source).next = number
+    def go_on(self, source: str, number: int, said: Sequencing | None = None) -> None:
+        """Have a source go on from a number, whatever left already. `said`: by its events."""
+        self._touch(source, said).next = number
 
     def extend_wait(self, source: str, until: float) -> None:
         """Stop the clock of a source's gap: what was refused comes again."""
@@ -168,7 +190,7 @@ class Sequencer(Message):
         for index, queued in enumerate(self.held):
             if queued.event_id == event_id and queued.event:
                 self._take(queued.source, [queued])
-                if policy.sequencing == "dense":
+                if not self.sparse(queued.source, policy):
                     place = queued.source, queued.sequence
                     kept = Queued(n=queued.n, at=queued.at, place=place, size=sizes.PLACE)
                     self.held.insert(index, kept)
@@ -181,6 +203,7 @@ class Sequencer(Message):
         cleared, self.held = self.held, []
         self._groups.clear()
         self._ids.clear()
+        self._by_alias.clear()
         for queued in cleared:
             source = self._touch(queued.source)
             source.next = max(source.next or 0, queued.sequence + 1)
@@ -190,7 +213,7 @@ class Sequencer(Message):
         """Return the numbers that a held event waits for first; `None` where it waits for time alone."""
         lowest = self._of(queued.source)[0]
         expected = self._expected(queued.source, lowest.sequence, policy)
-        if policy.sequencing == "sparse" or expected >= lowest.sequence:
+        if self.sparse(queued.source, policy) or expected >= lowest.sequence:
             return None
         return Gap(queued.source, expected, lowest.sequence - 1, lowest.n)
 
@@ -202,12 +225,12 @@ class Sequencer(Message):
 
     def _end(self, source: str, policy: InboxPolicy) -> Release:
         entries = self._of(source)
-        if policy.sequencing == "sparse":
+        if self.sparse(source, policy):
             top = min(entries, key=lambda queued: (queued.at, queued.n)).sequence
             return self._up_to(source, top)
         first = entries[0]
         expected = self._expected(source, first.sequence, policy)
-        if first.sequence < expected:  # only where the policy changed meanwhile
+        if first.sequence < expected:  # only where the source became another meanwhile
             self._take(source, [first])
             return Release(late=[first] if first.event else [])
         gap = None if first.sequence == expected else Gap(source, expected, first.sequence - 1, first.n)
@@ -238,12 +261,12 @@ class Sequencer(Message):
         self._take(source, run)
         return [queued for queued in run if queued.event]
 
-    def _expected(self, source: str, first: int, policy: InboxPolicy) -> int:
+    def _expected(self, source: str, first: int, policy: InboxPolicy, said: Sequencing | None = None) -> int:
         """Return the lowest number that is not late. `first`: what comes from a source of which nothing left yet."""
         known = self.sources.get(source)
         if known is not None and known.next is not None:
             return known.next
-        if policy.sequencing == "sparse":
+        if self.sparse(source, policy, said):
             return 0
         if policy.first_sequence is not None:
             return policy.first_sequence
@@ -252,7 +275,7 @@ class Sequencer(Message):
     def _deadline(self, source: str, policy: InboxPolicy) -> float:
         entries = self._of(source)
         oldest = min(queued.at for queued in entries)
-        if policy.sequencing == "sparse":
+        if self.sparse(source, policy):
             return oldest + policy.reorder_window
         if entries[0].sequence <= self._expected(source, entries[0].sequence, policy):
             return 0.0
@@ -274,13 +297,16 @@ class Sequencer(Message):
     def _take(self, source: str, entries: list[Queued]) -> None:
         gone, groups = {queued.n for queued in entries}, self._groups
         self._ids.subtract(queued.event_id for queued in entries if queued.event)
+        for alias in (alias for queued in entries for alias in queued.aliases):
+            self._by_alias.pop(alias, None)
         self.held = [queued for queued in self.held if queued.n not in gone]
         if left := [queued for queued in groups.pop(source, []) if queued.n not in gone]:
             groups[source] = left
 
-    def _touch(self, source: str) -> Source:
+    def _touch(self, source: str, said: Sequencing | None = None) -> Source:
         """Remember a source as the latest used; the one used least recently is forgotten, if it holds nothing."""
         kept = self.sources.pop(source, None) or Source()
+        kept.sparse = kept.sparse if said is None else said == "sparse"
         self.sources[source] = kept
         if len(self.sources) > MAX_SOURCES:
             holding = self._groups

@@ -7,7 +7,7 @@ anew.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -35,7 +35,7 @@ from inturn.histories import (
     refused,
     state_of,
 )
-from inturn.journal.views.turns import Ends
+from inturn.journal.views.turns import FOR_GOOD, Ends
 from inturn.signals import Signal
 
 _PATIENCE: Final = 30.0
@@ -52,6 +52,8 @@ class Accepted:
     """Which brought those that came last by one."""
     named: set[str] = field(default_factory=set[str])
     """Ids that came with something else than an event: that is parked under its id, if it is still free."""
+    others: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """Other ids of those that have some."""
     claimed: set[str] = field(default_factory=set[str])
     """Events whose content the journal was to keep."""
     gone: list[str] = field(default_factory=list[str])
@@ -60,9 +62,13 @@ class Accepted:
     ended: dict[str, str] = field(default_factory=dict[str, str])
     """Runs that were ended from outside, and how."""
 
-    def take(self, event_id: str, run_id: str, at: datetime, signal: Signal | None = None) -> None:
-        """Note an event that came."""
+    def take(
+        self, event_id: str, run_id: str, at: datetime, signal: Signal | None = None, others: Sequence[str] = ()
+    ) -> None:
+        """Note an event that came. `others`: its other ids."""
         self.events.setdefault(event_id, run_id)
+        if others:
+            self.others[event_id] = (*self.others.get(event_id, ()), *others)
         if at < self.came.get(event_id, at):
             return
         self.came[event_id] = at
@@ -75,9 +81,29 @@ class Accepted:
         run_id = self.events[event_id]
         return f"{run_id} (which was {self.ended[run_id]})" if run_id in self.ended else run_id
 
-    def after(self, ends: Ends) -> list[str]:
-        """Return the events that have not ended, or came again since: one that was rejected may."""
-        return [e for e in self.events if not ends.has(e, self.came.get(e), self.signals.get(e))]
+    def after(self, ends: Ends, open_: Collection[str], aliases: Mapping[str, str]) -> list[str]:
+        """Return the events that have not ended, or came again since: one that was rejected may.
+
+        Those are left out that were duplicates of another by one of their ids: of one that has ended for good or is
+        open, or of an earlier one of these.
+
+        Args:
+            ends: The ends that the journal has.
+            open_: Events that wait or run: they are none of these.
+            aliases: The journal's events by their other ids.
+        """
+        answered = {event_id for event_id, until in ends.told.items() if until == FOR_GOOD} | set(open_)
+        known = answered | {alias for alias, event_id in aliases.items() if event_id in answered}
+        known.update(other for event_id in answered for other in self.others.get(event_id, ()))
+        left: list[str] = []
+        for event_id in sorted(self.events, key=self.came.__getitem__):
+            if event_id in open_ or ends.has(event_id, self.came.get(event_id), self.signals.get(event_id)):
+                continue
+            ids = {event_id, *self.others.get(event_id, ())}
+            if known.isdisjoint(ids):
+                left.append(event_id)
+                known |= ids
+        return left
 
 
 @dataclass
@@ -118,8 +144,8 @@ class HistoryReader:
             into.ended[run_id] = end
         temporal = await self.transport.connection.temporal()
         times, state = Times(), await state_of(temporal, str(self.transport.key), history.events[0])
-        for event_id in _begun_with(state):
-            into.take(event_id, run_id, times.of(history.events[0]))
+        for event_id, others in _begun_with(state):
+            into.take(event_id, run_id, times.of(history.events[0]), others=others)
         chain, set_aside = started.first_execution_run_id, SetAside()
         unnamed, run = Unnamed.of(state, chain), named_run(state, chain)
         out = {refused(event) for event in history.events} - {None}
@@ -183,7 +209,7 @@ def _take(
         into.named |= {event.event_id} if event.event_id else set()
         return
     event_id = event.event_id or unnamed.id_of(event, message.update_id)
-    into.take(event_id, run_id, at, signal)
+    into.take(event_id, run_id, at, signal, event.aliases)
     into.claimed |= {event_id} if is_claimed(fields) else set()
 
 
@@ -191,9 +217,10 @@ def _is_for_inbox(message: Came) -> bool:
     return message.name == names.SUBMIT or (message.update_id is None and message.name != names.CONTROL)
 
 
-def _begun_with(state: Fields) -> Iterator[str]:
-    """Yield the events that a run began with: those that waited, or ran, when the one before it ended."""
+def _begun_with(state: Fields) -> Iterator[tuple[str, Sequence[str]]]:
+    """Yield the events that a run began with, and their other ids: what waited, or ran, when the last one ended."""
     turn, waiting = carried(state)
     for item in [*waiting, *([turn] if turn else [])]:
-        yield str(item.get("turn", "")).partition("~")[0]
-    yield from turn.get("merged") or ()
+        others = item.get("aliases") or (item.get("event") or {}).get("aliases") or ()
+        yield str(item.get("turn", "")).partition("~")[0], others
+    yield from ((event_id, ()) for event_id in turn.get("merged") or ())

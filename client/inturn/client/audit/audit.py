@@ -59,6 +59,8 @@ class _Books:
     recorded: Counter[str]
     kept: Mapping[str, int]
     accepted: Accepted | None
+    aliases: Mapping[str, str]
+    """For a deep audit: the journal's events by their other ids."""
     journal: Sequence[str] = field(default=())
     """How the journal differs from the one that the session knows."""
     head: int = 0
@@ -143,7 +145,8 @@ class Auditor:
                 recorded[entry.type.removeprefix("event.")] += int(entry.body.get("count", 1))
         differs = damaged + ([] if carried is None else await self._located(journal, carried))
         endings, kept = await journal.endings(key), kept | await journal.contents(key)
-        return _Books(carried, left, entries, endings, ended, recorded, kept, accepted, differs, head)
+        aliases = {} if accepted is None else await journal.aliases(key)
+        return _Books(carried, left, entries, endings, ended, recorded, kept, accepted, aliases, differs, head)
 
     async def _accepted(self) -> Accepted | None:
         """Return what the histories say; `None` where the server has none of the session."""
@@ -253,8 +256,7 @@ def _unanswered(read: _Books, accepted: Accepted) -> list[str]:
     ]
     found = [
         f"event {event_id}, accepted in run {accepted.run_of(event_id)}, has no outcome"
-        for event_id in accepted.after(ends)
-        if event_id not in read.open
+        for event_id in accepted.after(ends, read.open, read.aliases)
     ]
     return lost + found
 

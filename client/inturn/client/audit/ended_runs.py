@@ -33,6 +33,7 @@ class EndedRuns:
                 await HistoryReader(self.transport).read(run_id, accepted)
                 journal = await self.transport.connection.any_journal()
                 ended = await ended_events(journal, self.transport.key)
+                aliases = await journal.aliases(self.transport.key)
         except (InturnError, TimeoutError):
             return None
-        return None if accepted.gone else accepted.after(ended)
+        return None if accepted.gone else accepted.after(ended, (), aliases)

@@ -18,7 +18,7 @@ from inturn.journal.log.log import Log
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import Attempts, NewEntry, Recorded, Written
-from inturn.journal.views import outcomes
+from inturn.journal.views import aliases, outcomes
 from inturn.keys import SessionKey, StepKey, TurnKey
 
 INTERRUPTED: Final = "interrupted: the turn ended before this call had a result"
@@ -149,6 +149,8 @@ def _decide(journal: Log, decision: Recorded) -> None:
     if entry.type == "event.rejected" and entry.event_id and "claim" in entry.body:
         contents.rejected(journal, entry.event_id, entry.body["claim"])
     if outcome and outcomes.put(journal, outcome):
+        others = entry.body.get("aliases") or (entry.body.get("event") or {}).get("aliases")
+        aliases.put(journal.tx, journal.session, {outcome.event_id: others or ()})
         if outcome.disposition == "merged":
             contents.merged(journal, outcome.event_id, str(outcome.into))
         elif outcome.disposition in _OVER:

@@ -30,7 +30,7 @@ from inturn.journal.values import (
     Superseded,
     new_token,
 )
-from inturn.journal.views import outcomes
+from inturn.journal.views import aliases, outcomes
 from inturn.keys import StepKey
 
 SETTLED_RESULT: Final[dict[str, Any]] = {"status": "settled"}
@@ -52,13 +52,15 @@ def claim_model(
     hopeful: bool = False,
 ) -> Claim:
     """Claim a model step; see `Journal.claim_model`. `hopeful`: see `grants.take`."""
-    ended = outcomes.asking(step.session, step.turn.event_id)[:1]
+    others = aliases.told(opening)
+    own = others.get(step.turn.event_id, ())
+    ended = outcomes.answering(step.session, (step.turn.event_id, *own))
     asked = log.asking(step.session, opening), answers.reading(step.session, after, types)
-    _lock_for_claim(tx, step, seen, wants, *ended, *(statement for some in asked for statement in some))
+    _lock_for_claim(tx, step, seen, wants, ended, *(statement for some in asked for statement in some))
     with log.locked(tx, step.session) as journal:
         position.confirm(journal, seen)
         row = rows.find(tx, step, lock=True)
-        if (outcome := outcomes.ended(tx, step.turn)) and not journal.closed:
+        if (outcome := outcomes.ended(tx, step.turn, own)) and not journal.closed:
             return replace(answers.answer("ended", journal, row), outcome=outcome)
         if journal.closed:
             return replace(answers.answer("closed", journal, row), outcome=outcome)
@@ -86,6 +88,7 @@ def claim_model(
             rows.update(tx, step, changes, token, fence, until, at)
         journal.append(filled.entries)
         contents.take(journal, filled.moved)
+        aliases.put(tx, step.session, others)
         claimed = answers.claimed(journal, step, row, filled, behind, types)
         if claimed.watched:  # what earlier attempts said is said anew
             deltas.forget(tx, [(step.session, fence - 1)])

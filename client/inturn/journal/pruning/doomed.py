@@ -28,6 +28,7 @@ _ORDER: Final = (
     "queues",
     "queue_items",
     "outcomes",
+    "aliases",
     "blobs",
 )
 """The tables that a session has rows in, in the order in which rows are locked."""

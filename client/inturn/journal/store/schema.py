@@ -14,7 +14,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 11
+VERSION: Final = 12
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -43,6 +43,9 @@ _LOG: Final = (
         stop TEXT, reason TEXT, host TEXT, first_seq BIGINT, last_seq BIGINT, at BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, event_id)) {clustered}""",
     "CREATE INDEX outcomes_parked ON outcomes (tenant, session) WHERE disposition = 'parked'",
+    """CREATE TABLE aliases (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, alias TEXT NOT NULL, event_id TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, alias)) {clustered}""",
     """CREATE TABLE blobs (
         tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL, data {bytes} NOT NULL,
         PRIMARY KEY (tenant, session, ref))""",

@@ -6,13 +6,14 @@ often an end is written, and by whom, the first one of a turn stays.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from inturn.journal.log import codec
 from inturn.journal.log.log import Log, body, micros
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import Ending, Outcome
+from inturn.journal.views import aliases
 from inturn.keys import SessionKey, TurnKey, redrive_of
 from inturn.values import Disposition
 
@@ -39,16 +40,31 @@ Known = tuple[tuple[Any, ...] | None, Span]
 
 def get(tx: Transaction, session: SessionKey, event_id: str) -> Outcome | None:
     """Return how an event ended, where it did."""
-    row = _row(tx, session, event_id)
-    if row is None:
-        return None
-    name, turn, _, disposition, stop, reason, host, first, last = row
-    return Outcome(name, turn, disposition, stop, reason, host, None if first is None else (first, last))
+    rows = tx.execute(*asking(session, event_id)[0])
+    return _outcome(tx, session, rows[0]) if rows else None
 
 
-def ended(tx: Transaction, turn: TurnKey) -> Outcome | None:
-    """Return the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive."""
-    outcome = get(tx, turn.session, turn.event_id)
+def answering(session: SessionKey, ids: Sequence[str]) -> Statement:
+    """Return the statement that reads how the event ended that is known by one of these ids, own or other."""
+    where, events = (session.tenant, session.session_id), ", ".join(["?"] * len(ids) + [aliases.EVENT] * len(ids))
+    parameters = [*where, *ids, *(value for id_ in ids for value in (*where, id_))]
+    return f"SELECT {_COLUMNS} FROM outcomes WHERE tenant = ? AND session = ? AND event_id IN ({events})", parameters
+
+
+def known(tx: Transaction, session: SessionKey, ids: Sequence[str]) -> Outcome | None:
+    """Return how the event ended that is known by one of these ids, where it did: by the first as its own, best."""
+    rows = sorted(tx.execute(*answering(session, ids)), key=lambda row: row[0] != ids[0])
+    return _outcome(tx, session, rows[0]) if rows else None
+
+
+def ended(tx: Transaction, turn: TurnKey, others: Sequence[str] = ()) -> Outcome | None:
+    """Return the outcome that keeps a turn from running: any, but for `parked` of an earlier redrive.
+
+    `others`: its event's other ids; it is a duplicate of what ended under one of them.
+    """
+    outcome = known(tx, turn.session, (turn.event_id, *others))
+    if outcome and outcome.event_id != turn.event_id:
+        return outcome
     if outcome and outcome.disposition == "parked" and redrive_of(outcome.turn) < redrive_of(turn.turn):
         return None
     return outcome
@@ -204,12 +220,10 @@ def _replaces(end: tuple[int, Disposition], before: tuple[int, Disposition]) -> 
     return (before[1], end[1]) == ("parked", _DISCARDED)
 
 
-def _row(tx: Transaction, session: SessionKey, event_id: str) -> tuple[Any, ...] | None:
-    rows = tx.execute(*asking(session, event_id)[0])
-    if not rows:
-        return None
-    *before, reason, host, first, last = rows[0]
-    return *before, tx.sealing.unseal(reason, _REASON, *_where(session, event_id)), host, first, last
+def _outcome(tx: Transaction, session: SessionKey, row: tuple[Any, ...]) -> Outcome:
+    name, turn, _, disposition, stop, sealed, host, first, last = row
+    reason = tx.sealing.unseal(sealed, _REASON, *_where(session, name))
+    return Outcome(name, turn, disposition, stop, reason, host, None if first is None else (first, last))
 
 
 def _where(session: SessionKey, event_id: str) -> tuple[str, str, str]:

@@ -53,8 +53,8 @@ async def read_turn(journal: SessionJournal, session: SessionKey, event_id: str)
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    outcome = await journal.outcome(session, event_id)
-    host = outcome.into if outcome and outcome.into else event_id
+    outcome = await journal.outcome_by(session, event_id)
+    host = (outcome.into or outcome.event_id) if outcome else event_id
     return turn_of(await entries_of(journal, session, host), outcome)
 
 
@@ -123,10 +123,10 @@ async def disposition_of(journal: SessionJournal, session: SessionKey, event_id:
     Raises:
         JournalUnavailable: The journal cannot be read.
     """
-    outcome = await journal.outcome(session, event_id)
+    outcome = await journal.outcome_by(session, event_id)
     if outcome is not None and outcome.disposition != "parked":
         return outcome.disposition
-    begun = await entries_of(journal, session, event_id, ("turn.started",))
+    begun = await entries_of(journal, session, outcome.event_id if outcome else event_id, ("turn.started",))
     latest = str(begun[-1].body.get("turn")) if begun else ""
     if begun and (outcome is None or redrive_of(latest) > redrive_of(outcome.turn)):
         return "running"
