@@ -20,6 +20,7 @@ from inturn.models.server_tools import ServerTool
 from inturn.models.settings import CacheTtl, ModelSettings, refusal
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
+from inturn.tools.read_result import READ_RESULT
 from inturn.turns.budget import Budget
 from inturn.turns.compaction import Compaction
 from inturn.turns.output import schema_of
@@ -158,7 +159,7 @@ class Agent:
 
     def tool(self, name: str) -> Tool[..., Any] | None:
         """Return one of its tools."""
-        return next((t for t in self.tools if t.name == name), None)
+        return next((t for t in self._declared if t.name == name), None)
 
     @property
     def all_models(self) -> tuple[str, ...]:
@@ -182,8 +183,15 @@ class Agent:
     # An agent is a value, so these are worked out once: every model step asks for them.
 
     @functools.cached_property
+    def _declared(self) -> Sequence[Tool[..., Any]]:
+        """Its tools, and what reads on in results of theirs that were cut; a tool of its own by that name stands."""
+        own: Sequence[Tool[..., Any]] = self.tools
+        return [*own, READ_RESULT] if own and all(t.name != READ_RESULT.name for t in own) else own
+
+    @functools.cached_property
     def _manifest(self) -> dict[str, Any]:
-        tools = sorted((t.definition() for t in (*self.tools, *self.server_tools)), key=lambda t: str(t["name"]))
+        declared = [*(t.definition() for t in self._declared), *(t.definition() for t in self.server_tools)]
+        tools = sorted(declared, key=lambda t: str(t["name"]))
         return {"agent": self.name, "system": self.instructions, "tools": tools}
 
     @functools.cached_property

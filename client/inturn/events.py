@@ -19,7 +19,7 @@ from inturn import sizes
 from inturn.errors import InvalidEvent
 from inturn.keys import ID_PATTERN
 from inturn.policy import Sequencing
-from inturn.turns.blocks import names_file
+from inturn.turns.blocks import misnames, names_file
 
 MAX_CONTENT_BYTES: Final = sizes.CONTENT
 """Content of one event as JSON, in bytes."""
@@ -167,6 +167,8 @@ class Event(Envelope):
                     raise ValueError(f"a content block's type must be one of {', '.join(_BLOCK_TYPES)}")
             if any(map(names_file, value)):
                 raise ValueError("a file id may be any tenant's: send the file's content (base64, text) or its URL")
+            if any(map(misnames, value)):
+                raise ValueError("a reference is sha256:… with 64 hex digits, as Client.upload returns it")
         return value
 
     @model_validator(mode="after")

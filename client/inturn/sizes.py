@@ -54,6 +54,13 @@ READ_CONTROL: Final = 4 * CONTROL
 READ_START: Final = 2 * 1024
 """What a session was started with, by hand or by another SDK, and is read at all."""
 
+# What is shown.
+UPLOAD: Final = 20 * 1024 * 1024
+"""What is uploaded at once."""
+SHOWN: Final = 28 * 1024 * 1024
+"""Pictures and documents of one request, as it has them (base64): the API takes 32 MB with all that is said. The
+largest upload fits."""
+
 # A model's answer.
 STREAM_EVENT: Final = 32 * 1024 * 1024
 """One event of its stream: as much as the API takes in a whole request."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from inturn.events import Content
 from tests.support.histories import size
+from tests.support.media import block, pdf
 from tests.support.rig import Rig
 
 TEXT = "x" * 489  # echoed as "You said: …": a reply of about 500 characters, too
@@ -37,6 +39,26 @@ async def test_a_plain_turn_by_ask_costs_eleven_events(rig: Rig) -> None:
             assert after[0] - before[0] == 11
             assert after[1] - before[1] <= limit
             before = after
+
+
+@pytest.mark.promise("ACC-10")
+async def test_a_document_of_ten_megabytes_costs_no_event_and_a_few_hundred_bytes_more_than_a_word(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        session, spent = client.session("s", agent="support"), list[tuple[int, int]]()
+        await session.ask("hi", event_id="first")
+        handle = rig.temporal.get_workflow_handle(str(rig.key("s")))
+        ref = await client.upload(pdf(3, size=10 * 2**20), "application/pdf")
+        contents: list[Content] = ["see", [{"type": "text", "text": "see"}, block(ref)]]
+        for n, content in enumerate(contents):
+            before = await size(handle)
+            assert (await session.ask(content, event_id=f"e{n}")).stop_reason == "end_turn"
+            after = await size(handle)
+            spent.append((after[0] - before[0], after[1] - before[1]))
+        assert spent[1][0] == spent[0][0]
+        assert spent[1][1] - spent[0][1] <= 400
+        [said] = [entry async for entry in session.entries(event_id="e1") if entry.type == "user.message"]
+        assert said.body["content"][1]["source"]["measure"] == 3
+        assert await session.read_blob(ref) == pdf(3, size=10 * 2**20)
 
 
 async def test_a_turn_with_one_tool_costs_twenty_two_events(rig: Rig) -> None:

@@ -34,6 +34,8 @@ UNDER: Final = {
     "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",
     "blobs": "one statement; its rows never change",
+    "uploads": "one statement; a sweep passes over what somebody names just now",
+    "upload_uses": "its session",
     "rewritten": "a copy that nobody uses yet; its rows never change",
     "cursors": "one statement",
     "agents": "a worker's own rows",

@@ -178,6 +178,16 @@ async def put_blob(journal: Journal) -> Call:
     return lambda: journal.put_blob(SESSION, b"\x00\x01")
 
 
+async def put_upload(journal: Journal) -> Call:
+    return lambda: journal.put_upload("acme", b"a text", "text/plain")
+
+
+async def claim_model_with_a_reference(journal: Journal) -> Call:
+    shown = {"type": "document", "source": {"type": "inturn", "ref": await journal.put_upload("acme", b"a", "a/b")}}
+    said = NewEntry("user.message", {"content": [shown]}, event_id="e1", key="e1/user")
+    return lambda: journal.claim_model(STEP, [said], token=TOKEN, after=0, lease=LEASE)
+
+
 async def put_content(journal: Journal) -> Call:
     return lambda: journal.put_content(SESSION, "e1", {"content": "long"})
 
@@ -303,10 +313,20 @@ PORT: Final[dict[str, Prepare]] = {
         *(claim_model, claim_model_again, claim_model_waiting),
         *(claim_call, claim_call_after_a_body_that_began, claim_call_without_beginning, claim_call_waiting),
         *(begin, renew, renew_all, stop, keep, append, finish_model, finish_call, fail, fail_model, release),
-        *(record, record_the_close, record_what_waits, put_blob, put_content, accept, resolve_call, move_cursor),
+        *(
+            record,
+            record_the_close,
+            record_what_waits,
+            put_blob,
+            put_upload,
+            put_content,
+            accept,
+            resolve_call,
+            move_cursor,
+        ),
         *(change, change_by_key, change_push, change_claim, change_complete, change_release),
         *(lock, lock_waiting, leave, break_deadlock, register, retire, lacking),
-        *(publish, watch, claim_model_watched, forget_deltas),
+        *(publish, watch, claim_model_watched, claim_model_with_a_reference, forget_deltas),
     )
 }
 READS: Final = {

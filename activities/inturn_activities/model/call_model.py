@@ -63,6 +63,7 @@ from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import added, metered, spent, unanswered
 from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.recovery import recovered
+from inturn_activities.references import References
 from inturn_activities.roster import policy_of
 from inturn_activities.telemetry.spans import model_span, tracing
 from inturn_activities.telemetry.turn_spans import trace_completed
@@ -99,6 +100,7 @@ class ModelSteps:
         self._account = AccountWatch()
         self._deltas = Deltas(journal)
         self._names = OpaqueNames(journal)
+        self._references = References(journal)
         self._compactions = Compactions(journal, self._model, transcripts)
         self._pacing = TurnPacing(limits.backlog_spacing)
         self._shares = Shares(limits.backlog_spacing)
@@ -227,6 +229,7 @@ class ModelSteps:
             max_tokens=self._compactions.room(agent).answer_to(transcript.size),
             user_id=user,
             settings=agent.settings_at(attempt.step.step),
+            load=partial(self._references.load, attempt.step.session),
         )
 
     async def _respond(

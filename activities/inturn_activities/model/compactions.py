@@ -72,7 +72,13 @@ class Compactions:
             )
             return await self.transcripts.load(attempt.step.session, head)
 
-        return RoomMaker(self.room(agent), agent.compaction, by, attempt.key, request, write)
+        async def leave_out(body: dict[str, Any]) -> Transcript:
+            key = f"{attempt.key}/doubted/{body['seqs'][-1]}/shown"
+            entry = attempt.entry("transcript.doubted", body, key=key)
+            head = await self.journal.append(attempt.step, attempt.claim.token, [entry])
+            return await self.transcripts.load(attempt.step.session, head)
+
+        return RoomMaker(self.room(agent), agent.compaction, by, attempt.key, request, write, leave_out)
 
     def _form(self, model: str) -> Form:
         return Form.of(model, self.model.facts(model))

@@ -20,6 +20,7 @@ from inturn.models import Model, ModelMessage, ModelRequest, OnDelta
 from inturn.models.encoding import encode
 from inturn.models.facts import ModelFacts, facts
 from inturn.tools.event_loop import is_cancelled
+from inturn.turns.showing import shown
 from inturn.values import Usage
 from inturn_activities.model.usage import paying
 
@@ -50,7 +51,7 @@ class GuardedModel:
         Raises:
             ModelError: There is no answer, or what came is none.
         """
-        paid = dataclasses.replace(request, on_usage=paying())
+        paid = dataclasses.replace(await shown(request), on_usage=paying())
         return self._checked(await self._awaited(lambda: self._model.respond(paid, on_delta)))
 
     async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
@@ -62,7 +63,7 @@ class GuardedModel:
         compact: Any = getattr(self._model, "compact", None)
         if not callable(compact):
             return None
-        paid = dataclasses.replace(request, on_usage=paying())
+        paid = dataclasses.replace(await shown(request), on_usage=paying())
         answer = await self._awaited(lambda: compact(paid, instructions))
         return None if answer is None else self._checked(answer)
 

@@ -149,6 +149,7 @@ class Bodies:
             shared=State(self._opened, Scope(step.session.tenant), operations),
             _progress=reports.progress,
             _checkpoint=reports.checkpoint,
+            _result=partial(self.journal.result, step.session),
             _pin=reports.pin,
             _loop=asyncio.get_running_loop(),
             _secrets=reports.secrets,

@@ -150,7 +150,10 @@ class ToolCall:
         step, call, journal = self.step, self._call, self._bodies.journal
         # An error may quote what its body never asked for; a result is its tool's own to give.
         value = result.value if result.status == "ok" else redact(str(result.value))
-        rendered = await render_result(value, partial(journal.put_blob, step.session), self._most)
+        put_upload = partial(journal.put_upload, step.session.tenant)
+        rendered = await render_result(
+            value, partial(journal.put_blob, step.session), self._most, put_upload=put_upload
+        )
         body = {"call_id": call.use.id, "tool": call.use.tool, "status": result.status, **rendered}
         entry = NewEntry(
             "agent.tool_result",

@@ -152,18 +152,21 @@ def verify(
         str | None, typer.Argument(metavar="URL", help="The journal, if not --journal; or an export of `prune`.")
     ] = None,
 ) -> None:
-    """Check the chain of hashes of every session, of all tenants; or that of a file that `prune` exported."""
+    """Check the chain of hashes of every session, of all tenants, and what references name; or an export of `prune`."""
     if url is not None and url.endswith(".jsonl") and "://" not in url:
         return _verify_export(ctx, url)
 
     async def work() -> dict[str, Any]:
         from inturn.journal import Journal, open_store
+        from inturn.journal.log import blobs
         from inturn.journal.moving.copying import sessions
 
         store = open_store(journal_url(ctx, url))
         try:
             keys = await store.read(lambda tx: sessions(tx, None))
             faults = {str(key): found for key in keys if (found := await Journal(store).verify(key))}
+            if changed := await store.read(lambda tx: list(blobs.faults(tx))):
+                faults["references"] = changed
         finally:
             await store.close()
         return {"sessions": len(keys), "faults": faults}

@@ -57,7 +57,8 @@ def prune(
 ) -> None:
     """Delete what was said in sessions that were closed long ago; show what that is unless --yes.
 
-    Of each session its row stays, which says that it is closed, and an entry that says what went. Workers go on.
+    Of each session its row stays, which says that it is closed, and an entry that says what went. What was uploaded as
+    long ago goes, too, where no session names it. Workers go on.
     """
     options = options_of(ctx)
     with reported(options):
@@ -83,13 +84,15 @@ class _Run:
     quiet: bool
     found: list[Due] = field(default_factory=list["Due"])
     gone: int = 0
+    uploads: tuple[int, int] = (0, 0)
+    """Uploads that nobody names, and their bytes."""
     changed: list[str] = field(default_factory=list[str])
     """Sessions that were touched between the look and the deletion: they are left for another time."""
 
     async def over(self, url: str) -> None:
         """Look at a journal, and delete what is due there."""
         from inturn.journal import open_sealed
-        from inturn.journal.pruning import prune
+        from inturn.journal.pruning import prune, uploads
 
         store = open_sealed(url)
         try:
@@ -99,6 +102,9 @@ class _Run:
                 self.found.append(session)
                 if self.delete and session.kept is None:
                     await self._prune(store, session)
+            self.uploads = await uploads.find(store, before, self.tenant)
+            if self.delete:
+                await uploads.prune(store, before, self.tenant)
         finally:
             await store.close()
 
@@ -132,7 +138,14 @@ class _Run:
             }
             for one in self.found
         ]
-        return {"pruned": self.delete, "rows": self.gone, "sessions": sessions, "changed": self.changed}
+        uploads = dict(zip(("count", "bytes"), self.uploads, strict=True))
+        return {
+            "pruned": self.delete,
+            "rows": self.gone,
+            "sessions": sessions,
+            "changed": self.changed,
+            "uploads": uploads,
+        }
 
     def show(self) -> None:
         """Print what was found, and what became of it."""
@@ -156,9 +169,12 @@ class _Run:
             say(f"{len(goes) - len(self.changed)} sessions pruned, {self.gone:,} rows")
         else:
             say(f"{len(goes)} sessions would go, {rows:,} rows, {size}; {len(self.found) - len(goes)} are kept")
+        if self.uploads[0]:
+            went = "went" if self.delete else "would go"
+            say(f"{self.uploads[0]:,} uploads that no session names {went}, {_size(self.uploads[1])}")
         for session in self.changed:
             note(f"{session}: was touched meanwhile, and is left for the next time", style="yellow")
-        if goes and not self.delete:
+        if (goes or self.uploads[0]) and not self.delete:
             note("to do it: --yes with --export DIRECTORY (or --discard)")
 
 

@@ -12,8 +12,10 @@ import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -21,11 +23,17 @@ from inturn.cli.options import AgentName, EventId, SessionId, Timeout, options_o
 from inturn.cli.output import document, note, say
 from inturn.cli.running import run
 from inturn.events import EventOptions, WhenBusy
+from inturn.sizes import UPLOAD
+from inturn.turns.blocks import REFERRED
+from inturn.turns.media import Media, judged, why_not
 
 if TYPE_CHECKING:
     from inturn.cli.options import Options
     from inturn.client.client import Client
     from inturn.values import Receipt, Turn
+
+MAX_TITLE: Final = 200
+"""Characters of a file's name that the model sees."""
 
 Content = Annotated[
     str, typer.Argument(metavar="CONTENT", help="The text; - reads standard input.", show_default=False)
@@ -38,6 +46,10 @@ Sender = Annotated[str | None, typer.Option(help="Who wrote it.")]
 SentAt = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone, or seconds since 1970.")]
 Busy = Annotated[WhenBusy, typer.Option(help="What it does while a turn runs.")]
 Expires = Annotated[float | None, typer.Option("--expires-after", help="Seconds for which it is wanted.", min=0.0)]
+Attach = Annotated[
+    list[Path] | None,
+    typer.Option("--attach", metavar="FILE", help="Show a picture, a PDF or a text with it; again for more."),
+]
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object that travels with it.")]
 
 
@@ -46,6 +58,7 @@ def send(
     session: SessionId,
     content: Content,
     blocks: Blocks = False,
+    attach: Attach = None,
     confirm: Annotated[bool, typer.Option("--confirm", help="Wait until a worker has accepted or refused it.")] = False,
     agent: AgentName = None,
     event_id: Id = None,
@@ -59,12 +72,14 @@ def send(
 ) -> None:
     """Send an event; it is durable once this returns, even while no worker runs."""
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
+    files = [_file(path) for path in attach or ()]
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
         with named(session, event_id):
-            receipt = await (handle.submit(what, **event) if confirm else handle.send(what, **event))
+            said = await _attached(client, what, files)
+            receipt = await (handle.submit(said, **event) if confirm else handle.send(said, **event))
         _show_receipt(options_of(ctx), receipt)
 
     run(ctx, work)
@@ -75,6 +90,7 @@ def ask(
     session: SessionId,
     content: Content,
     blocks: Blocks = False,
+    attach: Attach = None,
     agent: AgentName = None,
     timeout: Timeout = None,
     event_id: Id = None,
@@ -88,11 +104,13 @@ def ask(
 ) -> None:
     """Send an event and print its answer."""
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
+    files = [_file(path) for path in attach or ()]
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
 
     async def work(client: Client) -> None:
         with named(session, event_id):
-            turn = await client.session(session, agent=agent).ask(what, timeout=timeout, **event)
+            said = await _attached(client, what, files)
+            turn = await client.session(session, agent=agent).ask(said, timeout=timeout, **event)
         show_turn(options_of(ctx), turn)
 
     run(ctx, work)
@@ -149,6 +167,42 @@ def _show_receipt(options: Options, receipt: Receipt) -> None:
 def _content(content: str, blocks: bool) -> Any:
     text = sys.stdin.read() if content == "-" else content
     return _json("CONTENT", text, list) if blocks else text
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that is shown."""
+
+    name: str
+    data: bytes
+    media: Media
+
+
+def _file(path: Path) -> _File:
+    """Read a file that can be shown."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(UPLOAD + 1)
+    except OSError as error:
+        raise typer.BadParameter(f"--attach {path}: {error.strerror or error}") from None
+    media = judged(data)
+    if media is None or len(data) > UPLOAD:
+        raise typer.BadParameter(f"--attach {path}: it is no PNG, JPEG, GIF, WebP, PDF or text of at most 20 MiB")
+    if why := why_not(media.kind, media.type, media.measure, len(data)):
+        raise typer.BadParameter(f"--attach {path}: {why}")
+    return _File(path.name, data, media)
+
+
+async def _attached(client: Client, said: Any, files: list[_File]) -> Any:
+    """Return what is said with the files behind it, uploaded."""
+    if not files:
+        return said
+    shown: list[dict[str, Any]] = said if isinstance(said, list) else [{"type": "text", "text": said}]
+    for file in files:
+        ref, kind = await client.upload(file.data, file.media.type), file.media.kind
+        title = {"title": file.name[:MAX_TITLE]} if kind == "document" else {}
+        shown = [*shown, {"type": kind, "source": {"type": REFERRED, "ref": ref}, **title}]
+    return shown
 
 
 def _options(

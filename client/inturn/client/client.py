@@ -20,6 +20,7 @@ from inturn.errors import InvalidEvent
 from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.tools.shared_state import State
+from inturn.turns.media import check_upload
 from inturn.values import PendingApproval, SessionInfo, SessionState
 
 if TYPE_CHECKING:
@@ -177,6 +178,31 @@ class Client:
             Unavailable: The server did not answer.
         """
         return list_approvals(self._connection, self._tenant)
+
+    async def upload(self, data: bytes, media_type: str) -> str:
+        """Keep a picture, a PDF or a text for this tenant's sessions, and return its reference for events to show.
+
+        ```python
+        ref = await client.upload(pdf, "application/pdf")
+        shown = {"type": "document", "source": {"type": "inturn", "ref": ref}}
+        await session.ask([{"type": "text", "text": "Is this paid?"}, shown])
+        ```
+
+        The event stays small: the model gets the bytes with each request. A `document` is a PDF or a text, an `image`
+        a PNG, JPEG, GIF or WebP of at most 5 MiB, by what the bytes are; of anything else the model is told that it
+        cannot be shown. An upload is kept for as long as a session says it in an entry; what none does goes with
+        `inturn journal prune`, once it is as old as that is asked for.
+
+        Args:
+            data: 20 MiB at most. The same bytes again have the same reference.
+            media_type: What you take it for, such as `image/png`.
+
+        Raises:
+            InvalidEvent: There is nothing in it, or too much, or the media type is none.
+            JournalUnavailable: This client names no journal, or it does not answer.
+        """
+        checked, journal = check_upload(data, media_type), await self._connection.any_journal()
+        return await journal.put_upload(self._tenant, checked, media_type)
 
     def cursor(self, name: str) -> Cursor:
         """Return the stored cursor of this name: a reader's place in each session's journal.

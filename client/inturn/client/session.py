@@ -283,7 +283,7 @@ class Session(Steering):
         return self._reader.stream(event_id, after=after, deltas=deltas)
 
     async def transcript(self) -> list[dict[str, Any]]:
-        """Return the conversation as the model sees it: messages of Anthropic's Messages API.
+        """Return the conversation as the model sees it, with references as such: messages of the Messages API.
 
         Raises:
             JournalUnavailable: The journal cannot be read.
@@ -291,7 +291,7 @@ class Session(Steering):
         return await self._reader.transcript()
 
     async def read_blob(self, ref: str) -> bytes:
-        """Return the whole of a tool result that the journal keeps beside its entry, which is cut and names it.
+        """Return what an entry only names: the whole of a result that was cut, or what was uploaded.
 
         Args:
             ref: `sha256:…`, as the entry has it; of this session only.

@@ -30,6 +30,7 @@ COLUMNS: Final = (
     "steps.late_result",
     "outcomes.reason",
     "blobs.data",
+    "uploads.data",
     "contents.data",
     "shared_values.value",
     "queue_items.item",
@@ -41,6 +42,8 @@ COLUMNS: Final = (
 _TEXT: Final = "\x01inturn:"
 """What an encrypted text begins with: no JSON does."""
 _BYTES: Final = _TEXT.encode()
+_PLAIN: Final = _BYTES + b":"
+"""What bytes in clear begin with that would look encrypted: whoever uploads them names no key."""
 _NO_KEYS: Final = (
     "the journal is encrypted, and there are no keys here. To do: set INTURN_ENCRYPTION_KEYS as for the workers"
 )
@@ -95,7 +98,7 @@ class Sealing:
     def seal_bytes(self, data: bytes, *place: str | int) -> bytes:
         """Return bytes as they are stored."""
         if self._ring is None:
-            return data
+            return _PLAIN + data if data.startswith(_BYTES) else data
         return b"%b%b:%b" % (_BYTES, self._ring.first.id.encode(), self._sealed(data, place))
 
     def unseal_bytes(self, stored: bytes, *place: str | int) -> bytes:
@@ -104,8 +107,8 @@ class Sealing:
         Raises:
             JournalUnavailable: As `unseal`.
         """
-        if not self._is_sealed(stored.startswith(_BYTES)):
-            return stored
+        if not self._is_sealed(stored.startswith(_BYTES) and not stored.startswith(_PLAIN)):
+            return stored.removeprefix(_PLAIN)
         key_id, _, box = stored.removeprefix(_BYTES).partition(b":")
         return _read(lambda: box, self._unsealed, key_id.decode("utf-8", "replace"), place)
 
@@ -138,7 +141,7 @@ CLEAR: Final = Sealing()
 def key_of(stored: str | bytes | memoryview) -> str | None:
     """Return the key that a column's value is encrypted with, as `KeyRing.names` has it; `None`: it is in clear."""
     data = stored.encode("utf-8", "replace") if isinstance(stored, str) else bytes(stored)
-    if not data.startswith(_BYTES):
+    if not data.startswith(_BYTES) or data.startswith(_PLAIN):
         return None
     name, _, box = data.removeprefix(_BYTES).partition(b":")
     if isinstance(stored, str):

@@ -13,7 +13,7 @@ from inturn.journal.ledger import serving, stops, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.live import deltas, watches
-from inturn.journal.log import blobs, codec, contents, cursors, log, position
+from inturn.journal.log import blobs, codec, contents, cursors, log, position, uploads
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
@@ -172,6 +172,15 @@ class SessionJournal:
     async def blob(self, session: SessionKey, ref: str) -> bytes | None:
         """Return the bytes of a reference; `None` where this session has no such reference."""
         return await self._read(blobs.get, session, ref)
+
+    async def result(self, session: SessionKey, ref: str) -> bytes | None:
+        """Return the whole of a result of this session that was cut; `None` where none was under this reference."""
+        return await self._read(blobs.of_result, session, ref)
+
+    async def put_upload(self, tenant: str, data: bytes, media_type: str) -> str:
+        """Keep bytes for the sessions of a tenant to refer to; return their reference. The same bytes have the same."""
+        upload = await self._read(uploads.prepared, tenant, data, media_type)
+        return await self._write(uploads.put, tenant, upload)
 
     async def put_content(self, session: SessionKey, event_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what a large event says, before it is sent; return the reference that travels instead (`claim`).

@@ -5,7 +5,7 @@ Invariant: a model gives a complete message or raises. What it says piece by pie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -13,6 +13,8 @@ from inturn.models.settings import ModelSettings
 from inturn.values import Usage
 
 OnUsage = Callable[[Usage], None]
+Load = Callable[[str], Awaitable[bytes | None]]
+"""Returns what is under a reference; `None`: nothing is."""
 
 
 def _ignored(usage: Usage) -> None:
@@ -28,6 +30,7 @@ class ModelRequest:
         settings: How the model is to answer.
         on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
             stopped is paid, too.
+        load: Reads what messages refer to (`inturn.turns.showing`); a model is asked with what it reads.
     """
 
     model: str
@@ -38,6 +41,7 @@ class ModelRequest:
     user_id: str | None = None
     settings: ModelSettings = field(default_factory=ModelSettings)
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
+    load: Load | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """How large a conversation is, without counting all of it again for each of its turns.
 
-Invariant: the size is that of the messages as JSON, to the byte. A conversation whose last request is remembered costs
-what is new of it, which keeps a session's thousandth turn as cheap as its first.
+Invariant: the size is that of the messages as JSON, to the byte; what they show counts by its tokens. A conversation
+whose last request is remembered costs what is new of it, which keeps a session's thousandth turn as cheap as its first.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic_core import to_json
+from inturn.turns import tokens
 
 REMEMBERED: Final = 256
+BYTES: Final = 4
+"""That count as one token."""
 Message = dict[str, Any]
 
 
@@ -61,4 +63,5 @@ def _is_answer(message: Message) -> bool:
 
 
 def _size(message: Message) -> int:
-    return len(to_json(message))
+    said, shown = tokens.sizes(message)
+    return said + BYTES * shown

@@ -12,12 +12,24 @@ from inturn.models.scripted import ScriptedModel
 from inturn.models.scripted_answers import Answer, ToolCall
 from inturn.testing.contexts import context
 from inturn.testing.loop import run
+from inturn.testing.uploads import Uploads
 
 if TYPE_CHECKING:
     from inturn.testing.channels import channel
     from inturn.testing.claude import ClaudeProcess, Fault, StrictClaude
 
-__all__ = ["Answer", "ClaudeProcess", "Fault", "ScriptedModel", "StrictClaude", "ToolCall", "channel", "context", "run"]
+__all__ = [
+    "Answer",
+    "ClaudeProcess",
+    "Fault",
+    "ScriptedModel",
+    "StrictClaude",
+    "ToolCall",
+    "Uploads",
+    "channel",
+    "context",
+    "run",
+]
 
 _SERVER = ("ClaudeProcess", "Fault", "StrictClaude")
 

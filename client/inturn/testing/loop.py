@@ -17,6 +17,7 @@ from inturn.agents import Agent
 from inturn.errors import InturnError, ModelError
 from inturn.events import Content, Event
 from inturn.journal.log import codec
+from inturn.journal.log import uploads as uploaded
 from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
@@ -28,6 +29,7 @@ from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel, ScriptExhausted
 from inturn.testing.calls import Body, Call, Shared, settle
 from inturn.testing.earlier import Message, earlier_entries
+from inturn.testing.uploads import Uploads
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
 from inturn.tools.context import EVENT_FIELDS
@@ -40,6 +42,8 @@ from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
 from inturn.turns.making_room import RoomMaker, used_by
+from inturn.turns.references import references
+from inturn.turns.showing import shown
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Approval, Delta, Entry, StopReason, Turn, Usage
 
@@ -55,6 +59,7 @@ async def run(
     model: Model | None = None,
     messages: list[Message] | None = None,
     on_delta: Callable[[Delta], None] | None = None,
+    uploads: Uploads | None = None,
     **overrides: Any,
 ) -> Turn:
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
@@ -73,6 +78,7 @@ async def run(
         messages: An earlier conversation; it is brought into the form that the API takes, and the turn's messages are
             appended to it. Of a turn that fails only what an answer has taken up stays.
         on_delta: Called with what the model says as it says it: what `Session.stream` would yield between entries.
+        uploads: What the content and the tools' results may refer to.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
@@ -81,7 +87,7 @@ async def run(
         ModelError: The model gave no answer.
     """
     model, told = model or ScriptedModel(script), on_delta if agent.stream != "never" else None
-    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, overrides)
+    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, uploads, overrides)
     return await turn.run(content)
 
 
@@ -93,6 +99,7 @@ class _TestTurn:
         approve: Approve,
         messages: list[Message],
         told: Callable[[Delta], None] | None,
+        uploads: Uploads | None,
         overrides: Mapping[str, Any],
     ) -> None:
         self._agent = agent
@@ -102,7 +109,7 @@ class _TestTurn:
         self._told = told
         self._attempts = 0
         self._overrides = dict(overrides)
-        self._shared = Shared()
+        self._shared = Shared(memory=uploads.memory) if uploads else Shared()
         self._entries: list[Entry] = []
         self._transcript = Transcript(earlier_entries(messages))
         self._form = Form.of(agent.model, facts(agent.model))
@@ -115,7 +122,7 @@ class _TestTurn:
         carried: dict[str, Any] = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
         self._event = Event(event_id=given.event_id or "event", **carried)
         self._key = self._session.turn(str(self._event.event_id))
-        self._append("user.message", carried)
+        self._append("user.message", await self._settled(carried))
         try:
             while not ends_turn(stop := await self._step()):
                 pass
@@ -174,7 +181,7 @@ class _TestTurn:
             raise of_event(error) from None
 
     async def _ask_model(self, request: ModelRequest, on_delta: OnDelta = lambda *piece: None) -> ModelMessage:
-        return await self._model.respond(request, on_delta)
+        return await self._model.respond(await shown(request), on_delta)
 
     def _preview(self) -> OnDelta:
         """Return what tells of an attempt's words, from its start on."""
@@ -206,6 +213,7 @@ class _TestTurn:
                 max_tokens=room.answer_to(transcript.size),
                 user_id=str(self._session),
                 settings=agent.settings_at(step.step),
+                load=self._load,
             )
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
@@ -220,11 +228,16 @@ class _TestTurn:
             form=lambda model: Form.of(model, facts(model)),
             instructions=None,
         )
-        return RoomMaker(room, agent.compaction, by, step.within_session, request, write)
+
+        async def leave_out(body: dict[str, Any]) -> Transcript:
+            self._append("transcript.doubted", body)
+            return self._transcript
+
+        return RoomMaker(room, agent.compaction, by, step.within_session, request, write, leave_out)
 
     async def _compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
         compact: Callable[..., Awaitable[ModelMessage | None]] | None = getattr(self._model, "compact", None)
-        return None if compact is None else await compact(request, instructions)
+        return None if compact is None else await compact(await shown(request), instructions)
 
     async def _settle(self, step: StepKey, uses: Sequence[ToolUse], room: int | None) -> None:
         keys = [step.turn.step(step.step, index) for index in range(len(uses))]
@@ -233,9 +246,9 @@ class _TestTurn:
         calls = [self._call(key, use) for key, use in zip(keys, uses, strict=True)]
         results = await settle(calls, self._agent.budget.failures)
         for key, use, result in zip(keys, uses, results, strict=True):
-            rendered = await render_result(result.value, self._put_blob, room)
+            rendered = await render_result(result.value, self._put_blob, room, put_upload=self._put_upload)
             body = {"call_id": use.id, "tool": use.tool, "status": result.status, **rendered}
-            self._append("agent.tool_result", body, step=key)
+            self._append("agent.tool_result", await self._settled(body), step=key)
 
     def _call(self, step: StepKey, use: ToolUse) -> Call:
         ask = partial(self._ask, step, use)
@@ -243,7 +256,7 @@ class _TestTurn:
 
     def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
         key: dict[str, Any] = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
-        key["_pin"] = self._pin
+        key |= {"_pin": self._pin, "_result": self._result}
         return key | self._overrides
 
     async def _ask(self, step: StepKey, use: ToolUse) -> bool:
@@ -298,6 +311,25 @@ class _TestTurn:
         pinned = [entry.text or "" for entry in self._entries if entry.type == "session.pinned"]
         if check_pin(text, pinned, CallSecrets()):
             self._append("session.pinned", {"text": text})
+
+    async def _settled(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return an entry's body with its references settled."""
+        if not any(references(body.get("content"))):
+            return body
+        journal = await self._shared.memory()
+        return await journal.look_within(lambda tx: uploaded.settled(tx, self._session, body))
+
+    async def _load(self, ref: str) -> bytes | None:
+        journal = await self._shared.memory()
+        return await journal.blob(self._session, ref)
+
+    async def _result(self, ref: str) -> bytes | None:
+        journal = await self._shared.memory()
+        return await journal.result(self._session, ref)
+
+    async def _put_upload(self, data: bytes, media_type: str) -> str:
+        journal = await self._shared.memory()
+        return await journal.put_upload(self._session.tenant, data, media_type)
 
     async def _put_blob(self, data: bytes) -> str:
         journal = await self._shared.memory()

@@ -25,6 +25,7 @@ from inturn.tools.shared_state import State
 Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
 Pin = Callable[[str], Coroutine[Any, Any, None]]
+Result = Callable[[str], Coroutine[Any, Any, bytes | None]]
 
 EVENT_FIELDS: Final = ("content", "source", "sender", "sent_at", "metadata")
 """Of an event, what the journal keeps for its tools; the others are about its way in."""
@@ -41,6 +42,11 @@ async def _no_checkpoint(value: Any) -> None:
 
 async def _no_pin(text: str) -> None:
     """Pin nothing: the default outside a worker."""
+
+
+async def _no_result(ref: str) -> bytes | None:
+    """Find nothing: the default outside a worker."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class ToolContext:
     _progress: Progress = field(default=_no_progress, repr=False)
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _pin: Pin = field(default=_no_pin, repr=False)
+    _result: Result = field(default=_no_result, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _secrets: CallSecrets = field(default_factory=CallSecrets, repr=False, compare=False)
     _locks: Locks = field(default_factory=NullLocks, repr=False)

@@ -6,6 +6,7 @@ that the model and readers see.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -13,8 +14,9 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from inturn.journal.log import codec
+from inturn.sizes import UPLOAD
 from inturn.turns import tokens
-from inturn.turns.blocks import are_blocks, content_blocks
+from inturn.turns.blocks import REFERRED, Block, are_blocks, content_blocks
 
 MAX_TEXT: Final = 32 * 1024
 """Bytes; a larger result goes beside the transcript, with a preview and a reference in it."""
@@ -28,7 +30,11 @@ PREVIEW: Final = 4 * 1024
 
 
 async def render_result(
-    value: Any, put_blob: Callable[[bytes], Awaitable[str]], most: int | None = None
+    value: Any,
+    put_blob: Callable[[bytes], Awaitable[str]],
+    most: int | None = None,
+    *,
+    put_upload: Callable[[bytes, str], Awaitable[str]] | None = None,
 ) -> dict[str, Any]:
     """Return `text` or `content` of a result; for one that is too large a preview with `ref` and `bytes`.
 
@@ -36,8 +42,12 @@ async def render_result(
         value: What the tool returned.
         put_blob: Keeps bytes, and returns a reference to them.
         most: Bytes of text that it may have, where the conversation has no room for as many as usual.
+        put_upload: Keeps what a block shows, for one to refer to it: of blocks that are too large together.
     """
     if are_blocks(value) and (data := _json(value)) is not None:
+        if len(data) > MAX_BLOCKS and put_upload is not None:
+            value = [await _referring(block, put_upload) for block in content_blocks(value)]
+            data = _json(value) or b""
         blocks = content_blocks(value)
         fits = most is None or tokens.of_message({"content": blocks}) * tokens.BYTES <= most
         if len(data) <= MAX_BLOCKS and fits:
@@ -49,8 +59,20 @@ async def render_result(
             return {"text": text}
     ref = await put_blob(data)
     start = data[: min(PREVIEW, max(0, (most or MAX_TEXT) - NOTE))].decode(errors="ignore")
-    text = f"{start}\n[cut: the whole result has {len(data):,} bytes; `inturn blob` reads it as {ref}]"
-    return {"text": text, "ref": ref, "bytes": len(data)}
+    goes_on = f"read_result goes on at offset {len(start.encode())} of {ref}"
+    return {"text": f"{start}\n[cut: it has {len(data):,} bytes; {goes_on}]", "ref": ref, "bytes": len(data)}
+
+
+async def _referring(block: Block, put_upload: Callable[[bytes, str], Awaitable[str]]) -> Block:
+    """Return a block that refers to what it showed; what is too large for that, or shown otherwise, stays."""
+    source = block.get("source", {})
+    if source.get("type") != "base64":
+        return block
+    shown = base64.b64decode(source["data"])
+    if len(shown) > UPLOAD:
+        return block
+    ref = await put_upload(shown, source["media_type"])
+    return {**block, "source": {"type": REFERRED, "ref": ref}}
 
 
 def as_text(value: Any) -> str:

@@ -21,6 +21,11 @@ IMAGE_TYPES: Final = frozenset({"image/jpeg", "image/png", "image/gif", "image/w
 _PAGES: Final = frozenset({"application/pdf"})
 _PLAIN: Final = frozenset({"text/plain"})
 _URL: Final = re.compile(r"https?://\S+")
+REFERRED: Final = "inturn"
+"""The type of a source that names what was uploaded."""
+_REFERENCE: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_NOTED: Final = {"media_type": str, "size": int, "measure": int}
+"""What its entry says of a reference, once that is settled."""
 _WITHIN: Final = 4
 """Blocks within each other in which a file is looked for; no block that can be sent has as many."""
 _FIELDS: Final = {
@@ -60,6 +65,28 @@ def names_file(block: object, depth: int = _WITHIN) -> bool:
     source: object = given.get("source")
     kept = isinstance(source, dict) and source.get("type") == "file"
     return kept or (depth > 0 and any(names_file(item, depth - 1) for item in inside(given)))
+
+
+def misnames(block: object, depth: int = _WITHIN) -> bool:
+    """Return whether a block, or one within it, would show a reference and has none that can be."""
+    if not isinstance(block, dict):
+        return False
+    given = cast("Block", block)
+    source: object = given.get("source")
+    refers = isinstance(source, dict) and source.get("type") == REFERRED and not is_reference(source.get("ref"))
+    return refers or (depth > 0 and any(misnames(item, depth - 1) for item in inside(given)))
+
+
+def is_reference(value: object) -> bool:
+    """Return whether a value can name something that was uploaded."""
+    return isinstance(value, str) and _REFERENCE.fullmatch(value) is not None
+
+
+def reference_of(block: Mapping[str, Any]) -> str | None:
+    """Return the reference that a block shows; `None`: it shows none."""
+    source = block.get("source")
+    named = source.get("ref") if isinstance(source, dict) and source.get("type") == REFERRED else None
+    return named if is_reference(named) else None
 
 
 def inside(block: Mapping[str, Any]) -> list[object]:
@@ -115,9 +142,15 @@ def _source(source: object, media: Collection[str], *, nested: bool) -> Block | 
         return {"type": kind, "url": given["url"]}
     if nested and kind == "text" and given.get("media_type") in _PLAIN and _says(data):
         return {"type": kind, "media_type": "text/plain", "data": data}
+    if kind == REFERRED and is_reference(given.get("ref")):
+        return {"type": kind, "ref": given["ref"], **_noted(given)}
     if nested and kind == "content" and (held := content_blocks(given.get("content"), ("text", "image"))):
         return {"type": kind, "content": held}
     return None
+
+
+def _noted(source: Block) -> Block:
+    return {name: source[name] for name, type_ in _NOTED.items() if type(source.get(name)) is type_}
 
 
 def _base64(data: object) -> str | None:

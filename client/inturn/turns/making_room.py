@@ -16,11 +16,14 @@ from inturn.models import ModelMessage, ModelRequest
 from inturn.turns import tokens
 from inturn.turns.compacting import Compacting, Summariser
 from inturn.turns.compaction import Compaction, Room
+from inturn.turns.thinning import thinned
 from inturn.values import Usage
 
 MOST: Final = 3
 """Times that one step compacts."""
 
+LeaveOut = Callable[[dict[str, Any]], Awaitable[Transcript]]
+"""Writes down what is left out of what is shown."""
 Write = Callable[[dict[str, Any], int, Usage], Awaitable[Transcript]]
 """Writes down what stands for the beginning; also given: the how many-th it is of its step, and what it used."""
 
@@ -36,6 +39,7 @@ class RoomMaker:
         of: The step's name in its session.
         request: Makes the request of a transcript.
         write: Writes an entry.
+        leave_out: Writes one that leaves something out.
     """
 
     room: Room
@@ -44,6 +48,7 @@ class RoomMaker:
     of: str
     request: Callable[[Transcript], ModelRequest]
     write: Write
+    leave_out: LeaveOut
 
     async def make_room(self, transcript: Transcript, event_id: str, *, first: bool, asked: bool) -> Transcript:
         """Return the transcript, compacted where its request leaves too little room, or somebody asked for it.
@@ -68,7 +73,13 @@ class RoomMaker:
             if smaller is None:
                 break  # the answer is shorter then, or the model says what is wrong
             transcript, size, wanted = smaller, smaller.size, False
-        return transcript
+        return await self._thinned(transcript)
+
+    async def _thinned(self, transcript: Transcript) -> Transcript:
+        """Return the transcript without the oldest of what it shows, where that is too much for one request."""
+        most = self.by.form.images
+        body = None if most is None else thinned(transcript, self.request(transcript).messages, most)
+        return transcript if body is None else await self.leave_out(body)
 
     def results(self, message: ModelMessage, guessed: int, calls: int) -> tuple[int | None, int]:
         """Return the bytes that each result of an answer's calls may have, and how many of them run.

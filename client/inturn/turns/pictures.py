@@ -7,7 +7,8 @@ import binascii
 from collections.abc import Mapping
 from typing import Any, Final
 
-from inturn.turns.blocks import inside
+from inturn.turns.blocks import inside, reference_of
+from inturn.turns.references import encoded_size
 
 UNKNOWN: Final = 2_000
 """Pixels of a picture that lies elsewhere, or is of a format that is not known: more than most, less than too many."""
@@ -19,12 +20,16 @@ def longest_side(block: Mapping[str, Any]) -> int:
     """Return the pixels of the longer side of a block's picture, of the largest where it holds several; 0: none."""
     if block.get("type") != "image":
         return max(map(longest_side, _inside(block)), default=0)
+    if reference_of(block) is not None:
+        return int(block["source"].get("measure") or UNKNOWN)
     data = _data(block)
-    return UNKNOWN if data is None else _side(_decoded(data[:_START])) or UNKNOWN
+    return UNKNOWN if data is None else side_of(_decoded(data[:_START])) or UNKNOWN
 
 
 def length(block: Mapping[str, Any]) -> int:
     """Return the characters of what a block shows; 0 where that lies elsewhere."""
+    if reference_of(block) is not None:
+        return encoded_size(block)
     return len(_data(block) or "") + sum(map(length, _inside(block)))
 
 
@@ -45,7 +50,8 @@ def _decoded(data: str) -> bytes:
         return b""
 
 
-def _side(data: bytes) -> int:
+def side_of(data: bytes) -> int:
+    """Return the pixels of a picture's longer side; 0 where it does not say."""
     if data.startswith(b"\x89PNG") and len(data) >= 24:
         return max(int.from_bytes(data[16:20]), int.from_bytes(data[20:24]))
     if data.startswith(b"GIF8") and len(data) >= 10:

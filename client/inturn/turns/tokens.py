@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from inturn.models.encoding import Committed, encode
-from inturn.turns.blocks import inside
+from inturn.turns.blocks import IMAGE_TYPES, inside, reference_of
+from inturn.turns.media import TEXT, pages
 
 BYTES: Final = 3
 """Bytes of text that make a token, at worst."""
@@ -21,9 +21,6 @@ LONGEST: Final = 8
 """Bytes of text that make a token, at best: of words, that is; what is repeated is no matter of size."""
 IMAGE: Final = 1_600
 PAGE: Final = 3_000
-_PAGE: Final = re.compile(rb"/Type\s*/Page\b")
-_PAGE_BYTES: Final = 100_000
-"""Of a document whose pages cannot be counted."""
 
 
 def of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
@@ -33,14 +30,13 @@ def of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
 
 def of_message(message: Mapping[str, Any]) -> int:
     """Return about how many tokens a message is."""
-    size, shown = _sizes(message)
+    size, shown = sizes(message)
     return size // BYTES + shown + 1
 
 
 def least(messages: Iterable[Mapping[str, Any]]) -> int:
     """Return how many tokens messages are at least: pictures and pages may be small, and words long."""
-    sizes = (_sizes(message) for message in messages)
-    return sum(size // LONGEST for size, _ in sizes)
+    return sum(size // LONGEST for size, _ in map(sizes, messages))
 
 
 def of_value(value: Any) -> int:
@@ -48,7 +44,12 @@ def of_value(value: Any) -> int:
     return len(encode(value)) // BYTES + 1
 
 
-def _sizes(message: Mapping[str, Any]) -> tuple[int, int]:
+def pages_of(document: Mapping[str, Any]) -> int:
+    """Return how many pages a document shows; 0 of a text."""
+    return _shown(document)[1] // PAGE
+
+
+def sizes(message: Mapping[str, Any]) -> tuple[int, int]:
     """Return the bytes of what a message says, and the tokens of what it shows."""
     data = message.encoded if isinstance(message, Committed) else encode(message)
     content = message.get("content")
@@ -60,6 +61,8 @@ def _shown(block: Mapping[str, Any]) -> tuple[int, int]:
     """Return the bytes of what a block shows, and the tokens that stand for them."""
     source = block.get("source")
     data = source.get("data") if isinstance(source, dict) and source.get("type") == "base64" else None
+    if isinstance(source, dict) and reference_of(block) is not None:
+        return _referred(source)
     if block.get("type") == "image":
         return len(data or ""), IMAGE
     if block.get("type") == "document" and isinstance(data, str):
@@ -70,9 +73,16 @@ def _shown(block: Mapping[str, Any]) -> tuple[int, int]:
     return sum(size for size, _ in held), sum(tokens for _, tokens in held)
 
 
+def _referred(source: Mapping[str, Any]) -> tuple[int, int]:
+    """Return the same of what a reference names: a text is as many bytes more."""
+    media, size, measure = source.get("media_type", ""), source.get("size", 0), source.get("measure", 1)
+    if media == TEXT:
+        return -size, 0
+    return 0, IMAGE if media in IMAGE_TYPES else PAGE * max(1, measure)
+
+
 def _pages(data: str) -> int:
     try:
-        pdf = base64.b64decode(data)
+        return pages(base64.b64decode(data))
     except (binascii.Error, ValueError):
         return 1
-    return max(1, len(_PAGE.findall(pdf)), len(pdf) // _PAGE_BYTES)

@@ -34,7 +34,9 @@ def _refused(r: StrictRig) -> list[str | None]:
 
 
 def _tools(r: StrictRig) -> list[str]:
-    return [declared["name"] for declared in r.server.requests[-1].body.get("tools") or []]
+    """The agent's own tools of the last request: each that has some has `read_result`, too."""
+    names = [declared["name"] for declared in r.server.requests[-1].body.get("tools") or []]
+    return [name for name in names if name != "read_result"]
 
 
 def _thinking(r: StrictRig) -> int:

@@ -32,7 +32,7 @@ def agent(**fields: Any) -> Agent:
 def test_the_manifest_is_what_the_model_sees_sorted_by_name() -> None:
     made = agent(tools=[sub, add]).manifest()
     assert made["system"] == "Be brief."
-    assert [t["name"] for t in made["tools"]] == ["add", "sub"]
+    assert [t["name"] for t in made["tools"]] == ["add", "read_result", "sub"]
 
 
 def test_the_manifest_hash_changes_with_the_manifest_and_with_nothing_else() -> None:

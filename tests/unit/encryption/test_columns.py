@@ -24,6 +24,7 @@ from tests.support.stores import journal_url
 
 CANARY = "canary-4711"
 SESSION = SessionKey("acme", "s1")
+OTHER = SessionKey("acme", "s9")
 STEP = TurnKey(SESSION, "e1").step("0", 0)
 A, B = Key("a", b"a" * 32), Key("b", b"b" * 32)
 
@@ -58,6 +59,10 @@ async def filled(journal: Journal) -> tuple[str, dict[str, Any]]:
     parked = NewEntry("event.parked", {"error": CANARY}, event_id="e1", key="e1/parked")
     await journal.record(SESSION, [Recorded(parked, outcome)])
     ref = await journal.put_blob(SESSION, CANARY.encode())
+    uploaded = await journal.put_upload("acme", f"{CANARY} uploaded".encode(), "text/plain")
+    shown = [{"type": "document", "title": CANARY, "source": {"type": "inturn", "ref": uploaded}}]
+    await journal.record(OTHER, [Recorded(NewEntry("user.message", {"content": shown}, event_id="e1"))])
+    assert await journal.blob(OTHER, uploaded) == f"{CANARY} uploaded".encode()
     answering = TurnKey(SESSION, "e3").step("0")
     held = await journal.claim_model(answering, lease=5, token=new_token())
     await journal.publish([NewDelta(answering, held.token, held.fence, 0, [[0, "t", CANARY]])])
@@ -81,7 +86,7 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
     news = await journal.look({}, None, {SESSION: BEGINNING})
     assert [row.said for row in news.deltas[SESSION]] == [[[0, "t", CANARY]]]
     rows = await journal._store.read(everything)
-    assert sum("inturn:a:" in repr(row) for row in rows) >= 9
+    assert sum("inturn:a:" in repr(row) for row in rows) >= 11
     await journal.close()
     assert CANARY not in repr(rows)
     for file in tmp_path.iterdir():
@@ -89,7 +94,8 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
 
 
 def everything(tx: Any) -> list[tuple[Any, ...]]:
-    tables = "entries steps outcomes blobs contents shared_values queue_items operations places agents deltas".split()
+    tables = "entries steps outcomes blobs uploads contents shared_values queue_items operations places agents".split()
+    tables.append("deltas")
     return [tuple(map(_plain, row)) for table in tables for row in tx.execute(f"SELECT * FROM {table}")]
 
 

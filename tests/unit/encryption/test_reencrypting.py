@@ -20,7 +20,7 @@ from inturn.keys import SessionKey
 from tests.support.journal import plain_turn
 from tests.support.keys import keys
 from tests.support.stores import journal_url
-from tests.unit.encryption.test_columns import CANARY, SESSION, everything, filled
+from tests.unit.encryption.test_columns import CANARY, OTHER, SESSION, everything, filled
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +55,9 @@ async def test_the_copy_says_the_same_under_the_new_key_alone(
     assert [entry.body for entry in entries] == said
     assert await copy.verify(SESSION) == []
     assert await copy.blob(SESSION, ref) == CANARY.encode()
+    [shown] = await copy.read(OTHER)
+    uploaded = shown.body["content"][0]["source"]["ref"]
+    assert await copy.blob(OTHER, uploaded) == f"{CANARY} uploaded".encode()
     assert await copy.check(SESSION, known.identity, known.head), "the session goes on with it"
     assert CANARY not in repr(await copy.look_within(everything))
     await copy.close()

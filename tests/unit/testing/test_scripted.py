@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from pydantic_core import to_json
@@ -12,6 +14,7 @@ from inturn.models import scripted_sizes as counting
 from inturn.models.scripted import Entry, ScriptExhausted
 from inturn.models.scripted_sizes import Sizes
 from inturn.testing import Answer, ScriptedModel, ToolCall
+from inturn.turns import tokens
 
 
 def request(text: str = "hi") -> ModelRequest:
@@ -124,13 +127,13 @@ def test_a_conversation_that_grows_is_counted_as_it_is() -> None:
 
 
 def test_of_a_conversation_that_grew_only_what_is_new_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = list[object]()
+    counted, size_of = list[object](), tokens.sizes
 
-    def to_json_counted(message: object) -> bytes:
+    def sizes_counted(message: Mapping[str, Any]) -> tuple[int, int]:
         counted.append(message)
-        return to_json(message)
+        return size_of(message)
 
-    monkeypatch.setattr(counting, "to_json", to_json_counted)
+    monkeypatch.setattr(tokens, "sizes", sizes_counted)
     sizes, conversation = Sizes(), [{"role": role, "content": "hi"} for role in ("user", "assistant") * 100]
     for _ in range(10):
         conversation += [{"role": role, "content": "more"} for role in ("user", "assistant")]

@@ -6,9 +6,13 @@ is read nowhere else.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
 from typing import Final
 
-from inturn.journal.log import codec
+from inturn.encryption.columns import CLEAR, key_of
+from inturn.journal.log import codec, uploads
+from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
 
@@ -27,7 +31,27 @@ def put(tx: Transaction, session: SessionKey, data: bytes) -> str:
 
 
 def get(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
-    """Return the bytes of a reference of this session."""
+    """Return the bytes of a reference of this session: of a result that was cut, or of what was uploaded for it."""
+    return of_result(tx, session, ref) or uploads.get(tx, session, ref)
+
+
+def of_result(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
+    """Return the whole of a result of this session that was cut."""
     named = (session.tenant, session.session_id, codec.column(ref) or "")
     rows = tx.execute("SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?", named)
     return tx.sealing.unseal_bytes(bytes(rows[0][0]), _DATA, *named) if rows else None
+
+
+def faults(tx: Transaction) -> Iterator[str]:
+    """Yield what lies under a reference that is not its hash; what is encrypted is proved where it is read."""
+    for table, owner in (("blobs", ("tenant", "session")), ("uploads", ("tenant",))):
+        key = (*owner, "ref")
+        for rows in pages(tx, table, (*key, "data"), key=key, large=("data",)):
+            for *of, ref, data in rows:
+                stored = bytes(data)
+                if key_of(stored) is None and ref != f"sha256:{_hash(stored)}":
+                    yield f"{table} of {'/'.join(of)}: {ref} is not what was kept"
+
+
+def _hash(stored: bytes) -> str:
+    return hashlib.sha256(CLEAR.unseal_bytes(stored)).hexdigest()

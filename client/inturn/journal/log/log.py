@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from inturn import names
-from inturn.journal.log import codec, pruned, rewriting
+from inturn.journal.log import codec, pruned, rewriting, uploads
 from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
@@ -103,7 +103,8 @@ class Log:
         seq = self.head + 1
         event_id, step = codec.column(entry.event_id), codec.column(entry.step)
         at = micros(self.tx.now if entry.at is None else entry.at)
-        body = self.tx.sealing.seal(codec.dumps(entry.body), _BODY, self.session.tenant, self.session.session_id, seq)
+        said = codec.dumps(uploads.settled(self.tx, self.session, entry.body))
+        body = self.tx.sealing.seal(said, _BODY, self.session.tenant, self.session.session_id, seq)
         hash_ = entry_hash(self.session, self.hash, seq, key, entry.type, event_id, step, at, body)
         where = (self.session.tenant, self.session.session_id)
         self.written.append((*where, seq, key, entry.type, event_id, step, at, body, self.hash, hash_))

@@ -25,6 +25,7 @@ _LARGE: Final = {
     "shared_values": ("value",),
     "queue_items": ("item",),
     "blobs": ("data",),
+    "uploads": ("data",),
 }
 """The columns that make a table's rows large."""
 _OTHERWISE_KEPT: Final = {"counters": f"scope <> '{TICKETS}'"}

@@ -20,6 +20,7 @@ from inturn.keys import SessionKey
 
 _ORDER: Final = (
     "entries",
+    "upload_uses",
     "contents",
     "lacks",
     "steps",
@@ -80,3 +81,10 @@ def doomed(tx: Transaction, session: SessionKey, upto: int) -> list[Doomed]:
         which, value = more.get(name, ("? = 0", 0))
         found.append(Doomed(known[name], f"tenant = ? AND session = ? AND {which}", (*mine, value)))
     return found
+
+
+def kept(session: SessionKey) -> Doomed:
+    """Return what a session's entries name and others may name, too: it goes later, where nobody does any more."""
+    (uploads,) = (table for table in tables() if table.name == "uploads")
+    where = "tenant = ? AND ref IN (SELECT ref FROM upload_uses WHERE tenant = ? AND session = ?)"
+    return Doomed(uploads, where, (session.tenant, session.tenant, session.session_id))

@@ -17,7 +17,7 @@ from typing import IO, Any, Final
 
 from inturn.errors import InturnError
 from inturn.journal.log.log import GENESIS, entry_hash
-from inturn.journal.pruning.doomed import doomed
+from inturn.journal.pruning.doomed import doomed, kept
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
 
@@ -97,7 +97,7 @@ def check(path: Path) -> Export:
 def _write(tx: Transaction, session: SessionKey, head: int, file: IO[str]) -> int:
     count = 0
     file.write(_line({"export": "inturn session", "tenant": session.tenant, "session": session.session_id}))
-    for each in doomed(tx, session, head):
+    for each in (*doomed(tx, session, head), kept(session)):
         for page in each.pages(tx):
             for row in page:
                 named = {name: _plain(value) for name, value in zip(each.table.columns, row, strict=True)}

@@ -14,7 +14,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 12
+VERSION: Final = 13
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -49,6 +49,14 @@ _LOG: Final = (
     """CREATE TABLE blobs (
         tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL, data {bytes} NOT NULL,
         PRIMARY KEY (tenant, session, ref))""",
+    """CREATE TABLE uploads (
+        tenant TEXT NOT NULL, ref TEXT NOT NULL, media_type TEXT NOT NULL, shown_as TEXT NOT NULL,
+        measure BIGINT NOT NULL, size BIGINT NOT NULL, at BIGINT NOT NULL, data {bytes} NOT NULL,
+        PRIMARY KEY (tenant, ref))""",
+    """CREATE TABLE upload_uses (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, ref TEXT NOT NULL,
+        PRIMARY KEY (tenant, session, ref)) {clustered}""",
+    "CREATE INDEX upload_uses_of_ref ON upload_uses (tenant, ref)",
     """CREATE TABLE contents (
         tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL, hash TEXT NOT NULL,
         gen BIGINT NOT NULL, data {bytes} NOT NULL, at BIGINT NOT NULL,

@@ -157,13 +157,16 @@ class Conversation:
         self._cuts = [cut for cut in self._cuts if cut.at < count]
         self.goes_on = False
 
-    def doubt(self, places: Collection[Place]) -> None:
-        """Leave blocks out, in place; no answer's thinking is bound to what it answered any more."""
+    def doubt(self, places: Collection[Place], *, shown: bool = False) -> None:
+        """Leave blocks out, in place; no answer's thinking is bound to what it answered any more.
+
+        `shown`: only what they show.
+        """
         calls = (block for block, place in self.said() if place in places and block["type"] == "tool_use")
         left_out = {str(block.get("id")) for block in calls}
 
         def doubted(block: Block, place: Place | None) -> Block:
-            return replaced(block) if place in places or block.get("tool_use_id") in left_out else block
+            return replaced(block, shown=shown) if place in places or block.get("tool_use_id") in left_out else block
 
         for at, part in enumerate(self.parts):
             role, owner = part.message["role"], part.owner
@@ -171,7 +174,7 @@ class Conversation:
             if kept and kept[0][0]["type"] == "compaction" and kept[0][1] in places:
                 role, kept = "user", [(summary_as_text(kept[0][0]), None)]
             self.parts[at] = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
-        self._sizes = []
+        self._sizes, self.counted = [], None if shown else self.counted
         self.pause_no_more()
 
     def pause_no_more(self) -> None:

@@ -49,8 +49,10 @@ def _inside(block: Block) -> list[Block]:
     return cast("list[Block]", inside) if isinstance(inside, list) else []  # a tool's result
 
 
-def replaced(block: Block) -> Block:
-    """Return what stands in a block's place."""
+def replaced(block: Block, *, shown: bool = False) -> Block:
+    """Return what stands in a block's place; `shown`: of a result only in the place of what it shows."""
+    if shown and block["type"] == "tool_result":
+        return {**block, "content": [replaced(inner) if is_shown(inner) else inner for inner in _inside(block)]}
     if block["type"] == "tool_use":
         return {**block, "input": {}}
     if block["type"] == "tool_result":

@@ -121,7 +121,7 @@ class Transcript:
         if entry.type == "agent.message":
             self._answer(entry)
         elif entry.type == "transcript.doubted":
-            self._doubt(doubted_places(entry))
+            self._doubt(doubted_places(entry), shown=entry.body.get("shown") is True)
         elif entry.type == "session.compacted":
             self._compact(entry)
         elif entry.type in _PENDING or (entry.type == "turn.interrupted" and entry.body.get("partial")):
@@ -287,8 +287,8 @@ class Transcript:
         last = self.committed.last
         self.committed.last = {name: value for name, value in last.items() if name != "nudge"}
 
-    def _doubt(self, places: Collection[Place]) -> None:
-        self.committed.doubt(places)
+    def _doubt(self, places: Collection[Place], *, shown: bool = False) -> None:
+        self.committed.doubt(places, shown=shown)
         self._view = View(self._view.form)
 
     def _declare(self, change: Mapping[str, Any]) -> None:
