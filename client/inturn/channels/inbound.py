@@ -76,7 +76,7 @@ class Click:
         by: Who, as the platform's proof says and never as a text does: `slack:T1:U7`.
         session: The session; empty where only `token` names it.
         approval_id: The approval; empty where only `token` names it.
-        token: Names both, where the platform's buttons have no room for them.
+        token: Names both, where the platform's buttons have no room for them: `inturn.channels.cards.named` finds them.
         yes: Whether they approve.
         bot: The platform says that it is no person.
         groups: Groups of the platform's that they are in, as far as the call says.

@@ -1,17 +1,15 @@
 """`python -m inturn.testing.slack --hook http://127.0.0.1:8787/hooks/slack`: a Slack to talk in, on this machine.
 
-Each line on standard input is a message to the bot, in one conversation; `!yes` and `!no` press the latest card's
-buttons. What the bot says is printed.
+Each line on standard input is a direct message to the bot; `!yes` and `!no` press the latest card's buttons.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
-from typing import Any
 
-from inturn.testing.slack.server import BOT_ID, StrictSlack
+from inturn.testing.platforms.talking import talk
+from inturn.testing.slack.server import BOT_ID, Message, StrictSlack
 
 DIRECT = "D1"
 
@@ -29,42 +27,27 @@ def main() -> None:
 
 
 async def _talk(slack: StrictSlack) -> None:
-    async with slack:
-        _tell(f"strict Slack: SLACK_API={slack.api} (events go to {slack.hook})")
-        showing = asyncio.create_task(_show(slack))
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            if line.strip():
-                await _do(slack, line.strip())
-        showing.cancel()
-
-
-async def _do(slack: StrictSlack, line: str) -> None:
-    if line in ("!yes", "!no"):
+    async def say(line: str) -> str:
         cards = [each for each in slack.messages if any(b["type"] == "actions" for b in each.get("blocks", []))]
-        done = await slack.press(cards[-1], yes=line == "!yes") if cards else None
-    else:
-        done = await slack.say(line, channel=DIRECT)
-    if done is not None and not done.taken:
-        _tell(f"not taken: {[attempt.status for attempt in done.attempts]}")
+        if line in ("!yes", "!no") and cards:
+            done = await slack.press(cards[-1], yes=line == "!yes")
+        else:
+            done = await slack.say(line, channel=DIRECT)
+        return "" if done.taken else f"not taken: {[attempt.status for attempt in done.attempts]}"
+
+    def shown() -> dict[str, str]:
+        return {each["ts"]: _text(each) for each in slack.messages if each.get("bot_id") == BOT_ID}
+
+    async with slack:
+        await talk(f"strict Slack: SLACK_API={slack.api} (events go to {slack.hook})", say, shown)
 
 
-async def _show(slack: StrictSlack) -> None:
-    shown = dict[str, Any]()
-    while True:
-        for message in slack.messages:
-            said = message.get("markdown_text") or message.get("text")
-            state = (said, str(message.get("blocks")))
-            if message.get("bot_id") == BOT_ID and shown.get(message["ts"]) != state:
-                shown[message["ts"]] = state
-                for block in message.get("blocks", []):
-                    said = f"{said}\n{block['text']['text']}" if block["type"] == "section" else said
-                _tell(f"bot: {said}")
-        await asyncio.sleep(0.1)
-
-
-def _tell(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+def _text(message: Message) -> str:
+    texts = [message.get("markdown_text") or message.get("text", "")]
+    for block in message.get("blocks", []):
+        texts += [block["text"]["text"]] if block["type"] == "section" else []
+        texts += [element["text"] for element in block["elements"]] if block["type"] == "context" else []
+    return "\n".join(texts)
 
 
 if __name__ == "__main__":
