@@ -11,6 +11,7 @@ COPY client client
 COPY workflows workflows
 COPY activities activities
 COPY service service
+COPY gateway gateway
 RUN VENV=/build scripts/dist /wheels
 
 FROM python:3.13-slim-bookworm AS installed

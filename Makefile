@@ -24,11 +24,11 @@ help:
 	@echo 'make bench      the budgets, measured beside a bare workflow, and cost curves (ARGS="--json FILE")'
 	@echo 'make chaos      the fault campaign (ARGS="--minutes 60 --json FILE")'
 	@echo 'make lock       renew the locked requirements'
-	@echo 'make dist       the wheels of inturn and inturn-worker, into dist/'
+	@echo 'make dist       the wheels of inturn, inturn-worker and inturn-gateway, into dist/'
 
 setup: $(stamp)
 
-$(stamp): requirements-dev.txt pyproject.toml client/pyproject.toml scripts/setup
+$(stamp): requirements-dev.txt pyproject.toml client/pyproject.toml gateway/pyproject.toml scripts/setup
 	@scripts/setup '$(VENV)' '$(PYTHON)'
 	@touch $@
 

@@ -35,7 +35,7 @@ def interpreter(version: str) -> str | None:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both distributions, built as `make dist` does."""
+    """All distributions, built as `make dist` does."""
     out = tmp_path_factory.mktemp("dist")
     built = subprocess.run(
         [ROOT / "scripts/dist", out],
@@ -46,7 +46,8 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert built.returncode == 0, built.stdout + built.stderr
     kinds = sorted(path.name.partition("-")[0] + path.suffix for path in out.iterdir())
-    assert kinds == ["inturn.gz", "inturn.whl", "inturn_worker.gz", "inturn_worker.whl"]
+    names = ("inturn", "inturn_gateway", "inturn_worker")
+    assert kinds == [f"{name}.{kind}" for name in names for kind in ("gz", "whl")]
     return out
 
 
@@ -68,7 +69,9 @@ def test_a_user_installs_runs_dev_asks_kills_and_asks_again(version: str, wheels
         assert done.returncode == 2
         assert done.stderr.strip().endswith("pip install 'inturn[worker]'")
 
-    _pip(home, "--no-index", "--find-links", str(wheels), "inturn[worker]")
+    _pip(home, "--no-index", "--find-links", str(wheels), "inturn[worker,gateway]")
+    assert _run(inturn, directory, "keys", "create", "--file", "keys.json").stdout.startswith("ik_")
+    assert _run(inturn, directory, "gateway", "--host", "0.0.0.0").returncode == 2
     assert _run(inturn, directory, "worker", "absent:agents").returncode == 2
     with DevProcess(directory, inturn=[str(inturn)]) as dev:
         worker = dev.ready()["worker"]

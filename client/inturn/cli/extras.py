@@ -1,4 +1,4 @@
-"""Commands that other distributions bring: `inturn worker`, `inturn dev`.
+"""Commands that other distributions bring: `inturn worker`, `inturn dev`, `inturn gateway`, `inturn keys`.
 
 Invariant: listing them imports none of them, and what is not installed says how to install it.
 """
@@ -22,6 +22,8 @@ GROUP: Final = "inturn.commands"
 """The entry points' group; each names a function as typer takes it, and the command is named as its entry point."""
 PANEL: Final = "Run"
 KNOWN: Final = {
+    "gateway": ("gateway", "Serve sessions over HTTP: programs, webhooks, event streams."),
+    "keys": ("gateway", "API keys of the gateway: create, revoke, ls."),
     "dev": ("worker", "Server, worker and reload on save, for agents that are being written."),
     "worker": ("worker", "Run agents' sessions against TEMPORAL_ADDRESS."),
 }
@@ -65,7 +67,9 @@ class LazyCommand(TyperCommand):
         return _command(self.name or "", self._entry_point.load())
 
 
-def _command(name: str, function: Callable[..., None]) -> Any:
+def _command(name: str, function: Callable[..., None] | typer.Typer) -> Any:
+    if isinstance(function, typer.Typer):  # a command with commands of its own
+        return typer.main.get_command(function)
     app = typer.Typer(add_completion=False, context_settings={"help_option_names": ["-h", "--help"]})
     app.command(name, epilog=_EPILOG)(function)
     return typer.main.get_command(app)

@@ -11,12 +11,15 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from temporalio.exceptions import TemporalError
+
 from inturn.client.listing import list_approvals, list_sessions
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
 from inturn.client.temporal.connection import Connection
+from inturn.client.temporal.rpc_errors import translate_error
 from inturn.client.temporal.transport import SessionTransport
-from inturn.errors import InvalidEvent
+from inturn.errors import InvalidEvent, Unavailable
 from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.tools.shared_state import State
@@ -93,6 +96,19 @@ class Client:
     ) -> None:
         """Close what was opened."""
         await self.aclose()
+
+    async def ping(self) -> None:
+        """Return once the server has answered.
+
+        Raises:
+            Unavailable: It did not.
+        """
+        try:
+            answered = await (await self._connection.temporal()).service_client.check_health()
+        except TemporalError as error:
+            raise translate_error(error).error from error
+        if not answered:
+            raise Unavailable("the server answers that it does not serve")
 
     async def aclose(self) -> None:
         """Close what was opened here; a client made by `with_options` leaves that to its maker."""

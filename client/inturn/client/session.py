@@ -19,6 +19,7 @@ from inturn.client.control.unknown_calls import UnknownCalls
 from inturn.client.reader import SessionReader
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
+from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.client.turn_waiter import TurnWaiter
 from inturn.events import Content, Event, EventOptions
@@ -65,6 +66,19 @@ class Session(Steering):
     def __repr__(self) -> str:
         """Return it with the session's workflow id."""
         return f"<Session {self._transport.key}>"
+
+    async def create(self) -> bool:
+        """Start the session without an event, where an event is still to come: it is listed then, with its agent.
+
+        Returns:
+            Whether there was none, open or closed.
+
+        Raises:
+            Unavailable: The server did not take it; the same again is safe.
+        """
+        return await retry_rpc(
+            self._transport.start, patience=self._transport.patience, session=str(self._transport.key)
+        )
 
     # Events.
 

@@ -31,20 +31,25 @@ def test_help_lists_the_workers_commands_and_imports_neither_them_nor_temporalio
     code = (
         "import sys\nfrom inturn.cli.app import app\n"
         "try:\n    app(['--help'])\nfinally:\n"
-        "    print([m for m in sys.modules if m.startswith(('temporalio', 'inturn_worker'))], file=sys.stderr)"
+        "    print([m for m in sys.modules if m.startswith(('temporalio', 'inturn_worker', 'inturn_gateway'))],"
+        " file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert {"worker", "dev"} <= set(done.stdout.split())
+    assert {"worker", "dev", "gateway", "keys"} <= set(done.stdout.split())
     assert done.stderr.strip() == "[]"
 
 
-@pytest.mark.parametrize("name", ["worker", "dev"])
-def test_without_the_extra_a_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "extra"), [("worker", "worker"), ("dev", "worker"), ("gateway", "gateway"), ("keys", "gateway")]
+)
+def test_without_the_extra_a_command_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, name: str, extra: str
+) -> None:
     installed(monkeypatch)
     ended = CliRunner().invoke(app, [name, "app:agents"])
     assert ended.exit_code == 2
-    assert "pip install 'inturn[worker]'" in ended.stderr
+    assert f"pip install 'inturn[{extra}]'" in ended.stderr
 
 
 @pytest.mark.parametrize(

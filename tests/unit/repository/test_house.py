@@ -16,6 +16,7 @@ PACKAGES: Final = (
     "activities/inturn_activities",
     "workflows/inturn_workflows",
     "service/inturn_worker",
+    "gateway/inturn_gateway",
 )
 MAX_LINES: Final = 400
 MAX_MODULES: Final = 22

@@ -15,6 +15,7 @@ ROOMS: Final = [
     ROOT / "activities" / "inturn_activities",
     ROOT / "workflows" / "inturn_workflows",
     ROOT / "service" / "inturn_worker",
+    ROOT / "gateway" / "inturn_gateway",
 ]
 NAMED: Final = sorted(set(re.findall(r"`(\w+(?:/\w+)+(?:\.py)?|\w+\.py|\w+/(?:\w+/)*)`", PAGE)))
 

@@ -1,4 +1,4 @@
-"""The version is one: of both distributions, of what each pins, of the code, of the image and of the changelog."""
+"""The version is one: of all distributions, of what each pins, of the code, of the image and of the changelog."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ def project(path: str) -> dict[str, Any]:
 def test_every_place_names_the_same_version() -> None:
     worker, client = project("pyproject.toml"), project("client/pyproject.toml")
     compose = yaml.safe_load((ROOT / "docker-compose.temporal.yml").read_text())
-    (pin,) = [needed for needed in worker["dependencies"] if needed.startswith("inturn==")]
-    (extra,) = client["optional-dependencies"]["worker"]
+    served = project("gateway/pyproject.toml")
+    pins = [needed for each in (worker, served) for needed in each["dependencies"] if needed.startswith("inturn==")]
+    extras = [*client["optional-dependencies"]["worker"], *client["optional-dependencies"]["gateway"]]
+    assert (len(pins), len(extras)) == (2, 2)
     assert {
         worker["version"],
         client["version"],
-        pin.removeprefix("inturn=="),
-        extra.removeprefix("inturn-worker=="),
+        served["version"],
+        *(pin.removeprefix("inturn==") for pin in pins),
+        *(extra.partition("==")[2] for extra in extras),
         compose["services"]["worker"]["image"].removeprefix("inturn-worker:"),
         metadata.version("inturn"),
         metadata.version("inturn-worker"),
+        metadata.version("inturn-gateway"),
     } == {inturn.__version__}
 
 
@@ -45,7 +49,7 @@ def test_the_changelog_begins_with_the_version_that_is_in_the_making() -> None:
 
 
 def test_what_is_published_is_typed_and_its_page_needs_no_file_of_the_repository() -> None:
-    for path in ("pyproject.toml", "client/pyproject.toml"):
+    for path in ("pyproject.toml", "client/pyproject.toml", "gateway/pyproject.toml"):
         table = tomllib.loads((ROOT / path).read_text())
         home = (ROOT / path).parent
         for package in table["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:

@@ -25,7 +25,7 @@ from temporalio.client import (
     WorkflowUpdateStage,
 )
 from temporalio.common import Priority, WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import TemporalError
+from temporalio.exceptions import TemporalError, WorkflowAlreadyStartedError
 from temporalio.service import RPCError
 
 from inturn import names
@@ -68,6 +68,18 @@ class SessionTransport:
     def patience(self) -> float:
         """Seconds for which a call may be repeated while the server cannot take it."""
         return self.own_patience or self.connection.settings.patience
+
+    async def start(self) -> bool:
+        """Start the session; return whether there was none, open or closed."""
+        temporal = await self.connection.temporal()
+        alone = self._start() | {"id_conflict_policy": WorkflowIDConflictPolicy.FAIL}
+        try:
+            await temporal.start_workflow(names.SESSION_WORKFLOW, **alone, rpc_timeout=RPC_TIMEOUT)
+        except WorkflowAlreadyStartedError:
+            return False
+        except RPCError as error:
+            await self._raise(temporal, error)
+        return True
 
     async def signal_with_start(self, event: Message) -> None:
         """Signal an event; starts the session where there is none."""

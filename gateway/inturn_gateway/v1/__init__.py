@@ -1,0 +1,1 @@
+"""`/v1`: sessions over HTTP, in the shapes of Claude Managed Agents with inturn's own fields beside them."""
