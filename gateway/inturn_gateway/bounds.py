@@ -19,11 +19,16 @@ PAGE: Final = 100
 LONGEST_PAGE: Final = 1_000
 LOOKED: Final = 10_000
 """Entries that are looked at for one page."""
+PARTS: Final = 2_000
+"""Parts of one message: as many as an event may have."""
 LONGEST_WAIT: Final = 60.0
 SHORTEST_WAIT: Final = 1.0
 """A look at a turn that runs: less may not suffice to find one that has ended."""
 PATIENCE: Final = 8.0
 """For an event to be durable: clients that wait longer are told to repeat it."""
+
+CHAT_WITHIN: Final = 300.0
+"""For an answer in one piece; asking again finds it."""
 
 # One stream.
 PING: Final = 15.0
@@ -56,6 +61,8 @@ BATCH: Final = 200
 ACK_MARGIN: Final = 0.5
 """What is left of the platform's time when the answer must be on its way."""
 SHORTEST_ACK: Final = 0.2
+CANCEL_WITHIN: Final = 0.1
+"""For what came too late to stop."""
 TELL_WITHIN: Final = 10.0
 RECONNECT: Final = 1.0
 """Between two attempts to hold a channel's own connection."""

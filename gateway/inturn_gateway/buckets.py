@@ -41,10 +41,6 @@ class Buckets:
             raise Problem(429, f"too many {what}", kind="too_many", retry_after=(wanted - level) / self._rate)
         self._levels[key] = (level - wanted, now)
 
-    def empty(self, key: Hashable) -> bool:
-        """Return whether nothing can be taken now; it takes nothing."""
-        return self._level(key) < 1
-
     def _level(self, key: Hashable) -> float:
         level, at = self._levels.get(key, (self._burst, 0.0))
         now = self._clock()

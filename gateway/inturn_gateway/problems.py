@@ -135,7 +135,9 @@ class Json(Response):
         media_type: str | None = None,
     ) -> None:
         """Make the answer."""
-        super().__init__(as_json(content), status_code, headers, media_type)
+        super().__init__(
+            as_json(content), status_code, {"x-content-type-options": "nosniff", **(headers or {})}, media_type
+        )
 
     def render(self, content: Any) -> bytes:
         """Return the document's bytes, which it has already."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -21,8 +21,8 @@ from inturn_gateway.auth.door import LOOPBACK
 from inturn_gateway.problems import Problem
 
 logger = logging.getLogger("inturn.gateway")
-_PROBES: Final = ("/livez", "/readyz")
-"""What an orchestrator calls by whatever name it has for this."""
+_BY_ANY_NAME: Final = ("/livez", "/readyz", "/hooks/")
+"""What an orchestrator calls by whatever name it has for this; and what has a proof of its own, whoever relays it."""
 
 
 @dataclass
@@ -34,12 +34,14 @@ class Screen:
         hosts: Names by which it may be called, beside those of this machine; `*`: any.
         origins: Origins of pages that may call what takes credentials.
         body: The bytes that a request for a path may have.
+        admit: Lets a request's caller in, before its body is read; raises where it may not.
     """
 
     app: ASGIApp
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
     body: Callable[[str], int] = lambda path: bounds.BODY
+    admit: Callable[[str, Scope], Awaitable[None]] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -56,7 +58,9 @@ class Screen:
         try:
             headers = Headers(scope=scope)
             self._check(scope, headers)
-            received = await _received(headers, receive, self.body(scope["path"]))
+            if self.admit is not None:
+                await self.admit(_path(scope), scope)
+            received = await _received(headers, receive, self.body(_path(scope)))
             await self.app(scope, _again(received, receive), sending)
         except Exception as error:
             problem = Problem.of(error)
@@ -71,14 +75,20 @@ class Screen:
     def _check(self, scope: Scope, headers: Headers) -> None:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > bounds.HEADERS:
             raise Problem(400, "the headers are too large", kind="headers_too_large")
-        path = scope["path"].removeprefix(scope.get("root_path", ""))  # within another application
-        if "*" not in self.hosts and path not in _PROBES:
+        if "*" not in self.hosts and not _path(scope).startswith(_BY_ANY_NAME):
             named = headers.getlist("host")
             if len(named) != 1 or _hostname(named[0]) not in (*LOOPBACK, *self.hosts):
                 raise Problem(421, "this host is not one that is served here (INTURN_GATEWAY_HOSTS)")
         origin = headers.get("origin")
-        if origin is not None and origin not in self.origins:
+        foreign = headers.get("sec-fetch-site", "none") not in ("none", "same-origin") if origin is None else True
+        if foreign and origin not in self.origins:
             raise Problem(403, "pages of this origin may not call this (INTURN_GATEWAY_ORIGINS)", kind="origin")
+
+
+def _path(scope: Scope) -> str:
+    """Return the path as this application has it, which may be mounted in another one."""
+    path: str = scope["path"]
+    return path.removeprefix(scope.get("root_path", ""))
 
 
 def _hostname(value: str) -> str | None:

@@ -87,7 +87,7 @@ def service_of(request: Request) -> Service:
 
 
 class Needs:
-    """A dependency: the caller, once it was let in and has a scope."""
+    """A dependency: the caller that was let in, once it has a scope."""
 
     def __init__(self, scope: Scope | None) -> None:
         """Remember the scope; `None`: any caller."""
@@ -95,7 +95,7 @@ class Needs:
 
     async def __call__(self, request: Request) -> Caller:
         """Return the caller."""
-        caller = await service_of(request).door.caller(request)
+        caller: Caller = request.state.caller
         if self.scope is not None:
             caller.demand(self.scope)
         return caller

@@ -7,7 +7,11 @@ gives requests that run their time.
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Final
 
 import h11
 import uvicorn
@@ -15,6 +19,8 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from inturn_gateway import bounds
+
+_ENDS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class BoundedProtocol(H11Protocol):
@@ -82,6 +88,18 @@ class Server(uvicorn.Server):
         )
         super().__init__(config)
         self._closing = closing
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """End by SIGINT and SIGTERM while the block runs, and go on behind it: what is open is to be closed."""
+        loop = asyncio.get_running_loop()
+        for number in _ENDS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in _ENDS:
+                loop.remove_signal_handler(number)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End: streams first."""

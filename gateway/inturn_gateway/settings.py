@@ -58,13 +58,16 @@ class Settings(BaseSettings):
             self.jwt_scopes_claim,
         )
 
-    def check(self) -> None:
+    def check(self, *, api: bool = True) -> None:
         """Return if it may listen where it is told to.
+
+        Args:
+            api: Whether it serves what needs a credential.
 
         Raises:
             Misconfigured: It may not.
         """
-        if self.keys is None and self.issuer is None and self.host not in LOOPBACK:
+        if api and self.keys is None and self.issuer is None and self.host not in LOOPBACK:
             raise Misconfigured(
                 f"without credentials it listens on this machine alone, not on {self.host}: name a file of keys "
                 "(INTURN_KEYS, `inturn keys create`) or an issuer of tokens (INTURN_JWT_ISSUER)"

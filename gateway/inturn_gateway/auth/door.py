@@ -1,7 +1,7 @@
 """The door: who a request comes from.
 
 Invariant: a credential counts in its header alone; a cookie, a query or a body names nobody. Without any credential
-configured only this machine is let in.
+configured only this machine is let in. Who has a valid one is never kept out by those who have none.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from inturn_gateway.auth.tokens import Tokens
 from inturn_gateway.buckets import Buckets
 from inturn_gateway.problems import Problem
 
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+"""Of a request that comes from elsewhere, through a proxy of this machine."""
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -50,10 +52,8 @@ class Door:
         """
         address = request.client.host if request.client else "?"
         if self.open:
-            caller = self._neighbour(address)
+            caller = self._neighbour(address, request)
         else:
-            if self._failed.empty(address):
-                self._failed.take(address, "failed proofs of this address")
             found = await self._proved(_credential(request))
             if found is None:
                 self._failed.take(address, "failed proofs of this address")
@@ -62,8 +62,8 @@ class Door:
         self._calls.take((caller.tenant, caller.who), "requests of this credential")
         return caller
 
-    def _neighbour(self, address: str) -> Caller:
-        if address not in LOOPBACK:
+    def _neighbour(self, address: str, request: HTTPConnection) -> Caller:
+        if address not in LOOPBACK or any(name in request.headers for name in _FORWARDED):
             raise Problem(401, "no credential is configured here, so only this machine is served")
         return Caller(self.tenant, "local", frozenset(SCOPES))
 

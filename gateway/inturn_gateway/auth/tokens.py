@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from inturn import sizes
 from inturn.errors import Misconfigured, Unavailable
 from inturn.keys import is_id
 from inturn_gateway import bounds
@@ -94,9 +95,9 @@ class Tokens:
                 leeway=bounds.CLOCKS_APART,
                 options={"require": ["exp", "iss", "aud"]},
             )
-        except (jwt.PyJWTError, ValueError, TypeError, RecursionError):
+            return self._meant(claims)
+        except (jwt.PyJWTError, ValueError, TypeError, ArithmeticError, RecursionError):
             return None
-        return self._meant(claims)
 
     def _meant(self, claims: Mapping[str, Any]) -> Caller | None:
         tenant = claims.get(self.issuer.tenant_claim)
@@ -105,8 +106,9 @@ class Tokens:
         given = claims.get(self.issuer.scopes_claim, ())
         words = given.split() if isinstance(given, str) else given if isinstance(given, list | tuple) else ()
         named = {str(word).removeprefix("inturn:") for word in words}
-        who = f"oidc:{self.issuer.issuer}#{claims.get('sub', '')}"
-        return Caller(tenant, who[:200], frozenset(named.intersection(SCOPES)), until=float(claims["exp"]))
+        who = sizes.clip(f"oidc:{self.issuer.issuer}#{claims.get('sub', '')}", sizes.WHO)
+        who.encode()  # the journal names it
+        return Caller(tenant, who, frozenset(named.intersection(SCOPES)), until=float(claims["exp"]))
 
     async def _key(self, kid: object) -> jwt.PyJWK | None:
         if not isinstance(kid, str):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from inturn.keys import ID_PATTERN
 from inturn_gateway import bounds
@@ -27,7 +27,9 @@ class UserMessage(Incoming):
     """An event for the agent."""
 
     type: Literal["user.message"]
-    content: str | list[dict[str, Any]]
+    content: Annotated[str | list[dict[str, Any]], SkipValidation]
+    """The core looks at it, and at no more of it than an event may have: here each of a million wrong blocks would be
+    explained."""
     event_id: str | None = None
     source: str | None = None
     sequence: int | None = None
@@ -39,7 +41,8 @@ class UserMessage(Incoming):
 
     def options(self) -> dict[str, Any]:
         """Return the event's options that were given."""
-        return self.model_dump(exclude={"type", "content"}, exclude_none=True)
+        given = {name: getattr(self, name) for name in type(self).model_fields if name not in ("type", "content")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class UserInterrupt(Incoming):
@@ -87,7 +90,7 @@ class Settle(Incoming):
     """Says what became of a call whose outcome is unknown."""
 
     type: Literal["inturn.settle"]
-    call: str = Field(min_length=1, max_length=512)
+    call: str = Field(pattern=r"^[A-Za-z0-9._:@+=/~-]{1,640}$")
     done: bool
     result: Any = None
     reason: Reason = None

@@ -123,7 +123,7 @@ def _derived(entry: Entry) -> Iterator[Wire]:
                 "processed_at": _time(entry.at),
                 "model_request_start_id": start,
                 "is_error": False,
-                "model_usage": _usage(entry.body.get("usage") or {}),
+                "model_usage": _usage(entry.body.get("usage")),
             }
             if any(block.get("type") in THINKING for block in _blocks(entry.body.get("content"))):
                 yield {"id": f"thinking:{entry.seq}", "type": "agent.thinking", "processed_at": _time(entry.at)}
@@ -149,7 +149,8 @@ def _status(entry: Entry, status: str, **more: Any) -> Wire:
     }
 
 
-def _usage(usage: dict[str, Any]) -> Wire:
+def _usage(found: object) -> Wire:
+    usage: dict[str, Any] = found if isinstance(found, dict) else {}
     return {
         "input_tokens": usage.get("input_tokens", 0),
         "output_tokens": usage.get("output_tokens", 0),

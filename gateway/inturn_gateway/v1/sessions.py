@@ -65,8 +65,11 @@ async def listed(
 ) -> Response:
     """List the tenant's sessions, the latest first."""
     found = service_of(request).of(caller).sessions(agent=caller.agent or agent, state=state, parked=parked)
-    data = list[dict[str, Any]]()
+    data, looked = list[dict[str, Any]](), 0
     async for info in found:
+        looked += 1
+        if looked > bounds.LOOKED:
+            break
         if not caller.sees(info.session_id):
             continue
         data.append(
@@ -145,7 +148,7 @@ async def stream(
     wanted = Wanted(include is not None, frozenset(types or ()), "agent.message" in (event_deltas or ()))
     start = int(last) if last else after
     news = cast("AsyncGenerator[Entry | Delta]", session.stream(event_id, after=start, deltas=wanted.deltas))
-    reading = Reading(news, wanted)
+    reading = Reading(news, wanted.frames)
     try:
         ended = await reading.ended(bounds.FIRST_WITHIN)
     except BaseException:
@@ -289,7 +292,7 @@ _ROUTES: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]], int], .
     ("GET", "/sessions/{session_id}/unknown", unknown, 200),
     ("GET", "/sessions/{session_id}/audit", audit, 200),
     ("GET", "/approvals", approvals, 200),
-    ("POST", "/sessions/{session_id}/approvals/{approval_id}", answer, 200),
+    ("POST", "/sessions/{session_id}/approvals/{approval_id:path}", answer, 200),
 )
 
 

@@ -7,7 +7,7 @@ reader that takes nothing is let go, and none is served beyond the bound, the pr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -64,10 +64,19 @@ def frame(event: dict[str, Any]) -> bytes:
 
 @dataclass
 class Reading:
-    """The entries and previews of a session, with a sign of life where nothing comes."""
+    """The entries and previews of a session, with a sign of life where nothing comes.
+
+    Attributes:
+        news: What comes.
+        told: What the reader is sent of it.
+        first: Before anything comes.
+        last: Once it has ended.
+    """
 
     news: AsyncGenerator[Entry | Delta]
-    wanted: Wanted
+    told: Callable[[Entry | Delta], bytes]
+    first: bytes = f"retry: {bounds.RETRY_MILLIS}\n\n".encode()
+    last: bytes = b""
     _next: asyncio.Future[Entry | Delta] | None = field(default=None, init=False)
 
     async def ended(self, within: float) -> bool:
@@ -89,7 +98,7 @@ class Reading:
 
     async def frames(self) -> AsyncGenerator[bytes]:
         """Yield what the reader is sent."""
-        yield f"retry: {bounds.RETRY_MILLIS}\n\n".encode()
+        yield self.first
         while True:
             if self._next is None:
                 self._next = asyncio.ensure_future(anext(self.news))
@@ -101,8 +110,10 @@ class Reading:
             try:
                 new = done.result()
             except StopAsyncIteration:
+                if self.last:
+                    yield self.last
                 return
-            if said := self.wanted.frames(new):
+            if said := self.told(new):
                 yield said
 
     async def aclose(self) -> None:

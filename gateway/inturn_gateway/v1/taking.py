@@ -15,6 +15,7 @@ from uuid import uuid4
 from inturn.client.control.steering import ControlOptions
 from inturn.client.session import Session
 from inturn.errors import InturnError, InvalidEvent
+from inturn.keys import is_id
 from inturn_gateway.auth.caller import Caller, Scope
 from inturn_gateway.problems import Problem
 from inturn_gateway.v1 import incoming
@@ -138,6 +139,8 @@ async def answered(
     approval_id = which
     if call is not None:
         event_id, step = call
+        if not is_id(event_id):
+            raise InvalidEvent(f"no call is named {which!r:.150}")
         found = [
             str(entry.body.get("approval_id"))
             async for entry in session.entries(event_id=event_id)

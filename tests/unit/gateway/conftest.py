@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from inturn.journal import Journal
+from inturn_gateway import bounds
 from inturn_gateway.app import gateway
 from inturn_gateway.auth.caller import SCOPES
 from inturn_gateway.auth.keys import edited, made
@@ -34,6 +35,13 @@ def keys(tmp_path: Path) -> dict[str, str]:
     with edited(tmp_path / "keys.json") as kept:
         kept.extend(key for _, key in asked.values())
     return {name: shown for name, (shown, _) in asked.items()}
+
+
+@pytest.fixture(autouse=True)
+def _no_bucket_fills_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a test takes."""
+    for rate in ("CALLER_RATE", "SESSION_RATE", "TENANT_RATE", "FAILED_RATE"):
+        monkeypatch.setattr(bounds, rate, 0.001)
 
 
 @pytest.fixture

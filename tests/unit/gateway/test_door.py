@@ -36,13 +36,16 @@ async def test_without_a_valid_credential_nobody_comes_in(served: Served, keys: 
             answer = await http.get("/v1/sessions", headers=headers)
             assert answer.status_code == 401, headers
             assert answer.json()["error"]["type"] == "authentication_error"
+        assert (await http.post("/v1/sessions", content=b"{")).status_code == 401  # before anything is read
         assert (await http.get("/v1/sessions", headers={"x-api-key": shown})).status_code == 200
-        assert (await http.get("/v1/sessions", params={"key": shown})).status_code == 401
 
 
-async def test_failed_proofs_of_an_address_are_counted(served: Served) -> None:
+async def test_failed_proofs_of_an_address_are_counted_and_keep_nobody_else_out(
+    served: Served, keys: dict[str, str]
+) -> None:
     async with served.http("ik_aaaaaaaa_no") as http:
         statuses = [(await http.get("/v1/sessions")).status_code for _ in range(int(bounds.FAILED_BURST) + 1)]
+        assert (await http.get("/v1/sessions", headers={"authorization": f"Bearer {keys['acme']}"})).status_code == 200
     assert statuses == [401] * int(bounds.FAILED_BURST) + [429]
 
 
@@ -132,6 +135,8 @@ async def test_a_host_or_an_origin_that_is_not_listed_is_turned_away(served: Ser
         assert (await http.get("/livez", headers={"host": "10.0.0.9"})).status_code == 200
         assert (await http.get("/v1/sessions", headers={"origin": "https://evil.example"})).status_code == 403
         listed = await http.get("/v1/sessions", headers={"origin": "https://desk.example"})
+        asked = {"origin": "https://desk.example", "access-control-request-method": "POST"}
+        assert (await http.options("/v1/sessions", headers=asked)).status_code == 200
     assert listed.status_code == 200
     assert listed.headers["access-control-allow-origin"] == "https://desk.example"
     assert "access-control-allow-credentials" not in listed.headers
@@ -157,6 +162,8 @@ async def test_without_credentials_only_this_machine_is_served(desk: Temporal) -
     async with Served(gateway(DeskClient(desk), closing=closing), closing) as server, server.http() as http:
         assert (await http.get("/v1/sessions")).status_code == 200
         assert (await http.get("/v1/sessions", headers={"origin": server.url})).status_code == 403
+        assert (await http.get("/v1/sessions", headers={"sec-fetch-site": "cross-site"})).status_code == 403
+        assert (await http.get("/v1/sessions", headers={"x-forwarded-for": "10.0.0.9"})).status_code == 401
     with pytest.raises(Misconfigured, match="INTURN_KEYS"):
         read_settings(host="0.0.0.0").check()
     read_settings(host="127.0.0.1").check()

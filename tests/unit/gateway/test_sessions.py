@@ -171,10 +171,11 @@ async def test_a_confirmation_names_the_call_as_the_stream_did(
         answer = await http.post("/v1/sessions/order-17/events", json={"events": [said]})
         strange = {**said, "tool_use_id": "e1/0/7/use"}
         unknown = await http.post("/v1/sessions/order-17/events", json={"events": [strange]})
+        by_path = await http.post(f"/v1/sessions/order-17/approvals/{use['id']}", json={"result": "deny"})
     assert idle["stop_reason"] == {"type": "requires_action", "event_ids": [use["id"]]}
     assert answer.status_code == 202
-    assert desk.calls[-1][3]["approval_id"] == "c1:00ff00ff00ff"
-    assert desk.calls[-1][0] == "deny"
+    assert by_path.status_code == 200
+    assert [given["approval_id"] for name, *_, given in desk.calls if name == "deny"] == ["c1:00ff00ff00ff"] * 2
     assert unknown.status_code == 422
 
 

@@ -98,6 +98,8 @@ FORGED: dict[str, Callable[[], str]] = {
     "no tenant": lambda: signed(tenant=None),
     "a tenant that is none": lambda: signed(tenant="a/b"),
     "tenants": lambda: signed(tenant=["acme"]),
+    "an endless expiry": lambda: signed(exp=float("inf")),
+    "half a character": lambda: signed(sub="\ud800"),
     "no token": lambda: "a.b.c",
     "dots": lambda: "." * 8_000,
     "no text": lambda: "\udc80.\udc80.",

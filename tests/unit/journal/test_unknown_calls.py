@@ -200,3 +200,12 @@ async def test_a_result_is_bounded_for_the_model_reads_it(journal: Journal) -> N
 def test_settlements_are_the_same_by_what_they_say() -> None:
     assert Resolution(True, {"a": 1}, by="ann").same(Resolution(True, {"a": 1}))
     assert not Resolution(True).same(Resolution(False))
+
+
+@pytest.mark.parametrize("wrong", ["half a character", "too deep"])
+async def test_a_result_that_cannot_be_written_is_refused(journal: Journal, wrong: str) -> None:
+    result: Any = "\ud800"
+    for _ in range(900 if wrong == "too deep" else 0):
+        result = [result]
+    with pytest.raises(InvalidEvent, match="JSON"):
+        await settle(journal, result=result)

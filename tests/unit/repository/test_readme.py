@@ -71,7 +71,7 @@ def test_every_command_of_the_readme_exists_and_none_is_missing() -> None:
     commands = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
     section = README.partition("## Commands")[2].partition("| setting")[0]
     named = {word for code in re.findall(r"`([a-z ]+)`", section) for word in code.removeprefix("inturn ").split()}
-    brought = set(re.findall(r"`inturn (\w+) \[?MODULE:ATTR", section))
+    brought = set(re.findall(r"`inturn (\w+)\s(?:\[?(?:--channels\s)?MODULE:ATTR|…)", section))
     assert (named, brought) == (commands, {entry.name for entry in entry_points(group=GROUP)})
 
 

@@ -36,7 +36,10 @@ class UnknownCalls:
 
     async def settle(self, call: str, *, done: bool, result: Any, by: str | None, reason: str | None) -> None:
         """Settle one; see `Session.settle`."""
-        settlement = Resolution(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
+        try:
+            settlement = Resolution(done, from_json(to_json(result, fallback=str)) if done else None, by, reason)
+        except ValueError as error:  # too deep, or half a character
+            raise InvalidEvent("the result cannot be written as JSON") from error
         if sizes.written(settlement.result) > MAX_RESULT_BYTES:
             raise InvalidEvent(f"the result has more than {MAX_RESULT_BYTES:,} bytes as JSON: say what matters of it")
         step = self._step(call)

@@ -1,0 +1,164 @@
+"""What a verified delivery means, made durable: messages sent, clicks answered, events withdrawn, turns stopped.
+
+Invariant: what is not durable in time is `later`, never `taken`; and of one session nothing is taken behind something
+that was not, so a delivery that comes again finds the order that it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from inturn import Client
+from inturn.channels import Channel, Click, Ignored, Inbound, Message, Stop, Taken, Withdraw
+from inturn.channels.inbound import Answered
+from inturn.client.session import Session
+from inturn.errors import (
+    ApprovalConflict,
+    InturnError,
+    InvalidEvent,
+    Refused,
+    SessionClosed,
+    SessionNotFound,
+    Unavailable,
+)
+from inturn_gateway import bounds
+from inturn_gateway.buckets import Buckets
+from inturn_gateway.problems import Problem
+
+logger = logging.getLogger("inturn.gateway")
+
+
+@dataclass
+class Intake:
+    """Takes what channels read.
+
+    Attributes:
+        client: Reaches Temporal; tenant and agent where a channel has none.
+        tenants: What each tenant may send.
+        sessions: What each session may be sent.
+    """
+
+    client: Client
+    tenants: Buckets = field(default_factory=lambda: Buckets(bounds.TENANT_RATE, bounds.TENANT_BURST))
+    sessions: Buckets = field(default_factory=lambda: Buckets(bounds.SESSION_RATE, bounds.SESSION_BURST))
+    _telling: set[asyncio.Task[None]] = field(default_factory=set, init=False)
+
+    async def take(self, channel: Channel, found: Sequence[Inbound], *, within: float) -> list[Taken]:
+        """Return what became of each, in their order, after so many seconds at most."""
+        settled = dict[int, Taken]()
+        groups = dict[tuple[str, str], list[int]]()
+        for number, inbound in enumerate(found):
+            if isinstance(inbound, Ignored):
+                settled[number] = Taken(inbound, "ignored", inbound.reason)
+            else:
+                groups.setdefault((self._tenant(channel, inbound), inbound.session), []).append(number)
+
+        async def in_order(numbers: Sequence[int]) -> None:
+            for number in numbers:
+                settled[number] = await self._one(channel, found[number], within)
+                if settled[number].status == "later":
+                    return
+
+        await _all(channel, [asyncio.create_task(in_order(numbers)) for numbers in groups.values()], within)
+        return [settled.get(number) or Taken(inbound, "later", "not in time") for number, inbound in enumerate(found)]
+
+    def _tenant(self, channel: Channel, inbound: Message | Click | Withdraw | Stop) -> str:
+        return inbound.tenant or channel.tenant or self.client.tenant
+
+    async def _one(self, channel: Channel, inbound: Inbound, within: float) -> Taken:
+        if isinstance(inbound, Ignored):
+            return Taken(inbound, "ignored", inbound.reason)
+        try:
+            tenant = self._tenant(channel, inbound)
+            client = self.client.with_options(tenant=tenant, patience=within)
+            if isinstance(inbound, Message):
+                self.tenants.take(tenant, "messages of this tenant")
+                self.sessions.take((tenant, inbound.session), "messages of this session")
+                session = client.session(inbound.session, agent=inbound.agent or channel.agent)
+                receipt = await session.send(inbound.content, **inbound.options(channel.label))
+                return Taken(inbound, event_id=receipt.event_id)
+            if isinstance(inbound, Click):
+                return await self._clicked(channel, client, inbound)
+            return await _steered(channel, client.session(inbound.session), inbound)
+        except (InturnError, Problem) as error:
+            return _refused(inbound, error)
+
+    async def _clicked(self, channel: Channel, client: Client, click: Click) -> Taken:
+        if (reason := await channel.allows(click)) is not None:
+            self._tell(channel, click, Answered("refused", reason=reason))
+            return Taken(click, "refused", reason)
+        if not (click.session and click.approval_id):
+            return Taken(click, "refused", "the card is of no session")
+        session = client.session(click.session)
+        answer = session.approve if click.yes else session.deny
+        try:
+            await answer(click.approval_id, by=click.by, via=channel.name, reason=click.reason, wait=False)
+        except ApprovalConflict as error:
+            self._tell(channel, click, _earlier(error))
+            return Taken(click, "refused", str(error))
+        self._tell(channel, click, Answered("approved" if click.yes else "denied", click.by, click.reason, time.time()))
+        return Taken(click)
+
+    def _tell(self, channel: Channel, click: Click, answered: Answered) -> None:
+        async def told() -> None:
+            try:
+                async with asyncio.timeout(bounds.TELL_WITHIN):
+                    await channel.told(click, answered)
+            except Exception:  # the click counts all the same
+                logger.warning("%s could not be told what came of a click", channel.label, exc_info=True)
+
+        task = asyncio.create_task(told())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+
+def _earlier(error: ApprovalConflict) -> Answered:
+    match error.answer:
+        case "approved" | "denied" | "expired":
+            return Answered(error.answer, error.by)
+        case _:
+            return Answered("refused", reason=str(error))
+
+
+async def _all(channel: Channel, tasks: Sequence[asyncio.Task[None]], within: float) -> None:
+    """Wait for tasks, and give up those that take longer; what one raises is logged."""
+    if not tasks:
+        return
+    _, late = await asyncio.wait(tasks, timeout=within)
+    for task in late:
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=bounds.CANCEL_WITHIN)
+    for task in tasks:
+        if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a delivery of %s was not taken", channel.label, exc_info=error)
+
+
+async def _steered(channel: Channel, session: Session, inbound: Withdraw | Stop) -> Taken:
+    reason = f"{inbound.by or 'somebody'} asked for it through {channel.name}"
+    if isinstance(inbound, Withdraw):
+        await session.cancel(inbound.event_id, reason=reason, wait=False)
+    else:
+        await session.interrupt(reason=reason, wait=False)
+    return Taken(inbound)
+
+
+def _refused(inbound: Inbound, error: InturnError | Problem) -> Taken:
+    match error:
+        case SessionClosed():
+            return Taken(inbound, "closed", "this conversation was closed")
+        case SessionNotFound():  # nothing of it is there to be steered
+            return Taken(inbound, "ignored", "no session")
+        case InvalidEvent():
+            return Taken(inbound, "refused", str(error)[: bounds.SHOWN])
+        case Refused() | Problem():
+            return Taken(inbound, "later", "too much for now", retry_after=error.retry_after or 1.0)
+        case Unavailable():
+            return Taken(inbound, "later", "not now")
+        case _:
+            logger.error("a delivery was not taken", exc_info=error)
+            return Taken(inbound, "later", "not now")

@@ -1,0 +1,87 @@
+"""The gateway before a real Temporal server: a support case by Anthropic's SDK, and a delivery that no worker saw."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+from anthropic import AsyncAnthropic
+
+from inturn import Client
+from inturn.channels import Call, Channel, Inbound, Message
+from inturn_gateway.app import gateway
+from tests.support.gateway import Served
+from tests.support.rig import Rig
+from tests.support.waiting import until
+
+LARGE = '[[tool refund {"cents": 9000}]]'
+
+
+class Desk(Channel):
+    """A channel that believes whoever knows its word."""
+
+    name = "desk"
+    agent = "support"
+
+    def verify(self, call: Call) -> bool:
+        return call.header("x-word") == "please"
+
+    def read(self, call: Call) -> Iterable[Inbound]:
+        note = call.json()
+        yield Message(session=note["session"], event_id=note["id"], content=note["text"])
+
+
+@asynccontextmanager
+async def serving(client: Client) -> AsyncGenerator[Served]:
+    closing = asyncio.Event()
+    async with Served(gateway(client, channels=[Desk()], closing=closing), closing) as served:
+        yield served
+
+
+@pytest.mark.promise("EFF-7", "ORD-9")
+async def test_a_support_case_goes_end_to_end_by_anthropics_own_sdk(rig: Rig) -> None:
+    async with rig.client() as client, rig.worker(), serving(client) as served:
+        async with AsyncAnthropic(base_url=served.url, api_key="none", max_retries=0) as sdk, asyncio.timeout(60):
+            sessions, told = sdk.beta.sessions, list[str]()
+            made = await sessions.create(agent="support", environment_id="env")
+            assert made.status == "idle"
+            events, session_id = sessions.events, made.id
+            sent = await events.send(
+                session_id, events=[{"type": "user.message", "content": [{"type": "text", "text": LARGE}]}]
+            )
+            assert sent.data is not None
+            async with await events.stream(session_id, event_deltas=["agent.message"]) as stream:
+                async for event in stream:
+                    told.append(event.type)
+                    if event.type != "session.status_idle":
+                        continue
+                    if event.stop_reason.type != "requires_action":
+                        break
+                    [use_id] = event.stop_reason.event_ids
+                    said = {"type": "user.tool_confirmation", "tool_use_id": use_id, "result": "allow"}
+                    await events.send(session_id, events=[said])  # type: ignore[list-item]
+            listed = [event.type async for event in events.list(session_id)]
+            assert (await sessions.retrieve(session_id)).status == "idle"
+    assert told[0] == "user.message"
+    assert {"agent.tool_use", "agent.tool_result", "agent.message"} <= set(told)
+    assert [type_ for type_ in told if not type_.startswith("event_")] == listed
+
+
+@pytest.mark.promise("ACC-1")
+async def test_a_delivery_is_acknowledged_with_no_worker_and_answered_once_when_one_comes(rig: Rig) -> None:
+    note = {"session": "desk-1", "id": "n1", "text": "hello"}
+    async with rig.client() as client, serving(client) as served, served.http() as http:
+        assert (await http.post("/hooks/desk", json=note)).status_code == 401
+        for _ in range(5):
+            answer = await http.post("/hooks/desk", json=note, headers={"x-word": "please"})
+            assert (answer.status_code, answer.content) == (200, b"")
+        async with rig.worker():
+
+            async def answered() -> bool:
+                return (await http.get("/v1/sessions/desk-1/turns/n1")).status_code == 200
+
+            await until(answered)
+        turns = [entry async for entry in client.session("desk-1").entries() if entry.type == "turn.started"]
+    assert len(turns) == 1
