@@ -1,8 +1,9 @@
 """The demo: `python -m examples.demo [--svg FILE]`, or `make demo`.
 
 A real Temporal server, two workers, four producers that race events into five sessions and deliver some twice, a worker
-killed with SIGKILL in the middle of a refund, a person who approves a large one. Then it checks itself; exit code 0
-only if everything held. `KEEP=1` leaves server and worker running. With `ANTHROPIC_API_KEY` it uses Claude.
+killed with SIGKILL in the middle of a refund, a person who approves a large one, and somebody who watches the answers'
+words as they come. Then it checks itself; exit code 0 only if everything held. `KEEP=1` leaves server and worker
+running. With `ANTHROPIC_API_KEY` it uses Claude.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from examples.demo.measures import plain_turns
 from examples.demo.producers import Producers
 from examples.demo.stage import TASK_QUEUE, NotReady, Stage
 from examples.demo.table import Board, verdicts
+from examples.demo.words import Words
 from inturn import Client, InturnError
 
 LIMIT: Final = {"scripted": 90.0, "anthropic": 240.0}
@@ -70,7 +72,8 @@ async def play(stage: Stage, console: Console, svg: Path | None) -> list[Check]:
     temporal = await Temporal.connect(stage.address, data_converter=pydantic_data_converter)
     async with Client(temporal=temporal, task_queue=TASK_QUEUE, journal=stage.journal) as client:
         producers = Producers(client, scripted=stage.model == "scripted")
-        board = Board(client, producers, console)
+        words = Words(client)
+        board = Board(client, producers, words, console)
         kill, approved = Kill(), list[str]()
         show = asyncio.create_task(board.show())
         try:
@@ -86,6 +89,7 @@ async def play(stage: Stage, console: Console, svg: Path | None) -> list[Check]:
             show.cancel()
             await asyncio.wait([show])
         checks = await judge(client, temporal, producers.sent, stage.shop, kill=kill, approved=approved, costs=costs)
+        checks.append(words.check())
     _summary(board, checks, stage, svg)
     return checks
 

@@ -56,7 +56,6 @@ async def kill_in_mid_refund(stage: Stage, client: Client, kill: Kill, board: Bo
         return [request for request in await requests() if request["pid"] != first["pid"]]
 
     heir = (await _until(others))[0]
-    board.keep_frame()
     kill.heir = stage.worker(heir["pid"]).name
     board.tell(
         f"{kill.heir} repeats the call under the same key, {clock() - kill.at:.1f} s later: the shop booked it before"
@@ -68,6 +67,7 @@ async def kill_in_mid_refund(stage: Stage, client: Client, kill: Kill, board: Bo
     board.tell(
         f"{session}'s turn is done, {kill.recovered:.1f} s after the kill; {kill.waiting} events waited behind it"
     )
+    await board.keep_frame()
 
 
 async def approve_when_asked(client: Client, approved: list[str], board: Board) -> None:

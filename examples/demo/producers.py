@@ -129,7 +129,12 @@ class Producers:
         ]
         for n, (text, calls) in enumerate(talk):
             event_id = f"person-{order}-{n}"
-            ask = partial(self._session(session_id).ask, self._phrase(text, *calls), event_id=event_id, source="person")
+            ask = partial(
+                self._session(session_id).ask,
+                self._phrase(text, *calls, seconds=0.8),
+                event_id=event_id,
+                source="person",
+            )
             turn = await _taken(ask)
             self.sent.acknowledged("person", session_id, event_id)
             self.answers += turn.disposition == "applied"
@@ -141,12 +146,12 @@ class Producers:
     def _session(self, session_id: str) -> Session:
         return self.client.session(session_id, agent="support")
 
-    def _phrase(self, text: str, *calls: Call) -> str:
-        """Say it so that the scripted model knows what to do; Claude knows by itself."""
+    def _phrase(self, text: str, *calls: Call, seconds: float = 0.2) -> str:
+        """Say it so that the scripted model knows what to do, and how long to speak; Claude knows by itself."""
         if not self.scripted:
             return text
         directives = [f"[[tool {name} {json.dumps(args)}]]" for name, args in calls]
-        return " ".join(["[[delay 0.2]]", *directives, text])
+        return " ".join([f"[[delay {seconds}]]", *directives, text])
 
 
 async def _taken(call: Callable[[], Awaitable[T]]) -> T:

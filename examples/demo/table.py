@@ -1,6 +1,6 @@
 """The board: what the sessions do, live on a terminal and as plain lines elsewhere.
 
-Invariant: it shows what `session.status()` says and nothing that the demo knows better.
+Invariant: it shows what `session.status()` and `session.stream()` say, and nothing that the demo knows better.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from rich.text import Text
 
 from examples.demo.checks import Check
 from examples.demo.producers import SESSIONS, Producers
+from examples.demo.words import Words
 from inturn import Client, InturnError, SessionStatus
 
 REFRESH: Final = 0.25
 """Seconds."""
+LAST: Final = 60
+"""How many characters of an answer's end are shown while it comes."""
 STATES: Final = {"running": "green", "idle": "dim", "requires_action": "bold yellow", "paused": "yellow"}
 
 
@@ -32,6 +35,7 @@ class Board:
 
     client: Client
     producers: Producers
+    words: Words
     console: Console
     statuses: dict[str, SessionStatus] = field(default_factory=dict)
     timeline: list[tuple[float, str]] = field(default_factory=list)
@@ -49,10 +53,15 @@ class Board:
         async with asyncio.TaskGroup() as group:
             for session_id in SESSIONS:
                 group.create_task(self._follow(session_id))
+            group.create_task(self.words.watch())
             group.create_task(self._draw() if self.console.is_terminal else self._print())
 
-    def keep_frame(self) -> None:
-        """Keep the sessions' table as it is now, for the summary."""
+    async def keep_frame(self) -> None:
+        """Keep the sessions' table for the summary, as it is when the next words come, within two seconds."""
+        self.words.come.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2.0):
+                await self.words.come.wait()
         self.frame = self.sessions(f"as it was at {time.monotonic() - self.began:.1f} s: ")
 
     def sessions(self, when: str = "") -> Table:
@@ -64,7 +73,7 @@ class Board:
             table.add_column(name, min_width=width, justify="right" if name in ("waiting", "done") else "left")
         table.add_column("now", ratio=1, no_wrap=True)
         for session_id in SESSIONS:
-            table.add_row(session_id, *self._row(self.statuses.get(session_id)))
+            table.add_row(session_id, *self._row(self.statuses.get(session_id), self.words.now.get(session_id, "")))
         return table
 
     def story(self) -> RenderableType:
@@ -76,15 +85,19 @@ class Board:
             table.add_row(f"{at:.1f} s", Text(text, style="bold red" if "SIGKILL" in text else ""))
         return table
 
-    def _row(self, status: SessionStatus | None) -> tuple[RenderableType, str, str, str]:
+    def _row(self, status: SessionStatus | None, words: str) -> tuple[RenderableType, str, str, RenderableType]:
         if status is None:
             return Text("-", style="dim"), "", "", ""
         state = Text(status.state, style=STATES.get(status.state, ""))
         if status.health != "ok":
             state = Text(f"{status.state} ({status.health})", style="bold red")
-        now = f"{status.turn.event_id}: {status.turn.doing}" if status.turn else ""
-        if status.turn and status.turn.waiting_for:
-            now += f", waiting for {status.turn.waiting_for}"
+        now = Text(f"{status.turn.event_id}: " if status.turn else "")
+        if words:
+            now.append(f"{words[-LAST:]}▌", style="cyan")
+        elif status.turn:
+            now.append(status.turn.doing)
+            if status.turn.waiting_for:
+                now.append(f", waiting for {status.turn.waiting_for}")
         return state, str(len(status.queue) or ""), str(status.counts.get("applied", 0)), now
 
     async def _follow(self, session_id: str) -> None:

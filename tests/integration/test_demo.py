@@ -27,7 +27,7 @@ def test_the_demo_holds_every_promise_and_leaves_nothing_behind(tmp_path: Path) 
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "10 of 10 promises held" in done.stdout
+    assert "11 of 11 promises held" in done.stdout
     assert "scripted model answers" in done.stdout
     assert "promises held" in picture.read_text().replace("&#160;", " ")
     assert [path.name for path in tmp_path.iterdir()] == ["demo.svg"]
