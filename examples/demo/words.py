@@ -42,12 +42,16 @@ class Words:
 
     async def _watch(self, session_id: str) -> None:
         async for new in self.client.session(session_id).stream(None):
-            if isinstance(new, Delta):
-                self._say(session_id, new)
-                continue
-            if new.type == "agent.message":
-                self.recorded[session_id, new.body["attempt"]] = _text(new)
-            self.now.pop(session_id, None)
+            self.take(session_id, new)
+
+    def take(self, session_id: str, new: Entry | Delta) -> None:
+        """Take what a reader of a session got."""
+        if isinstance(new, Delta):
+            self._say(session_id, new)
+            return
+        if new.type == "agent.message":
+            self.recorded[session_id, new.body["attempt"]] = _text(new)
+        self.now.pop(session_id, None)
 
     def _say(self, session_id: str, piece: Delta) -> None:
         if piece.kind == "start":  # a new attempt begins: what another one had said is nobody's answer
