@@ -259,10 +259,13 @@ class TurnWaiter:
             journal = await self.transport.connection.any_journal()
         except JournalUnavailable:
             raise error from None
-        outcome = await self._ended(journal, event_id)
-        if outcome is None:
+        if (turn := await self._patiently(self._turn_that_ended, event_id, journal)) is None:
             raise error
-        return await self._outcome(event_id, outcome)
+        return turn
+
+    async def _turn_that_ended(self, event_id: str, journal: SessionJournal) -> Turn | None:
+        outcome = await self._ended(journal, event_id)
+        return None if outcome is None else await self._outcome(event_id, outcome)
 
     async def _outcome(self, event_id: str, outcome: Outcome) -> Turn:
         ran = outcome.disposition == "applied" or outcome.stop == "interrupted"
@@ -271,10 +274,17 @@ class TurnWaiter:
         raise TurnFailed(event_id, outcome.disposition, outcome.reason or "see the journal")
 
     async def _read(self, event_id: str) -> Turn | None:
-        try:
-            return await read_turn(await self.transport.connection.any_journal(), self.transport.key, event_id)
-        except JournalUnavailable:
-            return None
+        """Return the turn that the journal has; `None`: it has none, or the user named no journal.
+
+        Raises:
+            JournalUnavailable: The one that the user named cannot be read for now: that is not to have no answer.
+        """
+        connection = self.transport.connection
+        if (named := await connection.journal()) is not None:
+            return await read_turn(named, self.transport.key, event_id)
+        with suppress(JournalUnavailable):
+            return await read_turn(await connection.any_journal(), self.transport.key, event_id)
+        return None
 
     async def _ended(self, journal: SessionJournal, event_id: str) -> Outcome | None:
         """Return how the turn ended that answers an event: of a merged one that is its host's."""

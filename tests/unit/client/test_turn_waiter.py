@@ -302,19 +302,22 @@ async def test_a_turn_that_ends_while_a_wait_asks_for_the_status_is_read_and_not
 
 
 class _AwayFor:
-    """Has a journal's reads fail so many times."""
+    """Has a journal's reads fail so many times, once so many have not."""
 
-    def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-        self.left = times
-        outcome = journal.outcome
+    def __init__(self, journal: Journal, monkeypatch: pytest.MonkeyPatch, times: int, *, behind: int = 0) -> None:
+        self.left, self.behind = times, behind
+        outcome = journal.outcome_by
 
         async def away(*args: Any) -> Any:
+            self.behind -= 1
+            if self.behind >= 0:
+                return await outcome(*args)
             self.left -= 1
             if self.left >= 0:
                 raise JournalUnavailable("the disk is full")
             return await outcome(*args)
 
-        monkeypatch.setattr(journal, "outcome", away)
+        monkeypatch.setattr(journal, "outcome_by", away)
 
 
 async def test_a_journal_that_is_away_for_a_moment_ends_no_wait(
@@ -330,6 +333,53 @@ async def test_a_journal_that_is_away_for_a_moment_ends_no_wait(
     assert transport.calls == [], "nothing was asked of the session for it"
     _AwayFor(journal, monkeypatch, 2)
     assert (await waiter.wait("e1", timeout=8)).text == "hello"
+
+
+ENDED = {"turn": {"event_id": "e1", "disposition": "applied", "stop_reason": "end_turn", "truncated": True}}
+"""What a session tells who reads the journal: the text is there."""
+
+
+async def test_a_journal_that_is_away_when_the_answer_is_told_is_waited_for(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plain_turn(journal, KEY, "e1", "hello")
+    waiter, _ = _following(journal, accepted(ENDED))
+    away = _AwayFor(journal, monkeypatch, 2)
+    turn = await waiter.ask(waiter.submitter.event("hi", event_id="e1"), timeout=8, cancel_on_exit=False)
+    assert (turn.text, turn.truncated) == ("hello", False)
+    assert away.left < 0
+
+
+async def test_an_answer_that_cannot_be_read_is_an_error_and_no_empty_one(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await plain_turn(journal, KEY, "e1", "hello")
+    waiter, transport = _following(journal, accepted(ENDED))
+    transport.patience = 0.2
+    _AwayFor(journal, monkeypatch, 1000)
+    with pytest.raises(JournalUnavailable, match="the disk is full"):
+        await waiter.ask(waiter.submitter.event("hi", event_id="e1"), timeout=8, cancel_on_exit=False)
+
+
+@pytest.mark.parametrize("behind", [0, 1, 2])
+async def test_a_turn_that_ran_never_counts_as_failed_because_the_journal_went_away(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    await plain_turn(journal, KEY, "e1", "hello")
+    waiter, _ = _following(journal)
+    _AwayFor(journal, monkeypatch, 1, behind=behind)
+    assert (await waiter.wait("e1", timeout=8)).text == "hello"
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+async def test_what_a_closed_session_had_answered_is_waited_for_too(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch, behind: int
+) -> None:
+    await plain_turn(journal, KEY, "e1", "hello")
+    waiter, _ = _following(journal, accepted({"unknown": True}))
+    _AwayFor(journal, monkeypatch, 1, behind=behind)
+    turn = await waiter.ask(waiter.submitter.event("hi", event_id="e1"), timeout=8, cancel_on_exit=False)
+    assert turn.text == "hello"
 
 
 async def test_a_journal_that_stays_away_ends_the_wait_with_the_callers_patience(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from examples.demo.words import Words
@@ -28,14 +30,14 @@ def _piece(attempt: int, index: int, kind: str, text: str) -> Delta:
 
 
 def _answer(attempt: int, text: str) -> Entry:
-    body = {"content": [{"type": "text", "text": text}], "attempt": attempt}
-    return Entry(seq=attempt, type="agent.message", event_id="e", body=body, hash="", prev="")
+    at, body = datetime(2026, 1, 1, tzinfo=UTC), {"content": [{"type": "text", "text": text}], "attempt": attempt}
+    return Entry(seq=attempt, type="agent.message", event_id="e", at=at, body=body, hash="", prev="")
 
 
 def test_answers_that_were_recorded_as_they_were_said_pass(words: Words) -> None:
     check = words.check()
     assert check.ok
-    assert check.found == "2 answers seen live in 10 pieces; 0 were recorded with other words"
+    assert check.found == "2 answers seen live in 11 pieces; 0 were recorded with other words"
     assert not words.now
 
 
