@@ -38,15 +38,16 @@ import asyncio, json, sys
 from inturn import Client
 
 async def main(journal, tenant, turns, *sessions):
-    async with Client(journal=journal, tenant=tenant) as client:
-        async def read(name):
-            left = int(turns)
-            async for new in client.session(name).stream(None):
-                print(json.dumps([name, new.model_dump(mode="json")]), flush=True)
-                left -= getattr(new, "type", "") == "turn.completed"
-                if not left:
-                    return
-        await asyncio.gather(*map(read, sessions))
+    client = Client(journal=journal, tenant=tenant)
+    async def read(name):
+        left = int(turns)
+        async for new in client.session(name).stream(None):
+            print(json.dumps([name, new.model_dump(mode="json")]), flush=True)
+            left -= getattr(new, "type", "") == "turn.completed"
+            if not left:
+                return
+    await asyncio.gather(*map(read, sessions))
+    await client.aclose()
 
 asyncio.run(main(*sys.argv[1:]))
 """

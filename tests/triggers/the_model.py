@@ -16,6 +16,7 @@ _REQUESTS: Final = "client/inturn/journal/views/requests.py"
 _RESULTS: Final = "client/inturn/tools/results.py"
 _RUN_TOOL: Final = "activities/inturn_activities/tools/run_tool.py"
 _TOOL: Final = "client/inturn/tools/tool.py"
+_SAID: Final = "client/inturn/journal/views/said.py"
 _TRANSCRIPT: Final = "client/inturn/journal/views/transcript.py"
 
 _GATES: Final = "unit/activities/test_gates.py"
@@ -297,7 +298,7 @@ TRIGGERS: Final = (
             Plant(
                 "whatever_a_tool_returns_the_model_sees",
                 Edit(_RESULTS, "return text if text.strip() else EMPTY", "return text"),
-                (Edit(_TRANSCRIPT, "content or (said if said.strip() else EMPTY)", "content or said"),),
+                (Edit(_SAID, "content or (said if said.strip() else EMPTY)", "content or said"),),
             ),
             Plant(
                 "blank_texts_are_left_out_and_a_blank_message_is_named",
