@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inturn.tools.checks import CHECKED_WITHIN
+from inturn.turns.fallbacks import AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Bounds:
         commit_patience: A result that cannot be recorded is held so long; it must fit into what the workflow's timeouts
             leave for transactions (15 s).
         outage_patience: An outage may last this long before it costs the event its turn.
+        fallback_after: And this long before other models of the agent's are asked.
         losses: So many attempts of a step may crash; then it is taken for what kills its workers.
         account_believed: An event's word that the account is in trouble is taken so long; then something else is asked
             beside it.
@@ -54,6 +56,7 @@ class Bounds:
     poll: float = 0.03
     commit_patience: float = 10.0
     outage_patience: float = 3600.0
+    fallback_after: float = AFTER
     losses: int = 10
     account_believed: float = 600.0
     overtimes: int = 2

@@ -46,6 +46,8 @@ class ModelInput(StepInput):
     """The event's number in the order of acceptance."""
     agent: str | None = None
     """The session's agent, or the one that the event asked for; `None`: the worker's only one."""
+    model: str | None = None
+    """Behind step 0: the model that answers in this turn, where it is not the agent's own."""
     policy: str | None = None
     """Hash of the policy that the workflow holds."""
     inline: bool = False
@@ -134,6 +136,8 @@ class ModelResult(StepResult):
     calls: list[CallPlan] = []
     agent: str | None = None
     """The agent's name, where it differs from the input's."""
+    model: str | None = None
+    """Where the turn goes on: the model that answers in it, where it is not the agent's own."""
     policy: Policy | None = None
     """The agent's policy, where its hash differs from the input's."""
     usage: dict[str, Any] = {}

@@ -5,6 +5,7 @@ Invariant: an agent is a value; nothing of a session lives in it.
 
 from __future__ import annotations
 
+import copy
 import functools
 import hashlib
 from collections.abc import Callable, Sequence
@@ -100,7 +101,9 @@ class Agent:
 
     def _check_server_tools(self) -> None:
         given: Any = self.server_tools
-        for tool in given if isinstance(given, (list, tuple)) else [given]:
+        if not isinstance(given, list | tuple):
+            raise ValueError(f"agent {self.name!r}: server_tools={given!r:.60} is no list of tools")
+        for tool in given:
             if not (isinstance(tool, ServerTool) and tool.type):
                 raise ValueError(f"agent {self.name!r}: {tool!r:.60} is no tool of the provider's, such as WebSearch()")
         object.__setattr__(self, "server_tools", tuple(given))
@@ -117,13 +120,8 @@ class Agent:
     def _check_settings(self) -> None:
         if not isinstance(self.settings, ModelSettings) or self.settings.output is not None:
             raise ValueError(f"agent {self.name!r}: settings= takes ModelSettings; a form of answers goes to output=")
-        if self.output is not None:
-            try:
-                self._schema  # noqa: B018
-            except ValueError as error:
-                raise ValueError(f"agent {self.name!r}: {error}") from error
         try:
-            replace(self.settings, cache_ttl=self.cache_ttl)
+            replace(self.settings_at("0"), cache_ttl=self.cache_ttl)
         except ValueError as error:
             raise ValueError(f"agent {self.name!r}: {error}") from error
         self.check_settings()
@@ -165,6 +163,16 @@ class Agent:
     def all_models(self) -> tuple[str, ...]:
         """Return the models that may answer for it, its own first."""
         return tuple(dict.fromkeys((self.model, *self.models, *self.fallback)))
+
+    def answered_by(self, model: str) -> Agent:
+        """Return the agent as it is answered by another of its models; its own is a fallback then."""
+        if model == self.model:
+            return self
+        made = copy.copy(self)
+        object.__setattr__(made, "model", model)
+        others = tuple(each for each in (*self.fallback, self.model) if each != model)
+        object.__setattr__(made, "fallback", others if self.fallback else ())
+        return made
 
     def settings_at(self, step: str) -> ModelSettings:
         """Return how its models are to answer at a step of a turn: a call is forced at the first alone."""

@@ -48,6 +48,7 @@ SAID: Final = (
     "sent_at",
     "metadata",
     "agent",
+    "model",
     "trace",
 )
 """What an event needs for its turn that comes again, or late: its place in the order has passed."""
@@ -85,6 +86,9 @@ class EventOptions(TypedDict, total=False):
     expires_after: float | None
     """Seconds from `sent_at` (else from acceptance) after which no turn may begin for it any more. Unset, as the
     agent's `InboxPolicy` has it."""
+    model: str | None
+    """The model that is to answer it, of those that the agent has (`Agent(models=…)`); unset, the agent's own. Events
+    that join a turn are answered by its model."""
     metadata: dict[str, Any] | None
     """A JSON object that tools find in `ctx.event.metadata`; at most 16 KiB."""
 
@@ -106,6 +110,7 @@ class Envelope(BaseModel):
     expires_after: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Seconds from `sent_at`, else from acceptance."""
     agent: str | None = Field(default=None, pattern=_Id)
+    model: str | None = Field(default=None, min_length=1, max_length=200)
     trace: str | None = Field(default=None, max_length=128)
     """The producer's W3C `traceparent`."""
 
@@ -135,7 +140,7 @@ class Envelope(BaseModel):
             raise ValueError(f"{len(value):,} content blocks, the limit is {sizes.BLOCKS:,}")
         return value
 
-    @field_validator("sender", "trace", "content", "preview", check_fields=False)
+    @field_validator("sender", "model", "trace", "content", "preview", check_fields=False)
     @classmethod
     def _unicode(cls, value: object) -> object:
         if isinstance(value, str):

@@ -66,6 +66,8 @@ class Turn(Value):
     stop_reason: StopReason = "end_turn"
     usage: Usage = Usage()
     tool_calls: tuple[TurnToolCall, ...] = ()
+    output: Any = None
+    """What was answered in the form of the agent's `output`, as JSON; `None` where it has none, or it did not fit."""
     seqs: tuple[int, int] | None = None
     """First and last seq of its entries in the journal."""
     disposition: Disposition = "applied"

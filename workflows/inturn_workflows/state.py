@@ -182,6 +182,7 @@ class SessionState(Message):
             event=turn.event,
             n=turn.n if turn.step == 0 else 0,
             agent=self.agent or turn.agent or self.wanted,
+            model=turn.model if turn.step else None,
             policy=self.policy.hash or None,
             inline=turn.inline,
             trace=turn.trace,
@@ -203,6 +204,7 @@ class SessionState(Message):
         if result.compacted == self.compact:  # else somebody asked again, in another way
             self.compact = None
         self.agent = result.agent or self.agent or turn.agent or self.wanted
+        turn.model = result.model or turn.model
         if result.policy is not None:
             self.policy = result.policy
 

@@ -125,6 +125,8 @@ class TurnState(Message):
     inline: bool = False
     trace: str | None = None
     agent: str | None = None
+    model: str | None = None
+    """The model that answers in it, where it is not the agent's own."""
     effects: bool = False
     """A tool of it ran."""
     stop: str | None = None
@@ -145,6 +147,7 @@ class TurnState(Message):
             inline=queued.inline,
             trace=event.get("trace") if event else None,
             agent=event.get("agent") if event else None,
+            model=event.get("model") if event else None,
         )
 
     @property

@@ -23,6 +23,8 @@ class ModelAttempt:
     """What one attempt works with.
 
     Attributes:
+        agent: As the model is to answer it that was chosen for this turn.
+        own: The agent's own model.
         known: The seq up to which this worker had read the session before.
         opening: The entries that the claim wrote, or found written.
         since: Before when it claimed, by the monotonic clock.
@@ -37,6 +39,7 @@ class ModelAttempt:
     opening: Sequence[NewEntry] = ()
     since: float = field(default_factory=time.monotonic)
     pen: Pen | None = None
+    own: str | None = None
 
     @property
     def key(self) -> str:

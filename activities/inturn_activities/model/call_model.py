@@ -8,7 +8,6 @@ records and ends.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import time
 from collections.abc import Sequence
@@ -24,11 +23,11 @@ from inturn.journal.views.doubts import doubt
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
-from inturn.models import DeltaKind, Model, ModelRequest, OnDelta
+from inturn.models import Model, ModelRequest
 from inturn.turns.answers import ToolUse, keep
-from inturn.turns.blocks import text
 from inturn.turns.budget import add, exceeded
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
+from inturn.turns.fallbacks import first_answer
 from inturn.turns.making_room import RoomMaker
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
@@ -42,23 +41,23 @@ from inturn_activities.limits.agreed import AgreedLimits
 from inturn_activities.limits.limits import Limits
 from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.shares import Shares
-from inturn_activities.limits.stuck import note_progress, watched
+from inturn_activities.limits.stuck import watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.live.deltas import Deltas
-from inturn_activities.live.pen import Pen
+from inturn_activities.live.pen import unwritten, written
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import inline_answers, joined_events
 from inturn_activities.model.account import AccountWatch
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
-from inturn_activities.model.closing import Answered, answer, closing
+from inturn_activities.model.closing import Answered, answer, closing, output_of
 from inturn_activities.model.compactions import Compactions
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
 from inturn_activities.model.manifest_changes import added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opaque import OpaqueNames
-from inturn_activities.model.opening import opening, said_again
+from inturn_activities.model.opening import chosen, opening, said_again
 from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.model.usage import added, metered, spent, unanswered
 from inturn_activities.recorded_ends import recorded_outcome
@@ -119,14 +118,15 @@ class ModelSteps:
             left = [event for event in input.joined if event.get("event_id") not in apart]
             input = input.model_copy(update={"joined": left})
         begin = await opening(self._journal, step, input, agent, known=known is not None)
-        since = time.monotonic()
+        since, own = time.monotonic(), agent.model
+        agent = chosen(agent, step, input, begin)
         claim = await self._claim(step, agent, begin, known, seen)
         if claim.missing is not None:
             # Where the session knows this journal for its own, the sender was wrong; else it may be this worker.
             patience = self._bounds.lacking_named if input.journal else self._bounds.lacking
             raise await missing_content(self._journal, step, claim.missing, patience=patience)
         apart += claim.apart
-        attempt = ModelAttempt(step, input, agent, claim, known, begin, since)
+        attempt = ModelAttempt(step, input, agent, claim, known, begin, since, own=own)
         if claim.status == "claimed":
             check_attempts(claim.attempts.counts, self._bounds)
             result = await self._under_lease(attempt)
@@ -187,14 +187,23 @@ class ModelSteps:
         user = await self._names.of(step.session)
         await self._look_again(attempt)
         maker = self._compactions.of(attempt, partial(self._request, attempt, user))
-        asked = attempt.input.compact is not None
-        event_id = step.turn.event_id
-        transcript = await maker.make_room(transcript, event_id, first=step.step == "0", asked=asked)
         request = maker.request(transcript)
-        number = activity.info().attempt
+        number, before = activity.info().attempt, attempt.claim.attempts
+        away = "outage" in before.counts and before.lasted("outage") >= self._bounds.fallback_after
+
+        async def ask(by: Agent) -> Answered:
+            if by is agent:
+                return await self._made_room(attempt, transcript, request, maker)
+            other = dataclasses.replace(attempt, agent=by)
+            return await self._ask(other, transcript, self._request(other, user, transcript))
+
         with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            answered = await self._respond(attempt, transcript, request, maker)
+            first = await first_answer(agent, ask, _refuses, away=away)
+            answered = dataclasses.replace(
+                first.answer, provider=self._model.provider, instead_of=first.why and (agent.model, first.why)
+            )
             span.answered(answered.message)
+        attempt, agent = dataclasses.replace(attempt, agent=first.by), first.by
         message, transcript = answered.message, answered.transcript
         self._account.answered(agent.model)
         declared = [tool["name"] for tool in (transcript.manifest or {}).get("tools") or []]
@@ -203,10 +212,11 @@ class ModelSteps:
         room, calls = maker.results(message, transcript.size, len(kept.calls))
         kept.run_at_most(calls)
         kept.bound(pauses=pauses, nudged=transcript.nudged, after_tools=transcript.owes_results)
+        output = await output_of(attempt, transcript, kept, self._bodies)
         used = add(used, added(message.usage, unanswered()))
         failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
         entry = answer(attempt, answered, kept, failed=failed)
-        return await self._record(attempt, kept.stop, used, entry, kept.calls, room)
+        return await self._record(attempt, kept.stop, used, entry, kept.calls, room, output)
 
     async def _look_again(self, attempt: ModelAttempt) -> None:
         """Let an attempt that froze behind its claim pay for nothing where another one is at work.
@@ -221,16 +231,30 @@ class ModelSteps:
 
     def _request(self, attempt: ModelAttempt, user: str | None, transcript: Transcript) -> ModelRequest:
         agent, frozen = attempt.agent, transcript.manifest or {}
+        form = self._form(agent)
+        messages = transcript.request_messages(form)
         return ModelRequest(
             model=agent.model,
             system=frozen.get("system") or "",
-            messages=transcript.request_messages(self._form(agent)),
+            messages=messages,
             tools=frozen.get("tools") or [],
             max_tokens=self._compactions.room(agent).answer_to(transcript.size),
             user_id=user,
             settings=agent.settings_at(attempt.step.step),
             load=partial(self._references.load, attempt.step.session),
+            container=transcript.committed.container_at(time.time(), form),
+            native=transcript.natives(messages, form),
         )
+
+    async def _made_room(
+        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest, maker: RoomMaker
+    ) -> Answered:
+        """Ask the model once there is room for its answer."""
+        asked, first, read = attempt.input.compact is not None, attempt.step.step == "0", transcript.seq
+        smaller = await maker.make_room(transcript, attempt.step.turn.event_id, first=first, asked=asked)
+        if smaller.seq != read:
+            request = maker.request(smaller)
+        return await self._respond(attempt, smaller, request, maker)
 
     async def _respond(
         self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest, maker: RoomMaker
@@ -241,12 +265,12 @@ class ModelSteps:
         except ModelError as refusal:
             lasted = attempt.claim.attempts.lasted("account")
             if refusal.kind == "account" and lasted >= self._bounds.account_believed:
-                await self._look_at_account(request)
+                await self._account.look(partial(self._model.respond, on_delta=unwritten), request)
             if refusal.kind != "own":
                 raise
             refused = refusal
         form = self._form(attempt.agent)
-        ask = partial(self._model.respond, on_delta=_on_delta)
+        ask = partial(self._model.respond, on_delta=unwritten)
         try:
             finding = await Doubts(ask, request, transcript, form).find(refused)
         except Outgrown:
@@ -267,28 +291,22 @@ class ModelSteps:
             raise of_event(error) from None
         return dataclasses.replace(answered, left_out=doubted.body["seqs"])
 
-    async def _look_at_account(self, request: ModelRequest) -> None:
-        """Find out whether the model answers others, where none of them asked it lately."""
-        said = [{"role": "user", "content": [text("hi")]}]
-        with contextlib.suppress(Exception):  # then it does not, and who knows why
-            await self._model.respond(dataclasses.replace(request, messages=said, max_tokens=1), _on_delta)
-            self._account.answered(request.model)
-
     async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
         """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""
         seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
         try:
-            return Answered(await self._model.respond(request, _written(attempt.pen)), transcript, seen)
+            return Answered(await self._model.respond(request, written(attempt.pen)), transcript, seen)
         except Exception as error:
             if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
                 raise
         messages = transcript.request_messages(self._form(attempt.agent), without=without)
-        asked = dataclasses.replace(request, messages=messages)
-        message = await self._model.respond(asked, _written(attempt.pen))
+        natives = transcript.natives(messages, self._form(attempt.agent))
+        asked = dataclasses.replace(request, messages=messages, native=natives)
+        message = await self._model.respond(asked, written(attempt.pen))
         return Answered(message, transcript, seen, without)
 
     def _form(self, agent: Agent) -> Form:
-        return Form.of(agent.model, self._model.facts(agent.model))
+        return Form.of(agent.model, self._model.facts(agent.model), self._model.provider)
 
     async def _transcript(self, attempt: ModelAttempt) -> Transcript:
         """Load the transcript; where the agent is not what the session froze, the model is told first."""
@@ -324,6 +342,7 @@ class ModelSteps:
         answered: NewEntry | None = None,
         made: Sequence[ToolUse] = (),
         room: int | None = None,
+        output: Any = None,
     ) -> ModelResult:
         """Record the step's end in one transaction; `made`: the calls of its answer, each with `room` for a result."""
         uses = made if stop == "tool_use" else []
@@ -331,10 +350,12 @@ class ModelSteps:
         calls = list(await asyncio.gather(*(plan(attempt.agent, use, check) for use in uses)))
         if room is not None:
             calls = [call.model_copy(update={"result": room}) for call in calls]
-        entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls)]
+        entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls, output)]
         turn = attempt.step.turn
         outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
         result = ModelResult(stop=stop, calls=calls, usage=answered.body["usage"] if answered else {})
+        if not ends_turn(stop) and attempt.agent.model != attempt.own:
+            result.model = attempt.agent.model
         record = result.model_dump(mode="json")
         end = await committed(
             lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
@@ -373,19 +394,5 @@ class ModelSteps:
         return result.model_copy(update=more) if more else result
 
 
-def _written(pen: Pen | None) -> OnDelta:
-    """Return what writes down what a model says to a request; anew, where it was asked before."""
-    if pen is None:
-        return _on_delta
-    pen.begin()
-
-    def on_delta(block: int, kind: DeltaKind, text: str) -> None:
-        note_progress()
-        pen.add(block, kind, text)
-
-    return on_delta
-
-
-def _on_delta(block: int, kind: DeltaKind, text: str) -> None:
-    """Note that the model is not stuck."""
-    note_progress()
+def _refuses(answered: Answered) -> bool:
+    return answered.message.stop_reason == "refusal"

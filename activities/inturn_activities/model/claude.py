@@ -9,6 +9,8 @@ out as bytes, and events are read once.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, Final
@@ -33,6 +35,7 @@ STALL_TIMEOUT: Final = 60.0
 _TAIL: Final = 1.0
 """Seconds that a whole answer's connection has to come to its end, to be used again."""
 _PATH: Final = "/v1/messages"
+_CONTAINER: Final = re.compile(r"\bcontainer", re.I)
 _BETA: Final = "anthropic-beta"
 COMPACTION: Final = "compact-2026-09-04"
 """The beta of the API's own summaries: of who asks for one, and of who sends one back."""
@@ -42,6 +45,8 @@ Stream = anthropic.AsyncStream[Any]
 
 class Claude:
     """The Messages API as an `inturn.models.Model`; settings as every Anthropic client (`ANTHROPIC_*`)."""
+
+    provider: str = "anthropic"
 
     def __init__(
         self,
@@ -109,7 +114,14 @@ class Claude:
             ModelError: The API refused it or failed, or the connection broke on the way.
         """
         compacted = bool(request.messages) and is_block(request.messages[0])
-        return await self._answer(encoded(request), request, on_delta, {_BETA: COMPACTION} if compacted else {})
+        headers = {_BETA: COMPACTION} if compacted else {}
+        try:
+            return await self._answer(encoded(request), request, on_delta, headers)
+        except ModelError as error:
+            if request.container is None or not _CONTAINER.search(str(error)):
+                raise
+        again = dataclasses.replace(request, container=None)  # it is gone: code runs in another one from here on
+        return await self._answer(encoded(again), again, on_delta, headers)
 
     async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
         """Return the API's own summary of a conversation; `None` where the model has none.

@@ -7,6 +7,7 @@ Invariant: blocks are kept as the API gives them, unknown fields and all, and co
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, Final
 
 from pydantic_core import from_json
@@ -52,6 +53,7 @@ class Answer:
         self._message: Event = {}
         self._stop_reason: str | None = None
         self._stop_details: Any = None
+        self._container: Any = None
         self.stopped = False
         self._blocks: dict[int, Event] = {}
         self._texts: dict[tuple[int, DeltaKind], list[str]] = {}
@@ -90,6 +92,7 @@ class Answer:
             case "message_delta":
                 self._stop_reason = event["delta"].get("stop_reason")
                 self._stop_details = event["delta"].get("stop_details")
+                self._container = event["delta"].get("container")
                 self._count(event.get("usage"))
             case "message_stop":
                 self.stopped = True
@@ -127,12 +130,13 @@ class Answer:
             id=self._message.get("id"),
             stop_details=self._stop_details,
             raw_usage=self._usage or None,
+            container=_container(self._container or self._message.get("container")),
         )
 
     def _begin(self, index: int, block: Event) -> None:
         self._blocks[index] = block
         kind: Any = block.get("type")
-        if kind == "tool_use" and isinstance(name := block.get("name"), str):
+        if kind in ("tool_use", "server_tool_use") and isinstance(name := block.get("name"), str):
             self._on_delta(index, "input", name)
         elif kind in ("text", "thinking") and isinstance(said := block.get(kind), str):
             self._on_delta(index, kind, said)
@@ -159,6 +163,15 @@ class Answer:
         if isinstance(usage, dict):
             given: Event = usage
             self._usage |= {name: value for name, value in given.items() if value is not None}  # cumulative
+
+
+def _container(told: Any) -> Event | None:
+    """Return where code ran, and until when that is there; `None` where the API does not say so."""
+    try:
+        until = datetime.fromisoformat(told["expires_at"]).timestamp()
+        return {"id": told["id"], "until": until}
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def _parsed(data: bytes) -> Event:

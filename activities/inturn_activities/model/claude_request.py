@@ -21,6 +21,7 @@ Message = dict[str, Any]
 
 LOOKBACK: Final = 15
 """Blocks behind a marker in which the API is relied on to find what it cached; it looks through 20."""
+CODE: Final = "code_execution_"
 MAX_THINKING: Final = 32_000
 """Tokens that a model may think whose thinking has a budget."""
 
@@ -42,12 +43,19 @@ def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = Non
         head["tools"] = request.tools
     if compaction is not None:
         head["compaction"] = {"type": "summarize", **compaction}
+    if request.container is not None and any(is_code(tool) for tool in request.tools):
+        head["container"] = request.container
     if request.user_id:
         head["metadata"] = {"user_id": request.user_id}
     messages = encode_messages(request.messages)
     if (at := last_tail(request.messages)) is not None:
         messages[at] = encode(_marked(request.messages[at], cache))
     return b'%b,"messages":[%b]}' % (encode(head)[:-1], b",".join(messages))
+
+
+def is_code(tool: Mapping[str, Any]) -> bool:
+    """Return whether a tool of the API's runs code in a container."""
+    return str(tool.get("type")).startswith(CODE)
 
 
 def answered_as(request: ModelRequest) -> dict[str, Any]:

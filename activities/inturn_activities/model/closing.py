@@ -12,13 +12,18 @@ from typing import Any
 from inturn.journal import NewEntry
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage
-from inturn.turns.answers import KeptAnswer, ToolUse
+from inturn.tools.checks import fitted
+from inturn.tools.threads import Caller
+from inturn.turns.answers import KeptAnswer, ToolUse, provided
 from inturn.turns.budget import total
+from inturn.turns.fallbacks import Why
+from inturn.turns.output import correction
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import StopReason, Usage
 from inturn_activities.approval_entries import requested
 from inturn_activities.messages import CallPlan
 from inturn_activities.model.attempt import ModelAttempt
+from inturn_activities.tools.bodies import Bodies
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class Answered:
         transcript: What the request was made of.
         seen: The seq up to which the request had read: what was written since is no part of what was answered.
         without: The events that the request left out.
+        provider: Whose model gave it.
+        instead_of: The model that was to answer, and why it did not.
         left_out: The entries of which the request left blocks out, as the model took them no more.
     """
 
@@ -38,6 +45,8 @@ class Answered:
     seen: int
     without: Sequence[str] = ()
     left_out: Sequence[int] = ()
+    provider: str | None = None
+    instead_of: tuple[str, Why] | None = None
 
 
 def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, failed: Usage) -> NewEntry:
@@ -60,6 +69,7 @@ def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, faile
     }
     told = {
         "asked": attempt.agent.model if attempt.agent.model != message.model else None,
+        "fallback": answered.instead_of and {"of": answered.instead_of[0], "why": answered.instead_of[1]},
         "without": list(answered.without),
         "left_out": list(answered.left_out),
         "request_id": message.request_id,
@@ -69,17 +79,38 @@ def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, faile
         "failed": _usage(failed) or None,
     }
     body |= {name: value for name, value in told.items() if value}
+    body |= provided(kept, answered.provider, container=message.container, native=message.native)
     return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
 
 
+async def output_of(attempt: ModelAttempt, transcript: Transcript, kept: KeptAnswer, bodies: Bodies) -> Any:
+    """Return what an answer says in the agent's form; where it does not fit, it is asked for once more."""
+    model, turn = attempt.agent.output, attempt.step.turn
+    if model is None or kept.stop != "end_turn":
+        return None
+    caller = Caller(turn.session.tenant, model.__name__, turn.session.session_id)
+    before, within = transcript.committed.paused_text, bodies.bounds.check
+    try:
+        return await fitted(model, kept.content, bodies.checks, caller, before=before, timeout=within)
+    except ValueError as error:
+        if transcript.may_correct(turn.event_id):
+            kept.correct(correction(error))
+        return None
+
+
 def closing(
-    attempt: ModelAttempt, stop: Stop, used: Usage, uses: Sequence[ToolUse], calls: Sequence[CallPlan]
+    attempt: ModelAttempt,
+    stop: Stop,
+    used: Usage,
+    uses: Sequence[ToolUse],
+    calls: Sequence[CallPlan],
+    output: Any = None,
 ) -> list[NewEntry]:
-    """Return the entries behind the answer: its calls, the approvals they need, the end of the turn."""
+    """Return the entries behind the answer: its calls, the approvals they need, the end of the turn with its output."""
     turn, number = attempt.step.turn, attempt.step.step
     entries = [_use(attempt, index, use) for index, use in enumerate(uses)]
     entries += [requested(turn.step(number, index), call) for index, call in enumerate(calls) if call.approval]
-    return [*entries, _completed(attempt, stop, used)] if ends_turn(stop) else entries
+    return [*entries, _completed(attempt, stop, used, output)] if ends_turn(stop) else entries
 
 
 def _use(attempt: ModelAttempt, index: int, use: ToolUse) -> NewEntry:
@@ -91,9 +122,11 @@ def _use(attempt: ModelAttempt, index: int, use: ToolUse) -> NewEntry:
     return attempt.entry("agent.tool_use", body, key=f"{attempt.step.turn.turn}/{step}/use", step=step)
 
 
-def _completed(attempt: ModelAttempt, stop: StopReason, used: Usage) -> NewEntry:
+def _completed(attempt: ModelAttempt, stop: StopReason, used: Usage, output: Any) -> NewEntry:
     turn = attempt.step.turn.turn
-    return attempt.entry("turn.completed", {"stop": stop, "usage": _usage(used), "turn": turn}, key=f"{turn}/end")
+    body: dict[str, Any] = {"stop": stop, "usage": _usage(used), "turn": turn}
+    body |= {} if output is None else {"output": output}
+    return attempt.entry("turn.completed", body, key=f"{turn}/end")
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.making_room import RoomMaker, used_by
 from inturn.values import Usage
-from inturn_activities.limits.stuck import note_progress
+from inturn_activities.live.pen import unwritten
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.transcript_cache import Transcripts
@@ -46,7 +46,7 @@ class Compactions:
 
         async def ask(asked: ModelRequest) -> ModelMessage:
             _tell(attempt)
-            return await self.model.respond(asked, _on_delta)
+            return await self.model.respond(asked, unwritten)
 
         async def compact(asked: ModelRequest, instructions: str | None) -> ModelMessage | None:
             _tell(attempt)
@@ -81,15 +81,10 @@ class Compactions:
         return RoomMaker(self.room(agent), agent.compaction, by, attempt.key, request, write, leave_out)
 
     def _form(self, model: str) -> Form:
-        return Form.of(model, self.model.facts(model))
+        return Form.of(model, self.model.facts(model), self.model.provider)
 
 
 def _tell(attempt: ModelAttempt) -> None:
     """Tell whoever looks that the answer comes later."""
     if attempt.pen is not None:
         attempt.pen.compacts()
-
-
-def _on_delta(block: int, kind: str, text: str) -> None:
-    """Note that the model is not stuck."""
-    note_progress()

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from inturn.errors import ModelError
 from inturn.journal.log import codec
-from inturn.models import Model, ModelMessage, ModelRequest, OnDelta
+from inturn.models import Model, ModelMessage, ModelRequest, OnDelta, provider_of
 from inturn.models.encoding import encode
 from inturn.models.facts import ModelFacts, facts
 from inturn.tools.event_loop import is_cancelled
@@ -28,6 +28,7 @@ MAX_ANSWER: Final = 16 * 1024 * 1024
 """Bytes of an answer as written; the API takes 32 MB for a whole conversation."""
 MAX_DETAILS: Final = 64 * 1024
 """Bytes of what else it says: of its usage, of why it stopped."""
+MAX_NATIVE: Final = 256 * 1024
 MOST: Final = 10**12
 """The largest number that counts: of tokens, of dollars."""
 
@@ -102,7 +103,23 @@ class GuardedModel:
             id=_text(answer.id),
             stop_details=_details(answer.stop_details),
             raw_usage=_details(answer.raw_usage) if isinstance(answer.raw_usage, dict) else None,
+            container=_container(answer.container),
+            native=self._native(answer.native),
         )
+
+    def _native(self, value: Any) -> Any:
+        written = b"" if value is None else encode(value)
+        if len(written) > MAX_NATIVE:
+            raise ModelError(f"{self._name} gave native state of {len(written):,} bytes: {MAX_NATIVE:,} are the most")
+        try:
+            return from_json(written) if written else None
+        except ValueError as error:
+            raise ModelError(f"{self._name} gave native state that cannot be read back: {error}") from error
+
+    @property
+    def provider(self) -> str:
+        """Whose model it is."""
+        return codec.whole(provider_of(self._model))[:256]
 
     @property
     def _name(self) -> str:
@@ -119,6 +136,12 @@ def _details(value: Any) -> Any:
         return from_json(written) if 0 < len(written) <= MAX_DETAILS else None
     except ValueError:  # a number of thousands of digits is written, and read by nobody
         return None
+
+
+def _container(value: Any) -> dict[str, Any] | None:
+    given: Mapping[Any, Any] = value if isinstance(value, dict) else {}
+    named, until = _text(given.get("id")), given.get("until")
+    return {"id": named, "until": until} if named and _is_count(until) else None
 
 
 def _text(value: Any) -> str | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from inturn import sizes
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.journal.views.turns import own_turn, read_turn, turn_of
 from inturn.keys import StepKey
@@ -47,8 +48,10 @@ def from_memory(step: StepKey, claim: Claim, written: Sequence[NewEntry], head: 
 
 
 def inline(turn: Turn, most: int) -> dict[str, Any]:
-    """Return a turn as JSON, its text cut to `most` bytes."""
+    """Return a turn as JSON, its text cut to `most` bytes, and without an output that is larger."""
     text = turn.text.encode()
     if len(text) > most:
         turn = turn.model_copy(update={"text": text[:most].decode(errors="ignore"), "truncated": True})
+    if sizes.written(turn.output) > most:
+        turn = turn.model_copy(update={"output": None, "truncated": True})
     return turn.model_dump(mode="json", exclude_defaults=True, exclude={"tool_calls"})

@@ -35,7 +35,12 @@ def change_notice(frozen: Mapping[str, Any], agent: Agent) -> dict[str, Any]:
         usable = ", ".join(sorted(declared.keys() & offered.keys())) or "none"
         lines.append(f"Of your tools you may use: {usable}. Calling another one gives an error.")
     for name in sorted(n for n in declared.keys() & offered.keys() if declared[n] != offered[n]):
-        schema = to_json(offered[name]["input_schema"]).decode()
-        lines.append(f"The tool {name} is now: {offered[name]['description']}\nIts input: {schema}")
+        lines.append(f"The tool {name} is now: {_described(offered[name])}")
     body: dict[str, Any] = {"text": "\n\n".join(lines), "manifest": agent.manifest_hash}
     return body | ({"tools": added} if added else {})
+
+
+def _described(tool: Mapping[str, Any]) -> str:
+    if "input_schema" not in tool:  # one of the provider's own
+        return to_json(tool).decode()
+    return f"{tool['description']}\nIts input: {to_json(tool['input_schema']).decode()}"

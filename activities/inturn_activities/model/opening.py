@@ -10,16 +10,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+from inturn import names
 from inturn.agents import Agent
 from inturn.journal import Journal, NewEntry
 from inturn.journal.views.turns import entries_of
 from inturn.keys import StepKey, TurnKey
+from inturn.models import ModelSettings
+from inturn_activities import failures
 from inturn_activities.failures import OwnFailure
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.joined_events import elsewhere
 
 SESSION_KEY: Final = "session"
-_CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases")
+_CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases", "model")
 
 
 async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Agent, *, known: bool) -> list[NewEntry]:
@@ -32,7 +35,32 @@ async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Age
         messages = [user_message(step.turn, input.event, n=input.n)]
     messages += [user_message(step.turn, event, host=step.turn) for event in input.joined]
     started = [] if known else [session_started(agent)]
-    return [*started, *messages, turn_started(step.turn, input)]
+    begun = turn_started(step.turn, input, model=messages[0].body.get("model"), settings=agent.settings_at("0"))
+    return [*started, *messages, begun]
+
+
+def chosen(agent: Agent, step: StepKey, input: ModelInput, begin: Sequence[NewEntry]) -> Agent:
+    """Return an agent as the model is to answer it that its event named, or that stands in for this turn.
+
+    Args:
+        agent: The agent.
+        step: The step.
+        input: Its input.
+        begin: The entries that it begins with.
+
+    Raises:
+        ApplicationError: The event names a model that is none of the agent's.
+    """
+    if step.step != "0":  # one that it has no more was its own worker's
+        return agent.answered_by(input.model) if input.model in agent.all_models else agent
+    said = next(e.body for e in begin if e.type == "user.message" and "joined" not in e.body)
+    named = said.get("model")
+    if named is None:
+        return agent
+    if named not in (agent.model, *agent.models):
+        among = ", ".join((agent.model, *agent.models))
+        raise failures.final(names.INVALID_EVENT, f"agent {agent.name!r} has no model {str(named)!r:.220}: {among}")
+    return agent.answered_by(str(named))
 
 
 def session_started(agent: Agent) -> NewEntry:
@@ -41,9 +69,15 @@ def session_started(agent: Agent) -> NewEntry:
     return NewEntry("session.started", body, key=SESSION_KEY)
 
 
-def turn_started(turn: TurnKey, input: ModelInput) -> NewEntry:
-    """Return the entry that begins a turn."""
+def turn_started(
+    turn: TurnKey, input: ModelInput, *, model: str | None = None, settings: ModelSettings | None = None
+) -> NewEntry:
+    """Return the entry that begins a turn; `model`: the one that its event named."""
     body: dict[str, Any] = {"n": input.n, "turn": turn.turn}
+    if model is not None:
+        body["model"] = model
+    if said := {} if settings is None else settings.said():
+        body["settings"] = said
     if input.chain:
         body["chain"] = input.chain
     if input.resets:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
 
+LOOKED_THROUGH: Final = 200
+"""Entries at the end of a session in which its last turn's beginning is looked for."""
 ListedState = Literal["requires_action", "paused", "closed"]
 
 
@@ -45,6 +47,8 @@ def show(ctx: typer.Context, session: SessionId) -> None:
             document({**plain(status), "parked": plain(list(parked)), "unknown": plain(list(unknown))})
             return
         _print_status(session, status, parked)
+        if status.head and (how := await _answered(handle, status.head)):
+            console().print(f"  {how}", style="dim")
         if status.state == "closed":
             await _note_pruned(handle)
         if unknown:
@@ -96,6 +100,28 @@ async def _unknown(handle: Session) -> Sequence[UnknownOutcome]:
         return await handle.unknown_calls()
     except JournalUnavailable:
         return []
+
+
+async def _answered(handle: Session, head: int) -> str:
+    """Return how the last turn was answered, where that is not as its agent is by default: by whom, with what."""
+    from inturn.errors import JournalUnavailable
+
+    asked: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
+    try:
+        async for entry in handle.entries(after=max(0, head - LOOKED_THROUGH)):
+            if entry.type == "turn.started":
+                asked, answer = entry.body, {}
+            elif entry.type == "agent.message":
+                answer = entry.body if "fallback" in entry.body else answer
+    except JournalUnavailable:
+        return ""
+    parts = [f"{name} {value}" for name, value in (asked.get("settings") or {}).items()]
+    if model := asked.get("model"):
+        parts.insert(0, f"model {model}, as its event asked")
+    if instead := answer.get("fallback"):
+        parts.insert(0, f"model {answer.get('model')} instead of {instead.get('of')} ({instead.get('why')})")
+    return one_line(f"last turn: {' · '.join(parts)}") if parts else ""
 
 
 async def _note_pruned(handle: Session) -> None:

@@ -50,6 +50,7 @@ Attach = Annotated[
     list[Path] | None,
     typer.Option("--attach", metavar="FILE", help="Show a picture, a PDF or a text with it; again for more."),
 ]
+ModelName = Annotated[str | None, typer.Option("--model", help="The model to answer it, of those the agent has.")]
 Metadata = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object that travels with it.")]
 
 
@@ -69,11 +70,12 @@ def send(
     when_busy: Busy = "queue",
     expires_after: Expires = None,
     metadata: Metadata = None,
+    model: ModelName = None,
 ) -> None:
     """Send an event; it is durable once this returns, even while no worker runs."""
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     files = [_file(path) for path in attach or ()]
-    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
+    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata, model)
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
@@ -101,11 +103,12 @@ def ask(
     when_busy: Busy = "queue",
     expires_after: Expires = None,
     metadata: Metadata = None,
+    model: ModelName = None,
 ) -> None:
     """Send an event and print its answer."""
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     files = [_file(path) for path in attach or ()]
-    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata)
+    event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata, model)
 
     async def work(client: Client) -> None:
         with named(session, event_id):
@@ -214,6 +217,7 @@ def _options(
     when_busy: WhenBusy,
     expires_after: float | None,
     metadata: str | None,
+    model: str | None,
 ) -> EventOptions:
     return {
         "event_id": event_id,
@@ -224,6 +228,7 @@ def _options(
         "when_busy": when_busy,
         "expires_after": expires_after,
         "metadata": None if metadata is None else _json("--metadata", metadata, dict),
+        "model": model,
     }
 
 

@@ -5,7 +5,7 @@ Invariant: a model gives a complete message or raises. What it says piece by pie
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -28,6 +28,8 @@ class ModelRequest:
     Attributes:
         user_id: Whose request it is, opaque, for the other side's abuse reports.
         settings: How the model is to answer.
+        container: Where the model's code is to run on, as an answer said.
+        native: What this provider gave with its answers to get back, one for each message; empty where it gave none.
         on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
             stopped is paid, too.
         load: Reads what messages refer to (`inturn.turns.showing`); a model is asked with what it reads.
@@ -40,6 +42,8 @@ class ModelRequest:
     max_tokens: int = 32_000
     user_id: str | None = None
     settings: ModelSettings = field(default_factory=ModelSettings)
+    container: str | None = None
+    native: Sequence[Any] = ()
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
     load: Load | None = field(default=None, compare=False, repr=False)
 
@@ -52,6 +56,8 @@ class ModelMessage:
         id: The answer's own id (`msg_…`).
         stop_details: What else the API says of why it stopped.
         raw_usage: Everything the API says of what it used.
+        container: Where its code ran: an `id`, and the time from which on that is gone, `until`, in seconds since 1970.
+        native: What its provider is to get back with it, as it is: any JSON of 256 KiB at most.
     """
 
     content: list[dict[str, Any]]
@@ -62,6 +68,8 @@ class ModelMessage:
     id: str | None = None
     stop_details: Any = None
     raw_usage: dict[str, Any] | None = None
+    container: dict[str, Any] | None = None
+    native: Any = None
 
 
 DeltaKind = Literal["text", "thinking", "input"]
@@ -69,6 +77,12 @@ OnDelta = Callable[[int, DeltaKind, str], None]
 """Called for every piece as it streams: which content block it is of, what it is, and the piece.
 
 The first piece of an `input` is the tool's name, what follows is its JSON. An empty piece is a sign of life."""
+
+
+def provider_of(model: Model) -> str:
+    """Return whose a model is: its `provider`, where it names one, else its class."""
+    named = getattr(model, "provider", None)
+    return named if isinstance(named, str) and named else type(model).__name__
 
 
 class Model(Protocol):

@@ -17,6 +17,7 @@ from pydantic_core import to_json
 from inturn.errors import InturnError
 from inturn.models.model import ModelMessage, ModelRequest, OnDelta
 from inturn.models.scripted_answers import Answer, ToolCall, by_rule, pieces
+from inturn.models.scripted_samples import obeying
 from inturn.models.scripted_sizes import Sizes
 from inturn.values import Usage
 
@@ -34,8 +35,11 @@ class ScriptedModel:
     """Answers from a script, or by rule where it has none (see `inturn.models.scripted_answers` for the directives).
 
     Attributes:
+        provider: Whose model it is.
         requests: What it was asked, in order; only with a script, since a worker would gather them for ever.
     """
+
+    provider: str = NAME
 
     def __init__(self, script: Iterable[Entry] | None = None) -> None:
         """Make a model; `script=None` answers by rule, for ever."""
@@ -63,7 +67,7 @@ class ScriptedModel:
 
     async def _next(self, request: ModelRequest) -> Answer:
         if self._script is None:
-            return by_rule(request.messages)
+            return obeying(by_rule(request.messages), request.settings, request.tools)
         self.requests.append(request)
         if not self._script:
             raise ScriptExhausted(f"the script has no answer for call {len(self.requests)}")

@@ -62,6 +62,7 @@ class Answer:
         stop: Its stop reason; `None`: `tool_use` with calls, else `end_turn`.
         delay: Seconds over which it streams.
         thinking: What it thinks first, where the model thinks.
+        blocks: Its content as it is, instead of text and calls: what a provider's own tools leave in it, for one.
     """
 
     text: str = ""
@@ -69,14 +70,18 @@ class Answer:
     stop: str | None = None
     delay: float = 0.0
     thinking: str | None = None
+    blocks: tuple[Block, ...] = ()
 
     @property
     def stop_reason(self) -> str:
         """The stop reason as the API gives it."""
-        return self.stop or ("tool_use" if self.calls else "end_turn")
+        calls = self.calls or any(block.get("type") == "tool_use" for block in self.blocks)
+        return self.stop or ("tool_use" if calls else "end_turn")
 
     def content(self, ids: Sequence[str]) -> list[Block]:
         """Return its text and calls as content blocks; the calls take these ids in order."""
+        if self.blocks:
+            return [dict(block) for block in self.blocks]
         blocks: list[Block] = [{"type": "text", "text": self.text}] if self.text else []
         for call_id, call in zip(ids, self.calls, strict=True):
             blocks.append({"type": "tool_use", "id": call_id, "name": call.name, "input": call.args})

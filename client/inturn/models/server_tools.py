@@ -6,7 +6,7 @@ Invariant: a session freezes them with its other tools. Nothing of ours runs for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from typing import Any, ClassVar, Final
 
 MAX_USES: Final = 1_000
@@ -51,6 +51,8 @@ class _Web(ServerTool):
         for domains in (self.allowed_domains, self.blocked_domains):
             if isinstance(domains, str) or not all(isinstance(each, str) and each.strip() for each in domains):
                 raise ValueError(f"{self.name}: {domains!r:.60} are no domains: pass a list of names")
+        object.__setattr__(self, "allowed_domains", tuple(self.allowed_domains))
+        object.__setattr__(self, "blocked_domains", tuple(self.blocked_domains))
         if self.allowed_domains and self.blocked_domains:
             raise ValueError(f"{self.name}: either allowed_domains or blocked_domains, not both")
 
@@ -77,7 +79,7 @@ class WebSearch(_Web):
     name: ClassVar[str] = "web_search"
 
     _: KW_ONLY
-    user_location: Mapping[str, str] | None = None
+    user_location: Mapping[str, str] | None = field(default=None, hash=False)
 
     def definition(self) -> dict[str, Any]:
         """Return the tool as the Messages API takes it."""

@@ -10,7 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import Any, Final, Literal, Self, get_args
 
-from inturn.journal.log import codec
+from pydantic_core import from_json, to_json
+
 from inturn.models.facts import Effort, ModelFacts
 
 CacheTtl = Literal["5m", "1h"]
@@ -49,8 +50,8 @@ class ModelSettings:
     tool_choice: str | None = None
     parallel: bool = True
     cache_ttl: CacheTtl = "5m"
-    output: Mapping[str, Any] | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    output: Mapping[str, Any] | None = field(default=None, hash=False)
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
 
     def __post_init__(self) -> None:
         """Check what no model is needed for.
@@ -77,16 +78,28 @@ class ModelSettings:
             raise ValueError(f"extra={extra!r:.60} is no mapping of a request's fields")
         if ours := sorted(_OURS & extra.keys()):
             raise ValueError(f"extra= says {', '.join(ours)}, which the agent says elsewhere")
-        given = dict(self.extra)
-        if codec.copied(given) != given:
+        try:
+            written = to_json(dict(self.extra))
+            same = from_json(written) == dict(self.extra)
+        except ValueError:
+            written, same = b"", False
+        if not same:
             raise ValueError("extra= holds what is no JSON")
-        if len(codec.dumps(given)) > MAX_EXTRA:
+        if len(written) > MAX_EXTRA:
             raise ValueError(f"extra= is larger than {MAX_EXTRA:,} bytes")
 
     @property
     def forces(self) -> bool:
         """Whether an answer has to call a tool."""
         return self.tool_choice is not None and self.tool_choice not in FREE
+
+    def said(self) -> dict[str, Any]:
+        """Return those that are not as they are by default, for people; of a form, that there is one."""
+        plain = ModelSettings()
+        given = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) != getattr(plain, name)}
+        return {**given, **({"extra": sorted(self.extra)} if self.extra else {})} | (
+            {"output": True} if self.output else {}
+        )
 
     def free(self) -> Self:
         """Return them for an answer that is neither forced to call a tool nor held to a form."""

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from inturn.agents import Agent
-from inturn.errors import InturnError, ModelError
+from inturn.errors import InturnError, InvalidEvent, ModelError
 from inturn.events import Content, Event
 from inturn.journal.log import codec
 from inturn.journal.log import uploads as uploaded
@@ -23,7 +23,7 @@ from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
 from inturn.keys import SessionKey, StepKey
-from inturn.models import DeltaKind, Model, ModelMessage, ModelRequest, OnDelta
+from inturn.models import DeltaKind, Model, ModelMessage, ModelRequest, OnDelta, provider_of
 from inturn.models.facts import facts
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel, ScriptExhausted
@@ -36,12 +36,14 @@ from inturn.tools.context import EVENT_FIELDS
 from inturn.tools.pins import check_pin
 from inturn.tools.results import render_result
 from inturn.tools.secrets import CallSecrets
-from inturn.turns.answers import KeptAnswer, ToolUse, keep
+from inturn.turns.answers import KeptAnswer, ToolUse, keep, provided
 from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded, total
 from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
+from inturn.turns.fallbacks import first_answer
 from inturn.turns.making_room import RoomMaker, used_by
+from inturn.turns.output import correction, fitting
 from inturn.turns.references import references
 from inturn.turns.showing import shown
 from inturn.turns.stop_reasons import Stop, ends_turn
@@ -112,8 +114,8 @@ class _TestTurn:
         self._shared = Shared(memory=uploads.memory) if uploads else Shared()
         self._entries: list[Entry] = []
         self._transcript = Transcript(earlier_entries(messages))
-        self._form = Form.of(agent.model, facts(agent.model))
         self._used = Usage()
+        self._output: Any = None
         self._beside = Usage()  # what the step's compactions used
         self._session = SessionKey(overrides.get("tenant", "test"), overrides.get("session_id", "session"))
 
@@ -121,6 +123,7 @@ class _TestTurn:
         given = self._overrides.pop("event", None) or Event(content=content)
         carried: dict[str, Any] = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
         self._event = Event(event_id=given.event_id or "event", **carried)
+        self._agent = self._chosen(given.model)
         self._key = self._session.turn(str(self._event.event_id))
         self._append("user.message", await self._settled(carried))
         try:
@@ -133,6 +136,11 @@ class _TestTurn:
         await self._deliver(turn, self._key.step("deliver"))
         return turn
 
+    def _chosen(self, model: str | None) -> Agent:
+        if model not in (None, self._agent.model, *self._agent.models):
+            raise InvalidEvent(f"agent {self._agent.name!r} has no model {model!r}")
+        return self._agent.answered_by(model or self._agent.model)
+
     async def _step(self) -> Stop:
         """Ask the model once, and settle the calls of its answer."""
         if exceeded(self._agent.budget, self._used):
@@ -140,7 +148,7 @@ class _TestTurn:
         step = self._key.step(self._used.steps)
         maker, self._beside = self._room_maker(step), Usage()
         await maker.make_room(self._transcript, step.turn.event_id, first=step.step == "0", asked=False)
-        message = await self._respond(maker)
+        message = await self._first_answer(maker, step)
         said = self._transcript
         self._used = add(self._used, total((message.usage, self._beside)))
         declared = [tool["name"] for tool in self._agent.manifest()["tools"]]
@@ -148,10 +156,65 @@ class _TestTurn:
         room, calls = maker.results(message, said.size, len(kept.calls))
         kept.run_at_most(calls)
         kept.bound(pauses=said.pauses(step.turn.event_id), nudged=said.nudged, after_tools=said.owes_results)
-        self._append("agent.message", _answer(message, kept))
+        self._output = self._fitting(kept)
+        self._append("agent.message", self._answer(message, kept))
         if kept.stop == "tool_use":
             await self._settle(step, kept.calls, room)
         return kept.stop
+
+    @property
+    def _form(self) -> Form:
+        return self._form_of(self._agent.model)
+
+    def _form_of(self, model: str) -> Form:
+        return Form.of(model, facts(model), provider_of(self._model))
+
+    async def _first_answer(self, maker: RoomMaker, step: StepKey) -> ModelMessage:
+        """Ask the model, or those that stand in for it: where it is away, a test's minute has passed at once."""
+        agent = self._agent
+
+        async def ask(by: Agent) -> ModelMessage:
+            if by is agent:
+                return await self._respond(maker)
+            return await self._ask_model(self._request(by, step), self._preview())
+
+        try:
+            first = await first_answer(agent, ask, _refuses, away=False)
+        except ModelError as error:
+            if error.kind != "outage" or not agent.fallback:
+                raise
+            first = await first_answer(agent, ask, _refuses, away=True)
+        self._agent = first.by
+        return first.answer
+
+    def _request(self, agent: Agent, step: StepKey) -> ModelRequest:
+        form, manifest = self._form_of(agent.model), agent.manifest()
+        room = Room.of(facts(agent.model), agent.max_tokens, agent.compaction)
+        messages = self._transcript.request_messages(form)
+        return ModelRequest(
+            model=agent.model,
+            system=manifest["system"] or "",
+            messages=messages,
+            tools=manifest["tools"],
+            max_tokens=room.answer_to(self._transcript.size),
+            user_id=str(self._session),
+            settings=agent.settings_at(step.step),
+            container=self._transcript.committed.container_at(time.time(), form),
+            native=self._transcript.natives(messages, form),
+            load=self._load,
+        )
+
+    def _fitting(self, kept: KeptAnswer) -> Any:
+        """Return what an answer says in the agent's form; where it does not fit, it is asked for once more."""
+        model, said = self._agent.output, self._transcript
+        if model is None or kept.stop != "end_turn":
+            return None
+        try:
+            return fitting(model, kept.content, said.committed.paused_text)
+        except ValueError as error:
+            if said.may_correct(self._event.event_id):
+                kept.correct(correction(error))
+            return None
 
     async def _respond(self, maker: RoomMaker, attempts: int = UNKNOWN_ATTEMPTS) -> ModelMessage:
         """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
@@ -203,19 +266,6 @@ class _TestTurn:
         agent, known = self._agent, facts(self._agent.model)
         room = Room.of(known, agent.max_tokens, agent.compaction)
 
-        def request(transcript: Transcript) -> ModelRequest:
-            manifest, messages = agent.manifest(), transcript.request_messages(self._form)
-            return ModelRequest(
-                model=agent.model,
-                system=manifest["system"] or "",
-                messages=messages,
-                tools=manifest["tools"],
-                max_tokens=room.answer_to(transcript.size),
-                user_id=str(self._session),
-                settings=agent.settings_at(step.step),
-                load=self._load,
-            )
-
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
             self._beside = add(self._beside, used)
             self._append("session.compacted", body | {"usage": used_by(used, {})})
@@ -225,13 +275,16 @@ class _TestTurn:
             agent,
             ask=self._ask_model,
             compact=self._compact,
-            form=lambda model: Form.of(model, facts(model)),
+            form=self._form_of,
             instructions=None,
         )
 
         async def leave_out(body: dict[str, Any]) -> Transcript:
             self._append("transcript.doubted", body)
             return self._transcript
+
+        def request(transcript: Transcript) -> ModelRequest:
+            return self._request(agent, step)
 
         return RoomMaker(room, agent.compaction, by, step.within_session, request, write, leave_out)
 
@@ -286,8 +339,13 @@ class _TestTurn:
         if result.status != "ok":
             raise InturnError(f"delivery failed: {result.value}") from body.error
 
+    def _answer(self, message: ModelMessage, kept: KeptAnswer) -> dict[str, Any]:
+        usage = message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True)
+        said = {**kept.body(), "stop": message.stop_reason, "usage": usage, "asked": self._agent.model}
+        return said | provided(kept, provider_of(self._model), container=message.container, native=message.native)
+
     def _ended(self, stop: StopReason) -> Turn:
-        self._append("turn.completed", {"stop": stop})
+        self._append("turn.completed", {"stop": stop} | ({} if self._output is None else {"output": self._output}))
         turn = turn_of(self._entries)
         assert turn is not None  # it has just been completed
         return turn.model_copy(update={"seqs": None})  # no journal has it
@@ -336,6 +394,5 @@ class _TestTurn:
         return await journal.put_blob(self._session, data)
 
 
-def _answer(message: ModelMessage, kept: KeptAnswer) -> dict[str, Any]:
-    usage = message.usage.model_copy(update={"steps": 1}).model_dump(mode="json", exclude_defaults=True)
-    return {**kept.body(), "stop": message.stop_reason, "usage": usage}
+def _refuses(message: ModelMessage) -> bool:
+    return message.stop_reason == "refusal"

@@ -7,21 +7,24 @@ tools do not share, and a time. Checks that hold no such code stay where they ar
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from inturn.events import explain
 from inturn.journal.log import codec
 from inturn.tools.event_loop import is_cancelled
+from inturn.tools.plain_schemas import is_plain
 from inturn.tools.returned import finite, finite_async, is_async_iterator, is_awaitable, is_small
 from inturn.tools.secrets import redact
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.tools.tool import Tool, is_async
+from inturn.turns.blocks import Block
 from inturn.turns.call_results import CallResult, describe, invalid_arguments
+from inturn.turns.output import fitting
 
 CHECKED_WITHIN: Final = 10.0
 """Seconds for a call's arguments, with the approval's predicate and the names of locks."""
@@ -79,6 +82,29 @@ async def checked_call(
         raise
     except Exception as error:  # SystemExit and its like: the check's own end
         return invalid_arguments(redact(describe(error)))
+
+
+async def fitted(
+    model: type[BaseModel],
+    answer: Sequence[Block],
+    threads: Threads,
+    caller: Caller,
+    *,
+    before: str = "",
+    timeout: float = CHECKED_WITHIN,
+) -> Any:
+    """Return what an answer says in the form of a model, as JSON; see `inturn.turns.output.fitting`.
+
+    Raises:
+        ValueError: It does not fit, or nobody can say so in time; says why.
+    """
+    fit = partial(fitting, model, answer, before)
+    if is_plain(model, templates=False):
+        return fit()
+    try:
+        return await threads.call(fit, timeout=timeout, caller=caller)
+    except (TimeoutError, NoThread):
+        raise ValueError("its checks took too long") from None
 
 
 async def call_bounded(fn: Callable[[], Any], threads: Threads, caller: Caller, *, timeout: float) -> Any:

@@ -17,7 +17,7 @@ from pydantic_core import to_json
 
 from inturn.journal.log import codec
 from inturn.keys import StepKey
-from inturn.turns import arguments
+from inturn.turns import arguments, server_blocks
 from inturn.turns.blocks import Block, text
 from inturn.turns.stop_reasons import Stop, interpret
 
@@ -80,7 +80,9 @@ class KeptAnswer:
         calls: Its calls that get to run, those that end in an error at once included.
         said: The ids of calls that stand in the content as text, as do their results.
         changed: It is not what the model sent, block by block.
+        made: Some of it is of the provider's own making.
         nudge: The model is asked to go on by a message of the application's.
+        words: What that says, where it is about this answer.
     """
 
     stop: Stop = "unknown"
@@ -88,7 +90,9 @@ class KeptAnswer:
     calls: list[ToolUse] = field(default_factory=list[ToolUse])
     said: list[str] = field(default_factory=list[str])
     changed: bool = False
+    made: bool = False
     nudge: bool = False
+    words: str | None = None
     cut: bool = False
     """Not all of its calls get to run."""
     count: int = 0
@@ -106,6 +110,8 @@ class KeptAnswer:
             body["said"] = self.said
         if self.nudge:
             body["nudge"] = True
+        if self.words:
+            body["words"] = self.words
         if self.count > MAX_CALLS or self.cut:
             body["ran"] = len({call.id for call in self.calls} - set(self.said))
         return body
@@ -115,6 +121,10 @@ class KeptAnswer:
         if calls < len(self.calls):
             self.calls, self.cut = self.calls[:calls], True
 
+    def correct(self, words: str) -> None:
+        """Have the model answer again, as these words say."""
+        self.stop, self.nudge, self.words = "pause_turn", True, words
+
     def bound(self, *, pauses: int, nudged: bool, after_tools: bool) -> None:
         """End a turn that would pause for ever; have one go on once that says nothing about its tools' results."""
         if self.stop == "pause_turn":
@@ -122,6 +132,23 @@ class KeptAnswer:
             self.stop = "pause_turn" if pauses < MAX_PAUSES else "budget_reached"
         elif self.says_nothing and after_tools and not nudged:
             self.stop, self.nudge = "pause_turn", True
+
+
+def provided(kept: KeptAnswer, provider: str | None, *, container: Any, native: Any) -> dict[str, Any]:
+    """Return what an answer's entry says of what its provider alone takes back.
+
+    Args:
+        kept: What is kept of the answer.
+        provider: Whose model gave it.
+        container: Where its code ran.
+        native: The provider's own state.
+    """
+    given = {
+        "provider": provider if kept.made or native is not None else None,
+        "native": native,
+        "container": {**container, "provider": provider} if container else None,
+    }
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def keep(
@@ -159,7 +186,10 @@ class _Keeper:
         block = cast("Block", codec.copied(item)) if isinstance(item, dict) else {}
         self.kept.changed = self.kept.changed or block != item or not _is_whole(block)
         kind = block.get("type")
-        if not isinstance(kind, str) or kind not in _FIELDS:
+        if server_blocks.is_made(block):
+            self.kept.content.append(block)  # as it came: what comes behind it may be bound to it
+            self.kept.made = True
+        elif not isinstance(kind, str) or kind not in _FIELDS:
             self.kept.changed = True
         elif kind == "tool_use":
             self._call(block, cast("Block", item).get("input"))

@@ -145,7 +145,8 @@ class Compacting:
         if not by.form.compacted or by.other is not None:
             return None
         messages = self._said.before(cut, by.form)
-        request = replace(self._request, messages=messages, settings=self._request.settings.free())
+        settings = self._request.settings.free()
+        request = replace(self._request, messages=messages, native=(), settings=settings)
         answer = await self._asked(by.compact(request, by.instructions))
         if answer is None:
             return None
@@ -167,7 +168,7 @@ class Compacting:
         request = replace(self._request, model=model, max_tokens=most, settings=self._request.settings.in_words())
         for said in (messages, in_plain_words(messages)):
             asked = with_instructions(said, by.instructions or _ASKED)
-            answer = await self._asked(by.ask(replace(request, messages=asked)))
+            answer = await self._asked(by.ask(replace(request, messages=asked, native=())))
             if answer is None:
                 continue
             if answer.stop_reason in _ENOUGH and (summary := _text(answer.content)):

@@ -207,7 +207,7 @@ class Doubts:
         if asked in self._refused or asked in self._taken:
             return asked in self._taken
         try:
-            await self._ask(dataclasses.replace(self._request, messages=messages, max_tokens=max_tokens))
+            await self._ask(dataclasses.replace(self._request, messages=messages, native=(), max_tokens=max_tokens))
         except ModelError as error:
             if error.kind != "own":
                 raise

@@ -264,6 +264,8 @@ def _deep(levels: int) -> Any:
 _RARE: Final[tuple[Block, ...]] = (
     {"type": "server_tool_use", "name": "web_search", "input": {"query": "x"}},
     {"type": "web_search_tool_result", "content": []},
+    {"type": "server_tool_use", "name": "code_execution", "input": {"code": "1"}},
+    {"type": "code_execution_tool_result", "content": {"type": "code_execution_result", "stdout": "1"}},
     {"type": "some_new_block", "data": [1]},
     {"type": "text", "text": "said", "some_new_field": 1},
     {"type": "text", "text": "marked", "cache_control": {"type": "ephemeral"}},

@@ -23,6 +23,7 @@ from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import SessionKey, StepKey, TurnKey
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
+from inturn.models.server_tools import CodeExecution, WebSearch
 from inturn.tools import Tool, tool
 from inturn.turns.compaction import Compaction
 from inturn.turns.stop_reasons import ends_turn
@@ -135,13 +136,14 @@ def agents() -> list[Agent]:
         instructions: str = "Be brief.",
         tools: list[Any] | None = None,
         compaction: Compaction | None = SMALL,
+        **more: Any,
     ) -> Agent:
         given = every if tools is None else tools
-        return Agent("support", model=model, instructions=instructions, tools=given, compaction=compaction)
+        return Agent("support", model=model, instructions=instructions, tools=given, compaction=compaction, **more)
 
     made = [
         version("claude-sonnet-5-5"),
-        version("claude-sonnet-5-5", "Be long.", compaction=SMALL),
+        version("claude-sonnet-5-5", "Be long.", server_tools=[WebSearch(), CodeExecution()]),
         version("claude-sonnet-5-5", tools=[look, pay], compaction=TINY),
         version("claude-opus-5-5", compaction=None),
         version("claude-sonnet-4-6", compaction=TINY),

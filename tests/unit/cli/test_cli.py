@@ -311,6 +311,25 @@ def test_show_goes_on_without_a_journal_and_lists_what_waits(fake: Fake) -> None
     assert "no journal named" in ended.stderr
 
 
+def test_show_and_tail_say_by_whom_and_how_a_turn_was_answered_where_that_is_not_as_usual(fake: Fake) -> None:
+    fake.answers["status"] = SessionStatus.model_validate({"state": "idle", "head": 4})
+    fake.answers["unknown_calls"] = []
+    fake.answers["entries"] = [
+        entry(1, "turn.started", n=1, turn="e1", settings={"effort": "max"}),
+        entry(2, "turn.started", n=2, turn="e2", model="claude-opus-5-5", settings={"effort": "low"}),
+        entry(3, "agent.message", content="hi", model="claude-x", fallback={"of": "claude-y", "why": "outage"}),
+        entry(4, "agent.message", content="ho", model="claude-x"),
+    ]
+    shown, tailed = fake.run("show", "s").stdout, fake.run("tail", "s").stdout
+    assert "model claude-x instead of claude-y (outage)" in shown
+    assert "model claude-opus-5-5, as its event asked" in shown
+    assert ("effort low" in shown, "effort max" in shown) == (True, False)
+    assert "[claude-x instead of claude-y: outage] hi" in tailed
+    assert '"claude-opus-5-5" {"effort":"low"}' in tailed
+    fake.answers["entries"] = [entry(1, "turn.started", n=1, turn="e1")]
+    assert "last turn" not in fake.run("show", "s").stdout
+
+
 def test_parked_events_are_a_table_or_json(fake: Fake) -> None:
     fake.answers["parked"] = [Parked(event_id="e1", error="400: too long", attempts=3, preview="hi")]
     assert "400: too long" in fake.run("parked", "s").stdout
@@ -467,7 +486,7 @@ def test_chat_lists_its_commands_and_sends_none_of_them(fake: Fake) -> None:
 def test_ask_takes_every_option_of_an_event(fake: Fake) -> None:
     fake.answers["ask"] = Turn(event_id="e1", text="ok")
     options = "--event-id e1 --source hook --sequence 3 --sender ann --sent-at 12.5 --when-busy steer --expires-after 9"
-    fake.run("ask", "s", "hi", *options.split(), "--metadata", '{"a": 1}', "--timeout", "5")
+    fake.run("ask", "s", "hi", *options.split(), "--metadata", '{"a": 1}', "--timeout", "5", "--model", "m")
     assert fake.session_made.calls == [
         (
             "ask",
@@ -481,6 +500,7 @@ def test_ask_takes_every_option_of_an_event(fake: Fake) -> None:
                 "when_busy": "steer",
                 "expires_after": 9.0,
                 "metadata": {"a": 1},
+                "model": "m",
                 "timeout": 5.0,
             },
         )

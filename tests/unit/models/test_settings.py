@@ -104,11 +104,13 @@ GRID = list(
 def test_what_an_agent_may_ask_of_a_model_is_just_what_the_api_takes(model: str) -> None:
     """Of all settings together: what is declared is taken, and what is refused would have been a 400."""
     for thinking, effort, choice, parallel, output in GRID:
+        if thinking is False and effort in ("xhigh", "max"):
+            continue  # no model takes that
+        given = ModelSettings(thinking=thinking, effort=effort, tool_choice=choice, parallel=parallel)  # type: ignore[arg-type]
         try:
-            given = ModelSettings(thinking=thinking, effort=effort, tool_choice=choice, parallel=parallel)  # type: ignore[arg-type]
             made = Agent("a", model=model, instructions="", tools=[refund], settings=given, output=output)
         except ValueError:
-            if output is None and not (thinking is False and effort in ("xhigh", "max")):
+            if output is None:
                 assert not _takes(model, given), given
             continue
         assert _takes(model, made.settings_at("0")), given
@@ -143,7 +145,8 @@ def test_nothing_is_said_of_what_no_setting_asks_for() -> None:
 def test_a_long_cache_is_asked_for_at_every_marker() -> None:
     body = _body("claude-sonnet-5-5", ModelSettings(cache_ttl="1h"))
     assert body["cache_control"] == body["system"][0]["cache_control"] == {"type": "ephemeral", "ttl": "1h"}
-    for fields in ({"cache_ttl": "1h"}, {"settings": ModelSettings(cache_ttl="1h")}):
+    either: list[dict[str, Any]] = [{"cache_ttl": "1h"}, {"settings": ModelSettings(cache_ttl="1h")}]
+    for fields in either:
         assert Agent("a", model="m", instructions="", **fields).settings_at("0").cache_ttl == "1h"
 
 

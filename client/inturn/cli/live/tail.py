@@ -97,7 +97,9 @@ def summary(entry: Entry) -> str:
         case "agent.tool_result":
             return f"{body.get('tool')} {body.get('status')}: {entry.text or ''}"
         case "agent.message":
-            return entry.text or f"({body.get('stop')})"
+            instead = body.get("fallback")
+            by = f"[{body.get('model')} instead of {instead.get('of')}: {instead.get('why')}] " if instead else ""
+            return by + (entry.text or f"({body.get('stop')})")
         case "turn.completed":
             usage = body.get("usage") or {}
             return f"{body.get('stop')}, {usage.get('input_tokens', 0)} + {usage.get('output_tokens', 0)} tokens"
@@ -112,7 +114,8 @@ def summary(entry: Entry) -> str:
         case "turn.interrupted" if body.get("partial"):
             return f"{body.get('reason')}; it had said: {body['partial']}"
         case "turn.started":
-            return f"event {body.get('n')}"
+            how = " ".join(compact(body[name]) for name in ("model", "settings") if name in body)
+            return f"event {body.get('n')}" + (f", {how}" if how else "")
         case _:
             return _other(entry)
 

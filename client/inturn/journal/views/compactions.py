@@ -8,7 +8,7 @@ summary (pins, the settled ends of unknown calls, the agent's last change) is sa
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, SUMMARISED, Part
@@ -80,7 +80,8 @@ def without_thoughts(part: Part) -> Part:
     said = [(block, place) for block, place in part.said if block["type"] not in THINKING]
     if len(said) == len(part.places):
         return part
-    return Part.of(part.message["role"], said or [(text(NO_ANSWER), None)], part.owner).committed()
+    made = Part.of(part.message["role"], said or [(text(NO_ANSWER), None)], part.owner).committed()
+    return replace(made, provider=part.provider, native=part.native)
 
 
 def restated(standing: Sequence[Entry], gone: Collection[int], *, change: bool) -> tuple[list[int], str]:

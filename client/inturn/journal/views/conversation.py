@@ -7,6 +7,7 @@ the beginning in its place.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -15,7 +16,7 @@ from inturn.journal.views import compactions
 from inturn.journal.views.compactions import Cut
 from inturn.journal.views.doubts import Place, replaced
 from inturn.journal.views.requests import NO_ANSWER, Form, Message, Part, Said, View, summary_as_text
-from inturn.turns import tokens
+from inturn.turns import server_blocks, tokens
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
 from inturn.values import Entry
@@ -64,6 +65,9 @@ class Conversation:
         goes_on: It paused, and is sent back as it came.
         before_pause: What stood before it then.
         paused: How often an event's turn paused.
+        corrected: The event whose answer did last not have its form.
+        container: Where the model runs code, as its last answer that did so said.
+        native: Some answer brought a state of its provider's own.
         counted: Tokens up to the last answer, by its own count.
         stripped: Answers of requests that had not read so far lose what they thought.
     """
@@ -76,6 +80,9 @@ class Conversation:
     goes_on: bool = False
     before_pause: BeforePause = field(default_factory=BeforePause)
     paused: tuple[str | None, int] = (None, 0)
+    corrected: str | None = None
+    container: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    native: bool = False
     counted: int | None = None
     stripped: int = 0
     _cuts: list[Cut] = field(default_factory=list[Cut])
@@ -115,9 +122,33 @@ class Conversation:
 
     def unsaid(self) -> list[Part]:
         """Return what is to stand behind an answer that paused in its thoughts, where something else follows it."""
-        if self.goes_on and self.parts[-1].message["content"][-1]["type"] in THINKING:
-            return [Part.of("assistant", [(text(NO_ANSWER), None)])]
-        return []
+        waits, last = self.awaited, self.parts[-1:]
+        thinks = self.goes_on and last and last[0].message["content"][-1]["type"] in THINKING
+        if not (waits or thinks):
+            return []
+        said: list[Said] = [(block, None) for block in (*server_blocks.closed(waits), text(NO_ANSWER))]
+        return [replace(Part.of("assistant", said), provider=last[0].provider)]
+
+    @property
+    def awaited(self) -> dict[str, str]:
+        """The calls of the provider's own that an answer paused in, without a result yet."""
+        return server_blocks.still_open(block for part in self._last() for block in part.message["content"])
+
+    def _last(self) -> list[Part]:
+        """Return the last answer, with those behind which it went on."""
+        return [*itertools.takewhile(lambda part: part.message["role"] == "assistant", reversed(self.parts))][::-1]
+
+    def container_at(self, now: float, form: Form) -> str | None:
+        """Return where the model's code is to run on, if that is still there; `now`: seconds since 1970."""
+        given = self.container
+        ours = given.get("provider") == form.provider and now < float(given.get("until") or 0)
+        return str(given["id"]) if ours and given.get("id") else None
+
+    @property
+    def paused_text(self) -> str:
+        """What the answers said that paused, and from which the next one goes on."""
+        said = (block for part in self._last() if self.goes_on for block in part.message["content"])
+        return "".join(str(block["text"]) for block in said if block["type"] == "text")
 
     def before(self, cut: Cut | None, form: Form) -> list[Message]:
         """Return the messages that an answer answered, as they were sent; `None`: all."""
@@ -146,7 +177,9 @@ class Conversation:
         self.parts += [part.committed() for part in answered]
         if answered:
             self._cuts.append(Cut(len(self.parts), answer.seq, seen, answer.event_id))
-        made = Part.of("assistant", content, answer.body.get("asked", answer.body.get("model"))).committed()
+        made = Part.answer(content, answer.body).committed()
+        self.container = answer.body.get("container") or self.container
+        self.native = self.native or made.native is not None
         self.parts.append(compactions.without_thoughts(made) if seen < self.stripped else made)
 
     def take_back_pause(self) -> None:
@@ -162,18 +195,21 @@ class Conversation:
 
         `shown`: only what they show.
         """
-        calls = (block for block, place in self.said() if place in places and block["type"] == "tool_use")
-        left_out = {str(block.get("id")) for block in calls}
+        gone = [block for block, place in self.said() if place in places]
+        left_out = {block.get("id") for block in gone if block["type"] in ("tool_use", server_blocks.CALL)}
+        left_out |= {block["tool_use_id"] for block in gone if server_blocks.is_made(block) and "tool_use_id" in block}
 
         def doubted(block: Block, place: Place | None) -> Block:
-            return replaced(block, shown=shown) if place in places or block.get("tool_use_id") in left_out else block
+            ids = {block.get("tool_use_id"), block.get("id")} - {None}
+            return replaced(block, shown=shown) if place in places or ids & left_out else block
 
         for at, part in enumerate(self.parts):
             role, owner = part.message["role"], part.owner
             kept = [(doubted(*said), said[1]) for said in part.said if said[0]["type"] not in THINKING]
             if kept and kept[0][0]["type"] == "compaction" and kept[0][1] in places:
                 role, kept = "user", [(summary_as_text(kept[0][0]), None)]
-            self.parts[at] = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
+            made = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
+            self.parts[at] = replace(made, provider=part.provider, native=None if places else part.native)
         self._sizes, self.counted = [], None if shown else self.counted
         self.pause_no_more()
 

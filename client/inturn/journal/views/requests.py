@@ -7,7 +7,7 @@ text where it takes no system messages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Self, cast
 
@@ -16,6 +16,7 @@ from inturn.models.encoding import Committed
 from inturn.models.facts import ModelFacts
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
+from inturn.turns.server_blocks import in_words, is_made
 
 Message = dict[str, Any]
 Said = tuple[Block, Place | None]
@@ -36,18 +37,26 @@ class Form:
         model: Its name; `None`: no matter whose thinking it is.
         system: It takes messages of role `system`.
         images: How many it takes in one request; `None`: no matter.
+        provider: Whose model it is; `None`: no matter.
         compacted: It takes summaries of the API's own.
     """
 
     model: str | None = None
     system: bool = True
     images: int | None = None
+    provider: str | None = None
     compacted: bool = True
 
     @classmethod
-    def of(cls, model: str, known: ModelFacts) -> Self:
-        """Return what a model takes, by its facts."""
-        return cls(model, system=not known.says_system_as_text, images=known.max_images, compacted=known.compaction)
+    def of(cls, model: str, known: ModelFacts, provider: str | None = None) -> Self:
+        """Return what a model of a provider takes, by its facts."""
+        return cls(
+            model,
+            system=not known.says_system_as_text,
+            images=known.max_images,
+            provider=provider,
+            compacted=known.compaction,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +66,21 @@ class Part:
     Attributes:
         places: Of each of its blocks: where the journal has what it says.
         owner: The model that made it, where one did.
+        provider: Whose model that was, where only that takes it as it is.
+        native: What it gave to get back with it.
     """
 
     message: Message
     places: Sequence[Place | None]
     owner: str | None = None
+    provider: str | None = None
+    native: Any = None
+
+    @classmethod
+    def answer(cls, said: Sequence[Said], body: Mapping[str, Any]) -> Self:
+        """Make the one of an answer's entry."""
+        made = cls.of("assistant", said, body.get("asked", body.get("model")))
+        return replace(made, provider=body.get("provider"), native=body.get("native"))
 
     @classmethod
     def of(cls, role: str, said: Sequence[Said], owner: str | None = None) -> Self:
@@ -92,9 +111,18 @@ class View:
     def extend(self, said: Sequence[Part]) -> None:
         """Take what is new of the conversation."""
         for at in range(self._upto, len(said)):
-            self._add(said[at].message, said[at].owner)
+            self._add(self._provided(said[at]), said[at].owner)
             self.positions += [at] * (len(self.messages) - len(self.positions))
         self._upto = len(said)
+
+    def _provided(self, part: Part) -> Message:
+        """Return a message in words where it is of another provider's own making."""
+        made, ours = part.provider, self.form.provider
+        if None in (made, ours) or made == ours:
+            return part.message
+        content: list[Block] = part.message["content"]
+        said = [in_words(block) if is_made(block) else block for block in content]
+        return Committed({**part.message, "content": said})
 
     def _add(self, message: Message, owner: str | None) -> None:
         if message["role"] == "system" and not self.form.system:

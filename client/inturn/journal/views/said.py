@@ -5,13 +5,15 @@ Invariant: whatever an entry holds, its blocks are such as the API takes.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Final, cast
+from collections.abc import Collection, Mapping
+from typing import Any, Final, cast
 
 from inturn.journal.views.compactions import STANDING
 from inturn.journal.views.doubts import LEFT_OUT
 from inturn.journal.views.requests import APPLICATION, Said
+from inturn.turns import server_blocks
 from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
+from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Entry
 
 UNANSWERED: Final = "interrupted: this call has no result"
@@ -73,16 +75,27 @@ def asked_by(entry: Entry) -> list[Said]:
     return [(block, (entry.seq, n)) for n, block in enumerate(blocks)]
 
 
-def answered_with(entry: Entry, taken: Collection[str]) -> list[Said]:
-    """Return the blocks of an answer that can be sent back; of calls with one id the session's first."""
+def answered_with(entry: Entry, taken: Collection[str], awaited: Mapping[str, str] | None = None) -> list[Said]:
+    """Return the blocks of an answer that can be sent back; of calls with one id the session's first.
+
+    Args:
+        entry: The answer.
+        taken: The ids of calls so far.
+        awaited: Calls of the provider's own that the answer goes on from, without a result yet.
+    """
     content = entry.body.get("content")
     content = [text(content)] if isinstance(content, str) else content
     items = cast("list[object]", content) if isinstance(content, list) else []
     said: list[Said] = []
-    ids = set(taken)
+    ids, waits = set(taken), dict(awaited or {})
     for n, item in enumerate(items):
         block = cast("Block", item) if isinstance(item, dict) else {}
         kind = block.get("type")
+        if server_blocks.is_made(block):
+            if not server_blocks.is_result(block) or block["tool_use_id"] in waits:
+                said.append((block, (entry.seq, n)))
+            waits = server_blocks.still_open([block], waits)
+            continue
         if kind not in SENDABLE or (kind == "text" and not str(block.get("text") or "").strip()):
             continue
         if kind == "tool_use":
@@ -91,3 +104,21 @@ def answered_with(entry: Entry, taken: Collection[str]) -> list[Said]:
             ids.add(str(block.get("id")))
         said.append((block, (entry.seq, n)))
     return said
+
+
+def counted(answer: Mapping[str, Any]) -> int | None:
+    """Return the tokens of a request and its answer, by its own count; what other attempts used is not of them."""
+    usage, failed = answer.get("usage") or {}, answer.get("failed") or {}
+    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
+    return sum(int(usage.get(name, 0)) - int(failed.get(name, 0)) for name in names) or None
+
+
+def goes_back(answer: Mapping[str, Any]) -> bool:
+    """Return whether an answer is sent back as it came."""
+    return is_pause(answer) and not answer.get("nudge")
+
+
+def is_pause(answer: Mapping[str, Any]) -> bool:
+    """Return whether the model paused in an answer."""
+    stop = answer.get("stop")
+    return isinstance(stop, str) and stop in PAUSES

@@ -33,11 +33,22 @@ from inturn.journal.views.compactions import STANDING, Cut
 from inturn.journal.views.conversation import BeforePause, CallIds, Conversation
 from inturn.journal.views.doubts import Place, doubted_places
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, Part, Said, View
-from inturn.journal.views.said import NO_MESSAGE, answered_with, asked_by, is_of, left, result_of, told, without_failed
-from inturn.turns import tokens
+from inturn.journal.views.said import (
+    NO_MESSAGE,
+    answered_with,
+    asked_by,
+    counted,
+    goes_back,
+    is_of,
+    is_pause,
+    left,
+    result_of,
+    told,
+    without_failed,
+)
+from inturn.turns import server_blocks, tokens
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
-from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Entry
 
 Message = dict[str, Any]
@@ -174,6 +185,18 @@ class Transcript:
         """Return how often the model paused in an event's turn, if that is the last one."""
         return self.committed.paused[1] if self.committed.paused[0] == event_id else 0
 
+    def natives(self, messages: Sequence[Message], form: Form) -> list[Any]:
+        """Return what a provider gets back with each message of its request; nothing where it gave nothing."""
+        if not self.committed.native:
+            return []
+        parts = [self.committed.parts[at] for at in self._view.positions]
+        given = [part.native if part.provider == form.provider else None for part in parts]
+        return [*given, *[None] * (len(messages) - len(given))] if any(each is not None for each in given) else []
+
+    def may_correct(self, event_id: str | None) -> bool:
+        """Return whether an event's answer that does not have its form may be asked for once more."""
+        return self.committed.corrected != event_id
+
     def committed_places(self, of: Callable[[Block], bool] = bool) -> list[Place]:
         """Return where the journal has what is committed, in order; `of`: blocks of some kind only."""
         return [place for block, place in self.committed.said() if of(block)]
@@ -253,29 +276,34 @@ class Transcript:
         body, now = answer.body, self.committed
         seen = body.get("seen")
         upto = seen if isinstance(seen, int) else answer.seq
-        content = answered_with(answer, self.call_ids)
+        asked = left([e for e in self._pending if e.seq <= upto], body.get("without") or ())
+        answered, waiting = self._tail(asked)
+        awaited = {} if answered else now.awaited
+        content = answered_with(answer, self.call_ids, awaited)
         self.call_ids |= {str(block.get("id")) for block, _ in content if block["type"] == "tool_use"}
         if answer.body.get("stop") == "refusal":
             self._take_back(answer, upto)
             return
-        asked = left([e for e in self._pending if e.seq <= upto], body.get("without") or ())
-        answered, waiting = self._tail(asked)
         if not now.parts and not answered:
             answered = [Part.of("user", [(text(NO_MESSAGE), None)])]
-        goes_on = _pauses(answer.body) and bool(content)
+        goes_on = goes_back(answer.body) and bool(content)
         if goes_on and not now.goes_on:
             now.before_pause = BeforePause(len(now.parts), now.calls, now.late, now.last)
+        if not goes_on:
+            waits = server_blocks.still_open((block for block, _ in content), awaited)
+            content += [(block, None) for block in server_blocks.closed(waits)]
         if not goes_on and (not content or content[-1][0]["type"] in THINKING):
             content.append((text(NO_ANSWER), None))
         calls = [str(block.get("id")) for block, _ in content if block["type"] == "tool_use"]
         ran = body.get("ran")
         now.late = set(calls[ran:]) if isinstance(ran, int) else set()
-        counts = _is_pause(body) or bool(body.get("nudge"))
+        counts = is_pause(body) or bool(body.get("nudge"))
         now.paused = (answer.event_id, self.pauses(answer.event_id) + counts)
+        now.corrected = answer.event_id if body.get("words") else now.corrected
         now.calls = [*(now.calls if now.goes_on and not answered else []), *calls, *set(body.get("said") or ())]
         now.last, now.goes_on = body, goes_on
         now.answer(answered, content, answer, upto)
-        now.counted = _counted(body)
+        now.counted = counted(body)
         self._pending = waiting + [e for e in self._pending if e.seq > upto]
 
     def _take_back(self, refusal: Entry, upto: int) -> None:
@@ -336,6 +364,8 @@ class Transcript:
             self._view, self.compactions, self._undo = View(self._view.form), self.compactions[:-1], None
         if answers:
             self._undo = None
+        elif ends and entry.event_id == self.committed.corrected:
+            self.committed.corrected = None
 
     def _tail(self, pending: list[Entry]) -> tuple[list[Part], list[Entry]]:
         """Return what is pending as messages, and the entries that cannot be sent yet: system ones without a user's."""
@@ -365,20 +395,3 @@ class Transcript:
         made = [result_of(call, given.get(call), late=call in now.late) for call in now.calls]
         results = [(block, place) for block, place in made if block["tool_use_id"] not in said]
         return results + [(told(block), place) for block, place in made if block["tool_use_id"] in said]
-
-
-def _counted(answer: Mapping[str, Any]) -> int | None:
-    """Return the tokens of a request and its answer, by its own count; what other attempts used is not of them."""
-    usage, failed = answer.get("usage") or {}, answer.get("failed") or {}
-    names = ("input_tokens", "cache_read_tokens", "cache_write_tokens", "output_tokens")
-    return sum(int(usage.get(name, 0)) - int(failed.get(name, 0)) for name in names) or None
-
-
-def _pauses(answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer is sent back as it came."""
-    return _is_pause(answer) and not answer.get("nudge")
-
-
-def _is_pause(answer: Mapping[str, Any]) -> bool:
-    stop = answer.get("stop")
-    return isinstance(stop, str) and stop in PAUSES

@@ -42,6 +42,7 @@ def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | 
         stop_reason=_stop(end),
         usage=total(Usage.model_validate(e.body.get("usage") or {}) for e in turn if e.type == "agent.message"),
         tool_calls=_calls(turn),
+        output=end.body.get("output"),
         seqs=(turn[0].seq, turn[-1].seq),
         disposition=outcome.disposition if outcome else _ENDS[end.type],
     )

@@ -8,17 +8,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from inturn.models import ModelSettings
 from inturn.models.scripted_answers import Answer, by_rule, last_text
+from inturn.models.scripted_samples import obeying
 from inturn.testing.claude import diagnosing, rules, signing
 from inturn.testing.claude.caching import Cache
 from inturn.testing.claude.memory import Memory
 from inturn.testing.claude.prefix import Block, Position, extend, positions
+from inturn.testing.claude.rules.calls import container_id, is_code
 from inturn.testing.claude.script import Queue, Reply
 from inturn.testing.claude.shapes import check_shape
 from inturn.testing.claude.summaries import Summary
 
+CONTAINER_LIVES: Final = timedelta(minutes=20)
 CONTEXT_WINDOW: Final = 1_000_000
 """Tokens, as the server estimates them."""
 _REFUSED: Final = Answer(stop="refusal")
@@ -114,7 +119,7 @@ class Api:
     def _next(self, asked: Judged) -> tuple[Reply | None, Answer]:
         probes = asked.body["max_tokens"] <= 1  # whoever asks for no more than a token only looks whether it passes
         reply = None if probes else self.replies.take(asked.session, asked.text)
-        return reply, reply.answer() if reply else by_rule(asked.body["messages"])
+        return reply, reply.answer() if reply else _by_rule(asked.body)
 
     def _message(
         self, asked: Judged, content: list[Block], stop: str, details: dict[str, Any] | None
@@ -137,8 +142,18 @@ class Api:
             "stop_sequence": None,
             "stop_details": details,
             "usage": usage,
+            **self._container(body),
             **diagnosing.diagnosed(self.memory.messages, message_id, body, line),
         }
+
+    def _container(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Return where the answer's code ran, where it may run any."""
+        if not any(is_code(tool) for tool in body.get("tools") or ()):
+            return {}
+        container = container_id(body) or f"container_{secrets.token_hex(12)}"
+        self.memory.containers.add(container)
+        expires = datetime.now(UTC) + CONTAINER_LIVES
+        return {"container": {"id": container, "expires_at": expires.isoformat(), "skills": None}}
 
     def _remember(self, asked: Judged, content: Sequence[Block], stop: str) -> None:
         declared = {tool.get("name") for tool in asked.body.get("tools") or ()}
@@ -149,11 +164,25 @@ class Api:
         if (
             stop == "refusal" and not asked.body.get("compaction") and asked.line[-1].role != "assistant"
         ):  # not of an answer that it paused itself
-            self.memory.refused.add(asked.line[-1].digest)
+            self.memory.refused.add((asked.body["model"], asked.line[-1].digest))
 
     def _refuses_still(self, asked: Judged) -> bool:
         """Return whether a request still holds what was refused."""
-        return bool(self.memory.refused) and any(p.digest in self.memory.refused for p in asked.line)
+        refused, model = self.memory.refused, asked.body["model"]
+        return bool(refused) and any((model, position.digest) in refused for position in asked.line)
+
+
+def _by_rule(body: dict[str, Any]) -> Answer:
+    """Return the answer by rule, as the request asks for it."""
+    choice = body.get("tool_choice") or {}
+    kind = choice.get("type")
+    form = (body.get("output_config") or {}).get("format")
+    settings = ModelSettings(
+        tool_choice=choice["name"] if kind == "tool" else kind,
+        parallel=not choice.get("disable_parallel_tool_use"),
+        output=form["schema"] if form else None,
+    )
+    return obeying(by_rule(body["messages"]), settings, body.get("tools") or [])
 
 
 def _extended(line: Sequence[Position], message: int, content: Sequence[Block]) -> list[Position]:

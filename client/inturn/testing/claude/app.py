@@ -163,7 +163,7 @@ class Claude:
         return JSONResponse({"waiting": len(self.faults)})
 
     async def _gone(self, request: Request) -> Response:
-        self.api.memory.gone.update(_validated(_ADDRESSES, await _body(request)))
+        self.api.memory.lose(_validated(_ADDRESSES, await _body(request)))
         return JSONResponse({})
 
     async def _requests(self, request: Request) -> Response:

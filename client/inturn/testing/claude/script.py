@@ -85,7 +85,16 @@ def reply(entry: str | ToolCall | Answer | Reply | Sequence[str | ToolCall], **m
         return Reply.model_validate({**entry.model_dump(exclude_unset=True), **match})
     if isinstance(entry, Answer):
         calls = [Call(name=call.name, args=call.args) for call in entry.calls]
-        return Reply(text=entry.text, calls=calls, stop=entry.stop, delay=entry.delay, thinking=entry.thinking, **match)
+        blocks = list(entry.blocks) or None
+        return Reply(
+            text=entry.text,
+            calls=calls,
+            stop=entry.stop,
+            delay=entry.delay,
+            thinking=entry.thinking,
+            content=blocks,
+            **match,
+        )
     parts = [entry] if isinstance(entry, str | ToolCall) else list(entry)
     if not all(isinstance(part, str | ToolCall) for part in parts):
         raise TypeError(f"a script has texts, ToolCalls, lists of them, Answers and Replies; {entry!r} is none")

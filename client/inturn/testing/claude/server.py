@@ -63,8 +63,8 @@ class StrictClaude:
         self._claude.faults.extend([_fault(fault, match) for fault in faults])
 
     def gone(self, *urls: str) -> None:
-        """Let there be nothing behind these addresses any more."""
-        self._claude.api.memory.gone.update(urls)
+        """Let there be nothing behind these addresses any more; also takes the ids of containers."""
+        self._claude.api.memory.lose(urls)
 
     def reset(self) -> None:
         """Forget script, faults, log and cache."""

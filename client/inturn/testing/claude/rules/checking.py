@@ -24,6 +24,7 @@ _RULES: Final[Sequence[Rule]] = (
     messages.answers,
     calls.paired,
     calls.server_calls,
+    calls.containers,
     messages.system_messages,
     messages.ends,
     tools.definitions,
