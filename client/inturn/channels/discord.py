@@ -225,7 +225,8 @@ class Discord(Channel):
 
     async def _post(self, channel: str, part: str, more: dict[str, Any], *, idempotency_key: str) -> str:
         body = {"content": part, **QUIET, **more, "nonce": idempotency_key[:NONCE], "enforce_nonce": True}
-        return str((await self._platform.post(f"/channels/{channel}/messages", body)).object().get("id"))
+        with self._pace.heeded(channel):
+            return str((await self._platform.post(f"/channels/{channel}/messages", body)).object().get("id"))
 
     async def _find(self, channel: str, key: str, at: float) -> str | None:
         told = (await self._platform.get(f"/channels/{channel}/messages", {"limit": "100"})).json()

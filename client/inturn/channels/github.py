@@ -180,7 +180,8 @@ class GitHub(Channel):
                 await send(self._post, thread, quiet(part, {asked}))
 
     async def _post(self, thread: str, part: str, *, idempotency_key: str) -> str:
-        answer = await self._platform.post(thread, {"body": f"{part}\n\n{_mark(idempotency_key)}"})
+        with self._pace.heeded("github"):
+            answer = await self._platform.post(thread, {"body": f"{part}\n\n{_mark(idempotency_key)}"})
         return str(answer.object().get("id"))
 
     async def _find(self, thread: str, key: str, at: float) -> str | None:

@@ -279,7 +279,9 @@ class Telegram(Channel):
         return await self._post({**place, "text": formatted(part), "parse_mode": "HTML"})
 
     async def _post(self, message: dict[str, Any]) -> str:
-        posted = _object(await self._call("sendMessage", {**message, "link_preview_options": {"is_disabled": True}}))
+        with self._pace.heeded(str(message["chat_id"])):
+            told = await self._call("sendMessage", {**message, "link_preview_options": {"is_disabled": True}})
+        posted = _object(told)
         return str(posted.get("message_id", ""))
 
     async def _call(self, method: str, body: dict[str, Any]) -> Any:

@@ -91,7 +91,8 @@ class SlackApi:
             "unfurl_media": False,
             "metadata": {"event_type": EVENT, "event_payload": {"key": idempotency_key}},
         }
-        answer = await self.call("chat.postMessage", body | ({"thread_ts": thread} if thread else {}))
+        with self._pace.heeded(channel):
+            answer = await self.call("chat.postMessage", body | ({"thread_ts": thread} if thread else {}))
         return str(answer.get("ts"))
 
     async def _find(self, channel: str, thread: Any, key: str, at: float) -> str | None:

@@ -73,7 +73,7 @@ async def _taken(
             said = json.loads(reply.body) if reply.body and envelope.get("accepts_response_payload") is True else None
             ack = {"envelope_id": envelope["envelope_id"]} | ({"payload": said} if isinstance(said, dict) else {})
             await socket.send_str(json.dumps(ack))
-    except (ConnectionError, ValueError, RuntimeError) as error:  # not acknowledged: it comes again
+    except Exception as error:  # not acknowledged: it comes again, and the others go on
         log.info("an envelope was not acknowledged (%s)", type(error).__name__)
     finally:
         slots.release()

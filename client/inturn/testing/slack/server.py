@@ -21,6 +21,7 @@ from starlette.routing import Route
 from inturn.testing.platforms.delivering import Delivered, Deliveries, Headers
 from inturn.testing.platforms.serving import Local
 from inturn.testing.slack import rules
+from inturn.testing.slack.socket_mode import Socket
 
 RETRIES: Final = (0.0, 60.0, 300.0)
 """Seconds before each further try."""
@@ -44,6 +45,7 @@ class StrictSlack(Local):
         pings: What of the app's messages would have called people.
         unfurled: How many of them would have shown what is behind an address.
         violations: Requests that came before the time that a 429 had named.
+        socket: Socket Mode's connections, where a test started them.
         faults: What the next `chat.postMessage` meet: a status, or `hang`, `lost` (done, and not answered).
     """
 
@@ -53,6 +55,7 @@ class StrictSlack(Local):
         *,
         signing_secret: str = "signing",
         bot_token: str = "xoxb-test",
+        app_token: str = "xapp-test",
         speed: float = 1.0,
         pace: float = PER_CHANNEL,
         port: int = 0,
@@ -67,7 +70,8 @@ class StrictSlack(Local):
         self.unfurled = 0
         self.violations = 0
         self.faults: list[int | str] = []
-        self._secret, self._token = signing_secret.encode(), bot_token
+        self._secret, self._token, self._app_token = signing_secret.encode(), bot_token, app_token
+        self.socket: Socket | None = None
         self._speed, self._pace = speed, pace
         self._clock = itertools.count(int(time.time()) * 1_000_000)
         self._numbers = itertools.count(1)
@@ -160,7 +164,8 @@ class StrictSlack(Local):
     async def _api(self, request: Request) -> Response:
         method, raw = request.path_params["method"], await request.body()
         try:
-            if request.headers.get("authorization") != f"Bearer {self._token}":
+            wanted = self._app_token if method.startswith("apps.") else self._token
+            if request.headers.get("authorization") != f"Bearer {wanted}":
                 raise rules.No("invalid_auth")
             if request.method == "GET":
                 return JSONResponse({"ok": True, **self._look(method, dict(request.query_params))})
@@ -177,6 +182,10 @@ class StrictSlack(Local):
     async def _done(self, method: str, body: Message) -> Response:
         if method == "auth.test":
             return JSONResponse({"ok": True, "team_id": TEAM, "user_id": BOT, "bot_id": BOT_ID, "app_id": APP})
+        if method == "apps.connections.open":
+            if self.socket is None:
+                raise rules.No("internal_error")
+            return JSONResponse({"ok": True, "url": self.socket.url})
         if method == "chat.postEphemeral":
             self.whispers.append(body)
             return JSONResponse({"ok": True})
