@@ -200,12 +200,13 @@ class Discord(Channel):
         parts, components = split(render(out), MOST), list[dict[str, Any]]()
         if isinstance(out, Approval):
             parts, components = self._card(out, ctx, parts)
+        posted = ""
         async with outbox(ctx, secrets=self._secret, find=partial(self._find, channel)) as send:
             for part in parts:
                 await self._pace.wait(channel)
                 more = {"components": components} if components and part is parts[-1] else {}
                 posted = await send(self._post, channel, part, more)
-        if isinstance(out, Approval) and parts:
+        if isinstance(out, Approval) and posted:
             await keep_card(ctx, out, self.label, {"to": channel, "message": posted})
 
     def _card(self, approval: Approval, ctx: ToolContext, parts: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

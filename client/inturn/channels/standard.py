@@ -124,7 +124,7 @@ class Stripe(Standard):
 
     def __init__(self, secret: Secrets, **options: Any) -> None:
         """Take what Stripe signed with an endpoint's secret; options as for `Standard`."""
-        super().__init__(secret, **{"session": "/data/object/customer", **options})
+        super().__init__(secret, session=str(options.pop("session", "/data/object/customer")), **options)
 
     def verify(self, call: Call) -> bool:
         """Return whether Stripe signed it, lately."""

@@ -49,10 +49,9 @@ async def hold(api: SlackApi, take: Take) -> None:
 async def _serve(url: str, take: Take) -> None:
     """Serve one connection until it ends; Slack ends each after some hours, and says so before."""
     slots = asyncio.Semaphore(AT_ONCE)
-    timeout = aiohttp.ClientWSTimeout(ws_close=2.0)
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(url, heartbeat=PING, max_msg_size=MAX_MESSAGE, timeout=timeout) as socket,
+        session.ws_connect(url, heartbeat=PING, max_msg_size=MAX_MESSAGE) as socket,
         asyncio.TaskGroup() as group,
     ):
         async for message in socket:
