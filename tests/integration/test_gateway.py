@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 
@@ -85,3 +89,84 @@ async def test_a_delivery_is_acknowledged_with_no_worker_and_answered_once_when_
             await until(answered)
         turns = [entry async for entry in client.session("desk-1").entries() if entry.type == "turn.started"]
     assert len(turns) == 1
+
+
+APP = """
+import pathlib, time
+from inturn.channels import Channel, Message
+
+def held(place):
+    if pathlib.Path(place).exists():
+        pathlib.Path("reached").touch()
+        time.sleep(60)
+
+class Desk(Channel):
+    name, agent = "desk", "support"
+
+    def verify(self, call):
+        return call.header("x-word") == "please"
+
+    def read(self, call):
+        held("before")
+        note = call.json()
+        yield Message(session=note["session"], event_id=note["id"], content=note["text"])
+
+    def answer(self, taken):
+        held("after")
+        return super().answer(taken)
+
+channels = [Desk()]
+"""
+
+
+@pytest.mark.promise("ACC-1")
+@pytest.mark.parametrize("killed", ["before", "after"])
+async def test_a_gateway_that_is_killed_at_a_delivery_takes_it_once_when_it_comes_again(
+    rig: Rig, tmp_path: Path, killed: str
+) -> None:
+    (tmp_path / "app.py").write_text(APP)
+    note = {"session": f"desk-{killed}", "id": "n1", "text": "hello"}
+    options: dict[str, Any] = {"json": note, "headers": {"x-word": "please"}, "timeout": 30}
+    (tmp_path / killed).touch()
+    async with process(rig, tmp_path) as (gateway, url), httpx2.AsyncClient() as http:
+        delivery = asyncio.create_task(http.post(f"{url}/hooks/desk", **options))
+
+        async def reached() -> bool:
+            return (tmp_path / "reached").exists()
+
+        await until(reached)
+        gateway.kill()
+        with pytest.raises(httpx2.TransportError):  # it was not acknowledged, so it comes again
+            await delivery
+    (tmp_path / killed).unlink()
+    async with process(rig, tmp_path) as (_, url), httpx2.AsyncClient() as http:
+        assert (await http.post(f"{url}/hooks/desk", **options)).status_code == 200
+    async with rig.worker(), rig.client() as client:
+        session = client.session(note["session"])
+        assert (await session.wait("n1", timeout=30)).text
+        assert len([entry async for entry in session.entries() if entry.type == "turn.started"]) == 1
+
+
+@asynccontextmanager
+async def process(rig: Rig, directory: Path) -> AsyncGenerator[tuple[asyncio.subprocess.Process, str]]:
+    """Runs `inturn gateway`."""
+    options = [
+        "--address",
+        rig.address,
+        "--tenant",
+        rig.tenant,
+        "--task-queue",
+        rig.task_queue,
+        "--journal",
+        rig.journal,
+    ]
+    command = [sys.executable, "-m", "inturn", *options, "gateway", "--port", "0", "--channels", "app:channels"]
+    started = await asyncio.create_subprocess_exec(*command, cwd=directory, stdout=asyncio.subprocess.PIPE)
+    try:
+        assert started.stdout is not None
+        said = (await asyncio.wait_for(started.stdout.readline(), 30)).decode()
+        yield started, said.split()[1]
+    finally:
+        with suppress(ProcessLookupError):
+            started.kill()
+        await started.wait()

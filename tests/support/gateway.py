@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import socket
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, Self
+from urllib.parse import unquote
 
 import httpx2
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from inturn import Client
@@ -19,6 +24,7 @@ from inturn.events import Content, Event
 from inturn.keys import SessionKey
 from inturn.values import Audit, Parked, PendingApproval, Receipt, SessionInfo, SessionStatus, Turn, UnknownOutcome
 from inturn_gateway.serving import Server
+from inturn_gateway.v1 import document, sessions
 
 
 @dataclass
@@ -199,9 +205,10 @@ class Served:
         await self._serving
 
     def http(self, key: str | None = None, **options: Any) -> httpx2.AsyncClient:
-        """Return an HTTP client of it."""
+        """Return an HTTP client of it, which checks that each answer is one of those that are documented."""
         headers = {"authorization": f"Bearer {key}"} if key else {}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
+        hooks = {"response": [documented]}
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=20, event_hooks=hooks, **options)
 
     async def raw(self, request: bytes) -> bytes:
         """Return what it answers to bytes, until it closes the connection, read or not."""
@@ -216,6 +223,31 @@ class Served:
         finally:
             writer.close()
         return answer
+
+
+@cache
+def _document() -> list[tuple[str, re.Pattern[str], set[str]]]:
+    """Return method, path and statuses of each operation that is published."""
+    app = FastAPI()
+    app.include_router(sessions.routes())
+    return [
+        (method.upper(), re.compile(re.sub(r"\{.*?\}", ".+", path)), set(operation["responses"]))
+        for path, item in document.document(app)["paths"].items()
+        for method, operation in item.items()
+    ]
+
+
+async def documented(answer: httpx2.Response) -> None:
+    """Check that an answer of `/v1` is documented, and a refusal a problem document."""
+    path = unquote(answer.request.url.path)
+    if not path.startswith("/v1/"):
+        return
+    status = answer.status_code
+    found = [told for method, known, told in _document() if method == answer.request.method and known.fullmatch(path)]
+    assert status == 500 or not found or any(str(status) in told for told in found), (path, status)
+    if status >= 400:
+        assert answer.headers["content-type"] == "application/problem+json"
+        assert json.loads(await answer.aread())["status"] == status
 
 
 class _Quiet(Server):

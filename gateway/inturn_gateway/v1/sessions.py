@@ -279,26 +279,30 @@ def _told(status: SessionStatus) -> dict[str, Any]:
     return {"usage": usage, "inturn": status.model_dump(mode="json")}
 
 
-_ROUTES: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]], int], ...]] = (
-    ("POST", "/sessions", create, 201),
-    ("GET", "/sessions", listed, 200),
-    ("GET", "/sessions/{session_id}", shown, 200),
-    ("POST", "/sessions/{session_id}/events", take, 202),
-    ("GET", "/sessions/{session_id}/events", entries, 200),
-    ("GET", "/sessions/{session_id}/events/stream", stream, 200),
-    ("GET", "/sessions/{session_id}/turns/{event_id}", turn, 200),
-    ("GET", "/sessions/{session_id}/transcript", transcript, 200),
-    ("GET", "/sessions/{session_id}/parked", parked, 200),
-    ("GET", "/sessions/{session_id}/unknown", unknown, 200),
-    ("GET", "/sessions/{session_id}/audit", audit, 200),
-    ("GET", "/approvals", approvals, 200),
-    ("POST", "/sessions/{session_id}/approvals/{approval_id:path}", answer, 200),
+_ROUTES: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]], tuple[int, ...]], ...]] = (
+    ("POST", "/sessions", create, (201, 200)),
+    ("GET", "/sessions", listed, (200,)),
+    ("GET", "/sessions/{session_id}", shown, (200,)),
+    ("POST", "/sessions/{session_id}/events", take, (202,)),
+    ("GET", "/sessions/{session_id}/events", entries, (200,)),
+    ("GET", "/sessions/{session_id}/events/stream", stream, (200, 204)),
+    ("GET", "/sessions/{session_id}/turns/{event_id}", turn, (200, 202)),
+    ("GET", "/sessions/{session_id}/transcript", transcript, (200,)),
+    ("GET", "/sessions/{session_id}/parked", parked, (200,)),
+    ("GET", "/sessions/{session_id}/unknown", unknown, (200,)),
+    ("GET", "/sessions/{session_id}/audit", audit, (200,)),
+    ("GET", "/approvals", approvals, (200,)),
+    ("POST", "/sessions/{session_id}/approvals/{approval_id:path}", answer, (200,)),
 )
 
 
 def routes() -> APIRouter:
-    """Return the routes."""
+    """Return the routes, each with the statuses that it answers where it refuses nothing."""
     router = APIRouter(prefix="/v1")
-    for method, path, route, status in _ROUTES:
-        router.add_api_route(path, route, methods=[method], status_code=status, response_model=None)
+    for method, path, route, (first, *others) in _ROUTES:
+        more: dict[int | str, dict[str, Any]] = {status: {"description": _MEANS[status]} for status in others}
+        router.add_api_route(path, route, methods=[method], status_code=first, responses=more, response_model=None)
     return router
+
+
+_MEANS: Final = {200: "It is there already", 202: "Not yet: `Retry-After` says when to look again", 204: "It has ended"}

@@ -117,3 +117,16 @@ async def test_a_head_that_is_too_large_or_no_http_is_refused(served: Served) ->
         large = await served.raw(b"GET /v1/sessions HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 70_000 + b"\r\n\r\n")
         assert large.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
         assert (await served.raw(b"\x16\x03\x01\x00\xff hello\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_all_of_it_is_published_with_what_it_answers(served: Served, keys: dict[str, str]) -> None:
+    async with served.http() as http:
+        document = (await http.get("/v1/openapi.json")).json()
+    assert document["openapi"].startswith("3.1")
+    assert "HTTPValidationError" not in json.dumps(document)
+    operations = [operation for item in document["paths"].values() for operation in item.values()]
+    assert len(operations) >= 13
+    for operation in operations:
+        assert operation["security"]
+        assert {"401", "403", "404", "413", "422", "429", "503"} <= operation["responses"].keys()
+        assert operation["description"]
