@@ -26,6 +26,7 @@ from inturn_gateway import bounds
 from inturn_gateway.auth.door import Door
 from inturn_gateway.auth.keys import KeyFile
 from inturn_gateway.auth.tokens import Issuer, Tokens
+from inturn_gateway.cards import Cards
 from inturn_gateway.hooks import Hooks
 from inturn_gateway.intake import Intake
 from inturn_gateway.problems import Json, Problem
@@ -70,8 +71,9 @@ def gateway(
     if key_file is not None:
         key_file.refresh()
     door = Door(kept.tenant, key_file, None if issuer is None else Tokens(issuer))
-    service = Service(kept, door, closing or asyncio.Event())
-    hooks = Hooks(channels, Intake(kept))
+    cards = Cards(channels)
+    service = Service(kept, door, cards, closing or asyncio.Event())
+    hooks = Hooks(channels, Intake(kept, cards))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:

@@ -27,6 +27,7 @@ from inturn.errors import (
 )
 from inturn_gateway import bounds
 from inturn_gateway.buckets import Buckets
+from inturn_gateway.cards import Cards
 from inturn_gateway.problems import Problem
 
 logger = logging.getLogger("inturn.gateway")
@@ -37,15 +38,16 @@ class Intake:
     """Takes what channels read.
 
     Attributes:
-        client: Reaches Temporal; tenant and agent where a channel has none.
+        client: Reaches Temporal; its tenant is that of channels that have none.
+        cards: Told what came of clicks.
         tenants: What each tenant may send.
         sessions: What each session may be sent.
     """
 
     client: Client
+    cards: Cards
     tenants: Buckets = field(default_factory=lambda: Buckets(bounds.TENANT_RATE, bounds.TENANT_BURST))
     sessions: Buckets = field(default_factory=lambda: Buckets(bounds.SESSION_RATE, bounds.SESSION_BURST))
-    _telling: set[asyncio.Task[None]] = field(default_factory=set, init=False)
 
     async def take(self, channel: Channel, found: Sequence[Inbound], *, within: float) -> list[Taken]:
         """Return what became of each, in their order, after so many seconds at most."""
@@ -89,7 +91,7 @@ class Intake:
 
     async def _clicked(self, channel: Channel, client: Client, click: Click) -> Taken:
         if (reason := await channel.allows(click)) is not None:
-            self._tell(channel, click, Answered("refused", reason=reason))
+            self.cards.clicked(channel, client, click, Answered("refused", reason=reason))
             return Taken(click, "refused", reason)
         if not (click.session and click.approval_id):
             return Taken(click, "refused", "the card is of no session")
@@ -98,22 +100,11 @@ class Intake:
         try:
             await answer(click.approval_id, by=click.by, via=channel.name, reason=click.reason, wait=False)
         except ApprovalConflict as error:
-            self._tell(channel, click, _earlier(error))
+            self.cards.clicked(channel, client, click, _earlier(error))
             return Taken(click, "refused", str(error))
-        self._tell(channel, click, Answered("approved" if click.yes else "denied", click.by, click.reason, time.time()))
+        answered = Answered("approved" if click.yes else "denied", click.by, click.reason, time.time())
+        self.cards.clicked(channel, client, click, answered)
         return Taken(click)
-
-    def _tell(self, channel: Channel, click: Click, answered: Answered) -> None:
-        async def told() -> None:
-            try:
-                async with asyncio.timeout(bounds.TELL_WITHIN):
-                    await channel.told(click, answered)
-            except Exception:  # the click counts all the same
-                logger.warning("%s could not be told what came of a click", channel.label, exc_info=True)
-
-        task = asyncio.create_task(told())
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
 
 
 def _earlier(error: ApprovalConflict) -> Answered:

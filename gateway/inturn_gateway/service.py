@@ -21,6 +21,7 @@ from inturn_gateway import bounds
 from inturn_gateway.auth.caller import Caller, Scope
 from inturn_gateway.auth.door import Door
 from inturn_gateway.buckets import Buckets
+from inturn_gateway.cards import Cards
 from inturn_gateway.problems import Problem
 
 
@@ -31,11 +32,13 @@ class Service:
     Attributes:
         client: Whatever its tenant, it is asked for the caller's.
         door: Who may come in.
+        cards: Told what was answered.
         closing: Set when the process begins to end.
     """
 
     client: Client
     door: Door
+    cards: Cards
     closing: asyncio.Event = field(default_factory=asyncio.Event)
     sent: Buckets = field(default_factory=lambda: Buckets(bounds.SESSION_RATE, bounds.SESSION_BURST))
     """Events by session."""

@@ -50,7 +50,7 @@ async def create(request: Request, caller: Sender, wanted: incoming.NewSession, 
     if events:
         service.sent.take((caller.tenant, session_id), "events of this session", len(events))
     new = await session.create()
-    receipts = await Taking(session, caller, "durable", key).take(events)
+    receipts = await Taking(service, session, caller, "durable", key).take(events)
     body = _session(session_id, session.agent, "idle", metadata=wanted.metadata)
     return Json({**body, "receipts": receipts}, 201 if new else 200)
 
@@ -98,8 +98,9 @@ async def take(
 ) -> Response:
     """Take events, in order; the first that is refused ends the request, and the whole again is safe."""
     session = _handle(request, caller, session_id)
-    service_of(request).sent.take((caller.tenant, session_id), "events of this session", len(sent.events))
-    return Json({"data": await Taking(session, caller, wait, key).take(sent.events)}, 202)
+    service = service_of(request)
+    service.sent.take((caller.tenant, session_id), "events of this session", len(sent.events))
+    return Json({"data": await Taking(service, session, caller, wait, key).take(sent.events)}, 202)
 
 
 async def entries(
@@ -228,7 +229,7 @@ async def answer(
 ) -> Response:
     """Answer an approval; the same answer again is fine."""
     session = _handle(request, caller, session_id)
-    known = await answered(session, caller, approval_id, said)
+    known = await answered(service_of(request), session, caller, approval_id, said)
     return Json({"approval_id": known, "result": said.result, "by": caller.who})
 
 

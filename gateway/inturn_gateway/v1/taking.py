@@ -7,17 +7,20 @@ keeps its id.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import uuid4
 
+from inturn.channels.inbound import Answered
 from inturn.client.control.steering import ControlOptions
 from inturn.client.session import Session
 from inturn.errors import InturnError, InvalidEvent
 from inturn.keys import is_id
 from inturn_gateway.auth.caller import Caller, Scope
 from inturn_gateway.problems import Problem
+from inturn_gateway.service import Service
 from inturn_gateway.v1 import incoming
 from inturn_gateway.v1.outgoing import call_of
 
@@ -30,12 +33,14 @@ class Taking:
     """Takes a request's events.
 
     Attributes:
+        service: Is told what was answered.
         session: Whose they are.
         caller: Whose they are to be.
         wait: What each is to be before the next: `durable` needs no worker, and says nothing of what came of it.
         key: The request's `Idempotency-Key`.
     """
 
+    service: Service
     session: Session
     caller: Caller
     wait: Wait = "accepted"
@@ -64,7 +69,7 @@ class Taking:
                 return await self._message(event, index)
             case incoming.UserToolConfirmation():
                 wait = self.wait == "accepted"
-                approval_id = await answered(self.session, self.caller, event.tool_use_id, event, wait=wait)
+                approval_id = await answered(self.service, self.session, self.caller, event.tool_use_id, event, wait)
                 return {"id": event.tool_use_id, "approval_id": approval_id, "status": "accepted"}
             case incoming.Settle():
                 await self.session.settle(
@@ -122,11 +127,11 @@ def _scope(event: incoming.EventIn) -> Scope:
 
 
 async def answered(
+    service: Service,
     session: Session,
     caller: Caller,
     which: str,
     said: incoming.UserToolConfirmation | incoming.Answer,
-    *,
     wait: bool = True,
 ) -> str:
     """Answer an approval, by its own id or the id of its `agent.tool_use`; return its own.
@@ -152,4 +157,6 @@ async def answered(
     reason = said.deny_message if isinstance(said, incoming.UserToolConfirmation) else said.message
     answer = session.approve if said.result == "allow" else session.deny
     await answer(approval_id, by=caller.who, via="api", reason=reason, wait=wait)
+    told = Answered("approved" if said.result == "allow" else "denied", caller.who, reason, time.time())
+    service.cards.answered(service.of(caller), session.session_id, approval_id, told)
     return approval_id
