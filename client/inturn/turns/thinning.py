@@ -1,4 +1,4 @@
-"""Pictures and documents that a conversation has shown more of than a request takes: the oldest are left out.
+"""Pictures and documents of which a conversation has shown more than a request takes: the oldest are left out.
 
 Invariant: what is left out is written down before a request relies on it, so every worker leaves out the same; and it
 is so much at once that the requests after it leave what is kept unchanged. What is new is never left out here: an event
@@ -59,7 +59,8 @@ def thinned(transcript: Transcript, messages: Iterable[Message], most: int) -> d
     new, left_out = everything - kept, list[Place]()
     if not new.fits(most):  # who sends that takes nothing from the conversation
         return None
-    for block, place in said:
+    # What fits into no request goes before what is old.
+    for block, place in sorted(said, key=lambda each: _shown(each[0]).fits(most)):
         if kept.fits(most, 2) and (kept + new).fits(most):
             break
         kept -= _shown(block)

@@ -161,7 +161,7 @@ async def test_of_a_result_only_what_it_shows_is_left_out(tmp_path: Path) -> Non
         """Draw."""
         return [{"type": "text", "text": "the words stay"}, *[block(refs[0], "image")] * 60]
 
-    async with rig(tmp_path, [ToolCall("chart"), "seen", "more"], tools=[chart]) as r:
+    async with rig(tmp_path, [ToolCall("chart"), "seen", "more"], tools=[chart], compaction=None) as r:
         refs.append(await r.journal.put_upload("acme", png(), "image/png"))
         await r.tools(await r.ask("e1"))
         await r.ask("e1", step=1)
