@@ -24,7 +24,7 @@ from inturn.models import DeltaKind, ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn_activities.model.claude_answer import Answer, BrokenStream
 from inturn_activities.model.claude_errors import translated
-from inturn_activities.model.claude_request import encoded
+from inturn_activities.model.claude_request import encoded, sent
 from inturn_activities.model.event_stream import EventStream, TooLarge
 
 CONNECTIONS: Final = 1_000
@@ -183,13 +183,14 @@ class Claude:
             return await self._posted(self._client.with_options(max_retries=1), body, headers)
 
     async def _posted(self, client: anthropic.AsyncAnthropic, body: bytes, headers: dict[str, str]) -> Stream:
+        content, how = sent(body)
         try:
             async with asyncio.timeout(self._within):  # aiohttp has no bound for a body that nobody takes
                 return await client.post(
                     _PATH,
                     cast_to=object,
-                    content=body,
-                    options={"headers": {"content-type": "application/json", **headers}},
+                    content=content,
+                    options={"headers": {**how, **headers}},
                     stream=True,
                     stream_cls=Stream,
                 )

@@ -6,7 +6,8 @@ cache however much came in between.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import anthropic
@@ -19,6 +20,8 @@ from inturn.turns.answers import THINKING
 
 Message = dict[str, Any]
 
+PIECE: Final = 256 * 1024
+"""Bytes of a body that are sent at once."""
 LOOKBACK: Final = 15
 """Blocks behind a marker in which the API is relied on to find what it cached; it looks through 20."""
 CODE: Final = "code_execution_"
@@ -96,6 +99,26 @@ def _choice(settings: ModelSettings) -> dict[str, Any] | None:
 def _marker(settings: ModelSettings) -> dict[str, str]:
     """Return what marks the end of what is to be cached."""
     return {"type": "ephemeral"} | ({"ttl": settings.cache_ttl} if settings.cache_ttl != "5m" else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A large body in pieces: to send all of it at once would keep the event loop from everybody else."""
+
+    body: bytes
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield it; from its start each time it is sent."""
+        for start in range(0, len(self.body), PIECE):
+            yield self.body[start : start + PIECE]
+
+
+def sent(body: bytes) -> tuple[bytes | Pieces, dict[str, str]]:
+    """Return a body as it is sent, with the headers that say how."""
+    headers = {"content-type": "application/json"}
+    if len(body) <= PIECE:
+        return body, headers
+    return Pieces(body), {**headers, "content-length": str(len(body))}
 
 
 def last_tail(messages: list[Message]) -> int | None:

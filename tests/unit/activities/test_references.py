@@ -20,11 +20,13 @@ from inturn.keys import SessionKey
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.sizes import SHOWN, UPLOAD
 from inturn.testing import ScriptedModel, ToolCall
+from inturn.testing.claude import Reply
 from inturn.tools import tool
 from inturn.values import Usage
 from inturn_activities.references import References
 from tests.support.media import block, pdf, png
 from tests.support.steps import SESSION, StepRunner, rig
+from tests.support.strict import strict
 
 UNKNOWN = "sha256:" + "0" * 64
 
@@ -198,3 +200,18 @@ async def test_what_is_kept_in_memory_is_bounded_and_counted(tmp_path: Path) -> 
         assert kept._left == 5
         assert await kept.load(other, refs[3]) is None, "another session does not say it"
         assert await kept.load(SESSION, UNKNOWN) is None
+
+
+@pytest.mark.promise("MOD-1", "MOD-8")
+async def test_the_api_refuses_nothing_of_a_conversation_that_has_shown_more_than_it_takes(tmp_path: Path) -> None:
+    thought = {"type": "thinking", "thinking": "hm"}
+    async with strict(tmp_path) as r:
+        for n in range(5):
+            ref = await r.steps.journal.put_upload("acme", pdf(3, size=8 * 2**20 + n), "application/pdf")
+            r.server.script(Reply(content=[thought, {"type": "text", "text": f"seen {n}"}]))
+            assert await r.turn(f"e{n}", [block(ref), {"type": "text", "text": "?"}]) == "end_turn"
+        assert [request.error for request in r.server.requests if request.outcome == "rejected"] == []
+        kinds = [[item["type"] for item in message["content"]] for message in r.sent if message["role"] == "user"]
+        assert kinds[0] == ["text", "text"], "the oldest is left out"
+        assert kinds[-1] == ["document", "text"]
+        assert len(await r.steps.bodies("transcript.doubted")) == 3
