@@ -13,6 +13,7 @@ from inturn.errors import Misconfigured
 from tests.support.encrypted import client, worker
 from tests.support.histories import events, replayed, settled
 from tests.support.keys import connected, keys
+from tests.support.media import block
 from tests.support.rig import Rig
 from tests.support.waiting import until
 
@@ -44,6 +45,11 @@ async def test_a_session_works_as_without_keys_and_its_history_shows_nothing_tha
         assert SECRET in turn.text
         await session.send(SECRET, event_id="e2")
         assert (await session.wait("e2", timeout=20)).disposition == "applied"
+        ref = await client.upload(f"{SECRET} in a file".encode(), "text/plain")
+        assert (await session.ask([block(ref)], event_id="e3")).stop_reason == "end_turn"
+        assert await session.read_blob(ref) == f"{SECRET} in a file".encode()
+        large = await session.ask(f"{SECRET} in much {'x' * 8_000}", event_id="e4")
+        assert large.disposition == "applied"
         assert (await session.status()).source == "live"
         await _well(session)
         handle = rig.temporal.get_workflow_handle(str(rig.key("s")))

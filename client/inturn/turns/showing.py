@@ -27,7 +27,7 @@ async def shown(request: ModelRequest) -> ModelRequest:
         ModelError: Together they are more than the API takes in a request.
     """
     load = request.load
-    found = [block for message in request.messages for block in references(message.get("content"))]
+    found = [block for message in request.messages if _may_refer(message) for block in references(message["content"])]
     if load is None or not found:
         return request
     if (size := sum(map(encoded_size, found))) > SHOWN:
@@ -38,15 +38,25 @@ async def shown(request: ModelRequest) -> ModelRequest:
     return dataclasses.replace(request, messages=[_with(message, data) for message in request.messages], load=None)
 
 
+def _may_refer(message: Mapping[str, Any]) -> bool:
+    """Return whether it is worth a look: most of a thousand messages are words."""
+    content = message["content"]
+    if message["role"] != "user" or not isinstance(content, list):
+        return False
+    for block in content:
+        if "source" in block or "content" in block:
+            return True
+    return False
+
+
 def _names(blocks: Iterable[Block]) -> dict[str, None]:
     return dict.fromkeys(named for block in blocks if (named := reference_of(block)) is not None)
 
 
 def _with(message: dict[str, Any], data: Mapping[str, bytes | None]) -> dict[str, Any]:
-    content = message.get("content")
-    if not isinstance(content, list) or not any(references(content)):
+    if not _may_refer(message) or not any(references(message["content"])):
         return message
-    made = {**message, "content": replaced(content, lambda block: _held(block, data))}
+    made = {**message, "content": replaced(message["content"], lambda block: _held(block, data))}
     return Committed(made) if isinstance(message, Committed) else made
 
 

@@ -343,7 +343,7 @@ async def test_a_changed_agent_is_said_once_and_the_prefix_stays(tmp_path: Path)
         assert "Be long." in texts[0]
         assert "you may use: none" in texts[0]
         assert "Be brief." in texts[1]
-        assert "you may use: refund" in texts[1]
+        assert "you may use: read_result, refund" in texts[1]
         first, *rest = model.requests
         for request in rest:
             assert (request.system, request.tools) == (first.system, first.tools)
