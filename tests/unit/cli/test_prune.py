@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from inturn.cli.app import app
 from inturn.cli.options import hoisted
-from inturn.journal import open_journal
+from inturn.journal import open_journal, open_store
 from inturn.keys import SessionKey
 from tests.support.journal import OTHER, SESSION, plain_turn
 
@@ -93,3 +93,30 @@ def test_an_age_or_a_date_says_since_when(url: str, when: str) -> None:
 def test_a_session_can_be_pruned_without_an_export(url: str) -> None:
     assert "8 rows" in prune(url, "--closed-before", "2999-01-01", "--of", "acme", "--discard", "--yes").stdout
     assert "0 sessions" in prune(url, "--closed-before", "0s", "--of", "umbrella").stdout
+
+
+def test_uploads_that_no_session_names_are_shown_and_go_and_a_changed_one_is_found(url: str) -> None:
+    async def upload() -> None:
+        journal = open_journal(url)
+        await journal.put_upload("acme", b"never named", "text/plain")
+        await journal.put_upload("other", b"another tenant's", "text/plain")
+        await journal.close()
+
+    asyncio.run(upload())
+    shown = prune(url, "--older-than", "0s", "--of", "acme")
+    assert "1 uploads that no session names would go, 11 B" in shown.stdout
+    done = json.loads(prune(url, "--older-than", "0s", "--of", "acme", "--discard", "--yes", "--json").stdout)
+    assert done["uploads"] == {"count": 1, "bytes": 11}
+    assert json.loads(prune(url, "--older-than", "0s", "--json").stdout)["uploads"] == {"count": 1, "bytes": 16}
+    verify = hoisted(["journal", "verify", url])
+    assert CliRunner().invoke(app, verify).exit_code == 0
+
+    async def change() -> None:
+        store = open_store(url)
+        await store.write(lambda tx: tx.execute("UPDATE uploads SET data = ?", (b"something else",)))
+        await store.close()
+
+    asyncio.run(change())
+    found = CliRunner().invoke(app, verify)
+    assert found.exit_code == 1
+    assert "is not what was kept" in found.stderr
