@@ -15,6 +15,7 @@ from temporalio import activity
 from inturn import names
 from inturn.agents import Agent
 from inturn.journal import Journal, Serving
+from inturn.journal.log import forks
 from inturn.keys import StepKey
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
@@ -55,8 +56,8 @@ class Lacks:
 
     async def own(self, step: StepKey) -> str | None:
         """Return the name of the agent that the session has frozen, if any."""
-        started = await self._journal.read(step.session, types=("session.started",), limit=1)
-        return str(started[0].body["agent"]) if started else None
+        began = await self._journal.entry(step.session, forks.KEY)
+        return str(began.body["agent"]) if began else None
 
     async def agent(self, step: StepKey, name: str | None) -> Agent:
         """Return the agent of that name; for `None` the only one there is.

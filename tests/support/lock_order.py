@@ -30,6 +30,7 @@ UNDER: Final = {
     "entries": "its session",
     "contents": "its session",
     "aliases": "its session",
+    "forks": "its session",
     "places": "its step's row; who only frees takes one statement",
     "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",

@@ -13,7 +13,7 @@ from inturn.journal import Journal, NewDelta, NewEntry, Outcome, Recorded, Resol
 from inturn.journal.state.changes import ClaimNext, Complete, Incr, Operation, Push, Put, Release, Scope
 from inturn.journal.values import Serving
 from inturn.keys import SessionKey, StepKey
-from tests.support.journal import OTHER, SESSION, answer, applied, calls, opening
+from tests.support.journal import OTHER, SESSION, answer, applied, calls, opening, plain_turn
 from tests.support.limits import permit, rate, read, write
 
 TURN: Final = SESSION.turn("e1")
@@ -192,6 +192,11 @@ async def put_content(journal: Journal) -> Call:
     return lambda: journal.put_content(SESSION, "e1", {"content": "long"})
 
 
+async def fork(journal: Journal) -> Call:
+    await plain_turn(journal, SESSION, "e1")
+    return lambda: journal.fork(SESSION, "a fork", upto="e1")
+
+
 async def accept(journal: Journal) -> Call:
     await model(journal)
     return lambda: journal.accept(SESSION, "of another", 9, by="ann")
@@ -320,6 +325,7 @@ PORT: Final[dict[str, Prepare]] = {
             put_blob,
             put_upload,
             put_content,
+            fork,
             accept,
             resolve_call,
             move_cursor,
@@ -336,6 +342,7 @@ READS: Final = {
         "check",
         "read",
         "entries",
+        "conversation",
         "entry",
         "head",
         "look",

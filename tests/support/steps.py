@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import dataclasses
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -45,7 +46,14 @@ class StepRunner:
         self.journal = journal
         self.model = model
         self.agents = agents
+        self.session = SESSION
         self.steps = Steps(journal, model, agents, **options)
+
+    def of(self, session: SessionKey) -> StepRunner:
+        """Return the same worker's steps of another session."""
+        other = copy.copy(self)
+        other.session = session
+        return other
 
     async def ask(
         self, event_id: str = "e1", content: Any = "hi", *, step: int = 0, attempt: int = 1, **fields: Any
@@ -53,14 +61,14 @@ class StepRunner:
         """Run a model step; the event goes with step 0."""
         if step == 0:
             fields.setdefault("event", {"event_id": event_id, "content": content})
-        key = SESSION.turn(event_id).step(step)
+        key = self.session.turn(event_id).step(step)
         return await environment(key, attempt).run(self.steps.call_model, ModelInput(**fields))
 
     async def tool(
         self, event_id: str = "e1", *, call: str, index: int = 0, step: int = 0, attempt: int = 1, **fields: Any
     ) -> ToolResult:
         """Run a tool call."""
-        key = SESSION.turn(event_id).step(step, index)
+        key = self.session.turn(event_id).step(step, index)
         return await environment(key, attempt).run(self.steps.run_tool, ToolInput(call=call, **fields))
 
     async def tools(self, result: ModelResult, event_id: str = "e1", step: int = 0) -> list[ToolResult]:
@@ -70,18 +78,18 @@ class StepRunner:
 
     async def deliver(self, event_id: str = "e1", step: str = "deliver", **fields: Any) -> None:
         """Run a delivery."""
-        key = SESSION.turn(event_id).step(step)
+        key = self.session.turn(event_id).step(step)
         await environment(key).run(self.steps.deliver, DeliverInput(**fields))
 
     async def record(self, *decisions: Decision, settle: Sequence[str] = (), close: bool = False) -> RecordResult:
         """Record decisions."""
-        key = StepKey.parse(f"{SESSION}/~record/1")
+        key = StepKey.parse(f"{self.session}/~record/1")
         message = RecordInput(decisions=list(decisions), settle=list(settle), close=close)
         return await environment(key).run(self.steps.record, message)
 
     async def entries(self, *types: str) -> list[Entry]:
         """Read the session's entries."""
-        return await self.journal.read(SESSION, types=types)
+        return await self.journal.read(self.session, types=types)
 
     async def bodies(self, type_: str) -> list[dict[str, Any]]:
         """Read the bodies of entries of a type."""

@@ -13,6 +13,7 @@ from collections import OrderedDict
 from typing import Final
 
 from inturn.journal import Journal
+from inturn.journal.log import forks
 from inturn.keys import SessionKey
 
 KEPT: Final = 2_000
@@ -31,8 +32,8 @@ class OpaqueNames:
     async def of(self, session: SessionKey) -> str:
         """Return a session's name; it has begun."""
         if session not in self._kept:
-            started = await self._journal.read(session, types=("session.started",), limit=1)
-            self._kept[session] = opaque(session, started[0].hash if started else "")
+            began = await self._journal.entry(session, forks.KEY)
+            self._kept[session] = opaque(session, began.hash if began else "")
             if len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         return self._kept[session]

@@ -13,6 +13,7 @@ from typing import Any, Final
 from inturn import names
 from inturn.agents import Agent
 from inturn.journal import Journal, NewEntry
+from inturn.journal.log import forks
 from inturn.journal.views.turns import entries_of
 from inturn.keys import StepKey, TurnKey
 from inturn.models import ModelSettings
@@ -21,7 +22,6 @@ from inturn_activities.failures import OwnFailure
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.joined_events import elsewhere
 
-SESSION_KEY: Final = "session"
 _CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases", "model")
 
 
@@ -66,7 +66,7 @@ def chosen(agent: Agent, step: StepKey, input: ModelInput, begin: Sequence[NewEn
 def session_started(agent: Agent) -> NewEntry:
     """Return the entry that freezes the agent in the session."""
     body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash}
-    return NewEntry("session.started", body, key=SESSION_KEY)
+    return NewEntry("session.started", body, key=forks.KEY)
 
 
 def turn_started(

@@ -65,7 +65,7 @@ class Transcripts:
         if kept.upto == 0 and head > self._long:
             await self._skip(session, kept)
         if kept.upto < head:
-            async for entry in self._journal.entries(session, after=kept.upto, types=TYPES):
+            async for entry in self._journal.conversation(session, after=kept.upto, types=TYPES):
                 self._extend(kept, [entry])
         kept.upto = max(kept.upto, head)
         self._keep(session, kept)
@@ -73,11 +73,11 @@ class Transcripts:
 
     async def _skip(self, session: SessionKey, kept: _Cached) -> None:
         """Begin behind what a compaction stands for."""
-        made = [entry async for entry in self._journal.entries(session, types=("session.compacted",))]
+        made = [entry async for entry in self._journal.conversation(session, types=("session.compacted",))]
         base = base_of(made)
         if not base:
             return
-        async for entry in self._journal.entries(session, types=LASTING):
+        async for entry in self._journal.conversation(session, types=LASTING):
             if entry.seq > base:
                 break
             self._extend(kept, [entry])

@@ -102,8 +102,8 @@ class Reports:
 
     async def _pinned(self, text: str) -> None:
         step = self._step
-        entries = await self._journal.read(step.session, types=("session.pinned",))
-        if not check_pin(text, [entry.text or "" for entry in entries], self.secrets):
+        entries = self._journal.conversation(step.session, types=("session.pinned",))
+        if not check_pin(text, [entry.text or "" async for entry in entries], self.secrets):
             return
         body = {"call_id": self._call_id, "text": text}
         key = f"pinned/{name_of(text)}"

@@ -54,6 +54,7 @@ _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
         controls.compact,
         controls.pause,
         controls.resume,
+        controls.fork,
         controls.close,
         controls.approve,
         controls.deny,

@@ -69,6 +69,25 @@ def compact(
     )
 
 
+def fork(
+    ctx: typer.Context,
+    session: SessionId,
+    new: Annotated[str, typer.Argument(metavar="NEW", help="An id that no session ever had.", show_default=False)],
+    upto: Annotated[str | None, typer.Option(help="An event whose turn has ended; else as far as it is.")] = None,
+) -> None:
+    """Make a session that goes on from where a turn of another ended."""
+
+    async def work(client: Client) -> None:
+        made = await client.session(session).fork(new, upto=upto)
+        first = await anext(made.entries())
+        if options_of(ctx).json:
+            document({"session_id": new, "from": session, "upto": first.body.get("upto")})
+        else:
+            say(f"{new}: forked from {session}, up to the turn of event {first.body.get('upto')}")
+
+    run(ctx, work)
+
+
 def resume(ctx: typer.Context, session: SessionId) -> None:
     """Take up events again, after a pause."""
     _control(ctx, session, lambda handle: handle.resume(), "resumed")

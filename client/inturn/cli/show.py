@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from inturn.client.client import Client
     from inturn.client.session import Session
-    from inturn.values import Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress, UnknownOutcome
+    from inturn.values import Entry, Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress, UnknownOutcome
 
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
@@ -44,13 +44,13 @@ def show(ctx: typer.Context, session: SessionId) -> None:
         parked = await _parked(handle) if _may_have_parked(status) else []
         unknown = await _unknown(handle)
         if options_of(ctx).json:
-            document({**plain(status), "parked": plain(list(parked)), "unknown": plain(list(unknown))})
+            more = {"parked": plain(list(parked)), "unknown": plain(list(unknown))}
+            document({**plain(status), **more, **await _forked(handle)})
             return
         _print_status(session, status, parked)
         if status.head and (how := await _answered(handle, status.head)):
             console().print(f"  {how}", style="dim")
-        if status.state == "closed":
-            await _note_pruned(handle)
+        await _note_beginning(handle)
         if unknown:
             console().print(unknown_table(unknown))
 
@@ -124,18 +124,35 @@ async def _answered(handle: Session, head: int) -> str:
     return one_line(f"last turn: {' · '.join(parts)}") if parts else ""
 
 
-async def _note_pruned(handle: Session) -> None:
+async def _first(handle: Session) -> Entry | None:
     from inturn.errors import JournalUnavailable
-    from inturn.journal.log.pruned import PRUNED
 
     try:
-        first = await anext(handle.entries(), None)
+        return await anext(handle.entries(), None)
     except JournalUnavailable:
-        return
+        return None
+
+
+async def _forked(handle: Session) -> dict[str, Any]:
+    first = await _first(handle)
+    if first is None or first.type != "session.forked":
+        return {}
+    return {"forked": {name: first.body.get(name) for name in ("from", "upto")}}
+
+
+async def _note_beginning(handle: Session) -> None:
+    """Say what a log begins with, where that is no beginning."""
+    from inturn.journal.log.lineage import FORKED
+    from inturn.journal.log.pruned import PRUNED
+
+    first = await _first(handle)
     if first is not None and first.type == PRUNED:
         file = (first.body.get("export") or {}).get("file")
         where = f"; they were exported to {file}" if file else ""
         note(f"pruned: entries up to {first.seq - 1} are in the journal no more{where}")
+    if first is not None and first.type == FORKED:
+        whose = f"up to the turn of event {first.body.get('upto')}"
+        note(f"forked from {first.body.get('from')}, {whose}: entries up to {first.seq - 1} are that session's")
 
 
 def _may_have_parked(status: SessionStatus) -> bool:

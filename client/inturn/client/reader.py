@@ -136,8 +136,8 @@ class SessionReader:
 
     async def transcript(self) -> list[dict[str, Any]]:
         """Return the messages as the model sees them."""
-        transcript = Transcript()
-        async for entry in self.entries():
+        journal, transcript = await self.connection.any_journal(), Transcript()
+        async for entry in journal.conversation(self.key):
             transcript.apply(entry)
         return transcript.request_messages()
 

@@ -6,7 +6,6 @@ process, mean the same session.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any, Unpack
 
 from inturn.client.accepting import JournalAcceptance
@@ -16,17 +15,17 @@ from inturn.client.control.controls import Controls
 from inturn.client.control.sealed_events import SealedEvents
 from inturn.client.control.steering import Steering
 from inturn.client.control.unknown_calls import UnknownCalls
-from inturn.client.reader import SessionReader
+from inturn.client.journal.session import JournalledSession
 from inturn.client.status import StatusReader
 from inturn.client.submitter import Submitter
 from inturn.client.temporal.retries import retry_rpc
 from inturn.client.temporal.transport import SessionTransport
 from inturn.client.turn_waiter import TurnWaiter
 from inturn.events import Content, Event, EventOptions
-from inturn.values import Audit, Delta, Entry, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
+from inturn.values import Audit, Parked, Receipt, SessionStatus, Turn, UnknownOutcome
 
 
-class Session(Steering):
+class Session(Steering, JournalledSession):
     """One session: a conversation or task that takes events one at a time.
 
     Made by `Client.session`, without a round trip; the first event starts the session. Events that one handle sends are
@@ -36,17 +35,15 @@ class Session(Steering):
 
     def __init__(self, transport: SessionTransport) -> None:
         """Make a handle; see `Client.session`."""
-        connection, key = transport.connection, transport.key
-        self._transport = transport
         order = CallOrder()
         self._submitter = Submitter(transport, order)
         controls = Controls(transport, order)
         sealed = SealedEvents(transport, self._submitter, controls)
-        super().__init__(controls, sealed)
+        Steering.__init__(self, controls, sealed)
+        JournalledSession.__init__(self, transport)
         self._waiter = TurnWaiter(transport, self._submitter, controls)
-        self._reader = SessionReader(connection, key)
         self._status = StatusReader(transport)
-        self._unknown_calls = UnknownCalls(connection, key)
+        self._unknown_calls = UnknownCalls(transport.connection, transport.key)
 
     @property
     def session_id(self) -> str:
@@ -269,49 +266,3 @@ class Session(Steering):
             JournalUnavailable: The journal cannot be read.
         """
         return await Auditor(self._transport).audit(deep=deep)
-
-    def entries(self, after: int = 0, *, event_id: str | None = None, follow: bool = False) -> AsyncIterator[Entry]:
-        """Yield the journal's entries in order.
-
-        Args:
-            after: The last `seq` that is known already.
-            event_id: Only entries of this event.
-            follow: Do not end with the last entry but wait for more, until the session is closed.
-
-        Raises:
-            JournalUnavailable: The journal cannot be read.
-        """
-        return self._reader.entries(after, event_id=event_id, follow=follow)
-
-    def stream(self, event_id: str | None, *, after: int = 0, deltas: bool = True) -> AsyncIterator[Entry | Delta]:
-        """Yield the entries of one turn as they are written, up to its end. A merged event's go on in its host's turn.
-
-        Args:
-            event_id: The event; it may be one that is only about to be sent. `None`: all, until the session is closed.
-            after: The last `seq` that is known already.
-            deltas: Whether what the model says comes as it says it, before the entry that holds it (see `Delta`).
-
-        Raises:
-            JournalUnavailable: The journal cannot be read.
-        """
-        return self._reader.stream(event_id, after=after, deltas=deltas)
-
-    async def transcript(self) -> list[dict[str, Any]]:
-        """Return the conversation as the model sees it, with references as such: messages of the Messages API.
-
-        Raises:
-            JournalUnavailable: The journal cannot be read.
-        """
-        return await self._reader.transcript()
-
-    async def read_blob(self, ref: str) -> bytes:
-        """Return what an entry only names: the whole of a result that was cut, or what was uploaded.
-
-        Args:
-            ref: `sha256:…`, as the entry has it; of this session only.
-
-        Raises:
-            InvalidEvent: The session has no such reference.
-            JournalUnavailable: The journal cannot be read.
-        """
-        return await self._reader.blob(ref)

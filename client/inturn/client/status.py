@@ -29,6 +29,7 @@ from inturn.client.temporal.server_checks import pollers
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.histories import ended_how
+from inturn.journal.log.lineage import FORKED
 from inturn.keys import StepKey
 from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
 
@@ -130,11 +131,17 @@ class StatusReader:
         )
 
     async def _from_journal_alone(self) -> SessionStatus:
-        """Return the status of a session that only the journal knows: its history is past the server's retention."""
+        """Return the status of a session that only the journal knows.
+
+        Its history is past the server's retention; or it is a fork that no event has started yet.
+        """
         known = await self._journal_fields()
         if not known.get("head"):
             raise SessionNotFound(f"no session {self.transport.key}")
-        return SessionStatus(state="closed", source="fallback", **known)
+        journal = await self.transport.connection.any_journal()
+        begun = await journal.read(self.transport.key, limit=2)
+        fresh = [entry.type for entry in begun] == [FORKED]
+        return SessionStatus(state="idle" if fresh else "closed", source="fallback", **known)
 
     async def _journal_fields(self) -> dict[str, Any]:
         try:

@@ -6,14 +6,15 @@ SQL.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from inturn.journal.ledger import serving, stops, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.live import deltas, watches
-from inturn.journal.log import blobs, codec, contents, cursors, log, position, uploads
+from inturn.journal.log import blobs, codec, contents, cursors, forks, log, position, uploads
 from inturn.journal.state import apply, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
@@ -76,9 +77,21 @@ class SessionJournal:
         self, session: SessionKey, *, after: int = 0, event_id: str | None = None, types: Sequence[str] = ()
     ) -> AsyncIterator[Entry]:
         """Yield all entries behind `after`, in order of seq; only of one event and of some types where given."""
+        async for entry in self._paged(partial(self.read, session, event_id=event_id, types=types), after):
+            yield entry
+
+    async def conversation(
+        self, session: SessionKey, *, after: int = 0, types: Sequence[str] = ()
+    ) -> AsyncIterator[Entry]:
+        """Yield entries as `entries` does; of a fork also those that it shares with its parents, before its own."""
+        async for entry in self._paged(partial(self._read, forks.read, session, types=types), after):
+            yield entry
+
+    @staticmethod
+    async def _paged(read: Callable[..., Awaitable[list[Entry]]], after: int) -> AsyncIterator[Entry]:
         limit, full = FIRST_PAGE, True
         while full:
-            page = await self.read(session, after=after, limit=limit, event_id=event_id, types=types)
+            page = await read(after=after, limit=limit)
             full = len(page) == limit
             if full:  # what comes next is read in pieces of about so many bytes, whatever its entries hold
                 each = 1 + sum(written(entry.body) for entry in page) // limit
@@ -181,6 +194,15 @@ class SessionJournal:
         """Keep bytes for the sessions of a tenant to refer to; return their reference. The same bytes have the same."""
         upload = await self._read(uploads.prepared, tenant, data, media_type)
         return await self._write(uploads.put, tenant, upload)
+
+    async def fork(self, session: SessionKey, new_id: str, *, upto: str | None = None) -> Entry:
+        """Make a session that goes on from where an event's turn ended; see `forks.fork`. The same again is fine.
+
+        Raises:
+            SessionNotFound: There is nothing of the session here.
+            InvalidEvent: It cannot be forked there, or the new id is in use.
+        """
+        return await self._write(forks.fork, session, SessionKey(session.tenant, new_id), upto)
 
     async def put_content(self, session: SessionKey, event_id: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Keep what a large event says, before it is sent; return the reference that travels instead (`claim`).

@@ -60,7 +60,7 @@ class FakeSession:
         return call
 
     async def entries(self, after: int = 0, **kwargs: Any) -> AsyncIterator[Entry]:
-        for entry in self._answers["entries"]:
+        for entry in self._answers.get("entries", ()):
             if entry.seq > after:
                 yield entry
 

@@ -122,6 +122,8 @@ def summary(entry: Entry) -> str:
 
 def _other(entry: Entry) -> str:
     body = entry.body
+    if entry.type == "session.forked":
+        return f"from {body.get('from')}, behind its entry {body.get('seq')} (event {body.get('upto')})"
     if entry.type == "session.compacted":
         before, after = body.get("tokens") or (0, 0)
         why = "; ".join(body.get("failures") or ())

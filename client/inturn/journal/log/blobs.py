@@ -1,7 +1,7 @@
 """Values too large for an entry, kept beside the log.
 
 Invariant: a reference is the hash of its bytes (with keys a keyed one) and belongs to one session: it never changes and
-is read nowhere else.
+is read there, and by those that were forked from it, and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from inturn.encryption.columns import CLEAR, key_of
-from inturn.journal.log import codec, uploads
+from inturn.journal.log import codec, lineage, uploads
 from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Transaction
 from inturn.keys import SessionKey
@@ -31,15 +31,19 @@ def put(tx: Transaction, session: SessionKey, data: bytes) -> str:
 
 
 def get(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
-    """Return the bytes of a reference of this session: of a result that was cut, or of what was uploaded for it."""
-    return of_result(tx, session, ref) or uploads.get(tx, session, ref)
+    """Return the bytes of a reference of this session: of a result that was cut, or of what was uploaded for it.
+
+    Of a fork, also those of the sessions that it was forked from.
+    """
+    parts = [part for part, _ in reversed(lineage.parts(tx, session))]
+    found = (_own(tx, part, ref) or uploads.get(tx, part, ref) for part in parts)
+    return next((data for data in found if data is not None), None)
 
 
 def of_result(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
-    """Return the whole of a result of this session that was cut."""
-    named = (session.tenant, session.session_id, codec.column(ref) or "")
-    rows = tx.execute("SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?", named)
-    return tx.sealing.unseal_bytes(bytes(rows[0][0]), _DATA, *named) if rows else None
+    """Return the whole of a result of this session that was cut, or of one that it was forked from."""
+    found = (_own(tx, part, ref) for part, _ in reversed(lineage.parts(tx, session)))
+    return next((data for data in found if data is not None), None)
 
 
 def faults(tx: Transaction) -> Iterator[str]:
@@ -55,3 +59,9 @@ def faults(tx: Transaction) -> Iterator[str]:
 
 def _hash(stored: bytes) -> str:
     return hashlib.sha256(CLEAR.unseal_bytes(stored)).hexdigest()
+
+
+def _own(tx: Transaction, session: SessionKey, ref: str) -> bytes | None:
+    named = (session.tenant, session.session_id, codec.column(ref) or "")
+    rows = tx.execute("SELECT data FROM blobs WHERE tenant = ? AND session = ? AND ref = ?", named)
+    return tx.sealing.unseal_bytes(bytes(rows[0][0]), _DATA, *named) if rows else None

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from inturn import names
-from inturn.journal.log import codec, pruned, rewriting, uploads
+from inturn.journal.log import codec, lineage, pruned, rewriting, uploads
 from inturn.journal.store.pages import pages
 from inturn.journal.store.store import Statement, Transaction
 from inturn.journal.values import NewEntry
@@ -182,17 +182,49 @@ def read(
     limit: int = 500,
     event_id: str | None = None,
     types: Sequence[str] = (),
+    upto: int | None = None,
 ) -> list[Entry]:
     """Read entries in order of seq."""
+    statement = reading(session, after=after, limit=limit, event_id=event_id, types=types, upto=upto)
+    return [_entry(tx, session, row) for row in tx.execute(*statement)]
+
+
+def reading(
+    session: SessionKey,
+    *,
+    after: int = 0,
+    limit: int = 1,
+    event_id: str | None = None,
+    types: Sequence[str] = (),
+    upto: int | None = None,
+    latest: bool = False,
+) -> Statement:
+    """Return the statement that reads entries in order of seq; the `latest` first where that is asked for."""
     where, parameters = "tenant = ? AND session = ? AND seq > ?", [session.tenant, session.session_id, after]
+    if upto is not None:
+        where += " AND seq <= ?"
+        parameters.append(upto)
     if event_id is not None:
         where += " AND event_id = ?"
         parameters.append(event_id)
     if types:
         where += f" AND type IN ({', '.join('?' * len(types))})"
         parameters.extend(types)
-    rows = tx.execute(f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY seq LIMIT ?", (*parameters, limit))
-    return [_entry(tx, session, row) for row in rows]
+    order = "seq DESC" if latest else "seq"
+    return f"SELECT {_COLUMNS} FROM entries WHERE {where} ORDER BY {order} LIMIT ?", (*parameters, limit)
+
+
+def last(
+    tx: Transaction,
+    session: SessionKey,
+    types: Sequence[str],
+    *,
+    event_id: str | None = None,
+    upto: int | None = None,
+) -> Entry | None:
+    """Return the last entry of some types, of an event or up to a seq; `None` where there is none."""
+    rows = tx.execute(*reading(session, event_id=event_id, types=types, upto=upto, latest=True))
+    return _entry(tx, session, rows[0]) if rows else None
 
 
 def reading_behind(session: SessionKey, *, after: int, limit: int, most: int, types: Sequence[str] = ()) -> Statement:
@@ -286,8 +318,8 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
     """Check the chain from the first entry that was not pruned to the head; name each seq that does not fit."""
     found: list[str] = []
     behind = pruned.beginning(tx, session)
-    seq, hash_ = behind or (0, GENESIS)
-    first = GENESIS
+    seq, hash_ = behind or lineage.anchor(tx, session) or (0, GENESIS)
+    start, first = seq + 1, GENESIS
     columns = ("seq", "key", "type", "event_id", "step", "at", "body", "prev", "hash")
     where, mine = "tenant = ? AND session = ?", (session.tenant, session.session_id)
     for rows in pages(
@@ -302,7 +334,7 @@ def verify(tx: Transaction, session: SessionKey) -> list[str]:
             seq, hash_ = row[0], row[8]
     known = tx.execute(f"SELECT head, hash, first FROM sessions WHERE {where}", mine)
     if known and known[0][2] != first and not behind:
-        found.append("seq 1: is the first entry, but not the recorded one")
+        found.append(f"seq {start}: is the first entry, but not the recorded one")
     if (known[0][:2] if known else (0, GENESIS)) != (seq, hash_):
         found.append(f"seq {seq}: is the last entry, but not the recorded head ({known[0][0] if known else 'none'})")
     return found + rewriting.faults(tx, session)

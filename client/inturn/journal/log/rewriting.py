@@ -30,21 +30,24 @@ class Rewritten:
         identity: By which it was known.
         head: Its last seq.
         seals: Of all its entries, one behind the other.
+        before: The seq that its entries begin behind: a fork's are chained to one of its parent's.
     """
 
     identity: str
     head: int
     seals: str
+    before: int = 0
 
     def seal(self, seq: int) -> str | None:
         """Return the seal that it had at a seq; `None`: it had no such entry."""
-        return self.seals[(seq - 1) * SEAL : seq * SEAL] if 0 < seq <= self.head else None
+        at = (seq - self.before) * SEAL
+        return self.seals[at - SEAL : at] if self.before < seq <= self.head else None
 
 
 def note(tx: Transaction, session: SessionKey, old: Rewritten) -> None:
     """Write down that the log was another chain; its entries are there, or were pruned."""
     to = hash_at(tx, session, old.head) or ""  # it was pruned
-    proof = codec.dumps({"head": old.head, "to": to, "seals": old.seals})
+    proof = codec.dumps({"head": old.head, "to": to, "seals": old.seals, "before": old.before})
     where = (session.tenant, session.session_id, old.identity)
     tx.execute(
         "INSERT INTO rewritten (tenant, session, identity, proof) VALUES (?, ?, ?, ?)",
@@ -95,4 +98,4 @@ def _read(tx: Transaction, session: SessionKey) -> Iterator[tuple[Rewritten, str
     rows = tx.execute("SELECT identity, proof FROM rewritten WHERE tenant = ? AND session = ? ORDER BY identity", where)
     for identity, stored in rows:
         said = codec.loads(tx.sealing.unseal(str(stored), _PROOF, *where, identity))
-        yield Rewritten(identity, said["head"], said["seals"]), said["to"]
+        yield Rewritten(identity, said["head"], said["seals"], said["before"]), said["to"]

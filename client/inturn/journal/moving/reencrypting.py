@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from inturn.encryption.columns import CLEAR, COLUMNS, Sealing, key_of
-from inturn.journal.log import log, position, pruned, rewriting
+from inturn.journal.log import lineage, log, position, pruned, rewriting
 from inturn.journal.log.rewriting import Rewritten
 from inturn.journal.moving.copying import Copied, CopyFailed, begin, sessions, take_place
 from inturn.journal.moving.tables import Table, tables
@@ -59,6 +59,8 @@ async def reencrypt(source: Store, target: Store, sealing: Sealing, *, name: str
             old = [*rewriting.chains(tx, session), *_chain(tx, session)]
             there(partial(_linked, session=session, chain=chain.get(session, []), sealing=sealing, old=old))
             copied.sessions += 1
+        for session in chain:  # behind all links: a fork's chain is proved by its parent's
+            there(partial(_check, session=session, sealing=sealing))
         take_place(tx, there, name)
         return copied
 
@@ -109,11 +111,11 @@ def _chain(tx: Transaction, session: SessionKey) -> list[Rewritten]:
     """Return the chain that a log is now; none where it has no entry, or its first, which names it, was pruned."""
     if pruned.beginning(tx, session) is not None:
         return []
-    here, seals = position.position(tx, session), list[str]()
+    here, seals, before = position.position(tx, session), list[str](), lineage.anchor(tx, session)
     where, values = "tenant = ? AND session = ?", (session.tenant, session.session_id)
     for rows in pages(tx, "entries", ("seq", "hash"), key=("seq",), where=where, values=values):
         seals += [hash_[: rewriting.SEAL] for _, hash_ in rows]
-    return [Rewritten(here.identity, here.head, "".join(seals))] if seals else []
+    return [Rewritten(here.identity, here.head, "".join(seals), before[0] if before else 0)] if seals else []
 
 
 def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sealing, old: Sequence[Rewritten]) -> None:
@@ -127,5 +129,9 @@ def _linked(tx: Transaction, session: SessionKey, chain: list[str], sealing: Sea
         tx.execute("UPDATE sessions SET first = ? WHERE tenant = ? AND session = ?", (chain[0], *where))
     for each in old:
         rewriting.note(tx, session, each)
+
+
+def _check(tx: Transaction, session: SessionKey, sealing: Sealing) -> None:
+    tx.sealing = sealing
     if faults := log.verify(tx, session):
         raise CopyFailed(f"session {session}: {faults[0]}")

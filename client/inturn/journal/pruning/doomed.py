@@ -31,6 +31,7 @@ _ORDER: Final = (
     "outcomes",
     "aliases",
     "blobs",
+    "forks",
 )
 """The tables that a session has rows in, in the order in which rows are locked."""
 _BESIDE: Final = 200

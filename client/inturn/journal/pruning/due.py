@@ -1,7 +1,8 @@
 """Which sessions are to be pruned.
 
-Invariant: only a session that was closed, in which nothing has happened since a time, whose steps have ended and whose
-durable readers have read its close. What is kept for another reason than its age is named with it.
+Invariant: only a session that was closed, in which nothing has happened since a time, whose steps have ended, that no
+fork of it reads and whose durable readers have read its close. What is kept for another reason than its age is named
+with it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from inturn.journal.log import pruned
+from inturn.journal.log import lineage, pruned
 from inturn.journal.log.log import Log, micros
 from inturn.journal.pruning.doomed import doomed
 from inturn.journal.store.store import Transaction
@@ -92,6 +93,8 @@ def _why(tx: Transaction, session: SessionKey) -> str | None:
         (*where, micros(tx.now)),
     ):
         return "a step of it still runs"
+    if forks := lineage.forks_of(tx, session):
+        return f"{forks[0]} was forked from it, and goes on from what it said"
     readers = tx.execute(
         "SELECT name, seq FROM cursors c WHERE tenant = ? AND session = ? AND EXISTS (SELECT 1 FROM entries e "
         "WHERE e.tenant = c.tenant AND e.session = c.session AND e.seq > c.seq AND e.type = 'session.closed') "

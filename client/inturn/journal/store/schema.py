@@ -31,6 +31,10 @@ _LOG: Final = (
         body TEXT NOT NULL, prev TEXT NOT NULL, hash TEXT NOT NULL,
         PRIMARY KEY (tenant, session, seq), UNIQUE (tenant, session, key))""",
     "CREATE INDEX entries_of_event ON entries (tenant, session, event_id, seq) WHERE event_id IS NOT NULL",
+    """CREATE TABLE forks (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, parent TEXT NOT NULL, upto BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session)) {clustered}""",
+    "CREATE INDEX forks_of ON forks (tenant, parent)",
     """CREATE TABLE steps (
         tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, call BIGINT NOT NULL,
         state TEXT NOT NULL, token TEXT NOT NULL, fence BIGINT,

@@ -28,6 +28,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from inturn.journal.log.lineage import FORKED
 from inturn.journal.views import compactions
 from inturn.journal.views.compactions import STANDING, Cut
 from inturn.journal.views.conversation import BeforePause, CallIds, Conversation
@@ -55,6 +56,7 @@ Message = dict[str, Any]
 
 TYPES: Final = (
     "session.started",
+    FORKED,
     "user.message",
     "agent.message",
     "agent.tool_result",
@@ -66,7 +68,7 @@ TYPES: Final = (
     "session.pinned",
 )
 """The entries that matter here: a cold read needs no others."""
-LASTING: Final = ("session.started", "system.message", "session.pinned", "session.compacted")
+LASTING: Final = ("session.started", FORKED, "system.message", "session.pinned", "session.compacted")
 """Those of them that matter though a compaction stands for what was said then."""
 
 GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go on."
@@ -135,16 +137,22 @@ class Transcript:
             self._doubt(doubted_places(entry), shown=entry.body.get("shown") is True)
         elif entry.type == "session.compacted":
             self._compact(entry)
+        elif entry.type == FORKED:
+            self._fork(str(entry.body.get("from")))
         elif entry.type in _PENDING or (entry.type == "turn.interrupted" and entry.body.get("partial")):
             self._pending.append(entry)
         if entry.type in ("system.message", "session.pinned"):
             self._standing.append(entry)
+        if entry.type in ("session.started", "system.message"):
+            self._freeze(entry)
+
+    def _freeze(self, entry: Entry) -> None:
+        """Note which agent the model is told of."""
         if entry.type == "session.started" and self.manifest is None:
             self.manifest = {name: entry.body.get(name) for name in ("agent", "model", "system", "tools")}
         if entry.type == "system.message" and "tools" in entry.body:
             self._declare(entry.body)
-        if entry.type in ("session.started", "system.message"):
-            self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
+        self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
 
     def begin_behind(self, seq: int) -> None:
         """Go on behind a seq up to which a compaction stands for all but the entries that were applied."""
@@ -349,6 +357,12 @@ class Transcript:
         self.call_ids = CallIds(now.call_ids(), forgot=True)
         if cut is None:
             self._pending = [e for e in self._pending if e.type != "agent.tool_result"]
+
+    def _fork(self, parent: str) -> None:
+        """Go on as another session: what events of the parent left unanswered is no event's of its own."""
+        named = [e.event_id and f"{parent}/{e.event_id}" for e in self._pending]
+        self._pending = [e.model_copy(update={"event_id": n}) for e, n in zip(self._pending, named, strict=True)]
+        self.committed.paused, self._undo = (None, 0), None
 
     def _withdraw(self, entry: Entry) -> None:
         """Take back a compaction that took up results of a turn that fails, or is refused, before the next answer."""
