@@ -234,7 +234,6 @@ OPEN: frozenset[str] = frozenset(
         "AGT-1",
         "AGT-2",
         "AGT-3",
-        "AGT-4",
         "OUT-4",
         "SEC-1",
     }

@@ -21,9 +21,11 @@ from inturn.models.server_tools import ServerTool
 from inturn.models.settings import CacheTtl, ModelSettings, refusal
 from inturn.policy import InboxPolicy
 from inturn.tools import Tool, as_tool
+from inturn.tools.memory import MemoryTool
 from inturn.tools.read_result import READ_RESULT
 from inturn.turns.budget import Budget
 from inturn.turns.compaction import Compaction
+from inturn.turns.memory import check_patterns
 from inturn.turns.output import schema_of
 
 Stream = Literal["watched", "always", "never"]
@@ -53,6 +55,8 @@ class Agent:
             `never`, where an answer must not be seen that is withdrawn in the end.
         cache_ttl: How long the provider is to keep a conversation that it has read; `1h` costs more to write.
         task_queue: The task queue of its own on which its steps are taken; by default the worker's.
+        memory: Names of the documents that it remembers, and prefixes with a `*` behind. Its sessions freeze them, and
+            it has a tool `remember` to write them (see `Client.documents`).
         deliver: A tool `(out, ctx)` that takes answers, approvals and notices out.
     """
 
@@ -74,6 +78,7 @@ class Agent:
     stream: Stream = "watched"
     cache_ttl: CacheTtl = "5m"
     task_queue: str | None = None
+    memory: Sequence[str] = ()
     deliver: Callable[..., Any] | None = None
 
     def __post_init__(self) -> None:
@@ -84,7 +89,7 @@ class Agent:
         """
         if not is_id(self.name):
             raise ValueError(f"agent name {self.name!r} may hold letters, digits and ._:@+=- only, 1 to 128 of them")
-        tools = tuple(as_tool(t) for t in self.tools)
+        tools = self._all_tools()
         self._check_server_tools()
         names = [*(t.name for t in tools), *(t.name for t in self.server_tools)]
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -136,6 +141,16 @@ class Agent:
         for model in self.all_models:
             if why := refusal(self.settings_at("0"), known(model), tools, self.max_tokens):
                 raise ValueError(f"agent {self.name!r}: model {model} refuses {why}")
+
+    def _all_tools(self) -> tuple[Tool[..., Any], ...]:
+        """Return its tools, and `remember` where it has a memory."""
+        try:
+            patterns = check_patterns(self.memory)
+        except ValueError as error:
+            raise ValueError(f"agent {self.name!r}: {error}") from error
+        object.__setattr__(self, "memory", patterns)
+        own = (tool for tool in map(as_tool, self.tools) if not isinstance(tool, MemoryTool))
+        return (*own, *([MemoryTool(patterns)] if patterns else []))
 
     def _check_request(self) -> None:
         """Refuse what no request could be made of."""

@@ -71,6 +71,12 @@ PARTIAL: Final = 16 * 1024
 STREAMED: Final = 16 * 1024 * 1024
 """Characters of its preview, at most."""
 
+# What agents remember.
+DOCUMENT: Final = 64 * 1024
+"""One document's text."""
+MEMORY: Final = 128 * 1024
+"""All documents that a session's model is shown."""
+
 # Texts that are carried, shown or told.
 PREVIEW: Final = 240
 ERROR: Final = 512

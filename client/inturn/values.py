@@ -261,6 +261,27 @@ class Versioned(Value):
     version: int
 
 
+class DocumentInfo(Value):
+    """A document that a tenant's agents remember, without what it says.
+
+    Attributes:
+        version: Each change counts it up by one, also across a removal.
+        size: Bytes of its text.
+        at: When it was written.
+    """
+
+    name: str
+    version: int
+    size: int
+    at: datetime
+
+
+class Document(DocumentInfo):
+    """A document that a tenant's agents remember."""
+
+    text: str
+
+
 class QueueClaim(Value):
     """An item that is yours until `until`, unless you complete or release it before.
 

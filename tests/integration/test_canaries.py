@@ -55,6 +55,7 @@ async def test_nothing_that_was_said_is_in_any_file_in_clear(
 
 
 async def _say_everything(rig: Rig, client: Client) -> None:
+    await client.documents.put("rules", canary("document"))
     session = client.session("s", agent="secretive")
     calls = [
         f'[[tool spread {{"text": "{canary("argument")}"}}]]',
@@ -82,6 +83,15 @@ async def _say_everything(rig: Rig, client: Client) -> None:
     await session.resume()
     assert (await session.wait("e5", timeout=30)).disposition == "applied"
     await settled(rig.temporal.get_workflow_handle(str(rig.key("s"))))
+    fork = await session.fork("f", upto="e1")
+    await fork.ask(
+        f'{canary("fork")} [[tool remember {{"name": "rules", "text": "{canary("memory")}", "version": 1}}]]'
+    )
+    assert canary("event") in json.dumps(await fork.transcript())
+    assert (await fork.audit(deep=True)).ok
+    kept = await client.documents.get("rules")
+    assert kept is not None
+    assert kept.text == canary("memory")
     await _reads_back(session)
 
 

@@ -21,6 +21,7 @@ ORDER: Final = (
     "steps",
     "operations",
     "shared_values",
+    "documents",
     "queues",
     "outcomes",
     "counters of permits",
@@ -58,6 +59,7 @@ _KEYS: Final = {
     "steps": 5,
     "operations": 6,
     "shared_values": 3,
+    "documents": 2,
     "queues": 3,
 }
 """How many parameters name a row, where a rule comes back to one that it has locked."""

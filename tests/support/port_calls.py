@@ -192,6 +192,21 @@ async def put_content(journal: Journal) -> Call:
     return lambda: journal.put_content(SESSION, "e1", {"content": "long"})
 
 
+async def remember(journal: Journal) -> Call:
+    made = await call(journal)
+    return lambda: journal.remember(made.step, made.token, "notes", "more", 0)
+
+
+async def put_document(journal: Journal) -> Call:
+    await journal.put_document("acme", "notes", "some")
+    return lambda: journal.put_document("acme", "notes", "more", version=1, writer=TOKEN)
+
+
+async def delete_document(journal: Journal) -> Call:
+    await journal.put_document("acme", "notes", "some")
+    return lambda: journal.delete_document("acme", "notes", version=1, writer=TOKEN)
+
+
 async def fork(journal: Journal) -> Call:
     await plain_turn(journal, SESSION, "e1")
     return lambda: journal.fork(SESSION, "a fork", upto="e1")
@@ -326,12 +341,13 @@ PORT: Final[dict[str, Prepare]] = {
             put_upload,
             put_content,
             fork,
+            remember,
             accept,
             resolve_call,
             move_cursor,
         ),
         *(change, change_by_key, change_push, change_claim, change_complete, change_release),
-        *(lock, lock_waiting, leave, break_deadlock, register, retire, lacking),
+        *(put_document, delete_document, lock, lock_waiting, leave, break_deadlock, register, retire, lacking),
         *(publish, watch, claim_model_watched, claim_model_with_a_reference, forget_deltas),
     )
 }
@@ -343,6 +359,8 @@ READS: Final = {
         "read",
         "entries",
         "conversation",
+        "documents",
+        "listed_documents",
         "entry",
         "head",
         "look",

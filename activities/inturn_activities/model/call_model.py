@@ -54,7 +54,7 @@ from inturn_activities.model.closing import Answered, answer, closing, output_of
 from inturn_activities.model.compactions import Compactions
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
-from inturn_activities.model.manifest_changes import added_tools, change_notice
+from inturn_activities.model.manifest_changes import Memories, added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opaque import OpaqueNames
 from inturn_activities.model.opening import chosen, opening, said_again
@@ -98,7 +98,7 @@ class ModelSteps:
         self._agreed = agreed
         self._account = AccountWatch()
         self._deltas = Deltas(journal)
-        self._names = OpaqueNames(journal)
+        self._names, self._memories = OpaqueNames(journal), Memories(journal, transcripts)
         self._references = References(journal)
         self._compactions = Compactions(journal, self._model, transcripts)
         self._pacing = TurnPacing(limits.backlog_spacing)
@@ -117,7 +117,7 @@ class ModelSteps:
         if apart:
             left = [event for event in input.joined if event.get("event_id") not in apart]
             input = input.model_copy(update={"joined": left})
-        begin = await opening(self._journal, step, input, agent, known=known is not None)
+        begin = await opening(self._journal, step, input, agent, self._memories, known=known is not None)
         since, own = time.monotonic(), agent.model
         agent = chosen(agent, step, input, begin)
         claim = await self._claim(step, agent, begin, known, seen)
@@ -235,7 +235,7 @@ class ModelSteps:
         messages = transcript.request_messages(form)
         return ModelRequest(
             model=agent.model,
-            system=frozen.get("system") or "",
+            system=self._memories.system(frozen),
             messages=messages,
             tools=frozen.get("tools") or [],
             max_tokens=self._compactions.room(agent).answer_to(transcript.size),
@@ -252,6 +252,7 @@ class ModelSteps:
         """Ask the model once there is room for its answer."""
         asked, first, read = attempt.input.compact is not None, attempt.step.step == "0", transcript.seq
         smaller = await maker.make_room(transcript, attempt.step.turn.event_id, first=first, asked=asked)
+        smaller = await self._memories.told(attempt, smaller, summarised_since=read)
         if smaller.seq != read:
             request = maker.request(smaller)
         return await self._respond(attempt, smaller, request, maker)
@@ -324,6 +325,7 @@ class ModelSteps:
             )
             head = await self._journal.append(attempt.step, attempt.claim.token, [note])
             transcript = await self._transcripts.load(session, head)
+        transcript = await self._memories.told(attempt, transcript)
         if attempt.user_messages and not transcript.awaits(attempt.step.turn.event_id):
             transcript = await self._reappend_user_messages(attempt)
         return transcript

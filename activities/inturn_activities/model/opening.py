@@ -21,11 +21,14 @@ from inturn_activities import failures
 from inturn_activities.failures import OwnFailure
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.joined_events import elsewhere
+from inturn_activities.model.manifest_changes import Memories
 
 _CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases", "model")
 
 
-async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Agent, *, known: bool) -> list[NewEntry]:
+async def opening(
+    journal: Journal, step: StepKey, input: ModelInput, agent: Agent, memories: Memories, *, known: bool
+) -> list[NewEntry]:
     """Return the entries of a step's claim; `known`: the session has begun for sure."""
     if step.step != "0":
         return [user_message(step.turn, event, host=step.turn) for event in input.joined]
@@ -34,7 +37,7 @@ async def opening(journal: Journal, step: StepKey, input: ModelInput, agent: Age
     else:
         messages = [user_message(step.turn, input.event, n=input.n)]
     messages += [user_message(step.turn, event, host=step.turn) for event in input.joined]
-    started = [] if known else [session_started(agent)]
+    started = [] if known else [session_started(agent, await memories.frozen(agent, step))]
     begun = turn_started(step.turn, input, model=messages[0].body.get("model"), settings=agent.settings_at("0"))
     return [*started, *messages, begun]
 
@@ -63,9 +66,10 @@ def chosen(agent: Agent, step: StepKey, input: ModelInput, begin: Sequence[NewEn
     return agent.answered_by(str(named))
 
 
-def session_started(agent: Agent) -> NewEntry:
-    """Return the entry that freezes the agent in the session."""
+def session_started(agent: Agent, memory: dict[str, Any] | None = None) -> NewEntry:
+    """Return the entry that freezes the agent in the session, and what it remembers."""
     body = {**agent.manifest(), "model": agent.model, "manifest": agent.manifest_hash}
+    body |= {"memory": memory} if memory else {}
     return NewEntry("session.started", body, key=forks.KEY)
 
 

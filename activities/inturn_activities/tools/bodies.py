@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from inturn.errors import JournalUnavailable
+from inturn.errors import JournalUnavailable, ToolError
 from inturn.events import Event
 from inturn.journal import Claim, Journal, NewEntry
 from inturn.journal.retries import retry_while_unavailable
@@ -30,6 +30,7 @@ from inturn.tools.secrets import CallSecrets, redact
 from inturn.tools.shared_state import State
 from inturn.tools.threads import Caller, NoThread, Threads
 from inturn.turns.call_results import CallResult
+from inturn.turns.documents import check_document, told_of_conflicts
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import before_cancelled
 from inturn_activities.limits.limits import Limits
@@ -110,6 +111,20 @@ class Reports:
         entry = NewEntry("session.pinned", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
         await self._journal.append(step, self._token, [entry])
 
+    async def remember(self, name: str, text: str, version: int) -> int:
+        """Write a document of the agent's memory at the version that it knows; return the new one.
+
+        Raises:
+            ToolError: It cannot be written, or was changed since.
+        """
+        check_document(name, text)
+        if self.secrets.found_in(text):
+            raise ToolError("a document must not hold a secret")
+        note_progress()
+        write = partial(self._journal.remember, self._step, self._token, name, text, version)
+        with told_of_conflicts():
+            return await before_cancelled(retry_while_unavailable(write, patience=self._patience))
+
     async def _keep(self, value: Any) -> None:
         keep = partial(self._journal.keep, self._step, self._token, value)
         await retry_while_unavailable(keep, patience=self._patience)
@@ -151,6 +166,7 @@ class Bodies:
             _checkpoint=reports.checkpoint,
             _result=partial(self.journal.result, step.session),
             _pin=reports.pin,
+            _remember=reports.remember,
             _loop=asyncio.get_running_loop(),
             _secrets=reports.secrets,
             _locks=BodyLocks(self.journal, step, claim.token, self.bounds, self.limits),

@@ -19,6 +19,7 @@ from inturn.cli import (
     controls,
     deploy,
     journal,
+    memory,
     options,
     parked,
     settle,
@@ -66,6 +67,7 @@ for _panel, _functions in _COMMANDS.items():
     for _function in _functions:
         app.command(rich_help_panel=_panel)(_function)
 app.add_typer(journal.commands, name="journal", rich_help_panel="Repair")
+app.add_typer(memory.commands, name="memory", rich_help_panel="Steer")
 app.add_typer(deploy.commands, name="deploy", rich_help_panel="Run")
 
 

@@ -142,8 +142,7 @@ async def _forked(handle: Session) -> dict[str, Any]:
 
 async def _note_beginning(handle: Session) -> None:
     """Say what a log begins with, where that is no beginning."""
-    from inturn.journal.log.lineage import FORKED
-    from inturn.journal.log.pruned import PRUNED
+    from inturn.journal.log.pruned import FORKED, PRUNED
 
     first = await _first(handle)
     if first is not None and first.type == PRUNED:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from temporalio.exceptions import TemporalError
 
+from inturn.client.journal.documents import Documents
 from inturn.client.listing import list_approvals, list_sessions
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
@@ -228,6 +229,16 @@ class Client:
         """
         _check_id("cursor", name)
         return Cursor(self._connection, self._tenant, name)
+
+    @property
+    def documents(self) -> Documents:
+        """What the tenant's agents remember (`Agent(memory=…)`). It needs the journal, and no worker.
+
+        ```python
+        await client.documents.put("rules", "No refunds on Sundays.")
+        ```
+        """
+        return Documents(self._connection, self._tenant)
 
     @property
     def shared(self) -> State:

@@ -29,7 +29,7 @@ from inturn.client.temporal.server_checks import pollers
 from inturn.client.temporal.transport import Message, SessionTransport
 from inturn.errors import JournalUnavailable, SessionNotFound
 from inturn.histories import ended_how
-from inturn.journal.log.lineage import FORKED
+from inturn.journal.log.pruned import FORKED
 from inturn.keys import StepKey
 from inturn.values import Approval, Health, SessionState, SessionStatus, TurnProgress
 

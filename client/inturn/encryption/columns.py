@@ -34,6 +34,7 @@ COLUMNS: Final = (
     "contents.data",
     "shared_values.value",
     "queue_items.item",
+    "documents.text",
     "operations.result",
     "rewritten.proof",
     "deltas.data",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from inturn.journal.ledger import decisions, renewals, serving, steps, stops
+from inturn.journal.ledger import decisions, remembering, renewals, serving, steps, stops
 from inturn.journal.ledger.renewals import Claims
 from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
@@ -188,6 +188,16 @@ class Journal(SessionJournal):
             Superseded: The token is no longer the step's.
         """
         return self._held(step, await self._write(steps.append, step, token, entries, usage))
+
+    async def remember(self, step: StepKey, token: str, name: str, text: str, version: int) -> int:
+        """Write a document that the session's agent remembers, at the version that the call knows; return the new one.
+
+        Raises:
+            Superseded: The token is no longer the step's.
+            Changed: The document is at another version.
+            Full: There is no room for another document.
+        """
+        return self._held(step, await self._write(remembering.remember, step, token, name, text, version))
 
     async def finish(
         self,

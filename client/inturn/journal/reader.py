@@ -15,14 +15,14 @@ from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.live import deltas, watches
 from inturn.journal.log import blobs, codec, contents, cursors, forks, log, position, uploads
-from inturn.journal.state import apply, values
+from inturn.journal.state import apply, documents, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
 from inturn.journal.values import DeltaPlace, Ending, News, Outcome, Position, Resolution, Serving, Superseded
 from inturn.journal.views import aliases, outcomes
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
-from inturn.values import Disposition, Entry, UnknownOutcome
+from inturn.values import Disposition, Document, DocumentInfo, Entry, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -264,6 +264,35 @@ class SessionJournal:
             The resolution on record: an earlier one, where there is one. `None`: the outcome is not unknown.
         """
         return await self._write(unknown_calls.resolve, call, resolution)
+
+    # What a tenant's agents remember.
+
+    async def listed_documents(self, tenant: str, patterns: Sequence[str]) -> list[DocumentInfo]:
+        """Return the documents of these names, and of prefixes with a `*` behind, without what they say."""
+        return await self._read(documents.listed, tenant, patterns)
+
+    async def documents(self, tenant: str, names: Sequence[str]) -> list[Document]:
+        """Return those of these documents that are there."""
+        return await self._read(documents.read, tenant, names)
+
+    async def put_document(
+        self, tenant: str, name: str, text: str, *, version: int | None = None, writer: str = ""
+    ) -> Document:
+        """Write a document, only at a version where one is given (0: where there is none).
+
+        `writer` names the change, made once by who may have to try it again.
+
+        Raises:
+            Changed: It is at another one.
+            ValueError: It cannot be kept.
+        """
+        documents.check(name, text)
+        return await self._write(documents.put, tenant, name, text, version, writer)
+
+    async def delete_document(self, tenant: str, name: str, *, version: int | None = None, writer: str = "") -> bool:
+        """Remove a document; return whether there was one. Raises as `put_document`."""
+        documents.check(name)
+        return await self._write(documents.delete, tenant, name, version, writer)
 
     # Cursors, shared state, limits.
 

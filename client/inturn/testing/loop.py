@@ -28,6 +28,7 @@ from inturn.models.facts import facts
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel, ScriptExhausted
 from inturn.testing.calls import Body, Call, Shared, settle
+from inturn.testing.documents import Documents
 from inturn.testing.earlier import Message, earlier_entries
 from inturn.testing.uploads import Uploads
 from inturn.tools import Tool, arguments_hash, call_async
@@ -62,6 +63,7 @@ async def run(
     messages: list[Message] | None = None,
     on_delta: Callable[[Delta], None] | None = None,
     uploads: Uploads | None = None,
+    documents: dict[str, str] | None = None,
     **overrides: Any,
 ) -> Turn:
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
@@ -81,6 +83,8 @@ async def run(
             appended to it. Of a turn that fails only what an answer has taken up stays.
         on_delta: Called with what the model says as it says it: what `Session.stream` would yield between entries.
         uploads: What the content and the tools' results may refer to.
+        documents: What the agent remembers, by the documents' names; each is at version 1, and what the agent writes is
+            put there.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
@@ -89,7 +93,7 @@ async def run(
         ModelError: The model gave no answer.
     """
     model, told = model or ScriptedModel(script), on_delta if agent.stream != "never" else None
-    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, uploads, overrides)
+    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, uploads, documents, overrides)
     return await turn.run(content)
 
 
@@ -102,6 +106,7 @@ class _TestTurn:
         messages: list[Message],
         told: Callable[[Delta], None] | None,
         uploads: Uploads | None,
+        documents: dict[str, str] | None,
         overrides: Mapping[str, Any],
     ) -> None:
         self._agent = agent
@@ -118,6 +123,7 @@ class _TestTurn:
         self._output: Any = None
         self._beside = Usage()  # what the step's compactions used
         self._session = SessionKey(overrides.get("tenant", "test"), overrides.get("session_id", "session"))
+        self._documents = Documents(self._shared.memory, self._session.tenant, documents)
 
     async def run(self, content: Content) -> Turn:
         given = self._overrides.pop("event", None) or Event(content=content)
@@ -125,6 +131,7 @@ class _TestTurn:
         self._event = Event(event_id=given.event_id or "event", **carried)
         self._agent = self._chosen(given.model)
         self._key = self._session.turn(str(self._event.event_id))
+        await self._documents.show(self._agent)
         self._append("user.message", await self._settled(carried))
         try:
             while not ends_turn(stop := await self._step()):
@@ -193,7 +200,7 @@ class _TestTurn:
         messages = self._transcript.request_messages(form)
         return ModelRequest(
             model=agent.model,
-            system=manifest["system"] or "",
+            system=self._documents.system,
             messages=messages,
             tools=manifest["tools"],
             max_tokens=room.answer_to(self._transcript.size),
@@ -309,7 +316,7 @@ class _TestTurn:
 
     def _fields(self, step: StepKey, call_id: str) -> dict[str, Any]:
         key: dict[str, Any] = {"key": str(step), "turn": step.turn.turn, "call_id": call_id, "event": self._event}
-        key |= {"_pin": self._pin, "_result": self._result}
+        key |= {"_pin": self._pin, "_result": self._result, "_remember": self._documents.remember}
         return key | self._overrides
 
     async def _ask(self, step: StepKey, use: ToolUse) -> bool:
@@ -374,24 +381,19 @@ class _TestTurn:
         """Return an entry's body with its references settled."""
         if not any(references(body.get("content"))):
             return body
-        journal = await self._shared.memory()
-        return await journal.look_within(lambda tx: uploaded.settled(tx, self._session, body))
+        return await (await self._shared.memory()).look_within(lambda tx: uploaded.settled(tx, self._session, body))
 
     async def _load(self, ref: str) -> bytes | None:
-        journal = await self._shared.memory()
-        return await journal.blob(self._session, ref)
+        return await (await self._shared.memory()).blob(self._session, ref)
 
     async def _result(self, ref: str) -> bytes | None:
-        journal = await self._shared.memory()
-        return await journal.result(self._session, ref)
+        return await (await self._shared.memory()).result(self._session, ref)
 
     async def _put_upload(self, data: bytes, media_type: str) -> str:
-        journal = await self._shared.memory()
-        return await journal.put_upload(self._session.tenant, data, media_type)
+        return await (await self._shared.memory()).put_upload(self._session.tenant, data, media_type)
 
     async def _put_blob(self, data: bytes) -> str:
-        journal = await self._shared.memory()
-        return await journal.put_blob(self._session, data)
+        return await (await self._shared.memory()).put_blob(self._session, data)
 
 
 def _refuses(message: ModelMessage) -> bool:

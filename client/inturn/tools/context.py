@@ -26,6 +26,7 @@ Progress = Callable[[str, float | None, float | None], Coroutine[Any, Any, None]
 Checkpoint = Callable[[Any], Coroutine[Any, Any, None]]
 Pin = Callable[[str], Coroutine[Any, Any, None]]
 Result = Callable[[str], Coroutine[Any, Any, bytes | None]]
+Remember = Callable[[str, str, int], Coroutine[Any, Any, int]]
 
 EVENT_FIELDS: Final = ("content", "source", "sender", "sent_at", "metadata")
 """Of an event, what the journal keeps for its tools; the others are about its way in."""
@@ -47,6 +48,11 @@ async def _no_pin(text: str) -> None:
 async def _no_result(ref: str) -> bytes | None:
     """Find nothing: the default outside a worker."""
     return None
+
+
+async def _no_memory(name: str, text: str, version: int) -> int:
+    """Keep nothing: the default outside a worker."""
+    return version + 1
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,7 @@ class ToolContext:
     _checkpoint: Checkpoint = field(default=_no_checkpoint, repr=False)
     _pin: Pin = field(default=_no_pin, repr=False)
     _result: Result = field(default=_no_result, repr=False)
+    _remember: Remember = field(default=_no_memory, repr=False)
     _loop: asyncio.AbstractEventLoop | None = field(default=None, repr=False)
     _secrets: CallSecrets = field(default_factory=CallSecrets, repr=False, compare=False)
     _locks: Locks = field(default_factory=NullLocks, repr=False)

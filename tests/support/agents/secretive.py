@@ -103,6 +103,7 @@ agents = [
         model="claude-sonnet-5-5",
         instructions="Be brief.",
         tools=[spread, refuse, crash, leave, hold, ask_first],
+        memory=["rules"],
         deliver=_deliver,
     )
 ]

@@ -453,14 +453,14 @@ async def test_who_knows_nothing_of_a_long_session_reads_what_matters_of_it(
     async with small(tmp_path) as rig:
         await talk(rig, 40)
         journal = rig.steps.journal
-        head, read, count = await journal.head(SESSION), journal.read, list[int]()
+        head, read, count = await journal.head(SESSION), journal.conversation, list[int]()
 
-        async def counted(*args: Any, **named: Any) -> list[Entry]:
-            page = await read(*args, **named)
-            count.append(len(page))
-            return page
+        async def counted(*args: Any, **named: Any) -> AsyncIterator[Entry]:
+            async for entry in read(*args, **named):
+                count.append(1)
+                yield entry
 
-        monkeypatch.setattr(journal, "read", counted)
+        monkeypatch.setattr(journal, "conversation", counted)
         whole = await Transcripts(journal, sessions=1, size=10**9).load(SESSION, head)
         all_of_it = sum(count)
         count.clear()

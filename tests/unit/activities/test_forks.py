@@ -117,7 +117,9 @@ async def _end(steps: StepRunner, type_: str, disposition: Any) -> None:
 
 async def _opening(steps: StepRunner, event_id: str, content: str) -> list[Any]:
     made = ModelInput(event={"event_id": event_id, "content": content})
-    return await opening(steps.journal, SESSION.turn(event_id).step(0), made, steps.agents[0], known=True)
+    return await opening(
+        steps.journal, SESSION.turn(event_id).step(0), made, steps.agents[0], steps.steps._models._memories, known=True
+    )
 
 
 async def test_a_fork_takes_the_compaction_that_stood_where_it_was_made(tmp_path: Path) -> None:

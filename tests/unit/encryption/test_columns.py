@@ -24,6 +24,7 @@ from tests.support.stores import journal_url
 
 CANARY = "canary-4711"
 SESSION = SessionKey("acme", "s1")
+FORKED = SessionKey("acme", "s3")
 OTHER = SessionKey("acme", "s9")
 STEP = TurnKey(SESSION, "e1").step("0", 0)
 A, B = Key("a", b"a" * 32), Key("b", b"b" * 32)
@@ -58,6 +59,9 @@ async def filled(journal: Journal) -> tuple[str, dict[str, Any]]:
     outcome = Outcome("e1", "e1", "parked", None, CANARY)
     parked = NewEntry("event.parked", {"error": CANARY}, event_id="e1", key="e1/parked")
     await journal.record(SESSION, [Recorded(parked, outcome)])
+    await journal.put_document("acme", "rules", CANARY)
+    await plain_turn(journal, FORKED, "e1", CANARY)
+    await journal.fork(FORKED, "of-s3")
     ref = await journal.put_blob(SESSION, CANARY.encode())
     uploaded = await journal.put_upload("acme", f"{CANARY} uploaded".encode(), "text/plain")
     shown = [{"type": "document", "title": CANARY, "source": {"type": "inturn", "ref": uploaded}}]
@@ -80,6 +84,9 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
     assert outcome is not None
     assert outcome.reason == CANARY
     assert await journal.blob(SESSION, ref) == CANARY.encode()
+    assert [each.text for each in await journal.documents("acme", ["rules"])] == [CANARY]
+    through = [entry async for entry in journal.conversation(SessionKey("acme", "of-s3"))]
+    assert CANARY in str(through)
     again = await journal.claim_call(STEP, lease=5, token=new_token())
     assert again.result == {"text": CANARY, "status": "ok"}
     assert "canary" not in str(claim)
@@ -95,7 +102,7 @@ async def test_nothing_that_was_said_is_in_the_database_and_all_of_it_reads_back
 
 def everything(tx: Any) -> list[tuple[Any, ...]]:
     tables = "entries steps outcomes blobs uploads contents shared_values queue_items operations places agents".split()
-    tables.append("deltas")
+    tables += ["deltas", "documents", "forks", "sessions"]
     return [tuple(map(_plain, row)) for table in tables for row in tx.execute(f"SELECT * FROM {table}")]
 
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from inturn.errors import InvalidEvent, SessionNotFound
 from inturn.journal.log import lineage, log, pruned, rewriting
-from inturn.journal.log.lineage import FORKED
 from inturn.journal.log.log import Log
+from inturn.journal.log.pruned import FORKED
 from inturn.journal.store.store import Transaction
 from inturn.journal.values import NewEntry
 from inturn.keys import SessionKey

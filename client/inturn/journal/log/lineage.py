@@ -13,7 +13,6 @@ from inturn.journal.log import rewriting
 from inturn.journal.store.store import Statement, Transaction
 from inturn.keys import SessionKey
 
-FORKED: Final = "session.forked"
 ENDLESS: Final = 2**63 - 1
 """What no seq reaches."""
 MAX_DEPTH: Final = 16

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from inturn.keys import SessionKey
 
 PRUNED: Final = "session.pruned"
+FORKED: Final = "session.forked"
+"""The type of a fork's first entry: its log begins behind one of another session's."""
 CLOSES: Final = ("session.closed", PRUNED)
 """The types of entries that say that a session was closed."""
 _KEY: Final = "~pruned/"

@@ -24,6 +24,7 @@ _LARGE: Final = {
     "operations": ("result",),
     "shared_values": ("value",),
     "queue_items": ("item",),
+    "documents": ("text",),
     "blobs": ("data",),
     "uploads": ("data",),
 }

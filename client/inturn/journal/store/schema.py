@@ -14,7 +14,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 13
+VERSION: Final = 14
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -73,13 +73,18 @@ _LOG: Final = (
         PRIMARY KEY (tenant, name, session)) {clustered}""",
 )
 
-# Shared state. Session '' is the tenant's own.
+# Shared state. Session '' is the tenant's own. Documents are what a tenant's agents remember.
 _STATE: Final = (
     """CREATE TABLE shared_values (
         tenant TEXT NOT NULL, session TEXT NOT NULL, name TEXT NOT NULL,
         version BIGINT NOT NULL, value TEXT, expires BIGINT, forget BIGINT,
         PRIMARY KEY (tenant, session, name)) {clustered}""",
     "CREATE INDEX shared_values_forget ON shared_values (forget) WHERE forget IS NOT NULL",
+    """CREATE TABLE documents (
+        tenant TEXT NOT NULL, name TEXT NOT NULL, version BIGINT NOT NULL, text TEXT, size BIGINT NOT NULL,
+        writer TEXT NOT NULL, at BIGINT NOT NULL, forget BIGINT,
+        PRIMARY KEY (tenant, name)) {clustered}""",
+    "CREATE INDEX documents_forget ON documents (forget) WHERE forget IS NOT NULL",
     """CREATE TABLE queues (
         tenant TEXT NOT NULL, session TEXT NOT NULL, queue TEXT NOT NULL, last BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, queue)) {clustered}""",

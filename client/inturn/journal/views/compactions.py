@@ -94,7 +94,9 @@ def restated(standing: Sequence[Entry], gone: Collection[int], *, change: bool) 
     """
     changes = [entry for entry in standing if "manifest" in entry.body]
     pinned = [entry for entry in standing if entry.type == "session.pinned"]
-    others = [entry for entry in standing if entry.type == "system.message" and "manifest" not in entry.body]
+    others = [
+        entry for entry in standing if entry.type == "system.message" and not {"manifest", "memory"} & entry.body.keys()
+    ]
     kept, room = list[Entry](), MAX_RESTATED
     for entry in reversed(others):
         room -= len(entry.text or "")

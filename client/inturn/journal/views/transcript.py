@@ -25,14 +25,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
-from inturn.journal.log.lineage import FORKED
-from inturn.journal.views import compactions
+from inturn.journal.log.pruned import FORKED
+from inturn.journal.views import compactions, memory
 from inturn.journal.views.compactions import STANDING, Cut
 from inturn.journal.views.conversation import BeforePause, CallIds, Conversation
 from inturn.journal.views.doubts import Place, doubted_places
+from inturn.journal.views.memory import REMEMBERED
 from inturn.journal.views.requests import APPLICATION, NO_ANSWER, Form, Part, Said, View
 from inturn.journal.views.said import (
     NO_MESSAGE,
@@ -47,9 +47,11 @@ from inturn.journal.views.said import (
     told,
     without_failed,
 )
+from inturn.journal.views.undo import Undo
 from inturn.turns import server_blocks, tokens
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
+from inturn.turns.memory import system_of
 from inturn.values import Entry
 
 Message = dict[str, Any]
@@ -66,6 +68,7 @@ TYPES: Final = (
     "transcript.doubted",
     "session.compacted",
     "session.pinned",
+    REMEMBERED,
 )
 """The entries that matter here: a cold read needs no others."""
 LASTING: Final = ("session.started", FORKED, "system.message", "session.pinned", "session.compacted")
@@ -76,36 +79,19 @@ GO_ON: Final = f"{APPLICATION}\nYour last answer ended before its end. Please go
 _PENDING: Final = frozenset({"user.message", "agent.tool_result", "system.message", "session.pinned", "turn.failed"})
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """What stood before a compaction that took up results of a running turn.
-
-    Attributes:
-        events: Whose end takes the compaction back.
-        taken: The entries that it took up.
-    """
-
-    events: frozenset[str]
-    before: Conversation
-    taken: Sequence[Entry]
-    manifest: dict[str, Any] | None
-    manifest_hash: str | None
-    call_ids: CallIds
-    standing: Sequence[Entry]
-
-
 class Transcript:
     """A session's transcript so far. Apply entries in order of seq; keep it, and apply only what is new.
 
     Attributes:
-        manifest: What the session froze (`agent`, `model`, `system`, `tools`), with the tools that changes declared;
-            `None` before `session.started`.
+        manifest: What the session froze (`agent`, `model`, `system`, `tools`, `memory`), with the tools that changes
+            declared; `None` before `session.started`.
         manifest_hash: The hash of the manifest that the model was last given.
         seq: The last applied entry.
         call_ids: The ids that no other call may have.
         committed: What is committed.
         compactions: The entries that compacted it.
         refrozen: One of them froze the agent anew.
+        memory: Which versions of its agent's documents the model was told, by their names.
     """
 
     def __init__(self, entries: Iterable[Entry] = ()) -> None:
@@ -117,6 +103,7 @@ class Transcript:
         self.committed = Conversation()
         self.compactions: list[Entry] = []
         self.refrozen = False
+        self.memory: dict[str, int] = {}
         self._view = View()
         self._pending: list[Entry] = []
         self._standing: list[Entry] = []  # what the application said, for whoever summarises it away
@@ -145,11 +132,13 @@ class Transcript:
             self._standing.append(entry)
         if entry.type in ("session.started", "system.message"):
             self._freeze(entry)
+        self.memory = memory.told(self.memory, self.manifest, entry)
 
     def _freeze(self, entry: Entry) -> None:
         """Note which agent the model is told of."""
         if entry.type == "session.started" and self.manifest is None:
-            self.manifest = {name: entry.body.get(name) for name in ("agent", "model", "system", "tools")}
+            names = ("agent", "model", "system", "tools", *({"memory"} & entry.body.keys()))
+            self.manifest = {name: entry.body.get(name) for name in names}
         if entry.type == "system.message" and "tools" in entry.body:
             self._declare(entry.body)
         self.manifest_hash = entry.body.get("manifest", self.manifest_hash)
@@ -251,7 +240,7 @@ class Transcript:
         if self.committed.counted is not None:
             return self.committed.counted + self.pending_size()
         frozen = self.manifest or {}
-        fixed = tokens.of_value(frozen.get("system") or "") + tokens.of_value(frozen.get("tools") or [])
+        fixed = tokens.of_value(system_of(frozen)) + tokens.of_value(frozen.get("tools") or [])
         return fixed + self.committed.size + self.pending_size()
 
     def pending_size(
