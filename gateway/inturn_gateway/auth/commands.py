@@ -98,7 +98,7 @@ def _told(key: Key) -> dict[str, object]:
 
 
 def _scopes(given: list[str]) -> tuple[Scope, ...]:
-    known = tuple(scope for scope in SCOPES if scope in given)
+    known: tuple[Scope, ...] = tuple(scope for scope in SCOPES if given.count(scope))
     if unknown := set(given) - set(known):
         raise Misconfigured(f"no scope is called {', '.join(sorted(unknown))}; there are {', '.join(SCOPES)}")
     return known

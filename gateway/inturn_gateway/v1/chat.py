@@ -196,4 +196,6 @@ def _block(part: object) -> dict[str, Any]:
             media, comma, data = url.removeprefix("data:").partition(";base64,")
             if comma:
                 return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+        case _:
+            pass
     raise InvalidEvent("a part of the message is neither text nor an image")

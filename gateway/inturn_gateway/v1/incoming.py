@@ -5,16 +5,38 @@ Invariant: what an event may be is the core's to say; here is only which control
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, WithJsonSchema
 
+from inturn.events import LATEST_TIME
 from inturn.keys import ID_PATTERN
 from inturn_gateway import bounds
 
 Id = Annotated[str, Field(pattern=f"^{ID_PATTERN}$", max_length=128)]
 ApprovalId = Annotated[str, Field(min_length=1, max_length=320)]
 Reason = Annotated[str | None, Field(default=None, max_length=512)]
+
+
+_CONTENT: Final = {
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "required": ["type"],
+                "properties": {"type": {"enum": ["text", "image", "document"]}},
+            },
+        },
+    ]
+}
+
+
+def _published(**bounds: Any) -> Any:
+    """Return an optional field whose bounds are the core's to judge: it refuses one event, and not what came before."""
+    return Field(default=None, json_schema_extra=bounds)
 
 
 class Incoming(BaseModel):
@@ -27,16 +49,16 @@ class UserMessage(Incoming):
     """An event for the agent."""
 
     type: Literal["user.message"]
-    content: Annotated[str | list[dict[str, Any]], SkipValidation]
+    content: Annotated[str | list[dict[str, Any]], SkipValidation, WithJsonSchema(_CONTENT)]
     """The core looks at it, and at no more of it than an event may have: here each of a million wrong blocks would be
     explained."""
-    event_id: str | None = None
-    source: str | None = None
-    sequence: int | None = None
-    sender: str | None = None
-    sent_at: float | None = None
+    event_id: str | None = _published(pattern=f"^{ID_PATTERN}$")
+    source: str | None = _published(pattern=f"^{ID_PATTERN}$")
+    sequence: int | None = _published(minimum=0, exclusiveMaximum=2**63)
+    sender: str | None = _published(maxLength=256)
+    sent_at: float | None = _published(minimum=0, exclusiveMaximum=LATEST_TIME)
     when_busy: Literal["queue", "reject", "interrupt", "steer", "merge"] | None = None
-    expires_after: float | None = None
+    expires_after: float | None = _published(exclusiveMinimum=0)
     metadata: dict[str, Any] | None = None
 
     def options(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final, Literal, cast
 from uuid import uuid4
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from inturn.client.session import Session
 from inturn.errors import InvalidEvent, SessionNotFound, TurnFailed, TurnTimeout
@@ -302,7 +302,16 @@ def routes() -> APIRouter:
     router = APIRouter(prefix="/v1")
     for method, path, route, (first, *others) in _ROUTES:
         more: dict[int | str, dict[str, Any]] = {status: {"description": _MEANS[status]} for status in others}
-        router.add_api_route(path, route, methods=[method], status_code=first, responses=more, response_model=None)
+        kind = EventStream if route is stream else JSONResponse  # as it is published: each makes its own
+        router.add_api_route(
+            path,
+            route,
+            methods=[method],
+            status_code=first,
+            responses=more,
+            response_class=kind,
+            response_model=None,
+        )
     return router
 
 

@@ -127,6 +127,8 @@ class Reading:
 class EventStream(Response):
     """An answer that goes on for as long as there is something to tell, and somebody to take it."""
 
+    media_type = "text/event-stream"
+
     def __init__(
         self, reading: Reading, counted: AbstractContextManager[None], closing: asyncio.Event, seconds: float
     ) -> None:

@@ -114,7 +114,9 @@ async def test_what_comes_too_slowly_is_let_go(
 @pytest.mark.promise("SEC-5")
 async def test_a_head_that_is_too_large_or_no_http_is_refused(served: Served) -> None:
     async with asyncio.timeout(20):
-        large = await served.raw(b"GET /v1/sessions HTTP/1.1\r\nhost: localhost\r\nx: " + b"a" * 70_000 + b"\r\n\r\n")
+        large = await served.raw(
+            b"GET /v1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nx: " + b"a" * 70_000 + b"\r\n\r\n"
+        )
         assert large.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 431 "))
         assert (await served.raw(b"\x16\x03\x01\x00\xff hello\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
 

@@ -72,7 +72,7 @@ class SessionTransport:
     async def start(self) -> bool:
         """Start the session; return whether there was none, open or closed."""
         temporal = await self.connection.temporal()
-        alone = self._start() | {"id_conflict_policy": WorkflowIDConflictPolicy.FAIL}
+        alone: dict[str, Any] = {**self._start(), "id_conflict_policy": WorkflowIDConflictPolicy.FAIL}
         try:
             await temporal.start_workflow(names.SESSION_WORKFLOW, **alone, rpc_timeout=RPC_TIMEOUT)
         except WorkflowAlreadyStartedError:
