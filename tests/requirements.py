@@ -203,7 +203,15 @@ PROMISES: dict[str, str] = {
     "AGT-2": "Interrupting or closing the parent reaches its children",
     "AGT-3": "A circular delegation is refused or broken with the chain in the error",
     "AGT-4": "Long-lived memory is a versioned document: frozen per session, written with compare-and-set",
-    # Out, by channels
+    # In and out, by channels
+    "ING-1": (
+        "A delivery is verified before it is read, by raw bytes, in constant time; any bytes get 2xx, 4xx or 503, "
+        "never 5xx by fault"
+    ),
+    "ING-2": "The same message, however often and under whatever ids it is delivered, is one event",
+    "ING-3": "Messages of a place are answered in its order, also shuffled, doubled, late",
+    "ING-4": "An ack means durable; a gateway that dies at any point loses nothing and doubles nothing",
+    "ING-6": "Deliveries and clicks count with no worker running",
     "OUT-1": (
         "An answer goes out once, in order, in parts, through kills, as far as the platform allows; where it does not, "
         "the journal says so"
@@ -234,7 +242,6 @@ OPEN: frozenset[str] = frozenset(
         "AGT-1",
         "AGT-2",
         "AGT-3",
-        "OUT-4",
-        "SEC-1",
+        "ING-3",
     }
 )

@@ -64,6 +64,9 @@ SHORTEST_ACK: Final = 0.2
 CANCEL_WITHIN: Final = 0.1
 """For what came too late to stop."""
 TELL_WITHIN: Final = 10.0
+OUTCOME_WITHIN: Final = 4.0
+"""For a session to say which answer to an approval was first; then its card tells what the click said."""
+OUTCOME_POLL: Final = 0.2
 RECONNECT: Final = 1.0
 """Between two attempts to hold a channel's own connection."""
 TENANT_RATE: Final = 100.0

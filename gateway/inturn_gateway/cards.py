@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from inturn import Client
 from inturn.channels import Channel
@@ -26,11 +27,19 @@ class Cards:
         self._channels = {channel.label: channel for channel in channels}
         self._telling: set[asyncio.Task[None]] = set()
 
-    def clicked(self, channel: Channel, client: Client, click: Click, answered: Answered) -> None:
-        """Tell who clicked, there, what came of it; and the card, where it is another channel's."""
-        self._tell(lambda: channel.told(click, answered), channel.label)
-        if answered.answer != "refused":
-            self._tell(lambda: self._show(client, click.session, click.approval_id, answered, channel.label), "cards")
+    def clicked(
+        self, channel: Channel, client: Client, click: Click, came: Answered | Callable[[], Awaitable[Answered]]
+    ) -> None:
+        """Tell who clicked, there, what came of it, once that is known; and the card, where it is another channel's."""
+
+        async def tell() -> None:
+            answered = came if isinstance(came, Answered) else await came()
+            self._tell(lambda: channel.told(click, answered), channel.label)
+            if answered.answer != "refused":
+                show = partial(self._show, client, click.session, click.approval_id, answered, channel.label)
+                self._tell(show, "cards")
+
+        self._tell(tell, channel.label)
 
     def answered(self, client: Client, session_id: str, approval_id: str, answered: Answered) -> None:
         """Tell the card of an approval that was answered without one."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from inturn import Client
 from inturn.channels import Channel, Click, Ignored, Inbound, Message, Stop, Taken, Withdraw
+from inturn.channels.cards import named
 from inturn.channels.inbound import Answered
 from inturn.client.session import Session
 from inturn.errors import (
@@ -28,6 +29,7 @@ from inturn.errors import (
 from inturn_gateway import bounds
 from inturn_gateway.buckets import Buckets
 from inturn_gateway.cards import Cards
+from inturn_gateway.outcomes import answer, answered, outcome
 from inturn_gateway.problems import Problem
 
 logger = logging.getLogger("inturn.gateway")
@@ -93,26 +95,17 @@ class Intake:
         if (reason := await channel.allows(click)) is not None:
             self.cards.clicked(channel, client, click, Answered("refused", reason=reason))
             return Taken(click, "refused", reason)
-        if not (click.session and click.approval_id):
-            return Taken(click, "refused", "the card is of no session")
-        session = client.session(click.session)
-        answer = session.approve if click.yes else session.deny
+        known = await named(click, client.shared)
+        if known is None or not (known.session and known.approval_id):
+            return Taken(click, "refused", "the card is of no approval that waits")
+        session = client.session(known.session)
         try:
-            await answer(click.approval_id, by=click.by, via=channel.name, reason=click.reason, wait=False)
+            await answer(session, known, channel.name, wait=False)
         except ApprovalConflict as error:
-            self.cards.clicked(channel, client, click, _earlier(error))
+            self.cards.clicked(channel, client, known, answered(error.answer, error.by, str(error)))
             return Taken(click, "refused", str(error))
-        answered = Answered("approved" if click.yes else "denied", click.by, click.reason, time.time())
-        self.cards.clicked(channel, client, click, answered)
+        self.cards.clicked(channel, client, known, partial(outcome, session, known, channel.name))
         return Taken(click)
-
-
-def _earlier(error: ApprovalConflict) -> Answered:
-    match error.answer:
-        case "approved" | "denied" | "expired":
-            return Answered(error.answer, error.by)
-        case _:
-            return Answered("refused", reason=str(error))
 
 
 async def _all(channel: Channel, tasks: Sequence[asyncio.Task[None]], within: float) -> None:

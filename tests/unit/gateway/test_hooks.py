@@ -235,13 +235,13 @@ async def test_clicks_count_by_who_the_platform_names_and_once(
     desk.known.add(SessionKey("acme", "s"))
     click = {"session": "s", "click": "c:1", "by": "desk:dora", "yes": True}
     assert (await deliver(hooked, click)).status_code == 200
-    [(name, tenant, session, given)] = desk.calls
+    [(name, tenant, session, given)] = [call for call in desk.calls if not call[3]["wait"]]
     assert (name, tenant, session) == ("approve", "acme", "s")
     assert (given["by"], given["via"], given["wait"], given["approval_id"]) == ("desk:dora", "desk", False, "c:1")
     assert (await deliver(hooked, click | {"by": "desk:eve"})).status_code == 200
     desk.raises["deny"] = [ApprovalConflict("approved", answer="approved", by="desk:dora")]
     assert (await deliver(hooked, click | {"yes": False})).status_code == 200
-    assert len(desk.calls) == 1
+    assert len([call for call in desk.calls if not call[3]["wait"]]) == 1
 
     async def told() -> bool:
         return len(channels[0].answers) == 3
