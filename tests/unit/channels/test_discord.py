@@ -19,7 +19,6 @@ from inturn.keys import SessionKey
 from inturn.testing import ToolCall
 from inturn.testing.discord import StrictDiscord
 from inturn.tools import tool
-from tests.support import steps
 from tests.support.deliveries import delivered
 from tests.support.steps import rig
 
@@ -147,7 +146,7 @@ async def test_a_card_is_bound_and_tells_who_answered(
     async with rig(tmp_path, script, tools=[refund], deliver=route(channel)) as r:
         for _ in script:
             message = read(channel, server, server.command("Pay it back."))
-            monkeypatch.setattr(steps, "SESSION", SessionKey("acme", message.session))
+            r.session = SessionKey("acme", message.session)
             [asks] = (await r.ask(message.event_id, event={"content": "Pay", **message.options("discord")})).calls
             approval = {"approval_id": f"{asks.id}:{asks.hash}", "call_id": asks.id, "tool": "refund"}
             await r.deliver(message.event_id, "ask-0-0", kind="approval", approval=approval)

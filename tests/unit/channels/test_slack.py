@@ -25,7 +25,6 @@ from inturn.keys import SessionKey
 from inturn.testing import ToolCall
 from inturn.testing.slack import StrictSlack
 from inturn.tools import tool
-from tests.support import steps
 from tests.support.deliveries import delivered
 from tests.support.steps import StepRunner, rig
 
@@ -282,7 +281,7 @@ async def card_of(
 ) -> tuple[dict[str, Any], Message, str]:
     """Return the card of an approval that was asked for, the event that it is of, and the approval's id."""
     message = read(channel, server, server.message("Pay it back.", channel=place))
-    monkeypatch.setattr(steps, "SESSION", SessionKey("acme", message.session))
+    r.session = SessionKey("acme", message.session)
     [asks] = (await r.ask(message.event_id, event=event_of(message))).calls
     approval = {"approval_id": f"{asks.id}:{asks.hash}", "call_id": asks.id, "tool": "refund"}
     await r.deliver(message.event_id, "ask-0-0", kind="approval", approval=approval)

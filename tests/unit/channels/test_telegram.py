@@ -25,7 +25,6 @@ from inturn.testing.telegram import StrictTelegram
 from inturn.testing.telegram.server import Shown
 from inturn.tools import tool
 from inturn.tools.shared_state import State
-from tests.support import steps
 from tests.support.steps import StepRunner, rig
 
 
@@ -189,7 +188,7 @@ async def test_a_card_is_bound_to_call_and_arguments_and_tells_who_answered(
     async with rig(tmp_path, script, tools=[refund], deliver=route(channel)) as r:
         for event in ("u1000", "u1001"):
             message = read(channel, server.update("Pay it back.", chat=-5, topic=9))
-            monkeypatch.setattr(steps, "SESSION", SessionKey("acme", message.session))
+            r.session = SessionKey("acme", message.session)
             assert message.event_id.endswith(event)
             options = message.options("telegram")
             [asks] = (await r.ask(message.event_id, event={"content": "Pay", **options})).calls

@@ -1,6 +1,7 @@
 """`python -m inturn.testing.slack --hook http://127.0.0.1:8787/hooks/slack`: a Slack to talk in, on this machine.
 
-Each line on standard input is a direct message to the bot; `!yes` and `!no` press the latest card's buttons.
+Each line on standard input is a direct message of U7's to the bot; `!yes` and `!no` are U8 pressing the latest card's
+buttons.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from inturn.testing.platforms.talking import talk
 from inturn.testing.slack.server import BOT_ID, Message, StrictSlack
 
 DIRECT = "D1"
+BOSS = "U8"
 
 
 def main() -> None:
@@ -30,13 +32,17 @@ async def _talk(slack: StrictSlack) -> None:
     async def say(line: str) -> str:
         cards = [each for each in slack.messages if any(b["type"] == "actions" for b in each.get("blocks", []))]
         if line in ("!yes", "!no") and cards:
-            done = await slack.press(cards[-1], yes=line == "!yes")
+            done = await slack.press(cards[-1], yes=line == "!yes", user=BOSS)
         else:
             done = await slack.say(line, channel=DIRECT)
         return "" if done.taken else f"not taken: {[attempt.status for attempt in done.attempts]}"
 
     def shown() -> dict[str, str]:
-        return {each["ts"]: _text(each) for each in slack.messages if each.get("bot_id") == BOT_ID}
+        said = {each["ts"]: _text(each) for each in slack.messages if each.get("bot_id") == BOT_ID}
+        told = {
+            f"whisper-{number}": f"(to {each['user']}) {each['text']}" for number, each in enumerate(slack.whispers)
+        }
+        return said | told
 
     async with slack:
         await talk(f"strict Slack: SLACK_API={slack.api} (events go to {slack.hook})", say, shown)
