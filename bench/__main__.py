@@ -25,7 +25,7 @@ from bench import admit, budgets, history, importing, interrupt, journal, kills,
 from bench.beside import measure as beside
 from bench.beside.report import table as beside_table
 from bench.beside.sizes import BOUND
-from bench.curves import cold, queue, sessions, turns, workers
+from bench.curves import cold, costs, queue, sessions, turns, workers
 from bench.curves.series import Curve, Curves
 from bench.curves.sizes import BOUNDS, FULL, QUICK, Sizes
 from bench.live import measure as live
@@ -57,6 +57,7 @@ CURVES: Final[dict[str, CurvePart]] = {
     "queue": queue.measure,
     "workers": workers.measure,
     "cold": cold.measure,
+    "costs": costs.measure,
 }
 BESIDE: Final = "beside"
 ALL: Final = (*PARTS, *CURVES, BESIDE)

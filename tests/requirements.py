@@ -237,8 +237,6 @@ OPEN: frozenset[str] = frozenset(
     {
         "SUR-9",
         "SUR-10",
-        "MOD-4",
-        "MOD-5",
         "AGT-1",
         "AGT-2",
         "AGT-3",

@@ -37,6 +37,25 @@ class StepResult(Exchanged):
     """Nothing was done: a worker that can do it takes it from this task queue."""
 
 
+class Answered(Message):
+    """What became of an approval, on its way to the journal."""
+
+    approval_id: str = ""
+    call_id: str = ""
+    tool: str = ""
+    answer: Literal["approved", "denied", "expired"] = "approved"
+    by: str | None = None
+    via: str | None = None
+    reason: str | None = None
+    at: float = 0.0
+    """Seconds since 1970 by the workflow's clock."""
+
+    def body(self) -> dict[str, Any]:
+        """Return the body of its journal entry."""
+        fields = ("approval_id", "call_id", "tool", "answer", "by", "via", "reason")
+        return {name: value for name in fields if (value := getattr(self, name)) is not None}
+
+
 class ModelInput(StepInput):
     """Input of `call_model`. Session, turn and step are in the activity id (`inturn.keys.StepKey`)."""
 
@@ -63,6 +82,10 @@ class ModelInput(StepInput):
     """Events merged or steered into this turn, in order, as JSON objects."""
     compact: str | None = None
     """Somebody asked for a summary of the conversation; empty, or what the summary is to be like."""
+    raised: int = 0
+    """How often a person gave the turn as much as its budget once more."""
+    answered: Answered | None = None
+    """What a person said of that last, where nobody has written it down yet."""
     backlogged: bool = False
     """At step 0: many events wait behind this one, which did not come to interrupt."""
 
@@ -87,6 +110,8 @@ class CallPlan(Message):
     """Bytes of its result that the conversation has room for, where that is less than usual."""
     failures: int | None = None
     """So many failed calls of the step, and its others are cancelled."""
+    kind: Literal["call", "budget"] = "call"
+    """What a person is asked for: this call, or as much once more as the turn has used."""
 
     @property
     def approval_id(self) -> str:
@@ -131,8 +156,8 @@ class ModelResult(StepResult):
     """Result of `call_model`."""
 
     stop: str = "end_turn"
-    """`tool_use` and `pause_turn` go on; `ended`, `closed` and `recovered` mean that no step may run; all others end
-    the turn."""
+    """`tool_use` and `pause_turn` go on; `ask_budget` has nothing done, and asks by the one call in `calls`; `ended`,
+    `closed` and `recovered` mean that no step may run; all others end the turn."""
     calls: list[CallPlan] = []
     agent: str | None = None
     """The agent's name, where it differs from the input's."""
@@ -151,25 +176,6 @@ class ModelResult(StepResult):
     """It was done before: nothing was written for this asking, neither that the turn began nor its chain."""
     turn: dict[str, Any] | None = None
     """The `Turn`, inline (text up to 4 KB), when wanted and the turn has ended."""
-
-
-class Answered(Message):
-    """What became of an approval, on its way to the journal."""
-
-    approval_id: str = ""
-    call_id: str = ""
-    tool: str = ""
-    answer: Literal["approved", "denied", "expired"] = "approved"
-    by: str | None = None
-    via: str | None = None
-    reason: str | None = None
-    at: float = 0.0
-    """Seconds since 1970 by the workflow's clock."""
-
-    def body(self) -> dict[str, Any]:
-        """Return the body of its journal entry."""
-        fields = ("approval_id", "call_id", "tool", "answer", "by", "via", "reason")
-        return {name: value for name in fields if (value := getattr(self, name)) is not None}
 
 
 class ToolInput(StepInput):

@@ -19,6 +19,7 @@ from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, JournalBehind, Position, Superseded
 from inturn.keys import StepKey
 from inturn.models import Model
+from inturn.models.prices import Prices
 from inturn.tools.threads import NoThread
 from inturn.turns.budget import UNKNOWN_ATTEMPTS
 from inturn_activities import failures
@@ -69,6 +70,7 @@ class Steps:
         bounds: Bounds | None = None,
         limits: Limits | None = None,
         version: str | None = None,
+        prices: Prices | None = None,
     ) -> None:
         """Make the steps.
 
@@ -80,6 +82,7 @@ class Steps:
             bounds: What a step may take.
             limits: What steps share.
             version: The build that the worker is of.
+            prices: What models cost; the known ones by default.
 
         Raises:
             ValueError: No agent was given, or two have one name.
@@ -98,7 +101,7 @@ class Steps:
         self._positions = Positions(journal)
         bodies = Bodies(journal, bounds, limits, pools.checks, resources)
         self._models = ModelSteps(
-            journal, model, transcripts, leases, waits, bodies, lacks, bounds, limits, self.agreed
+            journal, model, transcripts, leases, waits, bodies, lacks, bounds, limits, self.agreed, prices
         )
         calls = Effects(journal, leases, waits, pools.tools, pools.checks, bounds)
         self._tools = ToolSteps(journal, lacks, calls, bodies, self.agreed)

@@ -37,6 +37,8 @@ class Sizes:
     """Turns of each of these."""
     starts: int = 3
     """Fresh workers for every age of a session."""
+    paid: tuple[int, ...] = (1, 10, 30, 100, 300)
+    """Turns of a session that is paid for."""
 
 
 FULL: Final = Sizes()
@@ -52,7 +54,8 @@ QUICK: Final = Sizes(
     busy=4,
     each=2,
     starts=1,
+    paid=(1, 10),
 )
 
-BOUNDS: Final = {"turns": 90, "sessions": 130, "queue": 100, "workers": 60, "cold": 100}
-"""Seconds that each part may take: eight minutes together."""
+BOUNDS: Final = {"turns": 90, "sessions": 130, "queue": 100, "workers": 60, "cold": 100, "costs": 60}
+"""Seconds that each part may take: nine minutes together."""

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, get_args
 from pydantic import BaseModel
 from pydantic_core import to_json
 
+from inturn.errors import InvalidEvent
 from inturn.keys import is_id
 from inturn.models.facts import ModelFacts, facts
 from inturn.models.server_tools import ServerTool
@@ -188,6 +189,17 @@ class Agent:
         others = tuple(each for each in (*self.fallback, self.model) if each != model)
         object.__setattr__(made, "fallback", others if self.fallback else ())
         return made
+
+    def named(self, model: str | None) -> Agent:
+        """Return the agent as it is answered by the model that an event names; `None`: by its own.
+
+        Raises:
+            InvalidEvent: It has no such model for events to name.
+        """
+        models = (self.model, *self.models)
+        if model is not None and model not in models:
+            raise InvalidEvent(f"agent {self.name!r} has no model {model!r:.220}: {', '.join(models)}")
+        return self.answered_by(model or self.model)
 
     def settings_at(self, step: str) -> ModelSettings:
         """Return how its models are to answer at a step of a turn: a call is forced at the first alone."""

@@ -5,10 +5,13 @@ Invariant: a value from a newer peer is never refused; fields that this version 
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from inturn.amounts import nanos
 
 Disposition = Literal[
     "applied", "merged", "cancelled", "expired", "rejected", "parked", "discarded", "pending", "running", "held"
@@ -37,14 +40,57 @@ class Receipt(Value):
 
 
 class Usage(Value):
-    """What a turn used. `steps` counts model calls; `usd` is 0 unless the model reports it."""
+    """What a turn used. `steps` counts model calls. Money is counted in whole nanodollars; `usd` is for people."""
 
     input_tokens: int = 0
+    """Neither read from the cache nor written to it."""
     output_tokens: int = 0
+    thinking_tokens: int = 0
+    """Of the output, where the model tells."""
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
-    usd: float = 0.0
+    cache_write_1h_tokens: int = 0
+    """Of those written, the ones that are kept for an hour."""
+    cache_missed: int = 0
+    """Prompts that should have been found in the cache, and were not."""
+    searches: int = 0
+    """Of the web, by the model's own tools."""
+    usd_nanos: int = 0
+    """What it cost, where that is known, in billionths of a US dollar."""
+    failed_usd_nanos: int = 0
+    """Of that, what gave no answer: attempts that failed, summaries of the conversation."""
     steps: int = 0
+
+    @property
+    def usd(self) -> float:
+        """What it cost in US dollars, where that is known."""
+        return self.usd_nanos / 1e9
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompts, cached or not."""
+        return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
+
+    @property
+    def cache_hit(self) -> float | None:
+        """Which part of the prompts came from the cache; `None` where nothing was cached."""
+        cached = self.cache_read_tokens + self.cache_write_tokens
+        return self.cache_read_tokens / self.prompt_tokens if cached else None
+
+    @model_serializer(mode="wrap")
+    def _with_usd(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = written(self)
+        return fields | {"usd": self.usd} if self.usd_nanos else fields
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_usd(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or "usd" not in given:
+            return given
+        fields: dict[str, Any] = {name: value for name, value in given.items() if name != "usd"}
+        usd = given["usd"]
+        known = isinstance(usd, int | float) and math.isfinite(usd)
+        return ({"usd_nanos": nanos(usd)} if known else {}) | fields
 
 
 class TurnToolCall(Value):
@@ -71,6 +117,10 @@ class Turn(Value):
     seqs: tuple[int, int] | None = None
     """First and last seq of its entries in the journal."""
     disposition: Disposition = "applied"
+    cache_hit: float | None = None
+    """Which part of its prompts came from the cache; `None` where nothing was cached."""
+    cache_missed: tuple[str, ...] = ()
+    """Why prompts were not found in the cache that should have been, one for each."""
     truncated: bool = False
     """The text was cut at 4 KB, or is missing: the journal has all of it, and this client did not read that."""
 
@@ -104,7 +154,9 @@ class TurnProgress(Value):
 
 
 class Approval(Value):
-    """A tool call that waits for a person's yes or no."""
+    """A tool call that waits for a person's yes or no; or (`kind` budget) a turn that has used what it may."""
+
+    kind: Literal["call", "budget"] = "call"
 
     approval_id: str
     call_id: str

@@ -28,6 +28,7 @@ from inturn.journal import Journal, open_journal
 from inturn.keys import SessionKey
 from inturn.loading import Lifespan
 from inturn.models import Model
+from inturn.models.prices import prices_of
 from inturn_activities.bounds import Bounds
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
@@ -36,7 +37,7 @@ from inturn_worker.agent_worker import AgentWorker, Registration
 from inturn_worker.beats import BeatsEvery
 from inturn_worker.health import Check, serve_health
 from inturn_worker.loop import watched_loop
-from inturn_worker.models import check_settings, choose_model, looked_up
+from inturn_worker.models import check_prices, check_settings, choose_model, looked_up
 from inturn_worker.sandbox import Sandbox, wants_contexts
 from inturn_worker.server import connect, identity, until_polling
 from inturn_worker.settings import Settings
@@ -92,8 +93,17 @@ def build_worker(
     queue = task_queue or settings.task_queue
     usual = Bounds()
     bounds = bounds or replace(usual, beat=settings.beat)
+    prices = prices_of(settings.prices)
+    check_prices(model, agents, settings.limits, prices)
     steps = Steps(
-        journal, model, agents, resources=resources, bounds=bounds, limits=settings.limits, version=settings.version
+        journal,
+        model,
+        agents,
+        resources=resources,
+        bounds=bounds,
+        limits=settings.limits,
+        version=settings.version,
+        prices=prices,
     )
     pollers = PollerBehaviorSimpleMaximum(settings.pollers)
     taking_steps: dict[str, Any] = {

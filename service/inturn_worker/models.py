@@ -19,7 +19,9 @@ from inturn.agents import Agent
 from inturn.errors import Misconfigured, ModelError
 from inturn.models import Model
 from inturn.models.facts import AS_OF, MODELS, facts
+from inturn.models.prices import Prices
 from inturn.models.scripted import ScriptedModel
+from inturn_activities.limits.limits import Limits
 from inturn_activities.model.claude import Claude
 from inturn_activities.model.guard import GuardedModel
 from inturn_worker.settings import Settings
@@ -59,6 +61,31 @@ def check_settings(model: Model, agents: Sequence[Agent]) -> None:
             agent.check_settings(GuardedModel(model).facts)
         except ValueError as error:
             raise Misconfigured(str(error)) from error
+
+
+def check_prices(model: Model, agents: Sequence[Agent], limits: Limits, prices: Prices) -> None:
+    """Check that what is to be bounded in money has a price.
+
+    Raises:
+        Misconfigured: An agent's model has none.
+    """
+    guarded = GuardedModel(model, prices)
+    for agent in agents:
+        bounded = agent.budget.in_money or limits.usd_per_tenant_day is not None
+        for asked in _models(agent):
+            if (bounded or asked in limits.usd_per_model_day) and guarded.price(asked) is None:
+                near = difflib.get_close_matches(asked, prices.models, n=1)
+                hint = f" (did you mean {near[0]}?)" if near else ""
+                raise Misconfigured(
+                    f"agent {agent.name}: nobody knows what model {asked} costs{hint}, and it has a limit in money. "
+                    "Name its price in a file (INTURN_PRICES), or bound tokens instead"
+                )
+
+
+def _models(agent: Agent) -> list[str]:
+    """Return the models that an agent may ask: those that answer, and who summarises."""
+    summarises = agent.compaction.model if agent.compaction is not None else None
+    return list(dict.fromkeys([agent.model, *agent.models, *agent.fallback, *([summarises] if summarises else [])]))
 
 
 @asynccontextmanager

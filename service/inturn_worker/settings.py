@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     """Seconds between the signs of life of a running step. A worker's death is noticed after 2.5 times as long, and
     each sign is a request to the server (and on a hosted cluster a billed action). Stops do not wait for it."""
 
+    prices: str | None = None
+    """A file of what models cost, in the form of `inturn/models/prices.json`: it wins over that one."""
     limits: Limits = Limits()
     """What sessions share; `none` lifts a limit."""
 

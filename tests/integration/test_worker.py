@@ -46,6 +46,7 @@ async def lifespan():
         file.write(f"end {os.getpid()}\\n")
 
 agents = [Agent("one", model="claude-sonnet-5-5", instructions="i", tools=[look])]
+unpriced = [Agent("one", model="claude-sonnet-9", instructions="i")]
 number = 3
 '''
 
@@ -104,6 +105,12 @@ WRONG = [
     ),
     (("mine:agents", "--journal", "sqlite:////proc/none/journal.db"), {}, "journal cannot be opened"),
     (("mine:agents", "--journal", "mysql://here"), {}, "sqlite:///FILE"),
+    (
+        ("mine:unpriced",),
+        {"INTURN_LIMITS_USD_PER_TENANT_DAY": "1", "ANTHROPIC_API_KEY": "k"},
+        "agent one: nobody knows what model claude-sonnet-9 costs",
+    ),
+    (("mine:agents",), {"INTURN_PRICES": "none.json"}, "the prices in none.json cannot be read"),
     (("mine:agents", "--processes", "0"), {}, "--processes is 0"),
     (("mine:agents", "--version", "7"), {}, "--version is '7'"),
     (("mine:agents", "--pin"), {}, "name it with --version DEPLOYMENT:BUILD"),

@@ -25,6 +25,7 @@ ORDER: Final = (
     "queues",
     "outcomes",
     "counters of permits",
+    "spend",
 )
 """The tables whose rows more than one transaction may want at once, in the order in which they are locked."""
 UNDER: Final = {
@@ -33,6 +34,7 @@ UNDER: Final = {
     "aliases": "its session",
     "forks": "its session",
     "places": "its step's row; who only frees takes one statement",
+    "reservations": "its step's row",
     "buckets": "the counter of its scope's permits",
     "queue_items": "its queue",
     "blobs": "one statement; its rows never change",
@@ -61,6 +63,7 @@ _KEYS: Final = {
     "shared_values": 3,
     "documents": 2,
     "queues": 3,
+    "spend": 3,
 }
 """How many parameters name a row, where a rule comes back to one that it has locked."""
 

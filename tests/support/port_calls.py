@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inturn.journal import Journal, NewDelta, NewEntry, Outcome, Recorded, Resolution
+from inturn.journal.money.requests import Cap, Paying
 from inturn.journal.state.changes import ClaimNext, Complete, Incr, Operation, Push, Put, Release, Scope
 from inturn.journal.values import Serving
 from inturn.keys import SessionKey, StepKey
+from inturn.models.prices import Price, Tier
 from tests.support.journal import OTHER, SESSION, answer, applied, calls, opening, plain_turn
 from tests.support.limits import permit, rate, read, write
 
@@ -69,6 +71,40 @@ async def claim_model_again(journal: Journal) -> Call:
 async def claim_model_waiting(journal: Journal) -> Call:
     await journal.claim_model(OTHER.turn("e1").step(0), opening("e1"), wants=[permit()], lease=LEASE)
     return lambda: journal.claim_model(STEP, opening("e1"), token=TOKEN, wants=[permit(), rate(5)], lease=LEASE)
+
+
+PAYING: Final = Paying(Price((Tier(0, 2, 10, 1, 3, 4),)), 1_000, 100_000, (Cap("", "m", 10**9), Cap("acme", "", 10**9)))
+
+
+async def claim_model_paying(journal: Journal) -> Call:
+    return lambda: journal.claim_model(
+        STEP, opening("e1"), token=TOKEN, wants=[permit(of=3)], lease=LEASE, paying=PAYING
+    )
+
+
+async def claim_model_paying_again(journal: Journal) -> Call:
+    await journal.claim_model(STEP, opening("e1"), token="lost", lease=LEASE, paying=PAYING)
+    return lambda: journal.claim_model(STEP, opening("e1"), token=TOKEN, lease=LEASE, scheduled=2.0, paying=PAYING)
+
+
+async def _paying(journal: Journal) -> Claimed:
+    claim = await journal.claim_model(STEP, opening("e1"), lease=LEASE, paying=PAYING)
+    return Claimed(STEP, claim.token)
+
+
+async def finish_paid(journal: Journal) -> Call:
+    made = await _paying(journal)
+    return lambda: journal.finish(made.step, made.token, {"stop": "end_turn"}, answer("e1"), applied("e1"), paid=5)
+
+
+async def fail_paid(journal: Journal) -> Call:
+    made = await _paying(journal)
+    return lambda: journal.fail(made.step, made.token, "outage", usage={"usd_nanos": 5}, paid=5)
+
+
+async def release_paid(journal: Journal) -> Call:
+    made = await _paying(journal)
+    return lambda: journal.release(made.step, made.token, usage={"usd_nanos": 5}, paid=5)
 
 
 async def claim_call(journal: Journal) -> Call:
@@ -330,7 +366,8 @@ async def forget_deltas(journal: Journal) -> Call:
 PORT: Final[dict[str, Prepare]] = {
     prepare.__name__: prepare
     for prepare in (
-        *(claim_model, claim_model_again, claim_model_waiting),
+        *(claim_model, claim_model_again, claim_model_waiting, claim_model_paying, claim_model_paying_again),
+        *(finish_paid, fail_paid, release_paid),
         *(claim_call, claim_call_after_a_body_that_began, claim_call_without_beginning, claim_call_waiting),
         *(begin, renew, renew_all, stop, keep, append, finish_model, finish_call, fail, fail_model, release),
         *(
@@ -352,6 +389,7 @@ PORT: Final[dict[str, Prepare]] = {
     )
 }
 READS: Final = {
+    *("aliases", "outcome_by", "result"),
     *(
         "open",
         "close",
@@ -385,7 +423,19 @@ READS: Final = {
         "ended_by",
         "endings",
     ),
-    *("pruned", "unknown_calls", "cursor", "value", "recall", "serving", "places", "lacks", "watched"),
+    *(
+        "pruned",
+        "unknown_calls",
+        "cursor",
+        "value",
+        "recall",
+        "serving",
+        "places",
+        "lacks",
+        "watched",
+        "spent",
+        "costs",
+    ),
 }
 
 

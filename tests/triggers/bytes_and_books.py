@@ -414,7 +414,7 @@ TRIGGERS: Final = (
             Plant(
                 "a_session_that_began_without_any_tool_gets_its_first_ones",
                 Edit(
-                    "activities/inturn_activities/model/manifest_changes.py",
+                    "activities/inturn_activities/model/conversation/manifest_changes.py",
                     'if tool["name"] not in known]',
                     "if False]",
                 ),

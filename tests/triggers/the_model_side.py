@@ -217,8 +217,8 @@ TRIGGERS: Final = (
                 "an_attempt_that_is_stopped_keeps_what_it_used",
                 Edit(
                     _LEASE,
-                    'used: dict[str, Any] = {"usage": usage} if (usage := self.meter.all) else {}',
-                    "used: dict[str, Any] = {}",
+                    'used: dict[str, Any] = self._paid | ({"usage": usage} if (usage := self.meter.all) else {})',
+                    "used: dict[str, Any] = self._paid",
                 ),
             ),
             Plant(
@@ -380,7 +380,11 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "the_budget_ends_a_turn_that_goes_in_circles",
-                Edit("client/inturn/testing/loop.py", "if exceeded(self._agent.budget, self._used):", "if False:"),
+                Edit(
+                    "client/inturn/testing/loop.py",
+                    "spent = exceeded(self._agent.budget, self._used, raised=spending.raised)",
+                    "spent = False",
+                ),
             ),
         ),
     ),

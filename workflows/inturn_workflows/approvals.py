@@ -85,7 +85,7 @@ class Approvals:
 
     def _call(self, approval_id: str) -> CallState | None:
         """Return the call of the running turn that is meant; `None` where that call is not known (yet)."""
-        calls = self._state.turn.calls if self._state.turn else []
+        calls = self._state.turn.questions if self._state.turn else []
         call = next((call for call in calls if call.id == approval_id.rpartition(":")[0]), None)
         if call is None or (call.approval and call.approval_id == approval_id):
             return call
@@ -104,6 +104,11 @@ def unrecorded_answers(key: TurnKey, turn: TurnState) -> list[Decision]:
             decided = Decision(type=approvals.ANSWERED, turn=turn.turn, body=answered.body(), at=answered.at)
             decided.step, decided.key = step.within_turn, approvals.answered_key(step)
             decisions.append(decided)
+    if (answered := turn.answered) is not None:
+        step = key.step(turn.step)
+        decided = Decision(type=approvals.ANSWERED, turn=turn.turn, body=answered.body(), at=answered.at)
+        decided.step, decided.key = step.step, f"{approvals.budget_key(step, turn.raised)}/answered"
+        decisions.append(decided)
     return decisions
 
 

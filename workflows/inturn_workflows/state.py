@@ -130,7 +130,7 @@ class SessionState(Message):
     @property
     def waiting_calls(self) -> list[CallState]:
         """The calls that wait for a person."""
-        return [call for call in self.turn.calls if call.waits] if self.turn else []
+        return [call for call in self.turn.questions if call.waits] if self.turn else []
 
     @property
     def status(self) -> str:
@@ -191,6 +191,8 @@ class SessionState(Message):
             resets=self.resets if turn.step == 0 else 0,
             joined=[queued.event for queued in turn.joined],
             compact=self.compact,
+            raised=turn.raised_now,
+            answered=turn.answered,
             backlogged=turn.step == 0 and not turn.interrupts and self.inbox.queue.backlogged(self.inbox_policy()),
         )
 

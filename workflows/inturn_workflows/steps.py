@@ -314,7 +314,8 @@ class ActivitySteps:
         if not self._state.policy.deliver:
             return
         message = DeliverInput(kind="approval", approval=call.question)
-        await self.deliver(turn.turn, f"ask-{turn.step - 1}-{index}", message, asks=Asks(turn, call))
+        asked = f"ask-{turn.step - 1}-{index}" if call.kind == "call" else f"ask-{turn.step}-budget{turn.raised}"
+        await self.deliver(turn.turn, asked, message, asks=Asks(turn, call))
 
     async def _run(
         self,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from inturn.turns.call_results import GIVEN_UP, MAX_PARALLEL_CALLS
-from inturn.turns.stop_reasons import ends_turn
+from inturn.turns.stop_reasons import ASKS, ends_turn
 from inturn_activities.messages import ModelResult
 from inturn_workflows.turn_state import CallState, TurnState
 
@@ -88,7 +88,14 @@ async def run(turn: TurnState, steps: Steps) -> ModelResult:
             steps.boundary(turn)
             turn.calls = []
             steps.join(turn)  # behind the boundary: what is in the queue need not be carried twice
+        if turn.question is not None and turn.question.unanswered:
+            await steps.approve(turn, turn.question, 0)
+            steps.boundary(turn)
         result = await steps.call_model(turn)
+        if result.stop == ASKS:  # nothing was sent: the same step again, once a person has answered
+            turn.ask(result.calls)
+            continue
+        turn.ask([])
         over = result.stop in OVER  # the model was not called: what joined gets a turn of its own
         steps.set_apart(turn, list(turn.merged) if over else result.apart)
         if over:

@@ -74,7 +74,9 @@ class CallState(CallPlan):
     @property
     def question(self) -> dict[str, Any]:
         """What a person is asked."""
-        about = {"approval_id": self.approval_id, "call_id": self.id, "tool": self.tool}
+        about: dict[str, Any] = {"approval_id": self.approval_id, "call_id": self.id, "tool": self.tool}
+        if self.kind != "call":
+            about |= {"kind": self.kind, "preview": self.preview}
         return about | {"asked_at": self.asked_at, "expires_at": self.expires_at}
 
     def ask(self, plan: CallPlan) -> None:
@@ -131,6 +133,10 @@ class TurnState(Message):
     """A tool of it ran."""
     stop: str | None = None
     """Why it is to stop, where it is."""
+    question: CallState | None = None
+    """It has used its budget: a person is asked, or has answered, whether it may use as much once more."""
+    raised: int = 0
+    """How often it was given that, before this question."""
 
     @classmethod
     def of(cls, queued: Queued, now: float) -> Self:
@@ -166,10 +172,32 @@ class TurnState(Message):
         return self.event is not None and self.event.get("when_busy") == "interrupt"
 
     @property
+    def questions(self) -> list[CallState]:
+        """The calls that may wait for a person, and the question about its budget."""
+        return [*self.calls, self.question] if self.question else self.calls
+
+    @property
+    def answered(self) -> Answered | None:
+        """What a person said of its budget, where one was asked."""
+        return self.question.answered() if self.question else None
+
+    @property
+    def raised_now(self) -> int:
+        """How often it was given as much as its budget once more."""
+        return self.raised + (self.question is not None and self.question.answer == "approved")
+
+    @property
     def doing(self) -> str:
         """What it waits for, for people."""
+        if self.question is not None and self.question.waits:
+            return "budget"
         running = [call.tool for call in self.calls if not call.done]
         return f"tools: {', '.join(running)}" if running else "model"
+
+    def ask(self, plans: Sequence[CallPlan]) -> None:
+        """Ask a person whether it may use more, or ask no more: the answer to the question before was used."""
+        self.raised = self.raised_now
+        self.question = CallState.of(plans[0]) if plans else None
 
     def join(self, events: Sequence[Queued]) -> None:
         """Take events in; the next model step brings them to the model."""

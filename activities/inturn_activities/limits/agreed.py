@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from inturn.journal import Want
+from inturn.journal.money.requests import Cap
 from inturn.tools.checks import CheckedCall
 from inturn_activities.limits.limits import Limits
 
-_ALONE: Final = ("max_steps", "max_models", "rate_per_tenant")
-_BY_NAME: Final = ("per_agent", "per_model", "per_tool", "rate_per_model")
+_ALONE: Final = ("max_steps", "max_models", "rate_per_tenant", "usd_per_tenant_day")
+_BY_NAME: Final = ("per_agent", "per_model", "per_tool", "rate_per_model", "usd_per_model_day")
 
 
 class AgreedLimits:
@@ -47,6 +48,10 @@ class AgreedLimits:
     def of_model(self, tenant: str, agent: str, model: str) -> tuple[Want, ...]:
         """Return what a model call needs."""
         return self._now.of_model(tenant, agent, model)
+
+    def caps(self, tenant: str, model: str) -> tuple[Cap, ...]:
+        """Return what may be spent where a model is called."""
+        return self._now.caps(tenant, model)
 
     def of_call(self, tenant: str, agent: str, tool: str, checked: CheckedCall) -> tuple[Want, ...]:
         """Return what a call of that tool needs."""

@@ -11,13 +11,16 @@ from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from inturn.amounts import nanos
 from inturn.journal import Victim, Want
 from inturn.journal.log import codec
+from inturn.journal.money.requests import Cap
 from inturn.tools import lock_name
 from inturn.tools.checks import CheckedCall
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 PerMinute = Annotated[float, Field(ge=1e-6, le=1e9)]
+Usd = Annotated[float, Field(ge=0, le=1e8, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(le=30 * 24 * 3600)]
 _EVERYBODY: Final = ""
 """Scope of what all tenants share."""
@@ -34,6 +37,9 @@ class Limits(BaseModel):
         per_tool: Tool calls of one tenant in flight, by the tool's name.
         rate_per_model: Model calls in a minute of all tenants together, by the model's name.
         rate_per_tenant: Model calls in a minute of each tenant.
+        usd_per_tenant_day: US dollars that each tenant may spend on models in a day (UTC); a turn that has none left
+            ends with `budget_reached`.
+        usd_per_model_day: The same of all tenants together, by the model's name.
         lock_timeout: Seconds after which a call that waits for a lock ends with an error result.
         victim: Who gives way in a deadlock.
         backlog_spacing: Seconds at least from turn to turn of a backlogged session, while others are at work in the
@@ -51,6 +57,8 @@ class Limits(BaseModel):
     per_tool: dict[str, Count] = {}
     rate_per_model: dict[str, PerMinute] = {}
     rate_per_tenant: PerMinute | None = None
+    usd_per_tenant_day: Usd | None = None
+    usd_per_model_day: dict[str, Usd] = {}
     lock_timeout: Seconds = Field(default=300, gt=0)
     victim: Victim = "oldest_waiter"
     backlog_spacing: float = Field(default=0.2, ge=0, le=60)
@@ -70,6 +78,11 @@ class Limits(BaseModel):
         )
         wanted = [_rate(scope, resource, rate) for scope, resource, rate in rates if rate is not None]
         return (*_permits(tenant, permits), *wanted)
+
+    def caps(self, tenant: str, model: str) -> tuple[Cap, ...]:
+        """Return what may be spent where a model is called."""
+        bounds = ((tenant, "", self.usd_per_tenant_day), (_EVERYBODY, model, self.usd_per_model_day.get(model)))
+        return tuple(Cap(scope, resource, nanos(usd)) for scope, resource, usd in bounds if usd is not None)
 
     def of_call(self, tenant: str, agent: str, tool: str, checked: CheckedCall) -> tuple[Want, ...]:
         """Return what a call of that tool needs: its locks by name, then permits."""

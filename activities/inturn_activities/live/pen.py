@@ -16,8 +16,7 @@ from inturn import sizes
 from inturn.journal import Claim, NewDelta
 from inturn.journal.log import codec
 from inturn.keys import StepKey
-from inturn.models import DeltaKind, OnDelta
-from inturn_activities.limits.stuck import note_progress
+from inturn.models import DeltaKind
 
 Piece = tuple[int, str, str]
 """A content block, what it is, and some of it."""
@@ -148,21 +147,3 @@ def _is_piece(block: object, kind: object, text: object) -> bool:
     """Return whether a model called with what the port asks for: it is users' code."""
     said = isinstance(kind, str) and kind in _CODES and isinstance(text, str) and bool(text)
     return said and type(block) is int and 0 <= block < _BLOCKS
-
-
-def written(pen: Pen | None) -> OnDelta:
-    """Return what writes down what a model says to a request; anew, where it was asked before."""
-    if pen is None:
-        return unwritten
-    pen.begin()
-
-    def on_delta(block: int, kind: DeltaKind, text: str) -> None:
-        note_progress()
-        pen.add(block, kind, text)
-
-    return on_delta
-
-
-def unwritten(block: int, kind: str, text: str) -> None:
-    """Note that the model is not stuck, where nobody may see what it says."""
-    note_progress()

@@ -7,14 +7,10 @@ so again and again is to blame itself, and must not hold its session for a day.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from collections.abc import Awaitable, Callable
 
-from inturn.models import ModelRequest
-from inturn.turns.blocks import text
 from inturn_activities import failures
 from inturn_activities.failures import Failure
 from inturn_activities.telemetry.meters import count_account_trouble
@@ -36,13 +32,6 @@ class AccountWatch:
         if model in self._troubled:
             self._troubled.discard(model)
             logger.warning("model %s answers again", model)
-
-    async def look(self, ask: Callable[[ModelRequest], Awaitable[object]], request: ModelRequest) -> None:
-        """Find out whether the model answers others, where none of them asked it lately."""
-        said = [{"role": "user", "content": [text("hi")]}]
-        with contextlib.suppress(Exception):  # then it does not, and who knows why
-            await ask(dataclasses.replace(request, messages=said, native=(), max_tokens=1))
-            self.answered(request.model)
 
     def judged(self, model: str, failure: Failure) -> Failure:
         """Return the failure as it is to be counted, and raise the alarm where it is the first of its kind."""

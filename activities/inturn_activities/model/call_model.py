@@ -18,48 +18,47 @@ from temporalio import activity
 
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable, ModelError
-from inturn.journal import Claim, Journal, NewEntry, Outcome, Position, Superseded, new_token
-from inturn.journal.views.doubts import doubt
+from inturn.journal import Claim, Journal, NewEntry, Outcome, Position, Spent, Superseded, new_token
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import TYPES, Transcript
 from inturn.keys import StepKey
 from inturn.models import Model, ModelRequest
+from inturn.models.prices import Prices
 from inturn.turns.answers import ToolUse, keep
-from inturn.turns.budget import add, exceeded
-from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
-from inturn.turns.fallbacks import first_answer
-from inturn.turns.making_room import RoomMaker
+from inturn.turns.budget import add, added, exceeded
 from inturn.turns.stop_reasons import Stop, ends_turn
 from inturn.values import Usage
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.commit import committed, uncancelled
-from inturn_activities.failures import OwnFailure
 from inturn_activities.lacks import Lacks
 from inturn_activities.leases import Leases
 from inturn_activities.limits.agreed import AgreedLimits
+from inturn_activities.limits.budget_question import ask
 from inturn_activities.limits.limits import Limits
+from inturn_activities.limits.money import Allowance, Money
 from inturn_activities.limits.pacing import TurnPacing
 from inturn_activities.limits.shares import Shares
 from inturn_activities.limits.stuck import watched
 from inturn_activities.limits.waits import Waits
 from inturn_activities.live.deltas import Deltas
-from inturn_activities.live.pen import unwritten, written
 from inturn_activities.messages import ModelInput, ModelResult
 from inturn_activities.model import inline_answers, joined_events
 from inturn_activities.model.account import AccountWatch
+from inturn_activities.model.asking import Asking, NoMoney
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.call_plans import plan
-from inturn_activities.model.closing import Answered, answer, closing, output_of
-from inturn_activities.model.compactions import Compactions
+from inturn_activities.model.closing import answer, cache_missed, closing, output_of
+from inturn_activities.model.conversation.brought_up import brought_up
+from inturn_activities.model.conversation.compactions import Compactions
+from inturn_activities.model.conversation.manifest_changes import Memories
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.lease import Lease, Overtime, check_attempts, within
-from inturn_activities.model.manifest_changes import Memories, added_tools, change_notice
 from inturn_activities.model.missing_content import missing_content
 from inturn_activities.model.opaque import OpaqueNames
-from inturn_activities.model.opening import chosen, opening, said_again
+from inturn_activities.model.opening import chosen, opening
 from inturn_activities.model.transcript_cache import Transcripts
-from inturn_activities.model.usage import added, metered, spent, unanswered
+from inturn_activities.model.usage import metered, metering, spent
 from inturn_activities.recorded_ends import recorded_outcome
 from inturn_activities.recovery import recovered
 from inturn_activities.references import References
@@ -84,10 +83,12 @@ class ModelSteps:
         bounds: Bounds,
         limits: Limits,
         agreed: AgreedLimits,
+        prices: Prices | None = None,
     ) -> None:
         """Use a model for the worker's agents."""
         self._journal = journal
-        self._model = GuardedModel(model)
+        self._model = GuardedModel(model, prices)
+        self._money = Money(journal, self._model, agreed)
         self._lacks = lacks
         self._transcripts = transcripts
         self._leases = leases
@@ -101,6 +102,7 @@ class ModelSteps:
         self._names, self._memories = OpaqueNames(journal), Memories(journal, transcripts)
         self._references = References(journal)
         self._compactions = Compactions(journal, self._model, transcripts)
+        self._asking = Asking(journal, self._model, transcripts, self._memories, self._account, bounds)
         self._pacing = TurnPacing(limits.backlog_spacing)
         self._shares = Shares(limits.backlog_spacing)
 
@@ -128,7 +130,6 @@ class ModelSteps:
         apart += claim.apart
         attempt = ModelAttempt(step, input, agent, claim, known, begin, since, own=own)
         if claim.status == "claimed":
-            check_attempts(claim.attempts.counts, self._bounds)
             result = await self._under_lease(attempt)
         else:
             result = await self._described(attempt, attempt.recorded())
@@ -140,11 +141,20 @@ class ModelSteps:
     ) -> Claim:
         wants = self._agreed.of_model(step.session.tenant, agent.name, agent.model)
         lease, at = self._bounds.lease, activity.info().current_attempt_scheduled_time.timestamp()
-        token = new_token()
+        token, paying = new_token(), self._money.paying(step, agent)
 
         async def claimed() -> Claim:
             return await self._journal.claim_model(
-                step, begin, token=token, seen=seen, after=known, types=TYPES, wants=wants, lease=lease, scheduled=at
+                step,
+                begin,
+                token=token,
+                seen=seen,
+                after=known,
+                types=TYPES,
+                wants=wants,
+                lease=lease,
+                scheduled=at,
+                paying=paying,
             )
 
         return await self._waits.claim(step, wants, claimed, within=self._bounds.claim_wait)
@@ -161,12 +171,14 @@ class ModelSteps:
         watching = watched(attempt.step, f"model {attempt.agent.model} answers", every=self._limits.stuck_after)
         written = self._deltas.written(attempt.step, attempt.claim, attempt.agent.stream)
         with watching, metered() as meter, written as pen:
-            attempt = dataclasses.replace(attempt, pen=pen)
-            lease = Lease(self._journal, attempt.step, attempt.claim.token, bounds, meter, pen)
+            attempt, claim = dataclasses.replace(attempt, pen=pen), attempt.claim
+            reserved = claim.reserved is not None
+            lease = Lease(self._journal, attempt.step, claim.token, bounds, meter, pen, reserved=reserved)
             try:
                 async with self._leases.held(lease.step, lease.token), within(lease.left):
                     return await self._answer(attempt)
             except Superseded:
+                await lease.superseded()
                 raise
             except (asyncio.CancelledError, JournalUnavailable):
                 await lease.stopped()
@@ -179,31 +191,33 @@ class ModelSteps:
 
     async def _answer(self, attempt: ModelAttempt) -> ModelResult:
         step, agent = attempt.step, attempt.agent
-        transcript = await self._transcript(attempt)
+        check_attempts(attempt.claim.attempts.counts, self._bounds)
+        transcript = await brought_up(self._journal, self._transcripts, self._memories, attempt)
         used = Usage() if step.step == "0" else await spent(self._journal, step.turn)
         used = added(used, attempt.claim.attempts.usage)
-        if exceeded(agent.budget, used):
-            return await self._record(attempt, "budget_reached", used)
+        if exceeded(agent.budget, used, raised=attempt.input.raised):
+            return await self._at_limit(attempt, used)
+        raised = attempt.input.raised
+        allowed = await self._money.allowance(step, attempt.claim, agent, used, raised=raised)
+        if allowed.max_tokens == 0:
+            return await self._at_limit(attempt, used)
+        metering().most = allowed.nanos
         user = await self._names.of(step.session)
         await self._look_again(attempt)
-        maker = self._compactions.of(attempt, partial(self._request, attempt, user))
-        request = maker.request(transcript)
-        number, before = activity.info().attempt, attempt.claim.attempts
-        away = "outage" in before.counts and before.lasted("outage") >= self._bounds.fallback_after
-
-        async def ask(by: Agent) -> Answered:
-            if by is agent:
-                return await self._made_room(attempt, transcript, request, maker)
-            other = dataclasses.replace(attempt, agent=by)
-            return await self._ask(other, transcript, self._request(other, user, transcript))
-
-        with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
-            first = await first_answer(agent, ask, _refuses, away=away)
-            answered = dataclasses.replace(
-                first.answer, provider=self._model.provider, instead_of=first.why and (agent.model, first.why)
-            )
-            span.answered(answered.message)
-        attempt, agent = dataclasses.replace(attempt, agent=first.by), first.by
+        requests = partial(self._request, user, allowed)
+        maker = self._compactions.of(attempt, partial(requests, attempt))
+        request, number = maker.request(transcript), activity.info().attempt
+        try:
+            with model_span(step, attempt.input.trace, request, agent=agent.name, attempt=number) as span:
+                answered = await self._asking.first(attempt, transcript, request, maker, requests)
+                span.answered(answered.message)
+        except NoMoney as error:
+            if allowed.set_aside is not None and metering().paid:  # the next attempt has more set aside
+                raise ModelError("a summary took what was set aside of today's dollars", kind="outage") from error
+            return await self._at_limit(attempt, used)
+        agent = answered.by or agent
+        attempt = dataclasses.replace(attempt, agent=agent)
+        answered, missed = cache_missed(attempt, answered)
         message, transcript = answered.message, answered.transcript
         self._account.answered(agent.model)
         declared = [tool["name"] for tool in (transcript.manifest or {}).get("tools") or []]
@@ -213,10 +227,22 @@ class ModelSteps:
         kept.run_at_most(calls)
         kept.bound(pauses=pauses, nudged=transcript.nudged, after_tools=transcript.owes_results)
         output = await output_of(attempt, transcript, kept, self._bodies)
-        used = add(used, added(message.usage, unanswered()))
-        failed = added(added(Usage(), attempt.claim.attempts.usage), unanswered())
-        entry = answer(attempt, answered, kept, failed=failed)
-        return await self._record(attempt, kept.stop, used, entry, kept.calls, room, output)
+        used = add(used, added(message.usage, metering().unanswered))
+        failed = added(added(Usage(), attempt.claim.attempts.usage), metering().unanswered)
+        entry = answer(attempt, answered, kept, failed=failed, priced=self._model.priced)
+        return await self._record(attempt, kept.stop, used, [entry, *missed], kept.calls, room, output)
+
+    async def _at_limit(self, attempt: ModelAttempt, used: Usage) -> ModelResult:
+        """End the turn, or ask a person first; nobody can give more than all workers allow in a day."""
+        claim, answered, meter = attempt.claim, attempt.input.answered, metering()
+        used = added(used, meter.all)
+        spent = claim.reserved is not None and not claim.reserved.max_tokens
+        denied = answered is not None and answered.answer != "approved"
+        if spent or denied or attempt.agent.budget.on_limit == "end":
+            return await self._record(attempt, "budget_reached", used)
+        told: dict[str, Any] = {"usage": meter.unwritten} | ({} if claim.reserved is None else {"paid": meter.paid})
+        step, raised = attempt.step, attempt.input.raised
+        return await ask(self._journal, step, claim.token, attempt.agent, used, raised=raised, told=told)
 
     async def _look_again(self, attempt: ModelAttempt) -> None:
         """Let an attempt that froze behind its claim pay for nothing where another one is at work.
@@ -229,11 +255,13 @@ class ModelSteps:
             if not await self._journal.renew(attempt.step, attempt.claim.token, lease=lease):
                 raise Superseded
 
-    def _request(self, attempt: ModelAttempt, user: str | None, transcript: Transcript) -> ModelRequest:
+    def _request(
+        self, user: str | None, allowed: Allowance, attempt: ModelAttempt, transcript: Transcript
+    ) -> ModelRequest:
         agent, frozen = attempt.agent, transcript.manifest or {}
         form = self._form(agent)
         messages = transcript.request_messages(form)
-        return ModelRequest(
+        request = ModelRequest(
             model=agent.model,
             system=self._memories.system(frozen),
             messages=messages,
@@ -244,123 +272,53 @@ class ModelSteps:
             load=partial(self._references.load, attempt.step.session),
             container=transcript.committed.container_at(time.time(), form),
             native=transcript.natives(messages, form),
+            previous=transcript.committed.cached.id if transcript.committed.cached else None,
         )
-
-    async def _made_room(
-        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest, maker: RoomMaker
-    ) -> Answered:
-        """Ask the model once there is room for its answer."""
-        asked, first, read = attempt.input.compact is not None, attempt.step.step == "0", transcript.seq
-        smaller = await maker.make_room(transcript, attempt.step.turn.event_id, first=first, asked=asked)
-        smaller = await self._memories.told(attempt, smaller, summarised_since=read)
-        if smaller.seq != read:
-            request = maker.request(smaller)
-        return await self._respond(attempt, smaller, request, maker)
-
-    async def _respond(
-        self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest, maker: RoomMaker
-    ) -> Answered:
-        """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
-        try:
-            return await self._ask(attempt, transcript, request)
-        except ModelError as refusal:
-            lasted = attempt.claim.attempts.lasted("account")
-            if refusal.kind == "account" and lasted >= self._bounds.account_believed:
-                await self._account.look(partial(self._model.respond, on_delta=unwritten), request)
-            if refusal.kind != "own":
-                raise
-            refused = refusal
-        form = self._form(attempt.agent)
-        ask = partial(self._model.respond, on_delta=unwritten)
-        try:
-            finding = await Doubts(ask, request, transcript, form).find(refused)
-        except Outgrown:
-            smaller = await maker.compact(transcript, tight=True)
-            if smaller is None:
-                raise
-            return await self._respond(attempt, smaller, maker.request(smaller), maker)
-        doubted = attempt.entry(
-            "transcript.doubted", doubt(finding.places, finding.why), key=f"{attempt.key}/doubted/{transcript.seq}"
-        )
-        head = await self._journal.append(attempt.step, attempt.claim.token, [doubted])
-        if not finding.all:
-            raise of_more(refused)
-        transcript = await self._transcripts.load(attempt.step.session, head)
-        try:
-            answered = await self._ask(attempt, transcript, maker.request(transcript))
-        except ModelError as error:
-            raise of_event(error) from None
-        return dataclasses.replace(answered, left_out=doubted.body["seqs"])
-
-    async def _ask(self, attempt: ModelAttempt, transcript: Transcript, request: ModelRequest) -> Answered:
-        """Ask the model; where it fails, once more without what stopped turns had said: that may be why."""
-        seen, without = transcript.seq, transcript.others(attempt.step.turn.event_id)
-        try:
-            return Answered(await self._model.respond(request, written(attempt.pen)), transcript, seen)
-        except Exception as error:
-            if not without or transcript.seq != seen or failures.classify(error).kind in ("outage", "account"):
-                raise
-        messages = transcript.request_messages(self._form(attempt.agent), without=without)
-        natives = transcript.natives(messages, self._form(attempt.agent))
-        asked = dataclasses.replace(request, messages=messages, native=natives)
-        message = await self._model.respond(asked, written(attempt.pen))
-        return Answered(message, transcript, seen, without)
+        return self._money.bounded(request, allowed)
 
     def _form(self, agent: Agent) -> Form:
         return Form.of(agent.model, self._model.facts(agent.model), self._model.provider)
-
-    async def _transcript(self, attempt: ModelAttempt) -> Transcript:
-        """Load the transcript; where the agent is not what the session froze, the model is told first."""
-        session, agent = attempt.step.session, attempt.agent
-        claim = attempt.claim
-        transcript = await self._transcripts.load(session, claim.head, after=attempt.known, entries=claim.entries)
-        frozen = transcript.manifest or {}
-        if frozen.get("agent") != agent.name:
-            raise OwnFailure(f"the session's agent is {frozen.get('agent')!r}, not {agent.name!r}")
-        # New tools wait for the next turn where calls want their results: the thinking before those is to stay.
-        waits = bool(added_tools(frozen, agent)) and (attempt.step.step != "0" or transcript.owes_results)
-        if transcript.manifest_hash != agent.manifest_hash and not waits:
-            note = attempt.entry(
-                "system.message", change_notice(frozen, agent), key=f"{attempt.key}/{agent.manifest_hash}"
-            )
-            head = await self._journal.append(attempt.step, attempt.claim.token, [note])
-            transcript = await self._transcripts.load(session, head)
-        transcript = await self._memories.told(attempt, transcript)
-        if attempt.user_messages and not transcript.awaits(attempt.step.turn.event_id):
-            transcript = await self._reappend_user_messages(attempt)
-        return transcript
-
-    async def _reappend_user_messages(self, attempt: ModelAttempt) -> Transcript:
-        """Append them anew: they are from a run that was terminated, and the answers since have taken them up."""
-        again = await said_again(self._journal, attempt.step.turn, attempt.user_messages, attempt.claim.head)
-        head = await self._journal.append(attempt.step, attempt.claim.token, again)
-        return await self._transcripts.load(attempt.step.session, head)
 
     async def _record(
         self,
         attempt: ModelAttempt,
         stop: Stop,
         used: Usage,
-        answered: NewEntry | None = None,
+        said: Sequence[NewEntry] = (),
         made: Sequence[ToolUse] = (),
         room: int | None = None,
         output: Any = None,
     ) -> ModelResult:
-        """Record the step's end in one transaction; `made`: the calls of its answer, each with `room` for a result."""
+        """Record the step's end in one transaction.
+
+        Args:
+            attempt: The attempt.
+            stop: Why the model stopped.
+            used: What the turn used so far.
+            said: The entry of its answer, and what is said beside it.
+            made: The calls of its answer.
+            room: Bytes that each result of them may have, where that is less than usual.
+            output: What its answer says in the agent's form.
+        """
         uses = made if stop == "tool_use" else []
         check = partial(self._bodies.check, attempt.step)
         calls = list(await asyncio.gather(*(plan(attempt.agent, use, check) for use in uses)))
         if room is not None:
             calls = [call.model_copy(update={"result": room}) for call in calls]
-        entries = [*([answered] if answered else []), *closing(attempt, stop, used, uses, calls, output)]
+        entries = [*said, *closing(attempt, stop, used, uses, calls, output)]
         turn = attempt.step.turn
-        outcome = Outcome(turn.event_id, turn.turn, "applied", stop) if ends_turn(stop) else None
-        result = ModelResult(stop=stop, calls=calls, usage=answered.body["usage"] if answered else {})
+        body = said[0].body if said else {}
+        model = str(body.get("model", attempt.agent.model))
+        spending = Spent(used, attempt.agent.name, model)
+        outcome = Outcome(turn.event_id, turn.turn, "applied", stop, spent=spending) if ends_turn(stop) else None
+        reserved = {} if attempt.claim.reserved is None else {"paid": metering().paid}
+        counted = {name: value for name, value in body.get("usage", {}).items() if name != "usd"}
+        result = ModelResult(stop=stop, calls=calls, usage=counted)
         if not ends_turn(stop) and attempt.agent.model != attempt.own:
             result.model = attempt.agent.model
         record = result.model_dump(mode="json")
         end = await committed(
-            lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome),
+            lambda: self._journal.finish(attempt.step, attempt.claim.token, record, entries, outcome, **reserved),
             patience=self._bounds.commit_patience,
         )
         if ends_turn(stop) and tracing():
@@ -394,7 +352,3 @@ class ModelSteps:
             turn = await inline_answers.from_journal(self._journal, attempt.step, own=result.ended is None)
             more["turn"] = inline_answers.inline(turn, self._bounds.inline) if turn else None
         return result.model_copy(update=more) if more else result
-
-
-def _refuses(answered: Answered) -> bool:
-    return answered.message.stop_reason == "refusal"

@@ -55,6 +55,7 @@ class Claude:
         base_url: str | None = None,
         stall_timeout: float = STALL_TIMEOUT,
         connections: int = CONNECTIONS,
+        diagnosed: bool = True,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
         """Make the client; no I/O.
@@ -64,8 +65,10 @@ class Claude:
             base_url: Instead of the API's address.
             stall_timeout: Seconds of silence after which a request or an answer is given up.
             connections: How many there are at most.
+            diagnosed: Ask why a prompt was not found in the cache; not for gateways that refuse what they do not know.
             http_client: Instead of the SDK's over aiohttp, which reads a stream with half the CPU of its default.
         """
+        self._diagnosed = diagnosed
         self._stall = stall_timeout
         self._within = CONNECT_TIMEOUT + 2 * stall_timeout
         self._client = anthropic.AsyncAnthropic(
@@ -116,12 +119,12 @@ class Claude:
         compacted = bool(request.messages) and is_block(request.messages[0])
         headers = {_BETA: COMPACTION} if compacted else {}
         try:
-            return await self._answer(encoded(request), request, on_delta, headers)
+            return await self._answer(encoded(request, diagnosed=self._diagnosed), request, on_delta, headers)
         except ModelError as error:
             if request.container is None or not _CONTAINER.search(str(error)):
                 raise
         again = dataclasses.replace(request, container=None)  # it is gone: code runs in another one from here on
-        return await self._answer(encoded(again), again, on_delta, headers)
+        return await self._answer(encoded(again, diagnosed=self._diagnosed), again, on_delta, headers)
 
     async def compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
         """Return the API's own summary of a conversation; `None` where the model has none.
@@ -132,7 +135,8 @@ class Claude:
         if not facts(request.model).compaction:
             return None
         asked = {} if instructions is None else {"instructions": instructions}
-        return await self._answer(encoded(request, compaction=asked), request, _unheard, {_BETA: COMPACTION})
+        body = encoded(request, compaction=asked, diagnosed=False)
+        return await self._answer(body, request, _unheard, {_BETA: COMPACTION})
 
     async def _answer(
         self, body: bytes, request: ModelRequest, on_delta: OnDelta, headers: dict[str, str]

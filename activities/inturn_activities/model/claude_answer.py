@@ -28,6 +28,12 @@ _USAGE: Final = {
     "cache_read_input_tokens": "cache_read_tokens",
     "cache_creation_input_tokens": "cache_write_tokens",
 }
+_WITHIN: Final = {
+    ("cache_creation", "ephemeral_1h_input_tokens"): "cache_write_1h_tokens",
+    ("output_tokens_details", "thinking_tokens"): "thinking_tokens",
+    ("server_tool_use", "web_search_requests"): "searches",
+}
+"""What stands within another field."""
 _TEXTS: Final[dict[str, DeltaKind]] = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
@@ -104,7 +110,11 @@ class Answer:
 
     def used(self) -> Usage:
         """Return what it has used so far; of an answer that is not whole, its tokens by their bytes."""
-        counted = {ours: count for theirs, ours in _USAGE.items() if isinstance(count := self._usage.get(theirs), int)}
+        told = self._usage
+        counted = {ours: count for theirs, ours in _USAGE.items() if isinstance(count := told.get(theirs), int)}
+        for (within, theirs), ours in _WITHIN.items():
+            if isinstance(count := _field(told.get(within), theirs), int):
+                counted[ours] = count
         if self._message and not self.stopped:
             counted["output_tokens"] = max(counted.get("output_tokens", 0), self._streamed // BYTES_PER_TOKEN)
         return Usage(**counted)
@@ -130,6 +140,7 @@ class Answer:
             id=self._message.get("id"),
             stop_details=self._stop_details,
             raw_usage=self._usage or None,
+            cache_missed=_field(_field(self._message.get("diagnostics"), "cache_miss_reason"), "type"),
             container=_container(self._container or self._message.get("container")),
         )
 
@@ -163,6 +174,10 @@ class Answer:
         if isinstance(usage, dict):
             given: Event = usage
             self._usage |= {name: value for name, value in given.items() if value is not None}  # cumulative
+
+
+def _field(value: Any, name: str) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
 
 
 def _container(told: Any) -> Event | None:

@@ -29,8 +29,14 @@ MAX_THINKING: Final = 32_000
 """Tokens that a model may think whose thinking has a budget."""
 
 
-def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = None) -> bytes:
-    """Return the request's body; `compaction`: it asks for a summary."""
+def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = None, diagnosed: bool = True) -> bytes:
+    """Return the request's body.
+
+    Args:
+        request: The request.
+        compaction: It asks for a summary, in this way.
+        diagnosed: Ask why its beginning is not found in the cache, where it is not.
+    """
     cache = _marker(request.settings)
     head: dict[str, Any] = {
         "model": request.model,
@@ -46,6 +52,8 @@ def encoded(request: ModelRequest, *, compaction: Mapping[str, Any] | None = Non
         head["tools"] = request.tools
     if compaction is not None:
         head["compaction"] = {"type": "summarize", **compaction}
+    if diagnosed:
+        head["diagnostics"] = {"previous_message_id": request.previous}
     if request.container is not None and any(is_code(tool) for tool in request.tools):
         head["container"] = request.container
     if request.user_id:

@@ -5,10 +5,12 @@ Invariant: an answer, the calls it asks for, the approvals they need and the end
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from inturn.agents import Agent
 from inturn.journal import NewEntry
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage
@@ -23,6 +25,7 @@ from inturn.values import StopReason, Usage
 from inturn_activities.approval_entries import requested
 from inturn_activities.messages import CallPlan
 from inturn_activities.model.attempt import ModelAttempt
+from inturn_activities.telemetry.meters import count_cache_missed
 from inturn_activities.tools.bodies import Bodies
 
 
@@ -35,7 +38,8 @@ class Answered:
         transcript: What the request was made of.
         seen: The seq up to which the request had read: what was written since is no part of what was answered.
         without: The events that the request left out.
-        provider: Whose model gave it.
+        by: The agent, as the model answers it that gave it.
+        provider: Whose model that is.
         instead_of: The model that was to answer, and why it did not.
         left_out: The entries of which the request left blocks out, as the model took them no more.
     """
@@ -45,11 +49,12 @@ class Answered:
     seen: int
     without: Sequence[str] = ()
     left_out: Sequence[int] = ()
+    by: Agent | None = None
     provider: str | None = None
     instead_of: tuple[str, Why] | None = None
 
 
-def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, failed: Usage) -> NewEntry:
+def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, failed: Usage, priced: str) -> NewEntry:
     """Return the entry of an answer.
 
     Args:
@@ -57,6 +62,7 @@ def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, faile
         answered: The answer.
         kept: What is kept of it.
         failed: What attempts used that gave no answer; it is paid, so the entry's usage holds it, too.
+        priced: Of when the prices are by which that is counted in money.
     """
     message = answered.message
     body: dict[str, Any] = {
@@ -77,10 +83,25 @@ def answer(attempt: ModelAttempt, answered: Answered, kept: KeptAnswer, *, faile
         "stop_details": message.stop_details,
         "raw_usage": message.raw_usage,  # by ttl, with thinking and server tools: what prices need
         "failed": _usage(failed) or None,
+        "priced": priced if body["usage"].get("usd_nanos") else None,
     }
     body |= {name: value for name, value in told.items() if value}
     body |= provided(kept, answered.provider, container=message.container, native=message.native)
     return attempt.entry("agent.message", body, key=attempt.key, step=attempt.step.step)
+
+
+def cache_missed(attempt: ModelAttempt, answered: Answered) -> tuple[Answered, list[NewEntry]]:
+    """Return an answer as it is counted, with the entry of a prompt that the cache should have had, and had not."""
+    message, cached = answered.message, answered.transcript.committed.cached
+    read = message.usage.cache_read_tokens
+    if cached is None or answered.without or not cached.missed(attempt.agent.model, read, now=time.time()):
+        return answered, []
+    reason = message.cache_missed or "unknown"
+    count_cache_missed(attempt.agent.model, reason)
+    body = {"reason": reason, "expected": cached.tokens, "read": read, "model": attempt.agent.model}
+    counted = replace(message, usage=message.usage.model_copy(update={"cache_missed": 1}))
+    note = attempt.entry("cache.missed", body, key=f"{attempt.key}/cache", step=attempt.step.step)
+    return replace(answered, message=counted), [note]
 
 
 async def output_of(attempt: ModelAttempt, transcript: Transcript, kept: KeptAnswer, bodies: Bodies) -> Any:

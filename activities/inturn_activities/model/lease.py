@@ -49,6 +49,7 @@ class Lease:
     bounds: Bounds
     meter: Meter
     pen: Pen | None = None
+    reserved: bool = False
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -59,10 +60,15 @@ class Lease:
             return None
         return max(timeout.total_seconds() - _MARGIN - (time.monotonic() - self.began), 0.0)
 
+    @property
+    def _paid(self) -> dict[str, Any]:
+        """What it paid, where money was set aside for it."""
+        return {"paid": self.meter.paid} if self.reserved else {}
+
     async def failed(self, failure: Failure) -> ApplicationError:
         """Count a failed attempt; return what Temporal is to do."""
         attempts = await self.journal.fail(
-            self.step, self.token, failure.kind, place=failure.place, usage=self.meter.all
+            self.step, self.token, failure.kind, place=failure.place, usage=self.meter.unwritten, **self._paid
         )
         verdict = failures.verdict(failure, attempts, patience=self.bounds.outage_patience)
         if not verdict.non_retryable:
@@ -71,17 +77,23 @@ class Lease:
 
     async def overran(self) -> ApplicationError:
         """Count an attempt that ended itself, out of time."""
-        attempts = await self.journal.fail(self.step, self.token, "overtime", usage=self.meter.all)
+        attempts = await self.journal.fail(self.step, self.token, "overtime", usage=self.meter.unwritten, **self._paid)
         count_retry("model", "overtime")
         if attempts.counts["overtime"] >= self.bounds.overtimes:
             return failures.final(names.UNKNOWN_FAILURE, _overtime(attempts.counts["overtime"]))
         return failures.again(names.OUTAGE, "the answer took longer than a step may", after=failures.backoff(1))
 
+    async def superseded(self) -> None:
+        """Say what an attempt paid that another one has taken over from, where money was set aside for it."""
+        if self.reserved:
+            with contextlib.suppress(Exception):  # then all of that is spent
+                await self.journal.release(self.step, self.token, **self._paid)
+
     async def stopped(self) -> None:
         """Give the claim back, or count the attempt where it was Temporal that ended it, out of time."""
         details, beating = activity.cancellation_details(), heartbeat.current()
         stood_still = beating is not None and beating.stood_still
-        used: dict[str, Any] = {"usage": usage} if (usage := self.meter.all) else {}
+        used: dict[str, Any] = self._paid | ({"usage": usage} if (usage := self.meter.unwritten) else {})
         with contextlib.suppress(Exception):  # it ended here: the next attempt need not count it as lost
             if details is not None and details.timed_out:
                 # One that stood still (a machine asleep, a blocked loop) was taken for dead, and did not take long.

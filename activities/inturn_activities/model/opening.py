@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from inturn import names
 from inturn.agents import Agent
+from inturn.errors import InvalidEvent
 from inturn.journal import Journal, NewEntry
 from inturn.journal.log import forks
 from inturn.journal.views.turns import entries_of
@@ -19,9 +20,10 @@ from inturn.keys import StepKey, TurnKey
 from inturn.models import ModelSettings
 from inturn_activities import failures
 from inturn_activities.failures import OwnFailure
+from inturn_activities.limits.budget_question import answer
 from inturn_activities.messages import ModelInput
+from inturn_activities.model.conversation.manifest_changes import Memories
 from inturn_activities.model.joined_events import elsewhere
-from inturn_activities.model.manifest_changes import Memories
 
 _CARRIED: Final = ("source", "sender", "sent_at", "metadata", "aliases", "model")
 
@@ -30,8 +32,11 @@ async def opening(
     journal: Journal, step: StepKey, input: ModelInput, agent: Agent, memories: Memories, *, known: bool
 ) -> list[NewEntry]:
     """Return the entries of a step's claim; `known`: the session has begun for sure."""
+    said = (
+        [answer(step, input.raised - (input.answered.answer == "approved"), input.answered)] if input.answered else []
+    )
     if step.step != "0":
-        return [user_message(step.turn, event, host=step.turn) for event in input.joined]
+        return [*said, *(user_message(step.turn, event, host=step.turn) for event in input.joined)]
     if input.event is None:
         messages = await _redriven(journal, step.turn)
     else:
@@ -39,7 +44,7 @@ async def opening(
     messages += [user_message(step.turn, event, host=step.turn) for event in input.joined]
     started = [] if known else [session_started(agent, await memories.frozen(agent, step))]
     begun = turn_started(step.turn, input, model=messages[0].body.get("model"), settings=agent.settings_at("0"))
-    return [*started, *messages, begun]
+    return [*started, *messages, begun, *said]
 
 
 def chosen(agent: Agent, step: StepKey, input: ModelInput, begin: Sequence[NewEntry]) -> Agent:
@@ -57,13 +62,10 @@ def chosen(agent: Agent, step: StepKey, input: ModelInput, begin: Sequence[NewEn
     if step.step != "0":  # one that it has no more was its own worker's
         return agent.answered_by(input.model) if input.model in agent.all_models else agent
     said = next(e.body for e in begin if e.type == "user.message" and "joined" not in e.body)
-    named = said.get("model")
-    if named is None:
-        return agent
-    if named not in (agent.model, *agent.models):
-        among = ", ".join((agent.model, *agent.models))
-        raise failures.final(names.INVALID_EVENT, f"agent {agent.name!r} has no model {str(named)!r:.220}: {among}")
-    return agent.answered_by(str(named))
+    try:
+        return agent.named(said.get("model"))
+    except InvalidEvent as error:
+        raise failures.final(names.INVALID_EVENT, str(error)) from None
 
 
 def session_started(agent: Agent, memory: dict[str, Any] | None = None) -> NewEntry:

@@ -6,59 +6,79 @@ cost; and every request is paid from its first word on: one that breaks, or is s
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
 
 from inturn.journal import Journal
+from inturn.journal.views.costs import TYPES, usage_of
+from inturn.journal.views.turns import entries_of
 from inturn.keys import TurnKey
 from inturn.models.model import OnUsage
-from inturn.turns.budget import add
+from inturn.turns.budget import counts, total
 from inturn.values import Usage
-
-_COUNTED: Final = {"input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "usd"}
+from inturn_activities.telemetry.meters import count_cost
 
 
 class Meter:
-    """The requests of one attempt, each with what it has used so far."""
+    """The requests of one attempt.
+
+    Attributes:
+        models: Whom they asked.
+        requests: What each has used so far.
+        most: What all of them may cost, in nanodollars.
+    """
 
     def __init__(self) -> None:
         """Begin without a request."""
-        self._requests: list[Usage] = []
-        self.written: dict[str, float] = {}
-        """What requests used whose usage is in the ledger already: the answer counts it, and no failure does."""
+        self.models: list[str] = []
+        self.requests: list[Usage] = []
+        self.most: int | None = None
+        self._written = 0
 
-    def opened(self) -> OnUsage:
+    def opened(self, model: str) -> OnUsage:
         """Begin a request; return what takes its usage so far."""
-        at = len(self._requests)
-        self._requests.append(Usage())
+        at = len(self.requests)
+        self.models.append(model)
+        self.requests.append(Usage())
 
         def note(usage: Usage) -> None:
-            self._requests[at] = usage
+            self.requests[at] = usage
 
         return note
 
+    def answer(self, at: int) -> None:
+        """Note which request was answered, where others were made behind it: it counts as the last one."""
+        self.models.append(self.models.pop(at))
+        self.requests.append(self.requests.pop(at))
+
     @property
-    def all(self) -> dict[str, float]:
-        """What all requests used."""
-        return self._sum(self._requests)
+    def unwritten(self) -> dict[str, float]:
+        """What requests used of which the ledger has nothing."""
+        return _sum(self.requests[self._written :])
 
     @property
     def unanswered(self) -> dict[str, float]:
         """What all but the last one used: that one was answered, and counts by its answer."""
-        return self._sum(self._requests[:-1])
+        return _sum(self.requests[:-1])
 
-    def write(self, usage: Mapping[str, float]) -> None:
-        """Note that the ledger has the usage of all requests so far."""
-        self._requests = [Usage() for _ in self._requests]
-        self.written = _together(self.written, usage)
+    @property
+    def all(self) -> dict[str, float]:
+        """What all requests used."""
+        return _sum(self.requests)
 
-    @staticmethod
-    def _sum(usages: list[Usage]) -> dict[str, float]:
-        total = functools.reduce(add, usages, Usage())
-        return total.model_dump(include=_COUNTED, exclude_defaults=True)
+    @property
+    def paid(self) -> int:
+        """What all requests cost, in nanodollars."""
+        return sum(usage.usd_nanos for usage in self.requests)
+
+    def write(self) -> None:
+        """Note that the ledger has what all requests used so far: no failure counts it any more."""
+        self._written = len(self.requests)
+
+
+def _sum(usages: Sequence[Usage]) -> dict[str, float]:
+    return counts(total(usages))
 
 
 _meter: ContextVar[Meter | None] = ContextVar("inturn_meter", default=None)
@@ -73,48 +93,15 @@ def metered() -> Generator[Meter]:
         yield meter
     finally:
         _meter.reset(token)
+        for model, usage in zip(meter.models, meter.requests, strict=True):
+            count_cost(model, usage)
 
 
-def paying() -> OnUsage:
-    """Return what takes the usage of a request that begins here."""
-    meter = _meter.get() or Meter()
-    return meter.opened()
-
-
-def unanswered() -> dict[str, float]:
-    """Return what this attempt used beside its answer."""
-    meter = _meter.get()
-    return _together(meter.unanswered, meter.written) if meter is not None else {}
-
-
-def so_far() -> dict[str, float]:
-    """Return what this attempt used so far of which the ledger has nothing."""
-    meter = _meter.get()
-    return meter.all if meter is not None else {}
-
-
-def write_down(usage: Mapping[str, float]) -> None:
-    """Note that the ledger has what this attempt used so far."""
-    if (meter := _meter.get()) is not None:
-        meter.write(usage)
-
-
-def _together(used: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
-    return {name: used.get(name, 0) + more.get(name, 0) for name in {**used, **more}}
-
-
-def added(used: Usage, more: Mapping[str, float]) -> Usage:
-    """Return a usage with what attempts used that gave no answer: it is no step."""
-    return used.model_copy(update={name: getattr(used, name, 0) + value for name, value in more.items()})
+def metering() -> Meter:
+    """Return what counts the requests of the attempt that runs here."""
+    return _meter.get() or Meter()
 
 
 async def spent(journal: Journal, turn: TurnKey) -> Usage:
     """Add up the answers of a turn."""
-    used = Usage()
-    types = ("turn.started", "agent.message")
-    async for entry in journal.entries(turn.session, event_id=turn.event_id, types=types):
-        if entry.type == "turn.started":
-            used = Usage()  # a redriven turn has its own budget
-        else:
-            used = add(used, Usage.model_validate(entry.body.get("usage", {})))
-    return used
+    return usage_of(await entries_of(journal, turn.session, turn.event_id, TYPES))

@@ -73,6 +73,8 @@ class StepSpan:
                 "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens,
             }
         )
+        if usage.usd_nanos:
+            self._span.set_attribute("inturn.usd", usage.usd)
         if message.request_id:
             self._span.set_attribute("gen_ai.response.id", message.request_id)
 
@@ -174,6 +176,7 @@ def turn_span(
         given = usage.input_tokens + usage.cache_read_tokens + usage.cache_write_tokens
         attributes |= {"gen_ai.usage.input_tokens": given, "gen_ai.usage.output_tokens": usage.output_tokens}
         attributes["inturn.steps"] = usage.steps
+        attributes |= {"inturn.usd": usage.usd} if usage.usd_nanos else {}
     producer = _parse(carried)
     parent = trace.set_span_in_context(NonRecordingSpan(producer) if producer else trace.INVALID_SPAN, Context())
     span_id, trace_id = _span_id.set(_derived(turn, 8)), _trace_id.set(_derived(turn, 16))

@@ -17,6 +17,7 @@ from inturn.cli import (
     blob,
     codec,
     controls,
+    costs,
     deploy,
     journal,
     memory,
@@ -48,7 +49,7 @@ app: Final = typer.Typer(
 
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Talk": (talk.send, talk.ask, talk.wait, chat),
-    "Look": (tail, show.ls, show.show, approvals.approvals, blob.blob, codec.codec),
+    "Look": (tail, show.ls, show.show, approvals.approvals, blob.blob, costs.costs, codec.codec),
     "Steer": (
         controls.interrupt,
         controls.cancel,

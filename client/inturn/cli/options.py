@@ -7,8 +7,10 @@ choice to the SDK (`TEMPORAL_*`, `INTURN_*`, `.env`, defaults).
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
@@ -18,6 +20,8 @@ from inturn.dotenv_file import load_dotenv
 
 _WITH_VALUE: Final = ("--address", "--namespace", "--tenant", "--task-queue", "--journal")
 _FLAGS: Final = ("--json",)
+_AGE: Final = re.compile(r"(\d{1,6})(d|h|min|s)")
+_SECONDS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,21 @@ def load_environment(arguments: Sequence[str]) -> None:
         load_dev_environment()
     if os.path.isfile(".env"):
         load_dotenv()
+
+
+def time_named(when: str, now: float) -> float:
+    """Return the time that an age or a date names, in seconds since 1970.
+
+    Raises:
+        typer.BadParameter: It names none.
+    """
+    if (age := _AGE.fullmatch(when)) is not None:
+        return now - int(age[1]) * _SECONDS[age[2]]
+    try:
+        named = datetime.fromisoformat(when)
+    except ValueError:
+        raise typer.BadParameter(f"{when!r} is neither an age (90d, 12h, 30min) nor a date (2026-08-31)") from None
+    return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()
 
 
 def journal_url(ctx: typer.Context, named: str | None) -> str:

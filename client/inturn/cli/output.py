@@ -114,6 +114,11 @@ def table(title: str, columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> 
     return made
 
 
+def percent(part: float | None) -> str:
+    """Return a part in percent, rounded down: 100 % is all of it."""
+    return "" if part is None else f"{int(part * 100)} %"
+
+
 def compact(value: Any) -> str:
     """Return JSON on one line; nothing for nothing."""
     return as_json(plain(value), separators=(",", ":")) if value else ""

@@ -6,7 +6,6 @@ Invariant: nothing is deleted without `--yes`, nor what was not exported unless 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from inturn.cli.options import journal_url, options_of
+from inturn.cli.options import journal_url, options_of, time_named
 from inturn.cli.output import ago, console, document, note, say, table
 from inturn.cli.running import reported
 
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from inturn.journal.pruning.due import Due
     from inturn.journal.store.store import Store
 
-_AGE: Final = re.compile(r"(\d{1,6})(d|h|min|s)")
-_SECONDS: Final = {"d": 86_400, "h": 3_600, "min": 60, "s": 1}
 _SHOWN: Final = 50
 """Sessions that are listed one by one."""
 _SAY_EVERY: Final = 2.0
@@ -97,7 +94,7 @@ class _Run:
         store = open_sealed(url)
         try:
             await store.open()
-            before = _time(self.when, await prune.now(store))
+            before = time_named(self.when, await prune.now(store))
             async for session in prune.find(store, before, self.tenant):
                 self.found.append(session)
                 if self.delete and session.kept is None:
@@ -176,17 +173,6 @@ class _Run:
             note(f"{session}: was touched meanwhile, and is left for the next time", style="yellow")
         if (goes or self.uploads[0]) and not self.delete:
             note("to do it: --yes with --export DIRECTORY (or --discard)")
-
-
-def _time(when: str, now: float) -> float:
-    """Return the time that an age or a date names, by the journal's clock."""
-    if (age := _AGE.fullmatch(when)) is not None:
-        return now - int(age[1]) * _SECONDS[age[2]]
-    try:
-        named = datetime.fromisoformat(when)
-    except ValueError:
-        raise typer.BadParameter(f"{when!r} is neither an age (90d, 12h, 30min) nor a date (2026-08-31)") from None
-    return (named if named.tzinfo else named.replace(tzinfo=UTC)).timestamp()
 
 
 def _size(size: float) -> str:

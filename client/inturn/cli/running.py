@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _UNWRITABLE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
 """What writing to standard output may end in, beside a pipe that nobody reads any more."""
-_READS: Final = frozenset({"approvals", "audit", "blob", "ls", "parked", "show", "tail", "wait"})
+_READS: Final = frozenset({"approvals", "audit", "blob", "costs", "ls", "parked", "show", "tail", "wait"})
 """Commands that do nothing but print: what cannot be written is their failure."""
 
 Work = Callable[["Client"], Awaitable[int | None]]

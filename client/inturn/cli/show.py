@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from inturn.amounts import dollars
 from inturn.cli.approvals import approvals_table
 from inturn.cli.options import SessionId, options_of
-from inturn.cli.output import ago, console, document, note, plain, table
+from inturn.cli.output import ago, console, document, note, percent, plain, table
 from inturn.cli.parked import parked_table
 from inturn.cli.running import run
 from inturn.cli.settle import unknown_table
@@ -25,7 +26,16 @@ if TYPE_CHECKING:
 
     from inturn.client.client import Client
     from inturn.client.session import Session
-    from inturn.values import Entry, Parked, QueuedEvent, SessionInfo, SessionStatus, TurnProgress, UnknownOutcome
+    from inturn.values import (
+        Entry,
+        Parked,
+        QueuedEvent,
+        SessionInfo,
+        SessionStatus,
+        TurnProgress,
+        UnknownOutcome,
+        Usage,
+    )
 
 _STATE_STYLES: Final = {"running": "green", "requires_action": "bold yellow", "paused": "yellow", "closed": "dim"}
 
@@ -170,6 +180,8 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
     out.print(
         f"  run {status.runs} · {status.history_events} history events · {status.head} journal entries", style="dim"
     )
+    if status.usage.steps:
+        out.print(f"  {_usage(status.usage)}", style="dim")
     if status.turn:
         out.print(_turn_table(status.turn))
     if status.approvals:
@@ -182,6 +194,18 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
         out.print(f"  limits: {limits}", style="dim")
     if parked:
         out.print(parked_table(parked))
+
+
+def _usage(usage: Usage) -> str:
+    parts = [f"{usage.steps} model calls", f"{usage.prompt_tokens:,} + {usage.output_tokens:,} tokens"]
+    if usage.cache_hit is not None:
+        parts.append(f"{percent(usage.cache_hit)} of the prompts from the cache")
+    if usage.cache_missed:
+        parts.append(f"{usage.cache_missed} that should have been there and were not (`inturn tail` says why)")
+    if usage.usd_nanos:
+        failed = f" ({dollars(usage.failed_usd_nanos)} of it without an answer)" if usage.failed_usd_nanos else ""
+        parts.append(f"{dollars(usage.usd_nanos)}{failed}")
+    return " · ".join(parts)
 
 
 def _headline(session: str, status: SessionStatus) -> Text:

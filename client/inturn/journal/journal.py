@@ -15,6 +15,8 @@ from inturn.journal.limits import deadlocks, grants, places
 from inturn.journal.limits.requests import Deadlock, ResourceWait, Victim, Want
 from inturn.journal.live import deltas, watches
 from inturn.journal.log import blobs, position
+from inturn.journal.money.requests import Paying
+from inturn.journal.money.reservations import SetAside
 from inturn.journal.reader import P, Rule, SessionJournal, T
 from inturn.journal.store.store import GuardFailed
 from inturn.journal.values import (
@@ -66,6 +68,7 @@ class Journal(SessionJournal):
         wants: Sequence[Want] = (),
         lease: float = 0.0,
         scheduled: float = 0.0,
+        paying: Paying | None = None,
     ) -> Claim:
         """Claim a model step: raise the session's fence, and append the opening entries (those whose keys are new).
 
@@ -84,6 +87,8 @@ class Journal(SessionJournal):
             lease: Seconds for which it is held.
             scheduled: When this attempt was scheduled, in seconds since 1970 by the clock that schedules them all: one
                 that was held up on its way takes nothing away from a later one that lives.
+            paying: Set money aside for the request, as much as it can cost at worst, or for a shorter answer
+                (`Claim.reserved`). Where it is set aside for others, who will not need all of it: answer `waiting`.
 
         Raises:
             Superseded: A later attempt holds it.
@@ -100,6 +105,7 @@ class Journal(SessionJournal):
             wants=wants,
             lease=lease,
             scheduled=scheduled,
+            paying=paying,
         )
         # A power cut that takes the claim takes the attempt with it; the next one claims and appends the same again.
         return await self._claimed(claim, durable=False)
@@ -145,11 +151,14 @@ class Journal(SessionJournal):
         return await self._claimed(claim)
 
     async def _claimed(self, claim: Callable[..., Claim], *, durable: bool = True) -> Claim:
-        """Claim as if permits and rates were free, and with a look at them where they are not."""
+        """Claim as if permits, rates and money were there, and with a look at them where they are not."""
         try:
-            return await self._store.write(partial(claim, hopeful=True), durable=durable)
-        except GuardFailed:
-            return await self._store.write(claim, durable=durable)
+            try:
+                return await self._store.write(partial(claim, hopeful=True), durable=durable)
+            except GuardFailed:
+                return await self._store.write(claim, durable=durable)
+        except SetAside as found:
+            return Claim("waiting", waiting=found.waiting)
 
     async def begin(self, step: StepKey, token: str, *, lease: float) -> None:
         """Mark that the body begins now.
@@ -206,15 +215,18 @@ class Journal(SessionJournal):
         result: dict[str, Any],
         entries: Sequence[NewEntry] = (),
         outcome: Outcome | None = None,
+        *,
+        paid: int | None = None,
     ) -> Position:
         """Append the step's last entries and record its result, in one transaction; return where the log stands then.
 
-        A result that comes after the row was settled is kept as the row's `late_result`.
+        A result that comes after the row was settled is kept as the row's `late_result`. `paid`: nanodollars, where
+        money was set aside for the attempt; they count however late they are told, as in `fail` and `release`.
 
         Raises:
             Superseded: The token is no longer the step's, or (a model step) the session's fence moved on.
         """
-        return self._held(step, await self._write_soon(steps.finish, step, token, result, entries, outcome))
+        return self._held(step, await self._write_soon(steps.finish, step, token, result, entries, outcome, paid=paid))
 
     async def fail(
         self,
@@ -225,6 +237,7 @@ class Journal(SessionJournal):
         clean: bool = False,
         place: int | None = None,
         usage: Mapping[str, float] | None = None,
+        paid: int | None = None,
     ) -> Attempts:
         """Count a failed attempt and release its claim; `clean`: its body surely did nothing, so it never began.
 
@@ -234,19 +247,24 @@ class Journal(SessionJournal):
         Raises:
             Superseded: The token is no longer the step's: only the attempt that holds it may fail it.
         """
-        return self._held(
-            step, await self._write_soon(steps.fail, step, token, failure, clean=clean, place=place, usage=usage)
-        )
+        counted = self._write_soon(steps.fail, step, token, failure, clean=clean, place=place, usage=usage, paid=paid)
+        return self._held(step, await counted)
 
     async def release(
-        self, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None, said: str = ""
+        self,
+        step: StepKey,
+        token: str,
+        *,
+        usage: Mapping[str, float] | None = None,
+        said: str = "",
+        paid: int | None = None,
     ) -> None:
         """Release a claim whose body surely did nothing: the next attempt need not wait or wonder.
 
         `usage`: what it used all the same. `said`: what a model's answer had said; where its turn ends here, the entry
         of that end has it.
         """
-        await self._write_soon(steps.release, step, token, usage=usage, said=said)
+        await self._write_soon(steps.release, step, token, usage=usage, said=said, paid=paid)
 
     async def record(
         self,

@@ -15,6 +15,8 @@ from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.live import deltas, watches
 from inturn.journal.log import blobs, codec, contents, cursors, forks, log, position, uploads
+from inturn.journal.money import costs as costs_of
+from inturn.journal.money.costs import By, Cost
 from inturn.journal.state import apply, documents, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
@@ -250,6 +252,17 @@ class SessionJournal:
     async def ended_by(self, session: SessionKey, upto: int) -> dict[str, Disposition]:
         """Return how each event had ended when the log ended at `upto`, by its entries."""
         return await self._read(outcomes.ended_by, session, upto)
+
+    async def spent(self, session: SessionKey) -> int:
+        """Return what the session's ended turns cost, in nanodollars."""
+        return await self._read(costs_of.spent, session.tenant, session.session_id)
+
+    async def costs(self, by: By, *, tenant: str | None = None, since: float = 0.0) -> list[Cost]:
+        """Return what the turns cost that ended since a time (seconds since 1970), the dearest first.
+
+        `tenant`: only its own.
+        """
+        return await self._read(costs_of.costs, by, tenant=tenant, since=log.micros(since))
 
     # Calls whose outcome is unknown.
 

@@ -12,8 +12,9 @@ from typing import Any, Final, Literal
 
 from inturn.errors import JournalUnavailable
 from inturn.journal.limits.requests import ResourceWait
+from inturn.journal.money.requests import Reserved
 from inturn.keys import SessionKey, StepKey
-from inturn.values import Disposition, Entry, StopReason, UnknownOutcome
+from inturn.values import Disposition, Entry, StopReason, UnknownOutcome, Usage
 
 FailureClass = Literal["own", "account", "refused", "unknown", "outage", "broken", "overtime", "lost"]
 """`refused`: as for the account's sake, while others were answered.
@@ -130,6 +131,19 @@ class News:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the turn of an event used in all, by the books that bills are read from: in clear, whatever the keys.
+
+    Attributes:
+        model: The one that answered last.
+    """
+
+    usage: Usage
+    agent: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How an event ended."""
 
@@ -143,6 +157,8 @@ class Outcome:
     """The event whose turn it was merged into."""
     seqs: tuple[int, int] | None = None
     """First and last entry of its turn; filled in by the journal."""
+    spent: Spent | None = None
+    """What its turn used; not read back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +218,7 @@ class Claim:
             claim.
         apart: Events that were to join and whose content is not to be had.
         watched: Somebody looks at the session now: what the model says is to be shown as it comes.
+        reserved: What is set aside for the request, where that was asked for.
     """
 
     status: ClaimStatus
@@ -219,6 +236,7 @@ class Claim:
     missing: Missing | None = None
     apart: tuple[str, ...] = ()
     watched: bool = False
+    reserved: Reserved | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ class ModelRequest:
     Attributes:
         user_id: Whose request it is, opaque, for the other side's abuse reports.
         settings: How the model is to answer.
+        previous: The id of the answer before, in whose request this one's prompt begins: why it is not found in the
+            cache can be told.
         container: Where the model's code is to run on, as an answer said.
         native: What this provider gave with its answers to get back, one for each message; empty where it gave none.
         on_usage: Called with what the answer has used so far, as often as that is known: an attempt that fails or is
@@ -42,6 +44,7 @@ class ModelRequest:
     max_tokens: int = 32_000
     user_id: str | None = None
     settings: ModelSettings = field(default_factory=ModelSettings)
+    previous: str | None = None
     container: str | None = None
     native: Sequence[Any] = ()
     on_usage: OnUsage = field(default=_ignored, compare=False, repr=False)
@@ -56,6 +59,7 @@ class ModelMessage:
         id: The answer's own id (`msg_…`).
         stop_details: What else the API says of why it stopped.
         raw_usage: Everything the API says of what it used.
+        cache_missed: Why the prompt's beginning was not found in the cache, where the API says so.
         container: Where its code ran: an `id`, and the time from which on that is gone, `until`, in seconds since 1970.
         native: What its provider is to get back with it, as it is: any JSON of 256 KiB at most.
     """
@@ -68,6 +72,7 @@ class ModelMessage:
     id: str | None = None
     stop_details: Any = None
     raw_usage: dict[str, Any] | None = None
+    cache_missed: str | None = None
     container: dict[str, Any] | None = None
     native: Any = None
 

@@ -16,6 +16,7 @@ from pydantic_core import to_json
 
 from inturn.errors import InturnError
 from inturn.models.model import ModelMessage, ModelRequest, OnDelta
+from inturn.models.prices import FREE, Price
 from inturn.models.scripted_answers import Answer, ToolCall, by_rule, pieces
 from inturn.models.scripted_samples import obeying
 from inturn.models.scripted_sizes import Sizes
@@ -51,6 +52,10 @@ class ScriptedModel:
     def left(self) -> int:
         """Lines of the script that were not used yet."""
         return len(self._script or ())
+
+    def price(self, model: str) -> Price:
+        """Return what it costs: nothing."""
+        return FREE
 
     async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
         """Return the next answer, streaming it over the answer's delay.

@@ -6,7 +6,6 @@ same rules, and its requests and its `Turn` are the journal's own views of the s
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from inturn.agents import Agent
-from inturn.errors import InturnError, InvalidEvent, ModelError
+from inturn.errors import InturnError, ModelError
 from inturn.events import Content, Event
 from inturn.journal.log import codec
 from inturn.journal.log import uploads as uploaded
@@ -23,13 +22,16 @@ from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.journal.views.turns import turn_of
 from inturn.keys import SessionKey, StepKey
-from inturn.models import DeltaKind, Model, ModelMessage, ModelRequest, OnDelta, provider_of
+from inturn.models import Model, ModelMessage, ModelRequest, OnDelta, provider_of
 from inturn.models.facts import facts
+from inturn.models.prices import Prices
 from inturn.models.scripted import Entry as ScriptEntry
 from inturn.models.scripted import ScriptedModel, ScriptExhausted
 from inturn.testing.calls import Body, Call, Shared, settle
 from inturn.testing.documents import Documents
 from inturn.testing.earlier import Message, earlier_entries
+from inturn.testing.previews import output_of, preview
+from inturn.testing.spending import Spending
 from inturn.testing.uploads import Uploads
 from inturn.tools import Tool, arguments_hash, call_async
 from inturn.tools.calling import delivery_policy
@@ -38,13 +40,12 @@ from inturn.tools.pins import check_pin
 from inturn.tools.results import render_result
 from inturn.tools.secrets import CallSecrets
 from inturn.turns.answers import KeptAnswer, ToolUse, keep, provided
-from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, exceeded, total
+from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, added, counts, exceeded, total
 from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
-from inturn.turns.fallbacks import first_answer
-from inturn.turns.making_room import RoomMaker, used_by
-from inturn.turns.output import correction, fitting
+from inturn.turns.fallbacks import first_answer, refuses
+from inturn.turns.making_room import RoomMaker
 from inturn.turns.references import references
 from inturn.turns.showing import shown
 from inturn.turns.stop_reasons import Stop, ends_turn
@@ -64,6 +65,7 @@ async def run(
     on_delta: Callable[[Delta], None] | None = None,
     uploads: Uploads | None = None,
     documents: dict[str, str] | None = None,
+    prices: Prices | None = None,
     **overrides: Any,
 ) -> Turn:
     """Run one turn of an agent, by a worker's rules: a failed attempt is followed by the next at once.
@@ -77,7 +79,8 @@ async def run(
         agent: The agent; its tools and its `deliver` really run. Limits bind nothing.
         content: What the user says.
         script: The model's answers in order; without one it answers by rule (see `inturn.models.scripted_answers`).
-        approve: The answer to calls that need approval: yes, no, or by a function of the `Approval`.
+        approve: The answer to calls that need approval, and to a budget that asks (`on_limit`): yes, no, or by a
+            function of the `Approval`.
         model: Another model to ask, instead of a script.
         messages: An earlier conversation; it is brought into the form that the API takes, and the turn's messages are
             appended to it. Of a turn that fails only what an answer has taken up stays.
@@ -85,15 +88,18 @@ async def run(
         uploads: What the content and the tools' results may refer to.
         documents: What the agent remembers, by the documents' names; each is at version 1, and what the agent writes is
             put there.
+        prices: What models cost; the known prices by default. A script costs what the agent's model would.
         **overrides: Fields of the `ToolContext` that the tools get (`tenant`, `resources`, ...). Shared state is in
             memory and ends with the turn, unless another context's is given: `shared=ctx.shared`.
 
     Raises:
         InturnError: A call needs approval and there is no `approve`, the script is exhausted, or `deliver` failed.
         ModelError: The model gave no answer.
+        Misconfigured: There is a budget in money, and nobody knows what the model costs.
     """
-    model, told = model or ScriptedModel(script), on_delta if agent.stream != "never" else None
-    turn = _TestTurn(agent, model, approve, [] if messages is None else messages, told, uploads, documents, overrides)
+    spending, asked = Spending(agent, model, prices), model or ScriptedModel(script)
+    told, known = on_delta if agent.stream != "never" else None, [] if messages is None else messages
+    turn = _TestTurn(agent, asked, approve, known, told, uploads, documents, spending, overrides)
     return await turn.run(content)
 
 
@@ -107,8 +113,10 @@ class _TestTurn:
         told: Callable[[Delta], None] | None,
         uploads: Uploads | None,
         documents: dict[str, str] | None,
+        spending: Spending,
         overrides: Mapping[str, Any],
     ) -> None:
+        self._spending = spending
         self._agent = agent
         self._model = model
         self._approve = approve
@@ -129,7 +137,7 @@ class _TestTurn:
         given = self._overrides.pop("event", None) or Event(content=content)
         carried: dict[str, Any] = {name: getattr(given, name) for name in EVENT_FIELDS} | {"content": content}
         self._event = Event(event_id=given.event_id or "event", **carried)
-        self._agent = self._chosen(given.model)
+        self._agent = self._agent.named(given.model)
         self._key = self._session.turn(str(self._event.event_id))
         await self._documents.show(self._agent)
         self._append("user.message", await self._settled(carried))
@@ -143,18 +151,19 @@ class _TestTurn:
         await self._deliver(turn, self._key.step("deliver"))
         return turn
 
-    def _chosen(self, model: str | None) -> Agent:
-        if model not in (None, self._agent.model, *self._agent.models):
-            raise InvalidEvent(f"agent {self._agent.name!r} has no model {model!r}")
-        return self._agent.answered_by(model or self._agent.model)
-
     async def _step(self) -> Stop:
         """Ask the model once, and settle the calls of its answer."""
-        if exceeded(self._agent.budget, self._used):
-            return "budget_reached"
-        step = self._key.step(self._used.steps)
+        step, spending = self._key.step(self._used.steps), self._spending
         maker, self._beside = self._room_maker(step), Usage()
-        await maker.make_room(self._transcript, step.turn.event_id, first=step.step == "0", asked=False)
+        spent = exceeded(self._agent.budget, self._used, raised=spending.raised)
+        if not spent:
+            await maker.make_room(self._transcript, step.turn.event_id, first=step.step == "0", asked=False)
+        if spent or not maker.request(self._transcript).max_tokens:
+            self._used = added(self._used, counts(self._beside))
+            if not await self._may_use_more(step):
+                return "budget_reached"
+            spending.raised += 1
+            return await self._step()
         message = await self._first_answer(maker, step)
         said = self._transcript
         self._used = add(self._used, total((message.usage, self._beside)))
@@ -163,7 +172,7 @@ class _TestTurn:
         room, calls = maker.results(message, said.size, len(kept.calls))
         kept.run_at_most(calls)
         kept.bound(pauses=said.pauses(step.turn.event_id), nudged=said.nudged, after_tools=said.owes_results)
-        self._output = self._fitting(kept)
+        self._output = output_of(kept, self._agent.output, said, self._event.event_id)
         self._append("agent.message", self._answer(message, kept))
         if kept.stop == "tool_use":
             await self._settle(step, kept.calls, room)
@@ -186,11 +195,11 @@ class _TestTurn:
             return await self._ask_model(self._request(by, step), self._preview())
 
         try:
-            first = await first_answer(agent, ask, _refuses, away=False)
+            first = await first_answer(agent, ask, refuses, away=False)
         except ModelError as error:
             if error.kind != "outage" or not agent.fallback:
                 raise
-            first = await first_answer(agent, ask, _refuses, away=True)
+            first = await first_answer(agent, ask, refuses, away=True)
         self._agent = first.by
         return first.answer
 
@@ -198,7 +207,7 @@ class _TestTurn:
         form, manifest = self._form_of(agent.model), agent.manifest()
         room = Room.of(facts(agent.model), agent.max_tokens, agent.compaction)
         messages = self._transcript.request_messages(form)
-        return ModelRequest(
+        made = ModelRequest(
             model=agent.model,
             system=self._documents.system,
             messages=messages,
@@ -210,18 +219,7 @@ class _TestTurn:
             native=self._transcript.natives(messages, form),
             load=self._load,
         )
-
-    def _fitting(self, kept: KeptAnswer) -> Any:
-        """Return what an answer says in the agent's form; where it does not fit, it is asked for once more."""
-        model, said = self._agent.output, self._transcript
-        if model is None or kept.stop != "end_turn":
-            return None
-        try:
-            return fitting(model, kept.content, said.committed.paused_text)
-        except ValueError as error:
-            if said.may_correct(self._event.event_id):
-                kept.correct(correction(error))
-            return None
+        return self._spending.bounded(made, self._used, self._beside)
 
     async def _respond(self, maker: RoomMaker, attempts: int = UNKNOWN_ATTEMPTS) -> ModelMessage:
         """Ask the model; where it refuses what is committed, once more without the blocks that are to blame."""
@@ -251,23 +249,19 @@ class _TestTurn:
             raise of_event(error) from None
 
     async def _ask_model(self, request: ModelRequest, on_delta: OnDelta = lambda *piece: None) -> ModelMessage:
-        return await self._model.respond(await shown(request), on_delta)
+        paid = await shown(self._paid(request))
+        return self._spending.priced(await self._model.respond(paid, on_delta))
+
+    def _paid(self, request: ModelRequest) -> ModelRequest:
+        bounded = self._spending.bounded(request, self._used, self._beside)
+        if not bounded.max_tokens:
+            raise ModelError("no money is left in the budget to ask the model for this")
+        return bounded
 
     def _preview(self) -> OnDelta:
         """Return what tells of an attempt's words, from its start on."""
         self._attempts += 1
-        told, event, step, attempt = self._told, str(self._event.event_id), str(self._used.steps), self._attempts
-        index = itertools.count()
-
-        def tell(block: int, kind: DeltaKind, text: str) -> None:
-            if told is None or not text:
-                return
-            if (at := next(index)) == 0:
-                told(Delta(event_id=event, step=step, attempt=attempt, index=0, kind="start"))
-                at = next(index)
-            told(Delta(event_id=event, step=step, attempt=attempt, index=at, kind=kind, block=block, text=text))
-
-        return tell
+        return preview(self._told, str(self._event.event_id), str(self._used.steps), self._attempts)
 
     def _room_maker(self, step: StepKey) -> RoomMaker:
         agent, known = self._agent, facts(self._agent.model)
@@ -275,7 +269,7 @@ class _TestTurn:
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
             self._beside = add(self._beside, used)
-            self._append("session.compacted", body | {"usage": used_by(used, {})})
+            self._append("session.compacted", body | {"usage": counts(used)})
             return self._transcript
 
         by = Summariser.of(
@@ -297,7 +291,14 @@ class _TestTurn:
 
     async def _compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:
         compact: Callable[..., Awaitable[ModelMessage | None]] | None = getattr(self._model, "compact", None)
-        return None if compact is None else await compact(await shown(request), instructions)
+        made = None if compact is None else await compact(await shown(self._paid(request)), instructions)
+        return None if made is None else self._spending.priced(made)
+
+    async def _may_use_more(self, step: StepKey) -> bool:
+        if self._agent.budget.on_limit == "end":
+            return False
+        asked = self._spending.question(step, datetime.now(UTC))
+        return await self._answered(asked, step.turn.step(f"ask-{step.step}"))
 
     async def _settle(self, step: StepKey, uses: Sequence[ToolUse], room: int | None) -> None:
         keys = [step.turn.step(step.step, index) for index in range(len(uses))]
@@ -320,8 +321,6 @@ class _TestTurn:
         return key | self._overrides
 
     async def _ask(self, step: StepKey, use: ToolUse) -> bool:
-        if self._approve is None:
-            raise InturnError(f"{use.tool} asks for approval: pass approve=True, False or a function to run()")
         now = time.time()
         asked = Approval(
             approval_id=f"{use.id}:{arguments_hash(use.input)}",
@@ -331,7 +330,12 @@ class _TestTurn:
             asked_at=datetime.fromtimestamp(now, UTC),
             expires_at=datetime.fromtimestamp(now + self._agent.budget.approval_timeout, UTC),
         )
-        await self._deliver(asked, step.turn.step(f"ask-{step.step}-{step.index}"))
+        return await self._answered(asked, step.turn.step(f"ask-{step.step}-{step.index}"))
+
+    async def _answered(self, asked: Approval, delivery: StepKey) -> bool:
+        if self._approve is None:
+            raise InturnError(f"{asked.tool} asks for approval: pass approve=True, False or a function to run()")
+        await self._deliver(asked, delivery)
         if isinstance(self._approve, bool):
             return self._approve
         return bool(await call_async(self._approve, asked))
@@ -394,7 +398,3 @@ class _TestTurn:
 
     async def _put_blob(self, data: bytes) -> str:
         return await (await self._shared.memory()).put_blob(self._session, data)
-
-
-def _refuses(message: ModelMessage) -> bool:
-    return message.stop_reason == "refusal"

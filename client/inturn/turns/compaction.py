@@ -12,7 +12,7 @@ from typing import Final
 from inturn.models.facts import ModelFacts
 
 SHORTEST: Final = 1_024
-"""Tokens of an answer below which none is asked for."""
+"""Tokens of an answer that is worth its prompt: where there is room or money for less, none is asked for."""
 SUMMARY: Final = 4_096
 """Tokens of a summary."""
 RESULT: Final = 32 * 1024

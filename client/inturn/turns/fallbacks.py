@@ -13,6 +13,7 @@ from typing import Final, Generic, Literal, TypeVar
 from inturn.agents import Agent
 from inturn.errors import JournalUnavailable
 from inturn.journal.values import Superseded
+from inturn.models import ModelMessage
 
 AFTER: Final = 60.0
 """Seconds for which a model is away before others answer."""
@@ -34,6 +35,11 @@ class First(Generic[T]):
     answer: T
     by: Agent
     why: Why | None = None
+
+
+def refuses(message: ModelMessage) -> bool:
+    """Return whether an answer is none."""
+    return message.stop_reason == "refusal"
 
 
 async def first_answer(agent: Agent, ask: Ask[T], refuses: Callable[[T], bool], *, away: bool) -> First[T]:

@@ -6,7 +6,7 @@ any request relies on it; a step compacts a few times at most, each time by less
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -130,12 +130,6 @@ class RoomMaker:
 def compactions_of(step: str, transcript: Transcript) -> list[dict[str, Any]]:
     """Return what a step compacted, whichever attempt of it."""
     return [entry.body for entry in transcript.compactions if entry.body.get("of") == step]
-
-
-def used_by(answered: Usage, told: Mapping[str, float]) -> dict[str, float]:
-    """Return what was used, by the answers and by what a provider told on the way: both say the same, or one knows."""
-    counted = answered.model_dump(mode="json", exclude={"steps"}, exclude_defaults=True)
-    return {name: max(counted.get(name, 0), told.get(name, 0)) for name in {**counted, **told}}
 
 
 def size_of(message: ModelMessage, guessed: int) -> int:

@@ -10,7 +10,10 @@ from typing import Final, Literal, TypeGuard
 
 from inturn.values import StopReason
 
-Stop = Literal["tool_use", "pause_turn"] | StopReason
+ASKS: Final = "ask_budget"
+"""A person is asked whether the turn may use more: nothing was sent."""
+
+Stop = Literal["tool_use", "pause_turn", "ask_budget"] | StopReason
 
 _MEANING: Final[Mapping[str, Stop]] = {
     "pause_turn": "pause_turn",
@@ -35,4 +38,4 @@ def interpret(stop_reason: object, calls: bool) -> Stop:
 
 def ends_turn(stop: str) -> TypeGuard[StopReason]:
     """Return whether the turn is over."""
-    return stop not in ("tool_use", "pause_turn")
+    return stop not in ("tool_use", "pause_turn", ASKS)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from inturn.models.encoding import Committed, encode
+from inturn.models.model import ModelRequest
 from inturn.turns.blocks import IMAGE_TYPES, inside, reference_of
 from inturn.turns.media import TEXT, pages
 
@@ -19,6 +20,8 @@ BYTES: Final = 3
 """Bytes of text that make a token, at worst."""
 LONGEST: Final = 8
 """Bytes of text that make a token, at best: of words, that is; what is repeated is no matter of size."""
+FRAME: Final = 500
+"""Tokens that the API adds to a prompt of its own, for tools."""
 IMAGE: Final = 1_600
 PAGE: Final = 3_000
 
@@ -32,6 +35,11 @@ def of_message(message: Mapping[str, Any]) -> int:
     """Return about how many tokens a message is."""
     size, shown = sizes(message)
     return size // BYTES + shown + 1
+
+
+def of_request(request: ModelRequest) -> int:
+    """Return about how many tokens a request's prompt is."""
+    return FRAME + of_value(request.system) + of_value(request.tools) + of_messages(request.messages)
 
 
 def least(messages: Iterable[Mapping[str, Any]]) -> int:

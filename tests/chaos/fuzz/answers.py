@@ -76,7 +76,9 @@ def _broken(hostile: Hostile) -> ModelMessage:
         case 3:
             return _message(cast("list[dict[str, Any]]", [None, 1, "x"]))
         case 4:
-            usage = Usage.model_construct(input_tokens=-5, output_tokens=10**30, usd=math.nan, steps=1)
+            usage = Usage.model_construct(
+                input_tokens=-5, output_tokens=10**30, usd_nanos=cast("int", math.nan), steps=1
+            )
             return _message([{"type": "text", "text": "cheap"}], usage=usage)
         case 5:
             return cast("ModelMessage", {"content": "I am no message"})

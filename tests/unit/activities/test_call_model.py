@@ -11,6 +11,7 @@ from temporalio.exceptions import ApplicationError
 
 from inturn import names
 from inturn.agents import Agent
+from inturn.amounts import nanos
 from inturn.errors import JournalUnavailable
 from inturn.journal import Position, retries
 from inturn.journal.views.turns import own_turn
@@ -307,7 +308,9 @@ async def test_a_budget_counts_one_turn_and_a_redrive_starts_anew(tmp_path: Path
 async def test_the_usage_of_a_turn_is_the_sum_of_its_steps(tmp_path: Path) -> None:
     class Model:
         async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
-            usage = Usage(input_tokens=10, output_tokens=2, cache_read_tokens=5, cache_write_tokens=1, usd=0.5)
+            usage = Usage(
+                input_tokens=10, output_tokens=2, cache_read_tokens=5, cache_write_tokens=1, usd_nanos=nanos(0.5)
+            )
             done = len(request.messages) > 1
             block = {"type": "tool_use", "id": "c1", "name": "refund", "input": {"order": "o", "cents": 1}}
             content = [{"type": "text", "text": "done"}] if done else [block]
@@ -322,6 +325,7 @@ async def test_the_usage_of_a_turn_is_the_sum_of_its_steps(tmp_path: Path) -> No
             "output_tokens": 4,
             "cache_read_tokens": 10,
             "cache_write_tokens": 2,
+            "usd_nanos": nanos(1),
             "usd": 1.0,
             "steps": 2,
         }

@@ -96,9 +96,9 @@ async def test_an_answer_that_is_too_large_is_named_with_its_bytes(
 
 
 ODD_USAGE: list[dict[str, Any]] = [
-    {"usd": float("nan")},
-    {"usd": float("inf")},
-    {"usd": -1.0},
+    {"usd_nanos": float("nan")},
+    {"usd_nanos": float("inf")},
+    {"usd_nanos": -1.0},
     {"input_tokens": -5, "output_tokens": 7},
     {"input_tokens": 10**30, "output_tokens": 7},
     {"input_tokens": 10**400, "output_tokens": 7},

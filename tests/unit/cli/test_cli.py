@@ -376,6 +376,18 @@ def test_show_says_what_held_events_wait_for_and_what_the_limits_are(fake: Fake)
     assert "expire after 600 s" in said
 
 
+@pytest.mark.promise("MOD-5")
+def test_show_says_what_a_session_cost_and_what_came_from_the_cache(fake: Fake) -> None:
+    usage = {"input_tokens": 100, "output_tokens": 20, "cache_read_tokens": 900, "steps": 3, "cache_missed": 1}
+    usage |= {"usd_nanos": 1_234_000_000, "failed_usd_nanos": 30_000_000}
+    fake.answers["status"] = SessionStatus.model_validate({"state": "idle", "usage": usage})
+    fake.answers["unknown_calls"] = []
+    said = " ".join(fake.run("show", "s").stdout.split())
+    assert "3 model calls · 1,000 + 20 tokens · 90 % of the prompts from the cache · 1 that should" in said
+    assert "$1.23 ($0.030 of it without an answer)" in said
+    assert json.loads(fake.run("show", "s", "--json").stdout)["usage"]["usd"] == 1.234
+
+
 UNKNOWN = UnknownOutcome(
     key="default/s/e1/0/0", event_id="e1", call_id="c1", tool="post", late_status="ok", late_result="posted 7"
 )

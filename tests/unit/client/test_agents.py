@@ -90,6 +90,7 @@ def test_usage_is_summed_with_the_numbers_of_a_newer_peer() -> None:
     answers = [Usage.model_validate({"input_tokens": 2, "usd": 0.5, "thoughts": 3, "kind": "x"})] * 2
     assert total(answers).model_dump(exclude_defaults=True) == {
         "input_tokens": 4,
+        "usd_nanos": 10**9,
         "usd": 1.0,
         "steps": 2,
         "thoughts": 6,

@@ -61,7 +61,7 @@ def test_the_calls_of_the_contract_take_their_options_by_keyword(call: str) -> N
 def test_an_event_is_sent_with_the_options_of_the_contract(call: str) -> None:
     options = get_type_hints(getattr(inturn.Session, call), include_extras=True)["options"]
     assert get_args(options) == (inturn.EventOptions,)
-    contract = "event_id aliases source sequence sequencing sender sent_at when_busy expires_after metadata"
+    contract = "event_id aliases source sequence sequencing sender sent_at when_busy expires_after model metadata"
     assert list(inturn.EventOptions.__annotations__) == contract.split()
 
 

@@ -12,7 +12,8 @@ from temporalio.api.common.v1 import Payload
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
-from inturn_workflows.approvals import Approvals
+from inturn.keys import SessionKey
+from inturn_workflows.approvals import Approvals, unrecorded_answers
 from inturn_workflows.controls import Control, Controls
 from inturn_workflows.display.display import Display
 from inturn_workflows.inbox.dedup import DedupWindow
@@ -112,3 +113,30 @@ def test_the_update_that_follows_a_signal_gets_what_came_of_that(controls: Contr
 def test_through_what_it_came_is_short(via: object) -> None:
     with pytest.raises(ValueError, match="via"):
         Control.model_validate({"control_id": "c", "op": "approve", "via": via})
+
+
+@pytest.mark.promise("MOD-4")
+def test_a_turn_that_asks_for_more_is_answered_like_a_call() -> None:
+    question = CallState(id="budget:e1:1", tool="budget", hash="5", kind="budget", approval=True, asked_at=ASKED)
+    call = CallState(id="toolu_1", tool="refund", hash="cafe", approval=True, asked_at=ASKED)
+    turn = TurnState(turn="e1", step=1, calls=[call], question=question)
+    state = SessionState(inbox=Inbox(dedup=DedupWindow(salt="s")), turn=turn)
+    approvals = Approvals(state, Waiters(state), cast("Display", None))
+    assert [waiting.id for waiting in state.waiting_calls] == ["toolu_1", "budget:e1:1"]
+    assert state.status == "requires_action"
+    assert question.question["kind"] == "budget"
+    approvals.answer("budget:e1:1:5", Decided(answer="approved", by="ann"), ASKED + 1)
+    assert (turn.raised_now, turn.answered and turn.answered.by) == (1, "ann")
+    with pytest.raises(ApplicationError, match="has other arguments"):
+        approvals.answer("budget:e1:1:6", Decided(answer="approved"), ASKED + 1)
+
+
+@pytest.mark.promise("MOD-4")
+def test_an_answer_that_no_step_has_written_down_is_written_with_the_end_of_the_turn() -> None:
+    question = CallState(id="budget:e1~1:1", tool="budget", hash="5", kind="budget", approval=True, asked_at=ASKED)
+    turn = TurnState(turn="e1~1", step=1, question=question, raised=2)
+    assert unrecorded_answers(SessionKey("acme", "s1").turn("e1~1"), turn) == []
+    question.decide(Decided(answer="expired", reason="the turn was stopped", at=ASKED + 1))
+    [decision] = unrecorded_answers(SessionKey("acme", "s1").turn("e1~1"), turn)
+    assert (decision.type, decision.key, decision.step) == ("approval.answered", "e1~1/1/budget2/answered", "1")
+    assert decision.body["answer"] == "expired"

@@ -382,3 +382,72 @@ async def test_every_other_stop_reason_ends_the_turn_and_runs_no_call(stop: str)
     steps = Stops([])
     assert (await turns.run(begin(), steps)).stop == stop
     assert not steps.begun
+
+
+ASKS = CallPlan(id="budget:e1:1", tool="budget", hash="5", kind="budget", approval=True)
+
+
+class Asking(Scripted):
+    """Its second model step asks whether the turn may use more before it does anything."""
+
+    def __init__(self, script: Script, *answers: str | BaseException) -> None:
+        super().__init__(script)
+        self.answers = list(answers)
+        self.seen: list[tuple[int, int, str | None]] = []
+
+    async def call_model(self, turn: TurnState) -> ModelResult:
+        answered = turn.answered.answer if turn.answered else None
+        self.seen.append((turn.step, turn.raised_now, answered))
+        if turn.step == 1 and answered is None:
+            return ModelResult(stop="ask_budget", calls=[ASKS])
+        if answered not in (None, "approved"):
+            return ModelResult(stop="budget_reached")
+        return await super().call_model(turn)
+
+    async def approve(self, turn: TurnState, call: CallState, index: int) -> None:
+        assert call is turn.question
+        answer = self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        call.answer = answer  # type: ignore[assignment]
+
+
+@pytest.mark.promise("MOD-4")
+async def test_a_step_that_asks_for_more_is_run_again_with_the_answer_and_later_ones_have_it_too() -> None:
+    steps, turn = Asking([[Call()], [Call()]], "approved"), begin()
+    assert (await turns.run(turn, steps)).stop == "end_turn"
+    assert steps.seen == [(0, 0, None), (1, 0, None), (1, 1, "approved"), (2, 1, None)]
+    assert follows(steps.log, steps.script)
+    assert turn.question is None
+
+
+@pytest.mark.promise("MOD-4")
+@pytest.mark.parametrize("answer", ["denied", "expired"])
+async def test_a_no_is_told_to_the_step_which_ends_the_turn(answer: str) -> None:
+    steps = Asking([[Call()], [Call()]], answer)
+    assert (await turns.run(begin(), steps)).stop == "budget_reached"
+    assert steps.seen[-1] == (1, 0, answer)
+
+
+@pytest.mark.promise("MOD-4", "SUR-6")
+async def test_a_turn_that_waits_for_its_budget_waits_on_in_the_next_run() -> None:
+    steps, turn = Asking([[Call()], [Call()]], ContinueDue(), ContinueDue(), "approved"), begin()
+    for _ in range(2):
+        with pytest.raises(ContinueDue):
+            await turns.run(turn, steps)
+        turn = moved(turn)
+        assert turn.question is not None
+    await turns.run(turn, steps)
+    assert steps.seen == [(0, 0, None), (1, 0, None), (1, 1, "approved"), (2, 1, None)]
+    assert set(steps.done.values()) == {1}
+
+
+async def test_what_the_user_said_stays_until_the_step_that_asked_first_has_recorded_it() -> None:
+    class First(Asking):
+        async def call_model(self, turn: TurnState) -> ModelResult:
+            if turn.answered is None and turn.step == 0:
+                return ModelResult(stop="ask_budget", calls=[ASKS])
+            assert turn.event == {"content": "hi"}
+            return ModelResult(stop="end_turn")
+
+    assert (await turns.run(begin(), First([], "approved"))).stop == "end_turn"

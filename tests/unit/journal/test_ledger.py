@@ -494,9 +494,9 @@ def test_the_end_of_a_turn_without_an_answer_says_what_its_attempts_used(type_: 
     with memory() as tx:
         for _ in range(2):
             attempt = steps.claim_model(tx, STEP, opening("e1"))
-            steps.fail(tx, STEP, attempt.token, "unknown", usage={"input_tokens": 10, "usd": 0.5})
+            steps.fail(tx, STEP, attempt.token, "unknown", usage={"input_tokens": 10, "usd_nanos": 5})
         end = Recorded(NewEntry(type_, {"turn": "e1"}, event_id="e1", key="e1/end"))
         for _ in range(2):
             decisions.record(tx, SESSION, [end], [TURN], False)
         [entry] = [entry for entry in log.read(tx, SESSION, types=(type_,))]
-    assert entry.body["usage"] == {"input_tokens": 20, "usd": 1.0}
+    assert entry.body["usage"] == {"input_tokens": 20, "usd_nanos": 10}

@@ -14,10 +14,10 @@ from inturn.journal.log import log
 from inturn.journal.store import schema
 from inturn.journal.store.store import Transaction
 from inturn.testing.memory import MemoryStore
-from tests.support.journal import OTHER, memory
+from tests.support.journal import OTHER, memory, opening
 from tests.support.limits import call, permit, write
 from tests.support.lock_order import ORDER, UNDER, OrderedTransaction, OutOfOrder
-from tests.support.port_calls import PORT, READS, methods
+from tests.support.port_calls import PAYING, PORT, READS, STEP, methods
 
 T = TypeVar("T")
 
@@ -56,6 +56,14 @@ async def test_a_call_that_takes_over_several_expired_locks_keeps_to_the_order()
     assert (await journal.claim_call(call(9), lease=5.0, wants=wants)).status == "claimed"
     held = {place.call for place in await journal.places() if place.state == "held"}
     assert held == {str(call(9))}
+
+
+def test_a_claim_that_looks_at_the_money_keeps_to_the_order() -> None:
+    with memory() as made:
+        tx = OrderedTransaction(made._connection)
+        claim = steps.claim_model(tx, STEP, opening("e1"), token="t", wants=[permit(of=3)], lease=5.0, paying=PAYING)
+        assert claim.reserved is not None
+        assert [table for table, _ in tx.taken][-1] == "spend"
 
 
 def test_a_rule_that_locks_out_of_order_is_found() -> None:

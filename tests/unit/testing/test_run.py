@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from inturn.agents import Agent
-from inturn.errors import InturnError, Retry, ToolError
+from inturn.errors import InturnError, Misconfigured, Retry, ToolError
 from inturn.events import Event
 from inturn.models.scripted import Entry, ScriptExhausted
 from inturn.testing import Answer, ToolCall, context, run
@@ -299,3 +299,42 @@ async def test_an_agent_that_is_never_seen_is_not_heard() -> None:
     heard: list[Delta] = []
     await run(agent(stream="never"), "hi", script=["hello"], on_delta=heard.append)
     assert heard == []
+
+
+@pytest.mark.promise("MOD-4")
+async def test_a_budget_in_money_ends_a_test_where_it_would_end_the_turn() -> None:
+    @tool
+    async def look() -> str:
+        """Look."""
+        return "words " * 300
+
+    def spender(**budget: Any) -> Agent:
+        return Agent(
+            "spender",
+            model="claude-sonnet-5-5",
+            instructions="",
+            tools=[look],
+            max_tokens=1_024,
+            budget=Budget(**budget),
+        )
+
+    script = [ToolCall("look")] * 50
+    turn = await run(spender(usd=0.03), "go", script=script)
+    assert turn.stop_reason == "budget_reached"
+    assert 0 < turn.usage.usd <= 0.03
+    asked: list[Approval] = []
+
+    def once(approval: Approval) -> bool:
+        asked.append(approval)
+        return len(asked) == 1
+
+    longer = await run(spender(usd=0.03, on_limit="ask"), "go", script=script, approve=once)
+    assert longer.stop_reason == "budget_reached"
+    assert turn.usage.usd < longer.usage.usd <= 0.06
+    assert [a.kind for a in asked] == ["budget", "budget"]
+    assert len({a.approval_id for a in asked}) == 2
+
+
+async def test_a_budget_in_money_needs_a_model_whose_price_is_known() -> None:
+    with pytest.raises(Misconfigured, match="nobody knows what model m costs"):
+        await run(Agent("a", model="m", instructions="", budget=Budget(usd=1)), "hi", script=["fine"])

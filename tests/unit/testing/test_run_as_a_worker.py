@@ -641,7 +641,7 @@ BUDGETS: dict[str, tuple[Budget, Usage]] = {
     "tokens": (Budget(tokens=100), Usage(input_tokens=30, output_tokens=30)),
     "cached_tokens": (Budget(tokens=100), Usage(input_tokens=1, output_tokens=1, cache_read_tokens=1_000)),
     "written_tokens": (Budget(tokens=100), Usage(input_tokens=1, cache_write_tokens=60)),
-    "usd": (Budget(usd=0.5), Usage(usd=0.3)),
+    "usd": (Budget(usd=0.5), Usage(usd_nanos=300_000_000)),
 }
 for _name, (_budget, _usage) in BUDGETS.items():
     CASES[f"budget_of_{_name}"] = functools.partial(

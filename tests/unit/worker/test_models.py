@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
 from collections.abc import AsyncIterator
@@ -13,12 +14,16 @@ import pytest_asyncio
 
 from inturn.agents import Agent
 from inturn.errors import Misconfigured
-from inturn.models import ModelSettings
+from inturn.models import ModelMessage, ModelRequest, ModelSettings, OnDelta
 from inturn.models.facts import ModelFacts
+from inturn.models.prices import known_prices
 from inturn.models.scripted import ScriptedModel
 from inturn.testing import StrictClaude
+from inturn.turns.budget import Budget
+from inturn.turns.compaction import Compaction
+from inturn_activities.limits.limits import Limits
 from inturn_activities.model.claude import Claude
-from inturn_worker.models import check_settings, choose_model, looked_up
+from inturn_worker.models import check_prices, check_settings, choose_model, looked_up
 from inturn_worker.settings import Settings
 from tests.support.waiting import until
 
@@ -144,3 +149,41 @@ async def _said(claude: Claude, agents: list[Agent], caplog: pytest.LogCaptureFi
 
 def agent(name: str, model: str) -> Agent:
     return Agent(name, model=model, instructions="")
+
+
+class Paid:
+    """A model that costs what the list says."""
+
+    async def respond(self, request: ModelRequest, on_delta: OnDelta) -> ModelMessage:
+        raise NotImplementedError
+
+
+@pytest.mark.promise("MOD-4")
+@pytest.mark.parametrize(
+    ("budget", "limits"),
+    [
+        (Budget(usd=1), Limits()),
+        (Budget(session_usd=1), Limits()),
+        (Budget(), Limits(usd_per_tenant_day=1)),
+        (Budget(), Limits(usd_per_model_day={"claude-sonet-5-5": 1})),
+    ],
+)
+def test_a_limit_in_money_needs_a_model_whose_price_is_known(budget: Budget, limits: Limits) -> None:
+    wrong = Agent("desk", model="claude-sonet-5-5", instructions="", budget=budget)
+    with pytest.raises(
+        Misconfigured, match=r"agent desk: nobody knows what model .* \(did you mean claude-sonnet-5-5\?\)"
+    ):
+        check_prices(Paid(), [wrong], limits, known_prices())
+    right = dataclasses.replace(wrong, model="claude-sonnet-5-5")
+    check_prices(Paid(), [right], limits, known_prices())
+    check_prices(ScriptedModel(), [wrong], limits, known_prices())
+    check_prices(Paid(), [dataclasses.replace(wrong, budget=Budget())], Limits(), known_prices())
+
+
+def test_a_limit_in_money_needs_the_price_of_who_summarises_too() -> None:
+    agent = Agent("desk", model="claude-sonnet-5-5", instructions="", budget=Budget(usd=1))
+    check_prices(Paid(), [dataclasses.replace(agent, compaction=None)], Limits(), known_prices())
+    with pytest.raises(Misconfigured, match="nobody knows what model summarist costs"):
+        check_prices(
+            Paid(), [dataclasses.replace(agent, compaction=Compaction(model="summarist"))], Limits(), known_prices()
+        )

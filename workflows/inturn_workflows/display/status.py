@@ -65,7 +65,7 @@ def waits_for(held: Sequence[Queued], inbox: Inbox, policy: InboxPolicy) -> dict
 
 
 def _turn(turn: TurnState) -> dict[str, Any]:
-    waiting = [call.tool for call in turn.calls if call.waits]
+    waiting = [call.tool for call in turn.questions if call.waits]
     return {
         "event_id": turn.event_id,
         "merged": list(turn.merged),

@@ -89,6 +89,7 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.doctor.encryption import examine_encryption
     from inturn.cli.doctor.graph import examine_limits
     from inturn.cli.doctor.machine import is_missing
+    from inturn.cli.doctor.prices import examine_prices
     from inturn.client.settings import DEFAULT_JOURNAL, read_settings
     from inturn.errors import InturnError
     from inturn.journal import open_journal
@@ -100,6 +101,7 @@ async def _limits(options: Options) -> tuple[list[Finding], list[Place]]:
         journal = open_journal(url)
         try:
             served = [*await examine_agents(journal), *await examine_encryption(journal)]
+            served.append(await examine_prices(journal, options.tenant))
             finding, places = await examine_limits(journal, options.tenant)
         finally:
             await journal.close()

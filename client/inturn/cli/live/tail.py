@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from inturn.amounts import dollars
 from inturn.cli.live.screen import Screen, show
 from inturn.cli.options import SessionId, options_of
 from inturn.cli.output import compact, console, line
@@ -102,7 +103,8 @@ def summary(entry: Entry) -> str:
             return by + (entry.text or f"({body.get('stop')})")
         case "turn.completed":
             usage = body.get("usage") or {}
-            return f"{body.get('stop')}, {usage.get('input_tokens', 0)} + {usage.get('output_tokens', 0)} tokens"
+            cost = f", {dollars(int(usage['usd_nanos']))}" if usage.get("usd_nanos") else ""
+            return f"{body.get('stop')}, {usage.get('input_tokens', 0)} + {usage.get('output_tokens', 0)} tokens{cost}"
         case "approval.requested":
             return f"{body.get('tool')}? {body.get('approval_id')}"
         case "approval.answered":

@@ -17,9 +17,11 @@ from inturn.journal.log import codec, contents, log, position
 from inturn.journal.log.log import Log
 from inturn.journal.state import operations
 from inturn.journal.store.store import Transaction
-from inturn.journal.values import Attempts, NewEntry, Recorded, Written
+from inturn.journal.values import Attempts, NewEntry, Outcome, Recorded, Spent, Written
 from inturn.journal.views import aliases, outcomes
+from inturn.journal.views.costs import TYPES, usage_of
 from inturn.keys import SessionKey, StepKey, TurnKey
+from inturn.turns.budget import added
 
 INTERRUPTED: Final = "interrupted: the turn ended before this call had a result"
 CLOSED_KEY: Final = "closed"
@@ -148,13 +150,26 @@ def _decide(journal: Log, decision: Recorded) -> None:
         return
     if entry.type == "event.rejected" and entry.event_id and "claim" in entry.body:
         contents.rejected(journal, entry.event_id, entry.body["claim"])
-    if outcome and outcomes.put(journal, outcome):
+    if outcome and outcomes.put(journal, _with_costs(journal, entry, outcome)):
         others = entry.body.get("aliases") or (entry.body.get("event") or {}).get("aliases")
         aliases.put(journal.tx, journal.session, {outcome.event_id: others or ()})
         if outcome.disposition == "merged":
             contents.merged(journal, outcome.event_id, str(outcome.into))
         elif outcome.disposition in _OVER:
             contents.take(journal, [outcome.event_id])
+
+
+def _with_costs(journal: Log, end: NewEntry, outcome: Outcome) -> Outcome:
+    """Return the outcome of a turn that was stopped or failed, with what it cost until then."""
+    if end.type not in _UNANSWERED or outcome.spent is not None:
+        return outcome
+    began = log.keyed(journal.tx, journal.session, "session")
+    entries = log.read(journal.tx, journal.session, event_id=outcome.event_id, types=TYPES)
+    used = added(usage_of(entries), end.body.get("usage") or {})
+    answers = [entry for entry in entries if entry.type == "agent.message"]
+    frozen = began.body if began else {}
+    model = answers[-1].body.get("model") if answers else frozen.get("model")
+    return replace(outcome, spent=Spent(used, frozen.get("agent"), model))
 
 
 def _ended(journal: Log, entry: NewEntry) -> bool:

@@ -18,18 +18,11 @@ from inturn.journal.limits.requests import ResourceWait, Want
 from inturn.journal.live import deltas
 from inturn.journal.log import codec, contents, log, position, pruned
 from inturn.journal.log.log import Log, micros
+from inturn.journal.money import reservations
+from inturn.journal.money.requests import Paying
 from inturn.journal.state import operations
 from inturn.journal.store.store import Statement, Transaction
-from inturn.journal.values import (
-    Attempts,
-    Claim,
-    FailureClass,
-    NewEntry,
-    Outcome,
-    Position,
-    Superseded,
-    new_token,
-)
+from inturn.journal.values import Attempts, Claim, FailureClass, NewEntry, Outcome, Position, Superseded, new_token
 from inturn.journal.views import aliases, outcomes
 from inturn.keys import StepKey
 
@@ -49,9 +42,10 @@ def claim_model(
     wants: Sequence[Want] = (),
     lease: float = 0.0,
     scheduled: float = 0.0,
+    paying: Paying | None = None,
     hopeful: bool = False,
 ) -> Claim:
-    """Claim a model step; see `Journal.claim_model`. `hopeful`: see `grants.take`."""
+    """Claim a model step; see `Journal.claim_model`. `hopeful`: see `grants.take`, and `reservations.judge`."""
     others = aliases.told(opening)
     own = others.get(step.turn.event_id, ())
     ended = outcomes.answering(step.session, (step.turn.event_id, *own))
@@ -74,16 +68,19 @@ def claim_model(
         if row and row.held_by(token):  # the answer to this claim was lost
             rows.update(tx, step, "lease_until = ?", now + micros(lease))
             places.renew(tx, step, lease=lease)
-            return answers.claimed(journal, step, row, filled, behind, types)
+            claim = answers.claimed(journal, step, row, filled, behind, types)
+            return reservations.reserved_before(tx, step, paying, claim)
         if filled.missing:
             return replace(answers.answer("missing", journal, row), missing=filled.missing)
         if isinstance(granted := _granted(tx, step, wants, lease, hopeful=hopeful), ResourceWait):
             return replace(answers.answer("waiting", journal, row), waiting=granted)
+        money = reservations.judge(journal, paying, filled.entries, hopeful=hopeful)
         token, fence, until = token or new_token(), journal.raise_fence(), micros(tx.now + lease)
         if row is None:
             row = rows.insert(tx, step, token, fence=fence, until=until, scheduled=at)
         else:
-            row = replace(rows.count_lost(tx, step, row), token=token, fence=fence)
+            row = reservations.count_lost(tx, step, rows.count_lost(tx, step, row), money)
+            row = replace(row, token=token, fence=fence)
             changes = "token = ?, fence = ?, lease_until = ?, scheduled = ?, checkpoint = NULL"
             rows.update(tx, step, changes, token, fence, until, at)
         journal.append(filled.entries)
@@ -93,7 +90,7 @@ def claim_model(
         if claimed.watched:  # what earlier attempts said is said anew
             deltas.forget(tx, [(step.session, fence - 1)])
         grants.prove(tx, granted)
-        return claimed
+        return reservations.reserve(tx, step, money, claimed)
 
 
 def claim_call(
@@ -196,7 +193,13 @@ def keep(tx: Transaction, step: StepKey, token: str, checkpoint: Any) -> bool:
 
 
 def release(
-    tx: Transaction, step: StepKey, token: str, *, usage: Mapping[str, float] | None = None, said: str = ""
+    tx: Transaction,
+    step: StepKey,
+    token: str,
+    *,
+    usage: Mapping[str, float] | None = None,
+    said: str = "",
+    paid: int | None = None,
 ) -> bool:
     """Release a claim that did nothing; what earlier attempts began stays begun, and what it used stays counted.
 
@@ -204,6 +207,7 @@ def release(
     """
     row = rows.locked(tx, step)
     if row is None or not row.held_by(token):
+        reservations.settle(tx, step, token, paid)
         return False
     spent = row.failed_attempts()
     attempts.add_usage(spent, usage)
@@ -212,6 +216,7 @@ def release(
     if said:
         rows.update(tx, step, "checkpoint = ?", rows.sealed(tx, "checkpoint", step, said))
     places.leave(tx, step)
+    reservations.settle(tx, step, token, paid)
     return True
 
 
@@ -260,6 +265,8 @@ def finish(
     result: dict[str, Any],
     entries: Sequence[NewEntry],
     outcome: Outcome | None,
+    *,
+    paid: int | None = None,
 ) -> Position | None:
     """Record a step's result with its last entries; return where the log stands, `None`: the step is not ours any more.
 
@@ -276,6 +283,7 @@ def finish(
             rows.update(
                 tx, step, "late_result = COALESCE(late_result, ?)", rows.sealed(tx, "late_result", step, result)
             )
+            reservations.settle(tx, step, token, paid)
             return None
         known = outcomes.look(tx, step.session, outcome.event_id) if outcome else None
         journal.append(entries)
@@ -285,6 +293,7 @@ def finish(
         places.leave(tx, step)
         if outcome:
             outcomes.put(journal, outcome, known)
+        reservations.settle(tx, step, token, paid)
         return position.reached(journal)
 
 
@@ -297,6 +306,7 @@ def fail(
     clean: bool = False,
     place: int | None = None,
     usage: Mapping[str, float] | None = None,
+    paid: int | None = None,
 ) -> Attempts | None:
     """Count a failed attempt; `None`: another attempt holds the step, and this one decides nothing of it.
 
@@ -311,6 +321,7 @@ def fail(
         if row.open and not row.token and token and failed.failed == token:
             return failed  # it is counted: the answer to that was lost
         if not row.held_by(token):
+            reservations.settle(tx, step, token, paid)
             return None
         failed.failed = token
         attempts.add_usage(failed, usage)
@@ -319,6 +330,7 @@ def fail(
         began = ", began = began_before" if clean else ""
         rows.update(tx, step, f"token = '', lease_until = 0{began}, attempts = ?", kept)
         places.leave(tx, step)
+        reservations.settle(tx, step, token, paid)
         return failed
 
 

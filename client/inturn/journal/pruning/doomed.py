@@ -24,6 +24,7 @@ _ORDER: Final = (
     "contents",
     "lacks",
     "steps",
+    "reservations",
     "operations",
     "shared_values",
     "queues",

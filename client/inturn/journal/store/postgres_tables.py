@@ -23,6 +23,8 @@ _TUNING: Final = (
     f"ALTER TABLE places SET ({_CHANGING})",
     f"ALTER TABLE counters SET (fillfactor = 20, {_CHANGING})",
     "ALTER TABLE buckets SET (fillfactor = 20)",
+    "ALTER TABLE spend SET (fillfactor = 20)",
+    f"ALTER TABLE reservations SET ({_CHANGING})",
     f"ALTER TABLE deltas SET ({_CHANGING})",
     "ALTER TABLE entries SET (autovacuum_vacuum_insert_scale_factor = 0.05)",
 )

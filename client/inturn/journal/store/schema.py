@@ -14,7 +14,7 @@ from typing import Final
 from inturn.errors import JournalUnavailable
 from inturn.journal.store.store import Transaction
 
-VERSION: Final = 14
+VERSION: Final = 15
 """Counts up with each change of a table. Versions below were never released."""
 
 # `{bytes}` is the backend's type for bytes, `{clustered}` what makes a table of small rows its own index, `{unlogged}`
@@ -44,8 +44,11 @@ _LOG: Final = (
     """CREATE TABLE outcomes (
         tenant TEXT NOT NULL, session TEXT NOT NULL, event_id TEXT NOT NULL,
         turn TEXT NOT NULL, redrive BIGINT NOT NULL, disposition TEXT NOT NULL,
-        stop TEXT, reason TEXT, host TEXT, first_seq BIGINT, last_seq BIGINT, at BIGINT NOT NULL,
+        stop TEXT, reason TEXT, host TEXT, first_seq BIGINT, last_seq BIGINT,
+        agent TEXT, model TEXT, input BIGINT, output BIGINT, cache_read BIGINT, cache_write BIGINT,
+        usd_nanos BIGINT, failed_usd_nanos BIGINT, at BIGINT NOT NULL,
         PRIMARY KEY (tenant, session, event_id)) {clustered}""",
+    "CREATE INDEX outcomes_at ON outcomes (tenant, at)",
     "CREATE INDEX outcomes_parked ON outcomes (tenant, session) WHERE disposition = 'parked'",
     """CREATE TABLE aliases (
         tenant TEXT NOT NULL, session TEXT NOT NULL, alias TEXT NOT NULL, event_id TEXT NOT NULL,
@@ -115,6 +118,19 @@ _LIMITS: Final = (
     "CREATE TABLE counters (scope TEXT NOT NULL PRIMARY KEY, number BIGINT NOT NULL) {clustered}",
 )
 
+# Money, in whole nanodollars: what was paid and set aside in a day, and of that what requests have set aside (money/).
+_MONEY: Final = (
+    """CREATE TABLE reservations (
+        tenant TEXT NOT NULL, session TEXT NOT NULL, turn TEXT NOT NULL, step TEXT NOT NULL, token TEXT NOT NULL,
+        scope TEXT NOT NULL, resource TEXT NOT NULL, day BIGINT NOT NULL, nanos BIGINT NOT NULL,
+        max_tokens BIGINT NOT NULL,
+        PRIMARY KEY (tenant, session, turn, step, token, scope, resource)) {clustered}""",
+    "CREATE INDEX reservations_of_day ON reservations (scope, resource, day) WHERE scope <> '' OR resource <> ''",
+    """CREATE TABLE spend (
+        scope TEXT NOT NULL, resource TEXT NOT NULL, day BIGINT NOT NULL, nanos BIGINT NOT NULL,
+        PRIMARY KEY (scope, resource, day)) {clustered}""",
+)
+
 # Workers: which agents they serve, since when a step has found none for it (serving.py), and which steps are being
 # stopped (stops.py).
 _WORKERS: Final = (
@@ -148,7 +164,7 @@ _LIVE: Final = (
 _SEQUENCES: Final = ("CREATE SEQUENCE tickets",)
 """Where rows are locked, a number that all tenants count up would be a lock of all tenants."""
 
-TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_WORKERS, *_LIVE)
+TABLES: Final = (*_LOG, *_STATE, *_LIMITS, *_MONEY, *_WORKERS, *_LIVE)
 
 
 _TABLE: Final = re.compile(r"\s*CREATE\s+(?:\{unlogged\}\s+)?TABLE\s+(\w+)", re.IGNORECASE)

@@ -29,6 +29,11 @@ def answered_key(call: StepKey) -> str:
     return f"{call.within_session}/answered"
 
 
+def budget_key(step: StepKey, raised: int) -> str:
+    """Return what the keys of a question begin with that is about a turn's budget, and how often that was raised."""
+    return f"{step.within_session}/budget{raised}"
+
+
 def approves(answer: Entry, approval_id: str) -> bool:
     """Return whether an answer on record lets a call run: a yes to this call with these very arguments."""
     return (
@@ -65,11 +70,15 @@ def pending(entries: Iterable[Entry]) -> list[Approval]:
 
 def _asked(entry: Entry, args: Any) -> Approval:
     body = entry.body
-    return Approval(
-        approval_id=str(body.get("approval_id")),
-        call_id=str(body.get("call_id")),
-        tool=str(body.get("tool")),
-        args=args if isinstance(args, dict) else None,
-        asked_at=entry.at,
-        expires_at=entry.at + timedelta(seconds=float(body.get("timeout") or 0)),
+    more = {"kind": "budget", "preview": str(body.get("preview"))} if body.get("kind") == "budget" else {}
+    return Approval.model_validate(
+        {
+            "approval_id": str(body.get("approval_id")),
+            "call_id": str(body.get("call_id")),
+            "tool": str(body.get("tool")),
+            "args": args if isinstance(args, dict) else None,
+            "asked_at": entry.at,
+            "expires_at": entry.at + timedelta(seconds=float(body.get("timeout") or 0)),
+            **more,
+        }
     )

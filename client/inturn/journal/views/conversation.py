@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from inturn.journal.views import compactions
+from inturn.journal.views.cached import Cached
 from inturn.journal.views.compactions import Cut
 from inturn.journal.views.doubts import Place, replaced
 from inturn.journal.views.requests import NO_ANSWER, Form, Message, Part, Said, View, summary_as_text
@@ -69,6 +70,7 @@ class Conversation:
         container: Where the model runs code, as its last answer that did so said.
         native: Some answer brought a state of its provider's own.
         counted: Tokens up to the last answer, by its own count.
+        cached: What the last answer's request left in the cache, where the next one begins with it.
         stripped: Answers of requests that had not read so far lose what they thought.
     """
 
@@ -84,6 +86,7 @@ class Conversation:
     container: Mapping[str, Any] = field(default_factory=dict[str, Any])
     native: bool = False
     counted: int | None = None
+    cached: Cached | None = None
     stripped: int = 0
     _cuts: list[Cut] = field(default_factory=list[Cut])
     _sizes: list[int] = field(default_factory=list[int])
@@ -175,6 +178,7 @@ class Conversation:
     def answer(self, answered: Sequence[Part], content: Sequence[Said], answer: Entry, seen: int) -> None:
         """Commit an answer, and what it answered, as it was sent."""
         self.parts += [part.committed() for part in answered]
+        self.cached = Cached.of(answer)
         if answered:
             self._cuts.append(Cut(len(self.parts), answer.seq, seen, answer.event_id))
         made = Part.answer(content, answer.body).committed()
@@ -210,7 +214,7 @@ class Conversation:
                 role, kept = "user", [(summary_as_text(kept[0][0]), None)]
             made = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
             self.parts[at] = replace(made, provider=part.provider, native=None if places else part.native)
-        self._sizes, self.counted = [], None if shown else self.counted
+        self._sizes, self.counted, self.cached = [], None if shown else self.counted, None
         self.pause_no_more()
 
     def pause_no_more(self) -> None:
@@ -227,7 +231,7 @@ class Conversation:
         # What the model itself summarised it takes for unchanged; whatever others thought was bound to another form.
         bound = entry.body.get("model") if entry.body["by"] == "claude" else None
         kept = [p if bound and p.owner == bound else compactions.without_thoughts(p) for p in self.parts[at:]]
-        self.parts, self.counted, self._sizes = [*self.parts[:at], *kept], None, []
+        self.parts, self.counted, self._sizes, self.cached = [*self.parts[:at], *kept], None, [], None
         if bound is None:
             self.stripped = entry.seq
             self.pause_no_more()

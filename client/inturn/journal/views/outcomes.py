@@ -12,12 +12,13 @@ from typing import Any, Final
 from inturn.journal.log import codec
 from inturn.journal.log.log import Log, body, micros
 from inturn.journal.store.store import Statement, Transaction
-from inturn.journal.values import Ending, Outcome
+from inturn.journal.values import Ending, Outcome, Spent
 from inturn.journal.views import aliases
 from inturn.keys import SessionKey, TurnKey, redrive_of
 from inturn.values import Disposition
 
 _COLUMNS: Final = "event_id, turn, redrive, disposition, stop, reason, host, first_seq, last_seq"
+_SPENT: Final = "agent, model, input, output, cache_read, cache_write, usd_nanos, failed_usd_nanos"
 _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "turn.completed": "applied",
     "turn.interrupted": "cancelled",
@@ -28,6 +29,7 @@ _DISPOSITIONS: Final[dict[str, Disposition]] = {
     "event.parked": "parked",
 }
 """Entries that are written along with an outcome, and which. An event that was rejected has none: it may come again."""
+_EVENT: Final = "tenant = ? AND session = ? AND event_id = ?"
 _REASON: Final = "outcomes.reason"
 _DISCARDED: Final = "discarded"
 _ALL: Final = 2**63 - 1
@@ -104,16 +106,35 @@ def put(log: Log, outcome: Outcome, known: Known | None = None) -> bool:
         last,
         micros(tx.now),
     )
+    spent = _spent(outcome.spent)
     if row:
-        tx.execute(
-            "DELETE FROM outcomes WHERE tenant = ? AND session = ? AND event_id = ?",
-            (session.tenant, session.session_id, outcome.event_id),
-        )
+        where = _where(session, outcome.event_id)
+        spent = _and_before(spent, tx.execute(f"SELECT {_SPENT} FROM outcomes WHERE {_EVENT}", where)[0])
+        tx.execute(f"DELETE FROM outcomes WHERE {_EVENT}", where)
     tx.execute(
-        f"INSERT INTO outcomes (tenant, session, {_COLUMNS}, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (session.tenant, session.session_id, *values),
+        f"INSERT INTO outcomes (tenant, session, {_COLUMNS}, at, {_SPENT}) VALUES ({', '.join('?' * 20)})",
+        (session.tenant, session.session_id, *values, *spent),
     )
     return True
+
+
+def _spent(spent: Spent | None) -> tuple[Any, ...]:
+    """Return what a turn used as its row has it."""
+    if spent is None:
+        return (None,) * 8
+    used = spent.usage
+    tokens = used.input_tokens, used.output_tokens, used.cache_read_tokens, used.cache_write_tokens
+    return codec.column(spent.agent), codec.column(spent.model), *tokens, used.usd_nanos, used.failed_usd_nanos
+
+
+def _and_before(spent: tuple[Any, ...], before: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what an event's turns used, with those before this one: they are paid, too."""
+    names = [now or then for now, then in zip(spent[:2], before[:2], strict=True)]
+    sums = [
+        None if now is None and then is None else (now or 0) + (then or 0)
+        for now, then in zip(spent[2:], before[2:], strict=True)
+    ]
+    return *names, *sums
 
 
 def counts(tx: Transaction, session: SessionKey) -> dict[str, int]:

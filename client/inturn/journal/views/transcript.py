@@ -309,8 +309,8 @@ class Transcript:
         if self.committed.goes_on:  # what paused before was a part of the answer that is refused
             self.committed.take_back_pause()
             self._view = View(self._view.form)
-        last = self.committed.last
-        self.committed.last = {name: value for name, value in last.items() if name != "nudge"}
+        said = {name: value for name, value in self.committed.last.items() if name != "nudge"}
+        self.committed.last, self.committed.cached = said, None
 
     def _doubt(self, places: Collection[Place], *, shown: bool = False) -> None:
         self.committed.doubt(places, shown=shown)

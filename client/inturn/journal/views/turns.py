@@ -14,7 +14,7 @@ from inturn import names
 from inturn.journal.values import Outcome
 from inturn.keys import SHORT_NAME, SessionKey, redrive_of, short_name
 from inturn.signals import Signal, read_marks
-from inturn.turns.budget import total
+from inturn.turns.budget import added, total
 from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Disposition, Entry, StopReason, Turn, TurnToolCall, Usage
 
@@ -36,11 +36,16 @@ def turn_of(entries: Sequence[Entry], outcome: Outcome | None = None) -> Turn | 
     end = next((e for e in reversed(turn) if e.type in _ENDS), None)
     if end is None:
         return None
+    usage = total(Usage.model_validate(e.body.get("usage") or {}) for e in turn if e.type == "agent.message")
+    if end.type == "turn.interrupted":  # what its last attempts used, that gave no answer
+        usage = added(usage, end.body.get("usage") or {})
     return Turn(
         event_id=end.event_id or "",
         text=_answer(turn),
         stop_reason=_stop(end),
-        usage=total(Usage.model_validate(e.body.get("usage") or {}) for e in turn if e.type == "agent.message"),
+        usage=usage,
+        cache_hit=usage.cache_hit,
+        cache_missed=tuple(str(e.body.get("reason")) for e in turn if e.type == "cache.missed"),
         tool_calls=_calls(turn),
         output=end.body.get("output"),
         seqs=(turn[0].seq, turn[-1].seq),

@@ -19,13 +19,14 @@ from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest
 from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
-from inturn.turns.making_room import RoomMaker, used_by
+from inturn.turns.making_room import RoomMaker
 from inturn.values import Usage
-from inturn_activities.live.pen import unwritten
+from inturn_activities.commit import before_cancelled
+from inturn_activities.limits.stuck import note_progress
 from inturn_activities.model.attempt import ModelAttempt
 from inturn_activities.model.guard import GuardedModel
 from inturn_activities.model.transcript_cache import Transcripts
-from inturn_activities.model.usage import so_far, write_down
+from inturn_activities.model.usage import metering
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Compactions:
 
         async def ask(asked: ModelRequest) -> ModelMessage:
             _tell(attempt)
-            return await self.model.respond(asked, unwritten)
+            return await self.model.respond(asked, _on_delta)
 
         async def compact(asked: ModelRequest, instructions: str | None) -> ModelMessage | None:
             _tell(attempt)
@@ -61,11 +62,16 @@ class Compactions:
         )
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
-            usage = used_by(used, so_far())
+            usage = metering().unwritten
             body |= {"turn": attempt.step.turn.turn, **({"usage": usage} if usage else {})}
             entry = attempt.entry("session.compacted", body, key=f"compacted/{attempt.key}/{number}")
-            head = await self.journal.append(attempt.step, attempt.claim.token, [entry], usage=usage)
-            write_down(usage)
+
+            async def written() -> int:
+                head = await self.journal.append(attempt.step, attempt.claim.token, [entry], usage=usage)
+                metering().write()
+                return head
+
+            head = await before_cancelled(written())
             before, after = body["tokens"]
             activity.logger.info(
                 "%s: compacted by %s, from about %d to %d tokens", attempt.key, body["by"], before, after
@@ -88,3 +94,8 @@ def _tell(attempt: ModelAttempt) -> None:
     """Tell whoever looks that the answer comes later."""
     if attempt.pen is not None:
         attempt.pen.compacts()
+
+
+def _on_delta(block: int, kind: str, text: str) -> None:
+    """Note that the model is not stuck."""
+    note_progress()
