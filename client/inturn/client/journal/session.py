@@ -6,15 +6,12 @@ Invariant: none of it needs a worker, and none of it leaves a trace in any histo
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from inturn.client.journal.forking import fork
 from inturn.client.reader import SessionReader
 from inturn.client.temporal.transport import SessionTransport
 from inturn.values import Delta, Entry
-
-if TYPE_CHECKING:
-    from typing import Self
 
 
 class JournalledSession:
