@@ -67,7 +67,8 @@ def read(
     tx.ahead([lineage.finding(session), own])
     for part, upto in lineage.parts(tx, session):
         if after < upto and len(found) < limit:
-            found += log.read(tx, part, after=after, limit=limit - len(found), types=types, upto=upto)
+            last = None if part == session else upto
+            found += log.read(tx, part, after=after, limit=limit - len(found), types=types, upto=last)
     return found
 
 
