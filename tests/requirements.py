@@ -240,6 +240,5 @@ OPEN: frozenset[str] = frozenset(
         "AGT-1",
         "AGT-2",
         "AGT-3",
-        "ING-3",
     }
 )

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -118,6 +119,32 @@ async def test_each_message_is_answered_once_in_its_thread_however_slack_deliver
             expected = [f"You said: {each['text']}" for each in listed]
             assert sorted(answers(slack, root["ts"])) == sorted(expected)
     assert (slack.pings, slack.unfurled, slack.violations) == ([], 0, 0)
+
+
+@pytest.mark.promise("ING-3", "ORD-12")
+async def test_what_comes_shuffled_and_doubled_is_answered_in_the_order_in_which_it_was_said(rig: Rig) -> None:
+    rng = random.Random(3)
+    async with StrictSlack(pace=0.0) as slack:
+        channel, agent = app_of(slack, name_senders=False)
+        agent = replace(agent, inbox=InboxPolicy(reorder_window=3.0, on_late="accept"))
+        async with served(rig, channel, slack), rig.worker([agent]):
+            root = slack.message("0", channel="C1")
+            said = [root, *(slack.message(f"{number}", channel="C1", thread=root["ts"]) for number in range(1, 8))]
+            late = said.pop(3)
+            bodies = [slack.event({**each, "type": kind}) for each in said for kind in ("message", "app_mention")]
+            rng.shuffle(bodies)
+            done = await asyncio.gather(*(slack.deliver(body) for body in bodies))
+            assert all(each.taken for each in done)
+
+            async def answered() -> bool:
+                return len(answers(slack, root["ts"])) == len(said)
+
+            await until(answered, within=60)
+            assert answers(slack, root["ts"]) == [f"You said: {each['text']}" for each in said]
+            assert (await slack.deliver(slack.event(late))).taken
+            said.append(late)
+            await until(answered, within=60)
+            assert answers(slack, root["ts"])[-1] == "You said: 3"
 
 
 def twins(slack: StrictSlack, event: dict[str, Any], rng: random.Random) -> list[bytes]:
