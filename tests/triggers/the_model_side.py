@@ -193,7 +193,7 @@ TRIGGERS: Final = (
         (
             Plant(
                 "a_paused_answer_is_sent_back_unchanged",
-                Edit(_TRANSCRIPT, "goes_on = goes_back(answer.body) and bool(content)", "goes_on = False"),
+                Edit(_TRANSCRIPT, "goes_on = goes_back(body, content)", "goes_on = False"),
             ),
             Plant(
                 "a_turn_pauses_at_most_so_often",

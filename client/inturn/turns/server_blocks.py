@@ -1,7 +1,8 @@
 """What a provider ran itself within an answer: its calls, and what they gave.
 
 Invariant: the provider that made them gets them back as they came and in order, each call with its one result, for it
-takes nothing else; any other one is told of them in words.
+takes nothing else; any other one is told of them in words. A file that an answer names is none of them: its id may be
+any tenant's.
 """
 
 from __future__ import annotations
@@ -34,9 +35,7 @@ def is_made(block: Mapping[str, Any]) -> bool:
     """Return whether a block is of a provider's own making, and whole enough to be sent back."""
     if is_call(block):
         return _is_id(block.get("id")) and _is_id(block.get("name")) and isinstance(block.get("input"), dict)
-    if is_result(block):
-        return _is_id(block.get("tool_use_id")) and isinstance(block.get("content"), dict | list)
-    return block.get("type") == "container_upload" and _is_id(block.get("file_id"))
+    return is_result(block) and _is_id(block.get("tool_use_id")) and isinstance(block.get("content"), dict | list)
 
 
 def still_open(blocks: Iterable[Mapping[str, Any]], before: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -65,9 +64,7 @@ def in_words(block: Block) -> Block:
     """Return a block of a provider's own making as another one takes it."""
     if is_call(block):
         return text(f"(used {block['name']}: {_told(block['input'])})")
-    if is_result(block):
-        return text(f"(it gave: {_told(block['content'])})")
-    return text(f"({block['type']})")
+    return text(f"(it gave: {_told(block['content'])})")
 
 
 def _told(value: Any) -> str:

@@ -142,6 +142,28 @@ async def test_a_call_that_never_gets_its_result_gets_one_where_the_conversation
             assert (await r.ask(event)).stop == "end_turn"
 
 
+@pytest.mark.parametrize("stop", ["end_turn", "pause_turn", "max_tokens"])
+@pytest.mark.parametrize("behind", [thought("hm"), SEARCH, said("x")], ids=["thought", "call", "text"])
+async def test_a_result_of_no_call_takes_what_was_thought_behind_it_along(
+    tmp_path: Path, stop: str, behind: Block
+) -> None:
+    async with claude(tmp_path) as (server, r):
+        server.script(Reply(content=[FOUND, behind, thought("so")], stop=stop))
+        for step in range(3):
+            if (await r.ask(step=step)).stop != "pause_turn":
+                break
+        for event in ("e2", "e3"):
+            assert (await r.ask(event)).stop == "end_turn"
+
+
+async def test_a_file_that_an_answer_names_is_left_out(tmp_path: Path) -> None:
+    async with claude(tmp_path) as (server, r):
+        server.script(Reply(content=[{"type": "container_upload", "file_id": "file_1"}, said("x")]))
+        await r.ask()
+        assert (await r.ask("e2")).stop == "end_turn"
+    assert "file_1" not in str(server.requests[-1].body)
+
+
 async def test_tools_that_are_declared_in_a_pause_leave_no_call_without_its_result(tmp_path: Path) -> None:
     """A changed agent takes what was thought away, and with it the pause: the conversation goes on otherwise."""
 

@@ -5,13 +5,14 @@ Invariant: whatever an entry holds, its blocks are such as the API takes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final, cast
 
 from inturn.journal.views.compactions import STANDING
 from inturn.journal.views.doubts import LEFT_OUT
 from inturn.journal.views.requests import APPLICATION, Said
 from inturn.turns import server_blocks
+from inturn.turns.answers import THINKING
 from inturn.turns.blocks import CONTENT, TEXT, Block, content_blocks, text
 from inturn.turns.stop_reasons import PAUSES
 from inturn.values import Entry
@@ -87,15 +88,19 @@ def answered_with(entry: Entry, taken: Collection[str], awaited: Mapping[str, st
     content = [text(content)] if isinstance(content, str) else content
     items = cast("list[object]", content) if isinstance(content, list) else []
     said: list[Said] = []
-    ids, waits = set(taken), dict(awaited or {})
+    ids, waits, lost = set(taken), dict(awaited or {}), False
     for n, item in enumerate(items):
         block = cast("Block", item) if isinstance(item, dict) else {}
         kind = block.get("type")
         if server_blocks.is_made(block):
-            if not server_blocks.is_result(block) or block["tool_use_id"] in waits:
+            if server_blocks.is_result(block) and block["tool_use_id"] not in waits:
+                lost = True
+            else:
                 said.append((block, (entry.seq, n)))
             waits = server_blocks.still_open([block], waits)
             continue
+        if lost and kind in THINKING:
+            continue  # it is bound to what is left out
         if kind not in SENDABLE or (kind == "text" and not str(block.get("text") or "").strip()):
             continue
         if kind == "tool_use":
@@ -113,9 +118,11 @@ def counted(answer: Mapping[str, Any]) -> int | None:
     return sum(int(usage.get(name, 0)) - int(failed.get(name, 0)) for name in names) or None
 
 
-def goes_back(answer: Mapping[str, Any]) -> bool:
-    """Return whether an answer is sent back as it came."""
-    return is_pause(answer) and not answer.get("nudge")
+def goes_back(answer: Mapping[str, Any], content: Sequence[Said]) -> bool:
+    """Return whether an answer is sent back as it came; `content`: what of it can be sent."""
+    given = answer.get("content")
+    whole = not isinstance(given, list) or len(cast("list[object]", given)) == len(content)
+    return is_pause(answer) and not answer.get("nudge") and bool(content) and whole
 
 
 def is_pause(answer: Mapping[str, Any]) -> bool:

@@ -283,7 +283,7 @@ class Transcript:
             return
         if not now.parts and not answered:
             answered = [Part.of("user", [(text(NO_MESSAGE), None)])]
-        goes_on = goes_back(answer.body) and bool(content)
+        goes_on = goes_back(body, content)
         if goes_on and not now.goes_on:
             now.before_pause = BeforePause(len(now.parts), now.calls, now.late, now.last)
         if not goes_on:
@@ -298,7 +298,7 @@ class Transcript:
         now.paused = (answer.event_id, self.pauses(answer.event_id) + counts)
         now.corrected = answer.event_id if body.get("words") else now.corrected
         now.calls = [*(now.calls if now.goes_on and not answered else []), *calls, *set(body.get("said") or ())]
-        now.last, now.goes_on = body, goes_on
+        now.last, now.goes_on = {**body, "nudge": True} if is_pause(body) and content and not goes_on else body, goes_on
         now.answer(answered, content, answer, upto)
         now.counted = counted(body)
         self._pending = waiting + [e for e in self._pending if e.seq > upto]
