@@ -418,6 +418,7 @@ READS: Final = {
         "blob",
         "contents",
         "outcome",
+        "result",
         "outcomes",
         "standing",
         "ended_by",
