@@ -12,6 +12,7 @@ _CLAIM_CHECK: Final = "client/inturn/client/claim_check.py"
 _CONTROLS: Final = "workflows/inturn_workflows/controls.py"
 _DECODING: Final = "client/inturn/decoding.py"
 _INBOX: Final = "workflows/inturn_workflows/inbox/inbox.py"
+_KNOWN: Final = "workflows/inturn_workflows/inbox/known.py"
 _LISTING: Final = "client/inturn/client/listing.py"
 _MAILBOX: Final = "workflows/inturn_workflows/mailbox.py"
 _POSITION: Final = "client/inturn/journal/log/position.py"
@@ -180,18 +181,14 @@ TRIGGERS: Final = (
             Plant(
                 "what_waits_for_longer_than_the_window_remembers_is_a_duplicate_still",
                 Edit(
-                    _INBOX,
-                    "return event_id in running or self.waits(event_id) or self.parked.holds(event_id) or event_id in",
-                    "return event_id in running or self.parked.holds(event_id) or event_id in",
+                    _KNOWN,
+                    "if id_ in running or self.queue.find(id_) or self.sequencer.holds(id_) or self.parked",
+                    "if id_ in running or self.parked",
                 ),
             ),
             Plant(
                 "an_event_that_runs_is_a_duplicate_though_the_window_forgot_it",
-                Edit(
-                    _INBOX,
-                    "return event_id in running or self.waits(event_id) or self.parked.holds(event_id) or event_id in",
-                    "return self.waits(event_id) or self.parked.holds(event_id) or event_id in",
-                ),
+                Edit(_KNOWN, "if id_ in running or self.queue.find", "if self.queue.find"),
             ),
             Plant(
                 "an_event_that_our_own_code_fails_at_costs_no_other_its_turn",
@@ -358,10 +355,8 @@ TRIGGERS: Final = (
         "B4",
         "sessions that others began are not listed, another tenant's is, and one odd workflow id ends the listing",
         {
-            "unit/client/test_client.py": (
-                "every_listing_names_its_tenant_by_the_workflow_id",
-                "a_listing_crosses_no_tenants_whatever_the_server_gives",
-            ),
+            "unit/client/test_client.py": ("every_listing_names_its_tenant_by_the_workflow_id",),
+            "unit/client/test_listing.py": ("a_listing_crosses_no_tenants_whatever_the_server_gives",),
             "integration/test_client.py": (
                 "a_listing_goes_by_the_workflow_id_whoever_began_the_session_and_whatever_it_claims",
                 "an_underscore_in_a_tenant_stands_for_itself",
@@ -373,8 +368,8 @@ TRIGGERS: Final = (
                 "a_listing_crosses_no_tenants_whatever_the_server_gives",
                 Edit(
                     _LISTING,
-                    "if key is None or key.tenant != tenant or key in listed:",
-                    "if key is None or key in listed:",
+                    "if key is None or key.tenant != self._tenant or key in self._listed:",
+                    "if key is None or key in self._listed:",
                 ),
             ),
             Plant(
@@ -387,7 +382,11 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "every_listing_names_its_tenant_by_the_workflow_id",
-                Edit(_LISTING, "f\"WorkflowId STARTS_WITH '{tenant}/'\",", "f\"InturnTenant = '{tenant}'\","),
+                Edit(
+                    _LISTING,
+                    "f\"WorkflowId STARTS_WITH '{tenant}/{prefix or ''}'\",",
+                    "f\"InturnTenant = '{tenant}'\",",
+                ),
             ),
         ),
     ),

@@ -71,11 +71,12 @@ class BooksModel:
 
     def must_know(self, event_id: str) -> bool:
         """Return whether an id has to be known: it waits, runs or is parked here, or is in the window."""
-        return self.still_stands(event_id) or event_id in self.remembered[-self.bounds.window :]
+        known = self.still_stands(event_id) or self.waits_under_alias(event_id) is not None
+        return known or event_id in self.remembered[-self.bounds.window :]
 
     def may_know(self, event_id: str) -> bool:
         """Return whether it may be known: a little longer than it has to."""
-        if self.still_stands(event_id):
+        if self.still_stands(event_id) or self.waits_under_alias(event_id):
             return True
         known = [known for known in self.remembered if known]
         return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
@@ -97,6 +98,13 @@ class BooksModel:
     def still_waits(self, event_id: str) -> bool:
         """Return whether an event waits under an id."""
         return any(item.id == event_id and item.state in ("pending", "held") for item in self.came)
+
+    def waits_under_alias(self, name: str) -> Item | None:
+        """Find what waits under a name that is another one of its own, and nothing's own that waits."""
+        if self.still_waits(name):
+            return None
+        waiting = [item for item in self.came if item.state in ("pending", "held")]
+        return next((item for item in waiting if name in item.aliases), None)
 
     def shelved(self, event_id: str) -> Shelved | None:
         """Find what was parked last under an id."""
@@ -178,8 +186,8 @@ class BooksModel:
 
     def _end(self, item: Item, disposition: str, tally: str | None = None, **body: Any) -> None:
         item.state = disposition
-        if disposition == "rejected":
-            self._forget(item.id)
+        for name in (item.id, *item.aliases) if disposition == "rejected" else ():
+            self._forget(name)
         kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
         outcome = None if disposition == "rejected" else disposition
         whom = (item.source or "client") if disposition in ("expired", "rejected") else None

@@ -91,6 +91,7 @@ class InboxUnderTest(RuleBasedStateMachine):
         """Send an event: as a signal it is accepted whatever happens, as an update it may be refused."""
         name = str(event.event_id)
         known = self.knows(name)
+        twin = None if known else next((alias for alias in event.aliases if self._is_event(alias)), None)
         again = known and not self.model.still_waits(name) and self.model.comes_again(name)
         item = Item(
             name,
@@ -98,11 +99,13 @@ class InboxUnderTest(RuleBasedStateMachine):
             size=size,
             source=event.source,
             sequence=event.sequence,
+            sequencing=event.sequencing,
+            aliases=event.aliases,
             when_busy=event.when_busy,
             expires_after=event.expires_after,
             sent_at=event.sent_at,
         )
-        expected = None if known and not again else self.model.refusal(item, self.policy)
+        expected = None if (known and not again) or twin else self.model.refusal(item, self.policy)
         sent, busy = arrival(event, size), self.turn is not None
         refusal = self.inbox.check(sent, self.now, self.policy, busy=busy, running=self.runs)
         assert ((refusal.type, refusal.behind_a_gap) if refusal else None) == expected
@@ -115,9 +118,9 @@ class InboxUnderTest(RuleBasedStateMachine):
             self.model.correct(item)
             assert receipt == {"event_id": name, "status": "accepted", "position": len(self.model.line) - 1}
             return
-        if known:
+        if known or twin:
             assert admission.interrupts is None
-            self.is_duplicate(receipt, name)
+            self.is_duplicate(receipt, twin or name)
             return
         self.note_return(name)
         status, disposition = self.model.accept(item, self.policy, self.turn)
@@ -157,8 +160,16 @@ class InboxUnderTest(RuleBasedStateMachine):
         assert not known or self.model.may_know(name), "an id is known that should not be"
         return known
 
+    def _is_event(self, alias: str) -> bool:
+        """Return whether another name of an event is known, and not as that of something that was no event."""
+        if self.model.waits_under_alias(alias) or not self.model.comes_again(alias):
+            return self.knows(alias)
+        return alias in self.runs
+
     def is_duplicate(self, receipt: dict[str, Any], name: str) -> None:
         """Check the receipt of an id that is known."""
+        waiting = self.model.waits_under_alias(name)
+        name = waiting.id if waiting else name
         assert (receipt["event_id"], receipt["status"]) == (name, "duplicate")
         assert receipt.get("position") == self.model.position(name)
         if self.came_once(name):
@@ -265,7 +276,8 @@ class InboxUnderTest(RuleBasedStateMachine):
             self.model.reject(item.id, refusal.type, event.source)
         else:
             self.inbox.note_refusal(event, refusal, self.policy, self.now)
-            numbered = item.sequence is not None and self.policy.sequencing == "dense"
+            sparse = self.model.order.is_sparse(event.source, self.policy, item)
+            numbered = item.sequence is not None and not sparse
             if wait is not None and numbered and not refusal.behind_a_gap:
                 if self.model.order.is_missing(item, self.policy):
                     self.model.order.refuse(event.source, self.now + wait + self.policy.gap_timeout)

@@ -19,6 +19,7 @@ MODES = ["queue", "queue", "queue", "merge", "merge", "merge", "steer", "interru
 SOURCES = ["a", "a", "a", "b", "b", "client", "c", "d"]
 SIZES = [100, 100, 100, 1, 60 * KIB, 128 * KIB, 200 * KIB, 512 * KIB, 512 * KIB + 1]
 ORDERS = [order for count in (2, 3, 4) for order in permutations(range(5), count)]
+SAID = [None, None, None, "sparse", "dense"]
 AHEAD = [0, 0, 0, 1, 1, 2, 3, 7, -1, -2]
 
 
@@ -40,6 +41,7 @@ sequencing = drawn(
     first_sequence=[0, 0, None],
     gap_timeout=[5.0, 5.0, 0.5],
     on_gap=["skip", "park"],
+    on_late=["park", "park", "accept"],
     hold_capacity=[1, 3, 3, 3],
     hold_overflow=["reject", "release"],
 )

@@ -24,6 +24,7 @@ from tests.property.models.inbox_choices import (
     MODES,
     NUMBERED_MODES,
     ORDERS,
+    SAID,
     SIZES,
     SOURCES,
     choice,
@@ -64,12 +65,13 @@ class InboxMachine(InboxUnderTest):
 
     @rule(
         pick=st.integers(1, 11),
-        what=drawn(when_busy=NUMBERED_MODES, source=SOURCES),
+        what=drawn(when_busy=NUMBERED_MODES, source=SOURCES, sequencing=SAID),
         how=drawn(ahead=AHEAD, size=[100, 100, 200 * KIB], signal=[False, True]),
     )
     def submit_in_sequence(self, pick: int, what: dict[str, Any], how: dict[str, Any]) -> None:
         """Send an event with a sequence around the one that its source waits for."""
         sequence = self._sequence(what["source"], how["ahead"])
+        self.ever_sparse |= what["sequencing"] == "sparse"
         event = Event(event_id=self._name(pick), content="x", sequence=sequence, **what)
         self.send(event, how["size"], signal=how["signal"])
 
@@ -79,6 +81,13 @@ class InboxMachine(InboxUnderTest):
         base = self._sequence(what["source"], 0)
         for ahead in self.each_checked(order):
             self.send(Event(event_id=self._name(1), content="x", sequence=base + ahead, **what), size, signal=False)
+
+    @rule(pick=st.integers(1, 11), twins=st.integers(1, 4), signal=st.booleans())
+    def submit_twin(self, pick: int, twins: int, signal: bool) -> None:
+        """Send what may have come before, under one of its other ids."""
+        name, last = self._name(pick), self.fresh
+        aliases = [f"new{last - twin}" for twin in range(twins) if last > twin] + [f"e{pick}"]
+        self.send(Event(event_id=name, content="x", aliases=tuple(aliases[-4:])), 100, signal=signal)
 
     @rule(name=choice([f"e{pick}" for pick in range(8, 12)]))
     def signal_nonsense(self, name: str) -> None:
@@ -260,9 +269,9 @@ class InboxMachine(InboxUnderTest):
         """Change for how long a gap is waited for, where a source begins, and how many events are one turn."""
         self._deploy(changed)
 
-    @rule(hold_overflow=choice(["reject", "release"]))
+    @rule(hold_overflow=choice(["reject", "release"]), on_late=choice(["park", "accept"]))
     def deploy_another_overflow(self, **changed: Any) -> None:
-        """Change what becomes of an event that finds the hold buffer full."""
+        """Change what becomes of an event that finds the hold buffer full, and of one that comes late."""
         self._deploy(changed)
 
     def _deploy(self, changed: dict[str, Any]) -> None:

@@ -91,6 +91,7 @@ class InboxModel(BooksModel):
         self.interrupts = None
         self._arrive(item)
         self._remember(item.id)
+        self._remember_others(item)
         if item.sequence is None:
             self._apply([item], item.at, policy, turn)
             return "accepted", None
@@ -106,8 +107,15 @@ class InboxModel(BooksModel):
         if verdict == "next":
             self._apply(self.order.deliver(item), item.at, policy, turn)
             return "accepted", None
-        self._set_aside(item, policy.capacity_bytes)
-        return "accepted", item.state
+        item.state = "late"
+        self._apply([item], item.at, policy, turn)
+        return "accepted", None if item.state == "pending" else item.state
+
+    def _remember_others(self, item: Item) -> None:
+        """Remember an event's other names, but for one that was something else's and is known by that."""
+        for name in dict.fromkeys(item.aliases):
+            if name != item.id and not self.comes_again(name):
+                self._remember(name)
 
     def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
         """Queue what has been held for long enough."""
@@ -118,6 +126,9 @@ class InboxModel(BooksModel):
         for out in released:
             if isinstance(out, Gap):
                 self._write_gap(out, policy.on_gap)
+            elif out.state == "late" and policy.on_late == "accept":
+                out.sequence = None
+                self._line_up(out, now, policy, turn)
             elif out.state in ("late", "parked"):
                 self._set_aside(out, policy.capacity_bytes)
             else:
@@ -230,7 +241,7 @@ class InboxModel(BooksModel):
         if item is None:
             return False
         self.line = [other for other in self.line if other is not item]
-        if policy.sequencing == "sparse":
+        if self.order.is_sparse(str(item.source), policy):
             self.order.held = [other for other in self.order.held if other is not item]
         self._end(item, "cancelled")
         return True
@@ -257,7 +268,8 @@ class InboxModel(BooksModel):
         self.shelf.remove(shelved)
         item = shelved.item
         again = Item(item.id, item.n, came.at, "pending", times=item.times + 1, group=-item.n)
-        again.size, again.source = came.size, came.source
+        again.size, again.source, again.aliases = came.size, came.source, came.aliases
+        self._remember_others(again)
         self.came[item.n - 1] = again
         self.line.append(again)
 

@@ -25,6 +25,8 @@ class Item:
     size: int = 0
     source: str | None = None
     sequence: int | None = None
+    sequencing: str | None = None
+    aliases: tuple[str, ...] = ()
     when_busy: str = "queue"
     expires_after: float | None = None
     sent_at: float | None = None
@@ -74,8 +76,15 @@ class SequenceModel:
     next: dict[str, int | None] = field(default_factory=dict)
     """Dense: the number awaited; sparse: the highest released. The least recently used source first."""
     patience: dict[str, float] = field(default_factory=dict)
+    said: dict[str, str] = field(default_factory=dict)
+    """What the latest event of a source that said it said of its numbers."""
 
     # Questions.
+
+    def is_sparse(self, source: str, policy: InboxPolicy, item: Item | None = None) -> bool:
+        """Return whether a source's numbers have holes; `item`: what comes now may say so."""
+        said = (item.sequencing if item else None) or self.said.get(source)
+        return (said or policy.sequencing) == "sparse"
 
     def of(self, source: str | None) -> list[Item]:
         """List what is held of a source, in order."""
@@ -83,8 +92,8 @@ class SequenceModel:
 
     def verdict(self, item: Item, policy: InboxPolicy) -> str:
         """Return what becomes of a new event that has a sequence: it is late, next or to be held."""
-        awaited = self.awaited(str(item.source), policy, item.number)
-        if policy.sequencing == "sparse":
+        awaited = self.awaited(str(item.source), policy, item.number, item)
+        if self.is_sparse(str(item.source), policy, item):
             return "late" if awaited is not None and item.number < awaited else "held"
         assert awaited is not None
         if item.number < awaited or item.number in [other.number for other in self.of(item.source)]:
@@ -93,19 +102,21 @@ class SequenceModel:
 
     def fills_a_gap(self, item: Item, policy: InboxPolicy) -> bool:
         """Return whether held events wait for just this one."""
-        if policy.sequencing == "sparse" or item.sequence is None or not self.of(item.source):
+        if item.sequence is None or not self.of(item.source) or self.is_sparse(str(item.source), policy, item):
             return False
         return self.verdict(item, policy) == "next"
 
     def is_missing(self, item: Item, policy: InboxPolicy) -> bool:
         """Return whether what is held of its source may wait for this one, too."""
-        awaited = self.awaited(str(item.source), policy, item.number)
+        awaited = self.awaited(str(item.source), policy, item.number, item)
         return item.number >= (awaited or 0) and all(item.number < other.number for other in self.of(item.source))
 
-    def awaited(self, source: str, policy: InboxPolicy, came: int | None = None) -> int | None:
+    def awaited(
+        self, source: str, policy: InboxPolicy, came: int | None = None, item: Item | None = None
+    ) -> int | None:
         """Return the number that a source waits for; one of which nothing was released yet begins by the policy."""
         known = self.next.get(source)
-        if known is not None or policy.sequencing == "sparse":
+        if known is not None or self.is_sparse(source, policy, item):
             return known
         if policy.first_sequence is not None:
             return policy.first_sequence
@@ -115,7 +126,7 @@ class SequenceModel:
         """Return until when a source that holds events waits."""
         mine = self.of(source)
         first_came = min(item.at for item in mine)
-        if policy.sequencing == "sparse":
+        if self.is_sparse(source, policy):
             return first_came + policy.reorder_window
         awaited = self.awaited(source, policy)
         if awaited is not None and mine[0].number <= awaited:  # only after a change of policy
@@ -138,14 +149,14 @@ class SequenceModel:
         """Take an event that has to wait."""
         item.state = "held"
         self.held.append(item)
-        self.use(str(item.source))
+        self.use(str(item.source), item)
 
     def deliver(self, item: Item) -> list[Item | Gap]:
         """Take the event that is next. Returns it with what it held up."""
         source = str(item.source)
         self.next[source] = item.number + 1
         out = [item, *self._follow(source, "pending")]
-        self.use(source)
+        self.use(source, item)
         return out
 
     def release(self, now: float, policy: InboxPolicy) -> list[Item | Gap]:
@@ -162,7 +173,7 @@ class SequenceModel:
         """End what a source waits for first: for lower numbers than the oldest one's, or for the end of a gap."""
         mine = self.of(source)
         self.use(source)
-        if policy.sequencing == "sparse":
+        if self.is_sparse(source, policy):
             oldest = min(mine, key=lambda item: (item.at, item.n))
             passed = self.next.get(source) or 0
             self.next[source] = max(passed, oldest.number)
@@ -188,8 +199,10 @@ class SequenceModel:
             self.use(str(item.source))
         return cleared
 
-    def use(self, source: str) -> None:
-        """Note that a source is in use; the ones unused for longest are forgotten."""
+    def use(self, source: str, item: Item | None = None) -> None:
+        """Note that a source is in use, and what an event says of it; those unused for longest are forgotten."""
+        if item is not None and item.sequencing:
+            self.said[source] = item.sequencing
         self.next[source] = self.next.pop(source, None)
         while len(self.next) > self.most_sources:
             idle = [name for name in self.next if not self.of(name)]
@@ -197,6 +210,7 @@ class SequenceModel:
                 break
             del self.next[idle[0]]
             self.patience.pop(idle[0], None)
+            self.said.pop(idle[0], None)
 
     def _follow(self, source: str, state: str) -> list[Item | Gap]:
         out: list[Item | Gap] = []

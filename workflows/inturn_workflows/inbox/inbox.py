@@ -11,8 +11,7 @@ Rules:
   4. Nothing grows without bound: what waits, is parked or has still to be recorded, by number and by bytes (`sizes`).
   5. Whatever waits for time alone is named by `next_due`, so one timer is enough.
 
-Time is an argument (seconds since 1970). What the session must do is returned; what the journal must learn is noted in
-the books.
+Time is an argument (seconds since 1970). What is to be done is returned, what the journal must learn noted in books.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ E = TypeVar("E", bound=Event | ClaimedEvent)
 LATE: Final = "it came late: its source had passed its sequence"
 BEHIND_A_GAP: Final = "a gap in its source's sequence did not close in time"
 MAX_REDRIVEN: Final = 100
-"""Events that wait to be driven again: they count for no capacity."""
+"""Events that wait to be driven again."""
 OVERFULL: Final = "more came at once than the session can carry"
 EXPIRED: Final = "it waited longer than its expires_after"
 
@@ -311,6 +310,7 @@ class Inbox(Message):
             queued.event = {name: value for name, value in arrival.wire.items() if name in SAID}
             queued.size = arrival.size
         self._drive_again(parked, queued)
+        self.ids.remember_others(arrival, parked.n)
         return Receipt(arrival.event_id, "accepted", position=len(self.queue) - 1)
 
     def _drive_again(self, parked: ParkedEvent, queued: Queued) -> None:

@@ -46,6 +46,10 @@ class KnownIds:
     def remember(self, arrival: Arrival, number: int) -> None:
         """Have the window know all ids of an event that is accepted as this number."""
         self.dedup.add(arrival.event_id, "pending", number)
+        self.remember_others(arrival, number)
+
+    def remember_others(self, arrival: Arrival, number: int) -> None:
+        """Have the window know its other ids."""
         for alias in arrival.aliases:
             if alias not in self.dedup:
                 self.dedup.add(alias, ALIAS, number)
