@@ -68,6 +68,11 @@ class SessionKey:
         return f"{self.tenant}/{self.session_id}"
 
 
+def audit_log(tenant: str) -> SessionKey:
+    """Return under which key a tenant's notes are read: of what was done beside its sessions. No session has it."""
+    return SessionKey(tenant, "~audit")
+
+
 @dataclass(frozen=True, slots=True)
 class TurnKey:
     """One turn of a session: the event's id, with `~n` behind it when redriven."""

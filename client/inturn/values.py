@@ -226,10 +226,15 @@ class SessionStatus(Value):
 
 
 class Entry(Value):
-    """One entry of a session's journal."""
+    """One entry of a session's journal.
+
+    Attributes:
+        key: Its own in the session, known before it is written: `{turn}/{step}` of an answer, for one.
+    """
 
     seq: int
     type: str
+    key: str | None = None
     event_id: str | None = None
     step: str | None = None
     at: datetime
@@ -304,6 +309,31 @@ class SessionInfo(Value):
     parked: int = 0
     started_at: datetime | None = None
     closed_at: datetime | None = None
+    active_at: datetime | None = None
+    """When its last entry was written, where the client reads the journal."""
+
+
+class SessionGlance(Value):
+    """Where a session's log stands, for who watches many.
+
+    Attributes:
+        head: The seq of its last entry.
+        type: That entry's.
+        event_id: The event that it is about, if any.
+        at: When it was written.
+        open: A turn of it has begun and not ended, as far as that entry tells.
+        parked: Its parked events.
+        closed: It was closed.
+    """
+
+    session_id: str
+    head: int
+    type: str
+    event_id: str | None = None
+    at: datetime
+    open: bool = False
+    parked: int = 0
+    closed: bool = False
 
 
 class Versioned(Value):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from temporalio.exceptions import TemporalError
 
 from inturn.client.journal.documents import Documents
-from inturn.client.listing import list_approvals, list_sessions
+from inturn.client.listing import Sessions, list_approvals, query_for
 from inturn.client.reader import Cursor
 from inturn.client.session import Session
 from inturn.client.temporal.connection import Connection
@@ -25,7 +25,7 @@ from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.tools.shared_state import State
 from inturn.turns.media import check_upload
-from inturn.values import PendingApproval, SessionInfo, SessionState
+from inturn.values import PendingApproval, SessionState
 
 if TYPE_CHECKING:
     from typing import Self
@@ -167,7 +167,9 @@ class Client:
         state: SessionState | None = None,
         parked: bool | None = None,
         limit: int | None = None,
-    ) -> AsyncIterator[SessionInfo]:
+        prefix: str | None = None,
+        page: str | None = None,
+    ) -> Sessions:
         """Yield the tenant's sessions, the latest first, as the server's visibility shows them (some seconds behind).
 
         They are found by their workflow ids, whoever began them: this SDK, another one, or the `temporal` CLI.
@@ -178,12 +180,15 @@ class Client:
             state: Only those that are `requires_action`, `paused` or `closed`.
             parked: Only those with parked events, or (`False`) without.
             limit: At most so many.
+            prefix: Only those whose ids begin so.
+            page: Where an earlier listing with the same filters was left: its `next_page`, once it was read to its end.
 
         Raises:
-            InvalidEvent: A filter that cannot be asked for.
+            InvalidEvent: A filter that cannot be asked for, or a page that no listing gave.
             Unavailable: The server did not answer.
         """
-        return list_sessions(self._connection, self._tenant, agent=agent, state=state, parked=parked, limit=limit)
+        query = query_for(self._tenant, agent=agent, state=state, parked=parked, prefix=prefix)
+        return Sessions(self._connection, self._tenant, query, limit=limit, page=page)
 
     def approvals(self) -> AsyncIterator[PendingApproval]:
         """Yield the approvals that the tenant's sessions wait for, with or without a worker running.

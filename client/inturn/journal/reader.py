@@ -7,6 +7,7 @@ SQL.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
@@ -14,17 +15,27 @@ from inturn.journal.ledger import serving, stops, unknown_calls
 from inturn.journal.limits import places
 from inturn.journal.limits.requests import Place
 from inturn.journal.live import deltas, watches
-from inturn.journal.log import blobs, codec, contents, cursors, forks, log, position, uploads
+from inturn.journal.log import blobs, codec, contents, cursors, forks, log, notes, position, uploads
 from inturn.journal.money import costs as costs_of
 from inturn.journal.money.costs import By, Cost
 from inturn.journal.state import apply, documents, values
 from inturn.journal.state.changes import Change, Done, Operation, Scope
 from inturn.journal.store.store import Statement, Store, Transaction
-from inturn.journal.values import DeltaPlace, Ending, News, Outcome, Position, Resolution, Serving, Superseded
-from inturn.journal.views import aliases, outcomes
+from inturn.journal.values import (
+    DeltaPlace,
+    Ending,
+    NewEntry,
+    News,
+    Outcome,
+    Position,
+    Resolution,
+    Serving,
+    Superseded,
+)
+from inturn.journal.views import aliases, outcomes, overview
 from inturn.keys import SessionKey, StepKey
 from inturn.sizes import written
-from inturn.values import Disposition, Document, DocumentInfo, Entry, UnknownOutcome
+from inturn.values import Disposition, Document, DocumentInfo, Entry, SessionGlance, UnknownOutcome
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -263,6 +274,28 @@ class SessionJournal:
         `tenant`: only its own.
         """
         return await self._read(costs_of.costs, by, tenant=tenant, since=log.micros(since))
+
+    # A tenant's sessions, and what was done beside them.
+
+    async def overview(self, tenant: str, *, limit: int = 1_000) -> list[SessionGlance]:
+        """Return where a tenant's sessions stand, those with the latest entries first."""
+        return await self._read(overview.overview, tenant, limit)
+
+    async def active(self, tenant: str, session_ids: Collection[str]) -> dict[str, datetime]:
+        """Return when sessions wrote their last entries."""
+        return await self._read(overview.active, tenant, session_ids)
+
+    async def note(self, tenant: str, entry: NewEntry) -> int:
+        """Note what was done beside the tenant's sessions, and by whom; return the seq of the last note.
+
+        Notes are read as a session's entries are, under `inturn.keys.audit_log(tenant)`. One whose key is known is
+        not written again.
+
+        Raises:
+            InvalidEvent: It is too large, or its type is none.
+        """
+        notes.check(tenant, entry)
+        return await self._write(notes.note, tenant, entry)
 
     # Calls whose outcome is unknown.
 

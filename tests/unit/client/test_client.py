@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
-from temporalio.client import WorkflowExecutionStatus
-from temporalio.converter import DataConverter
 
 from inturn import Client, InturnError, InvalidEvent, JournalUnavailable
 from inturn.client.listing import query_for
@@ -158,28 +154,6 @@ async def test_a_stored_cursor_never_moves_back(tmp_path: Path) -> None:
     assert await cursor.move("s", 7) == 7
     assert await cursor.move("s", 3) == 7
     await cursor.connection.close()
-
-
-@pytest.mark.promise("ISO-1")
-@pytest.mark.promise("ISO-1")
-async def test_a_listing_crosses_no_tenants_whatever_the_server_gives() -> None:
-    given = ("acme/a", "acme_/b", "acme", "acme/c/d", "", "ACME/e", "acme/f f", "acme/a")
-
-    class Visibility:
-        data_converter = DataConverter.default
-
-        async def list_workflows(self, query: str) -> AsyncIterator[Any]:
-            for name in given:
-                yield SimpleNamespace(
-                    id=name,
-                    typed_search_attributes=(),
-                    status=WorkflowExecutionStatus.RUNNING,
-                    start_time=None,
-                    close_time=None,
-                )
-
-    client = Client(temporal=cast(Any, Visibility()), tenant="acme")
-    assert [info.session_id async for info in client.sessions()] == ["a"]
 
 
 def test_every_listing_names_its_tenant_by_the_workflow_id() -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from inturn.cli.doctor.findings import Finding, fine, warned
 from inturn.client.health import texts
-from inturn.client.listing import list_sessions
+from inturn.client.listing import Sessions, query_for
 from inturn.client.status import StatusReader
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import short
@@ -29,7 +29,8 @@ _NAMED: Final = 5
 async def examine_sessions(connection: Connection, tenant: str) -> list[Finding]:
     """Return what is wrong with the tenant's latest sessions, one finding for each kind of trouble."""
     try:
-        listing = list_sessions(connection, tenant, agent=None, state=None, parked=None, limit=LOOKED_AT)
+        query = query_for(tenant, agent=None, state=None, parked=None)
+        listing = Sessions(connection, tenant, query, limit=LOOKED_AT)
         found = [info async for info in listing if info.state != "closed"]
     except InturnError as error:
         return [warned("sessions", f"they cannot be listed: {short(error)}", "look at the server's visibility")]

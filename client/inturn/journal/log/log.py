@@ -26,7 +26,7 @@ GENESIS: Final = ""
 """What the first entry has for the hash before it."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_COLUMNS: Final = "seq, type, event_id, step, at, body, hash, prev"
+_COLUMNS: Final = "seq, key, type, event_id, step, at, body, hash, prev"
 _INSERT: Final = (
     "INSERT INTO entries (tenant, session, seq, key, type, event_id, step, at, body, prev, hash) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -76,8 +76,8 @@ class Log:
 
     def appended(self, types: Sequence[str] = ()) -> list[Entry]:
         """Return what this transaction appended, or only entries of some types, as `read` does."""
-        rows = ((*row[2:3], *row[4:9], *row[10:], row[9]) for row in self.written)
-        return [_entry(self.tx, self.session, row) for row in rows if not types or row[1] in types]
+        rows = ((*row[2:9], *row[10:], row[9]) for row in self.written)
+        return [_entry(self.tx, self.session, row) for row in rows if not types or row[2] in types]
 
     def seqs_of(self, event_id: str) -> list[int]:
         """Return the seqs of what this transaction appended of an event."""
@@ -360,10 +360,11 @@ def body(tx: Transaction, session: SessionKey, seq: int, stored: str) -> Any:
 
 
 def _entry(tx: Transaction, session: SessionKey, row: tuple[Any, ...]) -> Entry:
-    seq, type_, event_id, step, at, stored, hash_, prev = row
+    seq, key, type_, event_id, step, at, stored, hash_, prev = row
     # Straight from our own columns: nothing to validate, and a cold transcript reads thousands.
     return Entry.model_construct(
         seq=seq,
+        key=key,
         type=type_,
         event_id=event_id,
         step=step,
