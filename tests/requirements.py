@@ -235,8 +235,6 @@ PROMISES: dict[str, str] = {
 # No code serves these yet. An id leaves this set together with the tests that prove it.
 OPEN: frozenset[str] = frozenset(
     {
-        "SUR-9",
-        "SUR-10",
         "AGT-1",
         "AGT-2",
         "AGT-3",

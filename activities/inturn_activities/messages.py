@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from inturn.policy import InboxPolicy
+from inturn.ticks import Dst
 from inturn.turns.call_results import CallStatus
 from inturn.wire import Exchanged, Message
 
@@ -281,6 +282,29 @@ def counted_decisions(
             body["signals"], signals = dict(signals), {}
         made.append(Decision(type=type_, key=f"{kind}/{stamp}", body=body, at=now))
     return made
+
+
+class TickInput(Exchanged):
+    """What a schedule sends: as its maker said, and for one tick which one."""
+
+    session_id: str = ""
+    agent: str | None = None
+    event: dict[str, Any] = {}
+    """The event's JSON object, without its id and its time."""
+    timezone: str = "UTC"
+    dst: Dst = "both"
+    tenant: str = ""
+    schedule_id: str = ""
+    nominal: float = 0.0
+    """When it was to be: whole seconds since 1970."""
+
+
+class TickResult(Exchanged):
+    """What became of a tick."""
+
+    event_id: str = ""
+    paused: str | None = None
+    """Why the schedule was paused, where it was."""
 
 
 class RecordInput(StepInput):

@@ -49,6 +49,7 @@ from inturn_activities.positions import Positions, Run
 from inturn_activities.record import record
 from inturn_activities.roster import Roster, policy_of
 from inturn_activities.stops import Stops
+from inturn_activities.tick import Ticks
 from inturn_activities.tools.bodies import Bodies
 from inturn_activities.tools.effects import Effects
 from inturn_activities.tools.run_tool import ToolSteps
@@ -107,11 +108,12 @@ class Steps:
         self._tools = ToolSteps(journal, lacks, calls, bodies, self.agreed)
         deliveries = Effects(journal, leases, waits, pools.deliveries, pools.checks, bounds)
         self._deliveries = Deliveries(lacks, deliveries, bodies)
+        self._ticks = Ticks(journal)
 
     @property
     def activities(self) -> list[Callable[..., Any]]:
         """The bound methods to register."""
-        return [self.call_model, self.run_tool, self.deliver, self.record]
+        return [self.call_model, self.run_tool, self.deliver, self.record, self._ticks.tick]
 
     @activity.defn(name=names.CALL_MODEL)
     async def call_model(self, input: ModelInput) -> ModelResult:

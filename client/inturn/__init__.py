@@ -18,6 +18,7 @@ from inturn.errors import (
     ModelError,
     Refused,
     Retry,
+    ScheduleNotFound,
     SessionBusy,
     SessionClosed,
     SessionNotFound,
@@ -49,6 +50,7 @@ from inturn.values import (
     QueueClaim,
     QueuedEvent,
     Receipt,
+    ScheduleInfo,
     SessionInfo,
     SessionStatus,
     Turn,
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from inturn.client.client import Client
     from inturn.client.control.steering import ControlOptions
     from inturn.client.reader import Cursor
+    from inturn.client.schedules import ScheduleOptions
     from inturn.client.session import Session
 
 __version__ = "0.3.0.dev0"
@@ -100,6 +103,9 @@ __all__ = [
     "Receipt",
     "Refused",
     "Retry",
+    "ScheduleInfo",
+    "ScheduleNotFound",
+    "ScheduleOptions",
     "ServerTool",
     "Session",
     "SessionBusy",
@@ -131,6 +137,7 @@ _LAZY = {
     "Client": "inturn.client.client",
     "ControlOptions": "inturn.client.control.steering",
     "Cursor": "inturn.client.reader",
+    "ScheduleOptions": "inturn.client.schedules",
     "Session": "inturn.client.session",
 }
 

@@ -3,6 +3,7 @@
     InturnError
       InvalidEvent (ValueError)      the caller's mistake
       SessionNotFound                no such session
+      ScheduleNotFound               no such schedule
       SessionClosed                  the session has ended for good
       Refused                        not accepted; ask again after `retry_after` seconds
         SessionBusy                    `when_busy="reject"` and something runs or waits
@@ -37,6 +38,10 @@ class InvalidEvent(InturnError, ValueError):
 
 class SessionNotFound(InturnError):
     """No session has this id."""
+
+
+class ScheduleNotFound(InturnError):
+    """No schedule has this id."""
 
 
 class SessionClosed(InturnError):

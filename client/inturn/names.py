@@ -10,6 +10,12 @@ TASK_QUEUE: Final = "inturn"
 
 SESSION_WORKFLOW: Final = "Session"
 
+TICK_WORKFLOW: Final = "Tick"
+SCHEDULE: Final = "inturn/"
+"""What the ids of Temporal's schedules begin with; tenant and schedule follow."""
+TICKS: Final = "inturn-tick/"
+"""What the workflow ids of ticks begin with."""
+
 SUBMIT: Final = "submit"
 """Signal and update: one JSON object, an event."""
 CONTROL: Final = "control"
@@ -35,6 +41,8 @@ CALL_MODEL: Final = "call_model"
 RUN_TOOL: Final = "run_tool"
 DELIVER: Final = "deliver"
 RECORD: Final = "record"
+TICK: Final = "tick"
+"""A local activity: sends the event of one tick."""
 
 AGENT_ATTRIBUTE: Final = "InturnAgent"
 TENANT_ATTRIBUTE: Final = "InturnTenant"

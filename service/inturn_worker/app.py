@@ -45,6 +45,7 @@ from inturn_worker.shutdown import SUPERVISED, Shutdown
 from inturn_worker.telemetry import core_runtime
 from inturn_worker.versions import versioned, without_sessions
 from inturn_workflows.session import Session
+from inturn_workflows.tick import Tick
 
 logger = logging.getLogger("inturn.worker")
 
@@ -130,7 +131,7 @@ def build_worker(
             if own != queue
         ],
         task_queue=queue,
-        workflows=[Session],
+        workflows=[Session, Tick],
         workflow_runner=workflow_runner(client.data_converter),
         interceptors=[BeatsEvery(settings.beat)] if settings.beat != usual.beat else [],
         max_cached_workflows=settings.cached_sessions,

@@ -12,6 +12,7 @@ from temporalio.worker import Replayer
 from inturn import encryption
 from inturn_worker.app import workflow_runner
 from inturn_workflows.session import Session
+from inturn_workflows.tick import Tick
 
 
 def replayer(*, data_converter: DataConverter | None = None) -> Replayer:
@@ -33,7 +34,7 @@ def replayer(*, data_converter: DataConverter | None = None) -> Replayer:
     # The SDK ends a replay of more than 2 s midway as a deadlock, can then not evict it, and waits for ever: after a
     # flood that is one task. Its debug mode is the one way to say that there is no such bound.
     return Replayer(
-        workflows=[Session],
+        workflows=[Session, Tick],
         data_converter=converter,
         workflow_runner=workflow_runner(converter),
         debug_mode=True,

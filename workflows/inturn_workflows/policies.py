@@ -107,6 +107,14 @@ def queue(name: str | None) -> dict[str, Any]:
     return {} if name is None else {"task_queue": name, "schedule_to_start_timeout": UNSERVED}
 
 
+def tick() -> dict[str, Any]:
+    """Return the options of a tick's one step: a call to the server and perhaps one to the journal, until it is in."""
+    retry = RetryPolicy(
+        initial_interval=timedelta(seconds=1), maximum_interval=timedelta(seconds=30), maximum_attempts=0
+    )
+    return {"start_to_close_timeout": timedelta(seconds=60), "retry_policy": retry}
+
+
 def record() -> dict[str, Any]:
     """Options of `record`: short, and retried until the journal takes it."""
     return _step(timedelta(seconds=30), _JOURNAL_RETRY)

@@ -23,6 +23,7 @@ from inturn.cli import (
     memory,
     options,
     parked,
+    schedule,
     settle,
     show,
     talk,
@@ -70,6 +71,7 @@ for _panel, _functions in _COMMANDS.items():
 app.add_typer(journal.commands, name="journal", rich_help_panel="Repair")
 app.add_typer(memory.commands, name="memory", rich_help_panel="Steer")
 app.add_typer(deploy.commands, name="deploy", rich_help_panel="Run")
+app.add_typer(schedule.commands, name="schedule", rich_help_panel="Talk")
 
 
 @app.callback()

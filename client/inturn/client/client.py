@@ -9,13 +9,14 @@ from __future__ import annotations
 import copy
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from temporalio.exceptions import TemporalError
 
 from inturn.client.journal.documents import Documents
 from inturn.client.listing import Sessions, list_approvals, query_for
 from inturn.client.reader import Cursor
+from inturn.client.schedules import ScheduleOptions, Schedules
 from inturn.client.session import Session
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import translate_error
@@ -25,7 +26,7 @@ from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.tools.shared_state import State
 from inturn.turns.media import check_upload
-from inturn.values import PendingApproval, SessionState
+from inturn.values import PendingApproval, ScheduleInfo, SessionState
 
 if TYPE_CHECKING:
     from typing import Self
@@ -225,6 +226,32 @@ class Client:
         """
         checked, journal = check_upload(data, media_type), await self._connection.any_journal()
         return await journal.put_upload(self._tenant, checked, media_type)
+
+    async def schedule(self, schedule_id: str, **options: Unpack[ScheduleOptions]) -> ScheduleInfo:
+        """Make a schedule of events for a session, or change it.
+
+        Each nominal time is one event, `schedule:{id}:{time in UTC}`: late where no worker runs, never twice. What
+        becomes of one that finds the session busy, its `when_busy` says.
+
+        ```python
+        await client.schedule("daily-check", session_id="order-17", content="Anything open?", cron="0 9 * * 1-5",
+                              timezone="Europe/Berlin", when_busy="merge", expires_after=1800)
+        ```
+
+        Args:
+            schedule_id: Its id within the tenant, at most 64 characters.
+            options: See `inturn.ScheduleOptions`; `session_id`, `content`, and `cron` or `every` are needed.
+
+        Raises:
+            InvalidEvent: An option breaks its rule, or the server takes no such times or zone.
+            Unavailable: The server did not answer.
+        """
+        return await self.schedules.put(schedule_id, **options)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The tenant's schedules: to list, pause, resume, trigger, backfill and delete them."""
+        return Schedules(self._connection, self._tenant, self._task_queue)
 
     def cursor(self, name: str) -> Cursor:
         """Return the stored cursor of this name: a reader's place in each session's journal.

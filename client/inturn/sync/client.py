@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from inturn.client.client import Client as AsyncClient
 from inturn.client.reader import Cursor as AsyncCursor
+from inturn.client.schedules import Schedules as AsyncSchedules
 from inturn.client.session import Session as AsyncSession
 from inturn.sync.twins import Twin, iterates, returns, signed
 from inturn.tools.shared_state import State as AsyncState
@@ -87,6 +88,19 @@ class State(Twin[AsyncState]):
     release = returns(AsyncState.release)
 
 
+class Schedules(Twin[AsyncSchedules]):
+    """A tenant's schedules; see `inturn.Client.schedules`."""
+
+    put = returns(AsyncSchedules.put)
+    get = returns(AsyncSchedules.get)
+    list = iterates(AsyncSchedules.list)
+    pause = returns(AsyncSchedules.pause)
+    resume = returns(AsyncSchedules.resume)
+    trigger = returns(AsyncSchedules.trigger)
+    backfill = returns(AsyncSchedules.backfill)
+    delete = returns(AsyncSchedules.delete)
+
+
 class Client(Twin[AsyncClient]):
     """Sends events to sessions and reads them; see `inturn.Client`."""
 
@@ -118,6 +132,8 @@ class Client(Twin[AsyncClient]):
 
     _connect = returns(AsyncClient.__aenter__)
     close = returns(AsyncClient.aclose)
+    schedule = returns(AsyncClient.schedule)
+    upload = returns(AsyncClient.upload)
     sessions = iterates(AsyncClient.sessions)
     approvals = iterates(AsyncClient.approvals)
 
@@ -130,6 +146,11 @@ class Client(Twin[AsyncClient]):
     def shared(self) -> State:
         """The tenant's shared state; see `inturn.Client.shared`."""
         return State(lambda: self._twin.shared)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The tenant's schedules; see `inturn.Client.schedules`."""
+        return Schedules(lambda: self._twin.schedules)
 
     @signed(AsyncClient.with_options)
     def with_options(self, *args: Any, **kwargs: Any) -> Client:

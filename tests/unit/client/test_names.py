@@ -7,6 +7,9 @@ from inturn import names
 WIRE = {
     "TASK_QUEUE": "inturn",
     "SESSION_WORKFLOW": "Session",
+    "TICK_WORKFLOW": "Tick",
+    "SCHEDULE": "inturn/",
+    "TICKS": "inturn-tick/",
     "SUBMIT": "submit",
     "CONTROL": "control",
     "AFTER": "after",
@@ -21,6 +24,7 @@ WIRE = {
     "RUN_TOOL": "run_tool",
     "DELIVER": "deliver",
     "RECORD": "record",
+    "TICK": "tick",
     "AGENT_ATTRIBUTE": "InturnAgent",
     "TENANT_ATTRIBUTE": "InturnTenant",
     "STATE_ATTRIBUTE": "InturnState",
