@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+from unittest import mock
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
-from inturn import Session
+from inturn import Client, Session
 from inturn.encryption.keys import VARIABLE
 from inturn.errors import Misconfigured
 from tests.support.encrypted import client, worker
@@ -192,4 +194,26 @@ async def test_the_answer_of_a_question_without_a_journal_comes_encrypted(rig: R
         turn = await client.session("s", agent="support").ask(SECRET)
         assert SECRET in turn.text
         await asyncio.sleep(0)
+        assert b"canary" not in await raw(rig)
+
+
+@pytest.mark.promise("SEC-2", "SUR-9")
+async def test_what_a_schedule_says_is_encrypted_and_its_ticks_send_it(rig: Rig) -> None:
+    async with rig.worker(), rig.client() as client:
+        await client.schedule("daily", session_id="s", content=SECRET, cron="0 9 * * *", agent="support")
+        await client.schedules.trigger("daily")
+
+        async def sent() -> bool:
+            return any([entry async for entry in client.session("s").entries() if entry.type == "turn.completed"])
+
+        await until(sent, within=20)
+        assert (await client.schedules.get("daily")).content == SECRET
+        plain = await connected(rig.address)
+        seen = await plain.get_schedule_handle(f"inturn/{rig.tenant}/daily").describe()
+        assert b"canary" not in seen.raw_description.SerializeToString()
+        keyless = Client(tenant=rig.tenant, temporal=plain, task_queue=rig.task_queue).schedules
+        with mock.patch.dict(os.environ):
+            del os.environ[VARIABLE]
+            assert (await keyless.get("daily")).content is None
+        await client.schedules.delete("daily")
         assert b"canary" not in await raw(rig)

@@ -59,6 +59,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
     from inturn.cli.doctor.database import examine_database
     from inturn.cli.doctor.findings import failed
     from inturn.cli.doctor.machine import examine_journal, examine_machine
+    from inturn.cli.doctor.schedules import examine_schedules
     from inturn.cli.doctor.server import examine_server
     from inturn.cli.doctor.sessions import examine_sessions
     from inturn.client.temporal.connection import Connection
@@ -71,6 +72,7 @@ async def _examine(options: Options) -> tuple[list[Finding], list[Place]]:
         findings += await examine_server(connection, task_queue)
         if all(finding.state != "fail" or finding.name == "workers" for finding in findings):
             findings += await examine_sessions(connection, options.tenant)
+            findings += await examine_schedules(connection, options.tenant)
         url = options.journal or connection.settings.journal
         findings.append(await examine_journal(url, options.tenant))
         if findings[-1].state == "ok":
