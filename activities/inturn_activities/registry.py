@@ -48,8 +48,8 @@ from inturn_activities.model.transcript_cache import Transcripts
 from inturn_activities.positions import Positions, Run
 from inturn_activities.record import record
 from inturn_activities.roster import Roster, policy_of
+from inturn_activities.schedules.tick import Ticks
 from inturn_activities.stops import Stops
-from inturn_activities.tick import Ticks
 from inturn_activities.tools.bodies import Bodies
 from inturn_activities.tools.effects import Effects
 from inturn_activities.tools.run_tool import ToolSteps

@@ -19,6 +19,7 @@ from inturn.tools.shared_state import State as AsyncState
 class Session(Twin[AsyncSession]):
     """One session; see `inturn.Session`."""
 
+    create = returns(AsyncSession.create)
     send = returns(AsyncSession.send)
     submit = returns(AsyncSession.submit)
     ask = returns(AsyncSession.ask)
@@ -134,6 +135,7 @@ class Client(Twin[AsyncClient]):
     close = returns(AsyncClient.aclose)
     schedule = returns(AsyncClient.schedule)
     upload = returns(AsyncClient.upload)
+    ping = returns(AsyncClient.ping)
     sessions = iterates(AsyncClient.sessions)
     approvals = iterates(AsyncClient.approvals)
 

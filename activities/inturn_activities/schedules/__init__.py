@@ -1,0 +1,1 @@
+"""What a schedule does at its time."""
