@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inturn_workflows.inbox.dedup import DedupWindow
+from inturn_workflows.inbox.dedup import ALIAS, DedupWindow
 from inturn_workflows.inbox.events import Arrival
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.lifecycle import ARRIVES, MOVES
@@ -39,7 +39,7 @@ class Watch:
     def admitting(self, admit: Patched) -> Patched:
         def watched(inbox: Inbox, arrival: Arrival, *rest: Any, **named: Any) -> Any:
             key = (f"{id(self)}{inbox.dedup.salt}", arrival.event_id)
-            known = inbox.knows(arrival.event_id)
+            known = inbox.ids.of(arrival, named.get("running", ())) is not None
             if not known:
                 self.arriving[key] = ""
             admission = admit(inbox, arrival, *rest, **named)
@@ -72,15 +72,17 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
         return watched
 
     def fresh(add: Patched) -> Patched:
-        def watched(window: DedupWindow, event_id: str, standing: str) -> Any:
+        def watched(window: DedupWindow, event_id: str, standing: str, *number: int) -> Any:
             key = (f"{id(made)}{window.salt}", event_id)
+            if standing == ALIAS:
+                return add(window, event_id, standing, *number)
             made.stands.pop(key, None)  # it comes anew
             if key in made.arriving:
                 made.arriving[key] = standing
             else:
                 made.moves.add((ARRIVES, standing))
                 made.stands[key] = standing
-            return add(window, event_id, standing)
+            return add(window, event_id, standing, *number)
 
         return watched
 

@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import socket
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from inturn import Client
+from inturn.client.listing import Sessions
 from inturn.client.session import Session
 from inturn.errors import SessionNotFound
 from inturn.events import Content, Event
@@ -146,6 +147,19 @@ class DeskSession(Session):
         return SessionStatus(state="idle", agent="support")
 
 
+class DeskSessions(Sessions):
+    """The sessions of a desk."""
+
+    def __init__(self, found: Sequence[SessionInfo]) -> None:
+        self.next_page = None
+        self._found = list(found)
+
+    async def __anext__(self) -> SessionInfo:
+        if not self._found:
+            raise StopAsyncIteration
+        return self._found.pop(0)
+
+
 class DeskClient(Client):
     """A client whose sessions are `DeskSession`s."""
 
@@ -162,14 +176,10 @@ class DeskClient(Client):
     async def ping(self) -> None:
         await self.desk.up.wait()
 
-    async def _listed(self, **given: Any) -> AsyncIterator[SessionInfo]:
+    def sessions(self, **given: Any) -> Sessions:
         self.desk.calls.append(("sessions", self.tenant, "", given))
-        for key in sorted(self.desk.known, key=str):
-            if key.tenant == self.tenant:
-                yield SessionInfo(session_id=key.session_id, tenant=key.tenant)
-
-    def sessions(self, **given: Any) -> AsyncIterator[SessionInfo]:
-        return self._listed(**given)
+        known = [key for key in sorted(self.desk.known, key=str) if key.tenant == self.tenant]
+        return DeskSessions([SessionInfo(session_id=key.session_id, tenant=key.tenant) for key in known])
 
     async def _asked(self) -> AsyncIterator[PendingApproval]:
         for key in sorted(self.desk.known, key=str):

@@ -9,9 +9,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from inturn.client.client import Client as AsyncClient
+from inturn.client.journal.documents import Documents as AsyncDocuments
 from inturn.client.reader import Cursor as AsyncCursor
 from inturn.client.schedules import Schedules as AsyncSchedules
 from inturn.client.session import Session as AsyncSession
+from inturn.sync.loop import call
 from inturn.sync.twins import Twin, iterates, returns, signed
 from inturn.tools.shared_state import State as AsyncState
 
@@ -45,6 +47,12 @@ class Session(Twin[AsyncSession]):
     read_blob = returns(AsyncSession.read_blob)
     entries = iterates(AsyncSession.entries)
     stream = iterates(AsyncSession.stream)
+
+    @signed(AsyncSession.fork)
+    def fork(self, *args: Any, **kwargs: Any) -> Session:
+        """Return a handle of the new session."""
+        forked = call(self._twin.fork(*args, **kwargs))
+        return Session(lambda: forked)
 
     @property
     def session_id(self) -> str:
@@ -87,6 +95,15 @@ class State(Twin[AsyncState]):
     claim = returns(AsyncState.claim)
     complete = returns(AsyncState.complete)
     release = returns(AsyncState.release)
+
+
+class Documents(Twin[AsyncDocuments]):
+    """A tenant's documents; see `inturn.Client.documents`."""
+
+    get = returns(AsyncDocuments.get)
+    put = returns(AsyncDocuments.put)
+    delete = returns(AsyncDocuments.delete)
+    list = iterates(AsyncDocuments.list)
 
 
 class Schedules(Twin[AsyncSchedules]):
@@ -148,6 +165,11 @@ class Client(Twin[AsyncClient]):
     def shared(self) -> State:
         """The tenant's shared state; see `inturn.Client.shared`."""
         return State(lambda: self._twin.shared)
+
+    @property
+    def documents(self) -> Documents:
+        """The tenant's documents; see `inturn.Client.documents`."""
+        return Documents(lambda: self._twin.documents)
 
     @property
     def schedules(self) -> Schedules:

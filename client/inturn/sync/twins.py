@@ -13,25 +13,26 @@ from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar
 from inturn.sync import loop
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _END: Final = object()
 
 
-class Twin(Generic[A]):
+class Twin(Generic[A_co]):
     """Stands for an async object: it is made anew in a process that was forked."""
 
-    def __init__(self, make: Callable[[], A]) -> None:
+    def __init__(self, make: Callable[[], A_co]) -> None:
         """Stand for what a function makes; it is made here, so that a mistake shows where it is made."""
         self._stand_for(make)
 
-    def _stand_for(self, make: Callable[[], A]) -> None:
+    def _stand_for(self, make: Callable[[], A_co]) -> None:
         self._make = make
         self._made = os.getpid(), make()
 
     @property
-    def _twin(self) -> A:
+    def _twin(self) -> A_co:
         process, twin = self._made
         if process != os.getpid():
             self._made = os.getpid(), (twin := self._make())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.endings import Endings
 from inturn_workflows.inbox.events import Admission, Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
+from inturn_workflows.inbox.known import KnownIds
 from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.sequencing import Sequencer
 from tests.property.planted.planting import Plant, all_of, at_restore, instead, with_policy, wrap
@@ -124,6 +126,10 @@ def _overflow_forgotten(drain: Any) -> Any:
     return bug
 
 
+def _own_id_alone(ids: KnownIds, arrival: Arrival, running: Container[str] = ()) -> str | None:
+    return arrival.event_id if ids.knows(arrival.event_id, running) else None
+
+
 def _window_off_by_one(compact: Any) -> Any:
     def bug(window: DedupWindow) -> None:
         compact(window)
@@ -189,6 +195,8 @@ PLANTS: dict[str, Plant] = {
     "a duplicate runs again": wrap("admit", _duplicate_runs_again),
     "a rejected id is remembered": wrap("reject", _rejected_id_remembered),
     "a refused id is remembered": wrap("check", _refused_id_remembered),
+    "a twin is known by its own id alone": instead("of", _own_id_alone, KnownIds),
+    "a twin is remembered by its own id alone": instead("remember_others", lambda *given: None, KnownIds),
     "the window is one too short": wrap("_compact", _window_off_by_one, DedupWindow),
     "the window never rolls": instead("_compact", lambda window: None, DedupWindow),
     "a duplicate's standing is stale": instead("note", lambda window, event_id, standing: None, DedupWindow),

@@ -86,9 +86,9 @@ def _placed(wrong: dict[str, str]) -> Plant:
 
 
 def _held_number_held_twice(place: Any) -> Any:
-    def bug(sequencer: Sequencer, source: str, sequence: int, policy: InboxPolicy) -> Any:
+    def bug(sequencer: Sequencer, source: str, sequence: int, *given: Any) -> Any:
         held = any(queued.source == source and queued.sequence == sequence for queued in sequencer.held)
-        found = place(sequencer, source, sequence, policy)
+        found = place(sequencer, source, sequence, *given)
         return "held" if held and found == "late" else found
 
     return bug
@@ -140,8 +140,8 @@ def _wrong_one_makes_room(sequencer: Sequencer, policy: InboxPolicy) -> Release:
 
 
 def _forgotten_while_it_holds(touch: Any) -> Any:
-    def bug(sequencer: Sequencer, source: str) -> Source:
-        kept: Source = touch(sequencer, source)
+    def bug(sequencer: Sequencer, source: str, *said: Any) -> Source:
+        kept: Source = touch(sequencer, source, *said)
         if len(sequencer.sources) > 2:
             del sequencer.sources[next(iter(sequencer.sources))]
         return kept
@@ -149,9 +149,15 @@ def _forgotten_while_it_holds(touch: Any) -> Any:
     return bug
 
 
-def _never_forgotten(sequencer: Sequencer, source: str) -> Source:
-    sequencer.sources[source] = sequencer.sources.pop(source) if source in sequencer.sources else Source()
-    return sequencer.sources[source]
+def _never_forgotten(sequencer: Sequencer, source: str, said: str | None = None) -> Source:
+    kept = sequencer.sources.pop(source, Source())
+    sequencer.sources[source] = kept
+    kept.sparse = kept.sparse if said is None else said == "sparse"
+    return kept
+
+
+def _policy_alone(sequencer: Sequencer, source: str, policy: InboxPolicy, said: str | None = None) -> bool:
+    return policy.sequencing == "sparse"
 
 
 def _merge_across_sources(can_merge: Any) -> Any:
@@ -262,6 +268,7 @@ PLANTS: dict[str, Plant] = {
     "the hold buffer makes room at the wrong source": instead("release_early", _wrong_one_makes_room, Sequencer),
     "a full inbox refuses what would fill a gap": instead("fills", lambda *given: False, Sequencer),
     "a source that holds events is forgotten": wrap("_touch", _forgotten_while_it_holds, Sequencer),
+    "what an event says of its source is not heard": instead("sparse", _policy_alone, Sequencer),
     "sources are never forgotten": instead("_touch", _never_forgotten, Sequencer),
     "restore loses what is held": at_restore(lambda state: state.inbox.sequencer.held.clear()),
     "restore loses the sources' places": at_restore(lambda state: state.inbox.sequencer.sources.clear()),
