@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inturn_workflows.inbox.dedup import ALIAS, DedupWindow
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Arrival
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.lifecycle import ARRIVES, MOVES
@@ -74,7 +74,7 @@ def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
     def fresh(add: Patched) -> Patched:
         def watched(window: DedupWindow, event_id: str, standing: str, *number: int) -> Any:
             key = (f"{id(made)}{window.salt}", event_id)
-            if standing == ALIAS:
+            if not standing:  # another id of one
                 return add(window, event_id, standing, *number)
             made.stands.pop(key, None)  # it comes anew
             if key in made.arriving:

@@ -72,14 +72,15 @@ class BooksModel:
     def must_know(self, event_id: str) -> bool:
         """Return whether an id has to be known: it waits, runs or is parked here, or is in the window."""
         known = self.still_stands(event_id) or self.waits_under_alias(event_id) is not None
-        return known or event_id in self.remembered[-self.bounds.window :]
+        return known or not {event_id, f"~{event_id}"}.isdisjoint(self.remembered[-self.bounds.window :])
 
     def may_know(self, event_id: str) -> bool:
         """Return whether it may be known: a little longer than it has to."""
         if self.still_stands(event_id) or self.waits_under_alias(event_id):
             return True
         known = [known for known in self.remembered if known]
-        return event_id in known[-self.bounds.window - 2 * self.bounds.recent :]
+        window = known[-self.bounds.window - 2 * self.bounds.recent :]
+        return not {event_id, f"~{event_id}"}.isdisjoint(window)
 
     def standings(self, event_id: str) -> set[str | None]:
         """Return what a duplicate's receipt may say of the original."""
@@ -186,7 +187,7 @@ class BooksModel:
 
     def _end(self, item: Item, disposition: str, tally: str | None = None, **body: Any) -> None:
         item.state = disposition
-        for name in (item.id, *item.aliases) if disposition == "rejected" else ():
+        for name in (item.id, *(f"~{alias}" for alias in item.aliases)) if disposition == "rejected" else ():
             self._forget(name)
         kind = {"parked": "parked", "rejected": f"rejected/{item.n}"}.get(disposition, "disposition")
         outcome = None if disposition == "rejected" else disposition

@@ -162,9 +162,9 @@ class InboxUnderTest(RuleBasedStateMachine):
 
     def _is_event(self, alias: str) -> bool:
         """Return whether another name of an event is known, and not as that of something that was no event."""
-        if self.model.waits_under_alias(alias) or not self.model.comes_again(alias):
-            return self.knows(alias)
-        return alias in self.runs
+        known = self.knows(alias)
+        other = self.model.waits_under_alias(alias) or alias in self.runs or self.inbox.dedup.has_alias(alias)
+        return known and bool(other or not self.model.comes_again(alias))
 
     def is_duplicate(self, receipt: dict[str, Any], name: str) -> None:
         """Check the receipt of an id that is known."""

@@ -112,10 +112,10 @@ class InboxModel(BooksModel):
         return "accepted", None if item.state == "pending" else item.state
 
     def _remember_others(self, item: Item) -> None:
-        """Remember an event's other names, but for one that was something else's and is known by that."""
+        """Remember an event's other names, those that are not known as such."""
         for name in dict.fromkeys(item.aliases):
-            if name != item.id and not self.comes_again(name):
-                self._remember(name)
+            if name != item.id and f"~{name}" not in self.remembered:
+                self._remember(f"~{name}")
 
     def release(self, now: float, policy: InboxPolicy, turn: str | None = None) -> None:
         """Queue what has been held for long enough."""

@@ -99,7 +99,7 @@ def test_what_is_held_or_runs_is_known_by_its_other_ids_though_the_window_forgot
     for number in range(2 * SIZE):
         send(state, f"o{number}")
         state.inbox.cancel(f"o{number}", NOW, None, POLICY)
-    assert "a" not in state.inbox.dedup
+    assert not state.inbox.dedup.has_alias("a")
     assert send(state, "e2", "a").status == "duplicate"
     assert send(state, "e2", "b") == Receipt("h", "duplicate", disposition="held")
     assert send(carried(state), "e2", "b").status == "duplicate"
@@ -119,6 +119,16 @@ def test_a_duplicate_teaches_the_session_no_new_ids() -> None:
     send(state, "e1", "w", "x", "y", "z")
     assert len(state.inbox.dedup) == before, "or who repeats one event could have all others forgotten"
     assert send(state, "w").status == "accepted"
+
+
+def test_what_is_rejected_takes_no_place_of_what_was_no_event_with_it() -> None:
+    state = session()
+    state.inbox.park_invalid("a", "no event", NOW)
+    send(state, "e1", "a", "b")
+    state.inbox.clear("rejected", NOW, "the session was closed")
+    assert "a" in state.inbox.dedup
+    assert not state.inbox.dedup.has_alias("a")
+    assert send(state, "e2", "b").status == "accepted"
 
 
 def test_two_in_flight_that_name_each_other_are_one_and_those_that_share_nothing_are_two() -> None:
@@ -157,7 +167,7 @@ def test_the_window_counts_ids_and_says_for_sure_only_what_it_knows() -> None:
         window.add(f"e{number}", "applied", number)
         if number % 3 == 0:
             for other in range(4):
-                window.add(f"a{number}-{other}", "", number)
+                window.add_alias(f"a{number}-{other}", number)
     known = [number for number in range(1, 30_001) if f"e{number}" in window]
     sure = [number for number in range(1, 30_001) if window.reaches(number)]
     assert set(sure) <= set(known)

@@ -18,8 +18,8 @@ from pydantic import ConfigDict, Field
 from inturn.wire import Message
 
 SIZE: Final = 10_000
-ALIAS: Final = ""
-"""How the window remembers an event's other id: how that stands is kept under its own."""
+_ALIAS: Final = "~"
+"""What an event's other id begins with here: no id does, so one that was no event's keeps its own place."""
 RECENT: Final = 256
 """Ids whose disposition is known, at least. Replayed, as `SIZE` is: neither ever changes."""
 _WIDTH: Final = 8
@@ -34,6 +34,8 @@ class DedupWindow(Message):
     recent: dict[str, str] = Field(default_factory=dict[str, str])
     """Hash (hex) -> the event's disposition, or where it stands; in order of arrival."""
     block: bytes = b""
+    aliases: int = 0
+    """How many other ids came, ever."""
     newest: int = 0
     """The number of the event whose id came last."""
     settled: int = 0
@@ -57,6 +59,20 @@ class DedupWindow(Message):
         if len(self.recent) >= 2 * RECENT:
             self._compact()
 
+    def add_alias(self, alias: str, number: int) -> None:
+        """Remember another id of an event, where it is not remembered as one."""
+        if not self.has_alias(alias):
+            self.aliases += 1
+            self.add(_ALIAS + alias, "", number)
+
+    def has_alias(self, alias: str) -> bool:
+        """Return whether an event has come with this for another of its ids."""
+        return self.aliases > 0 and _ALIAS + alias in self
+
+    def forget_alias(self, alias: str) -> None:
+        """Forget another id of an event that may come again."""
+        self.forget(_ALIAS + alias)
+
     def reaches(self, number: int) -> bool:
         """Return whether the window surely knows the ids of the event that was accepted as this number."""
         return number > self.forgotten
@@ -68,8 +84,8 @@ class DedupWindow(Message):
             self.recent[key] = disposition
 
     def disposition_of(self, event_id: str) -> str | None:
-        """Return how a remembered event ended or where it stands, if that is still known by its own id."""
-        return self.recent.get(self._hash(event_id).hex()) or None
+        """Return how a remembered event ended or where it stands, if that is still known."""
+        return self.recent.get(self._hash(event_id).hex())
 
     def forget(self, event_id: str) -> None:
         """Forget an id: it may come again."""

@@ -90,7 +90,7 @@ class Endings:
         """Book an end, and note it for the journal."""
         self.finish(queued.event_id, disposition)
         for alias in queued.aliases if disposition == "rejected" else ():
-            self.dedup.forget(alias)
+            self.dedup.forget_alias(alias)
         known: dict[str, Any] = {"preview": queued.preview, "source": queued.source, "n": queued.n}
         if disposition in ("expired", "rejected"):
             known |= _address(queued.event.get("metadata"))

@@ -10,7 +10,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
-from inturn_workflows.inbox.dedup import ALIAS, DedupWindow
+from inturn_workflows.inbox.dedup import DedupWindow
 from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued, Receipt
 from inturn_workflows.inbox.parked import DeadLetters
 from inturn_workflows.inbox.queue import EventQueue
@@ -35,7 +35,7 @@ class KnownIds:
         """Return whether an event came under an id: what waits, runs or is parked may outlast the window."""
         if id_ in running or self.queue.find(id_) or self.sequencer.holds(id_) or self.parked.holds(id_):
             return True
-        return id_ in self.dedup or self._under_alias(id_) is not None
+        return id_ in self.dedup or self.dedup.has_alias(id_) or self._under_alias(id_) is not None
 
     def of(self, arrival: Arrival, running: Container[str] = ()) -> str | None:
         """Return the first of an arrival's ids under which an event came; `None`: it is new."""
@@ -51,8 +51,7 @@ class KnownIds:
     def remember_others(self, arrival: Arrival, number: int) -> None:
         """Have the window know its other ids."""
         for alias in arrival.aliases:
-            if alias not in self.dedup:
-                self.dedup.add(alias, ALIAS, number)
+            self.dedup.add_alias(alias, number)
 
     def duplicate(self, id_: str, running: Container[str] = ()) -> Receipt:
         """Return the receipt of an id that is known: of the event that came under it, where that is still known."""
@@ -79,7 +78,7 @@ class KnownIds:
 
     def _is_event(self, id_: str, running: Container[str]) -> bool:
         """Return whether an id stands for an event, and not for what was parked as none."""
-        if id_ in running or self._under_alias(id_) is not None:
+        if id_ in running or self.dedup.has_alias(id_) or self._under_alias(id_) is not None:
             return True
         parked = self.parked.find(id_) if self.parked.holds(id_) else None
         return self.knows(id_) and not (isinstance(parked, ParkedEvent) and not parked.valid)
