@@ -50,7 +50,6 @@ from inturn.values import (
     QueueClaim,
     QueuedEvent,
     Receipt,
-    ScheduleInfo,
     SessionInfo,
     SessionStatus,
     Turn,
@@ -65,7 +64,7 @@ if TYPE_CHECKING:
     from inturn.client.client import Client
     from inturn.client.control.steering import ControlOptions
     from inturn.client.reader import Cursor
-    from inturn.client.schedules import ScheduleOptions
+    from inturn.client.schedules import ScheduleInfo, ScheduleOptions
     from inturn.client.session import Session
 
 __version__ = "0.3.0.dev0"
@@ -137,6 +136,7 @@ _LAZY = {
     "Client": "inturn.client.client",
     "ControlOptions": "inturn.client.control.steering",
     "Cursor": "inturn.client.reader",
+    "ScheduleInfo": "inturn.client.schedules",
     "ScheduleOptions": "inturn.client.schedules",
     "Session": "inturn.client.session",
 }

@@ -336,37 +336,6 @@ class SessionGlance(Value):
     closed: bool = False
 
 
-class ScheduleInfo(Value):
-    """A schedule, as it stands.
-
-    Attributes:
-        content: What its events say; `None` where that cannot be read here.
-        note: Why it is paused, or what was last said of it.
-        next_at: When it fires next.
-        last_at: The time of its last tick, as planned.
-        fired: Its ticks, ever.
-        missed: Its times that were not made up for, since the server was away for longer than `catch_up`.
-        warnings: What it will not do though it looks so.
-    """
-
-    schedule_id: str
-    tenant: str
-    session_id: str | None = None
-    agent: str | None = None
-    content: Any = None
-    cron: str | None = None
-    every: float | None = None
-    timezone: str = "UTC"
-    dst: Literal["once", "both"] = "both"
-    paused: bool = False
-    note: str | None = None
-    next_at: tuple[datetime, ...] = ()
-    last_at: datetime | None = None
-    fired: int = 0
-    missed: int = 0
-    warnings: tuple[str, ...] = ()
-
-
 class Versioned(Value):
     """A value at a version. Each change of a name counts its version up by one, also across a deletion."""
 

@@ -17,8 +17,7 @@ from inturn.cli.running import run
 
 if TYPE_CHECKING:
     from inturn.client.client import Client
-    from inturn.client.schedules import Schedules
-    from inturn.values import ScheduleInfo
+    from inturn.client.schedules import ScheduleInfo, Schedules
 
 commands: Final = typer.Typer(
     help="Have events come by the clock.",

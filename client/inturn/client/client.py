@@ -16,7 +16,7 @@ from temporalio.exceptions import TemporalError
 from inturn.client.journal.documents import Documents
 from inturn.client.listing import Sessions, list_approvals, query_for
 from inturn.client.reader import Cursor
-from inturn.client.schedules import ScheduleOptions, Schedules
+from inturn.client.schedules import ScheduleInfo, ScheduleOptions, Schedules
 from inturn.client.session import Session
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import translate_error
@@ -26,7 +26,7 @@ from inturn.journal.state.changes import Scope
 from inturn.keys import ID_PATTERN, SessionKey, is_id
 from inturn.tools.shared_state import State
 from inturn.turns.media import check_upload
-from inturn.values import PendingApproval, ScheduleInfo, SessionState
+from inturn.values import PendingApproval, SessionState
 
 if TYPE_CHECKING:
     from typing import Self

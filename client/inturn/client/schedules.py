@@ -43,7 +43,7 @@ from inturn.events import Content, WhenBusy, make_event
 from inturn.journal.values import NewEntry
 from inturn.keys import is_id
 from inturn.ticks import MAX_SCHEDULE_ID, Dst, is_cron, missing_times, usual_dst
-from inturn.values import ScheduleInfo
+from inturn.values import Value
 
 _ALL: Final = ScheduleOverlapPolicy.ALLOW_ALL
 _SOONEST: Final = 1.0
@@ -54,6 +54,37 @@ _SAID: Final = ("content", "when_busy", "expires_after", "metadata", "agent")
 _PLAN: Final = TypeAdapter(dict[str, Any])
 Plan = dict[str, Any]
 """What a tick is told, as JSON (`inturn_activities.messages.TickInput`)."""
+
+
+class ScheduleInfo(Value):
+    """A schedule, as it stands.
+
+    Attributes:
+        content: What its events say; `None` where that cannot be read here.
+        note: Why it is paused, or what was last said of it.
+        next_at: When it fires next.
+        last_at: The time of its last tick, as planned.
+        fired: Its ticks, ever.
+        missed: Its times that were not made up for, since the server was away for longer than `catch_up`.
+        warnings: What it will not do though it looks so.
+    """
+
+    schedule_id: str
+    tenant: str
+    session_id: str | None = None
+    agent: str | None = None
+    content: Any = None
+    cron: str | None = None
+    every: float | None = None
+    timezone: str = "UTC"
+    dst: Dst = "both"
+    paused: bool = False
+    note: str | None = None
+    next_at: tuple[datetime, ...] = ()
+    last_at: datetime | None = None
+    fired: int = 0
+    missed: int = 0
+    warnings: tuple[str, ...] = ()
 
 
 class ScheduleOptions(TypedDict, total=False):

@@ -12,9 +12,8 @@ from typer.testing import CliRunner
 
 from inturn.cli.app import app
 from inturn.cli.doctor.schedules import judge_schedules
-from inturn.client.schedules import Schedules
+from inturn.client.schedules import ScheduleInfo, Schedules
 from inturn.errors import ScheduleNotFound
-from inturn.values import ScheduleInfo
 
 INFO = ScheduleInfo(schedule_id="daily", tenant="default", session_id="order-17", cron="0 9 * * 1-5", timezone="UTC")
 TODAY = date(2027, 1, 1)

@@ -10,12 +10,11 @@ from datetime import UTC, date, datetime
 from typing import Final
 
 from inturn.cli.doctor.findings import Finding, fine, warned
-from inturn.client.schedules import Schedules
+from inturn.client.schedules import ScheduleInfo, Schedules
 from inturn.client.temporal.connection import Connection
 from inturn.client.temporal.rpc_errors import short
 from inturn.errors import InturnError
 from inturn.ticks import missing_times
-from inturn.values import ScheduleInfo
 
 LOOKED_AT: Final = 50
 _TIMES: Final = 3
