@@ -10,6 +10,7 @@ _ANSWERS: Final = "client/inturn/turns/answers.py"
 _ARGUMENTS: Final = "client/inturn/turns/arguments.py"
 _BLOCKS: Final = "client/inturn/turns/blocks.py"
 _CALL_MODEL: Final = "activities/inturn_activities/model/call_model.py"
+_ASKING: Final = "activities/inturn_activities/model/asking.py"
 _CODEC: Final = "client/inturn/journal/log/codec.py"
 _LEASE: Final = "activities/inturn_activities/model/lease.py"
 _REQUESTS: Final = "client/inturn/journal/views/requests.py"
@@ -235,7 +236,7 @@ TRIGGERS: Final = (
         (
             Plant(
                 "a_picture_that_is_gone_is_left_out_and_the_session_goes_on",
-                Edit(_CALL_MODEL, "            refused = refusal\n", "            raise\n"),
+                Edit(_ASKING, "            refused = refusal\n", "            raise\n"),
             ),
             Plant(
                 "a_tools_picture_that_is_gone_leaves_its_call_with_a_result",
@@ -434,7 +435,7 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "what_failed_attempts_used_counts_for_the_turn_and_for_its_session",
-                Edit(_LEASE, "place=failure.place, usage=self.meter.all", "place=failure.place"),
+                Edit(_LEASE, "place=failure.place, usage=self.meter.unwritten", "place=failure.place"),
             ),
             Plant(
                 "an_answer_that_breaks_off_at_one_place_is_no_outage",

@@ -217,7 +217,7 @@ TRIGGERS: Final = (
                 "an_attempt_that_is_stopped_keeps_what_it_used",
                 Edit(
                     _LEASE,
-                    'used: dict[str, Any] = self._paid | ({"usage": usage} if (usage := self.meter.all) else {})',
+                    'used: dict[str, Any] = self._paid | ({"usage": usage} if (usage := self.meter.unwritten) else {})',
                     "used: dict[str, Any] = self._paid",
                 ),
             ),
