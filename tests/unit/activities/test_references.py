@@ -206,12 +206,12 @@ async def test_what_is_kept_in_memory_is_bounded_and_counted(tmp_path: Path) -> 
 async def test_the_api_refuses_nothing_of_a_conversation_that_has_shown_more_than_it_takes(tmp_path: Path) -> None:
     thought = {"type": "thinking", "thinking": "hm"}
     async with strict(tmp_path) as r:
+        ref = await r.steps.journal.put_upload("acme", png(), "image/png")
         for n in range(5):
-            ref = await r.steps.journal.put_upload("acme", pdf(3, size=8 * 2**20 + n), "application/pdf")
             r.server.script(Reply(content=[thought, {"type": "text", "text": f"seen {n}"}]))
-            assert await r.turn(f"e{n}", [block(ref), {"type": "text", "text": "?"}]) == "end_turn"
+            assert await r.turn(f"e{n}", [*[block(ref, "image")] * 250, {"type": "text", "text": "?"}]) == "end_turn"
         assert [request.error for request in r.server.requests if request.outcome == "rejected"] == []
-        kinds = [[item["type"] for item in message["content"]] for message in r.sent if message["role"] == "user"]
-        assert kinds[0] == ["text", "text"], "the oldest is left out"
-        assert kinds[-1] == ["document", "text"]
-        assert len(await r.steps.bodies("transcript.doubted")) == 3
+        kinds = [{item["type"] for item in message["content"]} for message in r.sent if message["role"] == "user"]
+        assert kinds[0] == {"text"}, "the oldest are left out"
+        assert kinds[-1] == {"image", "text"}
+        assert len(await r.steps.bodies("transcript.doubted")) >= 2
