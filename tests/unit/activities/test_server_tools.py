@@ -60,8 +60,9 @@ async def look_up(id: str) -> str:
 
 
 def agent(**more: Any) -> Agent:
-    given: dict[str, Any] = {"server_tools": [WebSearch(max_uses=5), CodeExecution()], "tools": [look_up], **more}
-    return Agent("support", instructions="", **{"model": "claude-sonnet-5-5", **given})
+    given: dict[str, Any] = {"model": "claude-sonnet-5-5", "tools": [look_up], **more}
+    given.setdefault("server_tools", [WebSearch(max_uses=5), CodeExecution()])
+    return Agent("support", instructions="", **given)
 
 
 @asynccontextmanager
