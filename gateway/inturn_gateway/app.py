@@ -32,7 +32,7 @@ from inturn_gateway.intake import Intake
 from inturn_gateway.problems import Json, Problem
 from inturn_gateway.screening import Screen
 from inturn_gateway.service import Service
-from inturn_gateway.v1 import chat, document, sessions
+from inturn_gateway.v1 import chat, document, schedules, sessions
 
 _READY_WITHIN = 3.0
 
@@ -96,7 +96,11 @@ def gateway(
     served: ASGIApp = app
     if origins:
         served = CORSMiddleware(
-            app, allow_origins=list(origins), allow_methods=["GET", "POST"], allow_headers=_HEADERS, max_age=600
+            app,
+            allow_origins=list(origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=_HEADERS,
+            max_age=600,
         )
     credited = (*(("/v1/",) if api else ()), *(("/openai/",) if models else ()))
 
@@ -110,6 +114,7 @@ def gateway(
 def _route(app: FastAPI, hooks: Hooks, *, api: bool, models: Sequence[str]) -> None:
     if api:
         app.include_router(sessions.routes())
+        app.include_router(schedules.routes())
         app.add_api_route("/v1/openapi.json", _openapi, include_in_schema=False)
     if models:
         app.include_router(chat.routes(models))
@@ -152,7 +157,7 @@ def _problem(request: Request, error: Exception) -> Problem:
     if not isinstance(error, RequestValidationError):
         return Problem.of(error)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.method == "POST" and kind != "application/json":
+    if request.method in ("POST", "PUT") and kind != "application/json":
         return Problem(415, "the body must be application/json, and say so")
     found: list[dict[str, Any]] = list(error.errors())[:3]
     if any(each["type"] == "json_invalid" for each in found):

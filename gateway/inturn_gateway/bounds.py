@@ -17,6 +17,7 @@ EVENTS: Final = 50
 """Events in one request."""
 PAGE: Final = 100
 LONGEST_PAGE: Final = 1_000
+PAGE_NAME: Final = 4 * 1024
 LOOKED: Final = 10_000
 """Entries that are looked at for one page."""
 PARTS: Final = 2_000

@@ -47,6 +47,7 @@ _ANTHROPIC: Final = {
 _ERRORS: Final[tuple[tuple[type[errors.InturnError], int, str], ...]] = (
     (errors.InvalidEvent, 422, "invalid_event"),
     (errors.SessionNotFound, 404, "session_not_found"),
+    (errors.ScheduleNotFound, 404, "schedule_not_found"),
     (errors.SessionClosed, 410, "session_closed"),
     (errors.SessionBusy, 409, "session_busy"),
     (errors.Refused, 429, "backpressure"),

@@ -170,3 +170,20 @@ async def process(rig: Rig, directory: Path) -> AsyncGenerator[tuple[asyncio.sub
         with suppress(ProcessLookupError):
             started.kill()
         await started.wait()
+
+
+async def test_a_schedule_is_made_looked_at_paused_and_deleted_by_its_tenant_alone(rig: Rig) -> None:
+    planned = {"session_id": "daily", "agent": "support", "content": "Anything open?", "cron": "0 9 * * 1-5"}
+    async with rig.client() as client, serving(client) as served, served.http() as http:
+        made = await http.put("/v1/schedules/morning", json=planned)
+        assert (made.status_code, made.json()["session_id"]) == (200, "daily")
+        assert (await http.post("/v1/schedules/morning/pause", json={"reason": "holidays"})).status_code == 200
+        assert (await http.get("/v1/schedules/morning")).json()["paused"] is True
+        assert (await http.post("/v1/schedules/morning/resume", json={})).status_code == 200
+        async with rig.client(tenant="other") as others, serving(others) as elsewhere, elsewhere.http() as strange:
+            assert (await strange.get("/v1/schedules/morning")).status_code == 404
+            assert (await strange.delete("/v1/schedules/morning")).status_code == 404
+        for wrong in ({}, planned | {"cron": "nonsense"}, planned | {"every": 0.001, "cron": None}):
+            assert (await http.put("/v1/schedules/other", json=wrong)).status_code == 422
+        assert (await http.delete("/v1/schedules/morning")).status_code == 204
+        assert (await http.get("/v1/schedules/morning")).status_code == 404

@@ -34,6 +34,11 @@ class Caller:
     prefix: str = ""
     until: float | None = None
 
+    @property
+    def bound(self) -> bool:
+        """Whether it sees a part of its tenant's sessions alone."""
+        return self.agent is not None or bool(self.prefix)
+
     def demand(self, scope: Scope) -> None:
         """Return if it has the scope.
 

@@ -54,7 +54,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for method, operation in item.items():
             if path in _OPEN:
                 continue
-            statuses = [status for status in (*_REFUSALS, *(["415"] if method == "post" else []))]
+            statuses = [status for status in (*_REFUSALS, *(["415"] if method in ("post", "put") else []))]
             operation["responses"] |= dict.fromkeys(statuses, refusal)
             operation["security"] = [{"bearer": []}, {"key": []}]
     return made

@@ -20,6 +20,7 @@ _ENDS: Final = frozenset({"turn.completed", "turn.interrupted", "turn.failed"})
 _STOPS: Final = {"budget_reached": "budget_reached", "refusal": "refusal"}
 _TRIED: Final = "retries_exhausted"
 _USE: Final = "/use"
+_ASKED: Final = "/requested"
 
 
 def wire_events(entry: Entry, *, inturn: bool) -> Iterator[Wire]:
@@ -77,13 +78,18 @@ def _id(entry: Entry) -> str:
         case "agent.tool_use":
             return _use_id(entry)
         case "agent.message" | "agent.tool_result":
-            return message_id(entry.event_id, entry.step)
+            return _key(entry)
         case _:
             return f"entry:{entry.seq}"
 
 
 def _use_id(entry: Entry) -> str:
-    return message_id(entry.event_id, entry.step) + _USE
+    """Return the id of the call that an entry is about: its own, its question's, its result's."""
+    return _key(entry).removesuffix(_USE).removesuffix(_ASKED) + _USE
+
+
+def _key(entry: Entry) -> str:
+    return entry.key or message_id(entry.event_id, entry.step)
 
 
 def _base(entry: Entry, type_: str) -> Wire:

@@ -61,28 +61,32 @@ async def listed(
     agent: IdQuery = None,
     state: Literal["requires_action", "paused", "closed"] | None = None,
     parked: bool | None = None,
+    prefix: IdQuery = None,
     limit: Annotated[int, Query(ge=1, le=bounds.LONGEST_PAGE)] = bounds.PAGE,
+    page: Annotated[str | None, Query(max_length=bounds.PAGE_NAME)] = None,
 ) -> Response:
     """List the tenant's sessions, the latest first."""
-    found = service_of(request).of(caller).sessions(agent=caller.agent or agent, state=state, parked=parked)
-    data, looked = list[dict[str, Any]](), 0
-    async for info in found:
-        looked += 1
-        if looked > bounds.LOOKED:
-            break
-        if not caller.sees(info.session_id):
-            continue
-        data.append(
-            {
-                **_session(info.session_id, info.agent, info.state or "idle"),
-                "created_at": info.started_at and info.started_at.isoformat(),
-                "archived_at": info.closed_at and info.closed_at.isoformat(),
-                "inturn": info.model_dump(mode="json"),
-            }
+    begins = max(caller.prefix, prefix or "", key=len)
+    if not (begins.startswith(caller.prefix) and begins.startswith(prefix or "")):
+        return Json({"data": [], "next_page": None})
+    found = (
+        service_of(request)
+        .of(caller)
+        .sessions(
+            agent=caller.agent or agent, state=state, parked=parked, prefix=begins or None, limit=limit, page=page
         )
-        if len(data) == limit:
-            break
-    return Json({"data": data, "next_page": None})
+    )
+    data = [
+        {
+            **_session(info.session_id, info.agent, info.state or "idle"),
+            "created_at": info.started_at and info.started_at.isoformat(),
+            "archived_at": info.closed_at and info.closed_at.isoformat(),
+            "inturn": info.model_dump(mode="json"),
+        }
+        async for info in found
+        if caller.sees(info.session_id)
+    ]
+    return Json({"data": data, "next_page": found.next_page})
 
 
 async def shown(request: Request, caller: Reader, session_id: str) -> Response:

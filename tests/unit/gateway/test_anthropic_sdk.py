@@ -37,9 +37,9 @@ async def answer(journal: Journal) -> None:
             {"call_id": "c1", "tool": "refund", "args": {"cents": 9}},
             event_id="e1",
             step="0/0",
-            key="u",
+            key="e1/0/0/use",
         ),
-        NewEntry("approval.requested", asked, event_id="e1", step="0/0", key="r"),
+        NewEntry("approval.requested", asked, event_id="e1", step="0/0", key="e1/0/0/requested"),
         NewEntry(
             "agent.tool_result",
             {"call_id": "c1", "status": "ok", "text": "done"},

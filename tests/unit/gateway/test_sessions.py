@@ -160,8 +160,14 @@ async def test_a_confirmation_names_the_call_as_the_stream_did(
     await write(
         journal,
         message("e1"),
-        NewEntry("agent.tool_use", {"call_id": "c1", "tool": "refund", "args": {}}, event_id="e1", step="0/0", key="u"),
-        NewEntry("approval.requested", asked, event_id="e1", step="0/0", key="r"),
+        NewEntry(
+            "agent.tool_use",
+            {"call_id": "c1", "tool": "refund", "args": {}},
+            event_id="e1",
+            step="0/0",
+            key="e1/0/0/use",
+        ),
+        NewEntry("approval.requested", asked, event_id="e1", step="0/0", key="e1/0/0/requested"),
     )
     async with served.http(keys["acme"]) as http:
         listed = (await http.get("/v1/sessions/order-17/events")).json()["data"]
