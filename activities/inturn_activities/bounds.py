@@ -34,6 +34,7 @@ class Bounds:
         account_believed: An event's word that the account is in trouble is taken so long; then something else is asked
             beside it.
         overtimes: So many of them may take all the time that a step has; each is paid.
+        summary: A model may take so long for a summary of a conversation; then it is summarised in another way.
         inline: The answer's text that travels through Temporal when somebody waits who cannot read the journal.
         threads: Calls of one tool without `async` that run at once for one tenant.
         all_threads: Such calls of all tools and tenants; the deliveries have as many of their own, and so have the
@@ -60,6 +61,7 @@ class Bounds:
     losses: int = 10
     account_believed: float = 600.0
     overtimes: int = 2
+    summary: float = 600.0
     inline: int = 4 * 1024
     threads: int = 16
     all_threads: int = 64

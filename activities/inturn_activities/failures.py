@@ -24,6 +24,7 @@ from inturn.tools.secrets import redact
 from inturn.turns import call_results
 from inturn.turns.budget import UNKNOWN_ATTEMPTS
 from inturn.turns.call_results import MAX_MESSAGE, text_of
+from inturn.turns.summaries import NoSummary
 
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""
@@ -39,6 +40,8 @@ LONGEST_ASKED: Final = 3600.0
 """Seconds between two attempts, whoever asks: who means longer than an hour may well mean another unit."""
 _KINDS: Final[tuple[Fault, ...]] = get_args(Fault)
 """What a model may say; one that is users' code may say anything."""
+AWAY: Final[tuple[FailureClass, ...]] = ("outage", "summary")
+"""What says that the model is away."""
 MOST_CAUSES: Final = 100
 """Lines of an error's causes that are looked at."""
 
@@ -64,6 +67,8 @@ class Failure:
 
 def classify(error: BaseException) -> Failure:
     """Judge a failure."""
+    if isinstance(error, NoSummary):
+        return Failure("summary", describe(error), error.retry_after)
     if isinstance(error, ModelError):
         return Failure(
             error.kind if error.kind in _KINDS else "unknown", describe(error), error.retry_after, error.place

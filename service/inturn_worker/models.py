@@ -106,7 +106,8 @@ async def looked_up(model: Model, agents: Sequence[Agent]) -> AsyncGenerator[Non
 async def _look_up(claude: Claude, agents: Sequence[Agent]) -> None:
     users: dict[str, list[str]] = {}
     for agent in agents:
-        for model in agent.all_models:
+        summaries = agent.compaction.model if agent.compaction else None
+        for model in dict.fromkeys((*agent.all_models, *((summaries,) if summaries else ()))):
             users.setdefault(model, []).append(agent.name)
     for model, names in users.items():
         try:
@@ -115,7 +116,7 @@ async def _look_up(claude: Claude, agents: Sequence[Agent]) -> None:
         except ModelError as error:
             if error.kind == "account":
                 logger.error(
-                    "model %s of agent %s: %s%s. Its events will wait until that is mended",
+                    "model %s of agent %s: %s%s. What asks for it waits, or is asked of another, until that is mended",
                     model,
                     ", ".join(names),
                     error,

@@ -79,7 +79,7 @@ class Asking:
             mine = len(metering().requests) - 1
             return answered
 
-        away = "outage" in before.counts and before.lasted("outage") >= self.bounds.fallback_after
+        away = any(before.has_lasted(kind, self.bounds.fallback_after) for kind in failures.AWAY)
         first = await first_answer(agent, ask, _refuses, away=away)
         if first.by is agent:
             metering().answer(mine)
@@ -115,7 +115,7 @@ class Asking:
         try:
             finding = await Doubts(ask, request, transcript, form).find(refused)
         except Outgrown:
-            smaller = await maker.compact(transcript, tight=True)
+            smaller = await maker.compact(transcript)
             if smaller is None:
                 raise
             return await self._respond(attempt, smaller, maker.request(smaller), maker)

@@ -101,7 +101,7 @@ class ModelSteps:
         self._deltas = Deltas(journal)
         self._names, self._memories = OpaqueNames(journal), Memories(journal, transcripts)
         self._references = References(journal)
-        self._compactions = Compactions(journal, self._model, transcripts)
+        self._compactions = Compactions(journal, self._model, transcripts, bounds.summary)
         self._asking = Asking(journal, self._model, transcripts, self._memories, self._account, bounds)
         self._pacing = TurnPacing(limits.backlog_spacing)
         self._shares = Shares(limits.backlog_spacing)

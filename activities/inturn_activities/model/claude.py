@@ -19,7 +19,7 @@ import anthropic
 import httpx2
 
 from inturn.errors import ModelError
-from inturn.journal.views.compactions import is_block
+from inturn.journal.views.requests import is_block
 from inturn.models import DeltaKind, ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import ModelFacts, facts
 from inturn_activities.model.claude_answer import Answer, BrokenStream

@@ -16,7 +16,7 @@ from inturn.journal.money.requests import Reserved
 from inturn.keys import SessionKey, StepKey
 from inturn.values import Disposition, Entry, StopReason, UnknownOutcome, Usage
 
-FailureClass = Literal["own", "account", "refused", "unknown", "outage", "broken", "overtime", "lost"]
+FailureClass = Literal["own", "account", "refused", "unknown", "outage", "summary", "broken", "overtime", "lost"]
 """`refused`: as for the account's sake, while others were answered.
 `broken`: answers that broke off at one place. `overtime`: attempts that took all the time a step has.
 `lost`: how the attempt ended was never recorded; its worker died or was cut off."""
@@ -198,6 +198,10 @@ class Attempts:
     def lasted(self, failure: FailureClass) -> float:
         """Return for how many seconds attempts have failed so."""
         return max(self.now - self.since.get(failure, self.now), 0.0)
+
+    def has_lasted(self, failure: FailureClass, seconds: float) -> bool:
+        """Return whether attempts have failed so for so many seconds."""
+        return failure in self.counts and self.lasted(failure) >= seconds
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,6 @@ from inturn.tools.results import render_result
 from inturn.tools.secrets import CallSecrets
 from inturn.turns.answers import KeptAnswer, ToolUse, keep, provided
 from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, added, counts, exceeded, total
-from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
 from inturn.turns.fallbacks import first_answer, refuses
@@ -49,6 +48,7 @@ from inturn.turns.making_room import RoomMaker
 from inturn.turns.references import references
 from inturn.turns.showing import shown
 from inturn.turns.stop_reasons import Stop, ends_turn
+from inturn.turns.summaries import Summariser
 from inturn.values import Approval, Delta, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None
@@ -235,7 +235,7 @@ class _TestTurn:
         except ScriptExhausted:
             raise refusal from None
         except Outgrown:
-            if await maker.compact(self._transcript, tight=True) is None:
+            if await maker.compact(self._transcript) is None:
                 raise
             return await self._respond(maker, attempts)
         self._append("transcript.doubted", doubt(finding.places, finding.why))
@@ -272,14 +272,6 @@ class _TestTurn:
             self._append("session.compacted", body | {"usage": counts(used)})
             return self._transcript
 
-        by = Summariser.of(
-            agent,
-            ask=self._ask_model,
-            compact=self._compact,
-            form=self._form_of,
-            instructions=None,
-        )
-
         async def leave_out(body: dict[str, Any]) -> Transcript:
             self._append("transcript.doubted", body)
             return self._transcript
@@ -287,6 +279,7 @@ class _TestTurn:
         def request(transcript: Transcript) -> ModelRequest:
             return self._request(agent, step)
 
+        by = Summariser.of(agent, ask=self._ask_model, compact=self._compact, facts=facts, form=self._form_of)
         return RoomMaker(room, agent.compaction, by, step.within_session, request, write, leave_out)
 
     async def _compact(self, request: ModelRequest, instructions: str | None) -> ModelMessage | None:

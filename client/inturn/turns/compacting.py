@@ -1,4 +1,4 @@
-"""Making room in a conversation: who summarises what, and what follows where that fails.
+"""Making room in a conversation: where it is cut, and what stands for its beginning.
 
     the API's own summary ──► a request of ours for one ──► one of words alone ──► the oldest half is left out
 
@@ -8,76 +8,24 @@ on. What is written down is all that any worker needs to send the same; who summ
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final, Self, cast
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Final
 
-from inturn.agents import Agent
-from inturn.errors import ModelError
-from inturn.journal.views.compactions import By, Cut
-from inturn.journal.views.requests import NO_ANSWER, Form, Message, with_application
+from inturn.journal.views.compactions import By, Cut, summary_in
+from inturn.journal.views.requests import Form, Message
 from inturn.journal.views.transcript import Transcript
-from inturn.models import ModelMessage, ModelRequest
+from inturn.models import ModelRequest
 from inturn.turns import tokens
-from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
-from inturn.turns.budget import add
-from inturn.turns.compaction import Compaction, Room
+from inturn.turns.budget import total
+from inturn.turns.compaction import Room
+from inturn.turns.summaries import Ladder, Made, Means, Summariser, in_plain_words
 from inturn.values import Usage
 
 WORTH: Final = 10
 """A summary takes up this part of the window at least, where there is no need for one yet."""
 MAX_WHY: Final = 200
-_ENOUGH: Final = frozenset({"end_turn", "stop_sequence", "tool_use", None})
-_ASKED: Final = """\
-Summarise this conversation so that it can go on from your summary alone: what was asked and why, what was decided, \
-found and done, names, numbers and ids to the letter, what is open, and what comes next. \
-Answer with the summary and nothing else. Call no tool."""
-
-Ask = Callable[[ModelRequest], Awaitable[ModelMessage]]
-Compact = Callable[[ModelRequest, str | None], Awaitable[ModelMessage | None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Summariser:
-    """Who summarises, and how.
-
-    Attributes:
-        ask: Asks the model.
-        compact: Asks the model for a summary of its own.
-        form: What the agent's model takes.
-        other: What the model takes that the agent names for its summaries, where that is another one.
-        settings: The agent's.
-        instructions: What is asked for.
-        agent: What the agent is today: where the beginning is written anew, this takes full effect.
-    """
-
-    ask: Ask
-    compact: Compact
-    form: Form
-    other: Form | None
-    settings: Compaction
-    instructions: str | None
-    agent: dict[str, Any]
-    agent_hash: str
-
-    @classmethod
-    def of(
-        cls, agent: Agent, *, ask: Ask, compact: Compact, form: Callable[[str], Form], instructions: str | None
-    ) -> Self:
-        """Return who summarises the sessions of an agent; `form`: what a model takes."""
-        settings = agent.compaction or Compaction()
-        other = settings.model if settings.model not in (None, agent.model) else None
-        return cls(
-            ask=ask,
-            compact=compact,
-            form=form(agent.model),
-            other=None if other is None else form(other),
-            settings=settings,
-            instructions=instructions or settings.instructions,
-            agent=agent.manifest(),
-            agent_hash=agent.manifest_hash,
-        )
 
 
 class Compacting:
@@ -85,7 +33,7 @@ class Compacting:
 
     Attributes:
         used: What the answers used that came.
-        failures: Why those before the last rung gave nothing.
+        failures: Why those before the last gave nothing.
     """
 
     def __init__(
@@ -98,9 +46,16 @@ class Compacting:
         self._said = transcript.committed
         self._room = room
         self._tight = tight
-        self._fixed = tokens.of_value(request.system) + tokens.of_value(request.tools) + transcript.pending_size()
+        self._frame = tokens.of_value(request.system) + tokens.of_value(request.tools)
+        self._pending = transcript.pending_size()
         self.used = Usage()
         self.failures: list[str] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether a request made now has too little room, and compacting makes some."""
+        new = self._room.new(self._pending, self._frame)
+        return not self._room.fits(self._transcript.size - self._pending + new)
 
     async def body(self, *, needed: bool = True, asks: bool = True) -> dict[str, Any] | None:
         """Return the body of the entry; `None`: there is nothing to leave out.
@@ -110,17 +65,16 @@ class Compacting:
             asks: The model is asked for a summary.
 
         Raises:
-            ModelError: The model is away, or its account is in trouble: that passes.
+            ModelError: It is needed, and the model is away, or its account is in trouble: that passes.
         """
         cut = self._cut()
         if cut is None and not self._said.length:
             return None
-        if asks:
-            made = await self._by_the_api(cut) if cut is not None else None
-            made = made or await self._by_ourselves(cut)
-            if made is not None:
-                return made
-        return self._left_out() if needed else None
+        made = await self._summary(cut, needed=needed) if asks else None
+        if made is None:
+            return self._left_out() if needed else None
+        means = made.means
+        return self._body(means.by, means.cut, made.block, model=made.model, consumed=means.consumed)
 
     def worth_it(self) -> bool:
         """Return whether what would be left out is enough to be paid for, while there is room yet."""
@@ -129,83 +83,83 @@ class Compacting:
 
     def _cut(self) -> Cut | None:
         """Return where to cut: before the last turns, as many as are to stay and fit; `None`: all of it goes."""
-        fitting = [cut for cut in self._said.cuts if self._keeps(cut, self._room.summary)]
+        head, cuts = self._room.summary, self._said.cuts
+        fitting = [cut for cut in cuts if self._keeps(cut, head, self._pending)]
+        if not fitting:  # not for what somebody sends, and is only guessed, is all of it to go
+            new = self._room.new(self._room.window, self._frame)
+            return next((cut for cut in reversed(cuts) if self._keeps(cut, head, new)), None)
         few = [cut for cut in fitting if self._said.size_from(cut.at) <= self._room.kept]
         if self._tight or not few:
-            return fitting[-1] if fitting else None
-        turns = list(dict.fromkeys(cut.event_id for cut in reversed(few)))[: max(1, self._by.settings.keep_turns)]
+            return fitting[-1]
+        turns = list(dict.fromkeys(cut.event_id for cut in reversed(few)))[: self._by.settings.keep_turns]
         return next(cut for cut in few if cut.event_id in turns)
 
-    def _keeps(self, cut: Cut, head: int) -> bool:
-        """Return whether what is behind a cut fits, with so much before it."""
-        return self._room.fits(self._fixed + head + self._said.size_from(cut.at))
+    def _keeps(self, cut: Cut, head: int, new: int) -> bool:
+        """Return whether what is behind a cut fits, with so much before it and so much that is new."""
+        return self._room.fits(self._frame + head + self._said.size_from(cut.at) + new)
 
-    async def _by_the_api(self, cut: Cut) -> dict[str, Any] | None:
-        by = self._by
-        if not by.form.compacted or by.other is not None:
-            return None
-        messages = self._said.before(cut, by.form)
-        settings = self._request.settings.free()
-        request = replace(self._request, messages=messages, native=(), settings=settings)
-        answer = await self._asked(by.compact(request, by.instructions))
-        if answer is None:
-            return None
-        blocks = [block for block in answer.content if block["type"] == "compaction"]
-        if len(blocks) != 1 or not _says(blocks[0].get("content")):
-            self.failures.append(f"no summary: it ended with {answer.stop_reason}")
-            return None
-        block = {name: value for name, value in blocks[0].items() if value is not None}
-        return self._body("claude", cut, block, model=self._request.model)
+    async def _summary(self, cut: Cut | None, *, needed: bool) -> Made | None:
+        ladder = Ladder(self._by, self._request, self._room, needed=needed)
+        try:
+            return await ladder.summary(list(self._means(cut, needed=needed)))
+        finally:
+            self.used, self.failures = total(answer.usage for answer in ladder.answers), ladder.failures
 
-    async def _by_ourselves(self, cut: Cut | None) -> dict[str, Any] | None:
-        by, consumed = self._by, list[str]()
-        form = by.other or by.form
+    def _means(self, cut: Cut | None, *, needed: bool) -> Iterator[Means]:
+        """Yield the means to a summary, the best first; who names a model for it pays no other while there is room."""
+        by, consumed, ours = self._by, list[str](), cut
         if self._transcript.owes_results:
             # What the open answer thought would be cut from its calls: they go along, and their results with them.
-            cut, consumed = None, self._transcript.consumed()
-        messages = self._said.before(cut, form) if cut is not None else self._transcript.said_so_far(form)
-        model, most = by.settings.model or self._request.model, min(self._request.max_tokens, self._room.summary)
-        request = replace(self._request, model=model, max_tokens=most, settings=self._request.settings.in_words())
-        for said in (messages, in_plain_words(messages)):
-            asked = with_instructions(said, by.instructions or _ASKED)
-            answer = await self._asked(by.ask(replace(request, messages=asked, native=())))
-            if answer is None:
-                continue
-            if answer.stop_reason in _ENOUGH and (summary := _text(answer.content)):
-                return self._body("summary", cut, text(summary), model=answer.model, consumed=consumed)
-            self.failures.append(f"no summary: it ended with {answer.stop_reason}")
-        return None
+            ours, consumed = None, self._transcript.consumed()
+        if by.other is not None:
+            yield self._ours(by.other, ours, consumed)
+            if not needed:
+                return
+        if by.form(by.model).compacted and cut is not None:
+            said = partial(self._said.before, cut, by.form(by.model))
+            yield Means("claude", by.model, cut, said, self._before(cut))
+        own = self._ours(by.model, ours, consumed)
+        yield own
+        yield Means("summary", by.model, ours, lambda: in_plain_words(own.messages()), own.tokens, consumed)
+
+    def _ours(self, model: str, cut: Cut | None, consumed: Sequence[str]) -> Means:
+        said = self._messages(cut, self._by.form(model))
+        return Means("summary", model, cut, said, self._before(cut), consumed)
+
+    def _messages(self, cut: Cut | None, form: Form) -> Callable[[], list[Message]]:
+        if cut is None:
+            return partial(self._transcript.said_so_far, form)
+        return partial(self._said.before, cut, form)
+
+    def _before(self, cut: Cut | None) -> int:
+        """Return how many tokens at most are to be summarised."""
+        counted = self._transcript.size - self._pending
+        if cut is None:
+            return counted + self._pending * self._transcript.owes_results
+        return min(counted, self._frame + self._said.size - self._said.size_from(cut.at))
 
     def _left_out(self) -> dict[str, Any] | None:
-        """Leave the oldest half out, and more where that is not enough."""
-        cuts, half = self._said.cuts, self._said.size // 2
-        fitting = [cut for cut in cuts if self._keeps(cut, 0)]
+        """Leave the oldest half out, and more where that is not enough; an earlier summary stays where it can."""
+        cuts, half, earlier = self._said.cuts, self._said.size // 2, self._earlier()
+        new, head = self._room.new(self._pending, self._frame), tokens.of_value(earlier)
+        fitting = [cut for cut in cuts if self._keeps(cut, head, new) and not self._tight]
         smaller = [cut for cut in fitting if self._said.size_from(cut.at) <= half]
-        cut = None if self._tight else next(iter([*smaller, *fitting[-1:]]), None)
-        if cut is None and self._transcript.owes_results:  # the calls stay beside their results
-            if not cuts:
-                return None
-            cut = cuts[-1]
-        return self._body("cut", cut, {}, left_out=self._said.left_out(cut))
+        cut = next(iter([*smaller, *fitting[-1:], *cuts[-1:]]), None)
+        if cut is None and (self._transcript.owes_results or self._pending >= self._said.size):
+            return None  # the calls stay beside their results, and the larger part is not left out for what is new
+        return self._body("cut", cut, earlier, left_out=self._said.left_out(cut))
 
-    async def _asked(self, answer: Awaitable[ModelMessage | None]) -> ModelMessage | None:
-        try:
-            message = await answer
-        except ModelError as error:
-            if error.kind in ("outage", "account"):
-                raise
-            self.failures.append(str(error))
-            return None
-        except Exception as error:  # whatever a model's author got wrong
-            self.failures.append(f"{type(error).__name__}: {error}")
-            return None
-        if message is not None:
-            self.used = add(self.used, message.usage)
-        return message
+    def _earlier(self) -> Block:
+        """Return the summary that the conversation begins with, in words; without any where it has none."""
+        if self._tight or not self._said.head or not self._transcript.compactions:
+            return {}
+        said, shown = summary_in(self._transcript.compactions[-1]), self._said.parts[0].message["content"][0]
+        stands = said and said in str(shown.get("text") or shown.get("content"))  # nobody found it to be refused
+        return text(said) if stands else {}
 
     def _body(self, by: By, cut: Cut | None, block: Block, **more: Any) -> dict[str, Any]:
         seqs, again = self._transcript.restated(cut, change=by == "claude")
-        kept = self._fixed + (0 if cut is None else self._said.size_from(cut.at))
+        kept = self._frame + self._pending + (0 if cut is None else self._said.size_from(cut.at))
         body: dict[str, Any] = {
             "by": by,
             "seen": self._transcript.seq if cut is None else cut.seen,
@@ -231,43 +185,3 @@ class Compacting:
         offered = {tool["name"] for tool in agent["tools"]}
         kept = [tool for tool in before if tool["name"] in used and tool["name"] not in offered]
         return {"system": agent["system"], "tools": [*agent["tools"], *kept]}
-
-
-def in_plain_words(messages: list[Message]) -> list[Message]:
-    """Return messages without what a model may refuse: what it thought, what it is shown, and summaries it signed."""
-    return [{**message, "content": _plain(message["content"])} for message in messages]
-
-
-def _plain(content: list[Block]) -> list[Block]:
-    said = [_named(block) for block in content if block["type"] not in THINKING]
-    return said or [text(NO_ANSWER)]
-
-
-def _named(block: Block) -> Block:
-    """Return a block, or one that names it: a result's are within it."""
-    if block["type"] in ("image", "document"):
-        return text(f"[{block['type']}]")
-    inside = block.get("content")
-    if block["type"] == "tool_result" and isinstance(inside, list):
-        return {**block, "content": [_named(item) for item in cast("list[Block]", inside)]}
-    return block
-
-
-def with_instructions(messages: list[Message], instructions: str) -> list[Message]:
-    """Return messages that end with the application asking for something."""
-    asked = text(instructions)
-    last = messages[-1]
-    if last["role"] == "assistant":
-        return [*messages, {"role": "user", "content": [asked]}]
-    if last["role"] == "system":  # nothing may stand behind it but an answer
-        return with_instructions([*messages[:-2], with_application(messages[-2], last["content"])], instructions)
-    return [*messages[:-1], {**last, "content": [*last["content"], asked]}]
-
-
-def _text(content: list[Block]) -> str:
-    said = [str(block.get("text") or "") for block in content if block["type"] not in THINKING]
-    return "\n".join(part for part in said if part.strip()).strip()
-
-
-def _says(value: object) -> bool:
-    return isinstance(value, str) and bool(value.strip())

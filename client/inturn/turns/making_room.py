@@ -1,7 +1,8 @@
 """Room for one step's request: when its conversation is compacted, and how often.
 
 Invariant: the same for the worker and for `inturn.testing.run`. What stands for the beginning is written down before
-any request relies on it; a step compacts a few times at most, each time by less trusting means, and then goes on.
+any request relies on it. A step compacts once by its own count; a few times more, and by less trusting means, only
+where the model itself says that it is too much.
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from inturn.errors import ModelError
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest
 from inturn.turns import tokens
-from inturn.turns.compacting import Compacting, Summariser
+from inturn.turns.compacting import Compacting
 from inturn.turns.compaction import Compaction, Room
+from inturn.turns.summaries import Summariser
 from inturn.turns.thinning import thinned
 from inturn.values import Usage
 
-MOST: Final = 3
+MOST: Final = 4
 """Times that one step compacts."""
 
 LeaveOut = Callable[[dict[str, Any]], Awaitable[Transcript]]
@@ -63,21 +65,23 @@ class RoomMaker:
             ModelError: What is new fits into no request; or the model is away, which passes.
         """
         self._check(transcript, event_id)
-        done = len(compactions_of(self.of, transcript))
-        wanted, size = asked and not done, transcript.size
-        if first and not done and not wanted and self.settings is not None:
-            much = size > self.settings.soft * self.room.window
-            wanted = much and self._compacting(transcript).worth_it()
-        while wanted or self._is_full(size):
-            smaller = await self.compact(transcript, needed=self._is_full(size))
-            if smaller is None:
-                break  # the answer is shorter then, or the model says what is wrong
-            transcript, size, wanted = smaller, smaller.size, False
-        return await self._thinned(transcript)
+        return await self._thinned(await self._with_room(transcript, first=first, asked=asked))
+
+    async def _with_room(self, transcript: Transcript, *, first: bool, asked: bool) -> Transcript:
+        if compactions_of(self.of, transcript):
+            return transcript  # what comes is only guessed: of more, the model itself says that it is too much
+        making = self._compacting(transcript)
+        full = self.settings is not None and making.full
+        if not (full or asked or (first and self._is_much(transcript.size) and making.worth_it())):
+            return transcript
+        return await self._compact(making, transcript, needed=full) or transcript
+
+    def _is_much(self, size: int) -> bool:
+        return self.settings is not None and size > self.settings.soft * self.by.window(self.room)
 
     async def _thinned(self, transcript: Transcript) -> Transcript:
         """Return the transcript without the oldest of what it shows, where that is too much for one request."""
-        most = self.by.form.images
+        most = self.by.form(self.by.model).images
         body = None if most is None else thinned(transcript, self.request(transcript).messages, most)
         return transcript if body is None else await self.leave_out(body)
 
@@ -92,30 +96,28 @@ class RoomMaker:
 
     def _check(self, transcript: Transcript, event_id: str) -> None:
         """Refuse what fits into no request, and is this event's own."""
-        pending = transcript.pending_size(tokens.least, without=transcript.others(event_id))
+        pending = transcript.asked_size(event_id)
         if self.settings is not None and not self.room.takes(pending):
             message = f"too large for the model's window: {pending:,} tokens at least, of {self.room.window:,}"
             raise ModelError(message, kind="own")
 
-    def _is_full(self, size: int) -> bool:
-        return self.settings is not None and not self.room.fits(size)
+    async def compact(self, transcript: Transcript) -> Transcript | None:
+        """Compact once more, since the model itself says that it is too much; `None`: there is nothing to compact.
 
-    async def compact(self, transcript: Transcript, *, needed: bool = True, tight: bool = False) -> Transcript | None:
-        """Compact once more; return the transcript, or `None` where nothing is left to compact.
-
-        Args:
-            transcript: The conversation.
-            needed: There is no room without it.
-            tight: The model itself says so, so nothing is known of how much would fit: as little as can be is kept.
+        Nothing is known of how much would fit: as little as can be is kept.
 
         Raises:
             ModelError: The model is away, or its account is in trouble: that passes.
         """
+        return await self._compact(self._compacting(transcript, tight=True), transcript, needed=True, tight=True)
+
+    async def _compact(
+        self, making: Compacting, transcript: Transcript, *, needed: bool, tight: bool = False
+    ) -> Transcript | None:
         done = compactions_of(self.of, transcript)
         number = len(done) + 1
         if number > MOST:
             return None
-        making = self._compacting(transcript, tight=tight)
         body = await making.body(needed=needed, asks=not any(body.get("tight", False) == tight for body in done))
         if body is None:
             return None

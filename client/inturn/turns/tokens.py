@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from inturn.models.encoding import Committed, encode
+from inturn.models.facts import MODELS
 from inturn.models.model import ModelRequest
 from inturn.turns.blocks import IMAGE_TYPES, inside, reference_of
 from inturn.turns.media import TEXT, pages
@@ -24,6 +25,8 @@ FRAME: Final = 500
 """Tokens that the API adds to a prompt of its own, for tools."""
 IMAGE: Final = 1_600
 PAGE: Final = 3_000
+MOST_PAGES: Final = max(known.max_images for known in MODELS.values())
+"""Of all documents of a request that any model takes."""
 
 
 def of_messages(messages: Iterable[Mapping[str, Any]]) -> int:
@@ -86,11 +89,11 @@ def _referred(source: Mapping[str, Any]) -> tuple[int, int]:
     media, size, measure = source.get("media_type", ""), source.get("size", 0), source.get("measure", 1)
     if media == TEXT:
         return -size, 0
-    return 0, IMAGE if media in IMAGE_TYPES else PAGE * max(1, measure)
+    return 0, IMAGE if media in IMAGE_TYPES else PAGE * min(max(1, measure), MOST_PAGES)
 
 
 def _pages(data: str) -> int:
     try:
-        return pages(base64.b64decode(data))
+        return min(pages(base64.b64decode(data)), MOST_PAGES)
     except (binascii.Error, ValueError):
         return 1

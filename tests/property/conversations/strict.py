@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from inturn.errors import ModelError
-from inturn.journal.views.compactions import is_block
+from inturn.journal.views.requests import is_block
 from inturn.models import ModelMessage, ModelRequest, OnDelta
 from inturn.models.facts import facts
 from inturn.testing.claude import streaming

@@ -7,7 +7,7 @@ none; what it used is said in it, and counted with its step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio import activity
@@ -17,9 +17,10 @@ from inturn.journal import Journal
 from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest
-from inturn.turns.compacting import Summariser
 from inturn.turns.compaction import Room
 from inturn.turns.making_room import RoomMaker
+from inturn.turns.spending import longest_answer
+from inturn.turns.summaries import Summariser
 from inturn.values import Usage
 from inturn_activities.commit import before_cancelled
 from inturn_activities.limits.stuck import note_progress
@@ -36,6 +37,8 @@ class Compactions:
     journal: Journal
     model: GuardedModel
     transcripts: Transcripts
+    patience: float
+    """Seconds that a summary may take."""
 
     def room(self, agent: Agent) -> Room:
         """Return the room that an agent's requests have."""
@@ -47,18 +50,21 @@ class Compactions:
 
         async def ask(asked: ModelRequest) -> ModelMessage:
             _tell(attempt)
-            return await self.model.respond(asked, _on_delta)
+            return await self.model.respond(self._affordable(asked), _on_delta)
 
         async def compact(asked: ModelRequest, instructions: str | None) -> ModelMessage | None:
             _tell(attempt)
-            return await self.model.compact(asked, instructions)
+            return await self.model.compact(self._affordable(asked), instructions)
 
         by = Summariser.of(
             agent,
             ask=ask,
             compact=compact,
+            facts=self.model.facts,
             form=self._form,
             instructions=attempt.input.compact,
+            failed=attempt.claim.attempts.counts.get("summary", 0),
+            patience=self.patience,
         )
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:
@@ -85,6 +91,15 @@ class Compactions:
             return await self.transcripts.load(attempt.step.session, head)
 
         return RoomMaker(self.room(agent), agent.compaction, by, attempt.key, request, write, leave_out)
+
+    def _affordable(self, asked: ModelRequest) -> ModelRequest:
+        """Return a request for a summary that is no longer than there is money for."""
+        meter = metering()
+        if meter.most is None:
+            return asked
+        price, prompt = self.model.worst_price(asked), self.model.prompt(asked)
+        most = longest_answer(price, prompt, asked.max_tokens, meter.most - meter.paid)
+        return replace(asked, max_tokens=most or asked.max_tokens)
 
     def _form(self, model: str) -> Form:
         return Form.of(model, self.model.facts(model), self.model.provider)

@@ -50,12 +50,6 @@ def base_of(entries: Iterable[Entry]) -> int:
     return max((int(entry.body["seen"]) for entry in entries if entry.body.get("kept_from") is not None), default=0)
 
 
-def is_block(message: Mapping[str, Any]) -> bool:
-    """Return whether a message begins with a summary of the API's own."""
-    content = message.get("content")
-    return isinstance(content, list) and bool(content) and content[0].get("type") == "compaction"
-
-
 def heads(entry: Entry) -> list[Part]:
     """Return the messages that stand in the place of what was left out."""
     body = entry.body
@@ -70,9 +64,17 @@ def heads(entry: Entry) -> list[Part]:
 
 
 def _told(body: Mapping[str, Any]) -> str:
-    if body["by"] == "cut":
-        return f"{APPLICATION}\n[{body.get('left_out', 0)} earlier messages were left out; they are in the journal]"
-    return SUMMARISED + str(body["block"].get("text") or "")
+    said = str(body["block"].get("text") or "")
+    if body["by"] != "cut":
+        return SUMMARISED + said
+    before, which = (f"{SUMMARISED}{said}\n\n", "later") if said else (f"{APPLICATION}\n", "earlier")
+    return f"{before}[{body.get('left_out', 0)} {which} messages were left out; they are in the journal]"
+
+
+def summary_in(entry: Entry) -> str:
+    """Return what a compaction says in the place of what was said."""
+    block = entry.body["block"]
+    return str(block.get("text") or block.get("content") or "")
 
 
 def without_thoughts(part: Part) -> Part:

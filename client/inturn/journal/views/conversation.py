@@ -16,7 +16,7 @@ from inturn.journal.views import compactions
 from inturn.journal.views.cached import Cached
 from inturn.journal.views.compactions import Cut
 from inturn.journal.views.doubts import Place, replaced
-from inturn.journal.views.requests import NO_ANSWER, Form, Message, Part, Said, View, summary_as_text
+from inturn.journal.views.requests import NO_ANSWER, Form, Message, Part, Said, View, is_block, summary_in_words
 from inturn.turns import server_blocks, tokens
 from inturn.turns.answers import THINKING
 from inturn.turns.blocks import Block, text
@@ -89,12 +89,12 @@ class Conversation:
     cached: Cached | None = None
     stripped: int = 0
     _cuts: list[Cut] = field(default_factory=list[Cut])
-    _sizes: list[int] = field(default_factory=list[int])
-    """Of the messages that were measured, from the first on."""
+    _sums: list[int] = field(default_factory=lambda: [0])
+    """Of the tokens of the messages that were measured, from the first on."""
 
     def copied(self) -> Conversation:
         """Return one that changes for itself."""
-        return replace(self, parts=[*self.parts], _cuts=[*self._cuts], _sizes=[*self._sizes])
+        return replace(self, parts=[*self.parts], _cuts=[*self._cuts], _sums=[*self._sums])
 
     def said(self) -> Iterator[tuple[Block, Place]]:
         """Yield its blocks that the journal has, with where."""
@@ -108,8 +108,10 @@ class Conversation:
 
     def size_from(self, at: int) -> int:
         """Return about how many tokens its messages are, from one on."""
-        self._sizes += [tokens.of_message(part.message) for part in self.parts[len(self._sizes) :]]
-        return sum(self._sizes[at:])
+        sums = self._sums
+        for part in self.parts[len(sums) - 1 :]:
+            sums.append(sums[-1] + tokens.of_message(part.message))
+        return sums[-1] - sums[at]
 
     @property
     def length(self) -> int:
@@ -190,7 +192,7 @@ class Conversation:
         """Take back what paused, with what it answered."""
         count = self.before_pause.count
         self.calls, self.late, self.last = self.before_pause.calls, self.before_pause.late, self.before_pause.last
-        del self.parts[count:], self._sizes[count:]
+        del self.parts[count:], self._sums[count + 1 :]
         self._cuts = [cut for cut in self._cuts if cut.at < count]
         self.goes_on = False
 
@@ -208,13 +210,14 @@ class Conversation:
             return replaced(block, shown=shown) if place in places or ids & left_out else block
 
         for at, part in enumerate(self.parts):
-            role, owner = part.message["role"], part.owner
-            kept = [(doubted(*said), said[1]) for said in part.said if said[0]["type"] not in THINKING]
-            if kept and kept[0][0]["type"] == "compaction" and kept[0][1] in places:
-                role, kept = "user", [(summary_as_text(kept[0][0]), None)]
-            made = Part.of(role, kept or [(text(NO_ANSWER), None)], owner).committed()
+            said = part.said
+            if is_block(part.message) and said[0][1] in places:  # what it says stays, in words
+                self.parts[at] = replace(part, message=summary_in_words(part.message), owner=None).committed()
+                continue
+            kept = [(doubted(*each), each[1]) for each in said if each[0]["type"] not in THINKING]
+            made = Part.of(part.message["role"], kept or [(text(NO_ANSWER), None)], part.owner).committed()
             self.parts[at] = replace(made, provider=part.provider, native=None if places else part.native)
-        self._sizes, self.counted, self.cached = [], None if shown else self.counted, None
+        self._sums, self.counted, self.cached = [0], None if shown else self.counted, None
         self.pause_no_more()
 
     def pause_no_more(self) -> None:
@@ -231,7 +234,7 @@ class Conversation:
         # What the model itself summarised it takes for unchanged; whatever others thought was bound to another form.
         bound = entry.body.get("model") if entry.body["by"] == "claude" else None
         kept = [p if bound and p.owner == bound else compactions.without_thoughts(p) for p in self.parts[at:]]
-        self.parts, self.counted, self._sizes, self.cached = [*self.parts[:at], *kept], None, [], None
+        self.parts, self.counted, self._sums, self.cached = [*self.parts[:at], *kept], None, [0], None
         if bound is None:
             self.stripped = entry.seq
             self.pause_no_more()

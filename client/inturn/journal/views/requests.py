@@ -127,8 +127,8 @@ class View:
     def _add(self, message: Message, owner: str | None) -> None:
         if message["role"] == "system" and not self.form.system:
             self.messages[-1] = Committed(with_application(self.messages[-1], message["content"]))
-        elif not self.form.compacted and message["content"][0]["type"] == "compaction":
-            self.messages.append(Committed({"role": "user", "content": [summary_as_text(message["content"][0])]}))
+        elif not self.form.compacted and is_block(message):
+            self.messages.append(Committed(summary_in_words(message)))
         elif message["role"] == "assistant" and self.form.model and owner and owner != self.form.model:
             self.messages.append(without_thinking(message))
         else:
@@ -151,9 +151,18 @@ class View:
         return [*self.messages, *last.messages]
 
 
-def summary_as_text(block: Block) -> Block:
-    """Return a summary of the API's own as the application's words, for whom it was not signed."""
-    return text(f"{SUMMARISED}{block.get('content') or ''}")
+def is_block(message: Mapping[str, Any]) -> bool:
+    """Return whether a message begins with a summary of the API's own."""
+    content = message.get("content")
+    return isinstance(content, list) and bool(content) and content[0].get("type") == "compaction"
+
+
+def summary_in_words(message: Message) -> Message:
+    """Return a summary of the API's own as the application's words, for whom it was not signed; others as they are."""
+    if not is_block(message):
+        return message
+    said = text(f"{SUMMARISED}{message['content'][0].get('content') or ''}")
+    return {"role": "user", "content": [said]}
 
 
 def with_application(message: Message, words: Sequence[Block]) -> Message:

@@ -5,7 +5,7 @@ Invariant: whatever an entry holds, its blocks are such as the API takes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 from inturn.journal.views.compactions import STANDING
@@ -129,3 +129,16 @@ def is_pause(answer: Mapping[str, Any]) -> bool:
     """Return whether the model paused in an answer."""
     stop = answer.get("stop")
     return isinstance(stop, str) and stop in PAUSES
+
+
+def results_of(
+    pending: Iterable[Entry], calls: Iterable[str], *, late: Collection[str], as_text: Collection[str]
+) -> list[Said]:
+    """Return one result per call, in call order; the first one counts. Behind them those of calls said as text."""
+    given: dict[Any, Entry] = {}
+    for entry in pending:
+        if entry.type == "agent.tool_result":
+            given.setdefault(entry.body.get("call_id"), entry)
+    made = [result_of(call, given.get(call), late=call in late) for call in calls]
+    results = [(block, place) for block, place in made if block["tool_use_id"] not in as_text]
+    return results + [(told(block), place) for block, place in made if block["tool_use_id"] in as_text]

@@ -43,8 +43,7 @@ from inturn.journal.views.said import (
     is_of,
     is_pause,
     left,
-    result_of,
-    told,
+    results_of,
     without_failed,
 )
 from inturn.journal.views.undo import Undo
@@ -108,6 +107,7 @@ class Transcript:
         self._pending: list[Entry] = []
         self._standing: list[Entry] = []  # what the application said, for whoever summarises it away
         self._undo: Undo | None = None
+        self._measured = (0, 0)  # up to which entry, and how much is pending
         self._silent = False  # somebody says that nobody says anything
         for entry in entries:
             self.apply(entry)
@@ -243,12 +243,18 @@ class Transcript:
         fixed = tokens.of_value(system_of(frozen)) + tokens.of_value(frozen.get("tools") or [])
         return fixed + self.committed.size + self.pending_size()
 
-    def pending_size(
-        self, guess: Callable[[Iterable[Message]], int] = tokens.of_messages, *, without: Collection[str] = ()
-    ) -> int:
-        """Return about how many tokens are new; `without`: events whose unanswered entries are left out."""
-        asked, _ = self._tail(left(self._pending, without))
-        return guess(part.message for part in asked)
+    def pending_size(self) -> int:
+        """Return about how many tokens are new."""
+        if self._measured[0] != self.seq:
+            asked, _ = self._tail(self._pending)
+            self._measured = (self.seq, tokens.of_messages(part.message for part in asked))
+        return self._measured[1]
+
+    def asked_size(self, event_id: str) -> int:
+        """Return how many tokens an event adds at least, beside what the application says to all of them."""
+        own = [e for e in left(self._pending, self.others(event_id)) if e.type not in STANDING]
+        asked, _ = self._tail(own)
+        return tokens.least(part.message for part in asked)
 
     def said_so_far(self, form: Form) -> list[Message]:
         """Return all that is committed, with the results of open calls, and nothing that a user said since."""
@@ -389,12 +395,5 @@ class Transcript:
         return [*self.committed.unsaid(), *parts], []
 
     def _results(self, pending: list[Entry]) -> list[Said]:
-        """Return one result per call, in call order; the first one counts. Behind them those of calls said as text."""
-        given: dict[Any, Entry] = {}
-        for entry in pending:
-            if entry.type == "agent.tool_result":
-                given.setdefault(entry.body.get("call_id"), entry)
-        now, said = self.committed, self.committed.last.get("said") or ()
-        made = [result_of(call, given.get(call), late=call in now.late) for call in now.calls]
-        results = [(block, place) for block, place in made if block["tool_use_id"] not in said]
-        return results + [(told(block), place) for block, place in made if block["tool_use_id"] in said]
+        now = self.committed
+        return results_of(pending, now.calls, late=now.late, as_text=now.last.get("said") or ())

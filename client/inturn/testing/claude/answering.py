@@ -16,6 +16,7 @@ from inturn.models.scripted_answers import Answer, by_rule, last_text
 from inturn.models.scripted_samples import obeying
 from inturn.testing.claude import diagnosing, rules, signing
 from inturn.testing.claude.caching import Cache
+from inturn.testing.claude.errors import Rejection
 from inturn.testing.claude.memory import Memory
 from inturn.testing.claude.prefix import Block, Position, extend, positions
 from inturn.testing.claude.rules.calls import container_id, is_code
@@ -29,7 +30,7 @@ CONTEXT_WINDOW: Final = 1_000_000
 _REFUSED: Final = Answer(stop="refusal")
 _PAUSES: Final = ("pause_turn", "compaction")
 """Behind these the conversation goes on with the answer at its end."""
-_WARMED: Final = Answer(stop="max_tokens")
+_CUT_SHORT: Final = Answer(stop="max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Api:
         Raises:
             Rejection: It breaks one.
         """
+        if gone := sorted(betas & self.memory.withdrawn):
+            raise Rejection(f"Unexpected value(s) `{'`, `'.join(gone)}` for the `anthropic-beta` header.")
         checked = check_shape(body, betas=betas)
         line = positions(checked)
         rules.check(checked, line, memory=self.memory, window=self._window)
@@ -100,7 +103,9 @@ class Api:
         reply, answer = self._next(asked)
         again = self._refuses_still(asked)
         if again or body["max_tokens"] == 0:
-            answer, content = _REFUSED if again else _WARMED, []
+            answer, content = _REFUSED if again else _CUT_SHORT, []
+        elif reply is not None and reply.is_cut_short(body["max_tokens"]):
+            answer, content = _CUT_SHORT, [{"type": "text", "text": reply.text[: len(reply.text) // 2]}]
         elif reply is not None and reply.content is not None:
             content = _blocks(body, line, reply.content)
         else:
@@ -110,6 +115,8 @@ class Api:
 
     def _compacted(self, asked: Judged) -> dict[str, Any]:
         reply = self.replies.take(asked.session, asked.text, compacts=True)
+        if reply is not None and reply.is_cut_short(asked.body["max_tokens"]):
+            return self._message(asked, [{"type": "compaction", "content": "Summary of"}], "max_tokens", None)
         if reply is None or (reply.content is None and reply.stop is None):
             return self._message(
                 asked, [_summary(asked.body, asked.line, reply.text if reply else None)], "compaction", None

@@ -8,6 +8,7 @@ only ever a fault that somebody asked for.
 | `POST /_test/script` | queue replies: a list of `Reply` objects or strings |
 | `POST /_test/faults` | queue faults: a list of `Fault` objects or short forms |
 | `POST /_test/gone` | a list of addresses behind which there is nothing any more |
+| `POST /_test/withdrawn` | a list of betas that there are no more |
 | `GET /_test/requests` | the log: `?session=`, `?after=` (a number), `?bodies=1` |
 | `POST /_test/reset` | forget script, faults, log and cache |
 """
@@ -44,7 +45,7 @@ MAX_BODY: Final = 32 * 1024 * 1024
 
 _REPLIES = TypeAdapter(list[Reply])
 _FAULTS = TypeAdapter(list[Fault])
-_ADDRESSES = TypeAdapter(list[str])
+_NAMES = TypeAdapter(list[str])
 
 
 class Claude:
@@ -82,6 +83,7 @@ class Claude:
             Route("/_test/script", self._script, methods=["POST"]),
             Route("/_test/faults", self._faults, methods=["POST"]),
             Route("/_test/gone", self._gone, methods=["POST"]),
+            Route("/_test/withdrawn", self._withdrawn, methods=["POST"]),
             Route("/_test/requests", self._requests, methods=["GET"]),
             Route("/_test/reset", self._reset, methods=["POST"]),
             Route("/health", _health, methods=["GET"]),
@@ -163,7 +165,11 @@ class Claude:
         return JSONResponse({"waiting": len(self.faults)})
 
     async def _gone(self, request: Request) -> Response:
-        self.api.memory.lose(_validated(_ADDRESSES, await _body(request)))
+        self.api.memory.lose(_validated(_NAMES, await _body(request)))
+        return JSONResponse({})
+
+    async def _withdrawn(self, request: Request) -> Response:
+        self.api.memory.withdrawn.update(_validated(_NAMES, await _body(request)))
         return JSONResponse({})
 
     async def _requests(self, request: Request) -> Response:

@@ -20,6 +20,7 @@ class Memory:
         refused: Conversations that a model refused, by digest: it refuses every one that still begins so.
         gone: Addresses behind which there is nothing any more.
         containers: Ids of the containers in which it ran code, but for those that are gone.
+        withdrawn: Betas that there are no more.
         messages: Message id → what its request looked like, for diagnostics of the cache.
     """
 
@@ -28,6 +29,7 @@ class Memory:
     refused: set[tuple[str, bytes]] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     containers: set[str] = field(default_factory=set)
+    withdrawn: set[str] = field(default_factory=set)
     messages: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def lose(self, things: Iterable[str]) -> None:

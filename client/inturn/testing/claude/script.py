@@ -60,11 +60,17 @@ class Reply(Matched):
     content: list[dict[str, Any]] | None = None
     """Its blocks as they are, instead of text and calls; signatures and ids that are left out are filled in."""
     stop_details: dict[str, Any] | None = None
+    tokens: int | None = Field(default=None, ge=1)
+    """How long it wants to be: where it may not, it stops before its end."""
 
     @model_validator(mode="before")
     @classmethod
     def _shorthand(cls, value: Any) -> Any:
         return {"text": value} if isinstance(value, str) else value
+
+    def is_cut_short(self, max_tokens: int) -> bool:
+        """Return whether it is longer than it may be."""
+        return self.tokens is not None and self.tokens > max_tokens
 
     def answer(self) -> Answer:
         """Return it as an answer."""

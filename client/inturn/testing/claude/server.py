@@ -66,6 +66,10 @@ class StrictClaude:
         """Let there be nothing behind these addresses any more; also takes the ids of containers."""
         self._claude.api.memory.lose(urls)
 
+    def withdraw(self, *betas: str) -> None:
+        """Let these betas be no more: who asks for one is refused."""
+        self._claude.api.memory.withdrawn.update(betas)
+
     def reset(self) -> None:
         """Forget script, faults, log and cache."""
         self._claude.reset()
@@ -123,6 +127,10 @@ class ClaudeProcess:
     def gone(self, *urls: str) -> None:
         """Let there be nothing behind these addresses any more."""
         self._call("/_test/gone", list(urls))
+
+    def withdraw(self, *betas: str) -> None:
+        """Let these betas be no more: who asks for one is refused."""
+        self._call("/_test/withdrawn", list(betas))
 
     def reset(self) -> None:
         """Forget script, faults, log and cache."""
