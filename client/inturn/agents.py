@@ -100,6 +100,8 @@ class Agent:
             raise ValueError(
                 f"agent {self.name!r}: stream={self.stream!r:.60} is none of {', '.join(get_args(Stream))}"
             )
+        if self.compaction is not None and not isinstance(self.compaction, Compaction):
+            raise ValueError(f"agent {self.name!r}: compaction={self.compaction!r:.60} is no Compaction(…), nor None")
         object.__setattr__(self, "tools", tools)
         self._check_request()
         self._check_models()

@@ -342,7 +342,7 @@ class ModelSteps:
         """Add what this workflow does not know yet, or cannot read."""
         input, agent = attempt.input, attempt.agent
         more: dict[str, Any] = {"apart": list(apart)} if apart else {}
-        if input.compact is not None and result.stop not in ("ended", "closed"):
+        if input.compact is not None and result.stop not in ("ended", "closed", "budget_reached"):
             more["compacted"] = input.compact
         if input.agent != agent.name:
             more["agent"] = agent.name

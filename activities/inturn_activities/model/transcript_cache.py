@@ -80,7 +80,8 @@ class Transcripts:
         async for entry in self._journal.conversation(session, types=LASTING):
             if entry.seq > base:
                 break
-            self._extend(kept, [entry])
+            if not entry.body.get("consumed"):  # which was perhaps taken back; the last one says what holds
+                self._extend(kept, [entry])
         kept.transcript.begin_behind(base)
         kept.upto = base
 

@@ -23,7 +23,7 @@ from inturn.tools.call_operations import CallOperations
 from inturn.tools.calling import check_checkpoint
 from inturn.tools.checks import CheckedCall, checked_call
 from inturn.tools.context import ToolContext
-from inturn.tools.pins import check_pin, name_of
+from inturn.tools.pins import check_pin
 from inturn.tools.raised import is_plain, settled, unsaid
 from inturn.tools.returned import finite, is_small
 from inturn.tools.secrets import CallSecrets, redact
@@ -102,14 +102,17 @@ class Reports:
         await before_cancelled(retry_while_unavailable(partial(self._pinned, text), patience=self._patience))
 
     async def _pinned(self, text: str) -> None:
+        """Pin a text under the number that is free: whoever else takes that at once is seen, and counted, next."""
         step = self._step
-        entries = self._journal.conversation(step.session, types=("session.pinned",))
-        if not check_pin(text, [entry.text or "" async for entry in entries], self.secrets):
-            return
         body = {"call_id": self._call_id, "text": text}
-        key = f"pinned/{name_of(text)}"
-        entry = NewEntry("session.pinned", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
-        await self._journal.append(step, self._token, [entry])
+        while True:
+            entries = self._journal.conversation(step.session, types=("session.pinned",))
+            pinned = [entry.text or "" async for entry in entries]
+            if not check_pin(text, pinned, self.secrets):
+                return
+            key = f"pinned/{len(pinned) + 1}"
+            entry = NewEntry("session.pinned", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
+            await self._journal.append(step, self._token, [entry])
 
     async def remember(self, name: str, text: str, version: int) -> int:
         """Write a document of the agent's memory at the version that it knows; return the new one.

@@ -6,7 +6,6 @@ of a session's together are.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from typing import Final
 
@@ -34,8 +33,3 @@ def check_pin(text: str, pinned: Iterable[str], secrets: CallSecrets) -> bool:
     if size > MAX_PINNED:
         raise ToolError(f"with this one {size:,} bytes would be pinned in the session: {MAX_PINNED:,} are the most")
     return True
-
-
-def name_of(text: str) -> str:
-    """Return a name by which the same text is the same pin."""
-    return hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]

@@ -177,6 +177,8 @@ class Compacting:
         frozen = before if by == "claude" else self._frozen(cut, before["tools"] or [])
         if frozen != before or self._transcript.refrozen:  # whoever begins here has not read what was frozen before
             body["frozen"] = frozen
+        if by == "claude" and self._transcript.since:
+            body["since"] = self._transcript.since
         return body
 
     def _frozen(self, cut: Cut | None, before: Sequence[Any]) -> dict[str, Any]:

@@ -86,15 +86,16 @@ def without_thoughts(part: Part) -> Part:
     return replace(made, provider=part.provider, native=part.native)
 
 
-def restated(standing: Sequence[Entry], gone: Collection[int], *, change: bool) -> tuple[list[int], str]:
+def restated(standing: Sequence[Entry], gone: Collection[int], *, since: int | None) -> tuple[list[int], str]:
     """Return which of the application's words are said again, and how.
 
     Args:
         standing: All that were ever said, in order.
         gone: Those of them that stand in what is left out.
-        change: Whether the agent's last change is one of them: else the agent is frozen anew as it is now.
+        since: When the agent was frozen last, which its last change since is one of them for; `None`: it is frozen anew
+            as it is now.
     """
-    changes = [entry for entry in standing if "manifest" in entry.body]
+    changes = [entry for entry in standing if "manifest" in entry.body and since is not None and entry.seq > since]
     pinned = [entry for entry in standing if entry.type == "session.pinned"]
     others = [
         entry for entry in standing if entry.type == "system.message" and not {"manifest", "memory"} & entry.body.keys()
@@ -104,7 +105,7 @@ def restated(standing: Sequence[Entry], gone: Collection[int], *, change: bool) 
         room -= len(entry.text or "")
         if room >= 0:
             kept.append(entry)
-    chosen = [*(changes[-1:] if change else []), *kept[::-1], *pinned]
+    chosen = [*changes[-1:], *kept[::-1], *pinned]
     again = [entry for entry in chosen if entry.seq in gone and (entry.text or "").strip()]
     if not again:
         return [], ""

@@ -89,7 +89,8 @@ class Transcript:
         call_ids: The ids that no other call may have.
         committed: What is committed.
         compactions: The entries that compacted it.
-        refrozen: One of them froze the agent anew.
+        refrozen: One of them froze another agent than the session began with.
+        since: The last of them that froze the agent as it was then: what it was changed to before is no more.
         memory: Which versions of its agent's documents the model was told, by their names.
     """
 
@@ -102,6 +103,7 @@ class Transcript:
         self.committed = Conversation()
         self.compactions: list[Entry] = []
         self.refrozen = False
+        self.since = 0
         self.memory: dict[str, int] = {}
         self._view = View()
         self._pending: list[Entry] = []
@@ -268,7 +270,7 @@ class Transcript:
         waits = {entry.seq for entry in self._pending}
         upto = self.seq if cut is None else cut.seen
         gone = {e.seq for e in self._standing if e.seq <= upto and e.seq not in waits}
-        return compactions.restated(self._standing, gone, change=change)
+        return compactions.restated(self._standing, gone, since=self.since if change else None)
 
     def consumed(self) -> list[str]:
         """Return the events of whose calls results wait to be sent."""
@@ -333,22 +335,21 @@ class Transcript:
     def _compact(self, entry: Entry) -> None:
         body, now = entry.body, self.committed
         cut, before = now.cut_of(entry), (self.manifest, self.manifest_hash)
+        since, self.since = self.since, body.get("since", self.since if body["by"] == "claude" else entry.seq)
         if "frozen" in body:
             self.manifest, self.refrozen = {**(self.manifest or {}), **body["frozen"]}, True
         self.manifest_hash = body.get("manifest", self.manifest_hash)
-        standing, self._view = self._standing, View(self._view.form)
-        if body["by"] != "claude":  # the agent of today is frozen: what it was changed to before is no more
-            self._standing = [said for said in standing if "manifest" not in said.body]
+        self._view = View(self._view.form)
         if body["by"] == "claude" and body.get("text"):
             self._pending.append(entry)
+        self.compactions.append(entry)
         if cut is None and body.get("kept_from") is not None:  # before what is read of the session
             now.unbind(entry)
             return
         if consumed := frozenset(body.get("consumed") or ()):
             taken = [e for e in self._pending if e.type == "agent.tool_result"]
-            self._undo = Undo(consumed, now.copied(), taken, *before, self.call_ids, standing)
+            self._undo = Undo(consumed, now.copied(), taken, *before, self.call_ids, since)
         now.compact(entry)
-        self.compactions.append(entry)
         self.call_ids = CallIds(now.call_ids(), forgot=True)
         if cut is None:
             self._pending = [e for e in self._pending if e.type != "agent.tool_result"]
@@ -366,9 +367,7 @@ class Transcript:
         undo = self._undo
         if undo is not None and ends and {entry.event_id, entry.body.get("turn")} & undo.events:
             self.committed, self.manifest, self.manifest_hash = undo.before, undo.manifest, undo.manifest_hash
-            known = {said.seq for said in undo.standing}
-            self.call_ids = undo.call_ids
-            self._standing = [*undo.standing, *(said for said in self._standing if said.seq not in known)]
+            self.call_ids, self.since = undo.call_ids, undo.since
             self._pending = sorted([*undo.taken, *self._pending], key=lambda e: e.seq)
             self._view, self.compactions, self._undo = View(self._view.form), self.compactions[:-1], None
         if answers:

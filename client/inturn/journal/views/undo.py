@@ -28,4 +28,4 @@ class Undo:
     manifest: dict[str, Any] | None
     manifest_hash: str | None
     call_ids: CallIds
-    standing: Sequence[Entry]
+    since: int
