@@ -24,7 +24,7 @@ from inturn.tools.secrets import redact
 from inturn.turns import call_results
 from inturn.turns.budget import UNKNOWN_ATTEMPTS
 from inturn.turns.call_results import MAX_MESSAGE, text_of
-from inturn.turns.summaries import NoSummary
+from inturn.turns.room.summaries import NoSummary
 
 LONGEST_DELAY: Final = 60.0
 """Seconds between two attempts in an outage, at most: it is noticed within a minute when it ends."""

@@ -171,7 +171,7 @@ TRIGGERS: Final = (
             ),
             Plant(
                 "a_conversation_far_longer_than_the_window_goes_on",
-                Edit("client/inturn/turns/making_room.py", "if number > MOST:", "if number > 0:"),
+                Edit("client/inturn/turns/room/making_room.py", "if number > MOST:", "if number > 0:"),
             ),
             Plant(
                 "an_agent_that_asks_for_too_much_itself_costs_no_event_its_turn",

@@ -22,7 +22,7 @@ from inturn.models import DeltaKind, ModelRequest, OnDelta
 from inturn.turns.blocks import text
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
 from inturn.turns.fallbacks import first_answer
-from inturn.turns.making_room import RoomMaker
+from inturn.turns.room.making_room import RoomMaker
 from inturn_activities import failures
 from inturn_activities.bounds import Bounds
 from inturn_activities.limits.stuck import note_progress

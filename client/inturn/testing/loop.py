@@ -44,11 +44,11 @@ from inturn.turns.budget import UNKNOWN_ATTEMPTS, add, added, counts, exceeded, 
 from inturn.turns.compaction import Room
 from inturn.turns.doubts import Doubts, Outgrown, of_event, of_more
 from inturn.turns.fallbacks import first_answer, refuses
-from inturn.turns.making_room import RoomMaker
 from inturn.turns.references import references
+from inturn.turns.room.making_room import RoomMaker
+from inturn.turns.room.summaries import Summariser
 from inturn.turns.showing import shown
 from inturn.turns.stop_reasons import Stop, ends_turn
-from inturn.turns.summaries import Summariser
 from inturn.values import Approval, Delta, Entry, StopReason, Turn, Usage
 
 Approve = bool | Callable[[Approval], bool | Awaitable[bool]] | None

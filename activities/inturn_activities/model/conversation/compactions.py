@@ -18,9 +18,9 @@ from inturn.journal.views.requests import Form
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest
 from inturn.turns.compaction import Room
-from inturn.turns.making_room import RoomMaker
+from inturn.turns.room.making_room import RoomMaker
+from inturn.turns.room.summaries import Summariser
 from inturn.turns.spending import longest_answer
-from inturn.turns.summaries import Summariser
 from inturn.values import Usage
 from inturn_activities.commit import before_cancelled
 from inturn_activities.limits.stuck import note_progress

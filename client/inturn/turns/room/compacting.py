@@ -20,7 +20,7 @@ from inturn.turns import tokens
 from inturn.turns.blocks import Block, text
 from inturn.turns.budget import total
 from inturn.turns.compaction import Room
-from inturn.turns.summaries import Ladder, Made, Means, Summariser, in_plain_words
+from inturn.turns.room.summaries import Ladder, Made, Means, Summariser, in_plain_words
 from inturn.values import Usage
 
 WORTH: Final = 10

@@ -15,9 +15,9 @@ from inturn.errors import ModelError
 from inturn.journal.views.transcript import Transcript
 from inturn.models import ModelMessage, ModelRequest
 from inturn.turns import tokens
-from inturn.turns.compacting import Compacting
 from inturn.turns.compaction import Compaction, Room
-from inturn.turns.summaries import Summariser
+from inturn.turns.room.compacting import Compacting
+from inturn.turns.room.summaries import Summariser
 from inturn.turns.thinning import thinned
 from inturn.values import Usage
 

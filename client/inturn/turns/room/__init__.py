@@ -1,0 +1,1 @@
+"""Room for a conversation: who summarises what, what is cut, and when."""
