@@ -214,6 +214,10 @@ async def put_blob(journal: Journal) -> Call:
     return lambda: journal.put_blob(SESSION, b"\x00\x01")
 
 
+async def note(journal: Journal) -> Call:
+    return lambda: journal.note("acme", NewEntry("page.login", {"by": "ann"}))
+
+
 async def put_upload(journal: Journal) -> Call:
     return lambda: journal.put_upload("acme", b"a text", "text/plain")
 
@@ -375,6 +379,7 @@ PORT: Final[dict[str, Prepare]] = {
             record_the_close,
             record_what_waits,
             put_blob,
+            note,
             put_upload,
             put_content,
             fork,
@@ -389,7 +394,7 @@ PORT: Final[dict[str, Prepare]] = {
     )
 }
 READS: Final = {
-    *("aliases", "outcome_by", "result"),
+    *("aliases", "outcome_by", "result", "overview", "active"),
     *(
         "open",
         "close",

@@ -23,6 +23,7 @@ from inturn.cli.options import AgentName, EventId, SessionId, Timeout, options_o
 from inturn.cli.output import document, note, say
 from inturn.cli.running import run
 from inturn.events import EventOptions, WhenBusy
+from inturn.policy import Sequencing
 from inturn.sizes import UPLOAD
 from inturn.turns.blocks import REFERRED
 from inturn.turns.media import Media, judged, why_not
@@ -42,6 +43,12 @@ Blocks = Annotated[bool, typer.Option("--blocks", help="CONTENT is a JSON list o
 Id = Annotated[str | None, typer.Option("--event-id", help="Unique in its session; the same id twice is one turn.")]
 Source = Annotated[str, typer.Option(help="Where it comes from.")]
 Sequence = Annotated[int | None, typer.Option(help="Its number at its source.", min=0)]
+Aliases = Annotated[
+    list[str] | None, typer.Option("--alias", help="Another id under which it may come again; up to four.")
+]
+Numbers = Annotated[
+    Sequencing | None, typer.Option(help="What its source's numbers are: without holes, or growing ones with holes.")
+]
 Sender = Annotated[str | None, typer.Option(help="Who wrote it.")]
 SentAt = Annotated[str | None, typer.Option(metavar="TIME", help="ISO 8601 with a time zone, or seconds since 1970.")]
 Busy = Annotated[WhenBusy, typer.Option(help="What it does while a turn runs.")]
@@ -64,7 +71,9 @@ def send(
     agent: AgentName = None,
     event_id: Id = None,
     source: Source = "cli",
+    alias: Aliases = None,
     sequence: Sequence = None,
+    sequencing: Numbers = None,
     sender: Sender = None,
     sent_at: SentAt = None,
     when_busy: Busy = "queue",
@@ -76,6 +85,7 @@ def send(
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     files = [_file(path) for path in attach or ()]
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata, model)
+    event |= {"aliases": alias or (), "sequencing": sequencing}
 
     async def work(client: Client) -> None:
         handle = client.session(session, agent=agent)
@@ -97,7 +107,9 @@ def ask(
     timeout: Timeout = None,
     event_id: Id = None,
     source: Source = "cli",
+    alias: Aliases = None,
     sequence: Sequence = None,
+    sequencing: Numbers = None,
     sender: Sender = None,
     sent_at: SentAt = None,
     when_busy: Busy = "queue",
@@ -109,6 +121,7 @@ def ask(
     what, event_id = _content(content, blocks), new_event_id() if event_id is None else event_id
     files = [_file(path) for path in attach or ()]
     event = _options(event_id, source, sequence, sender, sent_at, when_busy, expires_after, metadata, model)
+    event |= {"aliases": alias or (), "sequencing": sequencing}
 
     async def work(client: Client) -> None:
         with named(session, event_id):

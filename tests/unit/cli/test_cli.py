@@ -454,8 +454,8 @@ def test_an_audit_that_is_not_ok_fails(fake: Fake) -> None:
         (("pause", "s"), ("pause", (), {})),
         (("resume", "s"), ("resume", (), {})),
         (("close", "s", "--pending", "cancel"), ("close", (), {"pending": "cancel", "timeout": None})),
-        (("approve", "s", "c:1", "--by", "eve"), ("approve", ("c:1",), {"by": "eve", "reason": None})),
-        (("deny", "s", "c:1", "--by", "eve"), ("deny", ("c:1",), {"by": "eve", "reason": None})),
+        (("approve", "s", "c:1", "--by", "eve"), ("approve", ("c:1",), {"by": "eve", "via": "cli", "reason": None})),
+        (("deny", "s", "c:1", "--by", "eve"), ("deny", ("c:1",), {"by": "eve", "via": "cli", "reason": None})),
     ],
 )
 def test_each_control_makes_its_call_and_says_where_there_was_nothing_to_do(
@@ -498,6 +498,7 @@ def test_chat_lists_its_commands_and_sends_none_of_them(fake: Fake) -> None:
 def test_ask_takes_every_option_of_an_event(fake: Fake) -> None:
     fake.answers["ask"] = Turn(event_id="e1", text="ok")
     options = "--event-id e1 --source hook --sequence 3 --sender ann --sent-at 12.5 --when-busy steer --expires-after 9"
+    options += " --alias a --alias b --sequencing sparse"
     fake.run("ask", "s", "hi", *options.split(), "--metadata", '{"a": 1}', "--timeout", "5", "--model", "m")
     assert fake.session_made.calls == [
         (
@@ -506,7 +507,9 @@ def test_ask_takes_every_option_of_an_event(fake: Fake) -> None:
             {
                 "event_id": "e1",
                 "source": "hook",
+                "aliases": ["a", "b"],
                 "sequence": 3,
+                "sequencing": "sparse",
                 "sender": "ann",
                 "sent_at": 12.5,
                 "when_busy": "steer",

@@ -218,7 +218,7 @@ async def test_an_event_that_breaks_a_rule_is_refused_before_it_is_sent(wrong: d
 @pytest.mark.parametrize("call", ["send", "submit", "event"])
 async def test_an_option_that_no_event_has_is_named_and_nothing_is_sent(call: str) -> None:
     transport = FakeTransport()
-    with pytest.raises(TypeError, match=r"no option event_ids; it has event_id, expires_after, metadata"):
+    with pytest.raises(TypeError, match=r"no option event_ids; it has aliases, event_id, expires_after, metadata"):
         await getattr(_submitter(transport), call)("hi", event_ids=["e1"])
     assert transport.calls == []
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from temporalio.client import WorkflowHistory
@@ -39,6 +39,7 @@ from inturn.journal.views.turns import FOR_GOOD, Ends
 from inturn.signals import Signal
 
 _PATIENCE: Final = 30.0
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass
@@ -95,15 +96,15 @@ class Accepted:
         answered = {event_id for event_id, until in ends.told.items() if until == FOR_GOOD} | set(open_)
         known = answered | {alias for alias, event_id in aliases.items() if event_id in answered}
         known.update(other for event_id in answered for other in self.others.get(event_id, ()))
-        left: list[str] = []
-        for event_id in sorted(self.events, key=self.came.__getitem__):
+        left = set[str]()
+        for event_id in sorted(self.events, key=lambda event_id: self.came.get(event_id, _LONG_AGO)):
             if event_id in open_ or ends.has(event_id, self.came.get(event_id), self.signals.get(event_id)):
                 continue
             ids = {event_id, *self.others.get(event_id, ())}
             if known.isdisjoint(ids):
-                left.append(event_id)
+                left.add(event_id)
                 known |= ids
-        return left
+        return [event_id for event_id in self.events if event_id in left]
 
 
 @dataclass
