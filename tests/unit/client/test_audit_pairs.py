@@ -175,8 +175,9 @@ async def _ghost(scene: Scene) -> None:
         NewEntry("turn.completed", {"turn": "ghost"}, "ghost", key="ghost/end"),
     )
     scene.sql(
-        "INSERT INTO outcomes SELECT tenant, session, 'ghost', 'ghost', redrive, disposition, stop, reason, host, "
-        "first_seq, last_seq, at FROM outcomes WHERE event_id = 'a'"
+        "INSERT INTO outcomes (tenant, session, event_id, turn, redrive, disposition, stop, reason, host, first_seq, "
+        "last_seq, at) SELECT tenant, session, 'ghost', 'ghost', redrive, disposition, stop, reason, host, first_seq, "
+        "last_seq, at FROM outcomes WHERE event_id = 'a'"
     )
     _counts(scene, applied=1, accepted=1)
 
