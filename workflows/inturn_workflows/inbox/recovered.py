@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from inturn import names, sizes
-from inturn.policy import InboxPolicy
+from inturn.policy import InboxPolicy, Sequencing
 from inturn_workflows.inbox.events import Arrival, ParkedEvent, Queued, Receipt, Refusal
 from inturn_workflows.inbox.inbox import Inbox
 from inturn_workflows.inbox.queue import EventQueue
@@ -94,7 +94,8 @@ def _in_order(inbox: Inbox, waiting: list[Queued], source: str, policy: InboxPol
     ordered = sorted((waiting[place] for place in places), key=lambda queued: queued.sequence)
     for place, queued in zip(places, ordered, strict=True):
         waiting[place] = queued
-    said = next((queued.sequencing for queued in reversed(ordered) if queued.sequencing), None)
+    told: list[Sequencing] = [queued.sequencing for queued in ordered if queued.sequencing]
+    said = told[-1] if told else None
     if inbox.sequencer.sparse(source, policy, said):
         inbox.sequencer.go_on(source, ordered[-1].sequence, said)
         return []
