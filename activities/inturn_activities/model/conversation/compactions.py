@@ -6,6 +6,7 @@ none; what it used is said in it, and counted with its step.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -50,11 +51,13 @@ class Compactions:
 
         async def ask(asked: ModelRequest) -> ModelMessage:
             _tell(attempt)
-            return await self.model.respond(self._affordable(asked), _on_delta)
+            async with asyncio.timeout(self.patience):
+                return await self.model.respond(self._affordable(asked), _on_delta)
 
         async def compact(asked: ModelRequest, instructions: str | None) -> ModelMessage | None:
             _tell(attempt)
-            return await self.model.compact(self._affordable(asked), instructions)
+            async with asyncio.timeout(self.patience):
+                return await self.model.compact(self._affordable(asked), instructions)
 
         by = Summariser.of(
             agent,
@@ -64,7 +67,6 @@ class Compactions:
             form=self._form,
             instructions=attempt.input.compact,
             failed=attempt.claim.attempts.counts.get("summary", 0),
-            patience=self.patience,
         )
 
         async def write(body: dict[str, Any], number: int, used: Usage) -> Transcript:

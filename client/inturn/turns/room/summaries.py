@@ -7,7 +7,6 @@ the model is away must cost a session nothing, and that it never summarises must
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self, cast
@@ -49,8 +48,8 @@ class Summariser:
     """Who summarises, and how.
 
     Attributes:
-        ask: Asks a model.
-        compact: Asks a model for a summary of its own.
+        ask: Asks a model, for a bounded time.
+        compact: Asks a model for a summary of its own, likewise.
         facts: What holds for a model.
         form: What a model takes.
         model: The agent's.
@@ -58,7 +57,6 @@ class Summariser:
         instructions: What is asked for.
         agent: What the agent is today: where the beginning is written anew, this takes full effect.
         failed: Attempts of this step that ended with `NoSummary`.
-        patience: Seconds that a model may take.
     """
 
     ask: Ask
@@ -71,7 +69,6 @@ class Summariser:
     agent: dict[str, Any]
     agent_hash: str
     failed: int = 0
-    patience: float | None = None
 
     @classmethod
     def of(
@@ -84,7 +81,6 @@ class Summariser:
         form: Callable[[str], Form],
         instructions: str | None = None,
         failed: int = 0,
-        patience: float | None = None,
     ) -> Self:
         """Return who summarises the sessions of an agent."""
         settings = agent.compaction or Compaction()
@@ -99,7 +95,6 @@ class Summariser:
             agent=agent.manifest(),
             agent_hash=agent.manifest_hash,
             failed=failed,
-            patience=patience,
         )
 
     @property
@@ -219,8 +214,7 @@ class Ladder:
             self.failures.append(f"no summary: about {means.tokens:,} tokens are too many for {means.model}")
             return None
         try:
-            async with asyncio.timeout(self._by.patience):
-                return await self._asked(means, most)
+            return await self._asked(means, most)
         except ModelError as error:
             passes = error.kind == "outage" or (own and error.kind == "account")
             if passes and (not self._needed or (waits and error.kind == "outage")):
@@ -250,6 +244,8 @@ class Ladder:
         settings = self._request.settings.in_words()
         try:
             await self._by.ask(replace(self._request, messages=said, max_tokens=1, native=(), settings=settings))
+        except TimeoutError as error:
+            raise NoSummary(ModelError("the model does not answer", kind="outage")) from error
         except ModelError as error:
             if error.kind == "outage":
                 raise NoSummary(error) from error
