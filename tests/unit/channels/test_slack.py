@@ -131,6 +131,19 @@ def test_other_bots_count_where_they_are_named_and_workspaces_where_they_are_kno
     assert read(made(tenants={"T2": "acme"}), server, server.message("hi")) == Ignored("team")
 
 
+def test_whatever_comes_from_a_workspace_is_its_tenants() -> None:
+    server, channel = StrictSlack(), made(tenants={"T1": "acme"})
+    said = server.message("stop", thread="1721234500.000001")
+    deleted = {"type": "message", "subtype": "message_deleted", "channel": "C1", "deleted_ts": said["ts"]}
+    sign = {"type": "reaction_added", "reaction": "octagonal_sign", "user": "U7"}
+    item = {"type": "message", "channel": "C1", "ts": said["ts"]}
+    events = [said, {**deleted, "previous_message": said}, {**sign, "item": item}]
+    stop = form(server, command="/a", text="stop", team_id="T1", channel_id="C1", user_id="U7", trigger_id="1.2.x")
+    values: list[Any] = [*(read(channel, server, event) for event in events), *channel.read(stop)]
+    assert [type(value) for value in values] == [Stop, Withdraw, Stop, Stop]
+    assert [value.tenant for value in values] == ["acme"] * 4
+
+
 def test_files_are_named() -> None:
     server = StrictSlack()
     event = {**server.message(""), "subtype": "file_share", "files": [{"name": "a.pdf", "mimetype": "application/pdf"}]}

@@ -99,7 +99,8 @@ class Reader:
         session, user = _session(team, channel, str(thread)), _text(event, "user")
         text = plain(str(event.get("text") or ""), own)
         if text in STOP_WORDS:
-            return Stop(session=session, by=_person(team, user), address=_address(team, channel, thread))
+            place, tenant = _address(team, channel, thread), self.tenants.get(team)
+            return Stop(session=session, by=_person(team, user), address=place, tenant=tenant)
         text = (text + files(event.get("files"))).strip()
         if not text:
             return Ignored("empty")
