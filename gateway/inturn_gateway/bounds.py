@@ -42,6 +42,8 @@ FIRST_WITHIN: Final = 0.5
 """For a stream that has ended already to say so before it begins."""
 STREAMS: Final = 50
 """Streams and waits of one credential at once, in one process."""
+AGENTS: Final = 10_000
+"""Sessions whose agent is remembered, for credentials that are bound to one."""
 
 # What one may ask for.
 CALLER_RATE: Final = 20.0

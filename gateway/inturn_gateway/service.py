@@ -6,7 +6,7 @@ Invariant: a session is reached through its caller's tenant alone; one that the 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,6 +43,8 @@ class Service:
     sent: Buckets = field(default_factory=lambda: Buckets(bounds.SESSION_RATE, bounds.SESSION_BURST))
     """Events by session."""
     _streams: Counter[tuple[str, str]] = field(default_factory=Counter, init=False)
+    _agents: OrderedDict[tuple[str, str], str] = field(default_factory=OrderedDict, init=False)
+    """Of sessions that callers who are bound to an agent have asked for: a session keeps its agent."""
 
     def of(self, caller: Caller) -> Client:
         """Return the client that sees what a caller sees."""
@@ -64,6 +66,27 @@ class Service:
         if agent is not None and not is_id(agent):
             raise InvalidEvent("agent is no agent's name")
         return self.of(caller).session(session_id, agent=agent)
+
+    async def check_agent(self, caller: Caller, session_id: str) -> None:
+        """Return if a session is one of the caller's agent, or there is none yet.
+
+        Raises:
+            SessionNotFound: It is another agent's.
+        """
+        if caller.agent is None:
+            return
+        whose = (caller.tenant, session_id)
+        if (agent := self._agents.get(whose)) is None:
+            try:
+                agent = (await self.session(caller, session_id).status()).agent
+            except SessionNotFound:
+                return  # the route says so, or begins it
+            if agent is not None:
+                self._agents[whose] = agent
+                while len(self._agents) > bounds.AGENTS:
+                    self._agents.popitem(last=False)
+        if agent not in (None, caller.agent):
+            raise SessionNotFound(f"no session {session_id!r:.150}")
 
     @contextmanager
     def streaming(self, caller: Caller) -> Iterator[None]:
@@ -90,7 +113,7 @@ def service_of(request: Request) -> Service:
 
 
 class Needs:
-    """A dependency: the caller that was let in, once it has a scope."""
+    """A dependency: the caller that was let in, once it has a scope, and the session of the path is its agent's."""
 
     def __init__(self, scope: Scope | None) -> None:
         """Remember the scope; `None`: any caller."""
@@ -101,4 +124,6 @@ class Needs:
         caller: Caller = request.state.caller
         if self.scope is not None:
             caller.demand(self.scope)
+        if (session_id := request.path_params.get("session_id")) is not None:
+            await service_of(request).check_agent(caller, session_id)
         return caller

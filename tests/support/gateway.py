@@ -37,12 +37,14 @@ class Temporal:
         known: Sessions that are there.
         raises: What the next call of a method raises.
         turns: What `wait` returns, by event id.
+        agents: Whose sessions are, where that is not `support`.
     """
 
     calls: list[tuple[str, str, str, dict[str, Any]]] = field(default_factory=list)
     known: set[SessionKey] = field(default_factory=set)
     raises: dict[str, list[BaseException]] = field(default_factory=dict)
     turns: dict[str, Turn] = field(default_factory=dict)
+    agents: dict[SessionKey, str] = field(default_factory=dict)
     up: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -144,7 +146,7 @@ class DeskSession(Session):
 
     async def status(self) -> SessionStatus:
         await self.note("status")
-        return SessionStatus(state="idle", agent="support")
+        return SessionStatus(state="idle", agent=self.desk.agents.get(self.key, "support"))
 
 
 class DeskSessions(Sessions):

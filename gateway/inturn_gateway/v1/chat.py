@@ -99,6 +99,7 @@ async def _answered(request: Request, caller: Caller, asked: ChatRequest) -> Res
     service = service_of(request)
     session_id = asked.session_id(request.headers)
     session = service.session(caller, session_id, agent=asked.model)
+    await service.check_agent(caller, session_id)
     service.sent.take((caller.tenant, session_id), "events of this session")
     event_id, content = asked.said(session_id)
     await session.submit(content, event_id=event_id, source="chat", sender=caller.who)

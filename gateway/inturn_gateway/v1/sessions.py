@@ -46,6 +46,7 @@ async def create(request: Request, caller: Sender, wanted: incoming.NewSession, 
     service = service_of(request)
     session_id = wanted.session_id or f"{caller.prefix}s-{uuid4().hex}"[:128]
     session = service.session(caller, session_id, agent=wanted.agent_name)
+    await service.check_agent(caller, session_id)
     events = [_with_metadata(event, wanted.metadata) for event in wanted.initial_events]
     if events:
         service.sent.take((caller.tenant, session_id), "events of this session", len(events))
@@ -92,8 +93,6 @@ async def listed(
 async def shown(request: Request, caller: Reader, session_id: str) -> Response:
     """Show a session at a glance."""
     status = await _handle(request, caller, session_id).status()
-    if caller.agent is not None and status.agent not in (None, caller.agent):
-        raise SessionNotFound(f"no session {session_id!r:.150}")
     return Json({**_session(session_id, status.agent, status.state), **_told(status)})
 
 
@@ -221,7 +220,7 @@ async def approvals(request: Request, caller: Reader) -> Response:
     """List the approvals that the tenant's sessions wait for."""
     data = list[dict[str, Any]]()
     async for each in service_of(request).of(caller).approvals():
-        if caller.sees(each.session_id):
+        if caller.sees(each.session_id) and await _is_of_agent(request, caller, each.session_id):
             data.append(each.model_dump(mode="json"))
         if len(data) == bounds.LONGEST_PAGE:
             break
@@ -235,6 +234,14 @@ async def answer(
     session = _handle(request, caller, session_id)
     known = await answered(service_of(request), session, caller, approval_id, said)
     return Json({"approval_id": known, "result": said.result, "by": caller.who})
+
+
+async def _is_of_agent(request: Request, caller: Caller, session_id: str) -> bool:
+    try:
+        await service_of(request).check_agent(caller, session_id)
+    except SessionNotFound:
+        return False
+    return True
 
 
 async def _known(session: Session) -> None:

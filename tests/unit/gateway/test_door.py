@@ -81,6 +81,27 @@ async def test_a_bound_key_sees_its_own_sessions_and_speaks_to_its_agent(
 
 
 @pytest.mark.promise("SEC-1")
+async def test_no_route_shows_a_bound_key_another_agents_session(
+    served: Served, desk: Temporal, keys: dict[str, str]
+) -> None:
+    desk.known |= {SessionKey("acme", "desk-1"), SessionKey("acme", "desk-2")}
+    desk.agents[SessionKey("acme", "desk-2")] = "payroll"
+    reads = ("", "/events", "/events/stream", "/turns/e", "/transcript", "/parked", "/unknown", "/audit")
+    async with served.http(keys["bound"]) as http:
+        for path in reads:
+            assert (await http.get(f"/v1/sessions/desk-2{path}")).status_code == 404, path
+        for event in ({"type": "inturn.close"}, *EVENT["events"]):
+            assert (await http.post("/v1/sessions/desk-2/events", json={"events": [event]})).status_code == 404
+        assert (await http.post("/v1/sessions/desk-2/approvals/c:1", json={"result": "allow"})).status_code == 404
+        assert (await http.post("/v1/sessions", json={"session_id": "desk-2"})).status_code == 404
+        assert [each["session_id"] for each in (await http.get("/v1/approvals")).json()["data"]] == ["desk-1"]
+        assert (await http.post("/v1/sessions/desk-3/events", json=EVENT)).status_code == 202
+    assert [(name, session) for name, _, session, _ in desk.calls if name not in ("status", "sessions")] == [
+        ("submit", "desk-3")
+    ]
+
+
+@pytest.mark.promise("SEC-1")
 async def test_no_route_reaches_another_tenants_session(served: Served, desk: Temporal, keys: dict[str, str]) -> None:
     desk.known.add(SessionKey("other", "theirs"))
     reads = ("", "/events", "/events/stream", "/turns/e", "/transcript", "/parked", "/unknown", "/audit")
