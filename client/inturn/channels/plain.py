@@ -6,23 +6,25 @@
 
 A body may say `sender`, `sent_at`, `source`, `sequence`, `when_busy`, `expires_after`, `metadata` and `agent` beside
 that, as `inturn.EventOptions` has them. Without an `event_id` the `Idempotency-Key` header is it; one must be there.
+What can never be taken is answered with 422 and why, or with 410 where the session was closed.
 
 Invariant: the tenant is the instance's, never the body's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from inturn.channels.call import Call, Unreadable
+from inturn.channels.call import Call, Reply, Unreadable
 from inturn.channels.channel import Channel, Out
 from inturn.channels.ident import ident
-from inturn.channels.inbound import Inbound, Message
+from inturn.channels.inbound import Inbound, Message, Taken
 from inturn.channels.outgoing import Callback
 from inturn.channels.signatures import Secrets, hmac_hex, secrets_of
 from inturn.tools.context import ToolContext
 
+_NEVER: Final = {"refused": 422, "closed": 410}
 _FIELDS: Final = ("sender", "sent_at", "source", "sequence", "sequencing", "when_busy", "expires_after", "agent")
 
 
@@ -64,6 +66,13 @@ class Plain(Channel):
         address = metadata if isinstance(metadata, dict) else {}
         given: dict[str, Any] = {name: said[name] for name in _FIELDS if said.get(name) is not None}
         return [Message(session=session, event_id=event_id, content=content, address=address, **given)]
+
+    def answer(self, taken: Sequence[Taken]) -> Reply:
+        """Return 200, 503 where it should come again, or why it is never taken: 422, or 410 for a closed session."""
+        for each in taken:
+            if each.status in _NEVER:
+                return Reply.text(each.reason, _NEVER[each.status])
+        return super().answer(taken)
 
     async def deliver(self, out: Out, ctx: ToolContext) -> None:
         """Bring it to the callback."""

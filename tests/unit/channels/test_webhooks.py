@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import inturn.testing
-from inturn.channels import Call, Ignored, Message, Unreadable, platform, route, sending
+from inturn.channels import Call, Ignored, Message, Taken, Unreadable, platform, route, sending
 from inturn.channels.outgoing import Callback
 from inturn.channels.plain import Plain
 from inturn.channels.signatures import standard_signature
@@ -90,6 +90,15 @@ def test_an_idempotency_key_stands_in_for_an_event_id() -> None:
     assert one == same
     with pytest.raises(Unreadable):
         list(Plain("secret").read(plain(body)))
+
+
+def test_the_sender_of_signed_json_hears_of_what_is_never_taken() -> None:
+    [message] = Plain("secret").read(plain(json.dumps(SAID).encode()))
+    taken, refused = Taken(message, event_id="e"), Taken(message, "refused", "the session is named otherwise")
+    answered = [Plain("secret").answer([each]) for each in (taken, refused, Taken(message, "closed", "it was closed"))]
+    assert [reply.status for reply in answered] == [200, 422, 410]
+    assert answered[1].body == b"the session is named otherwise"
+    assert Plain("secret").answer([Taken(message, "later")]).status == 503
 
 
 @pytest.mark.parametrize("change", [{"session": ""}, {"session": 7}, {"content": None}, {"event_id": ["x"]}])
