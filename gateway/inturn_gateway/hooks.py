@@ -107,7 +107,10 @@ class Hooks:
 
     async def _connected(self, channel: Channel) -> None:
         async def take(call: Call) -> Reply:
-            return await self._taken(channel, call, time.monotonic())
+            try:
+                return await self._taken(channel, call, time.monotonic())
+            except Problem as problem:  # it can never be read: what comes behind it can
+                return Reply(problem.status)
 
         held: Take = take
         while True:

@@ -69,6 +69,8 @@ class Desk(Channel):
         self.answers.append(f"{answered.answer} {answered.by or answered.reason}")
 
     async def listen(self, take: Take) -> None:
+        assert (await take(Call(b'{"notes": 1}'))).status == 400
+        assert (await take(Call(json.dumps({"notes": [{"bot": 1}] * 201}).encode()))).status == 400
         call = Call(json.dumps({"notes": [{"session": "s", "id": "by-socket", "text": "hi"}]}).encode())
         assert (await take(call)).status == 200
         self.listening.set()
