@@ -48,7 +48,8 @@ class Screen:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = False
+        headers, started = Headers(scope=scope), False
+        unread = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
         async def sending(message: Message) -> None:
             nonlocal started
@@ -56,11 +57,11 @@ class Screen:
             await send(message)
 
         try:
-            headers = Headers(scope=scope)
             self._check(scope, headers)
             if self.admit is not None:
                 await self.admit(_path(scope), scope)
             received = await _received(headers, receive, self.body(_path(scope)))
+            unread = False
             await self.app(scope, _again(received, receive), sending)
         except Exception as error:
             problem = Problem.of(error)
@@ -68,8 +69,8 @@ class Screen:
                 logger.exception("a request failed")
             if not started:
                 response = problem.response(scope["path"])
-                if problem.status in (408, 413):
-                    response.headers["connection"] = "close"  # the rest of it is not read
+                if unread:
+                    response.headers["connection"] = "close"  # nobody waits for the rest of it
                 await response(scope, receive, send)
 
     def _check(self, scope: Scope, headers: Headers) -> None:

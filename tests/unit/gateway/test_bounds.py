@@ -132,3 +132,11 @@ async def test_all_of_it_is_published_with_what_it_answers(served: Served, keys:
         assert operation["security"]
         assert {"401", "403", "404", "413", "422", "429", "503"} <= operation["responses"].keys()
         assert operation["description"]
+
+
+@pytest.mark.promise("SEC-5")
+@pytest.mark.parametrize("head", ["host: elsewhere", "host: localhost", "host: localhost\r\norigin: https://x.test"])
+async def test_a_connection_is_not_held_by_the_body_of_a_request_that_was_refused(served: Served, head: str) -> None:
+    request = f"POST /v1/sessions HTTP/1.1\r\n{head}\r\ncontent-length: 1000\r\n\r\n{{"
+    told = await asyncio.wait_for(served.raw(request.encode()), 10)  # until the connection is closed
+    assert told.split()[1] in (b"401", b"403", b"421")
