@@ -139,6 +139,7 @@ async def answered(
     Raises:
         ApprovalConflict: It has another answer.
         InvalidEvent: There is none to be answered.
+        Problem: 409, a call of this name would do something else by now, after a redrive.
     """
     call = call_of(which)
     approval_id = which
@@ -153,6 +154,9 @@ async def answered(
         ]
         if not found:
             raise InvalidEvent(f"the call {which!r:.150} asks for no approval")
+        if len({each.rpartition(":")[2] for each in found}) > 1:  # the hash of what would be done
+            why = f"the call {which!r:.150} was asked for again with other arguments: answer by the approval's own id"
+            raise Problem(409, why, kind="approval_ambiguous")
         approval_id = found[-1]
     reason = said.deny_message if isinstance(said, incoming.UserToolConfirmation) else said.message
     answer = session.approve if said.result == "allow" else session.deny

@@ -185,6 +185,25 @@ async def test_a_confirmation_names_the_call_as_the_stream_did(
     assert unknown.status_code == 422
 
 
+@pytest.mark.promise("EFF-7")
+async def test_a_confirmation_of_a_call_answers_none_that_a_redrive_makes_with_other_arguments(
+    served: Served, desk: Temporal, keys: dict[str, str], journal: Journal
+) -> None:
+    desk.known.add(KEY)
+
+    def asked(approval_id: str, key: str) -> NewEntry:
+        return NewEntry("approval.requested", {"approval_id": approval_id}, event_id="e1", step="0/0", key=key)
+
+    said = {"type": "user.tool_confirmation", "tool_use_id": "e1/0/0/use", "result": "allow"}
+    async with served.http(keys["acme"]) as http:
+        await write(journal, message("e1"), asked("c1:00ff00ff00ff", "e1"), asked("c2:00ff00ff00ff", "e1~1"))
+        again = await http.post("/v1/sessions/order-17/events", json={"events": [said]})
+        await write(journal, asked("c3:aaaaaaaaaaaa", "e1~2"))
+        other = await http.post("/v1/sessions/order-17/events", json={"events": [said]})
+    assert (again.status_code, other.status_code) == (202, 409)
+    assert [given["approval_id"] for name, *_, given in desk.calls if name == "approve"] == ["c2:00ff00ff00ff"]
+
+
 async def test_approvals_are_listed_and_answered(served: Served, desk: Temporal, keys: dict[str, str]) -> None:
     desk.known |= {KEY, SessionKey("other", "theirs")}
     async with served.http(keys["acme"]) as http:
