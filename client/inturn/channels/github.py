@@ -12,6 +12,7 @@ calls nobody by a name that has not spoken in it.
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
@@ -42,6 +43,9 @@ EARLIER: Final = 120
 PAGES: Final = 10
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,60}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}")
 _MENTION: Final = re.compile(r"@([A-Za-z0-9][A-Za-z0-9-]*(?:/[\w.-]*)?)")
+_ENTITY: Final = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|commat);")
+_BEGINS: Final = re.compile(r"[@A-Za-z0-9]")
+"""What a mention begins with."""
 _PICTURE: Final = re.compile(r"!\[|<(?=!--|img|image|picture|source|video|audio)", re.IGNORECASE)
 _LOGIN: Final = re.compile(r"[A-Za-z0-9-]{1,39}(\[bot\])?")
 
@@ -204,7 +208,12 @@ def quiet(text: str, known: Collection[str]) -> str:
     def mention(found: re.Match[str]) -> str:
         return found[0] if found[1].lower() in known else f"@\u200b{found[1]}"
 
+    def plain(found: re.Match[str]) -> str:
+        meant = html.unescape(found[0])
+        return meant if _BEGINS.fullmatch(meant) else found[0]
+
     def change(part: str) -> str:
+        part = _ENTITY.sub(plain, part)  # GitHub looks for names in what is shown, not in what was written
         return _PICTURE.sub(lambda found: f"{found[0][0]}\u200b{found[0][1:]}", _MENTION.sub(mention, part))
 
     return outside_code(text, change)

@@ -1,7 +1,7 @@
 """What of a Markdown text is code, and what is not.
 
-Invariant: only what a Markdown reader shows as a block of code counts as code, whatever the text pretends: what stands
-outside can call people and fetch pictures.
+Invariant: only what every Markdown reader shows as a block of code counts as code, whatever the text pretends: what
+stands outside can call people and fetch pictures.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from markdown_it import MarkdownIt
 _PARSER: Final = MarkdownIt("commonmark").disable(["inline", "text_join"])
 MAX_LINES: Final = 1_000
 """Of a text with more of them nothing counts as code: reading lists takes the square of their length."""
-_CODE: Final = ("fence", "code_block")
+_CODE: Final = ("fence",)
+"""Indented lines are none: platforms that know footnotes show them as text behind one."""
 
 
 def outside_code(text: str, change: Callable[[str], str]) -> str:

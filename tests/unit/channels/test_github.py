@@ -154,5 +154,8 @@ async def test_a_thread_that_is_locked_sets_the_delivery_aside(tmp_path: Path, s
 
 
 def test_names_of_the_thread_may_be_called_and_code_stays() -> None:
-    assert quiet("@dora @Eve mail@x.test\n\n    @code", {"dora"}) == "@dora @\u200bEve mail@\u200bx.test\n\n    @code"
+    assert quiet("@dora @Eve m@x.test\n```\n@code\n```", {"dora"}) == "@dora @\u200bEve m@\u200bx.test\n```\n@code\n```"
+    for hidden in ("&#64;eve", "&#x40;eve", "&commat;eve", "@&#101;ve", "@&#x65;ve", "[^1]: a\n\n    @eve"):
+        assert quiet(hidden, set()).endswith("@\u200beve"), hidden
+    assert quiet("a &lt; b &amp; &#64; &#955; &amp;#64;eve", set()) == "a &lt; b &amp; @ &#955; &amp;#64;eve"
     assert quiet("<!-- inturn:x --><b>", set()) == "<\u200b!-- inturn:x --><b>"

@@ -14,7 +14,7 @@ from inturn.channels.markdown import MAX_LINES, outside_code
         ("- ```\n  @code\n  ```\n@after", "- ```\n  @code\n  ```\n#after"),
         ("- ```\n  @code\n@after\n```\n@b", "- ```\n  @code\n#after\n```\n@b"),
         ("text\n    @not code", "text\n    #not code"),
-        ("text\n\n    @code", "text\n\n    @code"),
+        ("text\n\n    @indented", "text\n\n    #indented"),
         ("`@inline`", "`#inline`"),
         ("````\n```\n@b\n````\n@c", "````\n```\n@b\n````\n#c"),
         ("@a\r\n~~~\r@b\n~~~", "#a\n~~~\n@b\n~~~"),
