@@ -1,7 +1,8 @@
 """OpenAI's Chat Completions over sessions, for what speaks nothing else.
 
 Invariant: the journal is the history. Of a request only the last user message is an event, and its id comes of the
-session, its place and its content: the same request again finds the same turn.
+session, its content and what the caller has before it: the same request again finds the same turn, and "yes" is another
+event than the "yes" of before also where a caller sends the end of the conversation alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from inturn_gateway.v1.stream import EventStream, Reading
 
 Sender = Annotated[Caller, Depends(Needs("send"))]
 _SESSION_HEADERS: Final = ("x-session-id", "x-openwebui-chat-id")
+_SAID: Final = ("user", "assistant")
+"""Of whom the conversation is: callers change what the others say from request to request."""
 _FINISHED: Final = {"max_tokens": "length", "refusal": "content_filter"}
 
 
@@ -68,9 +71,11 @@ class ChatRequest(Incoming):
         if not users:
             raise InvalidEvent("there is no user message")
         content = _content(users[-1].content)
+        earlier = [[each.role, each.content] for each in self.messages if each.role in _SAID and each is not users[-1]]
         try:
-            digest = hashlib.blake2b(to_json([session_id, len(users), content]), digest_size=12).hexdigest()
-        except ValueError as error:
+            said = to_json([session_id, len(users), content]) + as_json(earlier)
+            digest = hashlib.blake2b(said, digest_size=12).hexdigest()
+        except (ValueError, RecursionError) as error:
             raise InvalidEvent("the message is not valid Unicode, or nested too deeply") from error
         return f"chat:{digest}", content
 

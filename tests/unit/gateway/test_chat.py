@@ -63,6 +63,22 @@ async def test_the_last_user_message_is_one_event_however_often_it_is_asked(
     assert len({session for _, session, _ in desk.sent()}) == 2
 
 
+async def test_the_same_words_are_another_event_where_a_caller_sends_the_end_of_the_conversation_alone(
+    http: httpx2.AsyncClient, desk: Temporal
+) -> None:
+    said = [f"{place}" if place % 3 else "yes" for place in range(9)]
+    desk.raises["wait"] = [LookupError()] * 20
+    for end in range(4, len(said) + 1):
+        window = asked(*said[end - 4 : end], user="dora")
+        window["messages"][0]["content"] = f"It is {end} o'clock."
+        await http.post(PATH, json=window)
+        window["messages"][0]["content"] = "It is later."
+        await http.post(PATH, json=window)
+    events = [event_id for *_, event_id in desk.sent()]
+    assert events[::2] == events[1::2]
+    assert len(set(events)) == 6
+
+
 async def test_what_cannot_be_meant_is_refused(http: httpx2.AsyncClient) -> None:
     assert (await http.post(PATH, json=asked("hi", model="gpt"))).status_code == 404
     assert (await http.post(PATH, json={"model": "support", "messages": []})).status_code == 422
