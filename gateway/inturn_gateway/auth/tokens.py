@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -131,7 +132,7 @@ class Tokens:
         self._asked_at = self.clock()
         try:
             found = await asyncio.to_thread(_fetched, self.issuer.jwks)
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, RecursionError, HTTPException) as error:
             if not self._stale():
                 return  # for a key id that is not known, those that are serve on
             raise Unavailable("the keys of the tokens' issuer cannot be read") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -133,3 +134,17 @@ def test_keys_come_by_a_way_that_nobody_can_change() -> None:
         Issuer(ISSUER, "inturn", "http://login.example/jwks")
     Issuer(ISSUER, "inturn", "http://127.0.0.1:1/jwks")
     Issuer(ISSUER, "inturn", "https://login.example/jwks")
+
+
+@pytest.mark.parametrize("answer", [b"no HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{", b""])
+async def test_an_issuer_that_answers_nonsense_is_away(answer: bytes) -> None:
+    async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        writer.close()
+
+    async with await asyncio.start_server(say, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        tokens = Tokens(Issuer(ISSUER, "inturn", f"http://127.0.0.1:{port}/jwks"))
+        with pytest.raises(Unavailable):
+            await tokens.caller(signed())
