@@ -55,7 +55,8 @@ class Taking:
         receipts = list[Receipt]()
         for index, event in enumerate(events):
             try:
-                self.caller.demand(_scope(event))
+                for scope in _scopes(event):
+                    self.caller.demand(scope)
                 receipts.append({"type": event.type, **await self._one(event, index)})
             except (InturnError, Problem) as error:
                 problem = Problem.of(error)
@@ -120,10 +121,16 @@ class Taking:
         return f"ik:{digest}:{index}"
 
 
-def _scope(event: incoming.EventIn) -> Scope:
-    if isinstance(event, incoming.UserMessage | incoming.UserInterrupt):
-        return "send"
-    return "approve" if isinstance(event, incoming.UserToolConfirmation) else "operate"
+def _scopes(event: incoming.EventIn) -> tuple[Scope, ...]:
+    match event:
+        case incoming.UserMessage(metadata=metadata) if metadata and "channel" in metadata:
+            return "send", "operate"  # its answer goes out in the channel's name, to whatever place the metadata says
+        case incoming.UserMessage() | incoming.UserInterrupt():
+            return ("send",)
+        case incoming.UserToolConfirmation():
+            return ("approve",)
+        case _:
+            return ("operate",)
 
 
 async def answered(

@@ -65,7 +65,10 @@ async def test_a_key_does_what_its_scopes_say(served: Served, desk: Temporal, ke
         ):
             assert (await http.post("/v1/sessions/s/events", json={"events": [event]})).status_code == 403
         assert (await http.post("/v1/sessions/s/approvals/c:1", json={"result": "allow"})).status_code == 403
-    assert [name for name, *_ in desk.calls] == ["status", "submit"]
+        away = {**EVENT["events"][0], "metadata": {"channel": "slack", "to": "C1"}}
+        assert (await http.post("/v1/sessions/s/events", json={"events": [away]})).status_code == 403
+        assert (await http.post("/v1/sessions", json={"session_id": "s", "initial_events": [away]})).status_code == 403
+    assert [name for name, *_ in desk.calls] == ["status", "submit", "create"]
 
 
 async def test_a_bound_key_sees_its_own_sessions_and_speaks_to_its_agent(
