@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
 _FILE_WIDTH: Final = 160
 """Columns of a table in a file or a pipe."""
@@ -64,6 +65,11 @@ def say(text: str) -> None:
 def note(text: str, *, style: str = "dim") -> None:
     """Print something that is no result, on standard error."""
     _console(True).print(clean(text), style=style, soft_wrap=True)
+
+
+def sentence(text: str | Text, *, style: str = "dim") -> None:
+    """Print what is no table, in one line however narrow the terminal is: what reads it finds it whole."""
+    console().print(text, style=style, soft_wrap=True)
 
 
 def document(value: Any) -> None:

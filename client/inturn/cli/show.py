@@ -12,7 +12,7 @@ import typer
 from inturn.amounts import dollars
 from inturn.cli.approvals import approvals_table
 from inturn.cli.options import SessionId, options_of
-from inturn.cli.output import ago, console, document, note, percent, plain, table
+from inturn.cli.output import ago, console, document, note, percent, plain, sentence, table
 from inturn.cli.parked import parked_table
 from inturn.cli.running import run
 from inturn.cli.settle import unknown_table
@@ -59,7 +59,7 @@ def show(ctx: typer.Context, session: SessionId) -> None:
             return
         _print_status(session, status, parked)
         if status.head and (how := await _answered(handle, status.head)):
-            console().print(f"  {how}", style="dim")
+            sentence(f"  {how}")
         await _note_beginning(handle)
         if unknown:
             console().print(unknown_table(unknown))
@@ -172,16 +172,14 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
     from inturn.client.health import explain
 
     out = console()
-    out.print(_headline(session, status))
+    sentence(_headline(session, status), style="")
     if trouble := explain(status):
         note(trouble, style="red")
     if status.counts:
-        out.print("  " + " · ".join(f"{name} {count}" for name, count in status.counts.items()), style="dim")
-    out.print(
-        f"  run {status.runs} · {status.history_events} history events · {status.head} journal entries", style="dim"
-    )
+        sentence("  " + " · ".join(f"{name} {count}" for name, count in status.counts.items()))
+    sentence(f"  run {status.runs} · {status.history_events} history events · {status.head} journal entries")
     if status.usage.steps:
-        out.print(f"  {_usage(status.usage)}", style="dim")
+        sentence(f"  {_usage(status.usage)}")
     if status.turn:
         out.print(_turn_table(status.turn))
     if status.approvals:
@@ -191,7 +189,7 @@ def _print_status(session: str, status: SessionStatus, parked: Sequence[Parked])
     if status.held:
         out.print(_held_table(status.held))
     if limits := _limits(status):
-        out.print(f"  limits: {limits}", style="dim")
+        sentence(f"  limits: {limits}")
     if parked:
         out.print(parked_table(parked))
 

@@ -311,7 +311,10 @@ def test_show_goes_on_without_a_journal_and_lists_what_waits(fake: Fake) -> None
     assert "no journal named" in ended.stderr
 
 
-def test_show_and_tail_say_by_whom_and_how_a_turn_was_answered_where_that_is_not_as_usual(fake: Fake) -> None:
+def test_show_and_tail_say_by_whom_and_how_a_turn_was_answered_where_that_is_not_as_usual(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "_console", output._console.__wrapped__)  # a new one, as wide as is said
     fake.answers["status"] = SessionStatus.model_validate({"state": "idle", "head": 4})
     fake.answers["unknown_calls"] = []
     fake.answers["entries"] = [
@@ -320,7 +323,10 @@ def test_show_and_tail_say_by_whom_and_how_a_turn_was_answered_where_that_is_not
         entry(3, "agent.message", content="hi", model="claude-x", fallback={"of": "claude-y", "why": "outage"}),
         entry(4, "agent.message", content="ho", model="claude-x"),
     ]
-    shown, tailed = fake.run("show", "s").stdout, fake.run("tail", "s").stdout
+    monkeypatch.setenv("COLUMNS", "160")
+    tailed = fake.run("tail", "s").stdout
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = fake.run("show", "s").stdout
     assert "model claude-x instead of claude-y (outage)" in shown
     assert "model claude-opus-5-5, as its event asked" in shown
     assert ("effort low" in shown, "effort max" in shown) == (True, False)
