@@ -215,7 +215,7 @@ async def put_blob(journal: Journal) -> Call:
 
 
 async def note(journal: Journal) -> Call:
-    return lambda: journal.note("acme", NewEntry("page.login", {"by": "ann"}))
+    return lambda: journal.note("acme", NewEntry("page.login", {"by": "ann"}, key="login-7"))
 
 
 async def put_upload(journal: Journal) -> Call:

@@ -289,7 +289,7 @@ class SessionJournal:
         """Note what was done beside the tenant's sessions, and by whom; return the seq of the last note.
 
         Notes are read as a session's entries are, under `inturn.keys.audit_log(tenant)`. One whose key is known is
-        not written again.
+        not written again: who may have to note the same again gives it one. Without a key each call is one note more.
 
         Raises:
             InvalidEvent: It is too large, or its type is none.
