@@ -22,7 +22,6 @@ from inturn.turns.doubts import MAX_REFUSALS, is_about_size
 from inturn.turns.pictures import longest_side
 from inturn_activities.bounds import Bounds
 from inturn_activities.messages import Decision
-from inturn_activities.model.account import AccountWatch
 from tests.support.steps import SESSION, StepRunner, rig
 from tests.support.strict import MODEL, StrictRig, answer, strict
 
@@ -382,7 +381,8 @@ async def test_an_event_that_looks_like_the_accounts_trouble_holds_its_session_f
                 raise ModelError("403 permission_error: that is not for you", kind="account")
             return answer([{"type": "text", "text": "fine"}], "end_turn")
 
-    async with rig(tmp_path, model=(model := Forbidding()), bounds=Bounds(account_believed=0.0)) as r:
+    bounds = Bounds(account_believed=0.0)
+    async with rig(tmp_path, model=(model := Forbidding()), bounds=bounds) as r:
         seen = list[str]()
         for attempt in range(1, 20):
             with pytest.raises(ApplicationError) as failed:
@@ -395,10 +395,10 @@ async def test_an_event_that_looks_like_the_accounts_trouble_holds_its_session_f
         await r.record(Decision(type="turn.failed", turn="e1", key="e1/end", disposition="parked"), settle=["e1"])
         assert (await r.ask("e2", "plain")).stop == "end_turn"
         model.forbidden = "text"  # now nobody is answered: that is the account's, however long it lasts
-        r.steps._models._account = AccountWatch()  # a worker that has heard nothing yet
+        fresh = StepRunner(r.journal, model, r.agents, bounds=bounds)  # a worker that has heard nothing yet
         for attempt in range(1, 20):
             with pytest.raises(ApplicationError) as failed:
-                await r.ask("e4", attempt=attempt)
+                await fresh.ask("e4", attempt=attempt)
             assert (failed.value.type, failed.value.non_retryable) == (names.ACCOUNT, False)
 
 
