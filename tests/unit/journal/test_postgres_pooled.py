@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
+import psycopg
 import pytest
 
 from inturn.errors import JournalUnavailable
 from inturn.journal import Journal, Want, open_journal
+from inturn.journal.store.postgres_connection import connect
+from inturn.journal.store.postgres_url import parse
 from inturn.keys import SessionKey
 from tests.support.journal import plain_turn
 from tests.support.processes.pgbouncer import INSTALL, pgbouncer, program
@@ -96,3 +99,21 @@ async def test_a_pooler_that_loses_prepared_statements_is_named_with_what_to_do(
     for error in errors:
         assert "a pooler gives each transaction another connection" in str(error)
         assert "prepare=off" in str(error)
+
+
+def test_a_statement_that_is_prepared_elsewhere_never_runs_in_anothers_place(postgres_server: PostgresServer) -> None:
+    with pgbouncer(postgres_server, "transaction", 2) as port:
+        address = parse(postgres_server.url(postgres_server.create(), port=port))
+        with connect(address) as first, connect(address) as second:
+            texts = ((first, b"SELECT $1::bigint + 1"), (second, b"SELECT $1::bigint * 10"))
+            with first.transaction(), second.transaction():  # each on a connection of its own
+                for connection, text in (*texts, *texts, *texts):
+                    connection.execute(text, (5,))
+            lost = 0
+            for connection, text in (*texts, *texts):
+                with connection.transaction(), texts[connection is first][0].transaction():  # the same two, either way
+                    try:
+                        assert connection.execute(text, (5,)).fetchone() == ((6,) if connection is first else (50,))
+                    except psycopg.errors.InvalidSqlStatementName:
+                        lost += 1
+            assert lost
