@@ -65,6 +65,8 @@ class Reports:
         self.secrets = CallSecrets()
         """The secrets that the body was given."""
         self._told = 0
+        self._pins: dict[int, str] = {}
+        """What is pinned in the session, by seq, as far as it was read: the log only grows."""
         self.has_checkpoint = False
         """It kept one: another attempt can go on from there."""
 
@@ -106,11 +108,12 @@ class Reports:
         step = self._step
         body = {"call_id": self._call_id, "text": text}
         while True:
-            entries = self._journal.conversation(step.session, types=("session.pinned",))
-            pinned = [entry.text or "" async for entry in entries]
-            if not check_pin(text, pinned, self.secrets):
+            read = max(self._pins, default=0)
+            async for pin in self._journal.conversation(step.session, after=read, types=("session.pinned",)):
+                self._pins[pin.seq] = pin.text or ""
+            if not check_pin(text, self._pins.values(), self.secrets):
                 return
-            key = f"pinned/{len(pinned) + 1}"
+            key = f"pinned/{len(self._pins) + 1}"
             entry = NewEntry("session.pinned", body, event_id=step.turn.event_id, step=step.within_turn, key=key)
             await self._journal.append(step, self._token, [entry])
 
