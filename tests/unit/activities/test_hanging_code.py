@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import itertools
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -609,10 +610,13 @@ async def test_writing_a_result_down_holds_up_nobody(tmp_path: Path, kind: str, 
         """Give."""
         return made()
 
-    async with rig(tmp_path, [ToolCall("give")], tools=[give_in_thread if threaded else give], bounds=BOUNDS) as r:
-        results, lag = await _lag(r.tools(await r.ask()))
-        assert lag < 0.5
-        assert results[0].status == ("error" if kind == "endless" else "ok")
+    used, lags = give_in_thread if threaded else give, [math.inf]
+    while lags[-1] >= 0.5:
+        assert len(lags) <= 3, lags  # a busy machine stands still now and then, a worker that is held up each time
+        async with rig(tmp_path / str(len(lags)), [ToolCall("give")], tools=[used], bounds=BOUNDS) as r:
+            results, lag = await _lag(r.tools(await r.ask()))
+            assert results[0].status == ("error" if kind == "endless" else "ok")
+        lags.append(lag)
 
 
 @pytest.mark.promise("SUR-17")
