@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -40,7 +39,8 @@ def copy(url: str) -> str:
     """Copy the journal as it is now, as a backup and its restore do; return the URL of the copy."""
     if url.startswith("sqlite:"):
         made = _file(url).with_name("copy.db")
-        shutil.copy(_file(url), made)
+        with closing(sqlite3.connect(_file(url))) as source, closing(sqlite3.connect(made)) as target:
+            source.backup(target)  # with what is in the -wal file, which is most of a journal that is open
         return f"sqlite:///{made}"
     made_url = empty_database()
     _run("psql", made_url, "--quiet", "--set", "ON_ERROR_STOP=1", given=dump(url))
