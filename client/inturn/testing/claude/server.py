@@ -6,19 +6,16 @@ Invariant: both forms offer a test the same calls, and both are gone when their 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-
-import uvicorn
 
 from inturn.models.scripted_answers import Answer, ToolCall
 from inturn.testing.claude.answering import CONTEXT_WINDOW
@@ -26,11 +23,12 @@ from inturn.testing.claude.app import Claude
 from inturn.testing.claude.faults import Fault
 from inturn.testing.claude.log import Exchange
 from inturn.testing.claude.script import Reply, reply
+from inturn.testing.loopback import Loopback, Server
 
 Entry = str | ToolCall | Answer | Reply | Sequence[str | ToolCall]
 
 
-class StrictClaude:
+class StrictClaude(Loopback):
     """The server in the running loop, on a free port of the loopback: `async with StrictClaude() as server`.
 
     Attributes:
@@ -46,8 +44,7 @@ class StrictClaude:
             min_cache_tokens: Tokens below which a prefix is not cached (the real API: 512 to 4,096).
         """
         self._claude = Claude(context_window=context_window, min_cache_tokens=min_cache_tokens)
-        self._port = port
-        self.url = ""
+        super().__init__(lambda: _Server(self._claude), port=port)
 
     @property
     def requests(self) -> list[Exchange]:
@@ -73,25 +70,6 @@ class StrictClaude:
     def reset(self) -> None:
         """Forget script, faults, log and cache."""
         self._claude.reset()
-
-    async def __aenter__(self) -> Self:
-        """Start listening."""
-        listener = socket.create_server(("127.0.0.1", self._port))
-        self._server = _Server(self._claude)
-        self._serving = asyncio.create_task(self._server.serve(sockets=[listener]))
-        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        while not self._server.started:
-            if self._serving.done():
-                await self._serving
-            await asyncio.sleep(0.001)
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, and end what still streams."""
-        self._server.should_exit = True
-        await self._serving
 
 
 class ClaudeProcess:
@@ -174,20 +152,12 @@ class ClaudeProcess:
             return json.load(answer)
 
 
-class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the signals to the program it runs in, and ends streams when it stops."""
+class _Server(Server):
+    """One that ends streams when it stops."""
 
     def __init__(self, claude: Claude) -> None:
-        super().__init__(
-            uvicorn.Config(
-                claude.app(), log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none"
-            )
-        )
+        super().__init__(claude.app(), ws="none")
         self._claude = claude
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._claude.closing.set()
