@@ -9,7 +9,7 @@ on. What is written down is all that any worker needs to send the same; who summ
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Final
 
 from inturn.journal.views.compactions import By, Cut, summary_in
@@ -67,7 +67,7 @@ class Compacting:
         Raises:
             ModelError: It is needed, and the model is away, or its account is in trouble: that passes.
         """
-        cut = self._cut()
+        cut = self._cut
         if cut is None and not self._said.length:
             return None
         made = await self._summary(cut, needed=needed) if asks else None
@@ -78,9 +78,10 @@ class Compacting:
 
     def worth_it(self) -> bool:
         """Return whether what would be left out is enough to be paid for, while there is room yet."""
-        cut = self._cut()
+        cut = self._cut
         return cut is not None and (self._said.size - self._said.size_from(cut.at)) * WORTH >= self._room.window
 
+    @cached_property
     def _cut(self) -> Cut | None:
         """Return where to cut: before the last turns, as many as are to stay and fit; `None`: all of it goes."""
         head, cuts = self._room.summary, self._said.cuts
