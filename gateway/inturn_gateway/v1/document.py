@@ -38,7 +38,13 @@ _OPEN: Final = ("/livez", "/readyz", "/v1/openapi.json")
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Return the document of an application's routes."""
+    """Return the document of an application's routes, which is made once."""
+    if app.openapi_schema is None:
+        app.openapi_schema = _made(app)
+    return app.openapi_schema
+
+
+def _made(app: FastAPI) -> dict[str, Any]:
     made: dict[str, Any] = get_openapi(title=app.title, version=app.version, routes=app.routes)
     parts = made.setdefault("components", {})
     schemas = parts.setdefault("schemas", {})
@@ -54,7 +60,7 @@ def document(app: FastAPI) -> dict[str, Any]:
         for method, operation in item.items():
             if path in _OPEN:
                 continue
-            statuses = [status for status in (*_REFUSALS, *(["415"] if method in ("post", "put") else []))]
+            statuses = (*_REFUSALS, "415") if method in ("post", "put") else _REFUSALS
             operation["responses"] |= dict.fromkeys(statuses, refusal)
             operation["security"] = [{"bearer": []}, {"key": []}]
     return made
