@@ -12,9 +12,8 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -23,6 +22,7 @@ from inturn.testing.claude.log import Exchange
 from tests.support.claude import ClaudeRig
 from tests.support.processes.server import WorkerProcess
 from tests.support.rig import Rig
+from tests.support.screen import Screen, said
 from tests.support.sizes import sized
 
 SESSIONS: Final = sized(sample=6, whole=10)
@@ -53,31 +53,6 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@dataclass
-class Seen:
-    """What a reader saw of one session: a start begins anew, an entry takes the place of all that was open."""
-
-    kept: list[str] = field(default_factory=list)
-    attempts: list[int] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-    """What each attempt has said since the last entry."""
-    pieces: int = 0
-
-    def take(self, new: dict[str, Any]) -> None:
-        """Show it, as a reader does."""
-        if new.get("kind") == "start":
-            self.attempts.append(new["attempt"])
-            self.open.append("")
-        elif "kind" in new:
-            assert new["attempt"] == self.attempts[-1]
-            self.pieces += 1
-            self.open[-1] += new["text"] if new["kind"] == "text" else ""
-        elif new["type"] == "agent.message":
-            self.kept.append(_text(new["body"]))
-            assert all(self.kept[-1].startswith(said) for said in self.open), (self.kept[-1], self.open)
-            self.open.clear()
-
-
 @pytest.mark.heavy
 @pytest.mark.timeout(300 + 2 * SESSIONS * TURNS)
 @pytest.mark.promise("MOD-7", "SUR-1", "MOD-2")
@@ -94,8 +69,8 @@ async def test_readers_see_each_answer_once_whatever_happens_to_its_model_and_it
             answers = [entry async for entry in session.entries() if entry.type == "agent.message"]
             assert len(answers) >= TURNS
             for reader in seen:
-                assert reader[name].kept == [_text(answer.body) for answer in answers]
-                assert all(earlier < later for earlier, later in pairwise(reader[name].attempts))
+                assert reader[name].kept == [said(answer.body) for answer in answers]
+                assert all(earlier < later for earlier, later in pairwise(reader[name].starts))
             _judge(answers, [e for e in claude.requests if e.session == _known_as(claude, name)])
             audit = await session.audit(deep=True)
             assert audit.ok, audit.differences
@@ -155,9 +130,9 @@ async def _workers(rig: Rig, claude: ClaudeRig, chance: random.Random) -> AsyncI
         assert killing.cancelled(), killing.exception()
 
 
-async def _read(rig: Rig, names: Sequence[str]) -> dict[str, Seen]:
+async def _read(rig: Rig, names: Sequence[str]) -> dict[str, Screen]:
     """Watch all sessions in a process of its own, until each has had its turns."""
-    seen = {name: Seen() for name in names}
+    seen = {name: Screen() for name in names}
     command = (sys.executable, "-c", READER, rig.journal, rig.tenant, str(TURNS), *names)
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=1 << 20)
     assert process.stdout is not None
@@ -176,7 +151,3 @@ def _known_as(claude: ClaudeRig, name: str) -> str | None:
     """Return under which name the model's provider knows a session."""
     (known,) = {e.session for e in claude.requests if f" {name}: question" in f" {e.text}"}
     return known
-
-
-def _text(body: dict[str, Any]) -> str:
-    return "".join(block.get("text", "") for block in body["content"])

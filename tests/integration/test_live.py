@@ -8,8 +8,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
@@ -18,6 +16,7 @@ from inturn.journal.store.store import Transaction
 from inturn.testing import Answer, Fault, ScriptedModel
 from tests.support.histories import size
 from tests.support.rig import Rig
+from tests.support.screen import Screen
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.promise("MOD-7")
@@ -35,32 +34,6 @@ async def main(journal, tenant, session, event):
 asyncio.run(main(*sys.argv[1:]))
 """
 WORDS = " ".join(f"word{n}" for n in range(150))
-
-
-@dataclass
-class Screen:
-    """What a reader's process saw: a start clears what no entry holds, an entry takes the place of its preview."""
-
-    open: str = ""
-    kept: list[str] = field(default_factory=list)
-    starts: list[int] = field(default_factory=list)
-    pieces: int = 0
-    whole: list[str] = field(default_factory=list)
-    """What stood there whenever an entry took its place, or an attempt began anew."""
-
-    def take(self, new: dict[str, Any]) -> None:
-        if new.get("kind") == "start":
-            self.whole.append(self.open)
-            self.starts.append(new["attempt"])
-            self.open = ""
-        elif "kind" in new:
-            assert new["attempt"] == self.starts[-1]
-            self.pieces += 1
-            self.open += new["text"] if new["kind"] == "text" else ""
-        elif new["type"] == "agent.message":
-            self.whole.append(self.open)
-            self.kept.append("".join(block.get("text", "") for block in new["body"]["content"]))
-            self.open = ""
 
 
 @asynccontextmanager
