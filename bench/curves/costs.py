@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from temporalio.testing import ActivityEnvironment
 
@@ -23,6 +23,7 @@ from inturn.values import Usage
 from inturn_activities.messages import ModelInput
 from inturn_activities.model.claude import Claude
 from inturn_activities.registry import Steps
+from tests.support.usage import counted
 
 MODEL: Final = "claude-sonnet-5-5"
 WINDOW: Final = 40_000
@@ -69,7 +70,7 @@ async def _turns(path: Path, sizes: Sizes, compaction: Compaction | None) -> Asy
                 await _turn(steps, turn)
                 asked = server.requests[seen:]
                 seen += len(asked)
-                yield turn, [_usage(exchange.usage) for exchange in asked if exchange.usage]
+                yield turn, [counted(exchange.usage) for exchange in asked if exchange.usage]
     finally:
         await journal.close()
 
@@ -89,12 +90,3 @@ def _cents(usage: Usage) -> float:
 
 def _without_cache(usage: Usage) -> Usage:
     return Usage(input_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens)
-
-
-def _usage(told: dict[str, Any]) -> Usage:
-    return Usage(
-        input_tokens=told["input_tokens"],
-        output_tokens=told["output_tokens"],
-        cache_read_tokens=told["cache_read_input_tokens"],
-        cache_write_tokens=told["cache_creation_input_tokens"],
-    )

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import pytest
 from temporalio.exceptions import ApplicationError
@@ -28,6 +27,7 @@ from inturn_activities.messages import ModelInput
 from inturn_worker.settings import read_settings
 from tests.support.steps import SESSION, StepRunner, environment, rig
 from tests.support.strict import BOUNDS, MODEL, strict
+from tests.support.usage import counted
 
 
 @tool
@@ -40,17 +40,7 @@ def true_cost(server: StrictClaude) -> int:
     """What the server's counts come to by the price list."""
     price = known_prices().find(MODEL)
     assert price is not None
-    return sum(price.of(_usage(e.usage)) for e in server.requests if e.usage)
-
-
-def _usage(told: dict[str, Any]) -> Usage:
-    return Usage(
-        input_tokens=told["input_tokens"],
-        output_tokens=told["output_tokens"],
-        cache_read_tokens=told["cache_read_input_tokens"],
-        cache_write_tokens=told["cache_creation_input_tokens"],
-        cache_write_1h_tokens=told["cache_creation"]["ephemeral_1h_input_tokens"],
-    )
+    return sum(price.of(counted(e.usage)) for e in server.requests if e.usage)
 
 
 def looping(server: StrictClaude, steps: int = 100) -> None:
@@ -265,7 +255,7 @@ async def test_half_of_the_streams_are_cut_and_all_of_them_are_paid(tmp_path: Pa
             assert await r.turn(f"e{n}", f"message {n}", attempt=2) == "end_turn"
         bodies = await r.steps.bodies("agent.message")
         told = [Usage.model_validate(body["usage"]) for body in bodies]
-        sent = [_usage(exchange.usage) for exchange in r.server.requests if exchange.usage]
+        sent = [counted(exchange.usage) for exchange in r.server.requests if exchange.usage]
         assert len(sent) == 8
         assert sum(usage.prompt_tokens for usage in told) == sum(usage.prompt_tokens for usage in sent)
         price = known_prices().find(MODEL)

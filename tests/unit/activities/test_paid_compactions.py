@@ -18,12 +18,12 @@ from inturn.models.prices import known_prices
 from inturn.testing import StrictClaude
 from inturn.turns.budget import Budget
 from inturn.turns.compaction import Compaction
-from inturn.values import Usage
 from inturn_activities.limits.limits import Limits
 from inturn_activities.messages import Decision
 from inturn_activities.model.transcript_cache import Transcripts
 from tests.support.steps import SESSION, StepRunner
 from tests.support.strict import BOUNDS, MODEL, StrictRig, strict
+from tests.support.usage import counted
 from tests.support.waiting import until
 
 WINDOW = 12_000
@@ -57,14 +57,7 @@ def true_cost(server: StrictClaude) -> int:
 def _cost(model: str, told: dict[str, Any]) -> int:
     price = known_prices().find(model)
     assert price is not None
-    return price.of(
-        Usage(
-            input_tokens=told["input_tokens"],
-            output_tokens=told["output_tokens"],
-            cache_read_tokens=told["cache_read_input_tokens"],
-            cache_write_tokens=told["cache_creation_input_tokens"],
-        )
-    )
+    return price.of(counted(told))
 
 
 async def day(r: StrictRig) -> tuple[int, int]:
