@@ -11,18 +11,13 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 import inturn.testing
-from inturn.channels import Call, Ignored, Message, Unreadable, Withdraw, platform, route, sending
+from inturn.channels import Call, Ignored, Message, Unreadable, Withdraw, route
 from inturn.channels.github import GitHub, quiet
 from inturn.testing.github import StrictGitHub
 from tests.support.deliveries import delivered
 from tests.support.steps import rig
 
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "REQUEST", 60.0)
-    monkeypatch.setattr(sending, "LISTED", -60.0)
-    monkeypatch.setattr(platform, "TIMEOUTS", dict.fromkeys(platform.TIMEOUTS, 60.0))
+pytestmark = pytest.mark.usefixtures("patient", "listed_at_once")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 import inturn.testing
-from inturn.channels import Call, Click, Ignored, Message, Stop, Taken, Unreadable, Withdraw, platform, route, sending
+from inturn.channels import Call, Click, Ignored, Message, Stop, Taken, Unreadable, Withdraw, route
 from inturn.channels.cards import card_name
 from inturn.channels.inbound import Answered
 from inturn.channels.slack import Slack
@@ -28,14 +28,9 @@ from inturn.tools import tool
 from tests.support.deliveries import delivered
 from tests.support.steps import StepRunner, rig
 
+pytestmark = pytest.mark.usefixtures("patient", "listed_at_once")
+
 NOW = 1_800_000_000
-
-
-@pytest.fixture(autouse=True)
-def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "REQUEST", 60.0)
-    monkeypatch.setattr(sending, "LISTED", -60.0)
-    monkeypatch.setattr(platform, "TIMEOUTS", dict.fromkeys(platform.TIMEOUTS, 60.0))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 import inturn.testing
-from inturn.channels import Call, Click, Ignored, Message, Reply, Stop, Taken, Unreadable, platform, route, sending
+from inturn.channels import Call, Click, Ignored, Message, Reply, Stop, Taken, Unreadable, route
 from inturn.channels.cards import named
 from inturn.channels.inbound import Answered
 from inturn.channels.telegram import MOST, Telegram, formatted
@@ -27,11 +27,7 @@ from inturn.tools import tool
 from inturn.tools.shared_state import State
 from tests.support.steps import StepRunner, rig
 
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "REQUEST", 60.0)
-    monkeypatch.setattr(platform, "TIMEOUTS", dict.fromkeys(platform.TIMEOUTS, 60.0))
+pytestmark = pytest.mark.usefixtures("patient")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 import inturn.testing
-from inturn.channels import Call, Ignored, Message, Taken, Unreadable, platform, route, sending
+from inturn.channels import Call, Ignored, Message, Taken, Unreadable, route
 from inturn.channels.outgoing import Callback
 from inturn.channels.plain import Plain
 from inturn.channels.signatures import standard_signature
@@ -28,14 +28,10 @@ from inturn.testing.platforms.serving import Local
 from tests.support.deliveries import delivered
 from tests.support.steps import rig
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 NOW = int(time.time())
 SECRET = "whsec_" + base64.b64encode(b"0123456789abcdef01234567").decode()
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sending, "REQUEST", 60.0)
-    monkeypatch.setattr(platform, "TIMEOUTS", dict.fromkeys(platform.TIMEOUTS, 60.0))
 
 
 def plain(body: bytes, **headers: str) -> Call:
